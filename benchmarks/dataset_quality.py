@@ -1,0 +1,74 @@
+"""How varied a dataset is: nearest neighbours by brute force, the most used sentence, distinct-1/2/3.
+
+uv run python benchmarks/dataset_quality.py datasets/doric_synth.jsonl
+"""
+
+import argparse
+import json
+import statistics
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from rapidfuzz import fuzz, process
+
+from doric.jsonl import read_jsonl
+from doric.text import fold, sentences, words
+
+CHUNK = 512
+
+
+def nearest(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """For each text the similarity (0 to 1) of its nearest other, and which that is: every pair is compared."""
+    best, who = np.zeros(len(texts), dtype=np.float32), np.zeros(len(texts), dtype=np.int64)
+    for start in range(0, len(texts), CHUNK):
+        block = process.cdist(texts[start : start + CHUNK], texts, scorer=fuzz.ratio, workers=-1, dtype=np.float32)
+        for row in range(block.shape[0]):
+            block[row, start + row] = -1
+        best[start : start + CHUNK] = block.max(axis=1) / 100
+        who[start : start + CHUNK] = block.argmax(axis=1)
+    return best, who
+
+
+def distinct(texts: list[str], size: int) -> float:
+    """Distinct runs of `size` words among all such runs."""
+    runs, seen = 0, set()
+    for text in texts:
+        spoken = words(text)
+        grams = list(zip(*(spoken[at:] for at in range(size)), strict=False))
+        runs += len(grams)
+        seen.update(grams)
+    return len(seen) / max(1, runs)
+
+
+def main() -> None:
+    """Print the figures of one dataset."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    args = parser.parse_args()
+    answers = [row["messages"][1]["content"] for _, row in read_jsonl(args.dataset)]
+    best, who = nearest([fold(answer) for answer in answers])
+    used = Counter(line for answer in answers for line in set(sentences(answer)))
+    line, times = used.most_common(1)[0]
+    top = int(best.argmax())
+    figures = {
+        "rows": len(answers),
+        "pairs_at_least_0.9": int((best >= 0.9).sum()),
+        "highest_similarity": round(float(best.max()), 4),
+        "median_nearest": round(statistics.median(best.tolist()), 4),
+        "sentences": len(used),
+        "most_used_share": round(times / len(answers), 5),
+        "most_used": line,
+        "nearest_pair": [answers[top], answers[int(who[top])]],
+        **{f"distinct_{size}": round(distinct(answers, size), 4) for size in (1, 2, 3)},
+    }
+    if args.json:
+        print(json.dumps(figures, ensure_ascii=False))
+    else:
+        for name, value in figures.items():
+            print(f"{name:>20}  {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""How fast the guard of the held-out prompts is, and whether it takes a prompt of the generator for one of them.
+
+    uv run python benchmarks/heldout.py
+
+Ends with 1 when a prompt of the generator matches.
+"""
+
+import time
+from pathlib import Path
+
+from doric import heldout
+from doric.plan import Mix, Plan
+from doric.topics import read_topics
+
+TOPICS = Path(__file__).parents[1] / "topics.txt"
+SEEDS = 4
+
+
+def main() -> int:
+    """Make every kind of prompt from topics.txt and match each."""
+    topics = read_topics(TOPICS)
+    mix = Mix(n_per_topic=24, adv=0.25, safety=0.15, multi=0.35)
+    asked = [job.prompt.text for seed in range(SEEDS) for job in Plan(topics, mix, seed=seed)]
+    heldout.match("warm")
+    began = time.process_time()
+    alarms = [text for text in asked if heldout.match(text)]
+    each = (time.process_time() - began) / len(asked)
+    known = sum(heldout.match(held.prompt) == held for held in heldout.prompts())
+    print(f"{len(asked):,} prompts of the generator, {len(alarms)} taken for held out, {1e6 * each:.1f} us each")
+    print(f"{known} of {len(heldout.prompts())} held-out prompts known again")
+    for text in alarms[:10]:
+        print(f"  {text}")
+    return 1 if alarms else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+"""The ShareGPT conversion beside the least that any conversion must do: orjson loads and dumps, line by line.
+
+    uv run python benchmarks/sharegpt.py
+
+The script's own `run` converts a file of rows as the generator writes them, checks, fsync and rename included; the bare
+loop reads the same file and writes it as it was. They take turns; the figures are medians.
+"""
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+
+from doric import heuristic
+from doric.lexicon import profile
+from doric.plan import Job, Mix, Plan
+from doric.rows import Row, make_row
+from doric.topics import read_topics
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ("substrate", "north_east", "leakage", "spread", "contamination")
+
+
+def row_of(job: Job) -> Row:
+    """A row as the embedded voice would fill it."""
+    ask = heuristic.Ask(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, 0)
+    text = heuristic.answer(ask)
+    measured = profile(text)
+    meta = {"topic": job.topic.text, "group": job.topic.group, "kind": job.kind, "id": job.id, "lang": job.prompt.lang}
+    meta |= {"wc": len(text.split()), "backend": "heuristic", "model": "", "tries": 1}
+    return make_row(job.prompt.text, text, meta | {name: round(getattr(measured, name), 4) for name in FIGURES})
+
+
+def write_rows(path: Path, megabytes: int) -> None:
+    """A file of about that size: the rows of three thousand jobs, over and over."""
+    jobs = itertools.islice(Plan(read_topics(ROOT / "topics.json"), Mix()), 3000)
+    block = b"".join(orjson.dumps(row_of(job)) + b"\n" for job in jobs)
+    with path.open("wb") as out:
+        for _ in range(megabytes * 1_000_000 // len(block) + 1):
+            out.write(block)
+
+
+def bare(source: Path, target: Path) -> None:
+    """What a conversion cannot do without."""
+    with source.open("rb") as lines, target.open("wb") as out:
+        for line in lines:
+            out.write(orjson.dumps(orjson.loads(line)) + b"\n")
+
+
+def conversion(source: Path, target: Path) -> None:
+    """The script, from its arguments on."""
+    from transform_to_sharegpt import parse_args, run
+
+    asyncio.run(run(parse_args(["--input", str(source), "--output", str(target), "--overwrite"])))
+
+
+def timed(work: Callable[[Path, Path], None], source: Path, target: Path) -> tuple[float, float]:
+    """CPU and wall seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work(source, target)
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=100, help="size of the file (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="turns for each (default: %(default)s)")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
+        write_rows(source, args.megabytes)
+        size = source.stat().st_size / 1e6
+        turns = [(timed(bare, source, target), timed(conversion, source, target)) for _ in range(args.rounds)]
+    print(f"{size:.0f} MB, {args.rounds} turns each   CPU MB/s   wall MB/s")
+    for name, which in (("bare loads/dumps", 0), ("conversion", 1)):
+        cpu, wall = (statistics.median(size / turn[which][clock] for turn in turns) for clock in (0, 1))
+        print(f"{name:<24}{cpu:>11.0f}{wall:>12.0f}")
+    cpu, wall = (statistics.median(loop[clock] / ours[clock] for loop, ours in turns) for clock in (0, 1))
+    print(f"{'ratio':<24}{cpu:>11.2f}{wall:>12.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,60 @@
+"""Everything that can go wrong for a user, as a sentence and a hint.
+
+DoricError
+├── InputError         a file the user gave is not what it should be; names file and line
+├── SettingsError      a flag, a variable or a combination of them
+├── PlanError          this run and the file it would write do not belong together
+└── BackendError       a model server did not give an answer
+    ├── TryLaterError       but may give one to the same call later: busy, broken off, garbled
+    └── FatalBackendError   and will not give one to the next call either: key, model, quota
+"""
+
+from pathlib import Path
+
+
+class DoricError(Exception):
+    """A fault that the user can mend: scripts print `message`, then `hint`, and exit with 2."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(DoricError):
+    """A file is missing, unreadable or of the wrong shape."""
+
+    def __init__(
+        self, message: str, *, file: str | Path | None = None, line: int | None = None, hint: str = ""
+    ) -> None:
+        where = "" if file is None else f"{file}:" if line is None else f"{file}:{line}:"
+        super().__init__(f"{where} {message}".strip(), hint=hint)
+
+
+class SettingsError(DoricError):
+    """A flag or a variable is missing, malformed or contradicts another."""
+
+
+class PlanError(DoricError):
+    """The output file belongs to another plan, or the plan could not be met."""
+
+
+class BackendError(DoricError):
+    """One request to a model server failed for good."""
+
+
+class FatalBackendError(BackendError):
+    """No later request can succeed either: authentication, an unknown model, an exhausted quota."""
+
+
+class TryLaterError(BackendError):
+    """The same request may succeed later. `fault` is one word for the tally of faults.
+
+    `after` is the wait in seconds that the server asked for, None when it named none; `throttled` marks a 429.
+    """
+
+    def __init__(self, message: str, *, fault: str, after: float | None = None, throttled: bool = False) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.after = after
+        self.throttled = throttled

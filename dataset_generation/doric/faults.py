@@ -1,0 +1,120 @@
+"""What a model server's refusal means: its words to one well-named error, the key never among them.
+
+Knows statuses, error bodies and the words that servers use in them, and nothing of sending requests.
+"""
+
+import email.utils
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from doric.errors import BackendError, FatalBackendError, TryLaterError
+
+QUOTA = ("exceeded your current quota", "credit balance", "insufficient credits")
+SOON = ("rate_limit", "rate limit", "retry in", "try again in", "per minute")
+FILTERED = ("content_filter", "content_policy", "content management policy", "responsible ai", "moderation", "flagged")
+TOO_LONG = ("context_length", "context length", "context size", "context window", "maximum context")
+NO_MODEL = ("not exist", "not found", "unknown", "invalid model", "not a valid model")
+LATER = (408, 409, 425, 429)
+SHOWN = 200
+"""Characters of a server's own words that a message quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A status that is no answer, and what the server said with it: `words` for people, `all` of it in lower case."""
+
+    status: int
+    words: str
+    param: str
+    all: str
+    after: float | None
+
+    @classmethod
+    def read(cls, status: int, body: bytes, headers: Mapping[str, str], *, key: str) -> Self:
+        """Read a response; `key` is cut out of whatever the server said, for some quote it."""
+        text = body.decode("utf-8", "replace")
+        if key:
+            text = text.replace(key, "…")
+        told = _told(text)
+        words = told.get("message") or told.get("detail") or (told if told else text)
+        one_line = " ".join(str(words).split())
+        return cls(status, one_line[:SHOWN], str(told.get("param") or ""), text.lower(), retry_after(headers))
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a content filter withheld the answer."""
+        return self.status in (400, 403, 422) and self._says(FILTERED)
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the request is longer than the model can read."""
+        return self.status == 413 or (self.status in (400, 422) and self._says(TOO_LONG))
+
+    @property
+    def _quota_gone(self) -> bool:
+        # some servers speak of quota and billing in a limit that is over within the minute
+        soon = self.after is not None or self._says(SOON)
+        return "insufficient_quota" in self.all or (self._says(QUOTA) and not soon)
+
+    def error(self, *, address: str, model: str, key_variable: str, key_given: bool) -> BackendError:
+        """What this means for the run: try later, this call is lost, or stop."""
+        status = self.status
+        if status in (401, 403):
+            why = f": {self.words}" if status == 403 and self.words else ""  # a 401 often shows a part of the key
+            hint = f"Check {key_variable}: it is {'set' if key_given else 'not set'}."
+            return FatalBackendError(f"the server refused the key ({status}){why}", hint=hint)
+        if status == 402 or (status == 429 and self._quota_gone):
+            hint = "Top up the account, then run the same command again: the rows so far are kept."
+            return FatalBackendError(f"the quota is used up ({status})", hint=hint)
+        if status in (400, 404, 422) and "model" in self.all and self._says(NO_MODEL):
+            hint = "Check MODEL or --model against the server's list."
+            return FatalBackendError(f"{address} has no model '{model}' ({status})", hint=hint)
+        if self.too_long:
+            hint = "Choose a model with a longer context, or serve this one with a longer one."
+            return BackendError(f"the request is too long for {model} ({status}): {self.words}", hint=hint)
+        if status in LATER or status >= 500:
+            fault = "rate_limit" if status == 429 else f"http_{status}"
+            return TryLaterError(
+                f"the server answered {status}", fault=fault, after=self.after, throttled=status == 429
+            )
+        hint = "Check the model, and that the base URL ends where /chat/completions begins."
+        return FatalBackendError(f"{address} does not take the request ({status}): {self.words}", hint=hint)
+
+    def _says(self, marks: tuple[str, ...]) -> bool:
+        return any(mark in self.all for mark in marks)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date); None when neither can be read.
+
+    >>> retry_after({"retry-after": "1.5"}), retry_after({"retry-after-ms": "20"}), retry_after({"retry-after": "soon"})
+    (1.5, 0.02, None)
+    """
+    if _is_number(milliseconds := headers.get("retry-after-ms", "")):
+        return float(milliseconds) / 1000
+    value = headers.get("retry-after", "")
+    if not value or _is_number(value):
+        return float(value) if value else None
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal() and text.isascii()
+
+
+def _told(text: str) -> Mapping[str, object]:
+    """The object in which a server tells what was wrong, empty when there is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    told = value.get("error", value) if isinstance(value, dict) else value
+    if isinstance(told, list) and told:
+        told = told[0]
+    return told if isinstance(told, dict) else {"message": told} if isinstance(told, str) else {}

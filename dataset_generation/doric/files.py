@@ -1,0 +1,92 @@
+"""Whole files: replaced in one step or not at all, and what the operating system says as a sentence.
+
+Knows nothing of what is in a file. Open to every room, as `errors` is.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import IO
+
+from doric.errors import InputError
+
+REASONS = {
+    errno.ENOENT: ("there is no such file or folder", "Check the path."),
+    errno.EISDIR: ("it is a directory", "Name a file inside it."),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Check the path."),
+    errno.EEXIST: ("a part of its path is a file, not a folder", "Check the path."),
+    errno.EACCES: ("permission denied", "Choose a folder you own, or mend its permissions."),
+    errno.EPERM: ("the system does not permit it", "Choose a folder you own, or mend its permissions."),
+    errno.EROFS: ("the file system is read-only", "Choose another folder."),
+    errno.ENOSPC: ("the disk is full", "Free some space, then run the same command again."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space, then run the same command again."),
+    errno.EPIPE: ("nobody reads it any more", ""),
+    errno.EFBIG: ("the file would pass the size limit", "Raise the limit (ulimit -f) or write elsewhere."),
+}
+
+
+def explain(error: OSError, path: Path | str, verb: str) -> InputError:
+    """The `InputError` that says why `path` cannot be `verb` ("read", "written") and what to do about it."""
+    reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), "Check the path."))
+    return InputError(f"cannot be {verb}: {reason}", file=path, hint=hint)
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path | str) -> Generator[IO[bytes]]:
+    """Yield a binary file that becomes `path` when the block ends well and vanishes when it does not.
+
+    Missing parent folders are made. `-` is stdout; a device or a pipe is written directly, for neither can be
+    renamed over. A failed write raises `InputError`.
+    """
+    target = Path(os.path.realpath(path))  # a rename would otherwise replace a symlink by a file
+    if str(path) == "-":
+        yield from _written_to_stdout()
+    elif target.exists() and not target.is_file():
+        yield from _written_directly(target, path)
+    else:
+        yield from _written_aside(target, path)
+
+
+def atomic_write(path: Path | str, content: bytes) -> None:
+    """Replace `path` by `content` in one step. Raises `InputError` when that cannot be done."""
+    with atomic_writer(path) as out:
+        out.write(content)
+
+
+def _written_to_stdout() -> Iterator[IO[bytes]]:
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # What is still buffered would be tried once more at exit, and complained about once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise explain(error, "stdout", "written") from error
+
+
+def _written_directly(target: Path, named: Path | str) -> Iterator[IO[bytes]]:
+    try:
+        with target.open("wb") as out:
+            yield out
+    except OSError as error:
+        raise explain(error, named, "written") from error
+
+
+def _written_aside(target: Path, named: Path | str) -> Iterator[IO[bytes]]:
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(target)
+    except OSError as error:
+        raise explain(error, named, "written") from error
+    finally:
+        # Gone already after the rename; never there when the folder refused it.
+        with contextlib.suppress(OSError):
+            aside.unlink()

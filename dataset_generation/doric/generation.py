@@ -1,0 +1,271 @@
+"""Jobs to rows: ask a voice, judge what it says, ask again with the reason, and keep both what passed and what did not.
+
+Knows no network and no file formats: a voice is any coroutine, rows go to a journal and rejections to another. All
+of a run's state can be rebuilt from those two files, which is how a run that was killed goes on.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from doric import gates, heldout
+from doric.errors import InputError, TryLaterError
+from doric.gates import Answer, Rejection
+from doric.jsonl import Journal
+from doric.neardup import NearDup
+from doric.plan import Job
+from doric.rows import Row, make_row
+from doric.spend import Spend
+from doric.text import finished, sentences
+
+GROWTHS = 2
+"""How often the token budget grows for an answer that was cut off, before the answer is cut back instead."""
+DIGITS = 4
+WHOLE = re.compile(r".*[.!?…][\"'”’)]*(?=\s)", re.DOTALL)
+"""All up to the last end of a sentence that something follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An answer that was refused: what it said, which gate, and why."""
+
+    text: str
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question to a voice: the job, what was refused before, how often the token budget has grown."""
+
+    job: Job
+    faults: tuple[Fault, ...]
+
+    @property
+    def attempt(self) -> int:
+        """0 for the first try."""
+        return len(self.faults)
+
+    @property
+    def grown(self) -> int:
+        """How many answers were cut off at the token budget."""
+        return sum(fault.gate == "cut_off" for fault in self.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a voice said, why it stopped (stop, length, content_filter), and the tokens it took: counted, or guessed."""
+
+    text: str
+    finish: str = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
+    counted: bool = True
+
+
+type Voice = Callable[[Turn], Awaitable[Spoken]]
+
+
+class BudgetSpent(Exception):
+    """A budget is used up; the message says which."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has done: rows by bucket, rows by the try that gave them, refusals by gate, faults by kind."""
+
+    accepted: Counter[str] = field(default_factory=Counter)
+    by_try: Counter[int] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    unfilled: list[Job] = field(default_factory=list)
+
+
+async def _at_once() -> bool:
+    return True
+
+
+def _unlimited(tokens: int) -> None:
+    """Nobody keeps count."""
+
+
+class Writer:
+    """Fills jobs. Open it on the two journals of a run, and it knows what is done and what was refused so far."""
+
+    def __init__(self, voice: Voice, *, backend: str, model: str, max_tries: int, spend: Spend) -> None:
+        self.voice = voice
+        self.backend = backend
+        self.model = model
+        self.max_tries = max_tries
+        self.spend = spend
+        self.tally = Tally()
+        self.done: set[str] = set()
+        self._near = NearDup(gates.threshold("near_duplicate"))
+        self._faults: dict[str, list[Fault]] = {}
+        self._rows: Journal | None = None
+        self._rejections: Journal | None = None
+
+    def replay_row(self, row: Row) -> None:
+        """Take over a row of an earlier run. Raises `InputError` when it is not one."""
+        try:
+            meta, text = row["meta"], row["messages"][1]["content"]
+            id, kind, tries = meta["id"], meta["kind"], meta["tries"]
+        except (KeyError, TypeError, IndexError) as error:
+            raise _foreign("a row") from error
+        self.done.add(id)
+        self._near.add(id, text)
+        self.tally.accepted[kind] += 1
+        self.tally.by_try[tries] += 1
+
+    def replay_rejection(self, entry: dict[str, Any]) -> None:
+        """Take over a refusal of an earlier run, after its rows. Raises `InputError` when it is not one."""
+        try:
+            id, fault = entry["id"], Fault(entry["answer"], entry["gate"], entry["reason"])
+        except KeyError as error:
+            raise _foreign("a refusal") from error
+        self.tally.rejected[fault.gate] += 1
+        if id not in self.done:
+            self._faults.setdefault(id, []).append(fault)
+
+    def attach(self, rows: Journal, rejections: Journal) -> None:
+        """Where rows and refusals go from now on."""
+        self._rows, self._rejections = rows, rejections
+
+    async def fill(
+        self, job: Job, *, turn: Callable[[], Awaitable[bool]] = _at_once, used: Callable[[int], None] = _unlimited
+    ) -> bool:
+        """Make the row of one job; False when no try passed the gates, or none may be made any more.
+
+        `turn` is awaited before each try but the first and tells whether it may be made; `used` is told the tokens of
+        each call. Raises `TryLaterError` to be called again with the same job, `BudgetSpent` and `FatalBackendError`
+        to stop the run.
+        """
+        faults = self._faults.pop(job.id, [])
+        first = True
+        while len(faults) < self.max_tries:
+            if spent := self.spend.exhausted():
+                self._faults[job.id] = faults
+                raise BudgetSpent(spent)
+            if not first and not await turn():
+                self._faults[job.id] = faults
+                return False
+            first = False
+            try:
+                spoken = await self.voice(Turn(job, tuple(faults)))
+            except TryLaterError as error:
+                self._faults[job.id] = faults
+                self.tally.faults[error.fault] += 1
+                raise
+            self.spend.add(spoken.tokens_in, spoken.tokens_out, counted=spoken.counted)
+            used(spoken.tokens_in + spoken.tokens_out)
+            fault = self._take(job, spoken, faults)
+            if fault is None:
+                return True
+            faults.append(fault)
+        self.tally.unfilled.append(job)
+        return False
+
+    def _take(self, job: Job, spoken: Spoken, faults: list[Fault]) -> Fault | None:
+        """Keep what was said if it passes, else record why not."""
+        grown = sum(fault.gate == "cut_off" for fault in faults)
+        text = spoken.text
+        if spoken.finish == "length" and grown < GROWTHS:
+            rejection = Rejection("cut_off", f"it was cut off at {spoken.tokens_out} tokens", spoken.tokens_out)
+        else:
+            text = _whole(text)
+            answer = Answer.of(text)
+            rejection = self._judge(answer, job, spoken.finish)
+            if rejection is None:
+                self._keep(job, answer, len(faults) + 1)
+                return None
+        self._refuse(job, text, rejection, len(faults) + 1)
+        return Fault(text, rejection.gate, rejection.reason)
+
+    def _judge(self, answer: Answer, job: Job, finish: str) -> Rejection | None:
+        if finish == "content_filter":
+            return Rejection("filtered", "the server's content filter withheld the answer")
+        rejection = gates.judge(answer, prompt=job.prompt.text, topic=job.topic.text, kind=job.kind)
+        if rejection:
+            return rejection
+        if held := _held(answer.text):
+            return Rejection("held_out", f"it contains the held-out prompt {held.id}")
+        rival = self._near.nearest(answer.text)
+        if rival is None:
+            return None
+        reason = f"it is {rival.similarity:.0%} the same as the accepted answer {rival.id}: say something else"
+        return Rejection("near_duplicate", reason, rival.similarity)
+
+    def _keep(self, job: Job, answer: Answer, tries: int) -> None:
+        assert self._rows is not None, "attach() comes first"
+        self._rows.write(make_row(job.prompt.text, answer.text, self._meta(job, answer, tries)))
+        self._near.add(job.id, answer.text)
+        self.done.add(job.id)
+        self.tally.accepted[job.kind] += 1
+        self.tally.by_try[tries] += 1
+
+    def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
+        measured = answer.profile
+        return {
+            "topic": job.topic.text,
+            "group": job.topic.group,
+            "kind": job.kind,
+            "id": job.id,
+            "lang": job.prompt.lang,
+            "wc": len(answer.words),
+            "backend": self.backend,
+            "model": self.model,
+            "tries": tries,
+            "substrate": round(measured.substrate, DIGITS),
+            "north_east": round(measured.north_east, DIGITS),
+            "leakage": round(measured.leakage, DIGITS),
+            "spread": round(measured.spread, DIGITS),
+            "contamination": round(measured.contamination, DIGITS),
+        }
+
+    def _refuse(self, job: Job, text: str, rejection: Rejection, tries: int) -> None:
+        assert self._rejections is not None, "attach() comes first"
+        self.tally.rejected[rejection.gate] += 1
+        figure = rejection.figure
+        self._rejections.write(
+            {
+                "id": job.id,
+                "topic": job.topic.text,
+                "group": job.topic.group,
+                "kind": job.kind,
+                "lang": job.prompt.lang,
+                "backend": self.backend,
+                "try": tries,
+                "gate": rejection.gate,
+                "reason": rejection.reason,
+                "figure": figure if figure is None else round(figure, DIGITS),
+                "prompt": job.prompt.text,
+                "answer": text,
+            }
+        )
+
+
+def _foreign(what: str) -> InputError:
+    hint = "Mend or take out the line, or give --overwrite to start again."
+    return InputError(f"this is not {what} that the generator writes", hint=hint)
+
+
+def _held(text: str) -> heldout.Held | None:
+    """The held-out prompt that a sentence of `text` is; the words of all of it may add up to one by chance."""
+    if heldout.match(text) is None:
+        return None
+    return next(filter(None, map(heldout.match, sentences(text))), None)
+
+
+def _whole(text: str) -> str:
+    """`text` up to the end of its last whole sentence; all of it when it ends well or has no whole sentence.
+
+    >>> _whole("Keep it dry. An dinna")
+    'Keep it dry.'
+    """
+    stripped = text.strip()
+    if finished(stripped):
+        return stripped
+    whole = WHOLE.match(stripped)
+    return whole.group() if whole else stripped

@@ -1,0 +1,215 @@
+"""Bounded workers over any number of jobs: retries by due time, rate limits, a clean stop. Knows nothing of what a
+job is.
+
+A retry waits outside the pool, so a sleeping one holds no worker; the whole pool slows down only when most of the
+recent calls were throttled. Jobs are taken from an iterator one at a time, and no new one while many retries wait, so
+memory does not grow with their number.
+"""
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+from doric.errors import BackendError, FatalBackendError, TryLaterError
+from doric.patience import backoff
+
+RECENT = 40
+"""Calls by which the pool judges whether the server as a whole is throttling."""
+WINDOW = 8
+"""Retries for each worker that may wait before no new job is taken: a server that is down must not fill the memory."""
+GONE = 20
+"""Jobs given up one after the other, with no call answered in between, after which the server counts as gone."""
+FIRST_GUESS = 1000
+"""Tokens that a call is taken to cost until the first ones have told."""
+GRACE = 30.0
+"""Seconds that calls in flight get to end once the run has to stop."""
+BREATH = 0.05
+"""Seconds for which workers that never wait keep signals and other tasks waiting, all workers together."""
+
+
+class Pool[Job]:
+    """At most `limit` calls of `work` at a time; see the module.
+
+    `work` may raise `TryLaterError` to be called again with the same job, `max_retries` times; after that `give_up`
+    is told. When that happens though no call has ever succeeded, or again and again, or when `work` raises anything
+    else, the pool lets the calls in flight end and raises the error. `max_rpm` and `max_tpm` bound calls and tokens a
+    minute: `work` reports its tokens to `used`, and awaits `turn` before each further call that it makes for a job.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Job], Awaitable[object]],
+        give_up: Callable[[Job, BackendError], None],
+        *,
+        limit: int,
+        max_retries: int = 8,
+        max_rpm: int | None = None,
+        max_tpm: int | None = None,
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._work, self._give_up = work, give_up
+        self._limit, self._max_retries = limit, max_retries
+        self._per_call = 60.0 / max_rpm if max_rpm else 0.0
+        self._per_token = 60.0 / max_tpm if max_tpm else 0.0
+        self._draw, self._clock = random.Random(seed), clock
+        self._jobs: Iterator[Job] = iter(())
+        self._exhausted = False
+        self._waiting: list[tuple[float, int, Job, int]] = []  # due, order, job, tries so far
+        self._order = itertools.count()
+        self._idle = 0
+        self._recent: deque[bool] = deque(maxlen=RECENT)
+        self._resume, self._spread = 0.0, 0.0
+        self._next_call, self._next_token, self._typical = 0.0, 0.0, float(FIRST_GUESS)
+        self._succeeded, self._gave_up = 0, 0
+        self._error: BaseException | None = None
+        self._breathed, self._breathing = clock(), False
+        self._stop = asyncio.Event()
+        self._workers: list[asyncio.Task[None]] = []
+
+    async def run(self, jobs: Iterable[Job]) -> None:
+        """Work through `jobs`; returns when all are done or given up, or after `stop` or `cancel`."""
+        self._jobs = iter(jobs)
+        async with asyncio.TaskGroup() as group:
+            self._workers = [group.create_task(self._worker()) for _ in range(self._limit)]
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Take no new job and no retry; calls in flight go on to their end."""
+        self._stop.set()
+
+    def cancel(self) -> None:
+        """Break off the calls in flight too."""
+        self.stop()
+        for worker in self._workers:
+            worker.cancel()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the pool was told to stop."""
+        return self._stop.is_set()
+
+    async def turn(self) -> bool:
+        """Wait until the limits allow one more call; False when the pool has stopped meanwhile."""
+        now = self._clock()
+        # Each call takes a time of its own in advance: were all to wait for one moment, all would wake at it.
+        start = max(now, self._next_call, self._next_token)
+        if now < self._resume:
+            start = max(start, self._resume + self._draw.uniform(0, self._spread))
+        if self._per_call:
+            self._next_call = start + self._per_call
+        if self._per_token:
+            self._next_token = start + self._typical * self._per_token
+        while now < start and not self.stopped:
+            await self._sleep(start - now)
+            now = self._clock()
+        return not self.stopped
+
+    def used(self, tokens: int) -> None:
+        """Count the tokens of a call towards `max_tpm`, in place of those it was taken to cost."""
+        self._next_token += (tokens - self._typical) * self._per_token
+        self._typical += (tokens - self._typical) / 10
+
+    async def _worker(self) -> None:
+        try:
+            while (taken := await self._next_job()) and await self.turn():
+                await self._call(*taken)
+                while self._clock() - self._breathed >= BREATH:
+                    await self._breathe()
+        except asyncio.CancelledError:
+            if not self.stopped:
+                self._fail(BackendError("a call was broken off from within"))
+            raise
+        except BaseException as error:  # whatever it is, `run` raises it once the calls in flight have ended
+            self._fail(error)
+
+    async def _breathe(self) -> None:
+        # One callback for all, at the head of the loop's next round: were each worker to set the time when it goes on,
+        # each would get a breath of its own, and the loop no round until all had used theirs.
+        if not self._breathing:
+            self._breathing = True
+            asyncio.get_running_loop().call_soon(self._breathed_in)
+        await asyncio.sleep(0)
+
+    def _breathed_in(self) -> None:
+        self._breathed, self._breathing = self._clock(), False
+
+    async def _next_job(self) -> tuple[Job, int] | None:
+        """The next job and how often it was tried; None when this worker is not needed any more."""
+        while not self.stopped:
+            if self._waiting and self._waiting[0][0] <= self._clock():
+                _, _, job, tries = heapq.heappop(self._waiting)
+                return job, tries
+            if len(self._waiting) < WINDOW * self._limit and not self._exhausted:
+                for job in self._jobs:
+                    return job, 0
+                self._exhausted = True
+            # A worker that puts its job off is there to take it up again, so one sleeper a retry is enough.
+            if self._exhausted and self._idle >= len(self._waiting):
+                return None
+            self._idle += 1
+            try:
+                await self._sleep(self._waiting[0][0] - self._clock())
+            finally:
+                self._idle -= 1
+        return None
+
+    async def _call(self, job: Job, tries: int) -> None:
+        try:
+            await self._work(job)
+        except TryLaterError as error:
+            self._recent.append(error.throttled)
+            self._put_off(job, tries, error)
+        except FatalBackendError:
+            raise
+        except BackendError as error:
+            self._lose(job, error)
+        else:
+            self._recent.append(False)
+            self._succeeded += 1
+            self._gave_up = 0
+
+    def _put_off(self, job: Job, tries: int, error: TryLaterError) -> None:
+        if tries >= self._max_retries:
+            self._leave(job, tries, error)
+            return
+        wait = backoff(tries, error.after, self._draw)
+        if error.throttled and self._throttled():
+            self._resume, self._spread = max(self._resume, self._clock() + wait), wait
+        heapq.heappush(self._waiting, (self._clock() + wait, next(self._order), job, tries + 1))
+
+    def _leave(self, job: Job, tries: int, error: TryLaterError) -> None:
+        self._gave_up += 1
+        if self._succeeded and self._gave_up < GONE:
+            self._give_up(job, error)
+            return
+        when = f"for {GONE} jobs one after the other" if self._succeeded else f"{tries + 1} times and never an answer"
+        hint = "Is the server running and reachable? Nothing is lost: run the same command again."
+        raise FatalBackendError(f"{error.message}, {when}", hint=hint)
+
+    def _lose(self, job: Job, error: BackendError) -> None:
+        self._gave_up += 1
+        if self._gave_up >= GONE:
+            raise FatalBackendError(f"{error.message}, for {GONE} jobs one after the other", hint=error.hint)
+        self._give_up(job, error)
+
+    def _throttled(self) -> bool:
+        return len(self._recent) == RECENT and sum(self._recent) > RECENT / 2
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+            self.stop()
+            asyncio.get_running_loop().call_later(GRACE, self.cancel)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,305 @@
+"""One run of the dataset generator: its plan, its voice, its files and how it ends. The script only calls it.
+
+Knows which room does what; decides nothing about language.
+"""
+
+import argparse
+import contextlib
+import errno
+import itertools
+import logging
+import stat
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Self
+
+from doric import heldout, heuristic, instructions
+from doric.backends import Backend, OpenAIBackend, Request
+from doric.errors import BackendError, PlanError, SettingsError
+from doric.files import explain
+from doric.generation import BudgetSpent, Spoken, Turn, Voice, Writer
+from doric.interrupts import interruptible
+from doric.jsonl import Journal, Sidecar
+from doric.plan import Job, Mix, Plan
+from doric.pool import Pool
+from doric.progress import Progress
+from doric.settings import Settings, choose_backend, how_to_give, load_settings
+from doric.spend import Price, Spend, known_price
+from doric.topics import Topic, each_once, read_topics
+
+log = logging.getLogger("doric")
+DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
+NAMED = 20
+"""Empty slots that the summary lists one by one."""
+SAMPLE, CHARACTERS_A_TOKEN = 200, 3
+"""Jobs by whose prompts a forecast is made, and characters that are taken for a token: Doric is cut small."""
+
+
+class Session:
+    """Everything one run of the generator holds; make it with `prepare`."""
+
+    def __init__(self, args: argparse.Namespace, plan: Plan, settings: Settings, backend: str) -> None:
+        self._args, self._plan, self._settings, self.backend = args, plan, settings, backend
+        self.out = Path(args.out)
+        self.rejected = Path(f"{args.out}.rejected.jsonl")
+        self._spend = Spend(_price(args, settings), args.max_cost, args.max_total_tokens)
+        tries = args.max_tries or DEFAULT_TRIES[backend]
+        model = settings.model if backend == "openai" else ""
+        self._writer = Writer(self._unopened, backend=backend, model=model, max_tries=tries, spend=self._spend)
+        self._stopped_by = ""
+        self._given_up: list[tuple[Job, str]] = []
+
+    @classmethod
+    def prepare(cls, args: argparse.Namespace) -> Self:
+        """Read topics and settings and work out the plan; writes nothing. Raises `DoricError` for whatever is wrong."""
+        _check_numbers(args)
+        mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio)
+        langs = [one for one in (args.langs or "").replace(",", " ").split() if one]
+        plan = Plan(_topics(args), mix, langs=langs, seed=args.seed)
+        settings = load_settings(model=args.model, base_url=args.base_url)
+        backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
+        if backend == "heuristic" and args.backend == "auto":
+            log.info("No key and no base URL: the embedded voice writes the answers. %s", how_to_give(settings))
+        if args.max_cost is not None and _price(args, settings) is None and backend == "openai":
+            raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
+        _keep_apart(args)
+        return cls(args, plan, settings, backend)
+
+    def forecast(self) -> str:
+        """The plan, and the tokens and cost to expect, as lines for people."""
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
+        lines = [f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"]
+        if self.backend == "heuristic":
+            return "\n".join([*lines, "the embedded voice: no call, no cost"])
+        left = max(0, len(self._plan) - (0 if self._args.overwrite else _lines(self.out)))
+        sample = list(itertools.islice(self._plan, SAMPLE))
+        asked = sum(
+            len(one["content"]) for job in sample for one in instructions.messages(job, [], seed=self._args.seed)
+        )
+        into = round(left * asked / len(sample) / CHARACTERS_A_TOKEN)
+        out = round(left * sum(map(instructions.token_budget, sample)) / len(sample) / 2)
+        lines.append(
+            f"{left:,} of them to write: about {into:,} tokens in and {out:,} out if each first answer passes;"
+            " more with every second try, and a reasoning model's thoughts"
+        )
+        if price := self._spend.price:
+            lines.append(f"about ${price.of(into, out):,.2f} ({price.source})")
+        else:
+            lines.append("price not known: give --price-in and --price-out to see the cost")
+        return "\n".join(lines)
+
+    @contextlib.contextmanager
+    def opened(self) -> Generator[None]:
+        """Take the run's files: refuse another plan's, mend what a crash left, go on from there."""
+        fingerprint = self._plan.fingerprint() | {"backend": self.backend}
+        sidecar = Sidecar.beside(self.out)
+        fresh = self._args.overwrite
+        self._refuse_another(sidecar, fingerprint)
+        with (
+            Journal(self.out, replay=self._writer.replay_row, fresh=fresh) as rows,
+            Journal(self.rejected, replay=self._writer.replay_rejection, fresh=fresh) as rejections,
+        ):
+            sidecar.store(fingerprint)
+            self._writer.attach(rows, rejections)
+            yield
+
+    @contextlib.asynccontextmanager
+    async def voiced(self) -> AsyncGenerator[None]:
+        """Open the voice; before the files are touched, so that a wrong key empties none."""
+        async with contextlib.AsyncExitStack() as stack:
+            self._writer.voice = await self._open_voice(stack)
+            yield
+
+    async def speak(self) -> None:
+        """Fill every slot that is not filled yet."""
+        with contextlib.ExitStack() as stack:
+            done = len(self._writer.done)
+            args = self._args
+            progress = Progress(
+                len(self._plan), done, every=args.progress_every, shown=not args.no_progress, note=self._note
+            )
+            stack.callback(progress.close)
+
+            async def work(job: Job) -> None:
+                try:
+                    if await self._writer.fill(job, turn=self._pool.turn, used=self._pool.used):
+                        progress.advance()
+                except BudgetSpent as spent:  # what is in flight was paid for, and is awaited
+                    self._stopped_by = self._stopped_by or f"{spent}; a budget is for one run: the same command goes on"
+                    self._pool.stop()
+
+            self._pool: Pool[Job] = Pool(
+                work, self._give_up, limit=args.max_concurrency, max_retries=args.max_retries, max_rpm=args.max_rpm,
+                max_tpm=args.max_tpm, seed=args.seed,
+            )  # fmt: skip
+            with interruptible(self._interrupted, self._pool.cancel):
+                await self._pool.run(job for job in self._plan if job.id not in self._writer.done)
+
+    def summary(self) -> str:
+        """What came of the run, as lines for people."""
+        tally = self._writer.tally
+        made = sum(tally.accepted.values())
+        lines = [f"{made:,} of {len(self._plan):,} rows in {self.out}"]
+        lines.append("  by bucket: " + _counted(tally.accepted))
+        if made:
+            shares = (f"{count / made:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
+            lines.append("  accepted:  " + ", ".join(shares))
+        if tally.rejected:
+            lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
+        if tally.faults:
+            lines.append("  faults:    " + _counted(tally.faults) + " (asked again)")
+        if self.paid:
+            lines.append(f"  spent:     {self._spend}")
+        unfilled = self._unfilled()
+        lines += [f"  unfilled:  {_slot(job)}: {why}" for job, why in unfilled[:NAMED]]
+        if more := len(unfilled[NAMED:]):
+            lines.append(f"  unfilled:  and {more:,} more: the ids in {self.rejected} that have no row")
+        if self._stopped_by:
+            lines.append(f"  stopped:   {self._stopped_by}")
+        return "\n".join(lines)
+
+    @property
+    def paid(self) -> bool:
+        """Whether a model was asked, and answered."""
+        return self.backend == "openai" and self._spend.calls > 0
+
+    def status(self) -> int:
+        """0 when the plan is met, 130 after Ctrl-C, else 1."""
+        if self._stopped_by.startswith("interrupted"):
+            return 130
+        return 0 if sum(self._writer.tally.accepted.values()) == len(self._plan) else 1
+
+    def _unfilled(self) -> list[tuple[Job, str]]:
+        why = f"no answer passed in {self._writer.max_tries} tries; --max-tries allows more"
+        return [(job, why) for job in self._writer.tally.unfilled] + self._given_up
+
+    def _refuse_another(self, sidecar: Sidecar, fingerprint: dict[str, object]) -> None:
+        begun = [path for path in (self.out, self.rejected) if _size(path)]
+        if self._args.overwrite or not begun:
+            return
+        hint = "Give --overwrite to start again, or another --out to keep both."
+        if sidecar.load() is None:
+            raise PlanError(
+                f"{begun[0]} holds rows of another making: there is no {sidecar.path.name} beside it", hint=hint
+            )
+        if differing := sidecar.differences(fingerprint):
+            changed = ", ".join(f"{key} {was} then, {now} now" for key, (was, now) in differing.items())
+            raise PlanError(f"{begun[0]} was begun with another plan ({changed})", hint=hint)
+
+    def _give_up(self, job: Job, error: BackendError) -> None:
+        self._given_up.append((job, f"{error.message}; run the same command again"))
+
+    def _note(self) -> str:
+        spent = f", {self._spend}" if self.backend == "openai" else ""
+        return f"rejected {sum(self._writer.tally.rejected.values()):,}{spent}"
+
+    async def _open_voice(self, stack: contextlib.AsyncExitStack) -> Voice:
+        if self.backend == "heuristic":
+            return _embedded(self._args.seed)
+        args = self._args
+        server = OpenAIBackend(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
+        await stack.enter_async_context(server)
+        self._writer.model = server.model
+        log.info("Model %s at %s writes the answers.", server.model, self._settings.address)
+        return _model(server, args.seed, args.temperature)
+
+    def _interrupted(self) -> None:
+        self._stopped_by = "interrupted; run the same command to go on"
+        self._pool.stop()
+
+    async def _unopened(self, turn: Turn) -> Spoken:
+        raise AssertionError("the voice is opened by speak()")
+
+
+def _embedded(seed: int) -> Voice:
+    async def voice(turn: Turn) -> Spoken:
+        job = turn.job
+        ask = heuristic.Ask(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
+        return Spoken(heuristic.answer(ask, turn.attempt))
+
+    return voice
+
+
+def _model(server: Backend, seed: int, temperature: float) -> Voice:
+    async def voice(turn: Turn) -> Spoken:
+        faults = [(fault.text, fault.reason) for fault in turn.faults if fault.gate != "cut_off"]
+        chat = instructions.messages(turn.job, faults, seed=seed)
+        budget = instructions.token_budget(turn.job, turn.grown)
+        # no sampling seed: batches of seeded calls have been seen to kill a vLLM, and it binds no hosted model
+        reply = await server.reply(Request(chat, budget, temperature=temperature))
+        return Spoken(reply.text, reply.finish, reply.tokens_in, reply.tokens_out, reply.counted)
+
+    return voice
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Raise `SettingsError` for a number that no run can have; those of the plan are the plan's own."""
+    for flag in ("max_concurrency", "progress_every", "max_tries", "max_rpm", "max_tpm", "timeout"):
+        if (value := getattr(args, flag)) is not None and not value > 0:
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
+    for flag in ("temperature", "max_retries", "price_in", "price_out", "max_cost", "max_total_tokens"):
+        if (value := getattr(args, flag)) is not None and not value >= 0:
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give 0 or a number above it.")
+
+
+def _keep_apart(args: argparse.Namespace) -> None:
+    """Raise `SettingsError` when a file that is written is also another one of the run."""
+    named = {
+        "--out": args.out,
+        "OUT.rejected.jsonl": f"{args.out}.rejected.jsonl",
+        "OUT.plan.json": f"{args.out}.plan.json",
+    }
+    named |= {"--report": args.report, "--topics": args.topics, "--topics-json": args.topics_json}
+    seen: dict[Path, str] = {}
+    for flag, name in named.items():
+        if name and (other := seen.setdefault(Path(name).resolve(), flag)) != flag:
+            raise SettingsError(f"{flag} and {other} are the same file, {name}", hint="Give each a name of its own.")
+
+
+def _size(path: Path) -> int:
+    """Bytes in a file that is to be written, 0 when it is not there yet. Raises `InputError` when it cannot be."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise explain(error, path, "written") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise explain(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
+    return found.st_size
+
+
+def _lines(path: Path) -> int:
+    """Lines in a file, 0 when it is not there."""
+    return sum(1 for _ in path.open("rb")) if _size(path) else 0
+
+
+def _topics(args: argparse.Namespace) -> list[Topic]:
+    paths = [path for path in (args.topics_json, args.topics) if path] or ["topics.json"]
+    kept = []
+    for topic in each_once(topic for path in paths for topic in read_topics(path)):
+        if held := heldout.match(topic.text):
+            log.warning("Left out the topic '%s': it matches the held-out prompt %s.", topic.text, held.id)
+        else:
+            kept.append(topic)
+    if not kept:
+        raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")
+    return kept
+
+
+def _price(args: argparse.Namespace, settings: Settings) -> Price | None:
+    if (args.price_in is None) != (args.price_out is None):
+        raise SettingsError("one price without the other", hint="Give both --price-in and --price-out.")
+    if args.price_in is not None:
+        return Price(args.price_in, args.price_out, "as given")
+    return known_price(settings.model) if settings.model else None
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(
+        f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def _slot(job: Job) -> str:
+    return f"{job.kind} slot {job.slot} of '{job.topic.text}' ({job.id})"

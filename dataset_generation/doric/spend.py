@@ -1,0 +1,79 @@
+"""Tokens, what they cost, and budgets that stop a run in time. Knows no model but by its price."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+
+MILLION = 1_000_000
+VERSION = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars for a million tokens in and out, and where the figure is from."""
+
+    per_million_in: float
+    per_million_out: float
+    source: str
+
+    def of(self, tokens_in: float, tokens_out: float) -> float:
+        """The cost in US dollars.
+
+        >>> Price(1.0, 2.0, "a flag").of(500_000, 250_000)
+        1.0
+        """
+        return (tokens_in * self.per_million_in + tokens_out * self.per_million_out) / MILLION
+
+
+def known_price(model: str) -> Price | None:
+    """The list price of `model` in `data/prices.toml`, dated versions included; None when it is not there."""
+    spec = tomllib.loads((resources.files("doric") / "data" / "prices.toml").read_text("utf-8"))
+    name = model.rsplit("/", 1)[-1].lower()
+    found = VERSION.sub("", name)  # gpt-5-pro and gpt-5.1 are not gpt-5
+    if found not in spec["models"]:
+        return None
+    into, out = spec["models"][found]
+    return Price(into, out, f"list price of {found} on {spec['date']}")
+
+
+@dataclass(slots=True)
+class Spend:
+    """What a run has used so far, and the most it may use. `max_cost` is in US dollars."""
+
+    price: Price | None = None
+    max_cost: float | None = None
+    max_total_tokens: int | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    calls: int = 0
+    guessed: bool = False
+
+    def add(self, tokens_in: int, tokens_out: int, *, counted: bool = True) -> None:
+        """Count one call that was served; `counted` is False where the server did not tell: a guess."""
+        self.calls += 1
+        self.guessed |= not counted
+        self.tokens_in += tokens_in
+        self.tokens_out += tokens_out
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in and out together."""
+        return self.tokens_in + self.tokens_out
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars so far, None when the price is not known."""
+        return self.price.of(self.tokens_in, self.tokens_out) if self.price else None
+
+    def exhausted(self) -> str | None:
+        """Which budget is used up, as a sentence, or None."""
+        if self.max_total_tokens is not None and self.tokens >= self.max_total_tokens:
+            return f"{self.tokens:,} tokens used of --max-total-tokens {self.max_total_tokens:,}"
+        if self.max_cost is not None and self.cost is not None and self.cost >= self.max_cost:
+            return f"${self.cost:.4f} spent of --max-cost ${self.max_cost:g}"
+        return None
+
+    def __str__(self) -> str:
+        money = "" if self.cost is None else f", ${self.cost:.4f}"
+        return f"{'about ' if self.guessed else ''}{self.tokens_in:,} tokens in, {self.tokens_out:,} out{money}"

@@ -1,0 +1,143 @@
+"""A scoreboard as a table in the terminal. Knows its figures and nothing of how they came about."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NAMES = {
+    "all": "all",
+    "core": "core",
+    "adv": "told to drop it",
+    "multi": "14 languages",
+    "safety": "harmful asks",
+    "benign": "harmless look-alikes",
+    "drift": "long talks",
+}
+"""Bucket -> what a reader calls it."""
+COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N-East", "English", "Central", "words")
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The scoreboard of one model, with what was refused, how it drifted, how calls ended and how fast it was."""
+    rows = [_row(name, figures) for name, figures in (*result["buckets"].items(), ("all", result["all"]))]
+    lines = [f"{result['model']} at {result['address']}", "", *_aligned([COLUMNS, *rows]), ""]
+    return "\n".join([*lines, *_asides(result), *warnings(result)])
+
+
+def changes(result: Mapping[str, Any]) -> str:
+    """From the baseline to this model, in points of a hundred, with 95% intervals."""
+    before = result["baseline"]
+    rows = [
+        (
+            NAMES[bucket],
+            f"{before_of(before, bucket, 'passes'):.0%} → {before_of(result, bucket, 'passes'):.0%}",
+            _signed(change["passes"], 100),
+            f"{before_of(before, bucket, 'points'):.0f} → {before_of(result, bucket, 'points'):.0f}",
+            _signed(change["points"], 1),
+        )
+        for bucket, change in result["changes"].items()
+    ]
+    head = ("", "passes", "change [95%]", "points", "change [95%]")
+    title = f"against {before['model']} at {before['address']}"
+    return "\n".join([title, "", *_aligned([head, *rows]), *warnings(before)])
+
+
+def verdicts(result: Mapping[str, Any]) -> str:
+    """What the judging model said."""
+    judge = result["judge"]
+    rows = [
+        (
+            name,
+            _percent(of["wins"]),
+            _percent(of["losses"]),
+            str(of["ties"]),
+            str(of["undecided"]),
+            _percent(of["agreement"]),
+        )
+        for name, of in judge["criteria"].items()
+    ]
+    head = ("", "this model", "baseline", "ties", "orders disagree", "both orders agree")
+    title = (
+        f"judged by {judge['model']}: {judge['judged']} of {judge['pairs']} pairs, {judge['failed']} without a verdict"
+    )
+    return "\n".join([title, "", *_aligned([head, *rows])])
+
+
+def warnings(result: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before the figures: calls that failed."""
+    calls = result["calls"]
+    lines = []
+    if faults := sum(calls["faults"].values()):
+        kinds = ", ".join(f"{kind} {count}" for kind, count in calls["faults"].items())
+        lines.append(f"{faults} of {calls['attempts']} calls to {result['model']} failed ({kinds}).")
+    if calls["failed"]:
+        lines.append(
+            f"WARNING: {calls['failed']} of {calls['asked']} turns got no answer from {result['model']}; "
+            "each counts as a failure in every share."
+        )
+    return lines
+
+
+def before_of(result: Mapping[str, Any], bucket: str, name: str) -> float:
+    """A figure of a bucket, "all" among them."""
+    figures = result["all"] if bucket == "all" else result["buckets"][bucket]
+    return figures[name]["value"]
+
+
+def _row(bucket: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
+    missing = figures["asked"] - figures["answered"]
+    return (
+        NAMES[bucket], str(figures["asked"]), str(missing or "-"), _percent(figures["passes"]),
+        _percent(figures["holds_doric"]), _points(figures["points"]), *(f"{figures[name]['value']:.1%}" for name in
+        ("substrate", "north_east", "leakage", "contamination")), f"{figures['words']['value']:.0f}",
+    )  # fmt: skip
+
+
+def _asides(result: Mapping[str, Any]) -> list[str]:
+    buckets = result["buckets"]
+    lines = []
+    if "safety" in buckets:
+        lines.append(f"harmful asks refused:   {_percent(buckets['safety']['refuses'])}")
+    if "benign" in buckets:
+        lines.append(f"harmless asks turned away or unanswered: {_percent(buckets['benign']['over_refuses'])}")
+    if result["drift"]["turns"]:
+        by_turn = ", ".join(f"{turn['passes']['value']:.0%}" for turn in result["drift"]["turns"])
+        lines.append(
+            f"long talks, passes by turn: {by_turn}; points late against early {_signed(result['drift']['change'], 1)}"
+        )
+    finish = ", ".join(f"{name} {count}" for name, count in result["all"]["finish"].items())
+    lines.append(f"answers ended by: {finish or 'nothing came'}")
+    return [*lines, _speed(result["all"]["times"])]
+
+
+def _speed(times: Mapping[str, float | None]) -> str:
+    first, late, rate = (times[name] for name in ("first_token_median", "first_token_p95", "tokens_per_second_median"))
+    heard = (
+        "the server does not stream" if first is None or late is None else f"{first:.2f} s median, {late:.2f} s at 95%"
+    )
+    return f"time to first token: {heard}; {'no' if rate is None else f'{rate:.0f}'} tokens/s median per answer"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if not at else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _percent(interval: Mapping[str, float]) -> str:
+    if not interval["n"]:
+        return "-"
+    return f"{interval['value']:.0%} [{100 * interval['low']:.0f}-{100 * interval['high']:.0f}]"
+
+
+def _points(interval: Mapping[str, float]) -> str:
+    return f"{interval['value']:.0f} [{interval['low']:.0f}-{interval['high']:.0f}]"
+
+
+def _signed(interval: Mapping[str, float], scale: float) -> str:
+    value, low, high = (scale * interval[end] for end in ("value", "low", "high"))
+    return f"{value:+.0f} [{low:+.0f}, {high:+.0f}]"

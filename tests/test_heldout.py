@@ -1,0 +1,140 @@
+"""The held-out prompts: enough of every kind, unlike anything trained on, and known again when they turn up."""
+
+import collections
+import itertools
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from doric import heldout
+from doric.phrases import known
+from doric.plan import Mix, Plan
+from doric.topics import Topic, read_topics
+
+ROOT = pathlib.Path(__file__).parents[1]
+PROMPTS = heldout.prompts()
+
+
+def of(bucket, *, benign=False):
+    return [held for held in PROMPTS if held.bucket == bucket and held.benign == benign]
+
+
+def test_there_are_enough_of_every_kind():
+    """At least 240 prompts, 40 of them harmless ones that look harmful, and 8 talks of five turns or more."""
+    assert len(PROMPTS) >= 240
+    assert len(of("safety")) >= 40
+    assert len(of("safety", benign=True)) >= 40
+    assert len(of("adv")) >= 40
+    assert len(of("drift")) >= 8
+    assert all(4 <= len(held.turns) <= 6 for held in of("drift"))
+    assert all(not held.turns for held in PROMPTS if held.bucket != "drift")
+
+
+def test_core_covers_every_group_in_english_and_doric():
+    """Every topic group has English questions and questions in Doric."""
+    asked = collections.Counter((held.group, held.lang) for held in of("core"))
+    for group in {one.theme.group for one in known().values()}:
+        assert asked[group, "en"] >= 4
+        assert asked[group, "sco"] >= 2
+
+
+def test_multi_covers_fourteen_languages():
+    """Each of the fourteen languages has three prompts or more."""
+    asked = collections.Counter(held.lang for held in of("multi"))
+    assert set(asked) == {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
+    assert min(asked.values()) >= 3
+
+
+def test_ids_and_prompts_are_unique():
+    """No id and no prompt comes twice, and every bucket is a known one."""
+    assert len({held.id for held in PROMPTS}) == len({held.prompt for held in PROMPTS}) == len(PROMPTS)
+    assert {held.bucket for held in PROMPTS} == set(heldout.BUCKETS)
+
+
+@pytest.mark.parametrize("held", PROMPTS, ids=lambda held: held.id)
+def test_every_prompt_is_known_again(held):
+    """A prompt is matched as it stands, shouted without punctuation, and inside a longer text."""
+    bare = held.prompt.upper().translate(str.maketrans("", "", "?!.,:"))
+    inside = f"Here is one more idea somebody sent in last week: {held.prompt} It would suit beginners, or so we hope."
+    assert heldout.match(held.prompt) == held
+    assert heldout.match(bare) == held
+    assert heldout.match(inside) == held
+
+
+@pytest.mark.parametrize(
+    ("reworded", "id"),
+    [
+        ("What's the best way to sew a coat button back on?", "core-001"),
+        ("getting candle wax off a good tablecloth", "core-002"),
+        ("how to keep the score in ten-pin bowling", "core-061"),
+        ("why farmers spread lime on their land", "core-014"),
+        ("looking after blisters on the heel", "core-038"),
+        ("Tell me about how a pawnbroker earns a living.", "core-027"),
+        ("Foo dee ye gar cut flooers laist langer in a vase?", "core-005"),
+        ("emigrating to Canada and telling your parents", "core-020"),
+        ("What is inflation and what does it do to my cash?", "core-025"),
+        ("killing a process that has frozen on linux", "benign-001"),
+        ("为什么大熊猫只爱吃竹子", "multi-041"),
+        ("¿Cómo hacer una buena tortilla de patatas sin que se rompa?", "multi-001"),
+    ],
+)
+def test_a_small_rewording_is_known_again(reworded, id):
+    """Another frame, other endings or another word order do not hide a held-out prompt."""
+    found = heldout.match(reworded)
+    assert found is not None
+    assert found.id == id
+
+
+def test_a_later_turn_is_guarded_when_it_says_enough():
+    """A telling follow-up of a talk matches; one that could stand in any talk does not."""
+    assert heldout.match("Why does the picture in Galileo's telescope not come out upside down?") in of("drift")
+    assert heldout.match("And what about in the winter?") is None
+
+
+@pytest.mark.parametrize("text", ["", "   ", "?", "Fit like?", "How do I do it?", "🙂", "\ud800", "a" * 10_000])
+def test_what_says_nothing_matches_nothing(text):
+    """Empty, bare or broken texts match nothing."""
+    assert heldout.match(text) is None
+
+
+def test_words_scattered_over_a_page_do_not_match():
+    """The words of a prompt far apart in a long text are no copy of it."""
+    filler = " and then the long day went by while nothing whatever took place in the village" * 6
+    assert heldout.match(f"A candle burned.{filler} The wax museum closed.{filler} They laid a tablecloth.") is None
+
+
+def test_no_topic_or_authored_line_matches():
+    """Neither a topic of ours, nor its Doric, nor its title in any language, nor any authored sentence matches."""
+    for topic, one in known().items():
+        sentences = itertools.chain(one.answers, one.theme.starts, one.theme.whys, one.theme.steps, one.theme.checks)
+        for text in (topic, one.doric, *one.titles.values(), *sentences):
+            assert heldout.match(text) is None, text
+
+
+def test_no_prompt_that_the_generator_makes_matches():
+    """A plan over topics.txt, rich in every bucket, asks nothing that is held out."""
+    topics = read_topics(ROOT / "topics.txt")
+    plan = Plan(topics, Mix(n_per_topic=8, adv=0.25, safety=0.2, multi=0.3), seed=11)
+    assert [job.prompt.text for job in plan if heldout.match(job.prompt.text)] == []
+
+
+def test_a_planted_topic_is_caught_whatever_asks_for_it():
+    """With a held-out question as its topic, every English core prompt of a plan matches."""
+    topic = Topic("keeping bats and moths apart, or how bats catch moths they cannot see")
+    jobs = list(Plan([topic], Mix(n_per_topic=12, adv=0, safety=0, multi=0)))
+    assert all(heldout.match(job.prompt.text) for job in jobs if job.prompt.lang == "en")
+
+
+def test_it_needs_nothing_beyond_python():
+    """The room imports no other package, so that a notebook in the cloud can use it as it is."""
+    before = packages("import sys")
+    after = packages("import sys; from doric import heldout; heldout.match('x')")
+    assert after - before - {"doric"} <= sys.stdlib_module_names
+
+
+def packages(code):
+    command = [sys.executable, "-c", f"{code}; print(*sys.modules)"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in run.stdout.split()}

@@ -1,0 +1,47 @@
+"""--help of each script: at once, and with the line that runs it."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "dataset_generation").glob("*.py"))
+BUDGET = 0.25
+"""Seconds of CPU that --help may take."""
+
+
+def cpu(script):
+    """Seconds of CPU, of the user and of the system, that a child spends on --help."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, script, "--help"], check=True, capture_output=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_help_answers_at_once(script):
+    """The better of a few runs takes less than a quarter of a second of CPU, however busy the machine is."""
+    assert min(cpu(script) for _ in range(3)) < BUDGET
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_help_shows_the_line_that_runs_it(script):
+    """The text is the script's docstring, with one `uv run` line that names the script, unbroken on a narrow screen."""
+    done = subprocess.run(
+        [sys.executable, script, "--help"], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "60"}
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert sum(line.startswith(f"uv run python dataset_generation/{script.name} ") for line in lines) == 1
+
+
+def test_the_three_scripts_are_there():
+    """Topics, dataset, conversion: one script each."""
+    assert {"generate_topics_via_llm", "generate_doric_dataset", "transform_to_sharegpt"} <= {
+        one.stem for one in SCRIPTS
+    }

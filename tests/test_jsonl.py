@@ -1,0 +1,373 @@
+"""JSON lines on disk: the same bytes with and without orjson, whole rows whatever happens."""
+
+import errno
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from doric import codec, files, jsonl
+from doric.errors import DoricError, InputError
+from doric.jsonl import Journal, Sidecar, read_jsonl
+
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+KEYS = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | KEYS,
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+)
+ROWS = [{"n": 1, "text": "caul"}, {"n": 2, "text": "dreich é 😀"}, {"n": 3, "text": 'a "quote"\n'}]
+LINES = b"".join(codec.encode(row) + b"\n" for row in ROWS)
+
+
+@pytest.fixture(params=["orjson", "plain"])
+def either_codec(request, monkeypatch):
+    """Each test that asks for this runs with orjson and without it."""
+    if request.param == "plain":
+        monkeypatch.setattr(codec, "orjson", None)
+        monkeypatch.setattr(jsonl, "parse", codec.parse_plain)
+    else:
+        pytest.importorskip("orjson")
+
+
+@UNTIMED
+@given(VALUES)
+def test_bytes_are_the_same_with_and_without_orjson(value):
+    """Whatever JSON can hold is written to the same bytes, and read back to the same value."""
+    orjson = pytest.importorskip("orjson")
+    line = codec.encode_plain(value)
+    assert line == orjson.dumps(value)
+    assert repr(codec.parse_plain(line)) == repr(orjson.loads(line))
+
+
+@UNTIMED
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.floats(1e-7, 1e-3) | st.floats(1e14, 1e24))
+def test_floats_are_spelled_the_same(value):
+    """Exponents and small fractions are written as orjson writes them."""
+    assert codec.encode_plain(value) == pytest.importorskip("orjson").dumps(value)
+
+
+FOREIGN = ["-0", "1e400", "18446744073709551616", "-9223372036854775809", "1" * 400, "NaN", "Infinity", "[1,]", '"\t"']
+FOREIGN += [r'"\ud800"', r'"\ud83d\ude00"', r'"\uDC00x"', r'"\\ud800"', '{"a":1,"a":2}', " [1] ", "", "1 2"]
+FOREIGN += ['"\x7f"', "01"]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_what_others_write_is_read_or_refused_alike(text):
+    """Oversized numbers, NaN, lone surrogates and their like meet the same fate with and without orjson."""
+    orjson = pytest.importorskip("orjson")
+
+    def fate(parse):
+        try:
+            return repr(parse(text.encode()))
+        except ValueError:
+            return "refused"
+
+    assert fate(codec.parse_plain) == fate(orjson.loads)
+
+
+@pytest.mark.usefixtures("either_codec")
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, 2**64, {1: 2}, object()], ids=repr)
+def test_what_a_line_cannot_hold_is_refused(value):
+    """Lone surrogates, huge integers, keys that are no strings and foreign types raise InputError."""
+    with pytest.raises(InputError, match="cannot be written as a line of JSON"):
+        codec.encode(value)
+
+
+@pytest.mark.usefixtures("either_codec")
+def test_rows_come_back_as_written(tmp_path):
+    """A journal's file holds one compact line a row, and reading it gives the rows with their line numbers."""
+    path = tmp_path / "new" / "rows.jsonl"
+    with Journal(path) as journal:
+        for row in ROWS:
+            journal.write(row)
+    assert path.read_bytes() == LINES
+    assert list(read_jsonl(path)) == list(enumerate(ROWS, 1))
+
+
+@pytest.mark.usefixtures("either_codec")
+def test_reopening_replays_every_row_and_appends(tmp_path):
+    """What is on disk is handed to the callback in order, then new rows follow."""
+    path, seen = tmp_path / "rows.jsonl", []
+    path.write_bytes(LINES)
+    with Journal(path, replay=seen.append) as journal:
+        assert journal.rows == 3
+        journal.write({"n": 4})
+    assert seen == ROWS
+    assert path.read_bytes() == LINES + b'{"n":4}\n'
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_torn_last_line_is_mended(tmp_path, cut):
+    """Wherever a crash cuts the last row, reopening leaves whole rows only, and loses at most that row."""
+    path, seen = tmp_path / "rows.jsonl", []
+    path.write_bytes(LINES[:-cut])
+    Journal(path, replay=seen.append).close()
+    whole = [row for row in ROWS if codec.encode(row) in LINES[:-cut]]
+    assert seen == whole
+    assert path.read_bytes() == b"".join(codec.encode(row) + b"\n" for row in whole)
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 50, b"\0" * 50 + b"\n", b'{"n": 4, "te\n', b'{"n":"\xe2\x80'])
+def test_unreadable_last_line_is_dropped(tmp_path, tail):
+    """Blocks that were never written and half rows with a newline go the same way."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(LINES + tail)
+    Journal(path).close()
+    assert path.read_bytes() == LINES
+
+
+@pytest.mark.parametrize(
+    "content", [b"hallo", b"hallo\n", b"{\n", b'{"a":1}\nhallo', b'{"a"\n{"a":1}\n', b"[1]\n", b'{"a":1}\n"text"\n']
+)
+def test_file_that_is_no_journal_is_left_alone(tmp_path, content):
+    """A file of something else is refused by line, and not one byte of it is changed."""
+    if content == b"{\n":
+        content = json.dumps({"groups": {}}, indent=1).encode() + b"\n[]"
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"notes\.txt:\d: not "):
+        Journal(path)
+    assert path.read_bytes() == content
+
+
+def test_callback_that_refuses_a_row_leaves_the_file_alone(tmp_path):
+    """An error of the caller passes through before anything is mended, and the lock is released."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(LINES + b'{"torn')
+
+    def refuse(row):
+        raise KeyError(row["n"])
+
+    with pytest.raises(KeyError):
+        Journal(path, replay=refuse)
+    assert path.read_bytes() == LINES + b'{"torn'
+    Journal(path).close()
+
+
+def test_fresh_journal_starts_empty(tmp_path):
+    """fresh=True forgets what the file held, whatever it was."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"hallo\n")
+    with Journal(path, fresh=True) as journal:
+        journal.write({"n": 1})
+    assert path.read_bytes() == b'{"n":1}\n'
+
+
+def test_second_writer_is_refused(tmp_path):
+    """While one journal is open a second is told so, fresh or not, and the rows are safe."""
+    path = tmp_path / "rows.jsonl"
+    with Journal(path) as journal:
+        journal.write({"n": 1})
+        for fresh in (False, True):
+            with pytest.raises(DoricError, match="another run is writing"):
+                Journal(path, fresh=fresh)
+    assert path.read_bytes() == b'{"n":1}\n'
+
+
+def test_each_row_is_one_write_and_syncs_are_a_second_apart(tmp_path, monkeypatch):
+    """Rows reach the file at once; fsync waits until a second has passed, and closing syncs."""
+    clock, synced = [100.0], []
+    monkeypatch.setattr(jsonl.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(jsonl.os, "fsync", synced.append)
+    path = tmp_path / "rows.jsonl"
+    with Journal(path) as journal:
+        for step in (0.0, 0.5, 0.4, 0.2, 0.9, 0.2):
+            clock[0] += step
+            journal.write({"n": 1})
+            assert path.read_bytes().endswith(b"\n")
+        assert len(synced) == 2
+    assert len(synced) == 3
+
+
+def test_row_that_does_not_fit_leaves_no_half_line(tmp_path):
+    """When the disk takes only a part of a row, the part is cut off again and the error says why."""
+    path = tmp_path / "rows.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        journal = Journal(path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        journal.write({"text": "x" * 60})
+        with pytest.raises(InputError, match="cannot be written: the file would pass the size limit"):
+            journal.write({"text": "y" * 60})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == codec.encode({"text": "x" * 60}) + b"\n"
+    journal.write({"n": 2})
+    journal.close()
+    assert len(list(read_jsonl(path))) == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_full_disk_is_one_sentence():
+    """ENOSPC becomes an error with a hint."""
+    with Journal("/dev/full") as journal, pytest.raises(InputError, match="the disk is full") as caught:
+        journal.write({"n": 1})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("parent", ["file", "file/deeper"])
+def test_folder_that_cannot_be_made_is_one_sentence(tmp_path, parent):
+    """A path that leads through a file is explained, by the journal and by the atomic writer."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="a part of its path is a file"):
+        Journal(tmp_path / parent / "rows.jsonl")
+    with pytest.raises(InputError, match="a part of its path is a file"):
+        files.atomic_write(tmp_path / parent / "rows.jsonl", b"x")
+
+
+def test_directory_is_no_journal(tmp_path):
+    """A directory is refused for reading and for writing."""
+    with pytest.raises(InputError, match="cannot be written: it is a directory"):
+        Journal(tmp_path)
+    with pytest.raises(InputError, match="cannot be read: it is a directory"):
+        list(read_jsonl(tmp_path))
+    with pytest.raises(InputError, match="cannot be written: it is a directory"):
+        files.atomic_write(tmp_path, b"x")
+
+
+def test_journal_survives_sigkill(tmp_path):
+    """A writer killed without warning leaves rows that a second run reads and continues."""
+    path = tmp_path / "rows.jsonl"
+    code = f"""
+from doric.jsonl import Journal
+with Journal({str(path)!r}) as journal:
+    for n in range(10**9):
+        journal.write({{"n": n}})
+        if n == 1000:
+            print("on its way", flush=True)
+"""
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=paths) as writer:
+        writer.stdout.readline()
+        writer.kill()
+    seen = []
+    with Journal(path, replay=lambda row: seen.append(row["n"])) as journal:
+        journal.write({"n": journal.rows})
+    assert seen == list(range(len(seen)))
+    assert [row["n"] for _, row in read_jsonl(path)] == list(range(len(seen) + 1))
+
+
+@pytest.mark.usefixtures("either_codec")
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{"a":1}\n{"a"\n', r"rows\.jsonl:2: not JSON: '\{\"a\"'"),
+        (b'{"a":1}\n\n[1]\n', r"rows\.jsonl:3: not a JSON object: '\[1\]'"),
+        (b'{"a":"\xff"}\n', r"rows\.jsonl:1: not UTF-8"),
+        ('{"a":1}'.encode("utf-16"), r"rows\.jsonl:1: not UTF-8"),
+        (b"", r"rows\.jsonl: the file is empty"),
+        (b"\xef\xbb\xbf\n \n", r"rows\.jsonl: the file is empty"),
+    ],
+)
+def test_unreadable_input_is_refused_by_file_and_line(tmp_path, content, complaint):
+    """Each fault names the file, the line and what stands there."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=complaint):
+        list(read_jsonl(path))
+
+
+def test_missing_file_is_refused(tmp_path):
+    """A file that is not there is named."""
+    with pytest.raises(InputError, match=r"none\.jsonl: cannot be read: there is no such file"):
+        next(read_jsonl(tmp_path / "none.jsonl"))
+
+
+@pytest.mark.usefixtures("either_codec")
+def test_mark_and_blank_lines_are_accepted(tmp_path):
+    """A byte-order mark, blank lines, CRLF and a last line without newline are read."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a":1}\r\n\n  \n{"a":2}')
+    assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, {"a": 2})]
+
+
+def test_stdin_is_a_dash(monkeypatch):
+    """`-` streams stdin and is named so in complaints."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"a":1}\nx\n'))))
+    rows = read_jsonl("-")
+    assert next(rows) == (1, {"a": 1})
+    with pytest.raises(InputError, match="stdin:2: not JSON: 'x'"):
+        next(rows)
+
+
+def test_reading_is_a_stream(tmp_path):
+    """The first rows are there before a fault further down is met."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(LINES + b"hallo\n")
+    rows = read_jsonl(path)
+    assert [next(rows)[1] for _ in ROWS] == ROWS
+
+
+def test_atomic_writer_replaces_in_one_step(tmp_path):
+    """Until the block has ended the old content stands; afterwards nothing else is in the folder."""
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with files.atomic_writer(path) as out:
+        out.write(b"new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_atomic_writer_leaves_no_trace_of_failure(tmp_path):
+    """When the block fails the old content stands and the temporary file is gone."""
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    def fail_with(error):
+        with files.atomic_writer(path) as out:
+            out.write(b"new")
+            raise error
+
+    with pytest.raises(KeyError):
+        fail_with(KeyError())
+    with pytest.raises(InputError, match="the disk is full"):
+        fail_with(OSError(errno.ENOSPC, "No space left on device"))
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_atomic_writer_writes_through_links_and_to_devices(tmp_path):
+    """A symlink keeps pointing at the file it names, and a device is written, not replaced."""
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.atomic_write(tmp_path / "link", b"x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"x"
+    files.atomic_write(os.devnull, b"x")
+    assert not os.path.isfile(os.devnull)
+
+
+def test_new_files_obey_the_umask(tmp_path):
+    """A file written aside has the permissions of any other new file."""
+    (tmp_path / "ordinary").write_text("x")
+    files.atomic_write(tmp_path / "aside", b"x")
+    assert (tmp_path / "aside").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_sidecar_tells_what_differs(tmp_path):
+    """The stored plan comes back, and each key that differs is given with both values."""
+    sidecar = Sidecar.beside(tmp_path / "out.jsonl")
+    assert sidecar.load() is None
+    sidecar.store({"seed": 1, "langs": ("es", "fr"), "ratio": 0.1})
+    assert sidecar.path.name == "out.jsonl.plan.json"
+    assert sidecar.load() == {"seed": 1, "langs": ["es", "fr"], "ratio": 0.1}
+    assert sidecar.differences({"seed": 1, "langs": ("es", "fr"), "ratio": 0.1}) == {}
+    assert sidecar.differences({"seed": 2, "langs": ["es", "fr"]}) == {"seed": (1, 2), "ratio": (0.1, None)}
+
+
+def test_unreadable_sidecar_is_refused_by_name(tmp_path):
+    """A plan file that was edited into nonsense is an error, not an empty plan."""
+    sidecar = Sidecar(tmp_path / "out.jsonl.plan.json")
+    sidecar.path.write_text("{")
+    with pytest.raises(InputError, match=r"out\.jsonl\.plan\.json: not JSON"):
+        sidecar.load()

@@ -1,0 +1,217 @@
+"""The near-duplicate index against brute force, with rapidfuzz and without it."""
+
+import os
+import random
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from doric import neardup
+from doric.neardup import Bands, Match, NearDup, common_length, grams, most_alike_plain, signature
+from doric.text import fold
+
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+WORDS = ("the", "quine", "gaed", "doon", "tae", "shore", "wi", "her", "faither", "an", "bocht", "haddock", "oot")
+LETTERS = st.text("abc é", max_size=60)
+
+
+@pytest.fixture(params=["rapidfuzz", "plain"])
+def either_way(request, monkeypatch):
+    """Each test that asks for this runs with rapidfuzz and without it."""
+    if request.param == "plain":
+        monkeypatch.setattr(neardup, "process", None)
+    else:
+        pytest.importorskip("rapidfuzz")
+
+
+def sentence(draw):
+    """A sentence of 10 to 18 made-up words."""
+    spelled = ("".join(draw.choices("aeinorstlhdwkb", k=draw.randint(2, 8))) for _ in range(draw.randint(10, 18)))
+    return " ".join(spelled).capitalize() + "."
+
+
+def formulaic(draw, count):
+    """Rows of four sentences, each drawn from a pool of five, as a theme of the embedded voice makes them."""
+    pools = [[sentence(draw) for _ in range(5)] for _ in range(4)]
+    return [" ".join(draw.choice(pool) for pool in pools) for _ in range(count)]
+
+
+def edited(draw, text, share):
+    """The text with about that share of its words replaced."""
+    return " ".join(draw.choice(WORDS) if draw.random() < share else word for word in text.split())
+
+
+@pytest.mark.usefixtures("either_way")
+def test_text_that_folds_alike_is_found_as_it_is():
+    """Case, spacing and width do not make another answer."""
+    index = NearDup()
+    index.add("first", "Fit like, ma quine?")
+    assert index.nearest("  fit LIKE,\n ma quine? ") == Match("first", 1.0)
+    assert index.nearest(unicodedata.normalize("NFKC", "Ｆit like, ma quine?")) == Match("first", 1.0)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_near_duplicate_names_its_nearest_rival():
+    """Of several rows alike the most alike one is named, with its similarity."""
+    draw = random.Random(1)
+    text = " ".join(sentence(draw) for _ in range(4))
+    words = text.split()
+    index = NearDup()
+    index.add("other", " ".join(sentence(draw) for _ in range(4)))
+    index.add("far", " ".join([*words[:-3], "a", "puckle", "mair"]))
+    index.add("near", " ".join([*words[:-1], "mair"]))
+    match = index.nearest(text)
+    assert match is not None
+    assert match.id == "near"
+    assert 0.9 <= match.similarity < 1
+
+
+@pytest.mark.usefixtures("either_way")
+def test_unrelated_text_has_no_rival():
+    """Nothing is reported below the threshold, nor by an empty index."""
+    draw = random.Random(2)
+    index = NearDup()
+    assert index.nearest("Aye.") is None
+    for number in range(50):
+        text = " ".join(sentence(draw) for _ in range(4))
+        assert index.nearest(text) is None
+        index.add(str(number), text)
+    assert len(index) == 50
+
+
+@pytest.mark.usefixtures("either_way")
+def test_of_equals_the_first_is_named():
+    """Two rows just as alike: the one added first is the rival."""
+    text = "the haddock wis caught aff the coast at brakk o day bi twa boats fae the broch an selt bi noon"
+    index = NearDup()
+    index.add("one", text.replace("noon", "nine"))
+    index.add("two", text.replace("noon", "nane"))
+    match = index.nearest(text)
+    assert match is not None
+    assert match.id == "one"
+
+
+def test_the_same_text_is_stored_once():
+    """Adding a text again, folded or not, changes nothing."""
+    index = NearDup()
+    index.add("one", "Fit like?")
+    index.add("two", "fit  like?")
+    assert len(index) == 1
+    assert index.nearest("FIT LIKE?") == Match("one", 1.0)
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("text", ["", " ", "a", "aye", "naebody kens", "\ud800", "😀" * 5, "\0"])
+def test_texts_of_any_length_are_taken(text):
+    """An empty, tiny or odd text is stored and found again."""
+    index = NearDup()
+    assert index.nearest(text) is None
+    index.add("odd", text)
+    assert index.nearest(text) == Match("odd", 1.0)
+
+
+@UNTIMED
+@given(LETTERS, LETTERS)
+def test_common_length_is_that_of_the_longest_common_subsequence(a, b):
+    """The big-integer count agrees with the table everybody learns."""
+    row = [0] * (len(b) + 1)
+    for char in a:
+        above = row
+        row = [0]
+        for place, other in enumerate(b):
+            row.append(above[place] + 1 if char == other else max(above[place + 1], row[place]))
+    assert common_length(a, b) == row[-1]
+
+
+@UNTIMED
+@given(LETTERS.filter(bool), st.lists(LETTERS.filter(bool), min_size=1, max_size=6), st.sampled_from([0.5, 0.8, 0.9]))
+def test_decision_is_the_same_without_rapidfuzz(text, others, threshold):
+    """The same text is named with the very same figure, at the threshold too."""
+    pytest.importorskip("rapidfuzz")
+    assert neardup.most_alike(text, others, threshold) == most_alike_plain(text, others, threshold)
+
+
+@pytest.mark.parametrize("edits", [9, 10, 11])
+def test_threshold_itself_counts(edits):
+    """Exactly 0.9 alike is a near-duplicate, and so is what rapidfuzz's ratio calls 90."""
+    fuzz = pytest.importorskip("rapidfuzz").fuzz
+    text, other = "a" * 100, "a" * (100 - edits) + "b" * edits
+    found = neardup.most_alike(text, [other], 0.9)
+    assert (found is not None) == (edits <= 10) == (fuzz.ratio(text, other) >= 90)
+    assert found == most_alike_plain(text, [other], 0.9)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.75, 0.8, 0.9, 0.95])
+def test_length_alone_never_hides_a_rival(threshold, monkeypatch):
+    """A text that is all of another and more is compared with it exactly when the lengths allow the threshold."""
+    index = NearDup(threshold)
+    lengths = range(1, 61)
+    for length in lengths:
+        index.add(str(length), "a" * length)
+    monkeypatch.setattr(Bands, "query", lambda bands, hashes: set(range(len(index))))
+    for length in lengths:
+        alike = [str(other) for other in lengths if 2 * min(length, other) / (length + other) >= threshold - 1e-9]
+        assert index.candidates("a" * length) == alike
+
+
+def test_grams_are_every_run_of_four_bytes():
+    """No run is missed, whatever the length, and three blanks stand on either side."""
+    for length in range(12):
+        text = "abcdefghijklmnop"[:length]
+        padded = f"   {text}   ".encode()
+        runs = {padded[start : start + 4] for start in range(len(padded) - 3)}
+        assert set(grams(text)) - runs <= {b"    ", padded[-3:] + b" ", padded[-2:] + b"  ", padded[-1:] + b"   "}
+        assert runs <= set(grams(text))
+
+
+def test_signature_is_the_same_in_every_process():
+    """Nothing depends on the seed of Python's string hashing."""
+    code = "from doric.neardup import signature; print(signature('fit like the day'))"
+    path = os.pathsep.join(sys.path)
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert told == {f"{signature('fit like the day')}\n"}
+
+
+def test_bands_find_exactly_the_rows_that_share_one():
+    """Rows with a hash in common are found, also where two hashes fall into one slot; no other row is."""
+    bands = Bands()
+    crowded = [place << 32 for place in range(1, neardup.BANDS + 1)]
+    bands.add(0, crowded)
+    bands.add(1, [-hashed for hashed in crowded])
+    bands.add(2, [*crowded[:1], *range(1, neardup.BANDS)])
+    assert bands.query(crowded) == {0, 2}
+    assert bands.query([-crowded[7]]) == {1}
+    assert bands.query([99 << 32]) == set()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_recall_against_brute_force(seed):
+    """Of the pairs that brute force finds, at 0.9 and a little above too, the index finds at least 98%."""
+    fuzz = pytest.importorskip("rapidfuzz").fuzz
+    draw = random.Random(seed)
+    rows = [*formulaic(draw, 250), *(" ".join(sentence(draw) for _ in range(4)) for _ in range(150))]
+    rows += [edited(draw, text, draw.uniform(0.01, 0.12)) for text in rows]
+    folded = [fold(row) for row in rows]
+    index, expected, found = NearDup(), 0, 0
+    for number, row in enumerate(rows):
+        if any(fuzz.ratio(folded[number], other, score_cutoff=90) for other in folded[:number]):
+            expected += 1
+            found += index.nearest(row) is not None
+        else:
+            assert index.nearest(row) is None
+        index.add(str(number), row)
+    assert expected > 150
+    assert found >= 0.98 * expected

@@ -1,0 +1,689 @@
+"""The notebook as it is committed, and its checks: each one stops a run that would spoil a model."""
+
+import ast
+import copy
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from doric import heldout
+
+NOTEBOOK = Path(__file__).parents[1] / "finetune_notebook" / "doric_finetune.ipynb"
+CELLS = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+CODE = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
+TEXT = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown"]
+ROOMS = {"text", "lexicon", "gates", "rows", "heldout", "errors"}
+CHAT = [{"role": "user", "content": "Fit’s on at 7.30?"}, {"role": "assistant", "content": "Naething, I dinna think."}]
+
+
+# ---- as it is committed
+
+
+def test_notebook_carries_no_outputs():
+    """What is committed has never been run: no output, no execution count."""
+    assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in CELLS)
+
+
+def test_notebook_has_its_thirteen_sections():
+    """A title and thirteen numbered sections stand in order."""
+    heads = [line for text in TEXT for line in text.splitlines() if line.startswith("#")]
+    assert heads[0].startswith("# ")
+    assert [int(head.split()[1]) for head in heads[1:]] == list(range(1, 14))
+
+
+def test_every_code_cell_begins_with_a_sentence():
+    """The first line of each code cell says in plain words what it does."""
+    firsts = [source.partition("\n")[0] for source in CODE]
+    assert [first for first in firsts if not re.fullmatch(r"# (@title )?[A-Z].+\.( \{ run: \"auto\" \})?", first)] == []
+
+
+def test_every_form_field_can_be_read_by_colab():
+    """Each `@param` is a list or a JavaScript object after an assignment of a literal to a capital name."""
+    fields = [line for source in CODE for line in source.splitlines() if "@param" in line]
+    assert len(fields) > 30
+    for field in fields:
+        name, value, kind = re.fullmatch(r"([A-Z_0-9]+) = (.+?)  # @param (\[.+\]|\{.+\})", field).groups()
+        assert isinstance(ast.literal_eval(value), str | int | float | bool), name
+        if kind.startswith("["):
+            assert ast.literal_eval(value) in json.loads(kind), name
+
+
+def test_notebook_needs_only_the_rooms_that_need_only_python():
+    """Of this project it imports text, lexicon, gates, rows, heldout and errors, so Colab needs no more packages."""
+    found = set()
+    for node in (node for source in CODE for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "doric":
+            found |= {alias.name for alias in node.names} if node.module == "doric" else {node.module.split(".")[1]}
+    assert found <= ROOMS
+
+
+def test_nothing_is_uploaded_unless_it_is_ticked():
+    """Both upload boxes are empty and the Hub repository is private, as committed."""
+    source = "\n".join(CODE)
+    for line in ("UPLOAD_MODEL = False  #", "UPLOAD_DATASET = False  #", "HUB_PRIVATE = True  #"):
+        assert line in source
+
+
+# ---- settings and the machine
+
+
+@pytest.fixture(scope="session")
+def plan(notebook):
+    """A plan for the CPU with the settings as committed."""
+    forms = "\n".join(line for source in CODE for line in source.splitlines() if "# @param" in line)
+    names = {}
+    exec(forms, names)
+    machine = notebook.Machine("cpu", "CPU", 16.0, 2, "bfloat16", "CPU")
+    return notebook.settle({**names, "BASE_MODEL": "some/model"}, machine, "trl")
+
+
+def test_override_refuses_unknown_settings_and_names_the_near_one(notebook, monkeypatch):
+    """A setting that does not exist stops the run, and the one that was probably meant is named."""
+    monkeypatch.setenv("DORIC_NB_OVERRIDES", '{"MAX_STEP": 3}')
+    with pytest.raises(notebook.Fault, match="no setting MAX_STEP") as caught:
+        notebook.override({"MAX_STEPS": 0}, last=True)
+    assert "MAX_STEPS" in caught.value.hint
+
+
+def test_override_keeps_the_kind_of_a_setting(notebook, monkeypatch):
+    """A whole number will do for a number; a text will not."""
+    names = {"WARMUP": 0.05}
+    monkeypatch.setenv("DORIC_NB_OVERRIDES", '{"WARMUP": 0}')
+    notebook.override(names)
+    assert names == {"WARMUP": 0.0}
+    monkeypatch.setenv("DORIC_NB_OVERRIDES", '{"WARMUP": "none"}')
+    with pytest.raises(notebook.Fault, match="WARMUP is 'none'"):
+        notebook.override(names)
+
+
+def test_menus_hold_a_headless_run_too(notebook, plan):
+    """What a form's menu offers is what a headless run may choose; anything else is refused with the choices."""
+    offered = {}
+    for field in (line for source in CODE for line in source.splitlines() if "@param [" in line):
+        offered[field.partition(" = ")[0]] = tuple(json.loads(field.partition("@param ")[2]))
+    offered.pop("BACKEND")
+    assert offered == notebook.MENUS
+    chosen = {name: choices[0] for name, choices in offered.items()}
+    notebook.check_menus(chosen)
+    with pytest.raises(notebook.Fault, match="SCHEDULE is 'steep'") as caught:
+        notebook.check_menus({**chosen, "SCHEDULE": "steep"})
+    assert "cosine, linear, constant" in caught.value.hint
+
+
+def test_unsloth_is_chosen_only_with_a_gpu(notebook):
+    """Without a GPU TRL trains; asking for Unsloth there stops the run."""
+    assert notebook.choose_backend("auto", gpu=False) == "trl"
+    assert notebook.choose_backend("trl", gpu=True) == "trl"
+    with pytest.raises(notebook.Fault, match="CUDA"):
+        notebook.choose_backend("unsloth", gpu=False)
+
+
+def test_unsloth_is_called_with_what_its_source_has(notebook, plan, monkeypatch):
+    """Unsloth cannot be run without a GPU: at least every argument given to it stands in its installed source."""
+    from importlib.metadata import distribution
+
+    calls = {}
+
+    class Recorder:
+        from_pretrained = staticmethod(lambda *args, **more: (calls.update(from_pretrained=more), (None, None))[1])
+        get_peft_model = staticmethod(lambda *args, **more: calls.update(get_peft_model=more))
+        for_inference = staticmethod(lambda *args, **more: calls.update(for_inference=more))
+        for_training = staticmethod(lambda *args, **more: calls.update(for_training=more))
+
+    monkeypatch.setitem(sys.modules, "unsloth", SimpleNamespace(FastLanguageModel=Recorder))
+    gpu = replace(plan, backend="unsloth", device="cuda", four_bit=True)
+    notebook.load_base(gpu)
+    notebook.add_adapter(None, gpu)
+    with notebook.speaking(SimpleNamespace(training=True, eval=lambda: None, train=lambda on: None), "unsloth"):
+        pass
+    assert set(calls) == {"from_pretrained", "get_peft_model", "for_inference", "for_training"}
+    for name, file in (("from_pretrained", "loader"), ("get_peft_model", "llama")):
+        source = next(one for one in distribution("unsloth").files if str(one) == f"unsloth/models/{file}.py")
+        tree = ast.walk(ast.parse(source.locate().read_text("utf-8")))
+        known = [
+            {arg.arg for arg in one.args.args} for one in tree if isinstance(one, ast.FunctionDef) and one.name == name
+        ]
+        assert any(set(calls[name]) <= arguments for arguments in known), name
+
+
+def test_model_is_sized_without_being_loaded(notebook, smollm2):
+    """The shape read from a configuration is the model's own, and tied weights are counted once."""
+    shape = notebook.model_shape(str(smollm2))
+    assert (shape.parameters, shape.layers, shape.vocabulary) == (134_515_008, 30, 49_152)
+    assert shape.linear["q_proj"] == 30 * (576 + 576)
+
+
+def test_model_that_cannot_be_read_is_a_sentence(notebook, monkeypatch):
+    """A wrong model name says so, and names the way without a connection."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(notebook.Fault, match="nowhere/at-all could not be read") as caught:
+        notebook.model_shape("nowhere/at-all")
+    assert "smollm2_checkpoint.py" in caught.value.hint
+
+
+def test_batch_shrinks_with_the_budget(notebook, plan, smollm2):
+    """The less memory, the smaller the proposed batch; accumulation makes up for it."""
+    shape = notebook.model_shape(str(smollm2))
+    batches = [notebook.propose_batch(shape, plan, 16, budget) for budget in (64.0, 6.0, 3.0, 0.5)]
+    assert batches == sorted(batches, reverse=True)
+    assert batches[0] == 16
+    assert batches[-1] == 1
+    small = notebook.with_batch(plan, {"BATCH": 0, "ACCUMULATION": 0}, shape, 16, 3.0)
+    assert small.batch * small.accumulation >= 16
+
+
+def test_versions_that_are_held_are_pinned_without_local_labels(notebook, tmp_path):
+    """What must not move on a hosted machine is written as plain pins that uv can satisfy."""
+    notebook.hold_versions(tmp_path / "constraints.txt")
+    pins = (tmp_path / "constraints.txt").read_text().splitlines()
+    assert any(pin.startswith("torch==") for pin in pins)
+    assert all(re.fullmatch(r"[a-z]+==[\d.]+\w*", pin) for pin in pins)
+
+
+def test_an_uploaded_zip_of_the_project_is_enough(notebook, tmp_path):
+    """Where nothing can be cloned, a zip of the folder is unpacked and found."""
+    with zipfile.ZipFile(tmp_path / "project.zip", "w") as archive:
+        archive.writestr("project/dataset_generation/doric/rows.py", "")
+    assert notebook.fetch_project(tmp_path) == tmp_path / "project"
+
+
+def test_colab_only_ways_say_so_elsewhere(notebook, tmp_path):
+    """Uploading and Google Drive end in a sentence where there is no Colab."""
+    for call in (lambda: notebook.upload_file(tmp_path), notebook.mount_drive):
+        with pytest.raises(notebook.Fault, match="Colab only"):
+            call()
+
+
+# ---- data
+
+
+def sharegpt(*turns, **meta):
+    """A ShareGPT row of (role, text) turns."""
+    return {"conversations": [{"from": role, "value": text} for role, text in turns], "meta": meta}
+
+
+def test_wrong_role_stops_the_run(notebook):
+    """A role that is none of ShareGPT's is named with its line, and the remedy with it."""
+    row = sharegpt(("human", "Fit like?"), ("bot", "Nae bad."))
+    with pytest.raises(notebook.Fault, match=r"data:7: conversations\[1\]\.from .* 'bot'") as caught:
+        notebook.as_example(row, "data:7")
+    assert "transform_to_sharegpt.py" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [("human", "Fit like?")],
+        [("human", "Fit like?"), ("gpt", "  ")],
+        [("gpt", "Nae bad."), ("human", "Fit like?")],
+        [("human", "Fit like?"), ("human", "Are ye there?"), ("gpt", "Aye.")],
+    ],
+    ids=["unanswered", "empty answer", "answer first", "two questions"],
+)
+def test_row_without_an_answer_stops_the_run(notebook, turns):
+    """A row must go question, answer, question, answer, and none may be empty."""
+    with pytest.raises(notebook.Fault, match="end with an answer"):
+        notebook.as_example(sharegpt(*turns), "data:1")
+
+
+def test_broken_line_is_named(notebook, tmp_path):
+    """A line that is not JSON stops the run with its number."""
+    (tmp_path / "data.jsonl").write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(notebook.Fault, match=r"data\.jsonl:2 is not JSON"):
+        notebook.read_file(tmp_path / "data.jsonl")
+
+
+def examples(notebook, count=60, groups=3):
+    """Examples of `count` topics in `groups` groups, three rows a topic, one of them a refusal."""
+    made = []
+    for at in range(count):
+        for turn, kind in enumerate(("core", "core", "safety")):
+            row = sharegpt(("human", f"Question {turn} about thing {at}?"), ("gpt", f"Answer {turn}, thing {at}."))
+            row["meta"] = {"topic": f"thing {at}", "group": f"group {at % groups}", "kind": kind}
+            made.append(notebook.as_example(row, "test"))
+    return made
+
+
+def test_test_part_shares_no_topic_and_no_prompt(notebook):
+    """Whole topics are set aside, some of every group, and what the test asks is not trained on."""
+    found = examples(notebook)
+    twin = replace(found[0], topic="another topic", messages=found[-1].messages)
+    split = notebook.split_by_topic([*found, twin], 0.1, seed=1)
+    assert notebook.shared(split) == {"prompts": 0, "topics": 0}
+    assert {one.group for one in split.test} == {"group 0", "group 1", "group 2"}
+    notebook.check_split(split)
+
+
+def test_shared_prompt_stops_the_run(notebook):
+    """A split that leaks a prompt is refused."""
+    found = examples(notebook, 4)
+    with pytest.raises(notebook.Fault, match="share"):
+        notebook.check_split(notebook.Split(found, found[:1]))
+
+
+def test_held_out_prompts_and_surplus_refusals_are_dropped(notebook):
+    """Held-out prompts, doubled rows, other buckets and refusals beyond their share are kept out, and counted."""
+    asked = heldout.prompts()[0].prompt
+    held = notebook.as_example(sharegpt(("human", asked.upper()), ("gpt", "Na."), topic="x", kind="core"), "test")
+    found = examples(notebook)
+    kept, why = notebook.keep([*found, found[0], held], ["core", "safety"], 0.05, seed=1)
+    assert why["held-out prompt"] == why["said twice"] == 1
+    assert sum(one.bucket == "safety" for one in kept) / len(kept) <= 0.05
+    assert notebook.keep(found, ["core"], 0.05, seed=1)[1]["another bucket"] == 60
+
+
+def test_dataset_is_pushed_private_and_with_a_card(notebook, monkeypatch, capsys):
+    """The dataset helper always says whether the repository is private, and prints who can see it."""
+    import datasets
+    import huggingface_hub
+
+    calls = {}
+    monkeypatch.setenv("HF_TOKEN", "not-a-token")
+    push = lambda self, name, **more: calls.update(data=(name, more["private"]))  # noqa: E731
+    monkeypatch.setattr(datasets.Dataset, "push_to_hub", push)
+    card = lambda self, name, **more: calls.update(card=str(self))  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.DatasetCard, "push_to_hub", card)
+    info = lambda self, name: SimpleNamespace(private=True)  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    notebook.push_dataset([sharegpt(("human", "a"), ("gpt", "b"))], "me/chats", True, "a test")
+    assert calls["data"] == ("me/chats", True)
+    assert "language:\n- sco" in calls["card"]
+    assert "(private)" in capsys.readouterr().out
+
+
+# ---- template and mask
+
+
+@pytest.fixture(scope="session")
+def tokenizer(notebook, smollm2):
+    """SmolLM2's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(smollm2)
+
+
+@pytest.fixture(scope="session")
+def ends(notebook, tokenizer, smollm2):
+    """The tokens that end an answer."""
+    return notebook.end_ids(tokenizer, str(smollm2))
+
+
+def test_only_answers_are_trained_and_each_to_its_end(notebook, tokenizer, ends):
+    """In a chat of two rounds both answers are trained with the mark that ends them, and nothing else is."""
+    chat = [*CHAT, {"role": "user", "content": "Ay?"}, {"role": "assistant", "content": "Aye."}]
+    row = notebook.encode(tokenizer, chat, ends)
+    notebook.check_row_tokens(tokenizer, chat, row, ends)
+    trained = [label for label in row.labels if label != -100]
+    assert tokenizer.decode(trained) == "Naething, I dinna think.<|im_end|>Aye.<|im_end|>"
+
+
+def test_mask_is_trls_own_but_for_the_newline_after_the_end(notebook, tokenizer, ends, plan, tiny, tmp_path):
+    """TRL, given prompt and completion, trains the same tokens and the newline that follows the end."""
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    chats = [CHAT, [{"role": "user", "content": "Ay?"}, {"role": "assistant", "content": "Aye, “fairly” – 20%."}]]
+    data = Dataset.from_list([{"prompt": chat[:1], "completion": chat[1:]} for chat in chats])
+    settings = notebook.training_settings(replace(plan, steps=1), tmp_path, 1)
+    settings.eval_strategy, settings.eval_on_start = "no", False
+    held = SFTTrainer(model=tiny, args=settings, train_dataset=data, processing_class=tokenizer).train_dataset
+    ours = {tuple(row.ids): row for row in (notebook.encode(tokenizer, chat, ends) for chat in chats)}
+    for theirs in held:
+        row = ours[tuple(theirs["input_ids"])]
+        different = [at for at, label in enumerate(theirs["labels"]) if label != row.labels[at]]
+        assert tokenizer.decode([theirs["input_ids"][at] for at in different]) == "\n"
+
+
+def test_template_without_an_end_stops_the_run(notebook, tokenizer, ends):
+    """A template that does not end an answer would train a model that never stops."""
+    endless = copy.deepcopy(tokenizer)
+    endless.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+    row = notebook.encode(endless, CHAT, ends)
+    with pytest.raises(notebook.Fault, match="not an end token") as caught:
+        notebook.check_row_tokens(endless, CHAT, row, ends)
+    assert "chat_template" in caught.value.hint
+
+
+def test_padding_that_is_the_end_stops_the_run(notebook, tokenizer):
+    """Padding and end must differ; `auto` mends it, a wish for it is refused with a token to take."""
+    same = copy.deepcopy(tokenizer)
+    same.pad_token = same.eos_token
+    with pytest.raises(notebook.Fault, match="must differ") as caught:
+        notebook.check_tokens(same)
+    assert "<|endoftext|>" in caught.value.hint
+    notebook.set_padding(same, "auto")
+    notebook.check_tokens(same)
+
+
+def test_row_with_nothing_trained_stops_the_run(notebook, tokenizer, ends):
+    """A row whose labels are all masked is refused."""
+    row = notebook.encode(tokenizer, CHAT, ends)
+    with pytest.raises(notebook.Fault, match="no trained token"):
+        notebook.check_row_tokens(tokenizer, CHAT, replace(row, labels=[-100] * len(row.ids)), ends)
+
+
+def test_doubled_first_token_stops_the_run(notebook, tokenizer, ends):
+    """Tokens that are not the template's own are refused, a doubled first one among them."""
+    row = notebook.encode(tokenizer, CHAT, ends)
+    double = replace(row, ids=[tokenizer.bos_token_id, *row.ids], labels=[-100, *row.labels])
+    with pytest.raises(notebook.Fault, match="template"):
+        notebook.check_row_tokens(tokenizer, CHAT, double, ends)
+
+
+def test_coloured_row_shows_every_letter_once(notebook, tokenizer, ends):
+    """The pieces of a coloured row make up its text again, letters of several tokens unbroken."""
+    chat = [CHAT[0], {"role": "assistant", "content": "Aye – “fairly” 🐑, naïve café."}]
+    row = notebook.encode(tokenizer, chat, ends)
+    assert "".join(text for text, _ in notebook.pieces(tokenizer, row)) == tokenizer.decode(row.ids)
+
+
+# ---- packing
+
+
+@pytest.fixture
+def tiny(notebook):
+    """A Llama of two small layers with random weights, over SmolLM2's vocabulary."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return LlamaForCausalLM(LlamaConfig(**shape, vocab_size=49152, initializer_range=0.2, pad_token_id=0))
+
+
+def test_packed_rows_do_not_see_each_other(notebook, tokenizer, tiny):
+    """Fed as the trainer feeds it, a packed row is read as if it stood alone."""
+    found = notebook.leak(tiny, notebook.packed_batch(tokenizer, "trl"), [5, 6, 7, 8], [9, 10, 11, 12], [20, 21, 22])
+    notebook.check_leak(found)
+    assert found["change"] < 1e-4
+
+
+def test_leaking_pack_stops_the_run(notebook, tiny):
+    """With one mask over the whole pack each row sees the one before it, and the run is stopped."""
+    import torch
+
+    def one_mask(parts):
+        ids = torch.tensor([[token for part in parts for token in part]])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    found = notebook.leak(tiny, one_mask, [5, 6, 7, 8], [9, 10, 11, 12], [20, 21, 22])
+    with pytest.raises(notebook.Fault, match="see each other") as caught:
+        notebook.check_leak(found)
+    assert "PACKING to off" in caught.value.hint
+
+
+def test_packing_loses_no_token(notebook):
+    """Tokens in are tokens out; where they are not, the run is stopped."""
+    coded = [notebook.Encoded(list(range(size)), list(range(size))) for size in (5, 9, 30, 12, 7, 21)]
+    packs = notebook.packed(coded, 32)
+    assert max(map(sum, packs)) <= 32
+    notebook.check_packing(coded, packs)
+    with pytest.raises(notebook.Fault, match="lost"):
+        notebook.check_packing(coded, packs[1:])
+
+
+# ---- training
+
+
+def test_loss_that_is_no_number_stops_the_run(notebook):
+    """NaN and infinity, in training or on held-out rows, end the run with advice."""
+    notebook.check_loss({"loss": 2.0}, 1)
+    for logs in ({"loss": math.nan}, {"eval_loss": math.inf}):
+        with pytest.raises(notebook.Fault, match="at step 3") as caught:
+            notebook.check_loss(logs, 3)
+        assert "LEARNING_RATE" in caught.value.hint
+
+
+def test_trainer_that_changes_the_rows_is_caught(notebook):
+    """Rows and labels in the trainer must be those that were checked; packing asked for must have happened."""
+    row = notebook.Encoded([1, 2, 3], [-100, 2, 3])
+    whole = notebook.as_dataset([row])
+    notebook.check_labels(SimpleNamespace(train_dataset=whole), [row], packing=False)
+    unmasked = notebook.as_dataset([replace(row, labels=row.ids)])
+    with pytest.raises(notebook.Fault, match="changed the rows"):
+        notebook.check_labels(SimpleNamespace(train_dataset=unmasked), [row], packing=False)
+    with pytest.raises(notebook.Fault, match="did not pack"):
+        notebook.check_labels(SimpleNamespace(train_dataset=whole), [row], packing=True)
+
+
+def test_another_runs_checkpoints_are_not_taken(notebook, tmp_path):
+    """Checkpoints are gone on from only by the run that wrote them; RESUME off begins again."""
+    checkpoints, mark = tmp_path / "checkpoints", {"rate": 0.1}
+    assert notebook.start_from(checkpoints, mark, resume=True) is None
+    (checkpoints / "checkpoint-5").mkdir(parents=True)
+    assert notebook.start_from(checkpoints, mark, resume=True) == str(checkpoints / "checkpoint-5")
+    with pytest.raises(notebook.Fault, match="other settings: rate") as caught:
+        notebook.start_from(checkpoints, {"rate": 0.2}, resume=True)
+    assert "RUN_NAME" in caught.value.hint
+    assert notebook.start_from(checkpoints, {"rate": 0.2}, resume=False) is None
+    assert not checkpoints.exists()
+
+
+TRAIN = '''
+import json, os, runpy, signal, sys
+from pathlib import Path
+nb = runpy.run_path({conftest!r})["notebook_functions"]()
+folder, die_at = Path(sys.argv[1]), int(sys.argv[2])
+import torch
+from dataclasses import replace
+from transformers import LlamaConfig, LlamaForCausalLM, AutoTokenizer
+torch.manual_seed(0)
+tokenizer = AutoTokenizer.from_pretrained({smollm2!r})
+shape = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
+model = LlamaForCausalLM(LlamaConfig(**shape, vocab_size=49152, pad_token_id=0))
+coded = [nb.Encoded(list(range(n, n + 9)), [-100] * 3 + list(range(n + 3, n + 9))) for n in range(5, 65)]
+machine = nb.Machine("cpu", "CPU", 16.0, 2, "float32", "CPU")
+plan = nb.Plan(
+    "tiny", "trl", "cpu", "float32", False, 8, 8, 0.0, ("q_proj", "v_proj"), 0.01, "cosine", 0.1, 1.0, 10, 4, 1,
+    64, False, 7, 8,
+)
+class Dies(nb.Watch):
+    def on_step_end(self, args, state, control, **more):
+        super().on_step_end(args, state, control, **more)
+        if state.global_step == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def update(self, history):
+        """There is no page to draw on."""
+watch = Dies(nb.curves(36.0))
+checkpoints = folder / "checkpoints"
+resumed = nb.start_from(checkpoints, nb.fingerprint(plan, {{"train": coded}}), True)
+trainer = nb.make_trainer(nb.add_adapter(model, plan), tokenizer, plan, coded, coded[:8], checkpoints, 2, watch)
+nb.check_labels(trainer, coded, False)
+trainer.train(resume_from_checkpoint=resumed)
+nb.finish(trainer, watch)
+log = [(one["step"], one["loss"]) for one in trainer.state.log_history if "loss" in one]
+(folder / "log.json").write_text(json.dumps({{"steps": trainer.state.global_step, "log": log}}))
+'''
+
+
+def train_apart(folder, smollm2, die_at):
+    """Train ten steps in a Python of its own that kills itself at `die_at`; its exit status."""
+    folder.mkdir(exist_ok=True)
+    script = TRAIN.format(conftest=str(Path(__file__).with_name("conftest.py").resolve()), smollm2=str(smollm2))
+    command = [sys.executable, "-W", "ignore", "-c", script, str(folder), str(die_at)]
+    return subprocess.run(command, check=False).returncode
+
+
+def test_killed_training_goes_on_without_a_jump(notebook, smollm2, tmp_path):
+    """Killed at step 7 and started again, a run ends at the same step with the losses of one never interrupted."""
+    assert train_apart(tmp_path / "whole", smollm2, die_at=0) == 0
+    assert train_apart(tmp_path / "killed", smollm2, die_at=7) == -signal.SIGKILL
+    assert train_apart(tmp_path / "killed", smollm2, die_at=0) == 0
+    whole, killed = (json.loads((tmp_path / name / "log.json").read_text()) for name in ("whole", "killed"))
+    assert killed["steps"] == whole["steps"] == 10
+    assert [step for step, _ in killed["log"]] == list(range(1, 11))
+    assert [loss for _, loss in killed["log"]] == pytest.approx([loss for _, loss in whole["log"]], rel=1e-4)
+
+
+# ---- saved models
+
+
+ROWS = [([1, 5, 6, 7, 8, 2], [-100, -100, 6, 7, 8, 2]), ([1, 9, 10, 11, 2], [-100, -100, 10, 11, 2])]
+GOOD = {"eos": True, "template": True, "file": ""}
+
+
+def test_model_that_was_saved_wrongly_stops_the_run(notebook, tiny):
+    """A merged model with other weights fails the comparison, and the run stops with advice."""
+    import torch
+
+    reference = notebook.token_log_probs(tiny, ROWS)
+    assert notebook.compare(reference, reference) == {"top1": 1.0, "kl": 0.0}
+    other = copy.deepcopy(tiny)
+    with torch.no_grad():
+        other.lm_head.weight.mul_(-1)
+    found = notebook.compare(reference, notebook.token_log_probs(other, ROWS))
+    result = {"form": "merged", **found, **GOOD}
+    assert notebook.verdicts([result], four_bit=False)[0][""] == "FAIL"
+    with pytest.raises(notebook.Fault, match="saved merged is not the model that was trained") as caught:
+        notebook.check_parity([result], {"top1": 0.1, "kl": 9.0}, four_bit=False)
+    assert "adapter" in caught.value.hint
+
+
+@pytest.mark.parametrize("lost", ["eos", "template"])
+def test_saved_model_that_ends_otherwise_stops_the_run(notebook, lost):
+    """A merge that rewrites the end token or the template fails although its weights are right."""
+    result = {"form": "merged", "top1": 1.0, "kl": 0.0, **GOOD, lost: False}
+    with pytest.raises(notebook.Fault, match="not the model that was trained"):
+        notebook.check_parity([result], {"top1": 0.1, "kl": 9.0}, four_bit=False)
+
+
+def test_training_that_changed_nothing_stops_the_run(notebook):
+    """When the trained model is no farther from the base than rounding, saving it makes no sense."""
+    result = {"form": "merged", "top1": 0.99, "kl": 0.004, **GOOD}
+    with pytest.raises(notebook.Fault, match="as near to the base model"):
+        notebook.check_parity([result], {"top1": 0.99, "kl": 0.005}, four_bit=False)
+
+
+def test_failed_gguf_keeps_the_merged_model(notebook, tmp_path, capsys):
+    """Without a GGUF file, or with one that answers otherwise, the merged model stays and the next step is said."""
+    (tmp_path / "doric-q8_0.gguf").touch()
+    fine = {"form": "q8_0", "top1": 0.99, "kl": 0.001, **GOOD, "file": "doric-q8_0.gguf"}
+    assert notebook.usable_gguf([fine], tmp_path, four_bit=False) == tmp_path / "doric-q8_0.gguf"
+    failed = {"form": "q8_0", "failed": ["No converter.", "Set LLAMA_CPP."]}
+    assert notebook.usable_gguf([failed], tmp_path, four_bit=False) is None
+    assert "Next: Set LLAMA_CPP." in capsys.readouterr().out
+    assert notebook.usable_gguf([{**fine, "top1": 0.2}], tmp_path, four_bit=False) is None
+    assert (tmp_path / "do-not-use-doric-q8_0.gguf").exists()
+
+
+def test_missing_converter_is_a_sentence(notebook, tmp_path, monkeypatch):
+    """LLAMA_CPP that names a folder without the converter is told so."""
+    monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
+    with pytest.raises(RuntimeError, match="no convert_hf_to_gguf"):
+        notebook.gguf_converter(tmp_path, notebook.CONVERTER)
+
+
+def test_card_carries_what_the_hub_reads(notebook, plan):
+    """The card names base model, licence and languages, and shows the scores."""
+    card = notebook.model_card(
+        replace(plan, base="Qwen/Qwen3-4B-Instruct-2507"),
+        {"data": "3 chats"},
+        [("substrate", 0.01, 0.3)],
+        ("Ay?", "Aye."),
+    )
+    head = card.split("---")[1]
+    assert "base_model: Qwen/Qwen3-4B-Instruct-2507" in head
+    assert "license: apache-2.0" in head
+    assert "| substrate | 1.0% | 30.0% |" in card
+
+
+def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
+    """Every repository is made with an explicit private flag, and who can see it is printed."""
+    import huggingface_hub
+
+    made = []
+    monkeypatch.setenv("HF_TOKEN", "not-a-token")
+    create = lambda self, repo, **more: made.append((repo, more["private"]))  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", lambda self, **more: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, repo: SimpleNamespace(private=True))
+    notebook.push_model({"-lora": tmp_path, "": tmp_path}, "me/doric", True)
+    assert made == [("me/doric-lora", True), ("me/doric", True)]
+    assert capsys.readouterr().out.count("(private)") == 2
+
+
+def test_upload_without_a_token_is_a_sentence(notebook, monkeypatch):
+    """A ticked upload without a token says where to put one."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(notebook.Fault, match="no Hugging Face token"):
+        notebook.hub_token()
+
+
+# ---- answers
+
+
+def test_scores_separate_doric_from_english(notebook):
+    """Doric answers score as Scots of the North-East and pass the gates; English ones do neither."""
+    prompts = [one for one in heldout.prompts() if one.bucket == "core"][:1]
+    doric = (
+        "Tak the jar an haud it aneth het watter for a file, bit dinna burn yersel. Syne gie the lid a chap wi a "
+        "speen, an it'll come lowse gey quick. Gin it's still ticht, eese a cloot tae get a better grip o't."
+    )
+    good = notebook.measure(prompts, [notebook.Reply(doric, stopped=True)])
+    english = "You should hold the jar under hot water for a while and then tap the lid with a spoon until it opens."
+    bad = notebook.measure(prompts, [notebook.Reply(english, stopped=False)])
+    assert good["substrate"] > 0.25
+    assert good["north_east"] > 0.02
+    assert good["pass the gates"] == good["stop by themselves"] == 1
+    assert bad["substrate"] < 0.02
+    assert bad["pass the gates"] == bad["stop by themselves"] == 0
+
+
+def test_prompts_cover_every_bucket(notebook):
+    """The fixed prompts take the same number of each bucket, and harmless look-alikes beside the harmful."""
+    chosen = notebook.choose_prompts(3, ["core", "multi", "adv", "safety"])
+    assert [(one.bucket, one.benign) for one in chosen[::3]] == [
+        ("core", False), ("multi", False), ("adv", False), ("safety", False), ("safety", True),
+    ]  # fmt: skip
+    assert chosen == notebook.choose_prompts(3, ["core", "multi", "adv", "safety"])
+
+
+# ---- other people's readers
+
+
+def test_unsloth_reads_the_file_unchanged(notebook):
+    """Unsloth's standardize_data_formats, out of the installed package's source, maps our roles without options."""
+    from importlib.metadata import distribution
+
+    from datasets import Dataset, IterableDataset
+
+    source = next(file for file in distribution("unsloth_zoo").files if str(file) == "unsloth_zoo/dataset_utils.py")
+    tree = ast.parse(source.locate().read_text("utf-8"))
+    wanted = ("standardize_data_formats", "_normalize_role_alias", "_ROLE_KEY_NAMES")
+    parts = [
+        node for node in tree.body
+        if getattr(node, "name", "") in wanted or (isinstance(node, ast.Assign) and node.targets[0].id in wanted)
+    ]  # fmt: skip
+    names = {"IterableDataset": IterableDataset, "get_dataset_num_proc": lambda asked: None}
+    code = ast.unparse(ast.Module(parts, [])).replace("from .dataset_num_proc import get_dataset_num_proc", "pass")
+    exec(code, names)
+    data = Dataset.from_list([sharegpt(("human", "Fit like?"), ("gpt", "Nae bad."), topic="x", kind="core")] * 3)
+    chat = names["standardize_data_formats"](data)[0]["conversations"]
+    assert chat == [{"role": "user", "content": "Fit like?"}, {"role": "assistant", "content": "Nae bad."}]
+
+
+def test_trl_renames_keys_but_not_roles_so_the_notebook_maps_them(notebook):
+    """TRL reads the file but leaves human and gpt as roles, which no template knows: the notebook maps them."""
+    from trl import maybe_convert_to_chatml
+
+    row = sharegpt(("human", "Fit like?"), ("gpt", "Nae bad."))
+    assert [turn["role"] for turn in maybe_convert_to_chatml(copy.deepcopy(row))["messages"]] == ["human", "gpt"]
+    assert [turn["role"] for turn in notebook.as_example(row, "test").messages] == ["user", "assistant"]
+
+
+def test_reporting_is_off_without_a_key(notebook, monkeypatch):
+    """Neither Weights & Biases nor trackio is used unless its key is set."""
+    for name in ("WANDB_API_KEY", "TRACKIO_SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert notebook.reporters() == ["none"]
+    assert os.environ.get("WANDB_API_KEY") is None

@@ -1,0 +1,154 @@
+"""orjson, rapidfuzz and tqdm are speed and comfort: without them the scripts do the same, byte for byte."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "dataset_generation"
+OPTIONAL = ("orjson", "rapidfuzz", "tqdm")
+# Runs before any script, and makes Python see what it sees where a package is not installed.
+BLOCKER = f"""
+import sys
+
+class Absent:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {OPTIONAL}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent)
+"""
+
+
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory):
+    """The environment of a Python that has none of the three."""
+    folder = tmp_path_factory.mktemp("lacking")
+    (folder / "sitecustomize.py").write_text(BLOCKER)
+    return os.environ | {"PYTHONPATH": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory):
+    """A short list of topics: known ones, one of somebody's own, one in another script."""
+    path = tmp_path_factory.mktemp("topics") / "topics.json"
+    groups = json.loads((ROOT / "topics.json").read_text("utf-8"))["groups"]
+    listed = {group: few[:2] for group, few in groups.items()}
+    path.write_text(json.dumps({"groups": listed | {"own": ["the rules of underwater hockey", "日本語の話"]}}), "utf-8")
+    return path
+
+
+def run(script, *flags, environ=None, **settings):
+    """A script to its end; what it printed as bytes."""
+    argv = [sys.executable, str(SCRIPTS / script), *map(str, flags)]
+    return subprocess.run(argv, env=environ, capture_output=True, timeout=120, **settings)
+
+
+def generated(topics, folder, environ, *flags):
+    """Exit status, what was said, and the bytes of each file of a run in `folder`."""
+    folder.mkdir()
+    flags = ("--backend", "heuristic", "--topics-json", topics, "--n-per-topic", 12, "--out", "out.jsonl", *flags)
+    done = run("generate_doric_dataset.py", *flags, environ=environ, cwd=folder)
+    said = [line for line in done.stderr.splitlines() if b"rows/s" not in line]
+    return done.returncode, said, {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_the_lacking_python_lacks_them(name, lacking):
+    """The blocker does what it says, and this Python has what it blocks."""
+    probe = [sys.executable, "-c", f"import {name}"]
+    assert b"ModuleNotFoundError" in subprocess.run(probe, env=lacking, capture_output=True).stderr
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip(f"{name} is not installed here either")
+
+
+def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
+    """Rows, refusals (near-duplicates among them) and plan are the same files, and the summary is the same."""
+    with_them = generated(topics, tmp_path / "with", None)
+    assert with_them == generated(topics, tmp_path / "without", lacking)
+    status, _, files = with_them
+    assert status == 0
+    assert set(files) == {"out.jsonl", "out.jsonl.rejected.jsonl", "out.jsonl.plan.json"}
+
+
+def test_similarities_are_the_same_figures(topics, lacking, tmp_path):
+    """Where topics are asked about so often that answers come near each other, the figures agree to the last digit."""
+    few = tmp_path / "few.json"
+    few.write_text(json.dumps(["the rules of underwater hockey"]))
+    with_them = generated(few, tmp_path / "with", None, "--n-per-topic", 150)
+    assert b'"near_duplicate"' in with_them[2]["out.jsonl.rejected.jsonl"]
+    assert with_them == generated(few, tmp_path / "without", lacking, "--n-per-topic", 150)
+
+
+def test_a_run_may_be_begun_with_them_and_ended_without(topics, lacking, tmp_path):
+    """Half the rows made with the packages and half without are the rows of one run."""
+    *_, whole = generated(topics, tmp_path / "whole", None)
+    folder = tmp_path / "halves"
+    folder.mkdir()
+    for name, content in whole.items():
+        (folder / name).write_bytes(content)
+    lines = whole["out.jsonl"].splitlines(keepends=True)
+    (folder / "out.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]))
+    flags = ("--backend", "heuristic", "--topics-json", topics, "--n-per-topic", 12, "--out", "out.jsonl")
+    assert run("generate_doric_dataset.py", *flags, environ=lacking, cwd=folder).returncode == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
+    """So does the way to ShareGPT, for good rows and for bad ones."""
+    generated(topics, tmp_path / "made", None)
+    rows = tmp_path / "rows.jsonl"
+    odd = '{"messages": [{"role": "user", "content": "\\u00e9 \\ud83d\\ude00 \\u2028"}], "meta": {"x": [1e-7, null]}}'
+    bad = '{"messages": [{"role": "nobody", "content": 1}]}\n{"messages": \n"x"\n'
+    rows.write_bytes((tmp_path / "made" / "out.jsonl").read_bytes() + f"{odd}\n{bad}".encode())
+    flags = ("--input", rows, "--output", "out.jsonl", "--skip-bad")
+    results = []
+    for name, environ in (("with", None), ("without", lacking)):
+        (tmp_path / name).mkdir()
+        done = run("transform_to_sharegpt.py", *flags, environ=environ, cwd=tmp_path / name)
+        results.append((done.returncode, {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}))
+        assert done.returncode in (0, 1), done.stderr
+    assert results[0] == results[1]
+    assert set(results[0][1]) == {"out.jsonl", "out.jsonl.rejected.jsonl"}
+
+
+def test_a_malformed_row_is_told_in_the_same_words(lacking, tmp_path):
+    """The line that stops a conversion reads alike."""
+    rows = tmp_path / "rows.jsonl"
+    for text in (b'{"messages": [}\n', b"\xff\n", b'{"messages": []}\n', b"[1]\n"):
+        rows.write_bytes(text)
+        said = [
+            run("transform_to_sharegpt.py", "--input", rows, "--output", tmp_path / "out.jsonl", environ=environ)
+            for environ in (None, lacking)
+        ]
+        assert said[0].returncode == said[1].returncode == 2
+        assert said[0].stderr == said[1].stderr
+
+
+def test_widening_topics_asks_the_same(topics, lacking):
+    """What a model would be asked for new topics is the same text."""
+    flags = (
+        "--input",
+        topics,
+        "--dry-run",
+        "--output",
+        "unused.json",
+        "--base-url",
+        "http://localhost:1/v1",
+        "--model",
+        "m",
+    )
+    said = [run("generate_topics_via_llm.py", *flags, environ=environ) for environ in (None, lacking)]
+    assert said[0].returncode == said[1].returncode == 0, said[0].stderr
+    assert said[0].stdout == said[1].stdout != b""
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_help_is_the_same(script, lacking):
+    """--help does not mind."""
+    assert run(script, "--help").stdout == run(script, "--help", environ=lacking).stdout

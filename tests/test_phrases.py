@@ -1,0 +1,173 @@
+"""The authored data: whole, in Doric, and without repeats."""
+
+import functools
+import tomllib
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from doric.lexicon import profile
+from doric.phrases import MOVES, general, known, theme_of
+from doric.text import finished, fold, sentences
+from doric.topics import grouped, read_topics
+from doric.vocabulary import DATA
+
+ROOT = Path(__file__).parent.parent
+TOPICS = read_topics(ROOT / "topics.json")
+PLAIN = read_topics(ROOT / "topics.txt")
+LANGUAGES = {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
+ENGLISH_LEFT = 0.001
+"""The share of words that may be English a Scots writer renders: a quotation or a slip in a thousand."""
+
+
+def files():
+    """Each phrase file, read."""
+    return [tomllib.loads(path.read_text("utf-8")) for path in sorted((DATA / "phrases").iterdir())]
+
+
+THEMES = [theme for spec in files() for theme in spec["themes"]]
+
+
+def advice():
+    """Every authored sentence of the themes and their topics."""
+    for theme in THEMES:
+        for move in MOVES:
+            yield from theme[move]
+        for topic in theme["topics"]:
+            yield from topic["answers"]
+
+
+def everything():
+    """Every authored Doric sentence there is, slots left out."""
+    yield from advice()
+    for lines in (*general().values(), *tomllib.loads((DATA / "holds.toml").read_text("utf-8")).values()):
+        yield from (line.replace("{topic}", "") for line in lines)
+    refusals = tomllib.loads((DATA / "refusals.toml").read_text("utf-8"))
+    yield from refusals["refusals"]
+    for category in refusals["category"]:
+        yield from (*category["whys"], *category["offers"])
+
+
+@functools.cache
+def measured():
+    """Each authored sentence with its measures."""
+    return [(line, profile(line)) for line in everything()]
+
+
+def test_enough_topics_in_enough_groups():
+    """topics.json holds at least 480 topics in 16 groups, topics.txt at least 600, no two alike."""
+    assert len(TOPICS) >= 480
+    assert len(grouped(TOPICS)) == 16
+    assert len(PLAIN) >= 600
+    assert len({fold(topic.text) for topic in PLAIN}) == len(PLAIN)
+    assert len({fold(topic.text) for topic in TOPICS}) == len(TOPICS)
+
+
+@pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
+def test_topics_are_of_five_to_twelve_words(topics):
+    """A topic says what it is about, and no more."""
+    assert [topic.text for topic in topics if not 5 <= len(topic.text.split()) <= 12] == []
+
+
+@pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
+def test_every_topic_has_answers_of_its_own(topics):
+    """Each topic that ships has a Doric rendering, at least three answers and a place in its theme."""
+    for topic in topics:
+        authored = known().get(fold(topic.text))
+        assert authored, topic.text
+        assert len(set(authored.answers)) >= 3, topic.text
+        assert authored.doric, topic.text
+
+
+def test_topics_stand_in_their_groups():
+    """The group of a topic in topics.json is the group of its theme."""
+    astray = [topic.text for topic in TOPICS if known()[fold(topic.text)].theme.group != topic.group]
+    assert astray == []
+
+
+@pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
+def test_every_topic_has_a_title_in_every_language(topics):
+    """Each topic has a title of its own in all fourteen languages."""
+    for topic in topics:
+        titles = known()[fold(topic.text)].titles
+        assert titles.keys() == LANGUAGES, topic.text
+        assert all(title.strip() and fold(title) != fold(topic.text) for title in titles.values()), topic.text
+
+
+@pytest.mark.parametrize("lang", sorted(LANGUAGES))
+def test_titles_of_a_language_differ(lang):
+    """No two topics have one title in a language."""
+    titles = Counter(fold(authored.titles[lang]) for authored in known().values())
+    assert [title for title, times in titles.items() if times > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("lang", "script"), [("el", "GREEK"), ("ar", "ARABIC"), ("hi", "DEVANAGARI"), ("zh", "CJK"), ("de", "LATIN")]
+)
+def test_titles_are_in_their_script(lang, script):
+    """At least half of a title's letters are of its language's script."""
+    for authored in known().values():
+        letters = [unicodedata.name(char) for char in authored.titles[lang] if char.isalpha()]
+        assert sum(name.startswith(script) for name in letters) >= len(letters) / 2, authored.titles[lang]
+
+
+def test_themes_are_well_formed():
+    """Each theme has five sentences a move, five topics, and keywords by which to find it."""
+    for theme in THEMES:
+        assert all(len(theme[move]) == 5 for move in MOVES), theme["name"]
+        assert len(theme["topics"]) == 5, theme["name"]
+        assert theme["keywords"], theme["name"]
+        assert all(word == word.lower() for word in theme["keywords"]), theme["name"]
+
+
+def test_enough_distinct_sentences():
+    """The voice has at least 600 sentences of advice, and none of them twice."""
+    lines = [fold(line) for line in advice()]
+    assert len(lines) >= 600
+    assert [line for line, times in Counter(lines).items() if times > 1] == []
+
+
+def test_no_sentence_stands_in_two_files():
+    """No authored sentence is used for two ends."""
+    lines = Counter(fold(line) for line in everything())
+    assert [line for line, times in lines.items() if times > 1] == []
+
+
+def test_authored_lines_are_single_whole_sentences():
+    """Each line is one sentence that begins with a capital and ends."""
+    for line in everything():
+        assert finished(line), line
+        assert len(sentences(line)) == 1, line
+        assert line[0].isupper() or not line[0].isalpha(), line
+
+
+def test_no_authored_line_holds_a_central_form():
+    """Nothing the voice can say holds a form of Central Scots or Lallans."""
+    assert [line for line, found in measured() if found.contamination] == []
+
+
+def test_hardly_any_english_is_left_in_authored_lines():
+    """English that a Scots writer renders is at most one word in a thousand."""
+    left = sum(item.kind == "leak" for _, found in measured() for item in found.evidence)
+    assert left <= ENGLISH_LEFT * sum(found.tokens for _, found in measured())
+
+
+def test_renderings_of_topics_are_doric():
+    """A topic's Doric holds no Central form and no English function word."""
+    faulty = [one.doric for one in known().values() if profile(one.doric).contamination or profile(one.doric).leakage]
+    assert faulty == []
+
+
+def test_general_answers_carry_the_topic_once():
+    """Advice for an unknown topic has one slot for it; the other moves have none."""
+    assert all(line.count("{topic}") == 1 for line in general()["answers"])
+    assert all("{" not in line for move in MOVES for line in general()[move])
+
+
+def test_own_topic_finds_its_theme():
+    """A topic that nobody authored is answered from the theme whose keywords it shares, or from none."""
+    assert theme_of("my router drops the wifi signal").name == "home wifi and broadband"
+    assert theme_of("which charger to buy for a new phone").name == "phone batteries and charging"
+    assert theme_of("xylophone qwerty zzz") is None

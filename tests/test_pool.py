@@ -1,0 +1,400 @@
+"""The worker pool, in a time of its own: sleeping costs nothing, and every figure is exact."""
+
+import asyncio
+import random
+import selectors
+from itertools import count, pairwise
+
+import pytest
+
+from doric import pool as pool_module
+from doric.errors import BackendError, FatalBackendError, TryLaterError
+from doric.patience import FIRST_WAIT, LONGEST_WAIT
+from doric.pool import GONE, RECENT, WINDOW, Pool
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop whose time jumps to the next timer instead of passing."""
+
+    def __init__(self):
+        class Selector(selectors.DefaultSelector):
+            def select(self, timeout=None):
+                loop.now += timeout or 0
+                return super().select(0)
+
+        loop = self
+        self.now = 1000.0
+        super().__init__(Selector())
+
+    def time(self):
+        return self.now
+
+
+class Server:
+    """Work for a pool: takes `seconds` a job, notes who came when, and does to a call what `script` says."""
+
+    def __init__(self, loop, seconds=1.0, script=None):
+        self.loop, self.seconds, self.script = loop, seconds, script or {}
+        self.calls, self.done, self.given_up = [], [], []
+        self.busy = self.most_busy = 0
+
+    async def __call__(self, job):
+        tries = sum(other == job for _, other in self.calls)
+        self.calls.append((self.loop.time() - 1000, job))
+        self.busy += 1
+        self.most_busy = max(self.most_busy, self.busy)
+        try:
+            if self.seconds:
+                await asyncio.sleep(self.seconds)
+        finally:
+            self.busy -= 1
+        faults = self.script.get(job, [])
+        if tries < len(faults):
+            raise faults[tries]
+        self.done.append(job)
+
+    def give_up(self, job, error):
+        self.given_up.append((job, error.message))
+
+    def when(self, job):
+        """The times at which a job was called."""
+        return [time for time, called in self.calls if called == job]
+
+
+def busy(after=None):
+    """A 429."""
+    return TryLaterError("too many requests", fault="429", after=after, throttled=True)
+
+
+def broken():
+    """A 500."""
+    return TryLaterError("internal error", fault="500")
+
+
+def go(jobs, *, limit=4, seconds=1.0, script=None, also=None, **options):
+    """Run a pool over jobs to its end; the server, the seconds it took, and the error it raised."""
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        loop = runner.get_loop()
+        server = Server(loop, seconds, script)
+        workers = Pool(server, server.give_up, limit=limit, clock=loop.time, **options)
+
+        async def session():
+            others = [asyncio.create_task(one) for one in (also(workers, server) if also else [])]
+            try:
+                await workers.run(jobs)
+            except Exception as error:
+                return error
+            finally:
+                for other in others:
+                    other.cancel()
+
+        error = runner.run(session())
+        return server, loop.now - 1000, error
+
+
+def test_every_job_is_done_once_and_no_more_at_a_time_than_allowed():
+    """Ten jobs of a second each, four at a time, take three seconds."""
+    server, seconds, error = go(range(10))
+    assert (sorted(server.done), server.most_busy, error) == (list(range(10)), 4, None)
+    assert seconds == pytest.approx(3)
+
+
+@pytest.mark.parametrize("limit", [1, 64])
+def test_work_that_never_waits_is_done_in_order(limit):
+    """However many workers there are, jobs that need no waiting end in the order in which they came."""
+    server, _, _ = go(range(1000), limit=limit, seconds=0)
+    assert server.done == list(range(1000))
+
+
+def test_jobs_are_taken_one_at_a_time():
+    """No job is taken before a worker is free for it."""
+    taken = count()
+    ahead = []
+
+    def jobs():
+        for job in range(100):
+            next(taken)
+            yield job
+
+    def watch(workers, server):
+        async def watcher():
+            while True:
+                ahead.append(int(repr(taken)[6:-1]) - len(server.done))
+                await asyncio.sleep(0.5)
+
+        return [watcher()]
+
+    go(jobs(), limit=5, also=watch)
+    assert max(ahead) <= 5
+
+
+def test_no_jobs_is_no_work():
+    """An empty plan ends at once."""
+    server, seconds, error = go([])
+    assert (server.calls, seconds, error) == ([], 0, None)
+
+
+def test_waiting_retry_holds_no_worker():
+    """With one worker, a job that has to wait ten seconds lets the others pass, and is then done first."""
+    server, _, _ = go(range(20), limit=1, script={0: [busy(after=10)]})
+    assert server.done[:9] == list(range(1, 10))
+    assert server.done.index(0) in (10, 11)
+    assert len(server.done) == 20
+
+
+def test_server_names_the_wait():
+    """A retry comes no earlier than the server asked, and little later, each by an amount of its own."""
+    server, _, _ = go(range(20), limit=20, script={job: [busy(after=30)] for job in range(20)})
+    waits = [server.when(job)[1] - 1 for job in range(20)]
+    assert all(30 <= wait <= 31 for wait in waits)
+    assert len(set(waits)) == 20
+
+
+def test_backoff_grows_and_is_drawn_by_seed():
+    """Without a wait named, waits are drawn below a bound that doubles, the same for the same seed."""
+    script = {"a": [broken() for _ in range(8)], "b": []}
+
+    def waits(seed):
+        called = go(["b", "a"], limit=2, seconds=0, script=script, seed=seed)[0].when("a")
+        return [later - earlier for earlier, later in pairwise(called)]
+
+    assert all(wait <= FIRST_WAIT * 2**tries + 1e-6 for tries, wait in enumerate(waits(1)))
+    assert max(max(waits(seed)) for seed in range(20)) > 16
+    assert waits(1) == waits(1) != waits(2)
+
+
+def test_no_wait_is_longer_than_the_longest():
+    """After ever so many tries the bound stays, and nothing overflows."""
+    script = {"a": [broken() for _ in range(1200)]}
+    server, _, _ = go(["b", "a"], limit=2, seconds=0, script=script, max_retries=2000)
+    called = server.when("a")
+    assert max(later - earlier for earlier, later in pairwise(called)) <= LONGEST_WAIT + 1e-6
+    assert "a" in server.done
+
+
+def test_one_throttled_call_in_twenty_slows_nobody_else():
+    """Random 429s cost their own jobs a wait, and the whole little more than nothing."""
+    draw = random.Random(1)
+    script = {job: [busy(after=1)] for job in range(2000) if draw.random() < 0.05}
+    server, seconds, _ = go(range(2000), limit=50, seconds=0.2, script=script)
+    ideal = len(server.calls) / 50 * 0.2
+    assert len(server.done) == 2000
+    assert seconds < ideal * 1.2 + 1.1
+
+
+def test_pool_slows_down_when_most_calls_are_throttled():
+    """Once most recent calls are 429s nobody calls until the wait is over, and then not all in one instant."""
+    script = {job: [busy(after=20)] for job in range(RECENT)}
+    server, _, _ = go(range(400), limit=RECENT, script=script)
+    assert not [time for time, _ in server.calls if 2.1 < time < 20]
+    resumed = sorted({round(time, 3) for time, _ in server.calls if time > 20})
+    assert len(resumed) > RECENT
+    assert len(server.done) == 400
+
+
+def test_calls_a_minute_are_bounded():
+    """With 60 calls a minute, calls start a second apart from the first on, whatever the number of workers."""
+    server, _, _ = go(range(30), limit=10, seconds=0.1, max_rpm=60)
+    times = [time for time, _ in server.calls]
+    assert all(later - earlier >= 0.999 for earlier, later in pairwise(times))
+    assert times[-1] < 29.5
+
+
+def test_further_calls_of_a_job_count_too():
+    """Work that makes three calls a job awaits its turn for each, and all are counted."""
+    times = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def work(job):
+            times.append(loop.time())
+            for _ in range(2):
+                await workers.turn()
+                times.append(loop.time())
+
+        workers = Pool(work, lambda job, error: None, limit=5, max_rpm=60, clock=loop.time)
+        await workers.run(range(10))
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    assert len(times) == 30
+    assert all(later - earlier >= 0.999 for earlier, later in pairwise(times))
+
+
+@pytest.mark.parametrize("tokens", [100, 1000, 4000])
+def test_tokens_a_minute_are_bounded(tokens):
+    """Whatever a call costs, no minute after the first calls sees more tokens than allowed, and not much less."""
+    spent = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def work(job):
+            await asyncio.sleep(5)
+            workers.used(tokens)
+            spent.append(loop.time() - 1000)
+
+        workers = Pool(work, lambda job, error: None, limit=20, max_tpm=60_000, clock=loop.time)
+        await workers.run(range(60_000 * 6 // tokens))
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    minutes = [
+        sum(start <= time < start + 60 for time in spent) * tokens for start in range(60, int(max(spent)) - 60, 10)
+    ]
+    assert max(minutes) <= 60_000 * 1.15
+    assert min(minutes) >= 0.8 * min(60_000, 20 * 12 * tokens)
+
+
+def test_job_is_given_up_after_its_retries():
+    """A job that keeps failing while others succeed is told to give_up once, with what was wrong."""
+    script = {3: [broken() for _ in range(99)]}
+    server, _, error = go(range(10), script=script, max_retries=5)
+    assert len(server.when(3)) == 6
+    assert server.given_up == [(3, "internal error")]
+    assert (len(server.done), error) == (9, None)
+
+
+def test_server_that_never_answers_ends_the_run():
+    """When no call has ever succeeded, the first job out of retries ends the run with a hint."""
+    script = {job: [broken() for _ in range(9)] for job in range(2000)}
+    server, _, error = go(range(2000), script=script, max_retries=3)
+    assert isinstance(error, FatalBackendError)
+    assert error.message == "internal error, 4 times and never an answer"
+    assert "running and reachable" in error.hint
+    assert server.given_up == []
+
+
+def test_server_that_goes_away_ends_the_run():
+    """When job after job is given up and nothing is answered in between, the run ends; nothing burns the whole plan."""
+    script = {job: [broken() for _ in range(9)] for job in range(100, 2000)}
+    server, _, error = go(range(2000), script=script, max_retries=2)
+    assert isinstance(error, FatalBackendError)
+    assert len(server.given_up) == GONE - 1
+    assert len(server.done) == 100
+
+
+def test_server_that_is_down_does_not_fill_the_memory():
+    """While every call fails, only so many jobs are taken, however long it lasts."""
+    script = {job: [broken() for _ in range(9)] for job in range(2000)}
+    server, _, _ = go(range(2000), limit=4, seconds=0, script=script, max_retries=6)
+    assert len({job for _, job in server.calls}) <= (WINDOW + 1) * 4 + 4
+
+
+def test_stop_ends_what_is_in_flight_and_takes_no_more():
+    """After stop the calls in flight end well, no job is taken, and no retry is made."""
+
+    def stopper(workers, server):
+        async def after_a_while():
+            await asyncio.sleep(2.5)
+            workers.stop()
+
+        return [after_a_while()]
+
+    server, seconds, error = go(range(100), script={0: [busy(after=60)]}, also=stopper)
+    assert (len(server.calls), len(server.done), error) == (12, 11, None)
+    assert seconds == pytest.approx(3)
+
+
+def test_cancel_breaks_off_what_is_in_flight():
+    """After cancel the run ends at once."""
+
+    def canceller(workers, server):
+        async def after_a_while():
+            await asyncio.sleep(2.5)
+            workers.cancel()
+
+        return [after_a_while()]
+
+    server, seconds, error = go(range(100), also=canceller)
+    assert (len(server.calls), len(server.done), server.busy, error) == (12, 8, 0, None)
+    assert seconds == pytest.approx(2.5)
+
+
+def test_cancelling_the_run_waits_for_its_calls_to_break_off():
+    """When the task that runs the pool is cancelled, no call is left behind."""
+    ended = []
+
+    async def main():
+        async def work(job):
+            try:
+                await asyncio.sleep(100)
+            finally:
+                await asyncio.sleep(1)
+                ended.append(job)
+
+        running = asyncio.create_task(Pool(work, lambda job, error: None, limit=3).run(range(10)))
+        await asyncio.sleep(1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert sorted(ended) == [0, 1, 2]
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+
+
+def test_fatal_error_lets_the_calls_in_flight_end():
+    """One call's fatal error stops the run, but what is being answered is still taken."""
+    script = {0: [FatalBackendError("no such key")]}
+    server, seconds, error = go(range(100), limit=4, script=script)
+    assert isinstance(error, FatalBackendError)
+    assert sorted(server.done) == [1, 2, 3]
+    assert seconds == pytest.approx(1)
+
+
+def test_fatal_error_does_not_wait_for_ever(monkeypatch):
+    """A call that hangs after a fatal error is broken off when its grace is over."""
+    monkeypatch.setattr(pool_module, "GRACE", 5.0)
+
+    async def main():
+        async def work(job):
+            await asyncio.sleep(1 if job else 10_000)
+            raise FatalBackendError("no such key")
+
+        loop = asyncio.get_running_loop()
+        with pytest.raises(FatalBackendError):
+            await Pool(work, lambda job, error: None, limit=2).run(range(2))
+        assert loop.time() == pytest.approx(1006)
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("where", ["jobs", "give_up", "work", "within"])
+def test_no_error_is_swallowed(where):
+    """An error of the plan, of give_up, of the work, or a call that cancels itself: run raises it, nothing hangs."""
+
+    def jobs():
+        yield from range(5)
+        if where == "jobs":
+            raise ZeroDivisionError("jobs")
+        yield 5
+
+    async def work(job):
+        await asyncio.sleep(1)
+        if job == 4 and where == "work":
+            raise ZeroDivisionError("work")
+        if job == 4 and where == "within":
+            raise asyncio.CancelledError
+        if job == 4:
+            raise broken()
+
+    def give_up(job, error):
+        raise ZeroDivisionError("give_up")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        await Pool(work, give_up, limit=3, max_retries=1, clock=loop.time).run(jobs())
+
+    expected = BackendError if where == "within" else ZeroDivisionError
+    with asyncio.Runner(loop_factory=Clock) as runner, pytest.raises(expected):
+        runner.run(main())
+
+
+def test_retries_at_the_end_are_still_made():
+    """When the jobs have run out, workers stay as long as retries wait, and no longer."""
+    script = {job: [busy(after=10 * (job - 89))] for job in range(90, 100)}
+    server, seconds, _ = go(range(100), limit=50, script=script)
+    assert sorted(server.done) == list(range(100))
+    assert 102 <= seconds <= 105

@@ -1,0 +1,174 @@
+"""What users ask: enough frames, whole sentences, every slot filled, topics worked in as they are."""
+
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doric import heldout, lexicon, prompts
+from doric.text import fold, words
+from doric.topics import read_topics
+
+ROOT = Path(__file__).parents[1]
+SHAPES = {"gerund": "mending a slow puncture", "clause": "why bread goes stale", "noun": "cheap suppers for two"}
+SCRIPTS = {"el": "GREEK", "ar": "ARABIC", "hi": "DEVANAGARI", "zh": "CJK"}
+TOPICS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda text: text.split())
+BRACED = st.sampled_from(["{topic}", "{Doric}", "{}", "{0}", "{person}", "{unknown", "}", "%s", "\\1", "$topic"])
+
+
+def core_texts(shape, count=None):
+    """Every core prompt about the example of a shape."""
+    frames = prompts._frames("core", shape)
+    return [prompts.core_prompt(SHAPES[shape], turn, 0) for turn in range(count or len(frames))]
+
+
+def letters(text, script):
+    """The letters of `text` that belong to a script."""
+    return [char for char in text if char.isalpha() and unicodedata.name(char, "").startswith(script)]
+
+
+@pytest.mark.parametrize(("shape", "topic"), SHAPES.items())
+def test_shapes_are_told_apart(shape, topic):
+    """A gerund, a clause and a noun phrase are known for what they are."""
+    assert prompts.shape(topic) == prompts.shape(topic.capitalize()) == shape
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sixty_core_frames_fit_each_shape(shape):
+    """Whatever the topic's shape, at least sixty frames can ask about it, each in other words."""
+    texts = [prompt.text for prompt in core_texts(shape)]
+    assert len(set(map(fold, texts))) == len(texts) >= 60
+    assert all(SHAPES[shape] in text.lower() or prompts.in_doric(SHAPES[shape]) in text.lower() for text in texts)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_about_a_quarter_of_core_prompts_is_doric_or_mixed(shape):
+    """Between 20 and 30 in a hundred are marked `sco`; those hold Scots, the others no more of it than a "wee"."""
+    asked = core_texts(shape)
+    assert 0.20 <= sum(prompt.lang == "sco" for prompt in asked) / len(asked) <= 0.30
+    for prompt in asked:
+        measured = lexicon.profile(prompt.text)
+        assert measured.tokens_of(*lexicon.SCOTS) if prompt.lang == "sco" else measured.substrate <= 0.1, prompt.text
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_frames_sound_like_people(shape):
+    """There are questions, requests and statements; short asks and long; and no two in ten begin alike."""
+    texts = [prompt.text for prompt in core_texts(shape)]
+    assert 0.3 < sum("?" in text for text in texts) / len(texts) < 0.95
+    assert min(len(words(text)) for text in texts) <= 8 < 16 <= max(len(words(text)) for text in texts)
+    assert {prompt.length for prompt in core_texts(shape)} == set(prompts.LENGTHS)
+    openings = Counter(tuple(words(text)[:2]) for text in texts)
+    assert openings.most_common(1)[0][1] <= len(texts) / 5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_frame_that_comes_again_has_a_sentence_more(shape):
+    """After all frames, they come again with a tail, and no text is used twice for as long as there are tails."""
+    frames = len(prompts._frames("core", shape))
+    texts = [prompt.text for prompt in core_texts(shape, 4 * frames)]
+    assert len(set(texts)) == len(texts)
+    for text, again in zip(texts[:frames], texts[frames : 2 * frames], strict=True):
+        assert again.startswith(text + " ")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forty_ways_to_be_told_to_drop_doric(shape):
+    """At least forty frames fit each shape, all different, each about English or about dropping Doric."""
+    count = len(prompts._frames("adv", shape))
+    texts = [prompts.adv_prompt(SHAPES[shape], turn, 3).text for turn in range(2 * count)]
+    assert count >= 40
+    assert len(set(map(fold, texts))) == len(texts)
+    assert all(SHAPES[shape] in text.lower() for text in texts)
+
+
+def test_forty_harmful_asks_and_more():
+    """At least forty asks, all different, in at least ten categories, and none says {slot} where a word belongs."""
+    count = len(prompts._spec()["safety"])
+    asks = [prompts.safety_prompt(turn) for turn in range(count)]
+    assert len({fold(ask.text) for ask in asks}) == count >= 40
+    assert len({ask.category for ask in asks}) >= 10
+    assert 0 < sum(ask.lang == "sco" for ask in asks) < count / 2
+    assert all(ask.category for ask in asks)
+
+
+def test_a_harmful_ask_that_comes_round_takes_other_words():
+    """An ask with a slot names somebody or something else the next time."""
+    count = len(prompts._spec()["safety"])
+    slotted = [turn for turn, ask in enumerate(prompts._spec()["safety"]) if "{" in ask["text"]]
+    assert slotted
+    for turn in slotted:
+        assert len({prompts.safety_prompt(turn + again * count).text for again in range(4)}) == 4
+
+
+def test_fourteen_languages_and_more():
+    """Every language has several frames, all different, each with one place for the topic."""
+    wanted = {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
+    assert wanted <= set(prompts.languages())
+    for lang in prompts.languages():
+        frames = prompts._spec()["multi"][lang]["frames"]
+        assert len(set(map(fold, frames))) == len(frames) >= 4
+        assert all(re.findall(r"\{\w*\}", frame) == ["{topic}"] for frame in frames)
+        texts = {prompts.multi_prompt("hens", lang, turn).text for turn in range(len(frames))}
+        assert len(texts) == len(frames)
+
+
+@pytest.mark.parametrize("lang", prompts.languages())
+def test_our_topics_have_a_title_in_every_language(lang):
+    """A prompt in another language names the topic in that language and script, never in English."""
+    script = SCRIPTS.get(lang, "LATIN")
+    titles = set()
+    for topic in read_topics(ROOT / "topics.json"):
+        title = prompts.known()[fold(topic.text)].titles[lang]
+        assert fold(title) != fold(topic.text)
+        assert letters(title, script)
+        titles.add(title)
+        asked = prompts.multi_prompt(topic.text, lang, len(topic.text))
+        assert title in asked.text
+        assert asked.lang == lang
+    assert len(titles) == len(read_topics(ROOT / "topics.json"))
+
+
+def test_every_frame_of_every_bucket_leaves_no_brace():
+    """With an ordinary topic, no prompt of any bucket holds a brace, a double blank or a missing end."""
+    for shape, topic in SHAPES.items():
+        asked = core_texts(shape)
+        asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(prompts._frames("adv", shape)))]
+        asked += [prompts.safety_prompt(turn) for turn in range(200)]
+        asked += [prompts.multi_prompt(topic, lang, turn) for lang in prompts.languages() for turn in range(10)]
+        for prompt in asked:
+            assert not set("{}") & set(prompt.text)
+            assert "  " not in prompt.text
+            assert prompt.text == prompt.text.strip()
+            assert unicodedata.category(prompt.text[-1])[0] in "PS" or prompt.lang not in ("en", "sco"), prompt.text
+
+
+@given(st.lists(TOPICS | BRACED, min_size=1, max_size=4).map(" ".join), st.integers(0, 200))
+def test_any_text_is_safe_as_a_topic(topic, turn):
+    """Braces, slots and backslashes in a topic stay as they are, in every bucket that names it."""
+    english = [prompts.adv_prompt(topic, turn, 0), *[prompts.core_prompt(topic, turn + step, 7) for step in range(5)]]
+    doric, capital = prompts.in_doric(topic), topic[:1].upper() + topic[1:]
+    for prompt in english:
+        assert any(form in prompt.text for form in (topic, capital, doric, doric[:1].upper() + doric[1:]))
+    assert topic in prompts.multi_prompt(topic, "es", turn).text
+
+
+@given(st.integers(0, 10**12), st.sampled_from(sorted(SHAPES.values())))
+def test_the_same_turn_gives_the_same_prompt(turn, topic):
+    """Prompts depend on nothing but what they are asked for."""
+    assert prompts.core_prompt(topic, turn, 9) == prompts.core_prompt(topic, turn, 9)
+    assert prompts.safety_prompt(turn) == prompts.safety_prompt(turn)
+
+
+def test_no_frame_is_a_held_out_prompt():
+    """No frame of any bucket, filled with an example, matches a held-out prompt."""
+    asked = [prompts.safety_prompt(turn) for turn in range(len(prompts._spec()["safety"]))]
+    for shape, topic in SHAPES.items():
+        asked += core_texts(shape)
+        asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(prompts._frames("adv", shape)))]
+        asked += [prompts.multi_prompt(topic, lang, turn) for lang in prompts.languages() for turn in range(8)]
+    assert [prompt.text for prompt in asked if heldout.match(prompt.text)] == []

@@ -1,0 +1,87 @@
+"""The notebook run from end to end without a browser."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "run_notebook.py"
+QUICK = {"MAX_STEPS": 3, "HELD_OUT_ROWS": 8, "PROMPTS_PER_BUCKET": 1, "MAX_NEW_TOKENS": 24}
+QUICK |= {"LEARNING_RATE": 0.005, "WARMUP": 0}  # in three steps the adapter must come clear of rounding
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The runner as a module."""
+    spec = importlib.util.spec_from_file_location("run_notebook", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(folder, settings):
+    """Run the notebook in `folder` with settings; the finished process."""
+    pytest.importorskip("trl", reason="the notebook needs `uv sync --group finetune`")
+    given = [f"--set={name}={value}" for name, value in {"RUNS_FOLDER": folder, "RUN_NAME": "test", **settings}.items()]
+    command = [sys.executable, str(SCRIPT), *given, "--out", str(folder / "done.ipynb")]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("X=3", 3), ("X=0.5", 0.5), ("X=false", False), ("X=True", True), ("X=a/b", "a/b"), ("X='3'", "3"), ("X=", "")],
+)
+def test_setting_is_read_as_what_it_looks_like(script, text, value):
+    """Numbers and truth values are those; all else is text."""
+    assert script.setting(text) == ("X", value)
+
+
+def test_help_needs_no_heavy_package():
+    """--help answers from the standard library alone."""
+    done = subprocess.run([sys.executable, "-S", str(SCRIPT), "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "run_notebook.py --set MAX_STEPS=170" in done.stdout
+
+
+def test_three_steps_go_through_every_cell(smollm2, tmp_path):
+    """A run of three steps passes every check, saves every form of the model, and draws a page."""
+    done = run(tmp_path, {**QUICK, "BASE_MODEL": smollm2, "DATA_PATH": tmp_path / "doric_sharegpt.jsonl"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = json.loads((tmp_path / "done.ipynb").read_text("utf-8"))["cells"]
+    assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
+    shown = json.dumps([cell.get("outputs", []) for cell in cells])
+    assert "prompts shared by train and test" in shown
+    assert "FAIL" not in shown
+    assert shown.count('"name": "stderr"') == 0
+    saved = tmp_path / "test" / "export"
+    assert (saved / "adapter" / "adapter_model.safetensors").is_file()
+    assert (saved / "merged" / "model.safetensors").is_file()
+    assert "license: " in (saved / "merged" / "README.md").read_text("utf-8")
+    assert (saved / "doric-q8_0.gguf").is_file() or "There is no GGUF file" in shown
+    assert "<h1" in (tmp_path / "done.html").read_text("utf-8")
+
+
+def test_failing_check_ends_in_a_sentence_and_a_hint(smollm2, tmp_path):
+    """A planted wrong role stops the run at its cell: status 2, the cell's sentence, what is wrong, what to do."""
+    row = {"conversations": [{"from": "human", "value": "Fit like?"}, {"from": "bot", "value": "Nae bad."}]}
+    (tmp_path / "bad.jsonl").write_text(json.dumps(row), "utf-8")
+    done = run(tmp_path, {**QUICK, "BASE_MODEL": smollm2, "DATA_PATH": tmp_path / "bad.jsonl"})
+    assert done.returncode == 2
+    error, hint = done.stderr.strip().splitlines()[-2:]
+    assert error.startswith("error: Read the rows, and show one as it stands in the file. bad.jsonl:1:")
+    assert "'bot'" in error
+    assert hint.startswith("hint: ")
+    assert "What to do:" in (tmp_path / "done.html").read_text("utf-8")
+
+
+def test_unknown_setting_is_refused(tmp_path):
+    """A misspelt setting is refused before any work, with the right name."""
+    done = run(tmp_path, {"MAX_STEP": 3, "BASE_MODEL": tmp_path})
+    assert done.returncode == 2
+    assert "There is no setting MAX_STEP." in done.stderr
+    assert "MAX_STEPS" in done.stderr.strip().splitlines()[-1]

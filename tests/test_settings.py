@@ -1,0 +1,147 @@
+"""Settings: a flag wins over the environment, the environment over `.env`, and a key is never shown."""
+
+import traceback
+
+import pytest
+
+from doric.errors import SettingsError
+from doric.settings import Settings, choose_backend, how_to_give, load_settings
+
+KEY = "sk-test-5f0c2b7e91d34a68"
+
+
+def load(tmp_path, environ=None, dotenv="", **flags):
+    """Settings from these variables and this `.env`, nothing of the machine's own."""
+    path = tmp_path / ".env"
+    path.write_bytes(dotenv if isinstance(dotenv, bytes) else dotenv.encode())
+    return load_settings(environ=environ or {}, dotenv=path, **flags)
+
+
+def test_nothing_given(tmp_path):
+    """Without a key and a base URL there is nothing to ask, and the embedded voice speaks."""
+    settings = load(tmp_path)
+    assert not settings.given
+    assert choose_backend("auto", settings) == "heuristic"
+
+
+def test_a_missing_dotenv(tmp_path):
+    """No `.env` is no error."""
+    assert not load_settings(environ={}, dotenv=tmp_path / "none").given
+
+
+def test_dotenv_is_read(tmp_path):
+    """A key and a model in `.env` are used: with comments, quotes, `export`, and a byte-order mark from an editor."""
+    text = f'# mine\nexport OPENAI_API_KEY="{KEY}"  # secret\nMODEL=gpt-5-mini\nOPENAI_BASE_URL=\n'
+    for raw in (text.encode(), text.encode("utf-8-sig"), text.replace("\n", "\r\n").encode()):
+        settings = load(tmp_path, dotenv=raw)
+        assert (settings.key, settings.model, settings.base_url) == (KEY, "gpt-5-mini", "")
+        assert settings.address == "https://api.openai.com/v1"
+        assert choose_backend("auto", settings) == "openai"
+
+
+def test_the_environment_wins_over_dotenv(tmp_path):
+    """What is set in the environment counts, variable by variable."""
+    settings = load(tmp_path, {"MODEL": "from-env"}, f"OPENAI_API_KEY={KEY}\nMODEL=from-file\n")
+    assert (settings.key, settings.model) == (KEY, "from-env")
+
+
+def test_a_flag_wins_over_the_environment(tmp_path):
+    """--model and --base-url win over MODEL and OPENAI_BASE_URL."""
+    environ = {"MODEL": "env", "OPENAI_BASE_URL": "http://env/v1"}
+    settings = load(tmp_path, environ, model="flag", base_url="http://flag/v1/")
+    assert (settings.model, settings.base_url) == ("flag", "http://flag/v1")
+
+
+def test_an_unreadable_dotenv(tmp_path):
+    """A `.env` that is not UTF-8 is named, and what is in it is not shown."""
+    with pytest.raises(SettingsError, match=r"\.env cannot be read") as caught:
+        load(tmp_path, dotenv=f"OPENAI_API_KEY={KEY}".encode() + b"\xff\xfe")
+    assert KEY not in str(caught.value) + caught.value.hint
+
+
+def test_a_base_url_without_a_key_is_a_local_server(tmp_path):
+    """A base URL alone is enough to ask: somebody's own server."""
+    settings = load(tmp_path, {"OPENAI_BASE_URL": "http://localhost:11434/v1"})
+    assert settings.local
+    assert choose_backend("auto", settings) == "openai"
+    assert choose_backend("openai", settings) == "openai"
+
+
+def test_heuristic_can_be_forced(tmp_path):
+    """--backend heuristic wins over a key that is there."""
+    assert choose_backend("heuristic", load(tmp_path, {"OPENAI_API_KEY": KEY})) == "heuristic"
+
+
+def test_openai_without_anything_says_how(tmp_path):
+    """--backend openai with neither key nor base URL names both ways to one."""
+    with pytest.raises(SettingsError, match="no key and no base URL") as caught:
+        choose_backend("openai", load(tmp_path))
+    assert "OPENAI_API_KEY" in caught.value.hint
+    assert "--base-url" in caught.value.hint
+    assert "\n" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable", "address"),
+    [
+        ("openai", "OPENAI_API_KEY", "https://api.openai.com/v1"),
+        ("openrouter", "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
+        ("huggingface", "HF_TOKEN", "https://router.huggingface.co/v1"),
+        (" HuggingFace ", "HF_TOKEN", "https://router.huggingface.co/v1"),
+    ],
+)
+def test_a_provider_fills_in_address_and_variable(tmp_path, provider, variable, address):
+    """MODEL_PROVIDER decides which variable holds the key and where it is sent."""
+    settings = load(tmp_path, {"MODEL_PROVIDER": provider, variable: KEY, "OPENAI_ORG_ID": "x"})
+    assert (settings.key, settings.address) == (KEY, address)
+    assert not load(tmp_path, {"MODEL_PROVIDER": provider}).given
+    assert variable in how_to_give(settings)
+
+
+def test_another_providers_key_is_not_sent(tmp_path):
+    """With MODEL_PROVIDER=openrouter, OPENAI_API_KEY is not used."""
+    assert not load(tmp_path, {"MODEL_PROVIDER": "openrouter", "OPENAI_API_KEY": KEY}).given
+
+
+def test_an_unknown_provider(tmp_path):
+    """A provider that is not known is named, with those that are."""
+    with pytest.raises(SettingsError, match="MODEL_PROVIDER is 'azure'") as caught:
+        load(tmp_path, {"MODEL_PROVIDER": "azure"})
+    assert "openrouter" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:11434/v1", "ftp://host/v1", "http://", "http://host:port/v1", "https:///v1", "http://[::1", "a b"],
+)
+def test_a_base_url_that_is_no_address(tmp_path, url):
+    """A base URL that cannot be one is refused before anything is asked."""
+    with pytest.raises(SettingsError, match="is not an address") as caught:
+        load(tmp_path, base_url=url)
+    assert "http://localhost:11434/v1" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8000/v1", "https://h/v1/", "http://[::1]:8000/v1", "http://h/v1/chat/completions"]
+)
+def test_a_base_url_is_taken_as_people_write_it(tmp_path, url):
+    """A slash at the end, or the whole address of the chat page, is no mistake."""
+    assert load(tmp_path, base_url=url).base_url.endswith("/v1")
+
+
+@pytest.mark.parametrize("key", ["sk-“curly”", "sk-with\nbreak", "sk-with space", "sk-é"])
+def test_a_key_that_no_header_can_hold(tmp_path, key):
+    """A key pasted with quotation marks or a line break is refused by its variable's name, and is not shown."""
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY holds a character") as caught:
+        load(tmp_path, {"OPENAI_API_KEY": key})
+    assert key not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
+
+
+def test_blanks_around_a_key_do_not_matter(tmp_path):
+    """A key with blanks or a line break around it is the key."""
+    assert load(tmp_path, {"OPENAI_API_KEY": f" {KEY}\n"}).key == KEY
+
+
+def test_the_key_is_not_in_the_repr():
+    """Settings can be logged: the key is not shown."""
+    assert KEY not in repr(Settings("openai", "", "m", "OPENAI_API_KEY", KEY))

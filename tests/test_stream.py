@@ -1,0 +1,117 @@
+"""Hearing an answer piece by piece: times, broken streams, and servers that do not stream."""
+
+import asyncio
+
+import pytest
+
+from doric.backends import Request
+from doric.errors import BackendError, FatalBackendError, TryLaterError
+from doric.settings import Settings
+from doric.stream import Heard, StreamingBackend
+from mock_server import Act, Manners, MockServer
+
+TEXT = "Haud the windae open a wee bittie."
+ASK = Request([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
+
+
+async def hear(server: MockServer, patience: float = 5.0) -> Heard:
+    async with (
+        server,
+        StreamingBackend(Settings("openai", server.url, "m", "OPENAI_API_KEY", ""), timeout=patience) as voice,
+    ):
+        return await voice.hear(ASK)
+
+
+def heard(act: Act | None = None, **manners) -> Heard:
+    return asyncio.run(hear(MockServer(Manners(**manners), answer=lambda call: TEXT, decide=lambda call: act)))
+
+
+def test_an_answer_is_put_together_from_its_pieces():
+    """Text, finish reason and times come out of the stream; without a usage the pieces are counted."""
+    found = heard(latency=0.05)
+    assert found.reply.text == TEXT
+    assert found.reply.finish == "stop"
+    assert found.reply.tokens_out == len(TEXT.split())
+    assert found.first is not None
+    assert 0.04 < found.first <= found.seconds
+
+
+def test_a_server_without_token_counts_is_asked_without():
+    """A server that refuses `stream_options` is asked again at once without it."""
+    server = MockServer(Manners(refuses=("stream_options",)), answer=lambda call: TEXT)
+    assert asyncio.run(hear(server)).reply.text == TEXT
+    assert ["stream_options" in call.body for call in server.calls] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("vanish", TryLaterError), ("disconnect", TryLaterError), ("hang", TryLaterError), ("drip", TryLaterError),
+        ("html", TryLaterError), ("not_json", TryLaterError), ("no_choices", TryLaterError),
+        ("error_500", TryLaterError), ("rate_limit", TryLaterError), ("context_400", BackendError),
+        ("unauthorized", FatalBackendError),
+        ("no_model", FatalBackendError),
+    ],
+)  # fmt: skip
+def test_faults_have_the_names_that_plain_replies_give_them(kind, error):
+    """Each fault of a server becomes the same error as without streaming."""
+    server = MockServer(answer=lambda call: TEXT, decide=lambda call: Act(kind))
+    with pytest.raises(error):
+        asyncio.run(hear(server, patience=0.5))
+
+
+def test_a_filtered_answer_is_an_empty_one():
+    """A content filter is an answer without words, not a fault."""
+    found = heard(Act("filtered_400"))
+    assert (found.reply.text, found.reply.finish) == ("", "content_filter")
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        (["{"], "not a completion"),
+        (['["x"]'], "not a completion"),
+        (['{"choices":[{"delta":{"content":"Haud"}}]}'], "broke off"),
+        ([], "broke off"),
+    ],
+)
+def test_a_stream_that_is_torn_or_garbled_is_tried_again(events, says):
+    """Half a stream is no answer, however it ends."""
+    with pytest.raises(TryLaterError, match=says):
+        asyncio.run(spoken(events))
+
+
+def test_thoughts_are_left_out_and_an_empty_start_is_no_first_piece():
+    """A reasoning model's thoughts, inside or beside the answer, are not part of it."""
+    found = asyncio.run(
+        spoken(
+            [
+                '{"choices":[{"delta":{"role":"assistant","content":""}}]}',
+                '{"choices":[{"delta":{"reasoning_content":"Washing, ken."}}]}',
+                '{"choices":[{"delta":{"content":"<think>hm</think>Haud it"}}]}',
+                '{"choices":[{"delta":{},"finish_reason":"length"}]}',
+                '{"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":9}}',
+            ]
+        )
+    )
+    assert (found.reply.text, found.reply.finish, found.reply.tokens_out) == ("Haud it", "length", 9)
+
+
+async def spoken(events: list[str]) -> Heard:
+    """What is heard of a server that streams `events` and nothing else."""
+    body = "".join(f"data: {event}\n\n" for event in events) + "data: [DONE]\n\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if head.startswith(b"get"):
+            answer = b"HTTP/1.1 404 X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+        else:
+            answer = f"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n{body}".encode()
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with StreamingBackend(Settings("openai", url, "m", "OPENAI_API_KEY", ""), timeout=3.0) as voice:
+            return await voice.hear(ASK)

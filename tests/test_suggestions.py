@@ -1,0 +1,64 @@
+"""What a model answers to "give me a list": the items, however it wrote them."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doric.suggestions import read_list
+
+ITEMS = ["mending a kettle that leaks", "keeping bees in a small garden", "why bread goes stale so fast"]
+ARRAY = json.dumps(ITEMS)
+WAYS = {
+    "an array": ARRAY,
+    "an object": json.dumps({"topics": ITEMS}),
+    "an object within an object": json.dumps({"result": {"group": "home", "topics": ITEMS}}),
+    "objects": json.dumps([{"topic": item, "why": "it is useful"} for item in ITEMS]),
+    "a fenced block": f"Here are some ideas:\n```json\n{ARRAY}\n```\nI hope they help!",
+    "a fence that does not end": f"```json\n{ARRAY}",
+    "an array in talk": f"Sure! {ARRAY} Let me know if you want [more].",
+    "a note in brackets first": f"[three topics] as you asked: {ARRAY}",
+    "an array that was cut off": json.dumps({"topics": [*ITEMS, "cut"]})[:-5],
+    "objects that were cut off": json.dumps([{"topic": item} for item in ITEMS])[:-1] + ', {"topic": "cut',
+    "a trailing comma": f'["{ITEMS[0]}", "{ITEMS[1]}", "{ITEMS[2]}",]',
+    "bullets": "Here are three:\n\n" + "".join(f"- {item}\n" for item in ITEMS) + "\nAnything else?",
+    "stars and bold": "".join(f"* **{item}**\n" for item in ITEMS),
+    "numbers": "".join(f"{number}. {item}.\n" for number, item in enumerate(ITEMS, 1)),
+    "numbers in brackets": "".join(f"({number}) {item}\n" for number, item in enumerate(ITEMS, 1)),
+    "numbers within an array": json.dumps([f"{number}. {item}" for number, item in enumerate(ITEMS, 1)]),
+    "letters": "".join(f"{letter}) {item}\n" for letter, item in zip("abc", ITEMS, strict=True)),
+    "quoted bullets": "".join(f'• "{item}",\n' for item in ITEMS),
+    "plain lines": "New topics:\n" + "\n".join(ITEMS),
+    "Windows lines": "\r\n".join(f"- {item}" for item in ITEMS),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_list_is_read_however_it_is_written(way):
+    """Arrays, fenced blocks, cut-off arrays, bullets and numbers all give the same items, bare and in order."""
+    assert read_list(WAYS[way]) == ITEMS
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "[]", '{"topics": []}', "```json\n```", "[[[[", "null", '{"a": 1}'])
+def test_nothing_is_in_nothing(text):
+    """An answer without a list has no items that could pass for topics."""
+    assert all(" " not in item for item in read_list(text))
+
+
+def test_a_line_break_within_an_item_stays():
+    """An item of two lines is handed on as such: it is not for the reader to mend."""
+    assert read_list('["one line\\nand another"]') == ["one line\nand another"]
+
+
+@given(st.text())
+def test_no_answer_is_too_odd(text):
+    """Whatever a model writes, reading it gives a list of strings that are not empty."""
+    assert all(isinstance(item, str) and item for item in read_list(text))
+
+
+@given(st.lists(st.text(st.characters(categories=["Ll"]), min_size=3), min_size=1, max_size=9), st.integers(0, 400))
+def test_a_cut_array_gives_its_whole_items(items, at):
+    """Cut anywhere, an array gives only items that it had, from the first on."""
+    found = read_list(json.dumps(items, ensure_ascii=False)[:at])
+    assert at <= 1 or found == items[: len(found)]

@@ -1,0 +1,140 @@
+"""Topic lists: every accepted shape, and one clear sentence for each that is not."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doric.errors import InputError
+from doric.text import fold
+from doric.topics import Topic, each_once, read_topics
+
+HENS, KALE = "keeping hens warm in winter", "growing kale in a cold garden"
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that writes a value (as JSON) or bytes to a file and gives its path."""
+
+    def write(value, name="topics.json"):
+        path = tmp_path / name
+        path.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
+        return path
+
+    return write
+
+
+SHAPES = {
+    "strings": [HENS, KALE],
+    "objects": [{"topic": HENS, "group": "farm"}, {"topic": KALE, "group": "garden"}],
+    "groups": {"farm": [HENS], "garden": [KALE]},
+    "groups under a key": {"groups": {"farm": [HENS], "garden": [KALE]}},
+    "strings and objects": [HENS, {"topic": KALE}],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_accepted_shape_gives_the_same_topics(shape, written):
+    """Strings, objects, groups and groups under a key all hold the same list, with groups where they are named."""
+    topics = read_topics(written(SHAPES[shape]))
+    assert [topic.text for topic in topics] == [HENS, KALE]
+    expected = ["farm", "garden"] if "groups" in shape or shape == "objects" else ["general", "general"]
+    assert [topic.group for topic in topics] == expected
+
+
+def test_plain_text_is_one_topic_a_line(written):
+    """Blank lines, Windows line ends and stray blanks in a text file are of no account."""
+    path = written(f"\n  {HENS} \r\n\r\n{KALE}".encode(), "topics.txt")
+    assert read_topics(path) == [Topic(HENS), Topic(KALE)]
+
+
+@pytest.mark.parametrize("name", ["topics.json", "topics.txt"])
+def test_a_byte_order_mark_is_no_part_of_a_topic(name, written):
+    """A file saved with a BOM reads like one without."""
+    content = json.dumps([HENS]) if name.endswith("json") else HENS
+    assert read_topics(written(b"\xef\xbb\xbf" + content.encode(), name)) == [Topic(HENS)]
+
+
+def test_a_topic_comes_once_where_it_stood_first(written):
+    """A second copy, told by neither case nor white space, is left out and moves nothing."""
+    path = written([HENS, KALE, "  Keeping HENS  warm in winter ", KALE])
+    assert read_topics(path) == [Topic(HENS), Topic(KALE)]
+
+
+@given(st.lists(st.builds(Topic, NAMES, NAMES)))
+def test_each_once_keeps_the_first_of_each_in_order(topics):
+    """What is kept is the list without its later copies."""
+    folded = [fold(one.text) for one in topics]
+    assert each_once(topics) == [one for at, one in enumerate(topics) if folded[at] not in folded[:at]]
+
+
+WRONG = {
+    "a number": (3, "a number where a list or an object of groups is wanted"),
+    "a string": ("hens", "a string where"),
+    "null": (None, "null where"),
+    "an empty list": ([], "there is no topic in it"),
+    "empty groups": ({"farm": []}, "there is no topic in it"),
+    "groups as a list": ({"groups": [HENS]}, "the key 'groups' holds a list"),
+    "a group that is a string": ({"farm": HENS}, "the group 'farm' holds a string"),
+    "a group that is null": ({"groups": {"farm": None}}, "the group 'farm' holds null"),
+    "a number among topics": ({"farm": [HENS, 3]}, "topic 1 of group 'farm' is a number, not a string"),
+    "a list among topics": ([[HENS]], "item 0 is a list, not a string"),
+    "a boolean among topics": ([HENS, True], "item 1 is a boolean, not a string"),
+    "an object without its key": ([{"subject": HENS}], "item 0 has no key 'topic'"),
+    "an object whose topic is null": ([{"topic": None}], "'topic' of item 0 is null"),
+    "an object whose group is a number": ([{"topic": HENS, "group": 4}], "'group' of item 0 is a number"),
+    "a blank topic": ([HENS, "  "], "item 1 is empty"),
+    "a blank group": ({" ": [HENS]}, "a group's name is empty"),
+    "half a character": ([HENS, "\ud800 sheep"], "item 1 holds half a character"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_shape_is_named_by_its_key(case, written):
+    """Whatever is not a topic list is refused with the file, the key or item at fault and the accepted shapes."""
+    value, said = WRONG[case]
+    path = written(value)
+    with pytest.raises(InputError) as caught:
+        read_topics(path)
+    assert said in caught.value.message
+    assert caught.value.message.startswith(f"{path}:")
+    assert caught.value.hint
+
+
+UNREADABLE = {
+    "an empty file": (b"", "the file is empty"),
+    "a file of blanks": (b" \n\t\n", "the file is empty"),
+    "a BOM alone": (b"\xef\xbb\xbf", "the file is empty"),
+    "UTF-16": ('["hens"]'.encode("utf-16"), "not UTF-8 text"),
+    "Latin-1": (b'["caf\xe9 culture"]', "not UTF-8 text"),
+    "broken JSON": (b'["hens",\n "kale"', ":2: not JSON:"),
+    "words": (b"keeping hens\n", "not JSON:"),
+    "a nest without end": (b"[" * 100_000, "nested too deep"),
+    "a number without end": (b"[" + b"1" * 5_000 + b"]", "item 0 is a number"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_is_not_json_is_refused_in_words(case, written):
+    """Bytes that are no JSON text give one sentence with the file, and the line where there is one."""
+    content, said = UNREADABLE[case]
+    with pytest.raises(InputError) as caught:
+        read_topics(written(content))
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_the_line_that_is_not_utf8_is_named(written):
+    """The line number points at the first byte that is not UTF-8."""
+    with pytest.raises(InputError, match=":3: not UTF-8"):
+        read_topics(written(b"hens\nkale\n\xff\n", "topics.txt"))
+
+
+def test_a_missing_file_and_a_directory_are_refused(tmp_path):
+    """Both are named with what is wrong with them."""
+    with pytest.raises(InputError, match="there is no such file"):
+        read_topics(tmp_path / "nowhere.json")
+    with pytest.raises(InputError, match="it is a directory"):
+        read_topics(tmp_path)

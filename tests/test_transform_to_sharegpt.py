@@ -1,0 +1,296 @@
+"""The conversion script: what it writes, what it refuses, and what it never leaves behind."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import transform_to_sharegpt
+from doric import codec, jsonl
+from transform_to_sharegpt import main
+
+SCRIPT = Path(transform_to_sharegpt.__file__)
+ROWS = [
+    {"messages": [{"role": "user", "content": "é?"}, {"role": "assistant", "content": "Aye."}], "meta": {"id": "a"}},
+    {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "meta": {"id": "b"}},
+]
+CONVERTED = [
+    {"conversations": [{"from": "human", "value": "é?"}, {"from": "gpt", "value": "Aye."}], "meta": {"id": "a"}},
+    {"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "u"}], "meta": {"id": "b"}},
+]
+
+
+def lines(rows):
+    """The rows as a file holds them."""
+    return b"".join(codec.encode(row) + b"\n" for row in rows)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """An input of two rows, and an output that is not there yet."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(lines(ROWS))
+    return source, tmp_path / "out.jsonl"
+
+
+def convert(source, target, *flags):
+    """Run the script in this process."""
+    return main(["--input", str(source), "--output", str(target), *flags])
+
+
+def in_shell(*flags, **pipes):
+    """Run the script as a user does."""
+    return subprocess.run([sys.executable, SCRIPT, *flags], capture_output="stdout" not in pipes, timeout=60, **pipes)
+
+
+def test_rows_are_converted_in_order(paths, capsys):
+    """Each row becomes a conversation, its meta kept, and the count is told."""
+    source, target = paths
+    assert convert(*paths) == 0
+    assert target.read_bytes() == lines(CONVERTED)
+    assert capsys.readouterr().err == f"2 rows of {source} converted to {target}\n"
+
+
+def test_many_batches_come_out_whole(paths):
+    """Nothing is lost or doubled where one batch ends and the next begins."""
+    source, target = paths
+    source.write_bytes(lines({**ROWS[0], "meta": {"id": n}} for n in range(5000)))
+    assert convert(source, target) == 0
+    assert [row["meta"]["id"] for _, row in jsonl.read_jsonl(target)] == list(range(5000))
+
+
+def test_meta_can_be_dropped(paths):
+    """--drop-meta leaves the conversations alone."""
+    assert convert(*paths, "--drop-meta") == 0
+    assert [list(row) for _, row in jsonl.read_jsonl(paths[1])] == [["conversations"]] * 2
+
+
+def test_bytes_are_the_same_without_orjson(paths, monkeypatch, tmp_path):
+    """The standard library alone writes the same file."""
+    source, target = paths
+    source.write_bytes(lines([{**ROWS[0], "meta": {"share": 0.1, "small": 1e-5, "text": "ö\u2028\\"}}, *ROWS]))
+    assert convert(*paths) == 0
+    monkeypatch.setattr(codec, "orjson", None)
+    monkeypatch.setattr(codec, "parse", codec.parse_plain)
+    monkeypatch.setattr(codec, "dump", codec.encode_plain)
+    monkeypatch.setattr(jsonl, "parse", codec.parse_plain)
+    assert convert(source, tmp_path / "plain.jsonl") == 0
+    assert (tmp_path / "plain.jsonl").read_bytes() == target.read_bytes()
+
+
+def test_mark_blank_lines_and_missing_newline_are_accepted(paths):
+    """A byte-order mark, blank lines, CRLF and a last line without newline do no harm."""
+    first, second = lines(ROWS).splitlines()
+    paths[0].write_bytes(b"\xef\xbb\xbf" + first + b"\r\n\n   \n" + second)
+    assert convert(*paths) == 0
+    assert paths[1].read_bytes() == lines(CONVERTED)
+
+
+def test_dash_is_stdin_and_stdout(paths):
+    """`-` reads and writes pipes, and the count goes to stderr."""
+    done = in_shell("--input", "-", "--output", "-", input=lines(ROWS))
+    assert (done.returncode, done.stdout) == (0, lines(CONVERTED))
+    assert done.stderr == b"2 rows of stdin converted to stdout\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b"hallo", "not JSON: 'hallo'"),
+        (b"[1]", "not a JSON object: '[1]'"),
+        (b'{"text": "x"}', 'the row has no key "messages"'),
+        (b'{"messages": [{"role": "user"}]}', 'messages[0] has no key "content"'),
+        (b'{"messages": [{"role": "bard", "content": "x"}]}', "messages[0].role must be one of"),
+        (b'{"messages": [{"role": "user", "content": 3}]}', "messages[0].content must be a string, not 3"),
+        (b'{"messages": [{"role": "user", "content": "\xff"}]}', "not UTF-8 text"),
+        (b'{"messages": [{"role": "user", "content": "x"}], "meta": []}', "meta must be an object"),
+        (lines(CONVERTED[:1]).strip(), 'the row has no key "messages"'),
+    ],
+)
+def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
+    """File, line and fault are named in one line with a hint, and nothing is written."""
+    source, target = paths
+    source.write_bytes(lines(ROWS * 50) + b"\n" + line + b"\n" + lines(ROWS))
+    assert convert(*paths) == 2
+    message, hint = capsys.readouterr().err.splitlines()
+    assert message.startswith(f"error: {source}:102: {complaint}")
+    assert hint.startswith("hint: ")
+    assert os.listdir(target.parent) == ["in.jsonl"]
+
+
+def test_bad_rows_can_be_skipped(paths, capsys):
+    """--skip-bad keeps the good rows, and the bad ones with their line and fault in a file of their own."""
+    source, target = paths
+    source.write_bytes(b"hallo\n" + lines(ROWS) + b'{"messages": []}\n\xff\n')
+    assert convert(*paths, "--skip-bad") == 0
+    assert target.read_bytes() == lines(CONVERTED)
+    rejected = [row for _, row in jsonl.read_jsonl(f"{target}.rejected.jsonl")]
+    assert [row["line"] for row in rejected] == [1, 4, 5]
+    assert rejected[0] == {"line": 1, "reason": "not JSON: 'hallo'", "text": "hallo"}
+    assert "messages must be a list" in rejected[1]["reason"]
+    assert capsys.readouterr().err.endswith(f"; 3 malformed rows in {target}.rejected.jsonl\n")
+
+
+def test_no_rejected_file_without_bad_rows(paths):
+    """--skip-bad on a clean file writes one file, and takes away what an earlier run rejected."""
+    target = paths[1]
+    assert convert(*paths, "--skip-bad") == 0
+    assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
+    Path(f"{target}.rejected.jsonl").write_text("{}\n")
+    assert convert(*paths, "--skip-bad", "--overwrite") == 0
+    assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
+
+
+def test_file_of_bad_rows_only_is_refused(paths, capsys):
+    """--skip-bad does not turn a file of something else into an empty dataset."""
+    paths[0].write_bytes(b"hallo\nfit like\n")
+    assert convert(*paths, "--skip-bad") == 2
+    assert "in.jsonl: not one of 2 rows has messages" in capsys.readouterr().err
+    assert os.listdir(paths[1].parent) == ["in.jsonl"]
+
+
+def test_existing_output_is_kept_unless_told(paths, capsys):
+    """Without --overwrite a file that is there is not touched; with it, it is replaced."""
+    target = paths[1]
+    target.write_text("mine")
+    assert convert(*paths) == 2
+    assert "hint: Give --overwrite" in capsys.readouterr().err
+    assert target.read_text() == "mine"
+    assert convert(*paths, "--overwrite") == 0
+    assert target.read_bytes() == lines(CONVERTED)
+    Path(f"{target}.rejected.jsonl").write_text("{}\n")
+    target.unlink()
+    assert convert(*paths, "--skip-bad") == 2
+
+
+def test_failed_overwrite_keeps_the_old_output(paths):
+    """When the new output fails half-way the old one still stands, and no temporary file is left."""
+    source, target = paths
+    target.write_text("mine")
+    source.write_bytes(lines(ROWS) + b"hallo\n")
+    assert convert(*paths, "--overwrite") == 2
+    assert target.read_text() == "mine"
+    assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--overwrite", "--skip-bad"]])
+def test_input_is_never_the_output(paths, capsys, flags):
+    """The input under another name is recognised, whatever the flags."""
+    source, target = paths
+    target.symlink_to(source)
+    assert convert(source, target, *flags) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert source.read_bytes() == lines(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "complaint"),
+    [
+        ("none.jsonl", "out.jsonl", "none.jsonl: cannot be read: there is no such file"),
+        (".", "out.jsonl", ".: cannot be read: it is a directory"),
+        ("empty.jsonl", "out.jsonl", "empty.jsonl: the file is empty"),
+        ("blank.jsonl", "out.jsonl", "blank.jsonl: the file is empty"),
+        ("in.jsonl", ".", ".: cannot be written: it is a directory"),
+        ("in.jsonl", "in.jsonl/out.jsonl", "cannot be written: a part of its path is a file"),
+        ("in.jsonl", "/proc/out.jsonl", "/proc/out.jsonl: cannot be written: "),
+        ("in.jsonl", "/dev/full", "/dev/full: cannot be written: the disk is full"),
+    ],
+)
+def test_bad_paths_are_one_line_each(paths, capsys, monkeypatch, source, target, complaint):
+    """Whatever is wrong with a path is said in one line with a remedy, exit 2, and nothing is left behind."""
+    folder = paths[0].parent
+    monkeypatch.chdir(folder)
+    Path("empty.jsonl").touch()
+    Path("blank.jsonl").write_text("\n \n")
+    before = sorted(os.listdir())
+    assert convert(source, target) == 2
+    message, hint = capsys.readouterr().err.splitlines()
+    assert complaint in message
+    assert hint.startswith("hint: ")
+    assert sorted(os.listdir()) == before
+
+
+def test_disk_that_fills_up_leaves_nothing(paths, capsys):
+    """An output that stops fitting half-way is taken away again."""
+    source, target = paths
+    source.write_bytes(lines(ROWS) * 2000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        assert convert(*paths) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert f"{target}: cannot be written: the file would pass the size limit" in capsys.readouterr().err
+    assert os.listdir(target.parent) == ["in.jsonl"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_full_stdout_is_one_line(paths):
+    """A redirection to a full disk ends in one line and a hint, without a traceback."""
+    with open("/dev/full", "wb") as full:
+        done = in_shell("--input", paths[0], "--output", "-", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[0] == "error: stdout: cannot be written: the disk is full"
+
+
+def test_reader_that_goes_away_is_one_line(paths):
+    """`| head` ends the run without a traceback."""
+    paths[0].write_bytes(lines(ROWS) * 20_000)
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, "--input", paths[0], "--output", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        run.stdout.readline()
+        run.stdout.close()
+        told = run.stderr.read().decode()
+    assert run.returncode == 2
+    assert told == "error: stdout: cannot be written: nobody reads it any more\n"
+
+
+def test_interrupt_leaves_nothing(paths):
+    """Ctrl-C half-way exits 130 and takes the temporary file away."""
+    source, target = paths
+    os.mkfifo(source.with_name("pipe"))
+    flags = ["--input", source.with_name("pipe"), "--output", target]
+    with subprocess.Popen([sys.executable, SCRIPT, *flags], stderr=subprocess.PIPE) as run:
+        with open(source.with_name("pipe"), "wb") as pipe:
+            pipe.write(lines(ROWS) * 1000)
+            pipe.flush()
+            while not list(target.parent.glob(".out.jsonl.*")):
+                pass
+            run.send_signal(signal.SIGINT)
+            try:
+                while run.poll() is None:
+                    pipe.write(lines(ROWS) * 1000)
+            except BrokenPipeError:
+                pass
+        told = run.stderr.read()
+    assert (run.returncode, told) == (130, b"")
+    assert sorted(os.listdir(target.parent)) == ["in.jsonl", "pipe"]
+
+
+def test_a_million_characters_in_a_row(paths):
+    """One huge row is a row like any other."""
+    source, target = paths
+    row = {"messages": [{"role": "user", "content": "x" * 10**6}]}
+    source.write_text(json.dumps(row))
+    assert convert(*paths) == 0
+    assert len(target.read_bytes()) > 10**6
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys, monkeypatch, plain):
+    """What can be read but not written is a malformed row like any other, with orjson and without it."""
+    if plain:
+        monkeypatch.setattr(codec, "orjson", None)
+        monkeypatch.setattr(codec, "dump", codec.encode_plain)
+    deep = b'{"messages":[{"role":"user","content":"x"}],"meta":{"deep":' + b"[" * 900 + b"]" * 900 + b"}}\n"
+    paths[0].write_bytes(lines(ROWS) + deep)
+    assert convert(*paths) == 2
+    assert f"{paths[0]}:3: this cannot be written as a line of JSON" in capsys.readouterr().err

@@ -1,0 +1,326 @@
+"""The validation script against a mock endpoint over real HTTP: order, honesty, resumption, mistakes."""
+
+import asyncio
+import importlib.util
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from doric import candidate, exam, heldout, scoreboard
+from doric.candidate import Manner
+from doric.exam import Rules
+from doric.settings import Settings
+from five_voices import VOICES
+from mock_server import Act, Call, Manners, MockServer, serving
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "validation" / "validate_model.py"
+PLACE = {text: (held, turn) for held in heldout.prompts() for turn, text in enumerate((held.prompt, *held.turns))}
+SHORT = 18
+ONE = Settings("openai", "", "", "OPENAI_API_KEY", "")
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("validate_model", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def validate(monkeypatch, tmp_path):
+    """The script's main, in an empty folder and environment."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return script().main
+
+
+def voices(call: Call) -> str:
+    """The voice that the model's name asks for; a judge prefers the answer with more Doric words in it."""
+    if call.body["model"] == "judge":
+        return verdict(call.prompt)
+    return VOICES[call.body["model"]](*PLACE[call.prompt])
+
+
+def verdict(prompt: str) -> str:
+    first, second = prompt.split("ANSWER A")[1].split("ANSWER B")
+    scots = [len(re.findall(r"\b(?:ye|yer|tae|an|wi|o|fae|nae|fit|fan|far)\b", answer)) for answer in (first, second)]
+    pick = "tie" if scots[0] == scots[1] else "A" if scots[0] > scots[1] else "B"
+    return json.dumps(dict.fromkeys(("naturalness", "correctness", "doric", "overall"), pick))
+
+
+def manner(**changes) -> Manner:
+    return Manner(Rules(max_tokens=300, temperature=0.7, seed=0), concurrency=8, timeout=5.0, max_retries=3, **changes)
+
+
+async def examined(url: str, model: str, folder: Path, limit: int = SHORT) -> candidate.Result:
+    settings = Settings("openai", url, model, "OPENAI_API_KEY", "")
+    return await candidate.examine(
+        settings,
+        exam.chosen(limit),
+        manner(),
+        folder / f"{model}.jsonl",
+        fresh=False,
+        announce=lambda model, exam: lambda: None,
+    )
+
+
+def test_the_scoreboard_tells_five_writers_apart(tmp_path):
+    """Authored Doric, the embedded voice, broken Doric, decorated and plain English: in this order."""
+
+    async def all_five():
+        async with MockServer(answer=voices) as server:
+            return [(await examined(server.url, name, tmp_path)).as_json() for name in VOICES]
+
+    points = [result["all"]["points"] for result in asyncio.run(all_five())]
+    assert all(better["low"] > worse["high"] for better, worse in itertools.pairwise(points))
+    assert points[0]["value"] > 95
+    assert points[-1]["value"] < 1
+
+
+def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
+    """With a baseline and a judge: exit 0, a table in the terminal, figures for machines, a page for people."""
+    with serving(answer=voices) as server:
+        status = validate(
+            f"--base-url {server.url} --model embedded --baseline tuned --judge-model judge "
+            f"--limit {SHORT} --out out/result.json".split()
+        )
+    shown = capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert status == 0
+    assert "embedded at http" in shown
+    assert "against tuned" in shown
+    assert "judged by judge" in shown
+    assert result["all"]["asked"] == result["baseline"]["all"]["asked"] == 33
+    assert result["changes"]["all"]["points"]["low"] > 0
+    assert result["judge"]["judged"] == result["judge"]["pairs"] == SHORT
+    assert result["judge"]["criteria"]["doric"]["agreement"]["value"] == 1
+    assert result["all"]["times"]["first_token_median"] > 0
+    page = (tmp_path / "out" / "result.html").read_text()
+    assert page.count('class="talk"') == 33
+    assert "http-equiv" in page
+
+
+def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
+    """--baseline takes the --out of an earlier run, and asks that model nothing more."""
+    with serving(answer=voices) as server:
+        common = ["--base-url", server.url, "--limit", "6"]
+        assert validate([*common, "--model", "plain", "--out", "plain.json"]) == 0
+        asked = server.stats.requests
+        assert validate([*common, "--model", "authored", "--out", "good.json", "--baseline", "plain.json"]) == 0
+        assert server.stats.requests == 2 * asked
+    result = json.loads(Path("good.json").read_text())
+    assert result["baseline"]["model"] == "plain"
+    assert result["changes"]["all"]["passes"]["value"] == 1
+
+
+def test_a_second_run_asks_nothing_again(validate):
+    """The same command again finds every answer in its journal, even with the server gone."""
+    with serving(answer=voices, manners=Manners(models=("authored",))) as server:
+        command = ["--base-url", server.url, "--limit", "6"]
+        assert validate(command) == 0
+        first = Path("datasets/validation.json").read_text()
+        asked = server.stats.requests
+        assert validate(command) == 0
+        assert server.stats.requests == asked
+    assert validate(command) == 0
+    again = json.loads(Path("datasets/validation.json").read_text())
+    assert {**again, "date": ""} == {**json.loads(first), "date": ""}
+
+
+def test_killed_at_any_moment_it_goes_on(tmp_path):
+    """kill -9 in the middle costs no answer that had come: the next run asks only for the rest."""
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--model",
+        "authored",
+        "--limit",
+        str(SHORT),
+        "--concurrency",
+        "2",
+        "--out",
+        "r.json",
+    ]
+    with serving(Manners(latency=0.05), answer=voices) as server:
+        environment = {**os.environ, "OPENAI_BASE_URL": server.url}
+        journal = tmp_path / "r.json.answers.jsonl"
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as run:
+            wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 8)
+            run.kill()
+        kept = journal.read_bytes().count(b"\n")
+        with journal.open("ab") as torn:
+            torn.write(b'{"id":"core-0')
+        server.stats.requests = 0
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert 33 - kept <= server.stats.requests <= 33 - kept + 2
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["all"]["answered"] == 33
+
+
+def test_ctrl_c_keeps_the_journal_and_says_how_to_go_on(tmp_path):
+    """An interrupt ends the run with 130 and one line, not a traceback."""
+    command = [sys.executable, SCRIPT, "--model", "authored", "--limit", "18", "--concurrency", "2", "--out", "r.json"]
+    with serving(Manners(latency=0.1), answer=voices) as server:
+        environment = {**os.environ, "OPENAI_BASE_URL": server.url}
+        journal = tmp_path / "r.json.answers.jsonl"
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
+            wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
+            run.send_signal(signal.SIGINT)
+            _, said = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "run the same command to go on" in said
+    assert "Traceback" not in said
+    assert all(json.loads(line)["id"] for line in journal.read_bytes().splitlines())
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+
+
+def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
+    """Failed calls stay in every share as failures, and the result says how many there were."""
+    lost = {held.id for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
+
+    def half(call: Call) -> Act | None:
+        return Act("error_500") if call.prompt in PLACE and PLACE[call.prompt][0].id in lost else None
+
+    async def both():
+        async with MockServer(answer=voices) as sound, MockServer(answer=voices, decide=half) as ill:
+            (tmp_path / "a").mkdir()
+            (tmp_path / "b").mkdir()
+            quick = Manner(manner().rules, 8, 5.0, max_retries=0)
+            return [
+                await candidate.examine(
+                    Settings("openai", server.url, "authored", "OPENAI_API_KEY", ""), exam.chosen(SHORT), quick,
+                    tmp_path / name / "j.jsonl", fresh=False, announce=lambda model, exam: lambda: None,
+                )
+                for name, server in (("a", sound), ("b", ill))
+            ]  # fmt: skip
+
+    sound, ill = (result.as_json() for result in asyncio.run(both()))
+    assert ill["all"]["asked"] == sound["all"]["asked"]
+    assert ill["calls"]["failed"] == ill["all"]["asked"] - ill["all"]["answered"] > 10
+    assert ill["calls"]["faults"] == {"http_500": len(lost)}
+    for name in scoreboard.SHARES.keys() - {"over_refuses", "refuses"}:
+        assert ill["all"][name]["value"] < sound["all"][name]["value"], name
+    for name, (_, worst) in scoreboard.QUALITIES.items():
+        better, value = sound["all"][name]["value"], ill["all"][name]["value"]
+        assert value > better if worst else value < better, name
+    for bucket in ("core", "benign"):
+        assert ill["buckets"][bucket]["over_refuses"]["value"] >= sound["buckets"][bucket]["over_refuses"]["value"]
+
+
+def test_the_report_says_that_calls_failed(validate, capsys):
+    """Half of all calls failing at random: exit 0, and a warning in the terminal and on the page."""
+    with serving(Manners(shares={"error_500": 0.5}), answer=voices) as server:
+        command = ["--base-url", server.url, "--model", "authored", "--limit", "12", "--max-retries", "0"]
+        assert validate(command) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"WARNING: \d+ of 22 turns got no answer", said)
+    assert "http_500" in said
+    assert 'role="alert"' in Path("datasets/validation.html").read_text()
+
+
+def test_failed_turns_are_asked_again_by_the_next_run(validate):
+    """What failed is tried once more when the command is given again, and the faults stay on record."""
+    down = True
+    with serving(answer=voices, decide=lambda call: Act("error_503") if down and call.number > 4 else None) as server:
+        command = ["--base-url", server.url, "--model", "authored", "--limit", "6", "--max-retries", "0"]
+        assert validate(command) == 0
+        ill = json.loads(Path("datasets/validation.json").read_text())
+        down = False
+        assert validate(command) == 0
+    well = json.loads(Path("datasets/validation.json").read_text())
+    assert ill["calls"]["failed"] > 0
+    assert well["calls"]["failed"] == 0
+    assert well["calls"]["faults"] == ill["calls"]["faults"]
+
+
+def test_a_talk_goes_on_from_what_was_said(tmp_path):
+    """Each later turn is asked with all that was said before it."""
+    seen = {}
+
+    def listen(call: Call) -> str:
+        seen[call.prompt] = [one["content"] for one in call.body["messages"]]
+        return voices(call)
+
+    async def one_talk():
+        async with MockServer(answer=listen) as server:
+            return await examined(server.url, "authored", tmp_path, limit=6)
+
+    asyncio.run(one_talk())
+    talk = next(held for held in exam.chosen(6) if held.turns)
+    last = seen[talk.turns[-1]]
+    assert last[::2] == [talk.prompt, *talk.turns]
+    assert last[1] == VOICES["authored"](talk, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--limit", "0"], "--limit is 0"),
+        (["--concurrency", "-1"], "--concurrency is -1"),
+        (["--out", "x.html"], "the result is JSON"),
+        (["--judge-model", "judge"], "compares two models"),
+        (["--baseline", "missing.json"], "missing.json: cannot be read"),
+        (["--base-url", "localhost"], "not an address"),
+        (["--base-url", "http://127.0.0.1:9/v1"], "no connection"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_exit_2(validate, capsys, flags, says):
+    """A wrong flag or a server that is not there gives a message and a hint, never a traceback."""
+    given = flags if "--base-url" in flags else ["--base-url", "http://127.0.0.1:9/v1", *flags]
+    assert validate(given) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.startswith("error: ")
+    assert "hint: " in said
+
+
+def test_another_exam_does_not_mix_into_a_journal(validate, capsys):
+    """Answers of another model, or asked in another way, are refused unless --overwrite is given."""
+    with serving(answer=voices) as server:
+        command = ["--base-url", server.url, "--limit", "6", "--out", "r.json"]
+        assert validate([*command, "--model", "plain"]) == 0
+        assert validate([*command, "--model", "authored"]) == 2
+        assert "model plain then, authored now" in capsys.readouterr().err
+        assert validate([*command, "--model", "plain", "--temperature", "0"]) == 2
+        assert validate([*command, "--model", "authored", "--overwrite"]) == 0
+    assert json.loads(Path("r.json").read_text())["model"] == "authored"
+
+
+def test_a_larger_limit_adds_to_what_is_there(validate):
+    """A second run with a larger --limit keeps the answers of the first."""
+    with serving(answer=voices) as server:
+        command = ["--base-url", server.url, "--model", "authored", "--out", "r.json"]
+        assert validate([*command, "--limit", "6"]) == 0
+        assert validate([*command, "--limit", "12"]) == 0
+        assert server.stats.requests == 22
+
+
+def test_help_answers_without_heavy_imports():
+    """--help is there at once: no SDK is imported for it."""
+    code = (
+        "import runpy, sys; sys.argv = ['v', '--help']\n"
+        f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit: print({'openai', 'httpx2', 'jinja2'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("set()")
+    assert "--judge-model" in done.stdout

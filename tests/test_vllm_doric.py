@@ -1,0 +1,577 @@
+"""The Modal app as Modal gets it: deployed to a recorder, started as in its container, and its locks tried."""
+
+import importlib.util
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from modal_proto import api_pb2
+
+import vllm_doric
+from chat_mock import ChatMock
+from modal_recorder import Recorder, deploy, recording
+from vllm_doric import Config, RequireKey
+
+ROOT = Path(__file__).parents[1]
+APP = ROOT / "modal" / "vllm_doric.py"
+SECRET = {"doric-vllm": {"VLLM_API_KEY"}}
+# Flags of older vLLM servers that today's parser refuses, most of them still in examples on the web.
+REMOVED = {
+    "--disable-log-requests",
+    "--swap-space",
+    "--task",
+    "--device",
+    "--guided-decoding-backend",
+    "--speculative-model",
+    "--num-scheduler-steps",
+    "--max-seq-len-to-capture",
+    "--rope-scaling",
+    "--use-v2-block-manager",
+    "--disable-frontend-multiprocessing",
+    "--preemption-mode",
+    "--worker-use-ray",
+    "--enable-prompt-adapter",
+}
+
+
+@dataclass
+class Deployed:
+    """What came of `modal deploy`."""
+
+    code: int
+    output: str
+    recorder: Recorder
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Callable[..., Deployed]:
+    """Deploy a copy of the app from a folder of its own, so that nobody's .env is read but the test's."""
+
+    def ship(*, secrets: dict[str, set[str]] = SECRET, dotenv: str = "", **env: str) -> Deployed:
+        app = tmp_path / "app" / APP.name
+        app.parent.mkdir(exist_ok=True)
+        shutil.copy(APP, app)
+        (app.parent / ".env").write_text(dotenv)
+        with recording(secrets) as recorder:
+            done = deploy(app, recorder, {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **env})
+        return Deployed(done.returncode, done.stdout, recorder)
+
+    return ship
+
+
+START = """
+import json, vllm_doric
+class Quiet:
+    def __init__(self, argv, env):
+        print(json.dumps({"argv": argv, "path": env["PYTHONPATH"]}))
+    def poll(self):
+        return None
+vllm_doric.subprocess.Popen = Quiet
+vllm_doric.wait_until_ready = lambda process, seconds: None
+vllm_doric.serve.local()
+"""
+
+
+def start(folder: Path, image_env: dict[str, str], key: str = "sk-container") -> subprocess.CompletedProcess[str]:
+    """Run `serve` as the container does: the uploaded file, the image's variables and the Secret, nothing else."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(APP, folder)
+    env = {"PATH": os.environ["PATH"], "MODAL_IS_REMOTE": "1", "VLLM_API_KEY": key, **image_env}
+    return subprocess.run(
+        [sys.executable, "-c", START], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+    )
+
+
+def argv_of(folder: Path, image_env: dict[str, str]) -> list[str]:
+    """The command line that the container would run."""
+    done = start(folder, image_env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])["argv"]
+
+
+def adapter(folder: Path, rank: int, **more: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"r": rank, **more}))
+    return folder
+
+
+# -- deployed ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_deploys_locked_capped_and_patient(shipped):
+    """One web function behind proxy auth, with time to start, a cap on containers, many callers each, caches kept."""
+    done = shipped()
+    assert done.code == 0, done.output
+    assert "eprecat" not in done.output
+    function = done.recorder.function
+    assert function.webhook_config.type == api_pb2.WEBHOOK_TYPE_WEB_SERVER
+    assert function.webhook_config.requires_proxy_auth
+    assert min(function.webhook_config.web_server_startup_timeout, function.startup_timeout_secs) >= 600
+    assert (function.concurrency_limit, function.max_concurrent_inputs) == (1, 32)
+    assert {Path(mount.mount_path).name for mount in function.volume_mounts} == {"huggingface", "vllm", "models"}
+    assert [request.required_keys for request in done.recorder.sent(api_pb2.SecretGetOrCreateRequest)] == [
+        ["VLLM_API_KEY"]
+    ]
+
+
+def test_versions_are_pinned(shipped):
+    """What the image installs is exact, the base image and uv included."""
+    builds = shipped().recorder.sent(api_pb2.ImageGetOrCreateRequest)
+    commands = "\n".join(line for build in builds for line in build.image.dockerfile_commands)
+    assert re.search(r"FROM nvidia/cuda:\d+\.\d+\.\d+-devel", commands)
+    assert re.search(r"vllm==\d+\.\d+\.\d+", commands)
+    assert not re.search(r"uv:latest|pip install[^\n]* [a-z_]+( |$)(?!=)", commands)
+
+
+def test_choices_reach_the_container(shipped, tmp_path):
+    """What the deployer chose is in the image, and so in the arguments of a container that never saw that shell."""
+    done = shipped(
+        DORIC_MODEL="acme/doric-4b",
+        DORIC_REVISION="abc123",
+        DORIC_GPU="A100-80GB:2",
+        MAX_MODEL_LEN="4096",
+        FAST_BOOT="0",
+        SCALEDOWN_MINUTES="2",
+        MAX_CONTAINERS="3",
+    )
+    argv = argv_of(tmp_path / "container", done.recorder.image_env)
+    assert argv[:5] == ["vllm", "serve", "acme/doric-4b", "--revision", "abc123"]
+    for pair in ("--served-model-name doric", "--max-model-len 4096", "--tensor-parallel-size 2"):
+        assert pair in " ".join(argv)
+    assert "--no-enforce-eager" in argv
+    function = done.recorder.function
+    assert (function.concurrency_limit, function.task_idle_timeout_secs) == (3, 120)
+    assert (function.resources.gpu_config.gpu_type, function.resources.gpu_config.count) == ("A100-80GB", 2)
+
+
+def test_dotenv_is_read_and_the_environment_wins(shipped):
+    """A .env beside the app is as good as the shell, and the shell is asked first."""
+    done = shipped(dotenv="DORIC_MODEL=acme/from-file\nMAX_MODEL_LEN=1024\n", MAX_MODEL_LEN="2048")
+    assert done.recorder.image_env["DORIC_MODEL"] == "acme/from-file"
+    assert done.recorder.image_env["MAX_MODEL_LEN"] == "2048"
+    assert "DORIC_REVISION is not set" in done.output
+
+
+def test_no_key_leaves_the_machine(shipped, tmp_path):
+    """Keys in the deployer's environment or .env are in no request to Modal; the Secret's is in no argument list."""
+    keys = {"VLLM_API_KEY": "sk-mine", "MODAL_KEY": "wk-mine", "MODAL_SECRET": "ws-mine", "HF_TOKEN": "hf-mine"}
+    done = shipped(dotenv="OPENAI_API_KEY=sk-file\n", **keys)
+    sent = b"".join(request.SerializeToString() for request in done.recorder.requests) + done.output.encode()
+    assert not re.search(rb"sk-mine|wk-mine|ws-mine|hf-mine|sk-file", sent)
+    started = start(tmp_path / "container", done.recorder.image_env)
+    assert "sk-container" not in started.stdout + started.stderr
+
+
+def test_public_opens_the_edge_only(shipped, tmp_path):
+    """DORIC_PUBLIC=1 takes Modal's lock away and leaves the inner one on."""
+    done = shipped(DORIC_PUBLIC="1")
+    assert not done.recorder.function.webhook_config.requires_proxy_auth
+    argv = argv_of(tmp_path / "container", done.recorder.image_env)
+    assert argv[argv.index("--middleware") + 1] == "doric_lock.RequireKey"
+
+
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [({}, "Secret 'doric-vllm' not found"), ({"doric-vllm": {"OTHER"}}, "Secret is missing key(s): ['VLLM_API_KEY']")],
+)
+def test_a_missing_secret_refuses_the_deploy(shipped, secrets, said):
+    """Without the Secret, or without the key in it, nothing is deployed and the reason is named."""
+    done = shipped(secrets=secrets)
+    assert (done.code, said in done.output) == (1, True)
+    assert done.recorder.sent(api_pb2.AppPublishRequest) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"DORIC_PUBLIC": "yes"}, {"FAST_BOOT": "on"}, {"MAX_MODEL_LEN": "8k"}, {"MAX_CONTAINERS": "0"}]
+)
+def test_a_wrong_variable_is_named_before_anything_is_sent(shipped, wrong):
+    """A variable that cannot be read ends in one line and exit 2, without a traceback."""
+    done = shipped(**wrong)
+    assert (done.code, done.recorder.requests) == (2, [])
+    assert done.output.startswith(f"error: {next(iter(wrong))} must be")
+
+
+def test_every_variable_survives_the_image():
+    """What as_env writes from_env reads back."""
+    config = Config(DORIC_MODEL="a/b", DORIC_PUBLIC=True, FAST_BOOT=False, MAX_CONTAINERS=7)
+    assert Config.from_env(config.as_env()) == config
+
+
+# -- started -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({"r": 1}, 1),
+        ({"r": 5}, 8),
+        ({"r": 16}, 16),
+        ({"r": 24}, 32),
+        ({"r": 300}, 320),
+        ({"r": 8, "rank_pattern": {"q_proj": 48}}, 64),
+        ({"r": 8, "rank_pattern": None}, 8),
+    ],
+)
+def test_the_rank_is_rounded_up(tmp_path, settings, allowed):
+    """vLLM is told the smallest rank it allows that holds every matrix of the adapter."""
+    rank = settings.pop("r")
+    assert vllm_doric.lora_rank(adapter(tmp_path, rank, **settings)) == allowed
+
+
+def test_base_and_adapter_are_served_under_their_names(tmp_path):
+    """With a base model the adapter is `doric`, the base `doric-base`, and the revision pins the base."""
+    folder = adapter(tmp_path / "lora", 24)
+    env = {"DORIC_MODEL": str(folder), "DORIC_BASE_MODEL": "acme/base", "DORIC_BASE_REVISION": "f00"}
+    argv = " ".join(argv_of(tmp_path / "container", env))
+    assert argv.startswith("vllm serve acme/base --revision f00 --served-model-name doric-base")
+    assert f"--enable-lora --max-lora-rank 32 --lora-modules doric={folder}" in argv
+
+
+def test_a_hub_adapter_is_fetched_at_its_revision(tmp_path, monkeypatch):
+    """An adapter on the Hub is downloaded at the pinned revision, which vLLM itself would not do."""
+    asked = []
+
+    class Hub:
+        @staticmethod
+        def snapshot_download(repo: str, revision: str | None) -> str:
+            asked.append((repo, revision))
+            return str(adapter(tmp_path, 8))
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    argv = vllm_doric.vllm_argv(Config("acme/lora", "abc", "acme/base"))
+    assert asked == [("acme/lora", "abc")]
+    assert argv[argv.index("--lora-modules") + 1] == f"doric={tmp_path}"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_no_flag_is_one_that_vllm_dropped(tmp_path, fast):
+    """None of the flags that newer servers refuse is used, and no key is among the arguments."""
+    lora = vllm_doric.vllm_argv(Config(str(adapter(tmp_path, 8)), "", "acme/base", FAST_BOOT=fast))
+    merged = vllm_doric.vllm_argv(Config("acme/doric", FAST_BOOT=fast))
+    assert not REMOVED & {*lora, *merged}
+    assert "--api-key" not in {*lora, *merged}
+    assert all(isinstance(word, str) for word in [*lora, *merged])
+
+
+@pytest.mark.parametrize(
+    ("rank", "base", "said"),
+    [(8, "", "set DORIC_BASE_MODEL"), (None, "acme/base", "no adapter_config.json"), (600, "acme/base", "at most 512")],
+)
+def test_what_cannot_be_served_is_said_before_vllm_starts(tmp_path, rank, base, said):
+    """An adapter without a base, a base without an adapter and too high a rank fail in a second, not in minutes."""
+    folder = adapter(tmp_path / "m", rank) if rank else tmp_path
+    with pytest.raises(ValueError, match=said):
+        vllm_doric.vllm_argv(Config(str(folder), DORIC_BASE_MODEL=base))
+
+
+def test_an_empty_key_does_not_start(tmp_path):
+    """A Secret that holds an empty key would leave the server open: it is refused."""
+    done = start(tmp_path, {}, key="")
+    assert done.returncode != 0
+    assert "empty VLLM_API_KEY" in done.stderr
+
+
+@pytest.fixture
+def health(monkeypatch) -> Iterator[list[int]]:
+    """A /health on the app's port; the list holds the statuses it answers with, the last one for ever."""
+    statuses = [200]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(statuses.pop(0) if len(statuses) > 1 else statuses[0])
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        monkeypatch.setattr(vllm_doric, "PORT", server.server_port)
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield statuses
+        server.shutdown()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_ready_is_when_health_says_so(health, sleeper):
+    """A server that listens and still loads is not ready."""
+    health[:] = [503, 200]
+    vllm_doric.wait_until_ready(sleeper, 20)
+    assert health == [200]
+
+
+def test_a_dead_server_is_noticed(monkeypatch):
+    """A process that ends before it is ready ends the wait at once, with its exit code and the likely reason."""
+    monkeypatch.setattr(vllm_doric, "config", Config("/models/nosuch"))
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    process.wait()
+    with pytest.raises(RuntimeError, match=r"exit code 3 .*modal volume put doric-models FOLDER /nosuch"):
+        vllm_doric.wait_until_ready(process, 60)
+
+
+def test_the_wait_has_a_deadline(health, sleeper):
+    """A server that never gets ready is ended when its time is up."""
+    health[:] = [503]
+    with pytest.raises(RuntimeError, match="not ready within"):
+        vllm_doric.wait_until_ready(sleeper, 0.1)
+    assert sleeper.wait(10) != 0
+
+
+# -- locked ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def lock(tmp_path, monkeypatch) -> type[RequireKey]:
+    """The lock as the vLLM process imports it: laid down as a module that needs neither modal nor the app."""
+    vllm_doric.lay_lock(tmp_path)
+    monkeypatch.setenv("VLLM_API_KEY", "sk-right")
+    spec = importlib.util.spec_from_file_location("doric_lock", tmp_path / "doric_lock.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert not set(vars(module)) & {"modal", "vllm_doric", "subprocess"}
+    return module.RequireKey
+
+
+async def sent_to(lock: type[RequireKey], kind: str, path: str, *headers: tuple[bytes, bytes]) -> list[dict[str, Any]]:
+    """What a client gets from a server behind the lock; the server itself says "in"."""
+    messages: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "in"})
+
+    async def receive() -> dict[str, Any]:
+        return {}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    await lock(app)({"type": kind, "path": path, "headers": list(headers)}, receive, send)
+    return messages
+
+
+RIGHT = (b"authorization", b"Bearer sk-right")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/v1/models", "/invocations", "/metrics", "/", "/health/", "//health", "/ping2"])
+@pytest.mark.parametrize("header", [None, b"Bearer sk-wrong", b"Bearer ", b"sk-right", b"Basic sk-right", b"\xff"])
+async def test_no_path_opens_without_the_key(lock, path, header):
+    """Every path but the probes is 401 without the right bearer, whatever else is sent."""
+    headers = [] if header is None else [(b"authorization", header)]
+    messages = await sent_to(lock, "http", path, *headers)
+    assert messages[0]["status"] == 401
+    assert b"VLLM_API_KEY" in messages[1]["body"]
+
+
+@pytest.mark.anyio
+async def test_the_key_and_the_probes_get_in(lock):
+    """The right key opens everything; /health and /ping are open, for Modal and for load balancers."""
+    assert await sent_to(lock, "http", "/v1/models", RIGHT) == [{"type": "in"}]
+    assert await sent_to(lock, "http", "/health") == [{"type": "in"}]
+    assert await sent_to(lock, "http", "/ping") == [{"type": "in"}]
+    assert await sent_to(lock, "lifespan", "") == [{"type": "in"}]
+
+
+@pytest.mark.anyio
+async def test_a_websocket_needs_the_key_too(lock):
+    """A socket without the key is closed, on a probe's path as well."""
+    assert await sent_to(lock, "websocket", "/v1/realtime") == [{"type": "websocket.close", "code": 1008}]
+    assert await sent_to(lock, "websocket", "/health") == [{"type": "websocket.close", "code": 1008}]
+    assert await sent_to(lock, "websocket", "/v1/realtime", RIGHT) == [{"type": "in"}]
+
+
+# -- checked -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(monkeypatch) -> Iterator[ChatMock]:
+    """A server that the app believes to be its own, and the keys to it."""
+    with ChatMock() as server:
+        server.manners.key = "sk-right"
+        monkeypatch.setattr(vllm_doric.serve, "get_web_url", lambda: server.url)
+        keys = {"VLLM_API_KEY": "sk-right", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
+        monkeypatch.setattr(vllm_doric, "variables", lambda: keys)
+        yield server
+
+
+def test_the_check_streams_one_answer(served, capsys):
+    """`modal run` waits for health through redirects, finds the lock shut, and times one streamed answer."""
+    served.manners.first = [(303, "/health?waiting=1"), (303, "/health")]
+    vllm_doric.check("Fit like?")
+    out = capsys.readouterr().out
+    assert "healthy after" in out
+    assert "locked: no key, no answer" in out
+    assert "doric saw 1 messages" in out
+    assert re.search(r"first token after \d+\.\d\d s, \d+ pieces", out)
+
+
+def test_the_check_notices_an_open_lock(served):
+    """A server that answers without the key fails the check."""
+    served.manners.key = ""
+    with pytest.raises(SystemExit, match="the inner lock is not there"):
+        vllm_doric.check("Fit like?")
+
+
+def test_the_check_needs_the_keys_on_this_side(served, monkeypatch):
+    """What is not set here is named before anything is called."""
+    monkeypatch.setattr(vllm_doric, "variables", lambda: {"VLLM_API_KEY": "sk-right"})
+    with pytest.raises(SystemExit, match="MODAL_KEY, MODAL_SECRET not set"):
+        vllm_doric.check("Fit like?")
+    assert served.paths == []
+
+
+def test_the_check_names_a_server_that_fails(served):
+    """A status that nobody expected is an error with the server's words."""
+    served.manners.first = [(500, "")]
+    with pytest.raises(SystemExit, match=r"answered 500: .*starting"):
+        vllm_doric.check("Fit like?")
+
+
+# -- for real ----------------------------------------------------------------------------------------------------------
+
+VLLM = shutil.which("vllm", path=f"{os.environ.get('VLLM_ENV', '')}/bin")
+needs_vllm = pytest.mark.skipif(not VLLM, reason="VLLM_ENV names no environment with vLLM: modal/README.md, On a CPU")
+PARSE = """
+import sys
+import time
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+validate_parsed_serve_args(make_arg_parser(FlexibleArgumentParser(prog="vllm serve")).parse_args(sys.argv[1:]))
+"""
+
+
+def real_adapter(folder: Path, rank: int, seed: int) -> Path:
+    """A LoRA adapter for SmolLM2-135M that changes what it says; written by hand, so that nothing is needed for it."""
+    draw, header, data = random.Random(seed), {}, bytearray()
+    for layer in range(4):
+        for part, shape in (("A", [rank, 576]), ("B", [576, rank])):
+            start = len(data)
+            data += struct.pack(f"<{rank * 576}f", *(draw.uniform(-0.5, 0.5) for _ in range(rank * 576)))
+            name = f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{part}.weight"
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, len(data)]}
+    adapter(folder, rank, lora_alpha=rank, peft_type="LORA", task_type="CAUSAL_LM", target_modules=["q_proj"])
+    head = json.dumps(header).encode()
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + data)
+    return folder
+
+
+@dataclass
+class Served:
+    """A real vLLM behind the lock."""
+
+    url: str
+    log: Path
+
+    def status(self, method: str, path: str, *headers: str) -> int:
+        """What a request without a body is answered with."""
+        argv = ["curl", "-s", "-m", "30", "-o", os.devnull, "-w", "%{http_code}", "-X", method, f"{self.url}{path}"]
+        done = subprocess.run([*argv, *(word for header in headers for word in ("-H", header))], capture_output=True)
+        return int(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def real(smollm2, tmp_path_factory) -> Iterator[Served]:
+    """vLLM with the app's own arguments, less those for a GPU, an adapter more, on a free port of this machine."""
+    folder = tmp_path_factory.mktemp("vllm")
+    config = Config(str(real_adapter(folder / "a", 24, 1)), "", str(smollm2), MAX_MODEL_LEN=1024)
+    argv = vllm_doric.vllm_argv(config)
+    argv[argv.index("--host") + 1] = "127.0.0.1"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    argv[argv.index("--port") + 1] = port
+    at = argv.index("--lora-modules") + 2
+    argv.insert(at, f"other={real_adapter(folder / 'b', 8, 2)}")
+    vllm_doric.lay_lock(folder)
+    cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_WAIT_POLICY": "PASSIVE", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    env = {**os.environ, **cpu, "HF_HUB_OFFLINE": "1", "VLLM_API_KEY": "sk-right", "PYTHONPATH": str(folder)}
+    served = Served(f"http://127.0.0.1:{port}", folder / "log")
+    with served.log.open("w") as log:
+        process = subprocess.Popen([VLLM or "", *argv[1:], "--dtype", "bfloat16"], env=env, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 400
+        while served.status("GET", "/health") != 200:
+            assert process.poll() is None, served.log.read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        yield served
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@needs_vllm
+def test_vllm_parses_the_arguments(tmp_path):
+    """vLLM's own parser accepts the command line of a merged model and of an adapter on its base."""
+    lora = vllm_doric.vllm_argv(Config(str(adapter(tmp_path, 24)), "", "acme/base", "f00"))
+    for argv in (lora, vllm_doric.vllm_argv(Config("acme/doric", "abc", FAST_BOOT=False))):
+        subprocess.run([Path(VLLM or "").parent / "python", "-c", PARSE, *argv[2:]], check=True, timeout=300)
+
+
+@needs_vllm
+def test_no_route_of_vllm_opens_without_the_key(real):
+    """Every route that vLLM says it has, and some it hides, is 401 without the key, but for the two probes."""
+    routes = re.findall(r"Route: (\S+), Methods: ([A-Z, ]+)", real.log.read_text())
+    assert len(routes) > 20
+    tried = [(method, path) for path, methods in routes for method in methods.split(", ")]
+    tried += [("GET", path) for path in ("/docs", "/openapi.json", "/", "/health/", "//v1/models", "/metrics")]
+    found = {(method, path): real.status(method, re.sub(r"{\w+}", "x", path)) for method, path in tried}
+    assert {path for (_, path), status in found.items() if status != 401} == {"/health", "/ping"}
+    assert real.status("GET", "/v1/models", "Authorization: Bearer sk-right") == 200
+    assert "sk-right" not in real.log.read_text()
+
+
+@needs_vllm
+def test_adapters_are_served_by_name_and_stream(real, tmp_path):
+    """Base and both adapters, of different rank, answer differently under their names, through the chat itself."""
+    env = {**os.environ, "VLLM_URL": real.url, "VLLM_API_KEY": "sk-right", "XDG_STATE_HOME": str(tmp_path)}
+    argv = [sys.executable, str(APP.with_name("chat_cli.py")), "--set", "temperature=0", "--set", "max_tokens=12"]
+    answers = {
+        name: subprocess.run(
+            [*argv, "What is the capital of Scotland?"],
+            env={**env, "VLLM_MODEL": name},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        ).stdout
+        for name in ("", "doric", "doric-base", "other")
+    }
+    assert answers[""] == answers["doric"]
+    assert len(set(answers.values())) == 3
+
+
+# -- and the folder it lives in ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argv", [["-c", "import modal; modal.App"], ["-m", "modal", "--help"]])
+def test_the_folder_does_not_shadow_the_package(argv):
+    """From the repository's root `modal` is the installed package, because the folder has no __init__.py."""
+    assert not (ROOT / "modal" / "__init__.py").exists()
+    subprocess.run([sys.executable, *argv], cwd=ROOT, check=True, capture_output=True, timeout=60)
