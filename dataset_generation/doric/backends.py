@@ -87,10 +87,11 @@ class OpenAIBackend:
         sdk = openai.AsyncOpenAI(api_key=settings.key or NO_KEY, base_url=settings.address, http_client=self._http)
         headers = {**sdk.default_headers, **sdk.auth_headers, "Content-Type": "application/json"}
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
+        self._chat = httpx2.URL(f"{settings.address}/chat/completions")
         self._request = functools.partial(
             httpx2.Request,
             "POST",
-            httpx2.URL(f"{settings.address}/chat/completions"),
+            self._chat,
             headers=self._headers,
             extensions={"timeout": patience.as_dict()},
         )
