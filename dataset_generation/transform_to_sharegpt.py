@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Check the paths, convert row by row, tell the count; the exit status."""
     from doric.errors import InputError
-    from doric.files import atomic_writer
+    from doric.ground.files import atomic_writer
     from doric.jsonl import name_of, open_lines
 
     rejects = Rejects(rejected_path(args.output)) if args.skip_bad else None
@@ -65,8 +65,8 @@ def converted(
 
     A malformed row goes to `rejects`; without it `InputError` names file, line and key.
     """
-    from doric.codec import dump, parse
     from doric.errors import InputError
+    from doric.ground.codec import dump, parse
     from doric.rows import recast
 
     first = 1
@@ -84,8 +84,8 @@ def one_by_one(
     batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None"
 ) -> Iterator[bytes]:
     """The rows of a batch in which something is wrong, or a line is blank."""
-    from doric.codec import encode
     from doric.errors import InputError
+    from doric.ground.codec import encode
     from doric.jsonl import decode
     from doric.rows import to_sharegpt
 
@@ -110,8 +110,8 @@ class Rejects:
 
     def add(self, number: int, line: bytes, reason: str) -> None:
         """Keep one line with its number and what is wrong with it."""
-        from doric.codec import encode
-        from doric.files import atomic_writer, explain
+        from doric.ground.codec import encode
+        from doric.ground.files import atomic_writer, explain
 
         text = line.decode(errors="replace").rstrip("\r\n")
         try:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import transform_to_sharegpt
-from doric import codec, jsonl
+from doric import jsonl
+from doric.ground import codec
 from transform_to_sharegpt import main
 
 SCRIPT = Path(transform_to_sharegpt.__file__)

@@ -15,10 +15,10 @@ from doric.backends import Request
 from doric.errors import BackendError, FatalBackendError, TryLaterError
 from doric.heldout import Held
 from doric.jsonl import Journal
-from doric.marks import Given
 from doric.pool import Pool
 from doric.rows import stable_id
-from doric.stream import Heard
+from doric.validation.marks import Given
+from doric.voices.stream import Heard
 
 UNCOUNTED = 1 << 30
 """The exam gives up by itself: the pool would take the one prompt that a server cannot answer for a server gone."""

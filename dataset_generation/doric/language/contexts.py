@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from doric.vocabulary import DATA, SCOTS, is_participle
+from doric.language.vocabulary import DATA, SCOTS, is_participle
 
 OPENERS = frozenset({"an", "but", "bit", "or", "if", "gin", "so", "syne", "and", "because", "for", "that", ","})
 REACH = 3

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Self
 
 from doric import heldout
-from doric.additions import TopicFile
 from doric.backends import OpenAIBackend
+from doric.collection.additions import TopicFile
+from doric.collection.widener import Group, Widener, expected
 from doric.errors import BackendError, DoricError, InputError, SettingsError, TryLaterError
-from doric.interrupts import interruptible
-from doric.patience import backoff
+from doric.ground.interrupts import interruptible
+from doric.ground.patience import backoff
 from doric.settings import Settings, how_to_give, load_settings
 from doric.spend import Price, Spend, known_price
-from doric.widener import Group, Widener, expected
 
 log = logging.getLogger("doric")
 TRIES = 8

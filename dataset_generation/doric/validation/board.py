@@ -9,11 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from doric import heldout, table
-from doric.charts import Line, lines
-from doric.files import atomic_write
-from doric.marking import marked
-from doric.pages import page
+from doric import heldout
+from doric.ground.files import atomic_write
+from doric.language.marking import marked
+from doric.reporting.charts import Line, lines
+from doric.reporting.pages import page
+from doric.validation import table
 
 
 def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any, Self
 
 from doric import gates, heldout
-from doric.dorise import dorise
 from doric.errors import InputError
 from doric.gates import Answer
 from doric.heldout import Held
+from doric.language.dorise import dorise
 from doric.text import fold, sentences, words
 
 HOLDS = (

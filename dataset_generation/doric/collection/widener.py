@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from doric.backends import Backend, Request
+from doric.collection.suggestions import read_list
+from doric.collection.topic_rules import Known, spec, tidy, unfit
 from doric.errors import BackendError, FatalBackendError, TryLaterError
 from doric.gates import Rejection
 from doric.spend import Spend
-from doric.suggestions import read_list
-from doric.topic_rules import Known, spec, tidy, unfit
 
 SCHEMA = {
     "type": "object",

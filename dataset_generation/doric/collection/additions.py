@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from doric.errors import PlanError
-from doric.files import atomic_write, explain
+from doric.ground.files import atomic_write, explain
 from doric.text import fold
 from doric.topics import Topic, grouped, read_topics
 

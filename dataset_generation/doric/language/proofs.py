@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from doric import text as texts
+from doric.language.slips import TABLES, Note, lines, names, parsed, slips
+from doric.language.vocabulary import house_forms
 from doric.lexicon import profile
-from doric.slips import TABLES, Note, lines, names, parsed, slips
-from doric.vocabulary import house_forms
 
 MEASURES = {*TABLES, "collisions.toml"}
 """The files that a sentence is measured by, beside the lists of words."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from doric import rows
 from doric.gates import Answer
+from doric.language.vocabulary import house_forms, variants
 from doric.lexicon import SCOTS
 from doric.neardup import NearDup
 from doric.rows import Row
-from doric.vocabulary import house_forms, variants
 
 UNTOLD = "not told"
 SAMPLE, NEAREST = 20, 12

@@ -4,7 +4,7 @@ Knows the buckets; the language itself is the business of `gates`.
 """
 
 from doric import text as texts
-from doric.verdict import Answer, Rejection, pattern, threshold
+from doric.language.verdict import Answer, Rejection, pattern, threshold
 
 
 def echoes_prompt(answer: Answer, prompt: str) -> Rejection | None:

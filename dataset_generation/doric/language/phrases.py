@@ -10,8 +10,8 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from doric.language.vocabulary import DATA
 from doric.text import fold, words
-from doric.vocabulary import DATA
 
 MOVES = ("starts", "whys", "steps", "checks")
 

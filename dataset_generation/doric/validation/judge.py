@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from doric.backends import OpenAIBackend, Reply, Request
-from doric.candidate import Manner, Result, address, holds_rows, refuse_another
 from doric.errors import BackendError, FatalBackendError, InputError, TryLaterError
-from doric.intervals import share
 from doric.jsonl import Journal, Sidecar
+from doric.language.vocabulary import DATA
 from doric.pool import Pool
 from doric.rows import stable_id
 from doric.settings import Settings
-from doric.vocabulary import DATA
+from doric.validation.candidate import Manner, Result, address, holds_rows, refuse_another
+from doric.validation.intervals import share
 
 MAX_TOKENS = 400
 ONE_OBJECT = re.compile(r"\{[^{}]*\}")

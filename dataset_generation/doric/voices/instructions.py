@@ -10,10 +10,10 @@ import random
 import tomllib
 from collections.abc import Sequence
 
-from doric.phrases import known
+from doric.language.phrases import known
+from doric.language.vocabulary import DATA
 from doric.plan import Job
 from doric.prompts import LENGTHS
-from doric.vocabulary import DATA
 
 type Message = dict[str, str]
 TOKENS_A_WORD = 2.6

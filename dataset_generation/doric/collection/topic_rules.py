@@ -13,9 +13,9 @@ from typing import Any
 
 from doric import heldout
 from doric.gates import Rejection
+from doric.language.vocabulary import DATA
 from doric.neardup import most_alike
 from doric.text import fold, words
-from doric.vocabulary import DATA
 
 BLANKS = re.compile(r"[^\S\r\n]+")
 ENDINGS = ("ings", "ing", "ies", "ed", "es", "s", "ly")

@@ -7,7 +7,7 @@ It renders phrases of a dozen words for use inside an authored sentence; it is n
 import functools
 import re
 
-from doric.vocabulary import SCOTS, entries, table
+from doric.language.vocabulary import SCOTS, entries, table
 
 
 def dorise(phrase: str) -> str:

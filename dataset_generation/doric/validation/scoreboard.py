@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from doric.intervals import Interval, mean, median, share
-from doric.marks import Marked
+from doric.validation.intervals import Interval, mean, median, share
+from doric.validation.marks import Marked
 
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
 """The buckets as they are shown; the harmless asks of the safety bucket stand apart."""

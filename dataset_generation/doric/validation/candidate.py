@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from doric import exam, heldout, scoreboard
+from doric import heldout
 from doric.errors import InputError, PlanError
-from doric.exam import Exam, Rules
-from doric.files import atomic_write, explain
+from doric.ground.files import atomic_write, explain
 from doric.jsonl import Journal, Sidecar
-from doric.marks import Given, Marked, mark
 from doric.settings import Settings, load_settings
-from doric.stream import StreamingBackend
+from doric.validation import exam, scoreboard
+from doric.validation.exam import Exam, Rules
+from doric.validation.marks import Given, Marked, mark
+from doric.voices.stream import StreamingBackend
 
 KIND = "doric-scoreboard"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from doric import text as texts
+from doric.language.vocabulary import CLITIC, house_forms, variants
 from doric.lexicon import classify, glosses
-from doric.vocabulary import CLITIC, house_forms, variants
 
 CLASSES = {
     "ne": "North-East",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from doric.vocabulary import DATA
+from doric.language.vocabulary import DATA
 
 CLASSES = ("context", "na", "ne", "phrase", "scots", "shared")
 STRENGTHS = ("strong", "weak")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from doric import text as texts
+from doric.language.vocabulary import DATA
 from doric.lexicon import Profile, profile
-from doric.vocabulary import DATA
 
 
 @dataclass(frozen=True, slots=True)

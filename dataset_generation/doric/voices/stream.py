@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from doric.backends import OpenAIBackend, Reply, Request
-from doric.codec import encode, parse
 from doric.errors import TryLaterError
-from doric.faults import Refusal
+from doric.ground.codec import encode, parse
+from doric.voices.faults import Refusal
 
 COUNTS = "stream_options"
 """Asks for token counts at the end; some servers refuse it, and then the pieces are counted."""

@@ -8,7 +8,7 @@ import functools
 import jinja2
 from markupsafe import Markup
 
-from doric.vocabulary import DATA
+from doric.language.vocabulary import DATA
 
 
 @functools.cache
