@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from chat_address import Address
+from chat_archive import BadFile, newest, read, state_folder
+from chat_cleaner import clean
 from chat_commands import Leave, run, take
-from chat_screen import Screen, clean, columns
-from chat_session import BadOption, Session, parse_option
-from chat_transcript import BadFile, newest, read, state_folder
-from chat_wire import Address, ChatError, NoServer, Wire
+from chat_errors import ChatError, NoServer
+from chat_options import BadOption, parse_option
+from chat_screen import Screen, columns
+from chat_session import Session
+from chat_wire import Wire
 
 EXAMPLES = """\
 one question, only its answer on standard output:

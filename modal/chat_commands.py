@@ -5,10 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from chat_archive import BadFile, read, write
+from chat_cleaner import clean
 from chat_endpoint import choose, served
-from chat_screen import clean, columns
-from chat_session import OPTIONS, Session, parse_option
-from chat_transcript import BadFile, Transcript, read, write
+from chat_options import OPTIONS, parse_option
+from chat_screen import columns
+from chat_session import Session
+from chat_transcript import Transcript
 
 
 class Leave(Exception):

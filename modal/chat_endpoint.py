@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-from chat_wire import BrokenOff, Refused, Wire, reason, said
+from chat_errors import BrokenOff, Refused
+from chat_wire import Wire, reason, said
 
 STALL = 300.0  # seconds without a byte, in mid-answer, after which the server is given up
 

@@ -11,38 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from chat_archive import write
+from chat_cleaner import Cleaner
 from chat_endpoint import Answer, Model, choose, served, stream
-from chat_screen import Cleaner, Clock, Screen, hushed
-from chat_transcript import TURN, Transcript, estimate, fit, write
-from chat_wire import BrokenOff, ChatError, Refused, TooLong, Wire
-
-# What may be set, and the range it must lie in.
-OPTIONS: dict[str, tuple[type, float, float]] = {
-    "temperature": (float, 0, 2),
-    "top_p": (float, 0.01, 1),
-    "max_tokens": (int, 1, 1_000_000),
-    "repetition_penalty": (float, 0.1, 10),
-    "seed": (int, 0, 2**31),
-}
-
-
-class BadOption(ValueError):
-    """An option that does not exist, or a value out of its range."""
-
-
-def parse_option(name: str, text: str) -> float:
-    """The value of an option. Raises BadOption."""
-    if name not in OPTIONS:
-        raise BadOption(f"there is no option {name!r}: {', '.join(OPTIONS)}")
-    kind, low, high = OPTIONS[name]
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not low <= value <= high:
-        wanted = "a whole number" if kind is int else "a number"
-        raise BadOption(f"{name} is {wanted} from {low:g} to {high:g}, not {text!r}")
-    return value
+from chat_errors import BrokenOff, ChatError, Refused, TooLong
+from chat_screen import Clock, Screen, hushed
+from chat_transcript import TURN, Transcript, estimate, fit
+from chat_wire import Wire
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat_address import Address
+from chat_archive import BadFile, read, write
+from chat_cleaner import Cleaner, clean
 from chat_endpoint import Model, choose
+from chat_errors import Refused
 from chat_mock import WINDOW, ChatMock
-from chat_screen import Cleaner, Writer, clean
-from chat_session import BadOption, parse_option
-from chat_transcript import BadFile, Transcript, fit, from_row, read, write
-from chat_wire import Address, Refused, Wire
+from chat_options import BadOption, parse_option
+from chat_screen import Writer
+from chat_transcript import Transcript, fit, from_row
+from chat_wire import Wire
 from doric.rows import check_row, to_sharegpt
 
 CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
@@ -186,7 +190,7 @@ def test_the_address_may_end_as_it_likes(server, tmp_path, form):
         ("", "VLLM_URL is not set"),
         ("localhost:8000", "no web address"),
         ("http://host:port", "no web address"),
-        ("http://me:secret@host", "no web address"),
+        ("http://me:secret@host", "a name or a password"),
         ("http://ho st", "cannot be sent"),
     ],
 )
