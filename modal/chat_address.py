@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 from chat_errors import Refused
 
 LIKE = "like https://host, or http://localhost:8000"
-PRIVATE = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,7 @@ class Address:
         for name, text in zip(names, (url, *others), strict=True):
             if not text.isascii() or not text.isprintable() or " " in text:
                 raise Refused(f"{name} holds a character that cannot be sent", "was something else pasted with it?")
-        address = cls(root(url), *others)
-        if address.shows_keys:
-            raise Refused(
-                f"a key would go to {address.host} for anybody on the way to read",
-                "use https, or a tunnel: ssh -L 8000:localhost:8000 THAT_HOST, and VLLM_URL=http://localhost:8000",
-            )
-        return address
+        return cls(root(url), *others)
 
     @property
     def host(self) -> str:
@@ -57,10 +50,13 @@ class Address:
         return parts.scheme == "https" and (host.endswith(".modal.run") or host == self.modal_domain.lower())
 
     @property
-    def shows_keys(self) -> bool:
-        """Whether the key would cross a public network unencrypted."""
+    def warning(self) -> str:
+        """What to know before the key is sent; "" when it leaves this machine encrypted or not at all."""
         parts = urlsplit(self.url)
-        return bool(self.api_key) and parts.scheme == "http" and not is_private(parts.hostname or "")
+        if not self.api_key or parts.scheme == "https" or is_loopback(parts.hostname or ""):
+            return ""
+        tunnel = f"ssh -L 8000:localhost:{parts.port or 80} {parts.hostname}, and VLLM_URL=http://localhost:8000"
+        return f"VLLM_API_KEY goes to {self.host} unencrypted; https would hide it, or a tunnel: {tunnel}"
 
     def headers(self) -> dict[str, str]:
         """Every request's headers; a key that is not set, or is none of this host's business, is not sent."""
@@ -87,24 +83,35 @@ def root(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def web_address(url: str) -> SplitResult | None:
-    """The parts of an address that a connection can be made to, or None."""
+def web_address(url: str, *, query: bool = False) -> SplitResult | None:
+    """The parts of an address that a connection can be made to, or None; one that paths go after has no query."""
     try:
         parts = urlsplit(url)
-        wrong = parts.port == 0 or parts.query or parts.fragment or parts.scheme not in ("http", "https")
+        wrong = parts.port == 0 or parts.scheme not in ("http", "https")
+        wrong = wrong or (not query and bool(parts.query or parts.fragment))
         (parts.hostname or "").encode("idna")  # as the socket will: no empty and no overlong label
     except ValueError:  # a port beyond 65535, a bracket too few; UnicodeError is one as well
         return None
     return None if wrong or not parts.hostname else parts
 
 
-def is_private(host: str) -> bool:
-    """Whether what is sent to a host stays on this machine or in a network of one's own.
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to a host stays on this machine.
 
-    >>> [is_private(host) for host in ("localhost", "::1", "192.168.0.7", "gpu-box", "example.org", "8.8.8.8")]
-    [True, True, True, True, False, False]
+    >>> [is_loopback(host) for host in ("localhost", "::1", "127.0.0.2", "192.168.0.7", "gpu-box", "localhost.org")]
+    [True, True, True, False, False, False]
     """
     try:
-        return not ip_address(host).is_global
+        return ip_address(host).is_loopback
     except ValueError:
-        return "." not in host or host.endswith(PRIVATE)
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def shown(url: str) -> str:
+    """An address as it may be shown: without a path, and without the name and password that may be in it.
+
+    >>> shown("https://me:secret@host:8000/login?token=1")
+    'https://host:8000'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -38,6 +38,5 @@ def leave_room(max_tokens: float, window: int | None) -> None:
     """Raise BadOption when an answer of that length would leave no room for a question."""
     if window is not None and max_tokens >= window:
         raise BadOption(
-            f"max_tokens {max_tokens:,.0f} leaves no room for a question: question and answer share "
-            f"{window:,} tokens; /set max_tokens takes less, or off"
+            f"max_tokens {max_tokens:,.0f} leaves no room for a question: question and answer share {window:,} tokens"
         )

@@ -6,8 +6,10 @@ Knows no server, no terminal and no file.
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from chat_cleaner import mended
 
 type Message = dict[str, str]
 TURN = 6  # tokens that a chat template puts around one message, about
@@ -17,11 +19,13 @@ TURN = 6  # tokens that a chat template puts around one message, about
 class Transcript:
     """The turns of one chat, the system prompt first if there is one.
 
-    `partial` holds the places in `messages` of answers that are not whole: stopped, broken off or cut at the limit.
+    `partial` holds the places in `messages` of answers that are not whole: stopped, broken off or cut at the limit;
+    `backend` is the model that answered last.
     """
 
     messages: list[Message] = field(default_factory=list)
     partial: set[int] = field(default_factory=set)
+    backend: str = ""
     id: str = field(default_factory=lambda: f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
 
     @property
@@ -43,6 +47,14 @@ class Transcript:
     @property
     def unanswered(self) -> bool:
         return bool(self.turns) and self.turns[-1]["role"] == "user"
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is anything to keep."""
+        return any(turn["role"] == "assistant" for turn in self.turns)
+
+    def copy(self) -> Self:
+        return replace(self, messages=[*self.messages], partial={*self.partial})
 
     def ask(self, text: str) -> None:
         """Add a question, in the place of one that was never answered: models want the turns to alternate."""
@@ -66,10 +78,10 @@ class Transcript:
         self.drop_answer()
         return self.messages.pop()["content"] if self.turns else ""
 
-    def row(self, model: str) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """The answered part as a row for a dataset; its topic is its own, so that a split by topic keeps it whole."""
         meta: dict[str, Any] = {"topic": f"chat {self.id}", "group": "chat", "kind": "core", "id": self.id}
-        meta["backend"] = model
+        meta["backend"] = self.backend
         if self.partial:
             meta["partial"] = sorted(self.partial)
         return {"messages": self.messages[:-1] if self.unanswered else self.messages, "meta": meta}
@@ -83,6 +95,9 @@ def from_row(row: object) -> Transcript:
         case _:
             raise ValueError('it has no "messages"')
     match row.get("meta"):
+        case {"backend": str(backend)}:
+            chat.backend = backend
+    match row.get("meta"):
         case {"group": "chat", "id": str(name)} as meta if re.fullmatch(r"[\w-]+", name):
             chat.id = name  # a row of another kind gets an id of its own: saving the chat must not replace it
             match meta:
@@ -94,7 +109,7 @@ def from_row(row: object) -> Transcript:
 def _message(message: object) -> Message:
     match message:
         case {"role": str(role), "content": str(content)} if role in ("system", "user", "assistant"):
-            return {"role": role, "content": content}
+            return {"role": role, "content": mended(content)}
     raise ValueError('a message is not {"role": system, user or assistant, "content": text}')
 
 

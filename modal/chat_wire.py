@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import Any, Self
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from chat_address import Address
+from chat_address import Address, shown, web_address
 from chat_errors import ChatError, NoServer, Refused, TooLong
 
 REDIRECTS = 20  # Modal sends one every 150 s while a container starts
@@ -97,9 +97,10 @@ class Wire:
             if exchange.response.status not in (301, 302, 303, 307, 308) or not place:
                 return exchange
             with exchange:
-                url = urljoin(url, place)
+                url = _next(url, place)
                 if not _same_host(self.address.url, url):
-                    raise Refused(f"{self.address.host} sends us on to {url}", "if that is right, put it in VLLM_URL")
+                    elsewhere = shown(url) if url else "an address that is none"
+                    raise Refused(f"{self.address.host} sends us on to {elsewhere}", "is VLLM_URL right?")
                 if exchange.response.status == 303:
                     method, data = "GET", None
         raise Refused(f"{self.address.host} redirected more than {REDIRECTS} times", "check VLLM_URL")
@@ -121,6 +122,15 @@ def _connection(parts: SplitResult, timeout: float) -> HTTPConnection:
     return connection
 
 
+def _next(url: str, place: str) -> str:
+    """Where a redirect leads; "" when what it says is no address."""
+    try:
+        url = urljoin(url, place)
+    except ValueError:
+        return ""
+    return url if web_address(url, query=True) else ""
+
+
 def _same_host(before: str, after: str) -> bool:
     """Whether a redirect leads to the server already trusted: the same origin, or its https twin."""
     old, new = urlsplit(before), urlsplit(after)
@@ -137,7 +147,12 @@ def _refusal(response: HTTPResponse, address: Address) -> ChatError:
         words = " ".join(body.split())[:200]
     at_modals_edge = "modal-http" in body
     if response.status in (401, 403) and at_modals_edge:
-        state = "were refused" if address.modal_key and address.modal_secret else "are not both set"
+        if not (address.modal_key and address.modal_secret):
+            state = "are not both set"
+        elif not address.at_modal:
+            state = "go only to https://*.modal.run and to the host named in MODAL_DOMAIN"
+        else:
+            state = "were refused"
         return Refused(f"Modal's door is shut: MODAL_KEY and MODAL_SECRET {state}", "they are a proxy token, see .env")
     if response.status in (401, 403):
         state = "was refused" if address.api_key else "is not set"
