@@ -115,7 +115,7 @@ class Terminal:
 def rows(home: Path) -> list[dict]:
     """Every chat that was kept, oldest first."""
     files = sorted((home / "doric" / "chats").glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [json.loads(line) for file in files for line in file.read_text().split("\n") if line]
 
 
 def until(true, seconds: float = 10) -> None:

@@ -241,6 +241,38 @@ def test_options_and_system_prompt_reach_the_server(server, tmp_path):
     assert (refused.returncode, "from 0 to 2" in refused.stderr) == (2, True)
 
 
+def test_a_limit_that_leaves_no_room_exits_2(server, tmp_path):
+    """max_tokens of the window's size is a mistake to mend, with both figures; the server is not asked."""
+    done = ask(tmp_path, server.url, "hello", "--set", "max_tokens=5000")
+    assert (done.returncode, server.asked) == (2, [])
+    assert "max_tokens 5,000 leaves no room for a question: question and answer share 4,000 tokens" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e300", "ages", ""])
+def test_a_time_that_cannot_be_waited_exits_2(server, tmp_path, text):
+    """--wait takes seconds up to a day, and says so."""
+    done = ask(tmp_path, server.url, "hello", "--wait", text)
+    assert (done.returncode, "--wait" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_what_is_no_character_is_marked(server, tmp_path):
+    """Bytes of an argument that are no text, and halves of a pair in a pipe, become marks that can be sent and kept."""
+    argv = [os.fsencode(sys.executable), os.fsencode(CLI), b"repeat a\xffb", b"-"]
+    env = environment(tmp_path, server.url)
+    done = subprocess.run(argv, input=b"c\xed\xa0\x80d", env=env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    content = server.asked[0]["messages"][0]["content"]
+    assert re.fullmatch("repeat a\ufffdb c\ufffd+d", content)
+
+
+def test_dotenv_without_its_package_is_said(server, tmp_path):
+    """Where python-dotenv is missing a note says how to have .env read, and the environment alone counts."""
+    (tmp_path / "dotenv.py").write_text("raise ModuleNotFoundError('dotenv')")
+    done = ask(tmp_path, server.url, "hello", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "doric saw 1 messages, system none.\n")
+    assert ".env is not read without python-dotenv: start with `uv run`" in done.stderr
+
+
 def test_interrupted_it_exits_130(server, tmp_path):
     """Ctrl-C stops the answer, keeps what was printed and closes the stream, so that the server stops too."""
     server.manners.pause = 0.05
@@ -356,6 +388,63 @@ def test_model_set_and_stats(server, tmp_path):
         assert "first token: after" in chat.say("/stats")
         assert "/retry" in chat.say("/help")
         assert "/stats?" in chat.say("/stast")
+
+
+def test_without_a_place_to_write_a_chat_goes_on_in_memory(server, tmp_path):
+    """Where no folder can be made, one line says so, and the conversation is held all the same."""
+    with Terminal(tmp_path, server.url, XDG_STATE_HOME=os.devnull) as chat:
+        assert chat.text.count("this chat is in memory only") == 1
+        chat.say("hello")
+        assert "saw 3 messages" in chat.say("aye")
+        assert "kept in memory only" in chat.say("/save")
+        chat.say(f"/save {tmp_path / 'mine.jsonl'}")
+        assert chat.text.count("in memory only]") == 1
+        assert chat.leave() == 0
+    assert len(json.loads((tmp_path / "mine.jsonl").read_text())["messages"]) == 4
+
+
+def test_files_that_cannot_be_used_are_said_once(server, tmp_path):
+    """A history or a chat that cannot be written is one line each, and everything else goes on."""
+    (tmp_path / "doric" / "history").mkdir(parents=True)
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("repeat yestreen")
+        for file in (tmp_path / "doric" / "chats").iterdir():
+            file.unlink()
+        (tmp_path / "doric" / "chats").rmdir()
+        (tmp_path / "doric" / "chats").write_text("in the way")
+        chat.say("hello")
+        assert "saw 5 messages" in chat.say("aye")
+        assert "".join(chat.text.split()).count("reachesintothissessiononly]") == 1
+        assert "".join(chat.text.split()).count("thischatisinmemoryonly]") == 1
+        chat.type("\x1b[A\x1b[A\x1b[A")
+        chat.expect("repeat yestreen")
+
+
+def test_what_was_typed_ahead_survives_ctrl_c(server, tmp_path):
+    """Keys pressed while an answer streams stand at the next prompt, also when the answer is stopped."""
+    server.manners.pause = 0.02
+    with Terminal(tmp_path, server.url) as chat:
+        chat.type("long\r")
+        chat.expect("wird5 ")
+        chat.type("repeat ahead")
+        chat.expect("wird20 ")
+        chat.type("\x03")
+        chat.expect("[stopped")
+        chat.expect("repeat ahead")
+        server.manners.pause = 0
+        chat.say("")
+    assert server.asked[-1]["messages"][-1]["content"] == "repeat ahead"
+
+
+def test_pasted_bytes_that_are_no_text_are_marked(server, tmp_path):
+    """A pasted byte that is no UTF-8 reaches the server and the file as a mark, and ends nothing."""
+    with Terminal(tmp_path, server.url) as chat:
+        os.write(chat.fd, b"\x1b[200~repeat a\xffb\x1b[201~")
+        chat.say("")
+        assert "saw 3 messages" in chat.say("hello")
+    content = server.asked[0]["messages"][0]["content"]
+    assert "\ufffd" in content
+    assert content == rows(tmp_path)[0]["messages"][0]["content"]
 
 
 def test_up_arrow_reaches_into_earlier_sessions(server, tmp_path):

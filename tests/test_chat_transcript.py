@@ -40,3 +40,20 @@ def test_fitting_keeps_the_system_prompt_and_the_last_question():
     roles = ["system", "user", "assistant", "user"]
     chat = [{"role": role, "content": role * 100} for role in roles]
     assert [message["role"] for message in fit(chat, 0, 1.0)] == ["system", "user"]
+
+
+def test_a_row_is_saved_with_the_model_that_answered():
+    """A chat that was loaded keeps the name of its model until another one answers."""
+    chat = from_row({"messages": [{"role": "user", "content": "a"}], "meta": {"backend": "gpt"}})
+    assert chat.row()["meta"]["backend"] == "gpt"
+    assert not chat.answered
+
+
+def test_a_copy_is_apart():
+    """What happens to a chat does not happen to a copy made before."""
+    chat = Transcript()
+    chat.ask("a")
+    chat.answer("b", whole=False)
+    before = chat.copy()
+    chat.drop_answer()
+    assert (before.turns[-1]["content"], before.partial, before.id) == ("b", {1}, chat.id)
