@@ -98,7 +98,7 @@ def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
 
 def _take(event: Mapping[str, Any], answer: Answer) -> str:
     """The text of one event; what it says about the answer is noted there."""
-    if "error" in event:
+    if event.get("error"):
         raise BrokenOff(f"the server broke off: {said(event)}")
     if usage := event.get("usage"):
         answer.prompt_tokens = usage.get("prompt_tokens", 0)
