@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,7 @@ from typing import IO, Any, cast
 
 BATCH = 8192
 """Bytes of lines converted at a time; much more, and the allocator hands memory back and forth after each batch."""
-PARTIAL = b'"partial"'
-"""What a line holds whose row marks answers that are not whole: found faster than by looking into each row."""
+NOTHING: dict[str, Any] = {}
 BREATH = 256
 """Batches between two looks at whether Ctrl-C was pressed."""
 
@@ -44,7 +44,7 @@ async def run(args: argparse.Namespace) -> int:
 
     rejects = Rejects(rejected_path(args.output)) if args.skip_bad else None
     check_paths(args, rejects)
-    rows, partial = 0, list[int]()
+    rows, partial = 0, Counter[str]()
     with open_lines(args.input) as lines, rejects or contextlib.nullcontext(), atomic_writer(args.output) as out:
         batches = converted(lines, name_of(args.input), drop_meta=args.drop_meta, rejects=rejects, partial=partial)
         for number, (count, text) in enumerate(batches):
@@ -54,46 +54,52 @@ async def run(args: argparse.Namespace) -> int:
                 await asyncio.sleep(0)
         if rows == 0:
             what, hint = "the file is empty", 'Each line must be an object with a list "messages".'
-            if partial:
+            if partial["rows"]:
                 what, hint = "every chat in it holds an answer that is not whole", "Ask again with /retry in the chat."
             elif rejects and rejects.count:
                 what = f"not one of {rejects.count:,} rows has messages"
             raise InputError(what, file=name_of(args.input), hint=hint)
-    print(summary(args, rows, rejects, len(partial)), file=sys.stderr)
+    print(summary(args, rows, rejects, partial["rows"]), file=sys.stderr)
     return 0
 
 
 def converted(
-    lines: IO[bytes], file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: list[int]
+    lines: IO[bytes], file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: Counter[str]
 ) -> Iterator[tuple[int, bytes]]:
-    """(rows, their lines as ShareGPT) batch by batch; `partial` gets the numbers of the lines that are left out.
+    """(rows, their lines as ShareGPT) batch by batch; `partial` counts those left out.
 
     A malformed row goes to `rejects`; without it `InputError` names file, line and key.
     """
     first = 1
     while batch := lines.readlines(BATCH):
-        rows = None if any(PARTIAL in line for line in batch) else at_once(batch, drop_meta=drop_meta)
+        rows = at_once(batch, drop_meta=drop_meta)
         if rows is None:
             rows = list(one_by_one(batch, first, file, drop_meta=drop_meta, rejects=rejects, partial=partial))
+        elif len(rows) < len(batch):
+            partial["rows"] += len(batch) - len(rows)
         if rows:
             yield len(rows), b"\n".join(rows) + b"\n"
         first += len(batch)
 
 
 def at_once(batch: list[bytes], *, drop_meta: bool) -> list[bytes] | None:
-    """The rows of a batch in which nothing is wrong and no line is blank; None of any other."""
+    """The whole rows of a batch in which nothing is wrong and no line is blank; None of any other."""
     from doric.codec import dump, parse
     from doric.errors import InputError
     from doric.rows import recast
 
     try:
-        return [dump(recast(cast(dict[str, Any], parse(line)), drop_meta=drop_meta)) for line in batch]
-    except (InputError, TypeError, ValueError, RecursionError):
+        return [
+            dump(recast(row, drop_meta=drop_meta))
+            for line in batch
+            if not (row := cast(dict[str, Any], parse(line))).get("meta", NOTHING).get("partial")
+        ]
+    except (InputError, AttributeError, TypeError, ValueError, RecursionError):
         return None
 
 
 def one_by_one(
-    batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: list[int]
+    batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: Counter[str]
 ) -> Iterator[bytes]:
     """The rows of a batch in which something is wrong, an answer is not whole, or a line is blank."""
     from doric.codec import encode
@@ -106,17 +112,16 @@ def one_by_one(
             continue
         try:
             row = decode(line)
-            text = encode(to_sharegpt(row, drop_meta=drop_meta))
+            meta = row.get("meta")
+            if isinstance(meta, dict) and meta.get("partial"):
+                partial["rows"] += 1
+            else:
+                yield encode(to_sharegpt(row, drop_meta=drop_meta))
         except InputError as error:
             if rejects is None:
                 hint = error.hint or "--skip-bad puts such rows into a file of their own and goes on."
                 raise InputError(error.message, file=file, line=number, hint=hint) from error
             rejects.add(number, line, error.message)
-        else:
-            if (row.get("meta") or {}).get("partial"):
-                partial.append(number)
-            else:
-                yield text
 
 
 class Rejects:

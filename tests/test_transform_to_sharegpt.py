@@ -108,7 +108,7 @@ def test_a_file_of_such_chats_only_is_refused(paths, capsys):
 
 def test_a_malformed_row_among_them_is_still_found(paths, capsys):
     """Looking for marks changes nothing about rows that are wrong."""
-    paths[0].write_bytes(lines([PARTIAL, ROWS[0]]) + b'{"messages": [], "meta": {"partial": [1]}}\n')
+    paths[0].write_bytes(lines([PARTIAL, ROWS[0]]) + b'{"messages": [], "meta": {}}\n')
     assert convert(*paths) == 2
     assert f"{paths[0]}:3: messages must be a list" in capsys.readouterr().err
     assert convert(*paths, "--skip-bad") == 0
