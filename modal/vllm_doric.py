@@ -194,7 +194,7 @@ image = (
 # Weights and compiled kernels outlive the container in Volumes: the second start reads them instead of making them.
 # The Secret must hold `VLLM_API_KEY`, and holds `HF_TOKEN` too when a repository is private:
 #
-#     uv run modal secret create doric-vllm VLLM_API_KEY=... HF_TOKEN=...
+#     uv run modal secret create doric-vllm --from-dotenv ../.env.modal
 
 volumes: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
     "/root/.cache/huggingface": modal.Volume.from_name("doric-hf-cache", create_if_missing=True),

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -734,6 +735,40 @@ def test_adapters_are_served_by_name_and_stream(real, tmp_path):
     }
     assert answers[""] == answers["doric"]
     assert len(set(answers.values())) == 3
+
+
+# -- described ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_choice_is_in_the_template_and_in_the_table():
+    """.env.template shows each variable of a deployment with its default, and the README's table has a row for it."""
+    template, page = (ROOT / ".env.template").read_text("utf-8"), (APP.with_name("README.md")).read_text("utf-8")
+    for name, value in Config().as_env().items():
+        assert f"\n# {name}={value}\n" in template
+        assert f"\n| `{name}` | " in page
+
+
+def test_the_template_sets_nothing_by_itself():
+    """A copied .env.template deploys what no .env deploys."""
+    values = dict(
+        line.split("=", 1) for line in (ROOT / ".env.template").read_text("utf-8").splitlines() if "=" in line
+    )
+    assert Config.from_env({name: value for name, value in values.items() if not name.startswith("#")}) == Config()
+
+
+def test_the_quick_start_makes_a_key_that_is_kept(tmp_path):
+    """The README's own lines put the key into the Secret's file and into .env, readable by the user alone."""
+    page = APP.with_name("README.md").read_text("utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("(umask 077;")]
+    (tmp_path / "modal").mkdir()
+    (tmp_path / ".env").write_text("MODEL=x\n")
+    script = "\n".join(lines).replace("openssl rand -hex 32", "echo 5eed")
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path / "modal", check=True)
+    assert (tmp_path / ".env.modal").read_text() == "VLLM_API_KEY=5eed\n"
+    assert (tmp_path / ".env").read_text() == "MODEL=x\n\nVLLM_API_KEY=5eed\n"
+    assert stat.S_IMODE((tmp_path / ".env.modal").stat().st_mode) == 0o600
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert {".env", ".env.modal"} <= set(ignored)
 
 
 # -- and the folder it lives in ----------------------------------------------------------------------------------------
