@@ -47,7 +47,8 @@ class Address:
         """Whether Modal's own keys may be sent: over https, to Modal or to the domain said to lead there."""
         parts = urlsplit(self.url)
         host = parts.hostname or ""
-        return parts.scheme == "https" and (host.endswith(".modal.run") or host == self.modal_domain.lower())
+        own = self.modal_domain.lower().removeprefix("https://").rstrip("/")
+        return parts.scheme == "https" and (host.endswith(".modal.run") or host == own)
 
     @property
     def warning(self) -> str:

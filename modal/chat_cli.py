@@ -94,6 +94,8 @@ def chat(args: argparse.Namespace, env: Mapping[str, str], screen: Screen) -> in
     talk = not args.message and sys.stdin is not None and sys.stdin.isatty()
     if args.resume:
         session.chat = resume(state_folder(env) / "chats")
+        if not session.chat.turns:
+            screen.note("all of the last chat was taken back: it goes on empty")
     if talk or args.resume:  # a single question leaves nothing behind
         keep(session, env)
     if args.system is not None:

@@ -107,8 +107,9 @@ def variables() -> dict[str, str]:
     return {**written, **os.environ}
 
 
+given = variables()
 try:
-    config = Config.from_env(variables())
+    config = Config.from_env(given)
 except ValueError as error:
     print(f"error: {error}\nhint: modal/README.md has a table of the variables", file=sys.stderr)
     raise SystemExit(2) from None
@@ -161,7 +162,7 @@ def pinned(repo: str, revision: str, variable: str) -> str:
     if not modal.is_local() or not on_hub(repo) or revision:
         return revision
     try:
-        commit = commit_of(repo, variables())
+        commit = commit_of(repo, given)
     except (OSError, HTTPException, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         print(f"note: {variable} is not set and the Hub does not name a commit of {repo} ({why}):", file=sys.stderr)

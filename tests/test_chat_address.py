@@ -82,6 +82,7 @@ KEYS = {"VLLM_API_KEY": "sk-1", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
         ("https://ACME.MODAL.RUN/v1", "", True),
         ("https://doric.example.org", "doric.example.org", True),
         ("https://doric.example.org", "Doric.Example.org", True),
+        ("https://doric.example.org:8443", "https://doric.example.org/", True),
         ("https://doric.example.org", "", False),
         ("https://doric.example.org", "example.org", False),
         ("http://acme.modal.run", "", False),

@@ -54,6 +54,7 @@ def test_an_undone_chat_stays_undone(server, tmp_path):
     assert rows(tmp_path) == []
     with Terminal(tmp_path, server.url, "--resume") as chat:
         assert "secret" not in chat.text
+        assert "it goes on empty" in chat.text
         assert "saw 1 messages" in chat.say("hello")
         chat.leave()
     assert len(rows(tmp_path)) == 1
