@@ -162,6 +162,12 @@ def test_rooms_are_short():
     assert {room for room, length in lengths.items() if length > LONGEST_ROOM} == set(LONG_ROOMS)
 
 
+def test_the_parts_of_the_chat_are_short():
+    """Each part of the chat keeps to the limit of a room."""
+    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "modal").glob("chat_*.py")}
+    assert {name for name, length in lengths.items() if length > LONGEST_ROOM} == set()
+
+
 def test_no_arrow_of_the_table_points_up():
     """A room's line names only rooms of its own floor and of those below, and there is no way round in a circle."""
     floor_of = {room: number for number, floor in enumerate(FLOORS, 1) for room in floor} | dict.fromkeys(OPEN, 0)
