@@ -67,7 +67,7 @@ FATES = {
     "echo_500": Fate(TryLaterError, "http_500", "500"),
     "malformed": Fate(TryLaterError, "malformed", "could not be read"),
     "no_choices": Fate(TryLaterError, "malformed", "no choices"),
-    "null_choices": Fate(TryLaterError, "malformed", "no choices"),
+    "null_choices": Fate(TryLaterError, "http_502", "502"),
     "html": Fate(TryLaterError, "malformed", "text/html"),
     "not_json": Fate(TryLaterError, "malformed", "text/plain"),
     "unauthorized": Fate(FatalBackendError, says="refused the key (401)"),

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import generate_doric_dataset as script
+import mock_server
 from doric import gates
+from doric.ground.codec import encode
+from doric.pool import GONE
 from doric.topics import read_topics
 from mock_server import ROOT, Act, Call, DoricAnswers, Manners, serving
 
@@ -167,7 +170,7 @@ PASSING = {
     "not_http": (Act("not_http"), "connection"),
     "malformed": (Act("malformed"), "malformed"),
     "no_choices": (Act("no_choices"), "malformed"),
-    "null_choices": (Act("null_choices"), "malformed"),
+    "null_choices": (Act("null_choices"), "http_502"),
     "html": (Act("html"), "malformed"),
     "hang": (Act("hang"), "timeout"),
 }
@@ -273,7 +276,9 @@ def test_a_fatal_fault_is_one_line_and_keeps_the_rows(kind, monkeypatch, capsys,
     assert "hint: " in told.err
     assert "Traceback" not in told.err
     assert len(lines()) + len(refused()) == 20
-    assert server.stats.requests <= 20 + 2 * 5
+    # a server that has answered may refuse one odd request: only that job after job is refused ends the run
+    most = GONE if kind in ("forbidden", "bad_request", "unprocessable") else 5
+    assert server.stats.requests <= 20 + most + 5
     everything = "".join(path.read_text("utf-8") for path in Path().iterdir() if path.is_file())
     assert KEY not in told.err + told.out + caplog.text + everything
     with serving(answer=answers) as server:
@@ -307,6 +312,180 @@ def test_openai_without_a_key(capsys):
     assert script.main(["--topics", "topics.txt", "--out", "out.jsonl", "--backend", "openai"]) == 2
     assert "hint: Set OPENAI_API_KEY" in capsys.readouterr().err
     assert not Path("out.jsonl").exists()
+
+
+# ---- answers that cost and give nothing
+
+
+def hidden(call: Call) -> bytes:
+    """A reply of a model that has thought all its tokens away, and shows none of them."""
+    usage = {"prompt_tokens": 500, "completion_tokens": call.body["max_tokens"]}
+    usage |= {"completion_tokens_details": {"reasoning_tokens": call.body["max_tokens"]}}
+    return whole({"content": ""}, "length", usage)
+
+
+def whole(message: dict, finish: str = "stop", usage: dict | None = None) -> bytes:
+    """A completion with this message."""
+    return mock_server._http(200, encode({"choices": [{"message": message, "finish_reason": finish}], "usage": usage}))
+
+
+def test_thoughts_that_are_not_shown_get_room_and_then_end_the_run(monkeypatch, capsys):
+    """A model that hides its thoughts gets more and more room; if still nothing comes, the run stops and says so."""
+    monkeypatch.setitem(mock_server.ANSWERS, "hidden", lambda call, text: hidden(call))
+    with serving(decide=lambda call: Act("hidden")) as server:
+        assert generate(server) == 2
+    told = capsys.readouterr().err
+    assert "answers were used up by thoughts" in told
+    assert "hint: Choose a model that thinks less" in told
+    assert max(call.body["max_tokens"] for call in server.calls) > 16_000
+    assert server.stats.requests < PLAN
+
+
+def test_thoughts_that_fit_at_last_give_rows(monkeypatch):
+    """A model that needs 6,000 tokens to think has them from its second try on, and the plan is met."""
+
+    def thinks(call: Call, text: str) -> bytes:
+        return (
+            mock_server._http(200, mock_server._completion(call, text))
+            if call.body["max_tokens"] > 6000
+            else hidden(call)
+        )
+
+    monkeypatch.setitem(mock_server.ANSWERS, "ok", thinks)
+    with serving() as server:
+        assert generate(server) == 0
+    assert_plan_met()
+
+
+def test_a_limit_that_is_too_high_is_lowered_and_never_dropped(monkeypatch):
+    """A complaint about the value of max_tokens lowers it to what the model takes; no call goes without a limit."""
+    message = "max_tokens (or max_completion_tokens) is too large: {key}. The most this model supports is 100"
+    monkeypatch.setitem(mock_server.ERRORS, "high", (400, message.replace("{key}", "you sent more"), None))
+    with serving(decide=lambda call: Act("high") if call.body["max_tokens"] > 100 else None) as server:
+        assert generate(server) == 0
+    assert {call.body["max_tokens"] for call in server.calls[10:]} == {100}
+    assert server.stats.kinds["high"] <= 5
+
+
+def test_parts_of_text_are_one_answer(monkeypatch):
+    """Content that comes in parts is joined, and thoughts among the parts are left out."""
+
+    def parts(call: Call, text: str) -> bytes:
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+        usage = {"prompt_tokens": 500, "completion_tokens": 300}
+        return whole({"content": [thought, {"type": "text", "text": text}]}, usage=usage)
+
+    monkeypatch.setitem(mock_server.ANSWERS, "ok", parts)
+    with serving() as server:
+        assert generate(server) == 0
+    assert_plan_met()
+    assert "Hm." not in Path("out.jsonl").read_text("utf-8")
+
+
+def test_half_a_character_costs_no_answer(monkeypatch):
+    """A lone surrogate in an answer is left out; the answer itself is judged as any other."""
+    half = lambda call, text: whole({"content": "HALF.." + text}).replace(b"HALF..", b"\\ud83d")  # noqa: E731
+    monkeypatch.setitem(mock_server.ANSWERS, "half", half)
+    with serving(decide=of_call(1, act=Act("half"))) as server:
+        assert generate(server, "--max-concurrency", "1") == 0
+    assert server.stats.requests == PLAN + len(refused())
+    assert_plan_met()
+    assert "\ufffd" not in Path("out.jsonl").read_text("utf-8")
+
+
+def test_what_cannot_be_read_is_paid_for_all_the_same(monkeypatch, capsys):
+    """The tokens of a reply without a readable message count towards the budget and the summary."""
+    usage = {"prompt_tokens": 500, "completion_tokens": 300}
+    monkeypatch.setitem(mock_server.ANSWERS, "number", lambda call, text: whole({"content": 7}, usage=usage))
+    with serving(decide=lambda call: Act("number") if call.number > 5 else None) as server:
+        assert generate(server, "--max-retries", "50", "--max-total-tokens", "20000") == 1
+    told = capsys.readouterr().err
+    assert "of --max-total-tokens 20,000" in told
+    assert server.stats.requests < 40
+
+
+def test_an_error_within_a_200_is_that_error(monkeypatch, capsys):
+    """Where a gateway answers 200 with an error inside, it means what its status would: no credit ends the run."""
+    body = encode({"error": {"code": 402, "message": "Insufficient credits"}})
+    monkeypatch.setitem(mock_server.ANSWERS, "inside", lambda call, text: mock_server._http(200, body))
+    with serving(decide=lambda call: Act("inside")) as server:
+        assert generate(server) == 2
+    assert "the quota is used up (402)" in capsys.readouterr().err
+    assert server.stats.requests <= 10
+
+
+def test_a_flagged_account_is_no_content_filter(monkeypatch, capsys):
+    """A 403 because the organization was flagged ends the run at once."""
+    message = "Your organization has been flagged and API access is disabled"
+    monkeypatch.setitem(mock_server.ERRORS, "flag", (403, message, None))
+    with serving(decide=lambda call: Act("flag")) as server:
+        assert generate(server) == 2
+    assert "organization has been flagged" in capsys.readouterr().err
+    assert server.stats.requests <= 10
+
+
+def test_a_filter_that_lets_nothing_through_ends_the_run(capsys):
+    """Twenty answers withheld and not one other: the run stops, instead of asking for every slot."""
+    with serving(decide=lambda call: Act("filtered")) as server:
+        assert generate(server) == 2
+    assert "withheld 20 answers" in capsys.readouterr().err
+    assert server.stats.requests <= 30
+
+
+def test_a_slot_that_the_filter_withholds_is_asked_twice(capsys):
+    """The same question meets the same filter: after two tries the slot is left and named, in a later run too."""
+    withheld: list[str] = []
+
+    def decide(call: Call) -> Act | None:
+        withheld.extend([call.body["messages"][7]["content"]] if call.number == 9 else [])
+        return Act("filtered") if call.body["messages"][7]["content"].partition("\n")[0] in withheld else None
+
+    with serving(decide=decide) as server:
+        assert generate(server) == 1
+    assert [one["gate"] for one in refused()].count("filtered") == 2
+    assert "the server's content filter withholds the answers" in capsys.readouterr().err
+    with serving() as server:
+        assert generate(server) == 1
+    assert server.stats.requests == 0
+
+
+def test_one_odd_request_costs_one_slot(capsys):
+    """A request that a server which answers others does not take costs its own slot, in a run that goes on too."""
+    answers = DoricAnswers()
+    odd: list[str] = []
+
+    def decide(call: Call) -> Act | None:
+        odd.extend([call.prompt] if call.number == 20 else [])
+        return Act("bad_request") if call.prompt in odd else None
+
+    with serving(answer=answers, decide=decide) as server:
+        assert generate(server) == 1
+        assert len(lines()) == PLAN - 1
+        assert generate(server) == 1
+    assert "does not take the request (400)" in capsys.readouterr().err
+    with serving(answer=answers) as server:
+        assert generate(server) == 0
+    assert_plan_met()
+
+
+def test_a_server_that_asks_for_a_day_is_not_waited_for(capsys):
+    """A Retry-After beyond ten minutes ends the run with the time to come back."""
+    day = Act("rate_limit", retry_after="86400")
+    with serving(decide=lambda call: day if call.number > 3 else None) as server:
+        assert generate(server) == 2
+    told = capsys.readouterr().err
+    assert "asks to be left alone for 24 h" in told
+    assert "run the same command again then" in told
+
+
+def test_the_last_try_keeps_what_was_cut_off(monkeypatch):
+    """With two tries, the second answer that is cut off is cut back and kept where it passes, not thrown away."""
+    monkeypatch.setattr(mock_server, "_cut", lambda text: text + " An dinna")
+    with serving(decide=lambda call: Act("truncated")) as server:
+        assert generate(server, "--max-tries", "2") == 0
+    assert_plan_met()
+    assert server.stats.requests >= 2 * PLAN
+    assert all(one["answer"].endswith(" An dinna") for one in refused())
 
 
 # ---- keys
@@ -361,6 +540,25 @@ def test_a_money_budget(capsys):
     spent = float(re.findall(r"out, \$([\d.]+)", told)[-1])
     each = spent / server.stats.requests
     assert 0.1 <= spent <= 0.1 + 5 * each
+
+
+def test_a_budget_holds_for_many_calls_at_once(capsys):
+    """Calls in flight are set aside: with fifty workers and a budget of one token, one call is paid for."""
+    with serving(Manners(latency=0.1)) as server:
+        assert generate(server, "--max-concurrency", "50", "--max-total-tokens", "1") == 1
+    assert server.stats.requests == 1
+    told = capsys.readouterr().err
+    used = sum(int(figure.replace(",", "")) for figure in re.findall(r"([\d,]+) tokens in, ([\d,]+) out", told)[-1])
+    assert f"{used:,} tokens used of --max-total-tokens 1;" in told
+
+
+def test_a_budget_is_used_and_not_much_more(capsys):
+    """The calls made at once near the end of a budget pass it by no more than about one call."""
+    with serving(Manners(latency=0.05, jitter=0.5)) as server:
+        assert generate(server, "--max-concurrency", "30", "--max-total-tokens", "40000") == 1
+    told = capsys.readouterr().err
+    used = int(re.findall(r"([\d,]+) tokens used", told)[-1].replace(",", ""))
+    assert 40_000 <= used <= 40_000 + 3 * used / server.stats.requests
 
 
 def test_a_cost_budget_without_a_price(capsys):

@@ -196,12 +196,12 @@ def test_after_that_it_is_cut_back_to_its_last_whole_sentence(desk):
 
 
 def test_what_is_left_after_cutting_back_must_pass(desk):
-    """A remainder that is too short is refused as that, and the slot goes on."""
+    """A remainder that is too short is refused as that, kept as it came, and the slot goes on."""
     stump = "Haud yer siller. An dinna"
     mouth = Mouth(*[Spoken(stump, "length", 9, 90)] * (GROWTHS + 1), SAVING)
     assert desk.fill(mouth, job()) == [True]
     last = desk.refused()[-1]
-    assert (last["gate"], last["answer"]) == ("too_short", "Haud yer siller.")
+    assert (last["gate"], last["answer"]) == ("too_short", stump)
 
 
 CUTS = {

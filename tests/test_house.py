@@ -34,8 +34,9 @@ FLOORS: tuple[dict[str, str], ...] = (
         "additions": "text topics",
         "pool": "patience",
         "heldout": "",
-        "backends": "settings faults",
-        "stream": "backends faults",
+        "completions": "",
+        "backends": "settings faults completions",
+        "stream": "backends completions faults",
     },
     {
         "verdict": "text lexicon vocabulary",

@@ -244,7 +244,42 @@ def test_tokens_a_minute_are_bounded(tokens):
         sum(start <= time < start + 60 for time in spent) * tokens for start in range(60, int(max(spent)) - 60, 10)
     ]
     assert max(minutes) <= 60_000 * 1.15
-    assert min(minutes) >= 0.8 * min(60_000, 20 * 12 * tokens)
+    assert min(minutes[6:]) >= 0.8 * min(60_000, 20 * 12 * tokens)  # the second minute pays for a guess that was low
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["answered", "half throttled"])
+def test_the_first_minute_is_bounded_too(failing):
+    """A fair first guess keeps the first minute within its tokens, and a call that came to nothing counts for none."""
+    spent, numbers = [], count()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def work(job):
+            started = loop.time() - 1000
+            if failing and next(numbers) % 2:
+                raise TryLaterError("busy", fault="rate_limit", after=0.01)
+            await asyncio.sleep(20)
+            workers.used(5000)
+            spent.append(started)
+
+        workers = Pool(
+            work, lambda job, error: None, limit=100, max_retries=99, max_tpm=300_000, first_guess=6000, clock=loop.time
+        )
+        await workers.run(range(240))
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    minutes = [5000 * sum(start <= time < start + 60 for time in spent) for start in (0, 60, 120)]
+    assert max(minutes) <= 300_000 * 1.1
+    assert min(minutes) >= 300_000 * 0.7
+
+
+def test_a_pause_of_the_whole_pool_is_told_once(caplog):
+    """When all wait because the server throttles, one line says for how long."""
+    caplog.set_level("INFO")
+    go(range(400), limit=RECENT, script={job: [busy(after=20)] for job in range(RECENT)})
+    assert caplog.text.count("The server wants fewer calls: all wait for") == 1
 
 
 def test_job_is_given_up_after_its_retries():

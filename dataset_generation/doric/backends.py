@@ -6,7 +6,6 @@ It never retries by itself: whoever calls decides when to ask again.
 
 import asyncio
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -15,12 +14,13 @@ from typing import Any, Protocol, Self
 from doric.errors import BackendError, FatalBackendError, TryLaterError
 from doric.ground.codec import encode, parse
 from doric.settings import NO_KEY, Settings
+from doric.voices import completions
+from doric.voices.completions import CHARACTERS_A_TOKEN, Reply
 from doric.voices.faults import Refusal
 
-CHARACTERS_A_TOKEN = 3
-THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
-DROPPABLE = ("temperature", "seed", "response_format", "max_tokens", "max_completion_tokens")
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""Two names of one limit: a model that thinks may want the second, and one of them is always sent."""
+DROPPABLE = ("temperature", "seed", "response_format", *LIMITS)
 CONNECT_SECONDS = 30.0
 THINKING_ROOM = 4096
 """Tokens more than an answer may take, for a model that is seen to think: its thoughts count towards the limit."""
@@ -28,24 +28,17 @@ THINKING_ROOM = 4096
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call: chat messages, the most tokens a reply may have, sampling, and a JSON schema where JSON is wanted."""
+    """One call: chat messages, the most tokens an answer may have, sampling, and a JSON schema where JSON is wanted.
+
+    `grown` is how often an answer was cut off before: a model that thinks gets twice the room for it each time.
+    """
 
     messages: Sequence[Mapping[str, str]]
     max_tokens: int
     temperature: float | None = 0.8
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back. `finish` is the server's finish reason: stop, length, content_filter or a word of its own."""
-
-    text: str
-    finish: str
-    tokens_in: int
-    tokens_out: int
-    counted: bool = True
+    grown: int = 0
 
 
 class Backend(Protocol):
@@ -79,7 +72,10 @@ class OpenAIBackend:
         self._no_connection = aiohttp.ClientConnectorError
         self._settings, self._timeout = settings, timeout
         self.model = settings.model
+        self.answered = False
+        """Whether it has answered such requests before: then one that it does not take is alone at fault."""
         self._dropped: set[str] = set()
+        self._most: int | None = None  # the highest limit that the model takes, once it has said so
         self._thinks = False
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         patience = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
@@ -117,7 +113,10 @@ class OpenAIBackend:
             body = self._body(request)
             status, headers, content = await self._post(encode(body))
             if status < 300:
-                return _with_tokens(self._read(content, headers.get("content-type", "")), request)
+                try:
+                    return _with_tokens(self._read(content, headers, request), request)
+                except completions.ErrorInside as inside:
+                    status = inside.status
             refusal = Refusal.read(status, content, headers, key=self._settings.key)
             if refusal.filtered:
                 return Reply("", "content_filter", 0, 0)
@@ -134,7 +133,8 @@ class OpenAIBackend:
         return response.status_code, response.headers, response.content
 
     def _body(self, request: Request) -> dict[str, Any]:
-        most = request.max_tokens + (THINKING_ROOM if self._thinks else 0)
+        most = request.max_tokens + (THINKING_ROOM * 2**request.grown if self._thinks else 0)
+        most = most if self._most is None else min(most, self._most)
         body: dict[str, Any] = {"model": self.model, "messages": request.messages, "max_tokens": most}
         if request.temperature is not None:
             body["temperature"] = request.temperature
@@ -143,22 +143,33 @@ class OpenAIBackend:
         if request.schema is not None:
             schema = {"name": "reply", "strict": True, "schema": request.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if "max_tokens" in self._dropped and "max_completion_tokens" not in self._dropped:
+        if "max_tokens" in self._dropped:
             body["max_completion_tokens"] = most
         return {key: value for key, value in body.items() if key not in self._dropped}
 
     def _drop_refused(self, refusal: Refusal, body: Mapping[str, Any]) -> bool:
-        """Remember the parameter that a 400 complains of; whether there was one that the body carried."""
+        """Heed a 400 that complains of a parameter, from now on; whether there was one that the body carried."""
         if refusal.status not in (400, 422):
             return False
-        sent = [one for one in DROPPABLE if one in body]
-        named = [one for one in sent if one == refusal.param]
-        named += [one for one in sent if re.search(rf"\b{one}\b", refusal.all)]
+        named = refusal.parameters([one for one in DROPPABLE if one in body])
         if not named and "response_format" in body:
             named = ["response_format"]  # servers complain of a schema in words of their own
+        if named and named[0] in LIMITS:
+            return self._heed_limit(refusal, named[0], body[named[0]])
         self._dropped.update(named[:1])
-        self._thinks |= "max_tokens" in self._dropped  # models that want its other name are those that think
         return bool(named)
+
+    def _heed_limit(self, refusal: Refusal, name: str, sent: int) -> bool:
+        """Send the limit by its other name where it is not known by this one, or a lower one where it is too high."""
+        if not refusal.unsupported:
+            lower = refusal.lower_than(sent)
+            self._most = min(lower, self._most or lower) if lower else self._most
+            return lower is not None
+        if name == LIMITS[1] and LIMITS[0] in self._dropped:
+            return False  # it knows neither name: without a limit, one answer could cost what it likes
+        self._dropped.add(name)
+        self._thinks = True  # models that want its other name are those that think
+        return True
 
     def _meant(self, refusal: Refusal) -> BackendError:
         return refusal.error(
@@ -166,6 +177,7 @@ class OpenAIBackend:
             model=self.model,
             key_variable=self._settings.key_variable,
             key_given=bool(self._settings.key),
+            answered=self.answered,
         )
 
     def _unreached(self, error: Exception) -> TryLaterError:
@@ -200,39 +212,24 @@ class OpenAIBackend:
         hint = f"Set MODEL or --model{f' to one of: {", ".join(names[:8])}' if names else ''}."
         raise FatalBackendError(f"no model is named, and {self._settings.address} does not offer just one", hint=hint)
 
-    def _read(self, content: bytes, content_type: str) -> Reply:
-        try:
-            value: Any = parse(content)
-            choice = value["choices"][0]
-            message, usage = choice["message"], value.get("usage") or {}
-            reply = Reply(
-                _without_thinking(message.get("content") or ""),
-                choice.get("finish_reason") or "stop",
-                int(usage.get("prompt_tokens") or 0),
-                int(usage.get("completion_tokens") or 0),
-            )
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            kind = f"not a chat completion ({content_type or 'no type'})"
-            what = "no choices in it" if b'"choices"' in content else kind
-            raise TryLaterError(f"the answer could not be read: {what}", fault="malformed") from None
-        self._thinks |= _thought(message)
+    def _read(self, content: bytes, headers: Mapping[str, str], request: Request) -> Reply:
+        reply = completions.read(content, headers.get("content-type", ""), asked=_asked(request))
+        self._thinks |= reply.thought
+        self.answered = True
         return reply
+
+
+def _asked(request: Request) -> int:
+    """Characters of the messages."""
+    return sum(len(message["content"]) for message in request.messages)
 
 
 def _with_tokens(reply: Reply, request: Request) -> Reply:
     """The reply with its tokens guessed where the server did not count them: a budget must not be blind."""
     if reply.tokens_in or reply.tokens_out:
         return reply
-    asked = sum(len(message["content"]) for message in request.messages)
-    return replace(
-        reply, tokens_in=asked // CHARACTERS_A_TOKEN, tokens_out=len(reply.text) // CHARACTERS_A_TOKEN, counted=False
-    )
-
-
-def _thought(message: Mapping[str, Any]) -> bool:
-    """Whether a model thought before it answered, in the answer itself or in a field beside it."""
-    shown = "<think" in (message.get("content") or "")
-    return shown or bool(message.get("reasoning_content") or message.get("reasoning"))
+    guessed = _asked(request) // CHARACTERS_A_TOKEN, len(reply.text) // CHARACTERS_A_TOKEN
+    return replace(reply, tokens_in=guessed[0], tokens_out=guessed[1], counted=False)
 
 
 def _led_to(error: BaseException | None, kind: type[BaseException]) -> bool:
@@ -240,10 +237,3 @@ def _led_to(error: BaseException | None, kind: type[BaseException]) -> bool:
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error is not None
-
-
-def _without_thinking(text: str) -> str:
-    """The answer without a reasoning model's thoughts, finished or cut off."""
-    if "<think" not in text.lower() and "</think" not in text.lower():
-        return text.strip()
-    return CUT_THINKING.sub("", THINKING.sub("", text)).strip()

@@ -50,11 +50,23 @@ class FatalBackendError(BackendError):
 class TryLaterError(BackendError):
     """The same request may succeed later. `fault` is one word for the tally of faults.
 
-    `after` is the wait in seconds that the server asked for, None when it named none; `throttled` marks a 429.
+    `after` is the wait in seconds that the server asked for, None when it named none; `throttled` marks a 429. The
+    tokens are those of an answer that was paid for and could not be read.
     """
 
-    def __init__(self, message: str, *, fault: str, after: float | None = None, throttled: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        fault: str,
+        after: float | None = None,
+        throttled: bool = False,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+    ) -> None:
         super().__init__(message)
+        self.tokens_in = tokens_in
+        self.tokens_out = tokens_out
         self.fault = fault
         self.after = after
         self.throttled = throttled

@@ -6,12 +6,12 @@ of a run's state can be rebuilt from those two files, which is how a run that wa
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from doric import gates, heldout
-from doric.errors import InputError, TryLaterError
+from doric.errors import FatalBackendError, InputError, TryLaterError
 from doric.gates import Answer, Rejection
 from doric.jsonl import Journal
 from doric.neardup import NearDup
@@ -22,6 +22,12 @@ from doric.text import finished, sentences
 
 GROWTHS = 2
 """How often the token budget grows for an answer that was cut off, before the answer is cut back instead."""
+WITHHELD = 2
+"""Tries for a slot that a content filter withholds: the same question meets the same filter."""
+SILENT = 8
+"""Answers of which nothing came, with all the room there is and before one with words, that end a run."""
+ALL_WITHHELD = 20
+"""Answers withheld by a filter, before one that was not, that end a run."""
 DIGITS = 4
 WHOLE = re.compile(r".*[.!?…][\"'”’)]*(?=\s)", re.DOTALL)
 """All up to the last end of a sentence that something follows."""
@@ -81,6 +87,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     unfilled: list[Job] = field(default_factory=list)
+    withheld: set[str] = field(default_factory=set)
 
 
 async def _at_once() -> bool:
@@ -102,6 +109,8 @@ class Writer:
         self.spend = spend
         self.tally = Tally()
         self.done: set[str] = set()
+        self._heard = False
+        self._silent = self._withheld = 0
         self._near = NearDup(gates.threshold("near_duplicate"))
         self._faults: dict[str, list[Fault]] = {}
         self._rows: Journal | None = None
@@ -114,6 +123,8 @@ class Writer:
             id, kind, tries = meta["id"], meta["kind"], meta["tries"]
         except (KeyError, TypeError, IndexError) as error:
             raise _foreign("a row") from error
+        if not all(isinstance(one, str) for one in (id, kind, text)) or type(tries) is not int:
+            raise _foreign("a row")
         self.done.add(id)
         self._near.add(id, text)
         self.tally.accepted[kind] += 1
@@ -125,6 +136,8 @@ class Writer:
             id, fault = entry["id"], Fault(entry["answer"], entry["gate"], entry["reason"])
         except KeyError as error:
             raise _foreign("a refusal") from error
+        if not all(isinstance(one, str) for one in (id, fault.text, fault.gate, fault.reason)):
+            raise _foreign("a refusal")
         self.tally.rejected[fault.gate] += 1
         if id not in self.done:
             self._faults.setdefault(id, []).append(fault)
@@ -143,35 +156,68 @@ class Writer:
         to stop the run.
         """
         faults = self._faults.pop(job.id, [])
-        first = True
-        while len(faults) < self.max_tries:
-            if spent := self.spend.exhausted():
+        its_turn = True
+        while len(faults) < self.max_tries and not _is_withheld(faults):
+            its_turn = its_turn and not self.spend.full  # it may have to wait, and the run may stop meanwhile
+            if spent := await self.spend.set_aside():
                 self._faults[job.id] = faults
                 raise BudgetSpent(spent)
-            if not first and not await turn():
-                self._faults[job.id] = faults
-                return False
-            first = False
             try:
-                spoken = await self.voice(Turn(job, tuple(faults)))
-            except TryLaterError as error:
-                self._faults[job.id] = faults
-                self.tally.faults[error.fault] += 1
-                raise
-            self.spend.add(spoken.tokens_in, spoken.tokens_out, counted=spoken.counted)
-            used(spoken.tokens_in + spoken.tokens_out)
+                if not its_turn and not await turn():
+                    self._faults[job.id] = faults
+                    return False
+                its_turn = False
+                spoken = await self._ask(Turn(job, tuple(faults)), used)
+            finally:
+                self.spend.settle()
             fault = self._take(job, spoken, faults)
             if fault is None:
                 return True
             faults.append(fault)
+            self._despair(fault, spoken)
         self.tally.unfilled.append(job)
+        self.tally.withheld |= {job.id} if _is_withheld(faults) else set()
         return False
+
+    async def _ask(self, turn: Turn, used: Callable[[int], None]) -> Spoken:
+        """What the voice says, with its tokens counted, those of an answer that could not be read too."""
+        try:
+            spoken = await self.voice(turn)
+        except TryLaterError as error:
+            self._faults[turn.job.id] = list(turn.faults)
+            self.tally.faults[error.fault] += 1
+            if tokens := error.tokens_in + error.tokens_out:
+                self.spend.add(error.tokens_in, error.tokens_out)
+                used(tokens)
+            raise
+        self.spend.add(spoken.tokens_in, spoken.tokens_out, counted=spoken.counted)
+        used(spoken.tokens_in + spoken.tokens_out)
+        self._heard = self._heard or bool(spoken.text)
+        return spoken
+
+    def _despair(self, fault: Fault, spoken: Spoken) -> None:
+        """Raise `FatalBackendError` when what was refused shows that no answer is to be had here."""
+        self._withheld += fault.gate == "filtered"
+        self._silent += spoken.finish == "length" and fault.gate == "empty"
+        if self._heard:
+            return
+        if self._silent >= SILENT:
+            raise FatalBackendError(
+                f"{SILENT} answers were used up by thoughts ({spoken.tokens_out:,} tokens the last), and no word came",
+                hint="Choose a model that thinks less, or turn its thinking down where it is served.",
+            )
+        if self._withheld >= ALL_WITHHELD:
+            raise FatalBackendError(
+                f"the server's content filter withheld {ALL_WITHHELD} answers, and let none through",
+                hint="Look at the account and the filter at the provider, or choose another model.",
+            )
 
     def _take(self, job: Job, spoken: Spoken, faults: list[Fault]) -> Fault | None:
         """Keep what was said if it passes, else record why not."""
         grown = sum(fault.gate == "cut_off" for fault in faults)
         text = spoken.text
-        if spoken.finish == "length" and grown < GROWTHS:
+        last = len(faults) + 1 >= self.max_tries  # then what came is better than nothing
+        if spoken.finish == "length" and grown < GROWTHS and not last:
             rejection = Rejection("cut_off", f"it was cut off at {spoken.tokens_out} tokens", spoken.tokens_out)
         else:
             text = _whole(text)
@@ -180,8 +226,8 @@ class Writer:
             if rejection is None:
                 self._keep(job, answer, len(faults) + 1)
                 return None
-        self._refuse(job, text, rejection, len(faults) + 1)
-        return Fault(text, rejection.gate, rejection.reason)
+        self._refuse(job, spoken.text, rejection, len(faults) + 1)
+        return Fault(spoken.text, rejection.gate, rejection.reason)
 
     def _judge(self, answer: Answer, job: Job, finish: str) -> Rejection | None:
         if finish == "content_filter":
@@ -244,6 +290,11 @@ class Writer:
                 "answer": text,
             }
         )
+
+
+def _is_withheld(faults: Sequence[Fault]) -> bool:
+    """Whether a content filter withheld as many answers as it is asked for."""
+    return sum(fault.gate == "filtered" for fault in faults) >= WITHHELD
 
 
 def _foreign(what: str) -> InputError:

@@ -9,6 +9,7 @@ memory does not grow with their number.
 import asyncio
 import heapq
 import itertools
+import logging
 import random
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from doric.errors import BackendError, FatalBackendError, TryLaterError
 from doric.ground.patience import backoff
 
+log = logging.getLogger("doric")
 RECENT = 40
 """Calls by which the pool judges whether the server as a whole is throttling."""
 WINDOW = 8
@@ -24,7 +26,11 @@ WINDOW = 8
 GONE = 20
 """Jobs given up one after the other, with no call answered in between, after which the server counts as gone."""
 FIRST_GUESS = 1000
-"""Tokens that a call is taken to cost until the first ones have told."""
+"""Tokens that a call is taken to cost until the first ones have told, when nobody knows better."""
+SMOOTH = 10
+"""Calls over which the tokens that one takes are averaged."""
+WORTH_SAYING = 5.0
+"""Seconds of a pause of the whole pool that are told of."""
 GRACE = 30.0
 """Seconds that calls in flight get to end once the run has to stop."""
 BREATH = 0.05
@@ -38,6 +44,7 @@ class Pool[Job]:
     is told. When that happens though no call has ever succeeded, or again and again, or when `work` raises anything
     else, the pool lets the calls in flight end and raises the error. `max_rpm` and `max_tpm` bound calls and tokens a
     minute: `work` reports its tokens to `used`, and awaits `turn` before each further call that it makes for a job.
+    `first_guess` is the tokens that a call is taken to cost until the first have told.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class Pool[Job]:
         max_retries: int = 8,
         max_rpm: int | None = None,
         max_tpm: int | None = None,
+        first_guess: float = FIRST_GUESS,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,7 +72,9 @@ class Pool[Job]:
         self._idle = 0
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._resume, self._spread = 0.0, 0.0
-        self._next_call, self._next_token, self._typical = 0.0, 0.0, float(FIRST_GUESS)
+        self._next_call, self._next_token, self._typical = 0.0, 0.0, float(first_guess)
+        self._told, self._queue = 0, asyncio.Lock()
+        self._reserved: dict[asyncio.Task[object] | None, float] = {}  # tokens that a worker's call is taken to cost
         self._succeeded, self._gave_up = 0, 0
         self._error: BaseException | None = None
         self._breathed, self._breathing = clock(), False
@@ -96,24 +106,39 @@ class Pool[Job]:
 
     async def turn(self) -> bool:
         """Wait until the limits allow one more call; False when the pool has stopped meanwhile."""
-        now = self._clock()
-        # Each call takes a time of its own in advance: were all to wait for one moment, all would wake at it.
-        start = max(now, self._next_call, self._next_token)
-        if now < self._resume:
-            start = max(start, self._resume + self._draw.uniform(0, self._spread))
-        if self._per_call:
-            self._next_call = start + self._per_call
-        if self._per_token:
-            self._next_token = start + self._typical * self._per_token
-        while now < start and not self.stopped:
-            await self._sleep(start - now)
-            now = self._clock()
+        if self._clock() < self._resume:
+            resumed = self._resume + self._draw.uniform(0, self._spread)
+            await self._until(lambda: resumed)
+        if self._per_call or self._per_token:
+            # One waits for the limits and the others for that one: what calls turn out to have cost counts at once.
+            async with self._queue:
+                await self._until(lambda: max(self._next_call, self._next_token))
+                self._reserve()
         return not self.stopped
+
+    async def _until(self, due: Callable[[], float]) -> None:
+        """Wait for a moment that may move while it is waited for, or for the stop."""
+        while (now := self._clock()) < (start := due()) and not self.stopped:
+            await self._sleep(start - now)
+
+    def _reserve(self) -> None:
+        """Count a call that begins now towards the limits, by the tokens that a call usually takes."""
+        now = self._clock()
+        self._next_call = now + self._per_call
+        if self._per_token:
+            self._next_token = max(now, self._next_token) + self._typical * self._per_token
+            self._reserved[asyncio.current_task()] = self._typical
 
     def used(self, tokens: int) -> None:
         """Count the tokens of a call towards `max_tpm`, in place of those it was taken to cost."""
-        self._next_token += (tokens - self._typical) * self._per_token
-        self._typical += (tokens - self._typical) / 10
+        self._settle(tokens)
+        self._told += 1
+        self._typical += (tokens - self._typical) / min(self._told, SMOOTH)
+
+    def _settle(self, tokens: int) -> None:
+        """Put what a worker's call took in place of what was set aside for it; nothing when it came to nothing."""
+        if self._per_token:
+            self._next_token += (tokens - self._reserved.pop(asyncio.current_task(), 0.0)) * self._per_token
 
     async def _worker(self) -> None:
         try:
@@ -163,11 +188,13 @@ class Pool[Job]:
         try:
             await self._work(job)
         except TryLaterError as error:
+            self._settle(0)
             self._recent.append(error.throttled)
             self._put_off(job, tries, error)
         except FatalBackendError:
             raise
         except BackendError as error:
+            self._settle(0)
             self._lose(job, error)
         else:
             self._recent.append(False)
@@ -180,6 +207,8 @@ class Pool[Job]:
             return
         wait = backoff(tries, error.after, self._draw)
         if error.throttled and self._throttled():
+            if self._clock() >= self._resume and wait >= WORTH_SAYING:
+                log.info("The server wants fewer calls: all wait for %.0f s.", wait)
             self._resume, self._spread = max(self._resume, self._clock() + wait), wait
         heapq.heappush(self._waiting, (self._clock() + wait, next(self._order), job, tries + 1))
 

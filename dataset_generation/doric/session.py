@@ -47,8 +47,9 @@ class Session:
         tries = args.max_tries or DEFAULT_TRIES[backend]
         model = settings.model if backend == "openai" else ""
         self._writer = Writer(self._unopened, backend=backend, model=model, max_tries=tries, spend=self._spend)
-        self._stopped_by = ""
+        self._interrupted = self._budget_spent = False
         self._given_up: list[tuple[Job, str]] = []
+        self._server: OpenAIBackend | None = None
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
@@ -73,12 +74,8 @@ class Session:
         if self.backend == "heuristic":
             return "\n".join([*lines, "the embedded voice: no call, no cost"])
         left = max(0, len(self._plan) - (0 if self._args.overwrite else _lines(self.out)))
-        sample = list(itertools.islice(self._plan, SAMPLE))
-        asked = sum(
-            len(one["content"]) for job in sample for one in instructions.messages(job, [], seed=self._args.seed)
-        )
-        into = round(left * asked / len(sample) / CHARACTERS_A_TOKEN)
-        out = round(left * sum(map(instructions.token_budget, sample)) / len(sample) / 2)
+        each = self._expected()
+        into, out = round(left * each[0]), round(left * each[1] / 2)
         lines.append(
             f"{left:,} of them to write: about {into:,} tokens in and {out:,} out if each first answer passes;"
             " more with every second try, and a reasoning model's thoughts"
@@ -88,6 +85,15 @@ class Session:
         else:
             lines.append("price not known: give --price-in and --price-out to see the cost")
         return "\n".join(lines)
+
+    def _expected(self) -> tuple[float, float]:
+        """Tokens in, and at most out, of a call, by a sample of the plan."""
+        sample = list(itertools.islice(self._plan, SAMPLE))
+        asked = sum(
+            len(one["content"]) for job in sample for one in instructions.messages(job, [], seed=self._args.seed)
+        )
+        out = sum(map(instructions.token_budget, sample))
+        return asked / len(sample) / CHARACTERS_A_TOKEN, out / len(sample)
 
     @contextlib.contextmanager
     def opened(self) -> Generator[None]:
@@ -115,6 +121,8 @@ class Session:
         """Fill every slot that is not filled yet."""
         with contextlib.ExitStack() as stack:
             done = len(self._writer.done)
+            if self._server is not None and done:  # it has answered an earlier run: one odd request ends no other
+                self._server.answered = True
             args = self._args
             progress = Progress(
                 len(self._plan), done, every=args.progress_every, shown=not args.no_progress, note=self._note
@@ -125,15 +133,15 @@ class Session:
                 try:
                     if await self._writer.fill(job, turn=self._pool.turn, used=self._pool.used):
                         progress.advance()
-                except BudgetSpent as spent:  # what is in flight was paid for, and is awaited
-                    self._stopped_by = self._stopped_by or f"{spent}; a budget is for one run: the same command goes on"
+                except BudgetSpent:  # what is in flight was paid for, and is awaited
+                    self._budget_spent = True
                     self._pool.stop()
 
             self._pool: Pool[Job] = Pool(
                 work, self._give_up, limit=args.max_concurrency, max_retries=args.max_retries, max_rpm=args.max_rpm,
-                max_tpm=args.max_tpm, seed=args.seed,
+                max_tpm=args.max_tpm, first_guess=sum(self._spend.guess), seed=args.seed,
             )  # fmt: skip
-            with interruptible(self._interrupted, self._pool.cancel):
+            with interruptible(self._interrupt, self._pool.cancel):
                 await self._pool.run(job for job in self._plan if job.id not in self._writer.done)
 
     def summary(self) -> str:
@@ -155,8 +163,8 @@ class Session:
         lines += [f"  unfilled:  {_slot(job)}: {why}" for job, why in unfilled[:NAMED]]
         if more := len(unfilled[NAMED:]):
             lines.append(f"  unfilled:  and {more:,} more: the ids in {self.rejected} that have no row")
-        if self._stopped_by:
-            lines.append(f"  stopped:   {self._stopped_by}")
+        if why := self._stopped():
+            lines.append(f"  stopped:   {why}")
         return "\n".join(lines)
 
     @property
@@ -166,13 +174,22 @@ class Session:
 
     def status(self) -> int:
         """0 when the plan is met, 130 after Ctrl-C, else 1."""
-        if self._stopped_by.startswith("interrupted"):
+        if self._interrupted:
             return 130
         return 0 if sum(self._writer.tally.accepted.values()) == len(self._plan) else 1
 
     def _unfilled(self) -> list[tuple[Job, str]]:
         why = f"no answer passed in {self._writer.max_tries} tries; --max-tries allows more"
-        return [(job, why) for job in self._writer.tally.unfilled] + self._given_up
+        withheld = "the server's content filter withholds the answers"
+        tally = self._writer.tally
+        return [(job, withheld if job.id in tally.withheld else why) for job in tally.unfilled] + self._given_up
+
+    def _stopped(self) -> str:
+        """Why the run stopped before its end, with the figures of now: calls in flight still told theirs."""
+        if self._interrupted:
+            return "interrupted; run the same command to go on"
+        spent = self._spend.exhausted() if self._budget_spent else None
+        return f"{spent}; a budget is for one run: the same command goes on" if spent else ""
 
     def _refuse_another(self, sidecar: Sidecar, fingerprint: dict[str, object]) -> None:
         begun = [path for path in (self.out, self.rejected) if _size(path)]
@@ -201,11 +218,13 @@ class Session:
         server = OpenAIBackend(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
         await stack.enter_async_context(server)
         self._writer.model = server.model
+        self._server = server
+        self._spend.guess = self._expected()
         log.info("Model %s at %s writes the answers.", server.model, self._settings.address)
         return _model(server, args.seed, args.temperature)
 
-    def _interrupted(self) -> None:
-        self._stopped_by = "interrupted; run the same command to go on"
+    def _interrupt(self) -> None:
+        self._interrupted = True
         self._pool.stop()
 
     async def _unopened(self, turn: Turn) -> Spoken:
@@ -227,7 +246,7 @@ def _model(server: Backend, seed: int, temperature: float) -> Voice:
         chat = instructions.messages(turn.job, faults, seed=seed)
         budget = instructions.token_budget(turn.job, turn.grown)
         # no sampling seed: batches of seeded calls have been seen to kill a vLLM, and it binds no hosted model
-        reply = await server.reply(Request(chat, budget, temperature=temperature))
+        reply = await server.reply(Request(chat, budget, temperature=temperature, grown=turn.grown))
         return Spoken(reply.text, reply.finish, reply.tokens_in, reply.tokens_out, reply.counted)
 
     return voice

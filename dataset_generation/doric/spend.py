@@ -1,8 +1,9 @@
 """Tokens, what they cost, and budgets that stop a run in time. Knows no model but by its price."""
 
+import asyncio
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 MILLION = 1_000_000
@@ -39,15 +40,54 @@ def known_price(model: str) -> Price | None:
 
 @dataclass(slots=True)
 class Spend:
-    """What a run has used so far, and the most it may use. `max_cost` is in US dollars."""
+    """What a run has used so far, and the most it may use. `max_cost` is in US dollars.
+
+    Each call is set aside before it is made, so that many at once do not go past a budget together: `guess` is the
+    tokens in and out that one is taken to need until the first have told.
+    """
 
     price: Price | None = None
     max_cost: float | None = None
     max_total_tokens: int | None = None
+    guess: tuple[float, float] = (0.0, 0.0)
     tokens_in: int = 0
     tokens_out: int = 0
     calls: int = 0
     guessed: bool = False
+    in_flight: int = 0
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def set_aside(self) -> str | None:
+        """Set aside what one more call may need, once there is room for it; or say which budget is used up.
+
+        While the calls in flight may use up the rest, it waits for them to tell. Each call set aside is to be settled.
+        """
+        while self.full and self.in_flight and self.exhausted() is None:
+            self._settled.clear()
+            await self._settled.wait()
+        if (spent := self.exhausted()) is None:
+            self.in_flight += 1
+        return spent
+
+    def settle(self) -> None:
+        """A call that was set aside is over, whatever came of it."""
+        self.in_flight -= 1
+        self._settled.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether the calls in flight are likely to use up a budget."""
+        into, out = (each * self.in_flight for each in self._each)
+        if self.max_total_tokens is not None and self.tokens + into + out >= self.max_total_tokens:
+            return True
+        if self.max_cost is None or self.price is None:
+            return False
+        return self.price.of(self.tokens_in + into, self.tokens_out + out) >= self.max_cost
+
+    @property
+    def _each(self) -> tuple[float, float]:
+        """Tokens in and out that one call needs."""
+        return (self.tokens_in / self.calls, self.tokens_out / self.calls) if self.calls else self.guess
 
     def add(self, tokens_in: int, tokens_out: int, *, counted: bool = True) -> None:
         """Count one call that was served; `counted` is False where the server did not tell: a guess."""

@@ -24,6 +24,8 @@ SCHEMA = {
     "required": ["topics"],
     "additionalProperties": False,
 }
+MOST_GROWTHS = 2
+"""How often the room for thoughts is doubled, once for each call in a row that gave nothing."""
 MOST_CALLS = 200
 """Calls for one group, whatever happens: a model that gives one topic a call is not worth more."""
 
@@ -75,20 +77,24 @@ class Widener:
 
         Raises `TryLaterError` to be called again later and `FatalBackendError` to stop everything.
         """
-        if spent := self._spend.exhausted():  # by another group, while this one waited for its turn
+        if spent := await self._spend.set_aside():  # by another group, while this one waited for its turn
             group.ended = spent
             return []
         try:
             reply = await self._voice.reply(request(group, self._seed))
         except TryLaterError as error:
             self.faults[error.fault] += 1
+            if error.tokens_in or error.tokens_out:  # an answer that could not be read was paid for
+                self._spend.add(error.tokens_in, error.tokens_out)
             raise
         except FatalBackendError:
             raise
         except BackendError as error:
             group.ended = error.message
             return []
-        self._spend.add(reply.tokens_in, reply.tokens_out)
+        finally:
+            self._spend.settle()
+        self._spend.add(reply.tokens_in, reply.tokens_out, counted=reply.counted)
         group.calls += 1
         kept = self._take(group, reply.text, reply.finish)
         group.found += kept
@@ -141,6 +147,7 @@ def request(group: Group, seed: int) -> Request:
         max_tokens=100 + wanted * rules["tokens"],
         temperature=rules["temperature"],
         schema=SCHEMA,
+        grown=min(group.dry, MOST_GROWTHS),
     )
 
 

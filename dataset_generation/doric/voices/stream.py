@@ -13,6 +13,7 @@ from typing import Any
 from doric.backends import OpenAIBackend, Reply, Request
 from doric.errors import TryLaterError
 from doric.ground.codec import encode, parse
+from doric.voices import completions
 from doric.voices.faults import Refusal
 
 COUNTS = "stream_options"
@@ -75,8 +76,10 @@ class StreamingBackend(OpenAIBackend):
             body = self._body(request)
             status, headers, content, first = await self._listen(encode(self._streamed(body)), began)
             if status < 300:
-                reply = self._read(content, headers.get("content-type", ""))
-                return Heard(reply, first, time.monotonic() - began)
+                try:
+                    return Heard(self._read(content, headers, request), first, time.monotonic() - began)
+                except completions.ErrorInside as inside:
+                    status = inside.status
             refusal = Refusal.read(status, content, headers, key=self._settings.key)
             if refusal.filtered:
                 return Heard(Reply("", "content_filter", 0, 0), None, time.monotonic() - began)
