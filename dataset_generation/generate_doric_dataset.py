@@ -134,7 +134,7 @@ async def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script: 0 done, 1 slots left empty or a budget spent, 2 something to mend, 130 interrupted."""
+    """Run the script: 0 done, 1 slots left empty or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
     from doric.errors import DoricError
 

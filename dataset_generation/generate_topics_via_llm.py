@@ -68,7 +68,7 @@ async def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 interrupted."""
+    """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
     from doric.errors import DoricError
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from doric.collection.additions import TopicFile
-from doric.errors import InputError, PlanError
-from doric.topics import grouped, read_topics
+from doric.errors import DoricError, InputError, PlanError
+from doric.topics import UNGROUPED, grouped, read_topics
 
 HENS, KALE, BEES = "keeping hens warm in winter", "growing kale in a cold garden", "keeping bees in a small garden"
 JSON = {
@@ -110,6 +110,53 @@ def test_a_list_of_another_making_is_left_alone(tmp_path, there):
         TopicFile(source, output)
     assert f"--input {output} --in-place" in caught.value.hint
     assert json.loads(output.read_text("utf-8")) == there
+
+
+def test_two_runs_on_one_file(tmp_path):
+    """While one run holds a list, another is refused; after it, one that had read the list before is refused too."""
+    path = tmp_path / "topics.json"
+    path.write_text('{"groups": {"a": ["one two three four five"], "b": ["one two three four six"]}}')
+    first, second = TopicFile(path, path), TopicFile(path, path)
+    with first.held():
+        with pytest.raises(DoricError, match="another run is writing this file"), second.held():
+            pytest.fail("two held it")
+        first.write({"a": ["found by the first run of two"]})
+    with pytest.raises(PlanError, match="has just been changed"), second.held():
+        pytest.fail("it had read another list")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["topics.json", "topics.json.bak"]
+
+
+@pytest.mark.parametrize("name", ["topics.json", "topics.txt"])
+def test_what_somebody_writes_meanwhile_stays(tmp_path, name):
+    """A list that is edited while a run adds to it keeps the edit, and what was found before and after it."""
+    path = tmp_path / name
+    lists = {"topics.json": ['{"groups": {"a": ["one"]}}', '{"groups": {"a": ["one", "two"], "c": ["three"]}}']}
+    before, edited = lists.get(name, ["one\n", "one\ntwo\nthree\n"])
+    group = "a" if name == "topics.json" else UNGROUPED
+    path.write_text(before)
+    file = TopicFile(path, path)
+    with file.held():
+        file.write({group: ["found first"]})
+        path.write_text(edited)
+        file.write({group: ["found first", "found second"]})
+        file.write({group: ["found first", "found second", "found third"]})
+    assert sorted(topic.text for topic in read_topics(path)) == sorted(
+        ["one", "two", "three", "found first", "found second", "found third"]
+    )
+
+
+def test_what_was_found_outlives_a_broken_edit(tmp_path):
+    """A list that somebody breaks meanwhile is left as it is, and what was found is kept beside it."""
+    path = tmp_path / "topics.json"
+    path.write_text('{"groups": {"a": ["one"]}}')
+    file = TopicFile(path, path)
+    file.write({"a": ["found first"]})
+    path.write_text("{")
+    with pytest.raises(PlanError, match="changed while") as caught:
+        file.write({"a": ["found first", "found second"]})
+    assert "topics.json.found" in caught.value.hint
+    assert path.read_text() == "{"
+    assert "found second" in (tmp_path / "topics.json.found").read_text()
 
 
 def test_an_empty_output_is_no_list(tmp_path):

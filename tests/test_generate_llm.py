@@ -15,6 +15,7 @@ import pytest
 import generate_doric_dataset as script
 import mock_server
 from doric import gates
+from doric.ground import progress
 from doric.ground.codec import encode
 from doric.pool import GONE
 from doric.topics import read_topics
@@ -312,6 +313,29 @@ def test_openai_without_a_key(capsys):
     assert script.main(["--topics", "topics.txt", "--out", "out.jsonl", "--backend", "openai"]) == 2
     assert "hint: Set OPENAI_API_KEY" in capsys.readouterr().err
     assert not Path("out.jsonl").exists()
+
+
+def test_a_run_without_rows_is_not_silent(monkeypatch, caplog):
+    """Off a terminal, a run whose answers are all refused says by the clock what it has asked, refused and spent."""
+    monkeypatch.setattr(progress, "SILENCE", 0.2)
+    caplog.set_level("INFO")
+    english = "This is plain English and nothing else at all, over and over again."
+    with serving(Manners(latency=0.05), answer=lambda call: english) as server:
+        argv = [flag for flag in flags(server, "--price-in", "1", "--price-out", "1") if flag != "--no-progress"]
+        assert script.main(argv) == 1
+    told = [line for line in caplog.messages if line.startswith("0 of 60 rows")]
+    assert len(told) > 2
+    assert re.search(r"rejected \d+, \d+ calls, [\d,]+ tokens in, [\d,]+ out, \$", told[-1])
+
+
+def test_after_no_answer_the_model_is_told_why():
+    """An empty or withheld answer is asked for again with the reason, the turns still alternating."""
+    with serving(decide=of_call(1, act=Act("empty"))) as server:
+        assert generate(server, "--max-concurrency", "1") == 0
+    again = server.calls[1].body["messages"]
+    assert "No answer came of the last try" in again[-1]["content"]
+    assert refused()[0]["reason"] in again[-1]["content"]
+    assert [one["role"] for one in again[1:]] == ["user", "assistant"] * (len(again) // 2 - 1) + ["user"]
 
 
 # ---- answers that cost and give nothing
@@ -612,12 +636,13 @@ def test_killed_and_started_again(here):
     assert server.stats.requests - PLAN - len(refused()) <= 2 * 5
 
 
-def test_the_first_ctrl_c_awaits_what_is_in_flight():
-    """Ctrl-C once: calls in flight are awaited and kept, 130; the same command then meets the plan."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_ctrl_c_awaits_what_is_in_flight(number):
+    """Ctrl-C or SIGTERM, once: calls in flight are awaited and kept, 130; the same command then meets the plan."""
     with serving(Manners(latency=0.2)) as server:
         process = start(server)
         until(lambda: server.stats.kinds["ok"] >= 10)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, told = process.communicate(timeout=30)
         assert process.returncode == 130
         assert "Traceback" not in told

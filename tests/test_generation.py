@@ -317,6 +317,9 @@ FOREIGN = {
     "no meta": b'{"messages": []}\n',
     "no turns": b'{"messages": [], "meta": {"id": "1", "kind": "core", "tries": 1}}\n',
     "no kind": b'{"messages": [{}, {"content": "x"}], "meta": {"id": "1", "tries": 1}}\n',
+    "no text": b'{"messages": [{}, {"content": null}], "meta": {"id": "1", "kind": "core", "tries": 1}}\n',
+    "an id of another kind": b'{"messages": [{}, {"content": "x"}], "meta": {"id": [1], "kind": "core", "tries": 1}}\n',
+    "tries of another kind": b'{"messages": [{}, {"content": "x"}], "meta": {"id": "1", "kind": "a", "tries": [1]}}\n',
     "another shape": b'{"messages": "x", "meta": "y"}\n',
 }
 
@@ -330,10 +333,18 @@ def test_a_row_of_another_making_is_named_by_file_and_line(case, desk):
         desk.fill(Mouth(), job())
 
 
-def test_a_refusal_of_another_making_is_named_too(desk):
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"x": 1}\n',
+        b'{"id": [1], "answer": "x", "gate": "empty", "reason": "y"}\n',
+        b'{"id": "1", "answer": null, "gate": "empty", "reason": "y"}\n',
+    ],
+)
+def test_a_refusal_of_another_making_is_named_too(desk, line):
     """And so among the refusals."""
     desk.fill(Mouth(SAVING), job())
-    desk.refusals.write_bytes(b'{"x": 1}\n')
+    desk.refusals.write_bytes(line)
     with pytest.raises(InputError, match=r"rejected\.jsonl:1: this is not a refusal"):
         desk.fill(Mouth(), job())
 

@@ -17,7 +17,7 @@ OPEN = {"errors": "", "files": "errors", "codec": "errors"}
 FLOORS: tuple[dict[str, str], ...] = (
     {
         "text": "", "vocabulary": "", "settings": "", "jsonl": "", "rows": "", "spend": "", "progress": "",
-        "patience": "", "interrupts": "",
+        "patience": "", "interrupts": "", "lock": "",
         "rota": "", "faults": "", "intervals": "", "suggestions": "", "table": "", "charts": "",
     },
     {
@@ -31,7 +31,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "dorise": "vocabulary",
         "neardup": "text",
         "topics": "text",
-        "additions": "text topics",
+        "additions": "lock text topics",
         "pool": "patience",
         "heldout": "",
         "completions": "",

@@ -10,13 +10,13 @@ import pytest
 from doric.ground.interrupts import interruptible
 
 
-async def pressed(presses: int) -> list[str]:
-    """What a run is told on so many Ctrl-C."""
+async def pressed(presses: int, number: int = signal.SIGINT) -> list[str]:
+    """What a run is told on so many signals."""
     told: asyncio.Queue[str] = asyncio.Queue()
     calls: list[str] = []
     with interruptible(lambda: told.put_nowait("stop"), lambda: told.put_nowait("cancel")):
         for _ in range(presses):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             calls.append(await told.get())
     return calls
 
@@ -32,6 +32,12 @@ def test_the_first_stops_and_the_second_cancels(caplog, presses, calls):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
+def test_sigterm_is_heeded_as_ctrl_c_is():
+    """A system that shuts down sends SIGTERM: the first stops and the second cancels."""
+    assert asyncio.run(pressed(2, signal.SIGTERM)) == ["stop", "cancel"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
 def test_afterwards_ctrl_c_is_what_it_was():
     """When the block has ended, well or not, Ctrl-C is no longer its business."""
 
@@ -40,6 +46,7 @@ def test_afterwards_ctrl_c_is_what_it_was():
         with pytest.raises(ValueError, match="within"), interruptible(lambda: None, lambda: None):
             raise ValueError("within")
         assert not loop.remove_signal_handler(signal.SIGINT)
+        assert not loop.remove_signal_handler(signal.SIGTERM)
 
     asyncio.run(fails())
 

@@ -8,7 +8,7 @@ from doric import session
 from doric.errors import BackendError, FatalBackendError, SettingsError, TryLaterError
 from doric.pool import GONE, Pool
 from doric.settings import load_settings
-from doric.voices.faults import Refusal
+from doric.voices.faults import Refusal, retry_after
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +40,46 @@ def test_moderation_is_a_filtered_answer_and_not_a_bad_key():
     """A 403 because the input was flagged concerns one row, not the key."""
     assert refusal(403, '{"error": {"message": "requires moderation and your input was flagged"}}').filtered
     assert not refusal(403, '{"error": {"message": "no access"}}').filtered
+
+
+def test_a_flagged_account_is_not_a_flagged_question():
+    """A 403 that calls the account flagged is a refused key; one with a filter's code is a filtered answer."""
+    account = refusal(403, '{"error": {"message": "Your organization has been flagged and API access is disabled"}}')
+    coded = refusal(403, '{"error": {"message": "Not today", "code": "content_filter"}}')
+    assert not account.filtered
+    assert isinstance(meaning(account), FatalBackendError)
+    assert coded.filtered
+
+
+def test_a_key_is_cut_out_however_it_is_written():
+    """A slash of the key that JSON writes as two characters hides no key."""
+    found = Refusal.read(400, b'{"error": {"message": "bad key sk\\/abc, or sk/abc"}}', {}, key="sk/abc")
+    assert "abc" not in found.words
+
+
+@pytest.mark.parametrize(
+    ("sent", "after"),
+    [("86400", 86400.0), ("9" * 400, None), ("Thu, 01 Jan 0001 00:00:00 +2300", 0.0), ("1e999", None)],
+)
+def test_a_wait_that_is_no_time_is_none(sent, after):
+    """A header of four hundred digits, is as if it were not there; a date long ago is no wait."""
+    assert retry_after({"retry-after": sent}) == after
+
+
+def test_a_long_wait_is_said_and_not_waited():
+    """Beyond ten minutes the run ends, and the message says when to come back."""
+    day = meaning(refusal(429, "{}", after="86400"))
+    assert isinstance(day, FatalBackendError)
+    assert "24 h" in day.message
+    assert isinstance(meaning(refusal(429, "{}", after="600")), TryLaterError)
+
+
+def test_a_limit_is_lowered_to_what_the_server_names():
+    """The highest limit that a complaint names is taken, half where it names none, and nothing where none would do."""
+    named = refusal(400, '{"error": {"message": "max_tokens is too large: 8192. gpt-4o-2024 takes at most 4,096"}}')
+    assert named.lower_than(8192) == 4096
+    assert refusal(400, '{"error": {"message": "max_tokens is too large"}}').lower_than(800) == 400
+    assert refusal(400, '{"error": {"message": "max_tokens is too large, 4096 is the most"}}').lower_than(100) is None
 
 
 @pytest.mark.parametrize("url", ["http://bob:secret@h/v1", "http://h/v1?api-key=zzz", "http://h/v1#x"])

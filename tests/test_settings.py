@@ -129,6 +129,68 @@ def test_a_base_url_is_taken_as_people_write_it(tmp_path, url):
     assert load(tmp_path, base_url=url).base_url.endswith("/v1")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.example.com/v1?api_key=sk-SECRET",
+        "https://u:sk-SECRET@host:x/v1",
+        "htps://sk-SECRET@host/v1",
+        "https://host/v1?key=sk-SECRET",
+        "sk-SECRET",
+    ],
+)
+def test_a_key_in_a_base_url_is_not_shown(tmp_path, url):
+    """Whatever is wrong with an address, the message names where it came from and repeats none of it."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, base_url=url)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
+
+
+def test_a_providers_key_goes_to_no_other_host(tmp_path):
+    """A base URL left over from a local server would be sent the provider's key: it is refused with the remedy."""
+    environ = {
+        "MODEL_PROVIDER": "openrouter",
+        "OPENROUTER_API_KEY": KEY,
+        "OPENAI_BASE_URL": "http://localhost:11434/v1",
+    }
+    with pytest.raises(SettingsError, match="OPENROUTER_API_KEY elsewhere") as caught:
+        load(tmp_path, environ)
+    assert "MODEL_PROVIDER=openai" in caught.value.hint
+    environ["OPENAI_BASE_URL"] = "https://openrouter.ai/api/v1/"
+    assert load(tmp_path, environ).address == "https://openrouter.ai/api/v1"
+    del environ["OPENROUTER_API_KEY"]
+    environ["OPENAI_BASE_URL"] = "http://localhost:11434/v1"
+    assert load(tmp_path, environ).local
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://example.org/v1", True),
+        ("http://192.168.1.7:8000/v1", True),
+        ("http://localhost:8000/v1", False),
+        ("http://127.0.0.1:8000/v1", False),
+        ("http://[::1]:8000/v1", False),
+        ("https://example.org/v1", False),
+    ],
+)
+def test_a_key_that_all_could_read_is_warned_of(tmp_path, caplog, url, warned):
+    """A key over http to another machine is warned of, without the key; to this machine, or without one, it is not."""
+    assert load(tmp_path, {"OPENAI_API_KEY": KEY}, base_url=url).key == KEY
+    assert ("unencrypted" in caplog.text) == warned
+    assert KEY not in caplog.text
+    caplog.clear()
+    load(tmp_path, base_url=url)
+    assert caplog.text == ""
+
+
+def test_an_empty_variable_blanks_the_one_in_dotenv(tmp_path):
+    """OPENAI_BASE_URL= before a command asks the provider itself, whatever `.env` says."""
+    dotenv = "OPENAI_BASE_URL=http://old/v1\nMODEL_PROVIDER=openrouter\n"
+    settings = load(tmp_path, {"OPENAI_BASE_URL": "", "MODEL_PROVIDER": ""}, dotenv)
+    assert (settings.address, settings.provider) == ("https://api.openai.com/v1", "openai")
+
+
 @pytest.mark.parametrize("key", ["sk-“curly”", "sk-with\nbreak", "sk-with space", "sk-é"])
 def test_a_key_that_no_header_can_hold(tmp_path, key):
     """A key pasted with quotation marks or a line break is refused by its variable's name, and is not shown."""

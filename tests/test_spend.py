@@ -1,5 +1,7 @@
 """Tokens and money: what a run has cost, and when it has cost enough."""
 
+import asyncio
+
 import pytest
 
 from doric.spend import Price, Spend, known_price
@@ -67,6 +69,38 @@ def test_a_budget_of_money():
     assert spend.exhausted() is None
     spend.add(0, 1)
     assert spend.exhausted() == "$0.0100 spent of --max-cost $0.01"
+
+
+def test_calls_in_flight_count_towards_a_budget():
+    """A call waits while those in flight are likely to use up the rest, and goes when they took less."""
+
+    async def main() -> list[str | None]:
+        spend = Spend(max_total_tokens=100, guess=(30.0, 20.0))
+        first = [await spend.set_aside(), await spend.set_aside()]
+        third = asyncio.create_task(spend.set_aside())
+        await asyncio.sleep(0)
+        assert spend.full
+        assert not third.done()
+        spend.add(5, 5)
+        spend.settle()
+        return [*first, await third]
+
+    assert asyncio.run(main()) == [None] * 3
+
+
+def test_who_waits_for_a_budget_hears_that_it_is_used_up():
+    """When the calls in flight take the rest, the one that waited is told so."""
+
+    async def main() -> str | None:
+        spend = Spend(Price(1.0, 1.0, "a flag"), max_cost=0.0001, guess=(60.0, 40.0))
+        await spend.set_aside()
+        second = asyncio.create_task(spend.set_aside())
+        await asyncio.sleep(0)
+        spend.add(100, 20)
+        spend.settle()
+        return await second
+
+    assert asyncio.run(main()) == "$0.0001 spent of --max-cost $0.0001"
 
 
 def test_a_budget_of_nothing():

@@ -79,15 +79,15 @@ WRONG = {
     "groups as a list": ({"groups": [HENS]}, "the key 'groups' holds a list"),
     "a group that is a string": ({"farm": HENS}, "the group 'farm' holds a string"),
     "a group that is null": ({"groups": {"farm": None}}, "the group 'farm' holds null"),
-    "a number among topics": ({"farm": [HENS, 3]}, "topic 1 of group 'farm' is a number, not a string"),
-    "a list among topics": ([[HENS]], "item 0 is a list, not a string"),
-    "a boolean among topics": ([HENS, True], "item 1 is a boolean, not a string"),
-    "an object without its key": ([{"subject": HENS}], "item 0 has no key 'topic'"),
-    "an object whose topic is null": ([{"topic": None}], "'topic' of item 0 is null"),
-    "an object whose group is a number": ([{"topic": HENS, "group": 4}], "'group' of item 0 is a number"),
-    "a blank topic": ([HENS, "  "], "item 1 is empty"),
+    "a number among topics": ({"farm": [HENS, 3]}, "topic 2 of group 'farm' is a number, not a string"),
+    "a list among topics": ([[HENS]], "item 1 is a list, not a string"),
+    "a boolean among topics": ([HENS, True], "item 2 is a boolean, not a string"),
+    "an object without its key": ([{"subject": HENS}], "item 1 has no key 'topic'"),
+    "an object whose topic is null": ([{"topic": None}], "'topic' of item 1 is null"),
+    "an object whose group is a number": ([{"topic": HENS, "group": 4}], "'group' of item 1 is a number"),
+    "a blank topic": ([HENS, "  "], "item 2 is empty"),
     "a blank group": ({" ": [HENS]}, "a group's name is empty"),
-    "half a character": ([HENS, "\ud800 sheep"], "item 1 holds half a character"),
+    "half a character": ([HENS, "\ud800 sheep"], "item 2 holds half a character"),
 }
 
 
@@ -112,7 +112,7 @@ UNREADABLE = {
     "broken JSON": (b'["hens",\n "kale"', ":2: not JSON:"),
     "words": (b"keeping hens\n", "not JSON:"),
     "a nest without end": (b"[" * 100_000, "nested too deep"),
-    "a number without end": (b"[" + b"1" * 5_000 + b"]", "item 0 is a number"),
+    "a number without end": (b"[" + b"1" * 5_000 + b"]", "item 1 is a number"),
 }
 
 

@@ -4,6 +4,7 @@ Knows which room does what; decides nothing about language.
 """
 
 import argparse
+import asyncio
 import contextlib
 import errno
 import itertools
@@ -24,7 +25,7 @@ from doric.jsonl import Journal, Sidecar
 from doric.plan import Job, Mix, Plan
 from doric.pool import Pool
 from doric.settings import Settings, choose_backend, how_to_give, load_settings
-from doric.spend import Price, Spend, known_price
+from doric.spend import Price, Spend, chosen_price
 from doric.topics import Topic, each_once, read_topics
 from doric.voices import instructions
 
@@ -141,6 +142,8 @@ class Session:
                 work, self._give_up, limit=args.max_concurrency, max_retries=args.max_retries, max_rpm=args.max_rpm,
                 max_tpm=args.max_tpm, first_guess=sum(self._spend.guess), seed=args.seed,
             )  # fmt: skip
+            heartbeat = asyncio.create_task(progress.heartbeat())
+            stack.callback(heartbeat.cancel)
             with interruptible(self._interrupt, self._pool.cancel):
                 await self._pool.run(job for job in self._plan if job.id not in self._writer.done)
 
@@ -208,7 +211,7 @@ class Session:
         self._given_up.append((job, f"{error.message}; run the same command again"))
 
     def _note(self) -> str:
-        spent = f", {self._spend}" if self.backend == "openai" else ""
+        spent = f", {self._spend.calls:,} calls, {self._spend}" if self.backend == "openai" else ""
         return f"rejected {sum(self._writer.tally.rejected.values()):,}{spent}"
 
     async def _open_voice(self, stack: contextlib.AsyncExitStack) -> Voice:
@@ -308,11 +311,7 @@ def _topics(args: argparse.Namespace) -> list[Topic]:
 
 
 def _price(args: argparse.Namespace, settings: Settings) -> Price | None:
-    if (args.price_in is None) != (args.price_out is None):
-        raise SettingsError("one price without the other", hint="Give both --price-in and --price-out.")
-    if args.price_in is not None:
-        return Price(args.price_in, args.price_out, "as given")
-    return known_price(settings.model) if settings.model else None
+    return chosen_price(args.price_in, args.price_out, settings.model)
 
 
 def _counted(counts: dict[str, int]) -> str:

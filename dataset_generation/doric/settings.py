@@ -1,8 +1,11 @@
 """Flags, environment and `.env` to one frozen value: which model to ask, where, and with which key.
 
-A flag wins over the environment, the environment over `.env`. Knows nothing of requests.
+A flag wins over the environment, the environment over `.env`, also with an empty value. A key goes only to its own
+provider, or where the user sends OPENAI_API_KEY. Knows nothing of requests.
 """
 
+import ipaddress
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +14,7 @@ from urllib.parse import urlsplit
 
 from doric.errors import SettingsError
 
+log = logging.getLogger("doric")
 PROVIDERS = {
     "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
     "openrouter": ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
@@ -54,15 +58,18 @@ def load_settings(
     dotenv: Path | None = None,
 ) -> Settings:
     """Read the settings; `dotenv` is `.env` in the working folder unless named. Raises `SettingsError`."""
-    values = _dotenv(dotenv or Path(".env")) | {key: value for key, value in _environ(environ).items() if value}
-    provider = values.get("MODEL_PROVIDER", "openai").strip().lower()
+    values = _dotenv(dotenv or Path(".env")) | _environ(environ)
+    provider = values.get("MODEL_PROVIDER", "").strip().lower() or "openai"
     if provider not in PROVIDERS:
         raise SettingsError(f"MODEL_PROVIDER is '{provider}'", hint=f"Set it to one of: {', '.join(PROVIDERS)}.")
     address, variable = PROVIDERS[provider]
     key = _checked_key(values.get(variable, "").strip(), variable)
     standing = address if key and provider != "openai" else ""
-    chosen = base_url or values.get("OPENAI_BASE_URL", "").strip() or standing
-    return Settings(provider, _checked_url(chosen), model or values.get("MODEL", "").strip(), variable, key)
+    source = "--base-url" if base_url else "OPENAI_BASE_URL"
+    chosen = _checked_url(base_url or values.get("OPENAI_BASE_URL", "").strip() or standing, source)
+    if key and chosen:
+        _check_reader(chosen, source, provider, variable)
+    return Settings(provider, chosen, model or values.get("MODEL", "").strip(), variable, key)
 
 
 def choose_backend(wanted: str, settings: Settings) -> str:
@@ -89,7 +96,25 @@ def _checked_key(key: str, variable: str) -> str:
     raise SettingsError(f"{variable} holds a character that no key has", hint=hint)
 
 
-def _checked_url(url: str) -> str:
+def _check_reader(url: str, source: str, provider: str, variable: str) -> None:
+    """Raise `SettingsError` where a provider's key would go to somebody else; warn where all could read it."""
+    parts, own = urlsplit(url), urlsplit(PROVIDERS[provider][0])
+    if provider != "openai" and (parts.scheme, parts.netloc) != (own.scheme, own.netloc):
+        hint = f"Leave out {source} to ask {own.netloc}, or set MODEL_PROVIDER=openai to ask the address."
+        raise SettingsError(f"MODEL_PROVIDER is {provider}, but {source} would send {variable} elsewhere", hint=hint)
+    if parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+        log.warning("%s is sent to %s unencrypted: prefer https.", variable, parts.netloc)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _checked_url(url: str, source: str) -> str:
+    """The address as it is used. What is none is not repeated: it may hold a key."""
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
@@ -97,7 +122,7 @@ def _checked_url(url: str) -> str:
         good = False
     if url and not good:
         hint = "It must begin with http:// or https:// and name a host, for instance http://localhost:11434/v1."
-        raise SettingsError(f"the base URL '{url}' is not an address", hint=hint)
+        raise SettingsError(f"the base URL ({source}) is not an address", hint=hint)
     if any(mark in url for mark in "@?#"):
         hint = "Give the address alone; a key belongs in its variable."
         raise SettingsError("the base URL carries a name, a key or a query", hint=hint)

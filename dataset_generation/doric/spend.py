@@ -6,6 +6,8 @@ import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 
+from doric.errors import SettingsError
+
 MILLION = 1_000_000
 VERSION = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 
@@ -36,6 +38,15 @@ def known_price(model: str) -> Price | None:
         return None
     into, out = spec["models"][found]
     return Price(into, out, f"list price of {found} on {spec['date']}")
+
+
+def chosen_price(into: float | None, out: float | None, model: str) -> Price | None:
+    """The prices given, else the list price of `model`. Raises `SettingsError` for one price without the other."""
+    if into is not None and out is not None:
+        return Price(into, out, "as given")
+    if into is not None or out is not None:
+        raise SettingsError("one price without the other", hint="Give both --price-in and --price-out.")
+    return known_price(model) if model else None
 
 
 @dataclass(slots=True)

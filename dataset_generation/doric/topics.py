@@ -92,7 +92,7 @@ def _from_json(text: str, path: Path | str) -> Iterator[Topic]:
 
 
 def _from_list(items: list[Any], path: Path | str) -> Iterator[Topic]:
-    for at, item in enumerate(items):
+    for at, item in enumerate(items, 1):
         if isinstance(item, dict):
             if "topic" not in item:
                 _wrong(path, f"item {at} has no key 'topic'")
@@ -110,7 +110,7 @@ def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[Topic]:
         if not isinstance(items, list):
             _wrong(path, f"the group '{group}' holds {_kind(items)}, not a list of topics")
         name = _text(group, "a group's name", path)
-        for at, item in enumerate(items):
+        for at, item in enumerate(items, 1):
             yield Topic(_text(item, f"topic {at} of group '{group}'", path), name)
 
 

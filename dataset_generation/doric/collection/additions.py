@@ -4,12 +4,14 @@ A file keeps its own shape; one of the other kind (text, JSON) is made by way of
 is about.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from doric.errors import PlanError
+from doric.errors import InputError, PlanError
+from doric.ground import lock
 from doric.ground.files import atomic_write, explain
 from doric.text import fold
 from doric.topics import Topic, grouped, read_topics
@@ -22,7 +24,8 @@ class TopicFile:
 
     Where `output` is there and holds the topics of `source`, as after an earlier run, `output` itself is what is added
     to (`taken_up`); raises `PlanError` when it holds something else. What stood at `output` before the first write is
-    kept beside it as `.bak`.
+    kept beside it as `.bak`. Write while the file is `held`, so that no other run does; what somebody else has put into
+    it meanwhile stays.
     """
 
     def __init__(self, source: Path, output: Path) -> None:
@@ -36,24 +39,49 @@ class TopicFile:
         self.backup = output.with_name(f"{output.name}.bak")
         self._before = source.read_bytes()
         self._same_kind = _is_json(source) == _is_json(output)
+        self._there = self._read()
         self._backed_up = False
 
-    def write(self, added: Groups) -> None:
-        """Replace the file in one step. Raises `InputError` when it cannot be written."""
-        content = self._with(added)
-        if not self._backed_up:
-            self._keep_what_was_there()
-            self._backed_up = True
-        atomic_write(self.output, content)
+    @contextlib.contextmanager
+    def held(self) -> Generator[None]:
+        """Keep other runs off the file. Raises `PlanError` when one has changed it since it was read."""
+        with lock.held(self.output):
+            if self._read() != self._there:
+                raise PlanError(f"{self.output} has just been changed", hint="Run the same command again.")
+            yield
 
-    def _keep_what_was_there(self) -> None:
+    def write(self, added: Groups) -> None:
+        """Replace the file in one step. Raises `DoricError` when it cannot be written."""
+        there = self._read()
+        content = self._with(added) if there == self._there else self._joined(there, added)
+        if not self._backed_up and there is not None:
+            atomic_write(self.backup, there)
+        self._backed_up = True
+        atomic_write(self.output, content)
+        self._there = content
+
+    def _read(self) -> bytes | None:
         try:
-            before = self.output.read_bytes()
+            return self.output.read_bytes()
         except FileNotFoundError:
-            return
+            return None
         except OSError as error:
             raise explain(error, self.output, "read") from error
-        atomic_write(self.backup, before)
+
+    def _joined(self, there: bytes | None, added: Groups) -> bytes:
+        """What somebody else made of the file meanwhile, and what is added and not in it."""
+        if there is None:
+            return self._with(added)
+        try:
+            self.groups = grouped(read_topics(self.output))
+        except InputError as error:
+            aside = self.output.with_name(f"{self.output.name}.found")
+            atomic_write(aside, self._with(added))
+            hint = f"Mend it, and take the new topics from {aside}."
+            raise PlanError(f"{error.message}: it was changed while this run added to it", hint=hint) from error
+        self._before, self._same_kind = there, True
+        known = {fold(topic) for topics in self.groups.values() for topic in topics}
+        return self._with({group: [one for one in new if fold(one) not in known] for group, new in added.items()})
 
     def _with(self, added: Groups) -> bytes:
         if not self._same_kind:
@@ -96,7 +124,7 @@ def _extended(value: Any, added: Groups) -> Any:  # noqa: ANN401 - any JSON of t
     lists = value.get("groups", value)
     names = {" ".join(name.split()): name for name in lists}
     for group, topics in added.items():
-        lists[names[group]] += topics
+        lists.setdefault(names.get(group, group), []).extend(topics)
     return value
 
 

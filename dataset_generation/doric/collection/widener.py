@@ -158,3 +158,9 @@ def expected(groups: Sequence[Group]) -> tuple[int, int, int]:
     calls = sum(-(-number // rules["batch"]) for number in asked)
     words = len(rules["system"].split()) + rules["shown"] * 8
     return calls, round(calls * words * 1.4), sum(asked) * 14
+
+
+def guess(groups: Sequence[Group]) -> tuple[float, float]:
+    """Tokens in and out that one call is taken to need before the first have told."""
+    calls, into, out = expected(groups)
+    return into / max(1, calls), out / max(1, calls)

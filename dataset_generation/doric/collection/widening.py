@@ -14,12 +14,12 @@ from typing import Self
 from doric import heldout
 from doric.backends import OpenAIBackend
 from doric.collection.additions import TopicFile
-from doric.collection.widener import Group, Widener, expected
+from doric.collection.widener import Group, Widener, expected, guess
 from doric.errors import BackendError, DoricError, InputError, SettingsError, TryLaterError
 from doric.ground.interrupts import interruptible
 from doric.ground.patience import backoff
 from doric.settings import Settings, how_to_give, load_settings
-from doric.spend import Price, Spend, known_price
+from doric.spend import Price, Spend, chosen_price
 
 log = logging.getLogger("doric")
 TRIES = 8
@@ -79,16 +79,21 @@ class Run:
         """
         slots = asyncio.Semaphore(self._args.max_concurrency)
         voice = OpenAIBackend(self._settings, timeout=self._args.timeout, concurrency=self._args.max_concurrency)
+        with self._file.held():
+            await self._ask_all(voice, slots)
+        if not self._interrupted and not any(group.calls for group in self._groups):
+            raise BackendError(f"no group got an answer: {self._groups[0].ended}", hint="Is the server able to answer?")
+
+    async def _ask_all(self, voice: OpenAIBackend, slots: asyncio.Semaphore) -> None:
         async with voice:
             log.info("Model %s at %s is asked for topics.", voice.model, self._settings.address)
+            self._spend.guess = guess(self._groups)
             self._widener = Widener(voice, self._file.groups, spend=self._spend, seed=self._args.seed)
             self._tasks = [asyncio.create_task(self._work(group, self._widener, slots)) for group in self._groups]
             with interruptible(self._stop_asking, self._break_off):
                 results = await asyncio.gather(*self._tasks, return_exceptions=True)
         for failed in (one for one in results if isinstance(one, Exception)):
             raise failed
-        if not self._interrupted and not any(group.calls for group in self._groups):
-            raise BackendError(f"no group got an answer: {self._groups[0].ended}", hint="Is the server able to answer?")
 
     def summary(self) -> str:
         """What came of the run, as lines for people."""
@@ -164,17 +169,12 @@ def _check_numbers(args: argparse.Namespace) -> None:
     for flag in ("per_group", "max_concurrency", "timeout", "max_cost", "max_total_tokens"):
         if (value := vars(args)[flag]) is not None and not value > 0:
             raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
-    prices = args.price_in, args.price_out
-    if (prices[0] is None) != (prices[1] is None):
-        raise SettingsError("one price without the other", hint="Give both --price-in and --price-out.")
-    if any(price is not None and not price >= 0 for price in prices):
+    if any(price is not None and not price >= 0 for price in (args.price_in, args.price_out)):
         raise SettingsError("a price below 0", hint="Give US dollars for a million tokens.")
 
 
 def _price(args: argparse.Namespace, settings: Settings) -> Price | None:
-    if args.price_in is not None:
-        return Price(args.price_in, args.price_out, "as given")
-    return known_price(settings.model) if settings.model else None
+    return chosen_price(args.price_in, args.price_out, settings.model)
 
 
 def _output(args: argparse.Namespace) -> Path:

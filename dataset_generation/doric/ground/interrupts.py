@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a run: the first one lets it end well, the second one ends it. Knows nothing of what is run."""
+"""What Ctrl-C and SIGTERM do to a run: the first lets it end well, the second ends it. Knows nothing of what is run."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,12 @@ import signal
 from collections.abc import Callable, Generator
 
 log = logging.getLogger("doric")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def interruptible(stop: Callable[[], None], cancel: Callable[[], None]) -> Generator[None]:
-    """Within the block the first Ctrl-C calls `stop` and says so, each further one calls `cancel`.
+    """Within the block the first Ctrl-C or SIGTERM calls `stop` and says so, each further one calls `cancel`.
 
     To be entered from a coroutine. On Windows Ctrl-C goes on to raise `KeyboardInterrupt`.
     """
@@ -28,9 +29,11 @@ def interruptible(stop: Callable[[], None], cancel: Callable[[], None]) -> Gener
 
     loop = asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError):  # Windows has no handlers on the loop
-        loop.add_signal_handler(signal.SIGINT, interrupted)
+        for number in SIGNALS:
+            loop.add_signal_handler(number, interrupted)
     try:
         yield
     finally:
         with contextlib.suppress(NotImplementedError):
-            loop.remove_signal_handler(signal.SIGINT)
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)

@@ -35,10 +35,14 @@ def messages(job: Job, faults: Sequence[tuple[str, str]], *, seed: int) -> list[
     chat = [{"role": "system", "content": f"{rules.strip()}\n\n{_spec()['bucket'][job.kind]}"}]
     for question, answer in _exemplars(job, seed):
         chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    chat.append({"role": "user", "content": job.prompt.text})
+    question = {"role": "user", "content": job.prompt.text}
+    chat.append(question)
     for text, reason in faults[-1:]:
-        again = _spec()["again"]["text"].replace("{reason}", reason)
-        chat += [{"role": "assistant", "content": text}, {"role": "user", "content": again}] if text else []
+        again = _spec()["again"]["text" if text else "nothing"].replace("{reason}", reason)
+        if text:
+            chat += [{"role": "assistant", "content": text}, {"role": "user", "content": again}]
+        else:  # no turn of the model's stands between, and turns must alternate
+            question["content"] += f"\n\n{again}"
     return chat
 
 
