@@ -90,10 +90,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     money.add_argument("--price-in", type=float, metavar="USD", help="price of a million prompt tokens")
     money.add_argument("--price-out", type=float, metavar="USD", help="price of a million answer tokens")
     money.add_argument(
-        "--max-cost", type=float, metavar="USD", help="stop when this run has spent so much; a later run goes on"
+        "--max-cost",
+        type=float,
+        metavar="USD",
+        help="stop when so much is spent, a call more or so; a later run goes on",
     )
     money.add_argument(
-        "--max-total-tokens", type=int, metavar="N", help="stop when this run has used so many; a later run goes on"
+        "--max-total-tokens",
+        type=int,
+        metavar="N",
+        help="stop when so many are used, a call more or so; a later run goes on",
     )
 
     shown = parser.add_argument_group("what is shown")

@@ -45,8 +45,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--price-in", type=float, metavar="USD", help="price of a million prompt tokens")
     parser.add_argument("--price-out", type=float, metavar="USD", help="price of a million answer tokens")
-    parser.add_argument("--max-cost", type=float, metavar="USD", help="ask no more when this much is spent")
-    parser.add_argument("--max-total-tokens", type=int, metavar="N", help="ask no more when so many tokens are used")
+    parser.add_argument("--max-cost", type=float, metavar="USD", help="stop when so much is spent, a call more or so")
+    parser.add_argument(
+        "--max-total-tokens", type=int, metavar="N", help="stop when so many are used, a call more or so"
+    )
     parser.add_argument("--seed", type=int, default=0, help="chooses what a model is shown (default: 0)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be asked; call nothing, write nothing")
     return parser.parse_args(argv)

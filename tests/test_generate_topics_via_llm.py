@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from pathlib import Path
 import pytest
 
 import generate_topics_via_llm as script
+import mock_server
 from doric import heldout
 from doric.collection.topic_rules import spec, tidy, unfit
+from doric.ground import lock
+from doric.ground.codec import encode
 from mock_server import ROOT, Act, Call, Manners, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"
@@ -330,6 +334,23 @@ def test_every_group_failing_is_an_error(topics, capsys):
     with serving(decide=lambda call: Act("context_400")) as server:
         assert widen(server, "--in-place") == 2
     assert "error: no group got an answer" in capsys.readouterr().err
+
+
+def test_tokens_that_nobody_counted_are_told_as_a_guess(topics, monkeypatch, capsys):
+    """Where the server counts no tokens, the summary says about how many there were."""
+    uncounted = {"choices": [{"message": {"content": '["x"]'}, "finish_reason": "stop"}]}
+    monkeypatch.setitem(mock_server.ANSWERS, "ok", lambda call, text: mock_server._http(200, encode(uncounted)))
+    with serving(answer=lambda call: "") as server:
+        widen(server, "--in-place")
+    assert re.search(r"spent: about [\d,]+ tokens in", capsys.readouterr().err)
+
+
+def test_two_runs_on_one_list_lose_nothing(topics, capsys):
+    """A second run on a list that is being widened is refused before it asks; the first keeps all that it found."""
+    with serving(Manners(latency=0.1), answer=fresh_topics()) as server, lock.held(topics):
+        assert widen(server, "--in-place") == 2
+    assert server.stats.requests == 0
+    assert "another run is writing this file" in capsys.readouterr().err
 
 
 def test_no_model_at_all(topics, capsys):
