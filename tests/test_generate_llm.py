@@ -428,6 +428,14 @@ def test_what_cannot_be_read_is_paid_for_all_the_same(monkeypatch, capsys):
     assert server.stats.requests < 40
 
 
+def test_a_broken_answer_is_counted_by_a_guess(capsys):
+    """A completion whose JSON breaks off was paid for too: its tokens are guessed, and the summary says about."""
+    with serving(decide=of_call(2, act=Act("malformed"))) as server:
+        assert generate(server) == 0
+    told = capsys.readouterr().err
+    assert "spent:     about" in told
+
+
 def test_an_error_within_a_200_is_that_error(monkeypatch, capsys):
     """Where a gateway answers 200 with an error inside, it means what its status would: no credit ends the run."""
     body = encode({"error": {"code": 402, "message": "Insufficient credits"}})

@@ -51,7 +51,7 @@ class TryLaterError(BackendError):
     """The same request may succeed later. `fault` is one word for the tally of faults.
 
     `after` is the wait in seconds that the server asked for, None when it named none; `throttled` marks a 429. The
-    tokens are those of an answer that was paid for and could not be read.
+    tokens are those of an answer that was paid for and could not be read, `counted` by the server or guessed.
     """
 
     def __init__(
@@ -63,10 +63,12 @@ class TryLaterError(BackendError):
         throttled: bool = False,
         tokens_in: int = 0,
         tokens_out: int = 0,
+        counted: bool = True,
     ) -> None:
         super().__init__(message)
         self.tokens_in = tokens_in
         self.tokens_out = tokens_out
+        self.counted = counted
         self.fault = fault
         self.after = after
         self.throttled = throttled

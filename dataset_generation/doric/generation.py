@@ -187,7 +187,7 @@ class Writer:
             self._faults[turn.job.id] = list(turn.faults)
             self.tally.faults[error.fault] += 1
             if tokens := error.tokens_in + error.tokens_out:
-                self.spend.add(error.tokens_in, error.tokens_out)
+                self.spend.add(error.tokens_in, error.tokens_out, counted=error.counted)
                 used(tokens)
             raise
         self.spend.add(spoken.tokens_in, spoken.tokens_out, counted=spoken.counted)

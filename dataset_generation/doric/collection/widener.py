@@ -85,7 +85,7 @@ class Widener:
         except TryLaterError as error:
             self.faults[error.fault] += 1
             if error.tokens_in or error.tokens_out:  # an answer that could not be read was paid for
-                self._spend.add(error.tokens_in, error.tokens_out)
+                self._spend.add(error.tokens_in, error.tokens_out, counted=error.counted)
             raise
         except FatalBackendError:
             raise

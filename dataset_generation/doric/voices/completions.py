@@ -55,7 +55,7 @@ def read(content: bytes, content_type: str, *, asked: int = 0) -> Reply:
     except (ValueError, RecursionError):
         sizes = (asked, len(content)) if b'"choices"' in content else (0, 0)  # an answer was made, and broke
         guessed = (size // CHARACTERS_A_TOKEN for size in sizes)
-        raise _unreadable(f"no whole JSON ({content_type or 'no type'})", *guessed) from None
+        raise _unreadable(f"no whole JSON ({content_type or 'no type'})", *guessed, counted=False) from None
     if not isinstance(value, dict):
         raise _unreadable(f"not a chat completion ({content_type or 'no type'})")
     usage = value.get("usage") if isinstance(value.get("usage"), dict) else {}
@@ -83,9 +83,13 @@ def _parsed(content: bytes) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(content)  # takes half a character (a lone surrogate), which some models make
 
 
-def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0) -> TryLaterError:
+def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: bool = True) -> TryLaterError:
     return TryLaterError(
-        f"the answer could not be read: {what}", fault="malformed", tokens_in=tokens_in, tokens_out=tokens_out
+        f"the answer could not be read: {what}",
+        fault="malformed",
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        counted=counted,
     )
 
 
