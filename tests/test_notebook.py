@@ -843,6 +843,17 @@ def test_missing_converter_is_a_sentence(notebook, tmp_path, monkeypatch):
         notebook.gguf_converter(tmp_path, notebook.CONVERTER)
 
 
+def test_only_the_converters_own_package_is_fetched_as_source(notebook, tmp_path, monkeypatch):
+    """What pip needs to read that package's source still comes ready-made; a failed fetch says what to do."""
+    calls = []
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    run = lambda command, **more: (calls.append(command), SimpleNamespace(returncode=1))[1]  # noqa: E731
+    monkeypatch.setattr(notebook.subprocess, "run", run)
+    with pytest.raises(RuntimeError, match="could be fetched"):
+        notebook.gguf_converter(tmp_path, notebook.CONVERTER)
+    assert calls[0][calls[0].index("--no-binary") + 1] == "llama-cpp-python"
+
+
 def test_card_carries_what_the_hub_reads(notebook, plan):
     """The card names base model, licence and languages, and shows the scores."""
     card = notebook.model_card(
