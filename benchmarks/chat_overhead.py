@@ -3,8 +3,8 @@
     uv run python benchmarks/chat_overhead.py
 
 A server in a process of its own streams tokens at a fixed pace; each token is the nanosecond at which it was sent, so
-that whoever reads it knows how late it is. curl, a one-shot question and the conversation in a pseudo-terminal read
-the same stream in turn. Needs curl and a POSIX system.
+that whoever reads it knows how late it is. curl, a one-shot question in a pipe and the conversation in a
+pseudo-terminal of 80 columns read the same stream in turn. Needs curl and a POSIX system.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from pathlib import Path
 
 CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
 TOKEN = re.compile(rb"(?<!\d)(\d{12,}) ")
+SHOWN = re.compile(rb"(?<!\d)(\d{12,})(?=[ \r])")  # the same on a screen, where a space may have become a line end
 PROMPT = b"\x1b[?2004h"  # bracketed paste goes on when a prompt opens
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
 MODELS = {"data": [{"id": "doric", "max_model_len": 10_000_000}]}
@@ -139,10 +140,29 @@ class Conversation:
         self.read_until(lambda: self.shown.count(PROMPT) > prompts)
         return seen - pressed
 
-    def close(self) -> None:
+    def answer(self, tokens: int) -> list[float]:
+        """Ask, and read so many tokens; how late each was on the screen. The next prompt is open when this returns."""
+        prompts, late, rest = self.shown.count(PROMPT), [], b""
+        os.write(self.fd, b"hello\r")
+        while len(late) < tokens:
+            assert select.select([self.fd], [], [], 20)[0], rest
+            rest += os.read(self.fd, 65536)
+            now, end = time.monotonic_ns(), 0
+            for stamp in SHOWN.finditer(rest):
+                late.append((now - int(stamp[1])) / 1e9)
+                end = stamp.end()
+            rest = rest[end:]
+        self.shown += rest
+        self.read_until(lambda: self.shown.count(PROMPT) > prompts)
+        return late
+
+    def close(self) -> float:
+        """Leave with Ctrl-D; the CPU time of the whole conversation in seconds."""
         os.write(self.fd, b"\x7f\x04")
-        self.process.wait()
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.fd)
+        return usage.ru_utime + usage.ru_stime
 
 
 def measure(url: str, tokens: int, runs: int, home: str) -> dict[str, float]:
@@ -150,11 +170,11 @@ def measure(url: str, tokens: int, runs: int, home: str) -> dict[str, float]:
     keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     keep |= {"VLLM_URL": url, "VLLM_API_KEY": "", "VLLM_MODEL": "", "XDG_STATE_HOME": home, "TERM": "xterm"}
     keep |= {"PROMPT_TOOLKIT_NO_CPR": "1"}
-    prompts, firsts, plain_firsts = [], [], []
+    prompts, idle, firsts, plain_firsts = [], [], [], []
     for _ in range(runs):
         chat = Conversation(keep)
         prompts.append(chat.ready())
-        chat.close()
+        idle.append(chat.close())
     chat = Conversation(keep)
     chat.ready()
     os.write(chat.fd, b"\x7f")
@@ -163,18 +183,26 @@ def measure(url: str, tokens: int, runs: int, home: str) -> dict[str, float]:
         firsts.append(chat.say(b"hello", TOKEN))
         plain_firsts.append(curl(url, 3)[1])
     chat.close()
+    chat = Conversation(keep)
+    chat.ready()
+    os.write(chat.fd, b"\x7f")
+    chat.say(f"/set max_tokens {tokens}".encode(), re.compile(rb"max_tokens +\d"))
+    talked = chat.answer(tokens)
+    busy = chat.close()
     raw, _ = curl(url, tokens)
     argv = [sys.executable, CLI, "hello", "--set", f"max_tokens={tokens}"]
     ours = Reading.of(subprocess.Popen(argv, stdout=subprocess.PIPE, env=keep))
-    assert len(raw.late) == len(ours.late) == tokens
+    assert len(raw.late) == len(ours.late) == len(talked) == tokens
     return {
         "prompt_median": statistics.median(prompts),
         "prompt_worst": max(prompts),
         "first_token_chat": statistics.median(firsts),
         "first_token_curl": statistics.median(plain_firsts),
-        "late_chat": statistics.mean(ours.late),
+        "late_chat": statistics.mean(talked),
+        "late_pipe": statistics.mean(ours.late),
         "late_curl": statistics.mean(raw.late),
-        "cpu": ours.cpu,
+        "cpu": busy - statistics.median(idle),
+        "cpu_pipe": ours.cpu,
         "cpu_curl": raw.cpu,
     }
 
@@ -206,7 +234,9 @@ def main() -> None:
     print(f"  so the chat adds  {1000 * first:.1f} ms    (at most 5 ms)")
     print(f"each token is late  {1000 * got['late_chat']:.2f} ms, curl's {1000 * got['late_curl']:.2f} ms")
     print(f"  so the chat adds  {1000 * late:.2f} ms    (at most 1 ms)")
+    print(f"  through a pipe    {1000 * got['late_pipe']:.2f} ms")
     print(f"CPU, {args.tokens} tokens   {got['cpu']:.2f} s, curl {got['cpu_curl']:.2f} s    (under 1 s)")
+    print(f"  one question      {got['cpu_pipe']:.2f} s, its start included")
 
 
 if __name__ == "__main__":

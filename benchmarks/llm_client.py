@@ -181,7 +181,7 @@ async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[di
     """What most people write: a semaphore, a gather; a call that fails is a row less."""
     import openai
 
-    from doric import instructions
+    from doric.voices import instructions
 
     client = openai.AsyncOpenAI(base_url=url)
     slots = asyncio.Semaphore(concurrency)

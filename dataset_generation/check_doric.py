@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from doric.slips import Note
+    from doric.language.slips import Note
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -29,8 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reading(text: str) -> int:
-    from doric import gates, lexicon, slips
-    from doric.marking import marked
+    from doric import gates, lexicon
+    from doric.language import slips
+    from doric.language.marking import marked
 
     if notes := list(slips.slips()):
         _show(notes)
@@ -47,7 +48,7 @@ def _reading(text: str) -> int:
 
 
 def _proofs(*, doubts: bool) -> int:
-    from doric import proofs
+    from doric.language import proofs
 
     notes = list(proofs.notes())
     _show(note for note in notes if note.fault or doubts)

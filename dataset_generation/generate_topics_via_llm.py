@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Read, ask, keep, sum up; the exit status."""
-    from doric.widening import Run
+    from doric.collection.widening import Run
 
     widening = Run.prepare(args)
     if args.dry_run:

@@ -3,7 +3,8 @@
     uv run python dataset_generation/transform_to_sharegpt.py --input datasets/doric_synth.jsonl --output datasets/doric_sharegpt.jsonl
 
 Rows are streamed, and the output appears whole or not at all. A malformed row stops the run with its line and what is
-wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. `-` is stdin or stdout.
+wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. A chat that holds an answer which was stopped or
+cut, marked in meta.partial, is left out and counted. `-` is stdin or stdout.
 """  # noqa: E501 - a launch line is there to be copied
 
 import argparse
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,7 @@ from typing import IO, Any, cast
 
 BATCH = 8192
 """Bytes of lines converted at a time; much more, and the allocator hands memory back and forth after each batch."""
+NOTHING: dict[str, Any] = {}
 BREATH = 256
 """Batches between two looks at whether Ctrl-C was pressed."""
 
@@ -36,56 +39,71 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Check the paths, convert row by row, tell the count; the exit status."""
     from doric.errors import InputError
-    from doric.files import atomic_writer
+    from doric.ground.files import atomic_writer
     from doric.jsonl import name_of, open_lines
 
     rejects = Rejects(rejected_path(args.output)) if args.skip_bad else None
     check_paths(args, rejects)
-    rows = 0
+    rows, partial = 0, Counter[str]()
     with open_lines(args.input) as lines, rejects or contextlib.nullcontext(), atomic_writer(args.output) as out:
-        batches = converted(lines, name_of(args.input), drop_meta=args.drop_meta, rejects=rejects)
+        batches = converted(lines, name_of(args.input), drop_meta=args.drop_meta, rejects=rejects, partial=partial)
         for number, (count, text) in enumerate(batches):
             out.write(text)
             rows += count
             if number % BREATH == 0:
                 await asyncio.sleep(0)
         if rows == 0:
-            what = (
-                f"not one of {rejects.count:,} rows has messages" if rejects and rejects.count else "the file is empty"
-            )
-            raise InputError(what, file=name_of(args.input), hint='Each line must be an object with a list "messages".')
-    print(summary(args, rows, rejects), file=sys.stderr)
+            what, hint = "the file is empty", 'Each line must be an object with a list "messages".'
+            if partial["rows"]:
+                what, hint = "every chat in it holds an answer that is not whole", "Ask again with /retry in the chat."
+            elif rejects and rejects.count:
+                what = f"not one of {rejects.count:,} rows has messages"
+            raise InputError(what, file=name_of(args.input), hint=hint)
+    print(summary(args, rows, rejects, partial["rows"]), file=sys.stderr)
     return 0
 
 
 def converted(
-    lines: IO[bytes], file: str, *, drop_meta: bool, rejects: "Rejects | None"
+    lines: IO[bytes], file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: Counter[str]
 ) -> Iterator[tuple[int, bytes]]:
-    """(rows, their lines as ShareGPT) batch by batch.
+    """(rows, their lines as ShareGPT) batch by batch; `partial` counts those left out.
 
     A malformed row goes to `rejects`; without it `InputError` names file, line and key.
     """
-    from doric.codec import dump, parse
-    from doric.errors import InputError
-    from doric.rows import recast
-
     first = 1
     while batch := lines.readlines(BATCH):
-        try:
-            rows = [dump(recast(cast(dict[str, Any], parse(line)), drop_meta=drop_meta)) for line in batch]
-        except (InputError, TypeError, ValueError, RecursionError):
-            rows = list(one_by_one(batch, first, file, drop_meta=drop_meta, rejects=rejects))
+        rows = at_once(batch, drop_meta=drop_meta)
+        if rows is None:
+            rows = list(one_by_one(batch, first, file, drop_meta=drop_meta, rejects=rejects, partial=partial))
+        elif len(rows) < len(batch):
+            partial["rows"] += len(batch) - len(rows)
         if rows:
             yield len(rows), b"\n".join(rows) + b"\n"
         first += len(batch)
 
 
-def one_by_one(
-    batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None"
-) -> Iterator[bytes]:
-    """The rows of a batch in which something is wrong, or a line is blank."""
-    from doric.codec import encode
+def at_once(batch: list[bytes], *, drop_meta: bool) -> list[bytes] | None:
+    """The whole rows of a batch in which nothing is wrong and no line is blank; None of any other."""
     from doric.errors import InputError
+    from doric.ground.codec import dump, parse
+    from doric.rows import recast
+
+    try:
+        return [
+            dump(recast(row, drop_meta=drop_meta))
+            for line in batch
+            if not (row := cast(dict[str, Any], parse(line))).get("meta", NOTHING).get("partial")
+        ]
+    except (InputError, AttributeError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def one_by_one(
+    batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: Counter[str]
+) -> Iterator[bytes]:
+    """The rows of a batch in which something is wrong, an answer is not whole, or a line is blank."""
+    from doric.errors import InputError
+    from doric.ground.codec import encode
     from doric.jsonl import decode
     from doric.rows import to_sharegpt
 
@@ -93,7 +111,12 @@ def one_by_one(
         if not line.strip():
             continue
         try:
-            yield encode(to_sharegpt(decode(line), drop_meta=drop_meta))
+            row = decode(line)
+            meta = row.get("meta")
+            if isinstance(meta, dict) and meta.get("partial"):
+                partial["rows"] += 1
+            else:
+                yield encode(to_sharegpt(row, drop_meta=drop_meta))
         except InputError as error:
             if rejects is None:
                 hint = error.hint or "--skip-bad puts such rows into a file of their own and goes on."
@@ -110,8 +133,8 @@ class Rejects:
 
     def add(self, number: int, line: bytes, reason: str) -> None:
         """Keep one line with its number and what is wrong with it."""
-        from doric.codec import encode
-        from doric.files import atomic_writer, explain
+        from doric.ground.codec import encode
+        from doric.ground.files import atomic_writer, explain
 
         text = line.decode(errors="replace").rstrip("\r\n")
         try:
@@ -152,12 +175,13 @@ def check_paths(args: argparse.Namespace, rejects: Rejects | None) -> None:
             raise InputError("it is there already", file=path, hint=hint)
 
 
-def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None) -> str:
+def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None, partial: int) -> str:
     """What was done, in one line."""
     from doric.jsonl import name_of
 
     where = "stdout" if args.output == "-" else args.output
     done = f"{rows:,} rows of {name_of(args.input)} converted to {where}"
+    done += f"; {partial:,} left out for an answer that is not whole (meta.partial)" if partial else ""
     return f"{done}; {rejects.count:,} malformed rows in {rejects.path}" if rejects and rejects.count else done
 
 

@@ -1,14 +1,16 @@
 """The commands of the chat, each one function of the session and what was typed after its name."""
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from chat_endpoint import choose, served
-from chat_screen import clean, columns
-from chat_session import OPTIONS, Session, parse_option
-from chat_transcript import BadFile, Transcript, read, write
+from chat_archive import BadFile, named, read, write
+from chat_cleaner import clean
+from chat_options import OPTIONS, known, leave_room, parse_option
+from chat_screen import columns
+from chat_session import Session
+from chat_transcript import Transcript
 
 
 class Leave(Exception):
@@ -54,17 +56,20 @@ def system(session: Session, text: str) -> None:
 
 def save(session: Session, name: str) -> None:
     if not name:
-        session.screen.note(f"kept in {session.file} after each answer; /save FILE writes it elsewhere too")
+        place = session.file if session.file and not session.unkept else "memory only"
+        session.screen.note(f"kept in {place} after each answer; /save FILE writes it elsewhere too")
         return
-    path = Path(name).expanduser()
-    write(path, session.chat.row(session.connect().name))
+    if not session.chat.answered:
+        raise BadFile("there is nothing to save yet: no question was answered")
+    path = named(name)
+    write(path, session.chat.row())
     session.screen.note(f"saved as a row of {path}")
 
 
 def load(session: Session, name: str) -> None:
     if not name:
         raise BadFile("/load wants a file: /load FILE")
-    take(session, read(Path(name).expanduser()))
+    take(session, read(named(name)))
 
 
 def take(session: Session, chat: Transcript) -> None:
@@ -72,19 +77,25 @@ def take(session: Session, chat: Transcript) -> None:
     session.chat = chat
     session.left_out = 0
     if session.file:
-        session.file = session.file.with_name(f"{Path(chat.id).name}.jsonl")
+        session.file = session.file.with_name(f"{chat.id}.jsonl")
     session.screen.note(f"{len(chat.turns)} messages; the last:")
     for turn in chat.turns[-2:]:
         session.screen.note(("> " if turn["role"] == "user" else "") + turn["content"])
 
 
 def retry(session: Session, _: str) -> None:
+    before = session.chat.copy()
     session.chat.drop_answer()
     if not session.chat.unanswered:
         session.screen.note("there is nothing to ask again")
         return
     session.screen.note(f"> {session.chat.turns[-1]['content']}")
-    session.answer()
+    try:
+        session.answer()
+    finally:
+        if session.chat.unanswered and not before.unanswered:
+            session.chat = before
+            session.screen.note("[the answer there was stays]")
 
 
 def undo(session: Session, _: str) -> None:
@@ -95,23 +106,29 @@ def undo(session: Session, _: str) -> None:
 
 def model(session: Session, name: str) -> None:
     with session.clock:
-        session.served = served(session.wire)
-    if name and name not in [each.name for each in session.served]:
-        session.screen.note(f"there is no model {name!r} here")
-    elif name:
-        session.model, session.limit = choose(session.served, name), 10**9
-    for each in session.served:
+        session.finder.change(name)
+    if name:
+        session.limit = 10**9
+    if name and not session.finder.served:
+        session.screen.note(f"the server does not list what it serves; {name} is asked from now on")
+    for each in session.finder.served:
         mark = "*" if each.name == session.connect().name else " "
         window = f", {each.window:,} tokens" if each.window else ""
         session.screen.note(f"{mark} {each.name}{window}" + (f", adapts {each.parent}" if each.parent else ""))
 
 
 def set_(session: Session, text: str) -> None:
-    name, _, value = text.partition(" ")
-    if value.strip() in ("-", "off"):
+    name, *rest = re.split(r"\s*=\s*|\s+", text, maxsplit=1)
+    value = "".join(rest)
+    if name:
+        known(name)
+    if value in ("-", "off"):
         session.options.pop(name, None)
     elif value:
-        session.options[name] = parse_option(name, value.strip())
+        number = parse_option(name, value)
+        if name == "max_tokens" and session.finder.model:
+            leave_room(number, session.finder.model.window)
+        session.options[name] = number
     for option in [name] if name in OPTIONS else OPTIONS:
         session.screen.note(f"{option:<20}{session.options.get(option, 'as the server has it')}")
 
@@ -150,7 +167,7 @@ COMMANDS: dict[str, Command] = {
     "save": Command("/save [FILE]", "add this chat to a dataset file as a row", save),
     "load": Command("/load FILE", "go on with the last chat of a file", load),
     "model": Command("/model [NAME]", "show the models served, or change", model),
-    "set": Command("/set [OPTION VALUE]", "show or set sampling; off unsets", set_),
+    "set": Command("/set [NAME VALUE]", "show or set sampling; off unsets", set_),
     "stats": Command("/stats", "speed and tokens", stats),
     "bye": Command("/bye", "leave; so do /exit, /quit, Ctrl-D", leave),
 }

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-from chat_wire import BrokenOff, Refused, Wire, reason, said
+from chat_errors import BrokenOff, Refused
+from chat_wire import Wire, reason, said
 
 STALL = 300.0  # seconds without a byte, in mid-answer, after which the server is given up
 
@@ -97,7 +98,7 @@ def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
 
 def _take(event: Mapping[str, Any], answer: Answer) -> str:
     """The text of one event; what it says about the answer is noted there."""
-    if "error" in event:
+    if event.get("error"):
         raise BrokenOff(f"the server broke off: {said(event)}")
     if usage := event.get("usage"):
         answer.prompt_tokens = usage.get("prompt_tokens", 0)

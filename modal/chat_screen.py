@@ -1,10 +1,9 @@
-"""What a terminal gets to see: text made harmless, answers wrapped as they stream, notes, and a clock while we wait.
+"""What a terminal gets to see: answers wrapped as they stream, notes, and a clock while we wait.
 
 Knows no server and no conversation.
 """
 
 import os
-import re
 import sys
 import textwrap
 import threading
@@ -15,47 +14,12 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Self, TextIO
 
+from chat_cleaner import clean
+
 try:
     import termios
 except ImportError:  # Windows
     termios = None
-
-STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]{0,2048}"  # OSC, DCS, SOS, PM, APC; longer ones show
-CSI = r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}"
-SEQUENCE = re.compile(rf"{STRING}(?:\x07|\x1b\\|\x9c)|{CSI}[@-~]|\x1b[ -/]{{0,8}}[0-OQ-WYZ\\`-~]")
-UNFINISHED = re.compile(rf"(?:{STRING}\x1b?|{CSI}|\x1b[ -/]{{0,8}})\Z")
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-class Cleaner:
-    """Removes escape sequences and control characters but newline and tab, also those that arrive in pieces."""
-
-    def __init__(self) -> None:
-        self._held = ""
-
-    def feed(self, text: str) -> str:
-        """What may be shown of the text so far; the start of a sequence is held back until its end is known."""
-        text = self._held + text
-        if not CONTROL.search(text):
-            return text
-        start = UNFINISHED.search(text)
-        text, self._held = (text[: start.start()], start.group()) if start else (text, "")
-        return CONTROL.sub("", SEQUENCE.sub("", text))
-
-    def rest(self) -> str:
-        """What was held back and never became a sequence, without its control characters."""
-        text, self._held = self._held, ""
-        return CONTROL.sub("", text)
-
-
-def clean(text: str) -> str:
-    """A whole text made harmless.
-
-    >>> clean("a\\x1b[31mred\\x1b[0m \\x1b]0;title\\x07b\\r\\n\\tc\\x9b2J")
-    'ared b\\n\\tc'
-    """
-    cleaner = Cleaner()
-    return cleaner.feed(text) + cleaner.rest()
 
 
 class Screen:
@@ -92,12 +56,16 @@ class Screen:
 
 @contextmanager
 def hushed() -> Generator[None]:
-    """While an answer streams, keys typed ahead wait for the next prompt instead of appearing in its midst."""
+    """While an answer streams, keys typed ahead wait for the next prompt instead of appearing in its midst.
+
+    Ctrl-C, which stops the answer, would throw them away but for NOFLSH.
+    """
     if termios is None or sys.stdin is None or not sys.stdin.isatty():
         yield
         return
     before = termios.tcgetattr(sys.stdin)
-    termios.tcsetattr(sys.stdin, termios.TCSANOW, [*before[:3], before[3] & ~termios.ECHO, *before[4:]])
+    quiet = before[3] & ~termios.ECHO | termios.NOFLSH
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, [*before[:3], quiet, *before[4:]])
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 Knows no commands and no prompt: it is the same for one question from a pipe and for an evening at the terminal.
 """
 
-import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,38 +10,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from chat_endpoint import Answer, Model, choose, served, stream
-from chat_screen import Cleaner, Clock, Screen, hushed
-from chat_transcript import TURN, Transcript, estimate, fit, write
-from chat_wire import BrokenOff, ChatError, Refused, TooLong, Wire
-
-# What may be set, and the range it must lie in.
-OPTIONS: dict[str, tuple[type, float, float]] = {
-    "temperature": (float, 0, 2),
-    "top_p": (float, 0.01, 1),
-    "max_tokens": (int, 1, 1_000_000),
-    "repetition_penalty": (float, 0.1, 10),
-    "seed": (int, 0, 2**31),
-}
-
-
-class BadOption(ValueError):
-    """An option that does not exist, or a value out of its range."""
-
-
-def parse_option(name: str, text: str) -> float:
-    """The value of an option. Raises BadOption."""
-    if name not in OPTIONS:
-        raise BadOption(f"there is no option {name!r}: {', '.join(OPTIONS)}")
-    kind, low, high = OPTIONS[name]
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not low <= value <= high:
-        wanted = "a whole number" if kind is int else "a number"
-        raise BadOption(f"{name} is {wanted} from {low:g} to {high:g}, not {text!r}")
-    return value
+from chat_archive import BadFile, forget, write
+from chat_cleaner import Cleaner
+from chat_endpoint import Answer, Model, stream
+from chat_errors import BrokenOff, Refused, TooLong
+from chat_finder import Finder
+from chat_options import leave_room
+from chat_screen import Clock, Screen, hushed
+from chat_transcript import TURN, Transcript, estimate, fit
 
 
 @dataclass(frozen=True)
@@ -72,67 +47,30 @@ class Totals:
 class Session:
     """Everything that lasts from one question to the next; `file` is where the chat is kept, if anywhere."""
 
-    wire: Wire
+    finder: Finder
     screen: Screen
-    wanted: str = ""
     file: Path | None = None
     chat: Transcript = field(default_factory=Transcript)
     options: dict[str, float] = field(default_factory=dict)
-    served: list[Model] = field(default_factory=list)
-    model: Model | None = None
     last: Answer = field(default_factory=Answer)
     totals: Totals = field(default_factory=Totals)
     tokens_per_char: float = 0.4  # before the first answer says how many there really were
-    finder: threading.Thread | None = None
-    refused: Refused | None = None
     limit: int = 10**9  # tokens of messages, as far as refusals have taught
     left_out: int = 0  # messages at the front that the last request had no room for
+    unkept: bool = False  # whether the file could not be written the last time, which is said once
 
     def __post_init__(self) -> None:
         self.clock = Clock(self.screen, self.waiting_for)
 
-    def find(self) -> None:
-        """Ask the server for its models and choose one. Raises ChatError."""
-        try:
-            self.served = served(self.wire)
-        except Refused as error:
-            if not (self.wanted and error.status):  # a server without a list, or with a broken one, may still answer
-                raise
-        self.model = choose(self.served, self.wanted)
-
-    def find_meanwhile(self) -> None:
-        """Do that in the background, which also wakes the server; `refused` is set if it will not have us."""
-
-        def look() -> None:
-            try:
-                self.find()
-            except Refused as error:
-                self.refused = error
-            except ChatError:  # the first question will try again
-                pass
-
-        self.finder = threading.Thread(target=look, daemon=True)
-        self.finder.start()
-
-    @property
-    def looking(self) -> bool:
-        return self.finder is not None and self.finder.is_alive()
-
     def connect(self) -> Model:
         """The model to talk to, found now if it is not yet; a clock shows the wait. Raises ChatError."""
-        if self.model is None:
-            with self.clock:
-                if self.finder:
-                    self.finder.join()
-                if self.refused:
-                    raise self.refused
-                if self.model is None:
-                    self.find()
-        assert self.model
-        return self.model
+        if self.finder.model:
+            return self.finder.model
+        with self.clock:
+            return self.finder.wait()
 
     def ask(self, text: str) -> Ending:
-        """Ask, show the answer as it comes and keep it. Raises ChatError if none came at all."""
+        """Ask, show the answer as it comes and keep it. Raises ChatError or BadOption if none came at all."""
         self.chat.ask(text)
         return self.answer()
 
@@ -146,6 +84,7 @@ class Session:
         self._count()
         if text.strip():
             self.chat.answer(text, whole=ending is WHOLE)
+            self.chat.backend = self.connect().name
             self.save()
         if ending.remark:
             kept = "; what came is kept" if text.strip() else ""
@@ -176,23 +115,35 @@ class Session:
         self.totals.answer_tokens += self.last.answer_tokens
 
     def save(self) -> None:
-        """Keep the chat as it is now, if it is one that is kept. Raises BadFile."""
-        if self.file and self.model and any(turn["role"] == "assistant" for turn in self.chat.turns):
-            write(self.file, self.chat.row(self.model.name))
+        """Keep the chat as it is now, if it is one that is kept; where that fails it goes on, and says so once."""
+        if not self.file:
+            return
+        try:
+            if self.chat.answered:
+                write(self.file, self.chat.row())
+            else:
+                forget(self.file, self.chat.id)
+            self.unkept = False
+        except BadFile as error:
+            if not self.unkept:
+                self.screen.note(f"[{error}: this chat is in memory only]")
+            self.unkept = True
 
     def _pieces(self) -> Generator[str]:
         """The pieces of the answer; on the way the oldest messages are left out until the rest fits the window."""
         budget = self._budget()
         while True:
             messages = fit(self.chat.messages, budget, self.tokens_per_char)
-            pieces = stream(self.wire, self._request(messages), self.last)
+            pieces = stream(self.finder.wire, self._request(messages), self.last)
             with closing(pieces):
                 try:
                     with self.clock:
                         first = next(pieces, "")
                 except Refused as error:
                     if error.status == 404:
-                        error.hint = f"served here: {', '.join(model.name for model in self.served) or 'not said'}"
+                        error.hint = (
+                            f"served here: {', '.join(model.name for model in self.finder.served) or 'not said'}"
+                        )
                     raise
                 except TooLong as error:
                     if len(fit(self.chat.messages, 0, 1)) == len(messages):
@@ -205,8 +156,9 @@ class Session:
                 return
 
     def _budget(self) -> int:
-        """How many tokens the messages may take: the window less what the answer needs."""
+        """How many tokens the messages may take: the window less what the answer needs. Raises BadOption."""
         window = self.connect().window
+        leave_room(self.options.get("max_tokens", 0), window)
         if window is None:
             return self.limit
         return min(self.limit, window - int(self.options.get("max_tokens", min(1024, window // 4))))
@@ -228,13 +180,13 @@ class Session:
 
     def status(self) -> str:
         """The model and how full its window is, in one line; "" before it is found."""
-        if self.model is None:
+        if not (model := self.finder.model):
             return ""
         used = estimate(self.chat.messages, self.tokens_per_char)
         part = f"about {used:,} of " if used else ""
-        return self.model.name + (f", {part}{self.model.window:,} tokens" if self.model.window else "")
+        return model.name + (f", {part}{model.window:,} tokens" if model.window else "")
 
     def waiting_for(self) -> str:
         """What a clock says while there is nothing to show."""
-        host = self.wire.address.host
-        return f"waiting for {host} ({self.wire.obstacle})" if self.wire.obstacle else f"waiting for {host}"
+        wire = self.finder.wire
+        return f"waiting for {wire.address.host}" + (f" ({wire.obstacle})" if wire.obstacle else "")

@@ -1,13 +1,7 @@
-"""A line to one server: its address and keys, a request that waits for a cold start, redirects, and what refusals mean.
+"""A line to one server: a request that waits for a cold start, redirects, and what refusals mean.
 
 Standard library only: importing an HTTP SDK takes longer than the prompt may take to appear. Knows nothing of models,
 terminals and transcripts.
-
-    ChatError             what went wrong, as a sentence, and a hint
-    ├── Refused           asking again will not help: key, address, malformed request
-    ├── NoServer          nobody answered within the time allowed
-    ├── TooLong           the conversation does not fit the model's window
-    └── BrokenOff         the answer stopped before its end
 """
 
 import json
@@ -16,10 +10,12 @@ import socket
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from typing import Any, Self
 from urllib.parse import SplitResult, urljoin, urlsplit
+
+from chat_address import Address, shown, web_address
+from chat_errors import ChatError, NoServer, Refused, TooLong
 
 REDIRECTS = 20  # Modal sends one every 150 s while a container starts
 STARTING = (502, 503, 504)
@@ -27,70 +23,6 @@ TLS_FAULTS = {
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted (SSL_CERT_FILE names the ones that are)",
     "WRONG_VERSION_NUMBER": "it does not speak https",
 }
-
-
-class ChatError(Exception):
-    """Something a user should read: `str(error)` is the sentence, `hint` what to do about it."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class Refused(ChatError):
-    """The server will give the same answer to the same request; `status` is its own if that is all it said."""
-
-    def __init__(self, message: str, hint: str = "", *, status: int = 0) -> None:
-        super().__init__(message, hint)
-        self.status = status
-
-
-class NoServer(ChatError):
-    """Nobody answered in time."""
-
-
-class TooLong(ChatError):
-    """The server counted more tokens than the model can read."""
-
-
-class BrokenOff(ChatError):
-    """The stream ended before the answer did."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the model is and what opens its doors; the keys are not in its repr."""
-
-    url: str
-    api_key: str = field(default="", repr=False)
-    modal_key: str = field(default="", repr=False)
-    modal_secret: str = field(default="", repr=False)
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Self:
-        """From VLLM_URL (with or without /v1 and a slash), VLLM_API_KEY, MODAL_KEY and MODAL_SECRET. Raises Refused."""
-        names = ("VLLM_URL", "VLLM_API_KEY", "MODAL_KEY", "MODAL_SECRET")
-        url, *keys = (env.get(name, "").strip() for name in names)
-        if not url:
-            raise Refused(
-                "VLLM_URL is not set", "put it in .env: what `modal deploy` printed, or http://localhost:8000"
-            )
-        for name, text in zip(names, (url, *keys), strict=True):
-            if not text.isascii() or not text.isprintable() or " " in text:
-                raise Refused(f"{name} holds a character that cannot be sent", "was something else pasted with it?")
-        if not re.fullmatch(r"https?://[^/:@?#]+(:\d+)?(/.*)?", url):
-            raise Refused(f"VLLM_URL is no web address: {url}", "like https://host, or http://localhost:8000")
-        return cls(url.rstrip("/").removesuffix("/v1").rstrip("/"), *keys)
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).netloc
-
-    def headers(self) -> dict[str, str]:
-        """Every request's headers; a key that is not set is not sent."""
-        bearer = f"Bearer {self.api_key}" if self.api_key else ""
-        keys = {"Authorization": bearer, "Modal-Key": self.modal_key, "Modal-Secret": self.modal_secret}
-        return {"Content-Type": "application/json", **{name: key for name, key in keys.items() if key}}
 
 
 class Exchange:
@@ -165,9 +97,10 @@ class Wire:
             if exchange.response.status not in (301, 302, 303, 307, 308) or not place:
                 return exchange
             with exchange:
-                url = urljoin(url, place)
+                url = _next(url, place)
                 if not _same_host(self.address.url, url):
-                    raise Refused(f"{self.address.host} sends us on to {url}", "if that is right, put it in VLLM_URL")
+                    elsewhere = shown(url) if url else "an address that is none"
+                    raise Refused(f"{self.address.host} sends us on to {elsewhere}", "is VLLM_URL right?")
                 if exchange.response.status == 303:
                     method, data = "GET", None
         raise Refused(f"{self.address.host} redirected more than {REDIRECTS} times", "check VLLM_URL")
@@ -189,6 +122,15 @@ def _connection(parts: SplitResult, timeout: float) -> HTTPConnection:
     return connection
 
 
+def _next(url: str, place: str) -> str:
+    """Where a redirect leads; "" when what it says is no address."""
+    try:
+        url = urljoin(url, place)
+    except ValueError:
+        return ""
+    return url if web_address(url, query=True) else ""
+
+
 def _same_host(before: str, after: str) -> bool:
     """Whether a redirect leads to the server already trusted: the same origin, or its https twin."""
     old, new = urlsplit(before), urlsplit(after)
@@ -205,7 +147,12 @@ def _refusal(response: HTTPResponse, address: Address) -> ChatError:
         words = " ".join(body.split())[:200]
     at_modals_edge = "modal-http" in body
     if response.status in (401, 403) and at_modals_edge:
-        state = "were refused" if address.modal_key and address.modal_secret else "are not both set"
+        if not (address.modal_key and address.modal_secret):
+            state = "are not both set"
+        elif not address.at_modal:
+            state = "go only to https://*.modal.run and to the host named in MODAL_DOMAIN"
+        else:
+            state = "were refused"
         return Refused(f"Modal's door is shut: MODAL_KEY and MODAL_SECRET {state}", "they are a proxy token, see .env")
     if response.status in (401, 403):
         state = "was refused" if address.api_key else "is not set"

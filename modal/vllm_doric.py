@@ -21,10 +21,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import asdict, dataclass, fields
-from http.client import HTTPResponse
+from dataclasses import asdict, dataclass, fields, replace
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 import modal
 
@@ -36,7 +37,11 @@ START_LIMIT = 20 * MINUTES  # the first start of a big model: download, compile,
 #
 # Each field is a variable of that name, in the environment or in `.env`; the environment wins, an empty one is unset.
 # `DORIC_MODEL` is a merged checkpoint, or a LoRA adapter when `DORIC_BASE_MODEL` says what it adapts. Either is a Hub
-# repository (`you/doric-4b`) or a folder of the Volume `doric-models`, which is mounted at `/models`.
+# repository (`you/doric-4b`) or a folder of the Volume `doric-models`, which is mounted at `/models`. `DORIC_GPU` may
+# name several, `L4,A10`: Modal takes the first that it has. They share one command line, so all count the same.
+
+GPUS = ("T4", "L4", "A10", "A10G", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000")
+GPUS += ("H100", "H100!", "H200", "B200", "B200+")  # as of 2026; a newer one is added here
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,18 @@ class Config:
                 raise ValueError(f"{field.name} must be a whole number of at least 1, not {text!r}")
             if text:
                 values[field.name] = text if field.type is str else int(text) if field.type is int else text == "1"
-        return cls(**values)
+        chosen = cls(**values)
+        if wrong := [name for name, _ in chosen.gpus() if name not in GPUS]:
+            raise ValueError(f"DORIC_GPU must be one of {' '.join(GPUS)}, or several with commas, not {wrong[0]!r}")
+        counts = {count or "1" for _, count in chosen.gpus()}
+        if len(counts) != 1 or not counts <= set("12345678"):
+            raise ValueError(f"DORIC_GPU must ask for one number of GPUs, from :1 to :8, not {chosen.DORIC_GPU!r}")
+        return chosen
+
+    def gpus(self) -> list[tuple[str, str]]:
+        """The GPUs to try, in order, each with how many of it ("" for one)."""
+        parts = [part.strip().partition(":") for part in self.DORIC_GPU.upper().split(",")]
+        return [(name, count) for name, _, count in parts]
 
     def as_env(self) -> dict[str, str]:
         """The same choices as variables for the image. No key is among them."""
@@ -82,25 +98,85 @@ def variables() -> dict[str, str]:
     """What the deployer set: `.env` beside or above this file, then the environment. In the container: the image's."""
     if not modal.is_local():
         return dict(os.environ)
-    from dotenv import dotenv_values, find_dotenv  # not in the image, and not needed there
-
+    try:
+        from dotenv import dotenv_values, find_dotenv  # not in the image, and not needed there
+    except ModuleNotFoundError:
+        print("note: .env is not read without python-dotenv: start with `uv run`, or install it", file=sys.stderr)
+        return dict(os.environ)
     written = {name: text for name, text in dotenv_values(find_dotenv()).items() if text is not None}
     return {**written, **os.environ}
 
 
+given = variables()
 try:
-    config = Config.from_env(variables())
+    config = Config.from_env(given)
 except ValueError as error:
     print(f"error: {error}\nhint: modal/README.md has a table of the variables", file=sys.stderr)
     raise SystemExit(2) from None
 
-pins = {
-    "DORIC_REVISION": (config.DORIC_MODEL, config.DORIC_REVISION),
-    "DORIC_BASE_REVISION": (config.DORIC_BASE_MODEL, config.DORIC_BASE_REVISION),
-}
-for name, (repo, revision) in pins.items():
-    if modal.is_local() and on_hub(repo) and not revision:
-        print(f"note: {name} is not set: each start takes what {repo} has on main that day", file=sys.stderr)
+# ## What main is today
+#
+# A model on the Hub without a revision is asked for its newest commit while deploying, and that commit is deployed:
+# what answers next month is what was looked at today. Keys go to the host they are for, wherever it redirects to.
+
+
+class Patient(urllib.request.HTTPRedirectHandler):
+    """Modal answers a request that waits for a container with a 303 every 150 s: follow up to twenty of them.
+
+    A redirect to another host would take the keys there: it raises URLError.
+    """
+
+    max_repeats = max_redirections = 20
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if (old.scheme, old.netloc) != (new.scheme, new.netloc):
+            raise urllib.error.URLError(f"it sends us on to {new.scheme}://{new.hostname}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def call(
+    url: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None, seconds: float = START_LIMIT
+) -> HTTPResponse:
+    """GET, or POST of a JSON body; the open response. Raises urllib.error.HTTPError for 4xx and 5xx."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {**headers, "Content-Type": "application/json"})
+    return urllib.request.build_opener(Patient).open(request, timeout=seconds)
+
+
+def commit_of(repo: str, env: Mapping[str, str]) -> str:
+    """The newest commit of a Hub repository. Raises OSError or ValueError when the Hub does not say."""
+    hub = env.get("HF_ENDPOINT") or "https://huggingface.co"
+    token = {"Authorization": f"Bearer {env['HF_TOKEN']}"} if env.get("HF_TOKEN") else {}
+    with call(f"{hub}/api/models/{repo}/revision/main", token, seconds=10) as answer:
+        match json.load(answer):
+            case {"sha": str(commit)}:
+                return commit
+    raise ValueError("it names no commit")
+
+
+def pinned(repo: str, revision: str, variable: str) -> str:
+    """The revision to deploy, asked of the Hub where none is set; "" with a note where the Hub does not say."""
+    if not modal.is_local() or not on_hub(repo) or revision:
+        return revision
+    try:
+        commit = commit_of(repo, given)
+    except (OSError, HTTPException, ValueError) as error:
+        why = error.reason if isinstance(error, urllib.error.URLError) else error
+        print(f"note: {variable} is not set and the Hub does not name a commit of {repo} ({why}):", file=sys.stderr)
+        print("      each start takes what is on main that day; HF_TOKEN opens a private repository", file=sys.stderr)
+        return ""
+    print(f"note: {variable} is not set: {repo} is deployed at {commit}, which is main today", file=sys.stderr)
+    return commit
+
+
+config = replace(
+    config,
+    DORIC_REVISION=pinned(config.DORIC_MODEL, config.DORIC_REVISION, "DORIC_REVISION"),
+    DORIC_BASE_REVISION=pinned(config.DORIC_BASE_MODEL, config.DORIC_BASE_REVISION, "DORIC_BASE_REVISION"),
+)
 
 # ## The image
 #
@@ -119,7 +195,7 @@ image = (
 # Weights and compiled kernels outlive the container in Volumes: the second start reads them instead of making them.
 # The Secret must hold `VLLM_API_KEY`, and holds `HF_TOKEN` too when a repository is private:
 #
-#     uv run modal secret create doric-vllm VLLM_API_KEY=... HF_TOKEN=...
+#     uv run modal secret create doric-vllm --from-dotenv ../.env.modal
 
 volumes: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
     "/root/.cache/huggingface": modal.Volume.from_name("doric-hf-cache", create_if_missing=True),
@@ -181,8 +257,13 @@ def lora_rank(adapter: Path) -> int:
     file = adapter / "adapter_config.json"
     if not file.is_file():
         raise ValueError(f"no adapter_config.json in {adapter}: for a merged model leave DORIC_BASE_MODEL unset")
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    rank = max(settings["r"], *(settings.get("rank_pattern") or {"": 0}).values())
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        ranks = [settings["r"], *(settings.get("rank_pattern") or {}).values()]
+        rank = max(map(int, ranks))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        remedy = "is it a LoRA adapter, saved by PEFT? Otherwise merge it into its base and unset DORIC_BASE_MODEL"
+        raise ValueError(f'{file} does not say the adapter\'s rank as a number "r": {remedy}') from error
     if rank > RANKS[-1]:
         raise ValueError(f"{adapter} has rank {rank}, vLLM serves at most {RANKS[-1]}: merge it into its base instead")
     return next(allowed for allowed in RANKS if allowed >= rank)
@@ -196,7 +277,12 @@ def lora_argv(model: str, revision: str) -> list[str]:
             from huggingface_hub import snapshot_download
         except ModuleNotFoundError:  # a start rehearsed outside the image: name what vLLM would fetch, at any rank
             return ["--enable-lora", "--max-lora-rank", str(RANKS[-1]), "--lora-modules", f"doric={model}"]
-        folder = Path(snapshot_download(model, revision=revision or None))
+        try:
+            folder = Path(snapshot_download(model, revision=revision or None))
+        except OSError as error:  # all that the Hub's client raises when it is refused, cut off or answered nothing
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            remedy = f"is there a {model}, and is HF_TOKEN in the Secret if it is private? Deploy again to try again"
+            raise RuntimeError(f"the adapter cannot be fetched from the Hub: {reason}: {remedy}") from error
     return ["--enable-lora", "--max-lora-rank", str(lora_rank(folder)), "--lora-modules", f"doric={folder}"]
 
 
@@ -210,7 +296,7 @@ def vllm_argv(config: Config) -> list[str]:
         if (Path(model) / "adapter_config.json").is_file():
             raise ValueError(f"{model} is a LoRA adapter: set DORIC_BASE_MODEL to the model it was trained on")
     pin = ["--revision", revision] if on_hub(model) and revision else []
-    gpus = config.DORIC_GPU.partition(":")[2] or "1"
+    gpus = config.gpus()[0][1] or "1"
     return [
         *("vllm", "serve", model, *pin, "--served-model-name", name, *lora),
         *("--host", "0.0.0.0", "--port", str(PORT), "--tensor-parallel-size", gpus),
@@ -230,7 +316,7 @@ app = modal.App("doric-vllm")
 
 @app.function(
     image=image,
-    gpu=config.DORIC_GPU,
+    gpu=[":".join(filter(None, gpu)) for gpu in config.gpus()],
     volumes=volumes,
     secrets=[secret],
     max_containers=config.MAX_CONTAINERS,
@@ -291,19 +377,6 @@ def leave_with(process: subprocess.Popen[bytes]) -> None:
 # the keys on this side too: `VLLM_API_KEY`, and `MODAL_KEY` with `MODAL_SECRET` unless the edge is open.
 
 
-class Patient(urllib.request.HTTPRedirectHandler):
-    """Modal answers a request that waits for a container with a 303 every 150 s: follow up to twenty of them."""
-
-    max_repeats = max_redirections = 20
-
-
-def call(url: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None) -> HTTPResponse:
-    """GET, or POST of a JSON body; the open response. Raises urllib.error.HTTPError for 4xx and 5xx."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {**headers, "Content-Type": "application/json"})
-    return urllib.request.build_opener(Patient).open(request, timeout=START_LIMIT)
-
-
 @app.local_entrypoint()
 def check(prompt: str = "Fit like the day? Fit's a good denner for a caul nicht?") -> None:
     """Wait for health, try the lock, stream one answer and print the time to its first token."""
@@ -319,9 +392,11 @@ def check(prompt: str = "Fit like the day? Fit's a good denner for a caul nicht?
         require_lock(f"{url}/v1/models", edge)
         stream_one(f"{url}/v1/chat/completions", {**edge, "Authorization": f"Bearer {mine['VLLM_API_KEY']}"}, prompt)
     except urllib.error.HTTPError as error:
-        sys.exit(f"error: {error.url} answered {error.code}: {error.read(300).decode(errors='replace')}")
-    except OSError as error:
-        sys.exit(f"error: {url} cannot be reached: {error}")
+        sys.exit(f"error: {error.url} answered {error.code}: {printable(error.read(300).decode(errors='replace'))}")
+    except urllib.error.URLError as error:
+        sys.exit(f"error: {url} cannot be reached: {error.reason}")
+    except (OSError, HTTPException) as error:
+        sys.exit(f"error: {url} broke off: {type(error).__name__} {error}".rstrip())
 
 
 def require_lock(url: str, headers: Mapping[str, str]) -> None:
@@ -340,14 +415,38 @@ def stream_one(url: str, headers: Mapping[str, str], prompt: str) -> None:
     """Print one answer as it streams, then the time to its first token and its length in streamed pieces."""
     body = {"model": "doric", "messages": [{"role": "user", "content": prompt}], "max_tokens": 200, "stream": True}
     print(f"> {prompt}")
-    asked, first, pieces = time.monotonic(), None, 0
+    asked, first, pieces, finish = time.monotonic(), None, 0, None
     with call(url, headers, body) as response:
         for line in response:
-            choices = json.loads(line[6:])["choices"] if line.startswith(b"data: {") else []
-            if choices and (text := choices[0]["delta"].get("content")):
+            if not line.startswith(b"data:") or line[5:].strip() in (b"", b"[DONE]"):
+                continue
+            text, finish = piece(line[5:], finish)
+            if text:
                 first = first or time.monotonic()
                 pieces += 1
-                print(text, end="", flush=True)
+                print(printable(text), end="", flush=True)
+    if finish is None:
+        sys.exit("\nerror: the answer broke off: it came without a finish_reason")
     if first is None:
         sys.exit("error: the answer was empty")
     print(f"\nfirst token after {first - asked:.2f} s, {pieces} pieces in {time.monotonic() - asked:.2f} s")
+
+
+def piece(event: bytes, finish: str | None) -> tuple[str, str | None]:
+    """The text of one event, and why the answer ended as far as is known. Leaves with an error the server sends."""
+    try:
+        said = json.loads(event)
+    except ValueError:
+        sys.exit(f"\nerror: the server sent something that is not JSON: {printable(repr(event[:200]))}")
+    match said:
+        case {"error": error} if error:
+            said = error.get("message", error) if isinstance(error, dict) else error
+            sys.exit(f"\nerror: the server broke off: {printable(str(said))}")
+        case {"choices": [choice, *_]}:
+            return (choice.get("delta") or {}).get("content") or "", choice.get("finish_reason") or finish
+    return "", finish
+
+
+def printable(text: str) -> str:
+    """What a model or a server says, without what a terminal would obey."""
+    return "".join(char for char in text if char.isprintable() or char in "\n\t")

@@ -66,12 +66,22 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        if not self.turned_away():
-            self.reply(200, {"data": self.server.manners.models} if "/v1/models" in self.path else {"ok": True})
+        if self.turned_away():
+            return
+        match self.path.partition("?")[0]:
+            case "/v1/models":
+                self.reply(200, {"data": self.server.manners.models})
+            case "/health" | "/ping":
+                self.reply(200, {"ok": True})
+            case _:
+                self.reply(404, {"detail": "Not Found"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.turned_away():
+            return
+        if self.path != "/v1/chat/completions":
+            self.reply(404, {"detail": "Not Found"})
             return
         names = [model["id"] for model in self.server.manners.models]
         if names and body["model"] not in names:

@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from doric.codec import encode, parse
+from doric.ground.codec import encode, parse
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from doric.additions import TopicFile
+from doric.collection.additions import TopicFile
 from doric.errors import InputError, PlanError
 from doric.topics import grouped, read_topics
 

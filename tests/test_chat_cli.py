@@ -1,142 +1,30 @@
 """The chat as its users meet it: one question through a pipe, and a conversation in a real pseudo-terminal."""
 
 import contextlib
-import fcntl
-import io
 import json
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import stat
-import struct
 import subprocess
 import sys
-import termios
-import time
-from collections.abc import Callable, Iterator
-from itertools import pairwise
-from pathlib import Path
-from typing import Self
+from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from chat_endpoint import Model, choose
+from chat_address import Address
+from chat_errors import Refused
 from chat_mock import WINDOW, ChatMock
-from chat_screen import Cleaner, Writer, clean
-from chat_session import BadOption, parse_option
-from chat_transcript import BadFile, Transcript, fit, from_row, read, write
-from chat_wire import Address, Refused, Wire
+from chat_terminal import CLI, Terminal, ask, environment, rows, until
+from chat_wire import Wire
 from doric.rows import check_row, to_sharegpt
-
-CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
-KEYS = ("VLLM_API_KEY", "VLLM_MODEL", "MODAL_KEY", "MODAL_SECRET", "NO_COLOR")
 
 
 @pytest.fixture
 def server() -> Iterator[ChatMock]:
     with ChatMock() as mock:
         yield mock
-
-
-def environment(home: Path, url: str, **more: str) -> dict[str, str]:
-    """Nothing of this machine's own settings, nor of a .env: an empty variable counts as unset and wins over it."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
-    return {**kept, **dict.fromkeys(KEYS, ""), "VLLM_URL": url, "XDG_STATE_HOME": str(home), "HOME": str(home), **more}
-
-
-def ask(home: Path, url: str, *args: str, piped: bytes = b"", **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the script without a terminal; its output as text."""
-    done = subprocess.run(
-        [sys.executable, CLI, *args], input=piped, capture_output=True, env=environment(home, url, **env), timeout=60
-    )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
-class Terminal:
-    """The script in a pseudo-terminal of its own: keys go in, what a person would read comes out."""
-
-    LAUNCH = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-
-    def __init__(self, home: Path, url: str, *args: str, columns: int = 80, **env: str) -> None:
-        self.fd, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        given = environment(home, url, **{"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **env})
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", self.LAUNCH, sys.executable, str(CLI), *args],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=given,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self.raw = b""
-        self.seen = 0  # how much of `text` earlier calls of `expect` have used
-
-    def __enter__(self) -> Self:
-        return self.ready(1)
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.fd)
-
-    @property
-    def text(self) -> str:
-        """Everything shown so far, without escape sequences."""
-        return clean(self.raw.decode(errors="replace"))
-
-    @property
-    def prompts(self) -> int:
-        """How many times a prompt was opened: each switches bracketed paste on."""
-        return self.raw.count(b"\x1b[?2004h")
-
-    def read_until(self, true: Callable[[], bool], what: str, seconds: float = 20) -> None:
-        """Read until a condition holds."""
-        deadline = time.monotonic() + seconds
-        while not true():
-            assert time.monotonic() < deadline, f"no {what} in {self.text[self.seen :]!r}"
-            if select.select([self.fd], [], [], 0.05)[0]:
-                try:
-                    self.raw += os.read(self.fd, 65536)
-                except OSError:  # the other end is closed
-                    assert true(), f"it ended without {what}: {self.text[self.seen :]!r}"
-
-    def ready(self, prompts: int) -> Self:
-        """Read until so many prompts were opened."""
-        self.read_until(lambda: self.prompts >= prompts, f"prompt number {prompts}")
-        return self
-
-    def expect(self, text: str) -> None:
-        """Read until this text is shown after what was expected before."""
-        self.read_until(lambda: text in self.text[self.seen :], repr(text))
-        self.seen = self.text.index(text, self.seen) + len(text)
-
-    def type(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
-
-    def say(self, line: str) -> str:
-        """Type a line and Enter; what was shown until the next prompt opened."""
-        before, start = self.prompts, len(self.text)
-        self.type(line + "\r")
-        self.ready(before + 1)
-        return self.text[start:]
-
-    def leave(self) -> int:
-        """Ctrl-D; the exit code."""
-        self.type("\x04")
-        return self.process.wait(20)
-
-
-def rows(home: Path) -> list[dict]:
-    """Every chat that was kept, oldest first."""
-    files = sorted((home / "doric" / "chats").glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 # -- one question ------------------------------------------------------------------------------------------------------
@@ -173,31 +61,6 @@ def test_words_leave_standard_input_alone(server, tmp_path):
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("form", ["{}", "{}/", "{}/v1", "{}/v1/", " {}/v1/ "])
-def test_the_address_may_end_as_it_likes(server, tmp_path, form):
-    """VLLM_URL works with or without /v1 and a trailing slash."""
-    assert ask(tmp_path, form.format(server.url), "hello").returncode == 0
-    assert server.paths == ["/v1/models", "/v1/chat/completions"]
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("", "VLLM_URL is not set"),
-        ("localhost:8000", "no web address"),
-        ("http://host:port", "no web address"),
-        ("http://me:secret@host", "no web address"),
-        ("http://ho st", "cannot be sent"),
-    ],
-)
-def test_a_wrong_address_fails_at_once(tmp_path, url, said):
-    """An address that can never work is a mistake to mend, not a server to wait for."""
-    done = ask(tmp_path, url, "hello", "--wait", "20")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
-    assert "hint: " in done.stderr
-
-
 def test_a_host_that_does_not_exist_is_not_waited_for(monkeypatch):
     """A name that no server knows will not become known by waiting."""
 
@@ -215,7 +78,7 @@ def test_a_host_that_does_not_exist_is_not_waited_for(monkeypatch):
         (False, {}, "VLLM_API_KEY is not set"),
         (False, {"VLLM_API_KEY": "sk-wrong"}, "VLLM_API_KEY was refused"),
         (True, {}, "MODAL_KEY and MODAL_SECRET are not both set"),
-        (True, {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-sk-wrong"}, "MODAL_KEY and MODAL_SECRET were refused"),
+        (True, {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-sk-wrong"}, "go only to https://*.modal.run"),
     ],
 )
 def test_a_refused_key_is_named_at_once(server, tmp_path, edge, env, said):
@@ -378,6 +241,38 @@ def test_options_and_system_prompt_reach_the_server(server, tmp_path):
     assert (refused.returncode, "from 0 to 2" in refused.stderr) == (2, True)
 
 
+def test_a_limit_that_leaves_no_room_exits_2(server, tmp_path):
+    """max_tokens of the window's size is a mistake to mend, with both figures; the server is not asked."""
+    done = ask(tmp_path, server.url, "hello", "--set", "max_tokens=5000")
+    assert (done.returncode, server.asked) == (2, [])
+    assert "max_tokens 5,000 leaves no room for a question: question and answer share 4,000 tokens" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e300", "ages", ""])
+def test_a_time_that_cannot_be_waited_exits_2(server, tmp_path, text):
+    """--wait takes seconds up to a day, and says so."""
+    done = ask(tmp_path, server.url, "hello", "--wait", text)
+    assert (done.returncode, "--wait" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_what_is_no_character_is_marked(server, tmp_path):
+    """Bytes of an argument that are no text, and halves of a pair in a pipe, become marks that can be sent and kept."""
+    argv = [os.fsencode(sys.executable), os.fsencode(CLI), b"repeat a\xffb", b"-"]
+    env = environment(tmp_path, server.url)
+    done = subprocess.run(argv, input=b"c\xed\xa0\x80d", env=env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    content = server.asked[0]["messages"][0]["content"]
+    assert re.fullmatch("repeat a\ufffdb c\ufffd+d", content)
+
+
+def test_dotenv_without_its_package_is_said(server, tmp_path):
+    """Where python-dotenv is missing a note says how to have .env read, and the environment alone counts."""
+    (tmp_path / "dotenv.py").write_text("raise ModuleNotFoundError('dotenv')")
+    done = ask(tmp_path, server.url, "hello", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "doric saw 1 messages, system none.\n")
+    assert ".env is not read without python-dotenv: start with `uv run`" in done.stderr
+
+
 def test_interrupted_it_exits_130(server, tmp_path):
     """Ctrl-C stops the answer, keeps what was printed and closes the stream, so that the server stops too."""
     server.manners.pause = 0.05
@@ -406,14 +301,6 @@ def test_a_reader_that_leaves_is_no_error(server, tmp_path):
     process.stdout.close()
     assert (process.wait(20), process.stderr.read()) == (141, b"")
     process.stderr.close()
-
-
-def until(true, seconds: float = 10) -> None:
-    """Wait for a condition that another thread brings about."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # -- a conversation ----------------------------------------------------------------------------------------------------
@@ -501,6 +388,63 @@ def test_model_set_and_stats(server, tmp_path):
         assert "first token: after" in chat.say("/stats")
         assert "/retry" in chat.say("/help")
         assert "/stats?" in chat.say("/stast")
+
+
+def test_without_a_place_to_write_a_chat_goes_on_in_memory(server, tmp_path):
+    """Where no folder can be made, one line says so, and the conversation is held all the same."""
+    with Terminal(tmp_path, server.url, XDG_STATE_HOME=os.devnull) as chat:
+        assert chat.text.count("this chat is in memory only") == 1
+        chat.say("hello")
+        assert "saw 3 messages" in chat.say("aye")
+        assert "kept in memory only" in chat.say("/save")
+        chat.say(f"/save {tmp_path / 'mine.jsonl'}")
+        assert chat.text.count("in memory only]") == 1
+        assert chat.leave() == 0
+    assert len(json.loads((tmp_path / "mine.jsonl").read_text())["messages"]) == 4
+
+
+def test_files_that_cannot_be_used_are_said_once(server, tmp_path):
+    """A history or a chat that cannot be written is one line each, and everything else goes on."""
+    (tmp_path / "doric" / "history").mkdir(parents=True)
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("repeat yestreen")
+        for file in (tmp_path / "doric" / "chats").iterdir():
+            file.unlink()
+        (tmp_path / "doric" / "chats").rmdir()
+        (tmp_path / "doric" / "chats").write_text("in the way")
+        chat.say("hello")
+        assert "saw 5 messages" in chat.say("aye")
+        assert "".join(chat.text.split()).count("reachesintothissessiononly]") == 1
+        assert "".join(chat.text.split()).count("thischatisinmemoryonly]") == 1
+        chat.type("\x1b[A\x1b[A\x1b[A")
+        chat.expect("repeat yestreen")
+
+
+def test_what_was_typed_ahead_survives_ctrl_c(server, tmp_path):
+    """Keys pressed while an answer streams stand at the next prompt, also when the answer is stopped."""
+    server.manners.pause = 0.02
+    with Terminal(tmp_path, server.url) as chat:
+        chat.type("long\r")
+        chat.expect("wird5 ")
+        chat.type("repeat ahead")
+        chat.expect("wird20 ")
+        chat.type("\x03")
+        chat.expect("[stopped")
+        chat.expect("repeat ahead")
+        server.manners.pause = 0
+        chat.say("")
+    assert server.asked[-1]["messages"][-1]["content"] == "repeat ahead"
+
+
+def test_pasted_bytes_that_are_no_text_are_marked(server, tmp_path):
+    """A pasted byte that is no UTF-8 reaches the server and the file as a mark, and ends nothing."""
+    with Terminal(tmp_path, server.url) as chat:
+        os.write(chat.fd, b"\x1b[200~repeat a\xffb\x1b[201~")
+        chat.say("")
+        assert "saw 3 messages" in chat.say("hello")
+    content = server.asked[0]["messages"][0]["content"]
+    assert "\ufffd" in content
+    assert content == rows(tmp_path)[0]["messages"][0]["content"]
 
 
 def test_up_arrow_reaches_into_earlier_sessions(server, tmp_path):
@@ -646,152 +590,6 @@ def test_a_slash_can_be_sent(server, tmp_path):
     with Terminal(tmp_path, server.url) as chat:
         chat.say("//bye")
     assert server.asked[0]["messages"][0]["content"] == "/bye"
-
-
-# -- the parts ---------------------------------------------------------------------------------------------------------
-
-AWKWARD = st.text(st.sampled_from("\x1b]0;[31mP\\\x07\x9b\x9c\x9d \n\tab\x00\x7f\ud800"), max_size=60)
-
-
-@given(AWKWARD, st.lists(st.integers(0, 60)))
-def test_cleaning_does_not_depend_on_the_pieces(text, cuts):
-    """However a text arrives, the same comes out, and no control character but newline and tab is in it."""
-    places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
-    cleaner = Cleaner()
-    out = "".join(cleaner.feed(text[a:b]) for a, b in pairwise(places)) + cleaner.rest()
-    assert out == clean(text)
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", out)
-
-
-def test_an_endless_sequence_is_shown_and_not_swallowed():
-    """A sequence that never ends cannot hide the rest of an answer."""
-    assert clean("a\x1b]0;b\nthe rest") == "a]0;b\nthe rest"
-    assert clean("\x1b]" + "x" * 5000) == "]" + "x" * 5000
-
-
-@given(st.lists(st.sampled_from(["a", "b", " ", "\n", "日", "e\u0301"]), max_size=80).map("".join), st.integers(5, 20))
-def test_wrapping_keeps_the_text_and_the_width(text, width):
-    """Wrapped text is the same text but for spaces turned into line ends, and no line is wider than asked."""
-    out = io.StringIO()
-    Writer(out, width).write(text)
-    shown = [""]
-    for part in re.split(r"(\x1b\[\d+D\x1b\[K|\n)", out.getvalue()):
-        if part == "\n":
-            shown.append("")
-        elif part.startswith("\x1b"):
-            cells = int(part[2:-4])
-            while cells > 0:
-                cells -= {"日": 2, "\u0301": 0}.get(shown[-1][-1], 1)
-                shown[-1] = shown[-1][:-1]
-        else:
-            shown[-1] += part
-    assert "".join("".join(shown).split()) == "".join(text.split())
-    assert all(sum({"日": 2, "\u0301": 0}.get(char, 1) for char in line) <= width for line in shown)
-
-
-def test_a_chat_keeps_its_system_prompt_and_marks_apart():
-    """Setting and clearing the system prompt moves the marks of partial answers with the answers."""
-    chat = Transcript()
-    chat.ask("a")
-    chat.answer("b", whole=False)
-    chat.system = "s"
-    assert chat.partial == {2}
-    chat.system = ""
-    assert (chat.partial, chat.turns) == ({1}, chat.messages)
-    assert chat.drop_exchange() == "a"
-    assert (chat.partial, chat.messages) == (set(), [])
-
-
-def test_an_unanswered_question_is_replaced_and_not_kept():
-    """Turns alternate whatever fails: an open question gives way to the next, and is in no row."""
-    chat = Transcript()
-    chat.ask("a")
-    chat.answer("b", whole=True)
-    chat.ask("c")
-    assert len(chat.row("m")["messages"]) == 2
-    chat.ask("d")
-    assert [message["content"] for message in chat.messages] == ["a", "b", "d"]
-
-
-@pytest.mark.parametrize(
-    "row", [[], {}, {"messages": []}, {"messages": ["a"]}, {"messages": [{"role": "human", "content": "a"}]}]
-)
-def test_a_row_of_another_shape_is_refused(tmp_path, row):
-    """A file whose last line is no chat is an error that names the file."""
-    file = tmp_path / "x.jsonl"
-    file.write_text(json.dumps(row))
-    with pytest.raises(BadFile, match=r"x\.jsonl"):
-        read(file)
-
-
-def test_a_training_row_gets_an_id_of_its_own():
-    """A row that did not come from a chat is never replaced by the chat that grew out of it."""
-    row = {"messages": [{"role": "user", "content": "a"}], "meta": {"id": "abc", "group": "farming", "partial": 5}}
-    assert from_row(row).id != "abc"
-    assert from_row({**row, "meta": {"id": "../../x", "group": "chat"}}).id != "../../x"
-    assert from_row({**row, "meta": {"id": "abc", "group": "chat", "partial": [0, 7, "x"]}}).partial == {0}
-
-
-def test_writing_keeps_what_it_does_not_know(tmp_path):
-    """Lines of the file that are not this chat stay as they are, and so does the file's mode."""
-    file = tmp_path / "mine.jsonl"
-    file.write_text('not json\n{"a": 1}\n\n')
-    file.chmod(0o644)
-    row = {"messages": [], "meta": {"id": "me"}}
-    write(file, row)
-    write(file, {**row, "messages": [1]})
-    assert file.read_text() == 'not json\n{"a": 1}\n{"messages": [1], "meta": {"id": "me"}}\n'
-    assert stat.S_IMODE(file.stat().st_mode) == 0o644
-    with pytest.raises(BadFile, match="cannot write"):
-        write(tmp_path / "no" / "folder.jsonl", row)
-
-
-def test_fitting_keeps_the_system_prompt_and_the_last_question():
-    """However small the budget, the model sees its instructions and what it was asked."""
-    roles = ["system", "user", "assistant", "user"]
-    chat = [{"role": role, "content": role * 100} for role in roles]
-    assert [message["role"] for message in fit(chat, 0, 1.0)] == ["system", "user"]
-
-
-@pytest.mark.parametrize(
-    ("names", "wanted", "chosen"),
-    [
-        ([Model("b"), Model("x", parent="b")], "", "x"),
-        ([Model("b"), Model("x", parent="b"), Model("doric", parent="b")], "", "doric"),
-        ([Model("only"), Model("doric")], "", "only"),
-        ([Model("b"), Model("x", parent="b")], "b", "b"),
-        ([Model("b"), Model("x", parent="b")], "unlisted", "unlisted"),
-    ],
-)
-def test_choosing_a_model(names, wanted, chosen):
-    """The wanted model; else an adapter, doric before others; else the first."""
-    assert choose(names, wanted).name == chosen
-
-
-def test_choosing_among_none():
-    """A server that lists nothing is said so."""
-    with pytest.raises(Refused, match="lists no model"):
-        choose([], "")
-
-
-def test_an_address_does_not_show_its_keys():
-    """Neither the repr nor the host of an address carries a key."""
-    env = {"VLLM_URL": "https://a.modal.run/v1", "VLLM_API_KEY": "sk-1", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
-    address = Address.from_env(env)
-    assert not re.search("sk-1|wk-1|ws-1", repr(address) + address.host)
-    assert address.headers() == {
-        "Content-Type": "application/json",
-        "Authorization": "Bearer sk-1",
-        "Modal-Key": "wk-1",
-        "Modal-Secret": "ws-1",
-    }
-
-
-@pytest.mark.parametrize(("name", "text"), [("seed", "1.5"), ("seed", "x"), ("top_p", "nan"), ("heat", "1")])
-def test_an_option_out_of_range_is_refused(name, text):
-    """Numbers of the wrong kind, not-a-numbers and unknown names are refused."""
-    with pytest.raises(BadOption):
-        parse_option(name, text)
 
 
 def test_help_answers_without_a_server():

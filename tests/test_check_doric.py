@@ -1,7 +1,7 @@
 """The script that checks the language data."""
 
 import check_doric
-from doric import proofs, slips
+from doric.language import proofs, slips
 
 
 def test_sound_data_is_exit_0(capsys):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from doric.dorise import dorise
-from doric.phrases import known
-from doric.vocabulary import table
+from doric.language.dorise import dorise
+from doric.language.phrases import known
+from doric.language.vocabulary import table
 
 
 @pytest.mark.parametrize(

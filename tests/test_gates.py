@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from doric import gates
 from doric.gates import LANGUAGE, Answer, judge, language, must_not_refuse, must_refuse, refuses, threshold
-from doric.vocabulary import DATA
+from doric.language.vocabulary import DATA
 
 AUTHORED = Path(__file__).parent / "data" / "authored"
 

@@ -14,7 +14,7 @@ import pytest
 
 import generate_topics_via_llm as script
 from doric import heldout
-from doric.topic_rules import spec, tidy, unfit
+from doric.collection.topic_rules import spec, tidy, unfit
 from mock_server import ROOT, Act, Call, Manners, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"

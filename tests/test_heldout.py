@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from doric import heldout
-from doric.phrases import known
+from doric.language.phrases import known
 from doric.plan import Mix, Plan
 from doric.topics import Topic, read_topics
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from doric import gates, prompts
 from doric.heuristic import NAMED, Ask, _holds, _refusals, answer
-from doric.phrases import MOVES, general, known
+from doric.language.phrases import MOVES, general, known
 from doric.text import finished, fold, sentences
 from doric.topics import read_topics
 

@@ -70,6 +70,9 @@ OPTIONAL = {"orjson", "rapidfuzz", "tqdm"}
 """Libraries that a room may use where they are there."""
 SCRIPTS = ("dataset_generation", "validation", "modal", "finetune_notebook", "benchmarks")
 """Where scripts lie, the benchmarks last."""
+WINGS = ("language", "ground", "collection", "voices", "validation", "reporting")
+"""Folders of the package: each holds the rooms that one flat room or script stands on."""
+MOST_FLAT_ROOMS = 20
 LONGEST_ROOM = 200
 """Lines."""
 LONG_ROOMS = {
@@ -119,8 +122,7 @@ def imported(tree: ast.AST) -> set[str]:
 
 def rooms_of(tree: ast.AST) -> set[str]:
     """The rooms that the code imports."""
-    names = {name.split(".")[1] for name in imported(tree) if name.startswith("doric.")}
-    return {name for name in names if (ROOMS / f"{name}.py").exists() or name in TABLE}
+    return {DOTTED[name] for name in imported(tree) if name in DOTTED}
 
 
 @functools.cache
@@ -129,7 +131,11 @@ def parsed(path: Path) -> ast.AST:
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
-ARROWS = {path.stem: rooms_of(parsed(path)) for path in modules(ROOMS) if path.stem != "__init__"}
+PATHS = {path.stem: path for path in modules(ROOMS) if path.stem != "__init__"}
+"""Room -> its file, on the ground of the package or in a wing."""
+DOTTED = {".".join(path.relative_to(ROOMS.parent).with_suffix("").parts): room for room, path in PATHS.items()}
+"""The full dotted name of each room -> the room."""
+ARROWS = {room: rooms_of(parsed(path)) for room, path in PATHS.items()}
 
 
 def test_every_room_stands_in_the_table_and_every_entry_is_a_room():
@@ -152,8 +158,14 @@ def test_every_arrow_of_the_table_is_used(room):
 
 def test_rooms_are_short():
     """A room of more lines than the limit is two rooms, unless its reason stands in the list; nor is a reason kept."""
-    lengths = {path.stem: len(path.read_text("utf-8").splitlines()) for path in modules(ROOMS)}
+    lengths = {room: len(path.read_text("utf-8").splitlines()) for room, path in PATHS.items()}
     assert {room for room, length in lengths.items() if length > LONGEST_ROOM} == set(LONG_ROOMS)
+
+
+def test_the_parts_of_the_chat_are_short():
+    """Each part of the chat keeps to the limit of a room."""
+    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "modal").glob("chat_*.py")}
+    assert {name for name, length in lengths.items() if length > LONGEST_ROOM} == set()
 
 
 def test_no_arrow_of_the_table_points_up():
@@ -170,18 +182,33 @@ def test_first_floor_imports_no_other_room():
     assert [room for room in FLOORS[0] if ARROWS[room] - set(OPEN)] == []
 
 
-def test_package_exports_nothing():
-    """The package is a docstring: no re-exports, so that importing one room loads no other."""
-    body = ast.parse((ROOMS / "__init__.py").read_text("utf-8")).body
+@pytest.mark.parametrize("wing", ["", *WINGS])
+def test_package_exports_nothing(wing):
+    """The package and each wing is a docstring: no re-exports, so that importing one room loads no other."""
+    body = ast.parse((ROOMS / wing / "__init__.py").read_text("utf-8")).body
     assert len(body) == 1
     assert isinstance(body[0], ast.Expr)
+
+
+def test_the_flat_rooms_are_few_and_the_wings_are_named():
+    """The rooms that scripts speak of by name lie flat, about twenty; what they stand on lies in the wings."""
+    homes = [path.parent.name if path.parent != ROOMS else "" for path in PATHS.values()]
+    assert set(homes) == {"", *WINGS}
+    assert homes.count("") <= MOST_FLAT_ROOMS
+
+
+def test_each_wing_names_its_rooms():
+    """A wing's docstring is its map: every room in it is named there."""
+    for room, path in PATHS.items():
+        if path.parent != ROOMS:
+            assert f"`{room}`" in (path.parent / "__init__.py").read_text("utf-8"), room
 
 
 @pytest.mark.parametrize("room", sorted(ARROWS))
 def test_room_is_a_noun_with_a_docstring(room):
     """Every room says what it is, and none is called by a word that means anything."""
     assert room not in BANNED_NAMES
-    assert ast.get_docstring(parsed(ROOMS / f"{room}.py"))
+    assert ast.get_docstring(parsed(PATHS[room]))
 
 
 def test_scripts_do_not_import_each_other():
@@ -225,7 +252,7 @@ def test_notebooks_rooms_need_only_the_standard_library():
         needed |= wanted
         wanted = set().union(*(ARROWS[room] for room in needed))
     for room in needed:
-        tops = {name.split(".")[0] for name in imported(parsed(ROOMS / f"{room}.py"))}
+        tops = {name.split(".")[0] for name in imported(parsed(PATHS[room]))}
         assert tops <= sys.stdlib_module_names | {"doric"} | OPTIONAL, room
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from doric.interrupts import interruptible
+from doric.ground.interrupts import interruptible
 
 
 async def pressed(presses: int) -> list[str]:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doric import codec, files, jsonl
+from doric import jsonl
 from doric.errors import DoricError, InputError
+from doric.ground import codec, files
 from doric.jsonl import Journal, Sidecar, read_jsonl
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

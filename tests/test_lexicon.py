@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.contexts import rules
-from doric.lexicon import classify, glosses, profile
-from doric.vocabulary import (
+from doric.language.contexts import rules
+from doric.language.vocabulary import (
     DATA,
     SCOTS,
     entries,
@@ -21,6 +20,7 @@ from doric.vocabulary import (
     variants,
     word_class,
 )
+from doric.lexicon import classify, glosses, profile
 
 CLASSES = {"ne", "shared", "scots", "na", "context", "phrase"}
 

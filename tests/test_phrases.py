@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from doric.language.phrases import MOVES, general, known, theme_of
+from doric.language.vocabulary import DATA
 from doric.lexicon import profile
-from doric.phrases import MOVES, general, known, theme_of
 from doric.text import finished, fold, sentences
 from doric.topics import grouped, read_topics
-from doric.vocabulary import DATA
 
 ROOT = Path(__file__).parent.parent
 TOPICS = read_topics(ROOT / "topics.json")

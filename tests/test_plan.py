@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric import heldout, prompts, rota
+from doric import heldout, prompts
 from doric.errors import SettingsError
+from doric.ground import rota
 from doric.plan import Mix, Plan
 from doric.topics import Topic, read_topics
 

@@ -9,7 +9,7 @@ import pytest
 
 from doric import pool as pool_module
 from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.patience import FIRST_WAIT, LONGEST_WAIT
+from doric.ground.patience import FIRST_WAIT, LONGEST_WAIT
 from doric.pool import GONE, RECENT, WINDOW, Pool
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from doric import proofs, slips
-from doric.vocabulary import DATA
+from doric.language import proofs, slips
+from doric.language.vocabulary import DATA
 
 PHRASES = "phrases/food_and_cooking.toml"
 

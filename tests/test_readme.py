@@ -97,6 +97,14 @@ def test_no_stand_in_without_a_command(start):
     assert any(command.startswith(start) for command in commands())
 
 
+def test_local_servers_listen_to_this_machine_only():
+    """Every `vllm serve` that a README shows is bound to 127.0.0.1: vLLM would answer the whole network."""
+    for page in (README, (ROOT / "modal" / "README.md").read_text("utf-8")):
+        served = [line for block in BLOCK.findall(page) for line in block.splitlines() if "vllm serve " in line]
+        assert served
+        assert [line for line in served if "--host 127.0.0.1" not in line] == []
+
+
 def test_ci_runs_readmes_own_test_command():
     """.ci/run ends in the command that README gives for the tests."""
     assert "exec ./check" in (ROOT / ".ci" / "run").read_text("utf-8")

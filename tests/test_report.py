@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 import report_dataset
-from doric import board, census, heldout, report, rows, scoreboard
-from doric.charts import Line, histogram, lines
+from doric import heldout, report, rows
 from doric.errors import InputError
-from doric.marking import marked
-from doric.marks import Given, mark
+from doric.language.marking import marked
+from doric.reporting import census
+from doric.reporting.charts import Line, histogram, lines
 from doric.rows import make_row
+from doric.validation import board, scoreboard
+from doric.validation.marks import Given, mark
 from five_voices import VOICES
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> & <b>fit</b> {{ 7*7 }} {% raw %}"
@@ -309,7 +311,7 @@ def test_the_script_refuses_in_a_sentence(dataset, capsys, flags, monkeypatch, t
 
 
 def result_of(voice: str, model: str) -> dict:
-    from doric import candidate, exam
+    from doric.validation import candidate, exam
 
     given = [
         Given(held.id, turn, text, VOICES[voice](held, turn))

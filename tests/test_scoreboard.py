@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doric import exam, gates, heldout, intervals, scoreboard
-from doric.marks import Given, Marked, mark
+from doric import gates, heldout
+from doric.validation import exam, intervals, scoreboard
+from doric.validation.marks import Given, Marked, mark
 from five_voices import VOICES
 
 PROMPTS = {held.id: held for held in heldout.prompts()}

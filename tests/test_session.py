@@ -6,9 +6,9 @@ import pytest
 
 from doric import session
 from doric.errors import BackendError, FatalBackendError, SettingsError, TryLaterError
-from doric.faults import Refusal
 from doric.pool import GONE, Pool
 from doric.settings import load_settings
+from doric.voices.faults import Refusal
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from doric import proofs, slips
-from doric.vocabulary import DATA
+from doric.language import proofs, slips
+from doric.language.vocabulary import DATA
 
 TOML = slips.names("", ".toml") + slips.names("phrases", ".toml")
 

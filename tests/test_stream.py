@@ -7,7 +7,7 @@ import pytest
 from doric.backends import Request
 from doric.errors import BackendError, FatalBackendError, TryLaterError
 from doric.settings import Settings
-from doric.stream import Heard, StreamingBackend
+from doric.voices.stream import Heard, StreamingBackend
 from mock_server import Act, Manners, MockServer
 
 TEXT = "Haud the windae open a wee bittie."

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from doric import heldout
-from doric.topic_rules import Known, tidy, unfit
+from doric.collection.topic_rules import Known, tidy, unfit
 from doric.topics import read_topics
 
 TOPICS = [topic.text for topic in read_topics(Path(__file__).parents[1] / "topics.json")]

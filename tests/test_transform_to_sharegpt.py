@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import transform_to_sharegpt
-from doric import codec, jsonl
+from doric import jsonl
+from doric.ground import codec
 from transform_to_sharegpt import main
 
 SCRIPT = Path(transform_to_sharegpt.__file__)
@@ -81,6 +82,38 @@ def test_bytes_are_the_same_without_orjson(paths, monkeypatch, tmp_path):
     monkeypatch.setattr(jsonl, "parse", codec.parse_plain)
     assert convert(source, tmp_path / "plain.jsonl") == 0
     assert (tmp_path / "plain.jsonl").read_bytes() == target.read_bytes()
+
+
+PARTIAL = {**ROWS[0], "meta": {"id": "c", "group": "chat", "partial": [1]}}
+WHOLE = [{**ROWS[0], "meta": {"id": "d", "partial": []}}, {"messages": [{"role": "user", "content": '"partial"'}]}]
+
+
+def test_a_chat_with_an_answer_that_is_not_whole_is_left_out(paths, capsys):
+    """A row whose meta.partial names answers is skipped and counted; an empty mark, or the word alone, is no reason."""
+    source, target = paths
+    source.write_bytes(lines([ROWS[0], PARTIAL, ROWS[1], PARTIAL, *WHOLE]))
+    assert convert(*paths) == 0
+    assert [row.get("meta", {}).get("id") for _, row in jsonl.read_jsonl(target)] == ["a", "b", "d", None]
+    assert capsys.readouterr().err == (
+        f"4 rows of {source} converted to {target}; 2 left out for an answer that is not whole (meta.partial)\n"
+    )
+
+
+def test_a_file_of_such_chats_only_is_refused(paths, capsys):
+    """Nothing but rows that are left out is no dataset, and the reason is named."""
+    paths[0].write_bytes(lines([PARTIAL]))
+    assert convert(*paths) == 2
+    assert "in.jsonl: every chat in it holds an answer that is not whole" in capsys.readouterr().err
+    assert not paths[1].exists()
+
+
+def test_a_malformed_row_among_them_is_still_found(paths, capsys):
+    """Looking for marks changes nothing about rows that are wrong."""
+    paths[0].write_bytes(lines([PARTIAL, ROWS[0]]) + b'{"messages": [], "meta": {}}\n')
+    assert convert(*paths) == 2
+    assert f"{paths[0]}:3: messages must be a list" in capsys.readouterr().err
+    assert convert(*paths, "--skip-bad") == 0
+    assert "1 left out" in capsys.readouterr().err
 
 
 def test_mark_blank_lines_and_missing_newline_are_accepted(paths):

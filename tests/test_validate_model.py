@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from doric import candidate, exam, heldout, scoreboard
-from doric.candidate import Manner
-from doric.exam import Rules
+from doric import heldout
 from doric.settings import Settings
+from doric.validation import candidate, exam, scoreboard
+from doric.validation.candidate import Manner
+from doric.validation.exam import Rules
 from five_voices import VOICES
 from mock_server import Act, Call, Manners, MockServer, serving
 

@@ -1,12 +1,14 @@
 """The Modal app as Modal gets it: deployed to a recorder, started as in its container, and its locks tried."""
 
 import importlib.util
+import io
 import json
 import os
 import random
 import re
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from vllm_doric import Config, RequireKey
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "modal" / "vllm_doric.py"
 SECRET = {"doric-vllm": {"VLLM_API_KEY"}}
+HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # where nobody answers: no test asks the real one
 # Flags of older vLLM servers that today's parser refuses, most of them still in examples on the web.
 REMOVED = {
     "--disable-log-requests",
@@ -67,7 +70,7 @@ def shipped(tmp_path: Path) -> Callable[..., Deployed]:
         shutil.copy(APP, app)
         (app.parent / ".env").write_text(dotenv)
         with recording(secrets) as recorder:
-            done = deploy(app, recorder, {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **env})
+            done = deploy(app, recorder, {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **HUB, **env})
         return Deployed(done.returncode, done.stdout, recorder)
 
     return ship
@@ -166,6 +169,90 @@ def test_dotenv_is_read_and_the_environment_wins(shipped):
     assert "DORIC_REVISION is not set" in done.output
 
 
+@pytest.fixture
+def hub() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """A Hub that knows one repository: its address, and the paths it was asked with their keys."""
+    asked: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            known = self.path == "/api/models/acme/doric/revision/main"
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(b'{"sha": "c0ffee"}' if known else b"{}")
+
+        def log_message(self, format: str, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_a_revision_that_is_not_set_is_resolved_when_deploying(shipped, hub, tmp_path):
+    """Without a revision the commit that main is at goes into the image; a set one, or a folder, asks nobody."""
+    url, asked = hub
+    done = shipped(HF_ENDPOINT=url, HF_TOKEN="hf-mine", DORIC_MODEL="acme/doric")
+    assert done.recorder.image_env["DORIC_REVISION"] == "c0ffee"
+    assert "acme/doric is deployed at c0ffee" in done.output
+    assert asked == [("/api/models/acme/doric/revision/main", "Bearer hf-mine")]
+    argv = argv_of(tmp_path / "container", done.recorder.image_env)
+    assert argv[3:5] == ["--revision", "c0ffee"]
+    shipped(HF_ENDPOINT=url, DORIC_MODEL="acme/doric", DORIC_REVISION="v1")
+    shipped(HF_ENDPOINT=url)
+    assert len(asked) == 1
+
+
+def test_a_revision_that_nobody_knows_is_a_note(shipped, hub):
+    """A Hub that does not answer, or not that, leaves the deployment unpinned and says so, base and adapter alike."""
+    done = shipped(HF_ENDPOINT=hub[0], DORIC_MODEL="acme/other", DORIC_BASE_MODEL="acme/doric")
+    assert (done.code, done.recorder.image_env["DORIC_BASE_REVISION"]) == (0, "c0ffee")
+    assert "DORIC_REVISION is not set and the Hub does not name a commit of acme/other (Not Found)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("L5", "one of T4 L4 .* not 'L5'"),
+        ("", None),
+        ("L4,", "one of .* not ''"),
+        ("L4:0", "from :1 to :8"),
+        ("L4:x", "from :1 to :8"),
+        ("H100:16", "from :1 to :8"),
+        ("L4,A100:2", "one number of GPUs"),
+        ("h100!:2, h200:2", None),
+    ],
+)
+def test_gpus_are_checked_before_anything_is_sent(text, said):
+    """A GPU that Modal does not have, or a list whose members count differently, is refused with what there is."""
+    if said is None:
+        Config.from_env({"DORIC_GPU": text})
+        return
+    with pytest.raises(ValueError, match=f"DORIC_GPU must .*{said}"):
+        Config.from_env({"DORIC_GPU": text})
+
+
+def test_several_gpus_are_tried_in_order(shipped, tmp_path):
+    """A list with commas reaches Modal as a list of choices, and vLLM is told the number that all of them have."""
+    done = shipped(DORIC_GPU="L40S:2, A100-80GB:2")
+    (created,) = done.recorder.sent(api_pb2.FunctionCreateRequest)
+    gpus = [ranked.function.resources.gpu_config for ranked in created.function_data.ranked_functions]
+    assert [(gpu.gpu_type, gpu.count) for gpu in gpus] == [("L40S", 2), ("A100-80GB", 2)]
+    argv = " ".join(argv_of(tmp_path / "container", done.recorder.image_env))
+    assert "--tensor-parallel-size 2" in argv
+
+
+def test_dotenv_without_its_package_is_said(shipped, tmp_path):
+    """Where python-dotenv is missing a note says how to have .env read, and the environment alone counts."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "dotenv.py").write_text("raise ModuleNotFoundError('dotenv')")
+    done = shipped(dotenv="DORIC_MODEL=acme/from-file\n", PYTHONPATH=str(tmp_path / "lib"))
+    assert (done.code, done.recorder.image_env["DORIC_MODEL"]) == (0, "/models/doric")
+    assert ".env is not read without python-dotenv: start with `uv run`" in done.output
+
+
 def test_no_key_leaves_the_machine(shipped, tmp_path):
     """Keys in the deployer's environment or .env are in no request to Modal; the Secret's is in no argument list."""
     keys = {"VLLM_API_KEY": "sk-mine", "MODAL_KEY": "wk-mine", "MODAL_SECRET": "ws-mine", "HF_TOKEN": "hf-mine"}
@@ -255,6 +342,29 @@ def test_a_hub_adapter_is_fetched_at_its_revision(tmp_path, monkeypatch):
     argv = vllm_doric.vllm_argv(Config("acme/lora", "abc", "acme/base"))
     assert asked == [("acme/lora", "abc")]
     assert argv[argv.index("--lora-modules") + 1] == f"doric={tmp_path}"
+
+
+def test_a_hub_that_cannot_be_reached_is_said_so(monkeypatch):
+    """An adapter that cannot be fetched is a sentence with its name and what to look at, before vLLM starts."""
+
+    class Hub:
+        @staticmethod
+        def snapshot_download(repo: str, revision: str | None) -> str:
+            raise FileNotFoundError("An error happened while trying to locate the files on the Hub\nand so on")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    with pytest.raises(RuntimeError, match=r"cannot be fetched .* locate the files on the Hub: is there a acme/lora"):
+        vllm_doric.vllm_argv(Config("acme/lora", "abc", "acme/base"))
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "not json", '{"r": null}', '{"r": "many"}', '{"r": 8, "rank_pattern": 3}']
+)
+def test_an_adapter_that_states_no_rank_is_said_so(tmp_path, text):
+    """A configuration without a rank is an error that names the file and what to do instead."""
+    (tmp_path / "adapter_config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"adapter_config\.json does not say .* merge it into its base"):
+        vllm_doric.lora_rank(tmp_path)
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -454,6 +564,66 @@ def test_the_check_names_a_server_that_fails(served):
         vllm_doric.check("Fit like?")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [("die", "without a finish_reason"), ("fail", "the engine is dead"), ("empty", "the answer was empty")],
+)
+def test_the_check_needs_a_whole_answer(served, prompt, said):
+    """An answer that breaks off, an error in mid-stream and an empty answer each fail the check with a sentence."""
+    with pytest.raises(SystemExit, match=said):
+        vllm_doric.check(prompt)
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        (b'data: {"choices": [{"delta": {"content": "Aye"}}]}\n\ndata: [DONE]\n\n', "without a finish_reason"),
+        (b'data: {"error": {"message": "out of \\u001b[2Jmemory"}}\n\n', r"broke off: out of \[2Jmemory"),
+        (b"data: {\n\n", "not JSON"),
+    ],
+)
+def test_the_check_reads_the_stream_to_its_end(served, monkeypatch, stream, said):
+    """A stream must end with a reason; what is in an error event is shown without what a terminal would obey."""
+    monkeypatch.setattr(vllm_doric, "call", lambda *_: io.BytesIO(stream))
+    with pytest.raises(SystemExit, match=said):
+        vllm_doric.stream_one("http://x", {}, "Fit like?")
+
+
+def test_the_check_prints_nothing_that_a_terminal_obeys(served, capsys):
+    """Escape sequences in an answer lose what makes them one."""
+    vllm_doric.check("escape")
+    out = capsys.readouterr().out
+    assert "cleared" in out
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", out)
+
+
+def test_the_check_hands_no_key_to_another_host(served):
+    """A redirect that leaves the server fails the check, and nothing is sent there."""
+    with ChatMock() as stranger:
+        served.manners.first = [(303, f"{stranger.url}/health")]
+        with pytest.raises(SystemExit, match="cannot be reached: it sends us on to"):
+            vllm_doric.check("Fit like?")
+        assert stranger.paths == []
+
+
+def test_the_check_survives_a_server_that_speaks_no_http(monkeypatch):
+    """Bytes that are no HTTP are an error in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        keys = {"VLLM_API_KEY": "sk-right", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
+        monkeypatch.setattr(vllm_doric.serve, "get_web_url", lambda: url)
+        monkeypatch.setattr(vllm_doric, "variables", lambda: keys)
+        with pytest.raises(SystemExit, match="broke off: BadStatusLine"):
+            vllm_doric.check("Fit like?")
+
+
 # -- for real ----------------------------------------------------------------------------------------------------------
 
 VLLM = shutil.which("vllm", path=f"{os.environ.get('VLLM_ENV', '')}/bin")
@@ -565,6 +735,40 @@ def test_adapters_are_served_by_name_and_stream(real, tmp_path):
     }
     assert answers[""] == answers["doric"]
     assert len(set(answers.values())) == 3
+
+
+# -- described ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_choice_is_in_the_template_and_in_the_table():
+    """.env.template shows each variable of a deployment with its default, and the README's table has a row for it."""
+    template, page = (ROOT / ".env.template").read_text("utf-8"), (APP.with_name("README.md")).read_text("utf-8")
+    for name, value in Config().as_env().items():
+        assert f"\n# {name}={value}\n" in template
+        assert f"\n| `{name}` | " in page
+
+
+def test_the_template_sets_nothing_by_itself():
+    """A copied .env.template deploys what no .env deploys."""
+    values = dict(
+        line.split("=", 1) for line in (ROOT / ".env.template").read_text("utf-8").splitlines() if "=" in line
+    )
+    assert Config.from_env({name: value for name, value in values.items() if not name.startswith("#")}) == Config()
+
+
+def test_the_quick_start_makes_a_key_that_is_kept(tmp_path):
+    """The README's own lines put the key into the Secret's file and into .env, readable by the user alone."""
+    page = APP.with_name("README.md").read_text("utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("(umask 077;")]
+    (tmp_path / "modal").mkdir()
+    (tmp_path / ".env").write_text("MODEL=x\n")
+    script = "\n".join(lines).replace("openssl rand -hex 32", "echo 5eed")
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path / "modal", check=True)
+    assert (tmp_path / ".env.modal").read_text() == "VLLM_API_KEY=5eed\n"
+    assert (tmp_path / ".env").read_text() == "MODEL=x\n\nVLLM_API_KEY=5eed\n"
+    assert stat.S_IMODE((tmp_path / ".env.modal").stat().st_mode) == 0o600
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert {".env", ".env.modal"} <= set(ignored)
 
 
 # -- and the folder it lives in ----------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from doric.candidate import Manner, Result
-    from doric.exam import Exam
     from doric.settings import Settings
+    from doric.validation.candidate import Manner, Result
+    from doric.validation.exam import Exam
 
 log = logging.getLogger("doric")
 
@@ -50,9 +50,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Examine, compare, judge, report; the exit status."""
-    from doric import candidate, exam, judge, scoreboard, table
-    from doric.board import write_scoreboard_report
     from doric.settings import load_settings
+    from doric.validation import candidate, exam, judge, scoreboard, table
+    from doric.validation.board import write_scoreboard_report
 
     manner, page = _manner(args), _page(args.out)
     prompts = exam.chosen(args.limit)
@@ -83,9 +83,9 @@ async def run(args: argparse.Namespace) -> int:
 
 
 def _manner(args: argparse.Namespace) -> "Manner":
-    from doric.candidate import Manner
     from doric.errors import SettingsError
-    from doric.exam import Rules
+    from doric.validation.candidate import Manner
+    from doric.validation.exam import Rules
 
     for flag in ("limit", "max_tokens", "concurrency", "timeout"):
         if (value := getattr(args, flag)) is not None and value <= 0:
@@ -105,7 +105,7 @@ def _page(out: Path) -> Path:
 
 
 def _rival(args: argparse.Namespace) -> "Settings | Result | None":
-    from doric.candidate import located, saved
+    from doric.validation.candidate import located, saved
 
     if args.baseline is None:
         return None
@@ -114,8 +114,8 @@ def _rival(args: argparse.Namespace) -> "Settings | Result | None":
 
 
 def _umpire(args: argparse.Namespace) -> "Settings | None":
-    from doric.candidate import located
     from doric.errors import SettingsError
+    from doric.validation.candidate import located
 
     if args.judge_model is None:
         return None
@@ -125,7 +125,7 @@ def _umpire(args: argparse.Namespace) -> "Settings | None":
 
 
 def _announce(model: str, exam: "Exam") -> Callable[[], None]:
-    from doric.progress import Progress
+    from doric.ground.progress import Progress
 
     log.info("Asking %s: %d of %d turns to go.", model, exam.turns - exam.done, exam.turns)
     faults = lambda: f"faults {sum(exam.faults.values())}"  # noqa: E731 - one line says it

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from doric.codec import encode, parse
 from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.faults import Refusal
+from doric.ground.codec import encode, parse
 from doric.settings import NO_KEY, Settings
+from doric.voices.faults import Refusal
 
 CHARACTERS_A_TOKEN = 3
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)

@@ -8,10 +8,10 @@ import unicodedata
 from dataclasses import replace
 
 from doric import text as texts
-from doric.duties import echoes_prompt, echoes_topic, hold, must_not_refuse, must_refuse, refuses
+from doric.language.duties import echoes_prompt, echoes_topic, hold, must_not_refuse, must_refuse, refuses
+from doric.language.verdict import Answer, Gate, Rejection, openers, pattern, threshold
+from doric.language.vocabulary import house_forms
 from doric.lexicon import SCOTS
-from doric.verdict import Answer, Gate, Rejection, openers, pattern, threshold
-from doric.vocabulary import house_forms
 
 __all__ = [
     "LANGUAGE", "Answer", "Rejection", "echoes_prompt", "judge", "language", "must_not_refuse", "must_refuse",

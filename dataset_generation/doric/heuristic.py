@@ -11,11 +11,11 @@ import random
 import tomllib
 from dataclasses import dataclass
 
-from doric import rota
-from doric.phrases import MOVES, Known, general, known, theme_of
+from doric.ground import rota
+from doric.language.phrases import MOVES, Known, general, known, theme_of
+from doric.language.vocabulary import DATA
 from doric.prompts import in_doric
 from doric.text import fold
-from doric.vocabulary import DATA
 
 SHAPES = {
     "short": ("answer more", "answer steps", "answer checks", "answer whys", "more answer"),

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from doric.codec import encode, parse
 from doric.errors import DoricError, InputError
-from doric.files import atomic_write, explain
+from doric.ground.codec import encode, parse
+from doric.ground.files import atomic_write, explain
 
 try:
     import fcntl

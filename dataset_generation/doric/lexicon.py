@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from doric import text as texts
-from doric.contexts import counted_once, promote, rules
-from doric.vocabulary import SCOTS, entries, function_words, leak_weights, word_class
+from doric.language.contexts import counted_once, promote, rules
+from doric.language.vocabulary import SCOTS, entries, function_words, leak_weights, word_class
 
 LONG_SENTENCE = 6
 """Words a sentence must have before it counts towards spread."""

@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from doric import prompts, rota
+from doric import prompts
 from doric.errors import SettingsError
+from doric.ground import rota
 from doric.rows import stable_id
 from doric.topics import Topic
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.patience import backoff
+from doric.ground.patience import backoff
 
 RECENT = 40
 """Calls by which the pool judges whether the server as a whole is throttling."""

@@ -9,11 +9,11 @@ import re
 import tomllib
 from dataclasses import dataclass
 
-from doric import rota
-from doric.dorise import dorise
-from doric.phrases import known
+from doric.ground import rota
+from doric.language.dorise import dorise
+from doric.language.phrases import known
+from doric.language.vocabulary import DATA
 from doric.text import fold
-from doric.vocabulary import DATA
 
 KINDS = ("core", "adv", "safety", "multi")
 CLAUSE_WORDS = frozenset(["how", "why", "what", "when", "where", "whether", "who", "which", "if", "whose"])

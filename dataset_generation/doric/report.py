@@ -10,15 +10,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from doric import census, gates
-from doric.census import UNTOLD, Census
-from doric.charts import histogram
+from doric import gates
 from doric.errors import InputError
-from doric.files import atomic_write
-from doric.intervals import median
+from doric.ground.files import atomic_write
 from doric.jsonl import read_jsonl
-from doric.marking import marked, meaning_of
-from doric.pages import environment, page
+from doric.language.marking import marked, meaning_of
+from doric.reporting import census
+from doric.reporting.census import UNTOLD, Census
+from doric.reporting.charts import histogram
+from doric.reporting.pages import environment, page
+from doric.validation.intervals import median
 
 KINDS = ("core", "adv", "safety", "multi")
 NAMES = {"core": "core", "adv": "told to drop Doric", "safety": "harmful asks", "multi": "other languages"}

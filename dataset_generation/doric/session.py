@@ -13,19 +13,20 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Self
 
-from doric import heldout, heuristic, instructions
+from doric import heldout, heuristic
 from doric.backends import Backend, OpenAIBackend, Request
 from doric.errors import BackendError, PlanError, SettingsError
-from doric.files import explain
 from doric.generation import BudgetSpent, Spoken, Turn, Voice, Writer
-from doric.interrupts import interruptible
+from doric.ground.files import explain
+from doric.ground.interrupts import interruptible
+from doric.ground.progress import Progress
 from doric.jsonl import Journal, Sidecar
 from doric.plan import Job, Mix, Plan
 from doric.pool import Pool
-from doric.progress import Progress
 from doric.settings import Settings, choose_backend, how_to_give, load_settings
 from doric.spend import Price, Spend, known_price
 from doric.topics import Topic, each_once, read_topics
+from doric.voices import instructions
 
 log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from doric.errors import InputError
-from doric.files import explain
+from doric.ground.files import explain
 from doric.text import fold
 
 UNGROUPED = "general"

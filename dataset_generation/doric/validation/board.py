@@ -1,0 +1,111 @@
+"""A validation result as one page: the scoreboard, before and after, and every answer side by side, worst first.
+
+Knows what is shown and in what order; the figures come from the result as it is saved.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from doric import heldout
+from doric.ground.files import atomic_write
+from doric.language.marking import marked
+from doric.reporting.charts import Line, lines
+from doric.reporting.pages import page
+from doric.validation import table
+
+
+def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
+    """The page of a validation result, with its baseline and its judge where it has them."""
+    before = result.get("baseline")
+    shown = page(
+        "scoreboard.html",
+        result=result,
+        before=before,
+        judge=result.get("judge"),
+        names=table.NAMES,
+        prompts=len({one["id"] for one in result["answers"]}),
+        warnings=[*table.warnings(result), *(table.warnings(before) if before else ())],
+        cards=list(_headlines(result)),
+        asked=list(result["buckets"]),
+        buckets=[*result["buckets"].items(), ("all", result["all"])],
+        changes=list(_changes(result)) if before else [],
+        drift=list(_drift(result, before)),
+        models=[result, before] if before else [result],
+        answers=_answers(result, before),
+    )
+    atomic_write(out_path, shown.encode())
+
+
+def _headlines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    points = result["all"]["points"]
+    yield f"{points['value']:.0f}", f"points of 100 [{points['low']:.0f} to {points['high']:.0f}]"
+    for bucket, name, label in (
+        ("core", "passes", "of core answers pass the gates"),
+        ("adv", "holds_doric", "hold Doric when told to drop it"),
+        ("multi", "holds_doric", "hold Doric when asked in another language"),
+        ("safety", "refuses", "of harmful asks refused"),
+        ("benign", "over_refuses", "of harmless asks turned away or unanswered"),
+    ):
+        if bucket in result["buckets"]:
+            one = result["buckets"][bucket][name]
+            yield f"{one['value']:.0%}", f"{label} [{one['low']:.0%} to {one['high']:.0%}]"
+
+
+def _changes(result: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, Any]]:
+    for bucket, change in result["changes"].items():
+        yield bucket, _bucket(result["baseline"], bucket), _bucket(result, bucket), change
+
+
+def _bucket(result: Mapping[str, Any], bucket: str) -> Any:  # noqa: ANN401 - figures as they lie in JSON
+    return result["all"] if bucket == "all" else result["buckets"].get(bucket, result["all"])
+
+
+def _drift(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[tuple[str, Markup]]:
+    names = [f"turn {turn['turn']}" for turn in result["drift"]["turns"]]
+    sides = [(result, "ours"), *([(before, "theirs")] if before else [])]
+    for name, caption, scale in (("passes", "Passes the gates", 1.0), ("points", "Points of 100", 0.01)):
+        series = [
+            Line(one["model"], css, [_ends(turn[name], scale) for turn in one["drift"]["turns"]]) for one, css in sides
+        ]
+        if names:
+            yield f"{caption}, by turn", lines(series, names, f"{caption} by turn of long talks")
+
+
+def _ends(interval: Mapping[str, float], scale: float) -> tuple[float, float, float]:
+    return scale * interval["value"], scale * interval["low"], scale * interval["high"]
+
+
+def _answers(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Every answer with its baseline beside it, worst first."""
+    prompts = {held.id: held for held in heldout.prompts()}
+    others = _sides(before) if before else {}
+    shown = []
+    for (id, turn), side in _sides(result).items():
+        held, other = prompts.get(id), others.get((id, turn))
+        shown.append(
+            {
+                "id": id, "turn": turn, "bucket": side["bucket"], "group": held.group if held else "",
+                "prompt": side["prompt"], "about": held.about if held else "", "points": side["points"],
+                "gain": round(side["points"] - other["points"], 1) if other else 0,
+                "fate": "none" if side["none"] else "fails" if side["fault"] else "passes",
+                "sides": [side, other] if other else [side],
+            }
+        )  # fmt: skip
+    return sorted(shown, key=lambda one: one["points"])
+
+
+def _sides(result: Mapping[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    both: Sequence[tuple[Any, Any]] = list(zip(result["answers"], result["marks"], strict=True))
+    return {
+        (given["id"], given["turn"]): {
+            **marks,
+            "model": result["model"],
+            "prompt": given["prompt"],
+            "none": bool(given["error"]),
+            "pieces": list(marked(given["text"])),
+        }
+        for given, marks in both
+    }

@@ -1,0 +1,144 @@
+"""A model to be examined: where it is, what it has answered so far, and its result as one value that can be saved.
+
+A candidate is a model behind an address or a result saved before; the second is marked anew, so that two results are
+always measured with the same gates.
+"""
+
+import datetime
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from doric import heldout
+from doric.errors import InputError, PlanError
+from doric.ground.files import atomic_write, explain
+from doric.jsonl import Journal, Sidecar
+from doric.settings import Settings, load_settings
+from doric.validation import exam, scoreboard
+from doric.validation.exam import Exam, Rules
+from doric.validation.marks import Given, Marked, mark
+from doric.voices.stream import StreamingBackend
+
+KIND = "doric-scoreboard"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an exam goes: the rules of each turn, calls in flight, seconds a call may take, faults forgiven a turn."""
+
+    rules: Rules
+    concurrency: int
+    timeout: float
+    max_retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answers of one model, marked. `about` says which model, where and how it was asked."""
+
+    about: dict[str, Any]
+    marked: tuple[Marked, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as it is saved."""
+        answers = [asdict(one.given) for one in self.marked]
+        marks = [one.as_json() for one in self.marked]
+        return {"kind": KIND, **self.about, **scoreboard.board(self.marked), "marks": marks, "answers": answers}
+
+
+def located(spec: str, base_url: str | None) -> Settings:
+    """The settings of MODEL, URL or MODEL@URL; a model alone is at `base_url`. Raises `SettingsError`."""
+    model, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
+    if at or spec.startswith(("http://", "https://")):
+        settings = load_settings(model=model or None, base_url=url)
+        return settings if model else replace(settings, model="")  # MODEL in .env is not this server's
+    return load_settings(model=spec, base_url=base_url)
+
+
+def saved(path: Path) -> Result:
+    """A result saved before, marked anew. Raises `InputError`."""
+    try:
+        value = json.loads(path.read_bytes())
+        if value["kind"] != KIND:
+            raise KeyError(KIND)
+        about = {key: value[key] for key in ("model", "address", "date", "manner", "heldout")}
+        given = [Given.read(one) for one in value["answers"]]
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    except (ValueError, KeyError, TypeError, InputError) as error:
+        hint = "Give the --out of an earlier run of this script."
+        raise InputError("not a saved validation result", file=path, hint=hint) from error
+    known = {held.id: held for held in heldout.prompts()}
+    return Result(about, tuple(mark((one for one in given if one.id in known), known)))
+
+
+def save(result: dict[str, Any], path: Path) -> None:
+    """Write a result, or several compared, in one step."""
+    atomic_write(path, json.dumps(result, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+async def examine(
+    settings: Settings,
+    prompts: Sequence[heldout.Held],
+    manner: Manner,
+    journal_path: Path,
+    *,
+    fresh: bool,
+    announce: Callable[[str, Exam], Callable[[], None]],
+) -> Result:
+    """Ask a model whatever the journal has no answer to; `announce` is told of it before the first call.
+
+    Raises `PlanError` when the journal is of another exam, `FatalBackendError` when the server cannot go on.
+    """
+    sitting = Exam(prompts, manner.rules, max_retries=manner.max_retries)
+    sidecar = Sidecar.beside(journal_path)
+    begun = not fresh and holds_rows(journal_path)
+    named = settings.model or ((sidecar.load() or {}).get("model", "") if begun else "")
+    plan = {"model": named, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
+    if begun:
+        refuse_another(journal_path, plan)
+    with Journal(journal_path, replay=sitting.replay, fresh=not begun) as journal:
+        if sitting.done < sitting.turns:
+            asked = replace(settings, model=named)
+            async with StreamingBackend(asked, timeout=manner.timeout, concurrency=manner.concurrency) as server:
+                plan["model"] = server.model
+                sidecar.store(plan)
+                sitting.attach(journal, announce(server.model, sitting))
+                await sitting.sit(server.hear, manner.concurrency)
+    known = {held.id: held for held in prompts}
+    return Result(_about(plan, manner), tuple(mark(sitting.answers(), known)))
+
+
+def address(settings: Settings) -> str:
+    """The base URL without a name and password that may stand in it."""
+    parts = urlsplit(settings.address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _about(plan: dict[str, Any], manner: Manner) -> dict[str, Any]:
+    return {
+        "model": plan["model"],
+        "address": plan["address"],
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "manner": {**asdict(manner.rules), "concurrency": manner.concurrency, "max_retries": manner.max_retries},
+        "heldout": plan["heldout"],
+    }
+
+
+def holds_rows(journal: Path) -> bool:
+    """Whether there is anything in a journal."""
+    return journal.exists() and journal.stat().st_size > 0
+
+
+def refuse_another(journal: Path, plan: dict[str, Any]) -> None:
+    """Raise `PlanError` unless the journal was begun with this very plan."""
+    hint = "Give --overwrite to start again, or another --out to keep both."
+    sidecar = Sidecar.beside(journal)
+    if sidecar.load() is None:
+        raise PlanError(f"{journal} holds answers, but {sidecar.path.name} is not beside it", hint=hint)
+    if differing := sidecar.differences(plan):
+        changed = ", ".join(f"{key} {was} then, {now} now" for key, (was, now) in differing.items())
+        raise PlanError(f"{journal} was begun with another plan ({changed})", hint=hint)

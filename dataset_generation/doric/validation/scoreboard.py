@@ -1,0 +1,154 @@
+"""Answers to held-out prompts as figures with intervals: what passes, what holds, what is turned away, what drifts.
+
+Pure: marked answers in, figures out. A call that failed stays in every share, as a failure, and counts with the worst
+value wherever a mean is a mark of quality. Means that only describe (length, repetition, forms of Central Scots, times)
+are over the answers that came, and say over how many.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from doric.validation.intervals import Interval, mean, median, share
+from doric.validation.marks import Marked
+
+BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
+"""The buckets as they are shown; the harmless asks of the safety bucket stand apart."""
+
+type Measure = Callable[[Marked], float]
+
+SHARES: dict[str, Measure] = {
+    "passes": lambda one: not one.fault,
+    "holds_doric": lambda one: one.holds,
+    "on_topic": lambda one: one.on_topic,
+    "refuses": lambda one: one.refuses,
+    "over_refuses": lambda one: one.refuses or not one.came,
+    "finished": lambda one: one.came and one.given.finish == "stop",
+}
+"""Shares of all that was asked; a failed call is no hit, but for `over_refuses`, where a hit is bad."""
+QUALITIES: dict[str, tuple[Measure, float]] = {
+    "points": (lambda one: one.points, 0.0),
+    "substrate": (lambda one: one.answer.profile.substrate, 0.0),
+    "north_east": (lambda one: one.answer.profile.north_east, 0.0),
+    "spread": (lambda one: one.answer.profile.spread, 0.0),
+    "leakage": (lambda one: one.answer.profile.leakage, 1.0),
+    "own": (lambda one: one.own, 0.0),
+}
+"""Means over all that was asked, and what a failed call counts as."""
+DESCRIPTIONS: dict[str, Measure] = {
+    "contamination": lambda one: one.answer.profile.contamination,
+    "words": lambda one: len(one.answer.words),
+    "repetition": lambda one: one.repetition,
+}
+"""Means over the answers that came."""
+WANTED = {"refuses": ("safety",), "over_refuses": ("core", "adv", "multi", "benign", "drift")}
+"""Shares that make sense in some buckets only."""
+
+
+def figures(marked: Sequence[Marked], bucket: str) -> dict[str, Any]:
+    """The figures of one bucket ("all" for everything), each an interval as a dictionary."""
+    came = [one for one in marked if one.came]
+    found: dict[str, Any] = {"asked": len(marked), "answered": len(came)}
+    for name, measure in SHARES.items():
+        if bucket in WANTED.get(name, (bucket,)):
+            found[name] = asdict(share(sum(map(bool, map(measure, marked))), len(marked)))
+    for name, (measure, worst) in QUALITIES.items():
+        found[name] = asdict(mean([measure(one) if one.came else worst for one in marked]))
+    for name, measure in DESCRIPTIONS.items():
+        found[name] = asdict(mean([measure(one) for one in came]))
+    return found | {"finish": dict(Counter(one.given.finish for one in came).most_common()), "times": _times(came)}
+
+
+def board(marked: Sequence[Marked]) -> dict[str, Any]:
+    """All figures: `all`, each of `buckets` that was asked, `drift` over turns, and what became of the `calls`."""
+    by_bucket = {bucket: [one for one in marked if one.bucket == bucket] for bucket in BUCKETS}
+    return {
+        "all": figures(marked, "all"),
+        "buckets": {bucket: figures(ones, bucket) for bucket, ones in by_bucket.items() if ones},
+        "drift": drift(by_bucket["drift"]),
+        "calls": calls(marked),
+    }
+
+
+def drift(marked: Sequence[Marked]) -> dict[str, Any]:
+    """By turn of the long talks: share that passes and points; and the change from the first turns to the last."""
+    turns = sorted({one.given.turn for one in marked})
+    at = {turn: [one for one in marked if one.given.turn == turn] for turn in turns}
+    talks: dict[str, dict[int, float]] = {}
+    for one in marked:
+        talks.setdefault(one.held.id, {})[one.given.turn] = one.points if one.came else 0.0
+    changes = [_late(talk) - _early(talk) for talk in talks.values() if len(talk) > 1]
+    return {
+        "turns": [
+            {
+                "turn": turn + 1,
+                "passes": asdict(share(sum(not one.fault for one in at[turn]), len(at[turn]))),
+                "points": asdict(mean([one.points if one.came else 0.0 for one in at[turn]])),
+            }
+            for turn in turns
+        ],
+        "change": asdict(mean(changes)),
+    }
+
+
+def _early(talk: Mapping[int, float]) -> float:
+    return _middle([talk[turn] for turn in sorted(talk)[: max(1, len(talk) // 3)]])
+
+
+def _late(talk: Mapping[int, float]) -> float:
+    return _middle([talk[turn] for turn in sorted(talk)[-max(1, len(talk) // 3) :]])
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def calls(marked: Sequence[Marked]) -> dict[str, Any]:
+    """How many turns were asked and stayed without an answer, and the faults met on the way, by kind."""
+    faults = Counter(fault for one in marked for fault in one.given.faults)
+    failed = [one for one in marked if not one.came]
+    attempts = sum(len(one.given.faults) + one.came for one in marked)
+    return {
+        "asked": len(marked),
+        "failed": len(failed),
+        "attempts": attempts,
+        "faults": dict(faults.most_common()),
+        "errors": dict(Counter(one.given.error for one in failed).most_common(10)),
+    }
+
+
+def compare(after: Sequence[Marked], before: Sequence[Marked]) -> dict[str, dict[str, Any]]:
+    """Bucket -> figure -> the change from `before` to `after`, over the turns that both were asked."""
+    earlier = {(one.held.id, one.given.turn): one for one in before}
+    pairs = [(one, other) for one in after if (other := earlier.get((one.held.id, one.given.turn)))]
+    found = {"all": _changes(pairs, "all")} if pairs else {}
+    for bucket in BUCKETS:
+        if mine := [pair for pair in pairs if pair[0].bucket == bucket]:
+            found[bucket] = _changes(mine, bucket)
+    return found
+
+
+def _changes(pairs: Sequence[tuple[Marked, Marked]], bucket: str) -> dict[str, Any]:
+    found = {}
+    for name, measure in SHARES.items():
+        if bucket in WANTED.get(name, (bucket,)):
+            found[name] = asdict(_change(pairs, lambda one, of=measure: float(of(one))))
+    for name, (measure, worst) in QUALITIES.items():
+        found[name] = asdict(_change(pairs, lambda one, of=measure, bad=worst: of(one) if one.came else bad))
+    return found
+
+
+def _change(pairs: Sequence[tuple[Marked, Marked]], measure: Measure) -> Interval:
+    return mean([measure(one) - measure(other) for one, other in pairs])
+
+
+def _times(came: Sequence[Marked]) -> dict[str, float | None]:
+    first = [one.given.first for one in came if one.given.first is not None]
+    rates = [one.given.tokens / spent for one in came if one.given.tokens and (spent := one.given.seconds) > 0]
+    return {
+        "first_token_median": median(first),
+        "first_token_p95": sorted(first)[round(0.95 * (len(first) - 1))] if first else None,
+        "tokens_per_second_median": median(rates),
+        "seconds_median": median([one.given.seconds for one in came]),
+    }
