@@ -955,6 +955,16 @@ def test_scores_separate_doric_from_english(notebook):
     assert bad["pass the gates"] == bad["stop by themselves"] == 0
 
 
+def test_word_said_over_and_over_counts_once(notebook):
+    """An untrained model that sticks at one Scots word is not taken for one that writes Scots."""
+    prompts = [one for one in heldout.prompts() if one.bucket == "core"][:2]
+    english = (
+        "You should hold the jar under hot water for a while and then tap the lid with a spoon until it opens. " * 5
+    )
+    said = [notebook.Reply("Aye, aye, aye! " * 60, stopped=False), notebook.Reply(english, stopped=True)]
+    assert notebook.measure(prompts, said)["substrate"] < 0.02
+
+
 def test_prompts_cover_every_bucket(notebook):
     """The fixed prompts take the same number of each bucket, and harmless look-alikes beside the harmful."""
     chosen = notebook.choose_prompts(3, ["core", "multi", "adv", "safety"])
