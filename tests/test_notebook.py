@@ -569,6 +569,11 @@ def test_trainer_that_changes_the_rows_is_caught(notebook):
     assert "padding_free=False" in caught.value.hint
 
 
+def test_rows_of_a_batch_are_told_to_stay_apart(notebook, plan, tmp_path):
+    """What Unsloth would decide when left open, to run the rows of a batch together, is decided: no."""
+    assert notebook.training_settings(plan, tmp_path, 1).padding_free is False
+
+
 def written(checkpoint):
     """A checkpoint with what a whole one holds, in small."""
     import torch
