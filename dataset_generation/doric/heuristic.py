@@ -85,15 +85,17 @@ def _advice(ask: Ask, attempt: int, draw: random.Random) -> list[str]:
     place = authored.place if authored else rota.start_of(ask.topic)
     turn = ask.turn if attempt == 0 else draw.randrange(1 << 16)
     picks = _spread_out(turn, place, ask.seed)
-    at = turn + place
+    shapes = SHAPES[ask.length]
+    # each attempt takes the next shape and the next line about the topic, out of step, so that none repeats another
+    at = ask.turn + place + attempt % len(shapes) + attempt // len(shapes)
     chosen = {
         move: pool[pick % len(pool)] if len(pool) <= CODE else draw.choice(pool)
         for (move, pool), pick in zip(pools.items(), picks, strict=True)
     }
     chosen["answer"] = answers[at % len(answers)]
     chosen["more"] = answers[(at + 1) % len(answers)]
-    order = draw.choice(SHAPES[ask.length]).split()
-    return [chosen[move] for move in order]
+    first = random.Random(f"{ask.seed}:{ask.topic}:{ask.kind}:{ask.turn}").randrange(len(shapes))
+    return [chosen[move] for move in shapes[(first + attempt) % len(shapes)].split()]
 
 
 def _pools(topic: str, authored: Known | None, *, named: bool) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
