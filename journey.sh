@@ -13,7 +13,7 @@ ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-6}
 STEPS=${STEPS:-170}
 PROMPTS=${PROMPTS:-160}
 PORT=${PORT:-8765}
-run="uv run --quiet --group finetune"
+run="uv run --quiet --group laptop"
 mkdir -p "$FOLDER"
 began=$(date +%s)
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -62,8 +62,9 @@ def read_gguf(weights: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBas
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
-    model = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.bfloat16)
+    # Any: transformers declares neither what these hold nor that they are never None
+    tokenizer: Any = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
+    model: Any = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.bfloat16)
     tokenizer.eos_token, tokenizer.pad_token = END_OF_TURN, PADDING
     tokenizer.clean_up_tokenization_spaces = False
     for settings in (model.config, model.generation_config):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from doric.language.dorise import dorise
+from doric.language.dorise import _renderings, dorise
 from doric.language.phrases import known
-from doric.language.vocabulary import table
+from doric.language.vocabulary import SCOTS, table, word_class
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,36 @@ def test_dorising_leaves_the_small_words_of_no_topic_in_english():
     """No topic that ships keeps an English of, with, to, and, how or what when it is rendered."""
     small = {"of", "with", "to", "and", "how", "what", "where", "when", "your", "from", "about", "without"}
     assert [topic for topic in known() if small & set(dorise(topic).split())] == []
+
+
+@pytest.mark.parametrize(
+    ("phrase", "doric"),
+    [
+        ("bread as well as cheese", "breid as weel as cheese"),
+        ("deciding whether to move", "decidin whether tae meeve"),
+        ("when no one is at home", "fan naebody is at hame"),
+        ("well water and a well-run shop", "wall watter an a weel-rin shoppie"),
+        ("keeping the shutters shut", "keepin the shutters shut"),
+        ("how to shut a door", "foo tae steek a door"),
+        ("remembering names", "mindin names"),
+        ("keeping cattle and sheep", "keepin kye an sheep"),
+        ("snowy roads", "snowy roads"),
+    ],
+)
+def test_phrases_that_go_wrong_word_by_word(phrase, doric):
+    """What would be wrong word by word is listed as a phrase, or left alone."""
+    assert dorise(phrase) == doric
+
+
+def test_no_rendering_is_what_the_gates_refuse():
+    """No Doric side holds a form of Central Scots, or English that a Scots writer renders."""
+    for row in table("renderings.tsv"):
+        for word in row["house"].lower().split():
+            assert word == row["english"] or word_class(word) not in ("central", "central_weak", "leak"), row
+
+
+@pytest.mark.parametrize("word", ["gadgie", "teuchter", "geet"])
+def test_slighting_words_are_known_and_never_said(word):
+    """A word that slights people is read as Scots and rendered for no English word."""
+    assert word_class(word) in SCOTS
+    assert word not in _renderings().values()

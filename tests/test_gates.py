@@ -50,7 +50,9 @@ FAULTY = {
     "word_swap": SMALL_WORDS,
     "not_north_east": "Dinna fash if the dough winna rise the nicht. Leave it in a warm neuk o the hoose, "
     "happit wi a cloot, an keep an ee on it for an oor. Syne pit it ben the oven an bide near it.",
-    "central": GOOD.replace("an leuk at it", "an tak a keek whaur it bides").replace("cloot", "clean cloot"),
+    "central": GOOD.replace("an leuk at it", "an tak a keek whit wey it bides, an whaur").replace(
+        "cloot", "clean cloot"
+    ),
     "repeats_itself": GOOD + " " + GOOD.partition(" Leave")[0],
 }
 
@@ -230,15 +232,29 @@ def test_banned_opener_is_found(start):
     assert gates.banned_opener(Answer.of(f"{start}, {GOOD}")).gate == "banned_opener"
 
 
-@pytest.mark.parametrize("start", ["Fitlike", "Hill fowk", "Ochil", "Surely", "Hire", "Losht"])
-def test_banned_opener_wants_whole_words(start):
-    """A word that only begins like a stock phrase is no opener."""
+@pytest.mark.parametrize(
+    "start",
+    [
+        "Fitlike",
+        "Hill fowk",
+        "Ochil",
+        "Surely",
+        "Hire",
+        "Losht",
+        "Sure eneuch the",
+        "Fit like is the wither there? Aa",
+        "Losh is",
+    ],
+)
+def test_banned_opener_wants_whole_words_and_clauses(start):
+    """A word that only begins like a stock phrase is no opener, nor is a phrase that the sentence goes on from."""
     assert gates.banned_opener(Answer.of(f"{start} {GOOD}")) is None
 
 
 def test_every_banned_opener_is_reachable():
     """Each listed opener is found at the head of an answer."""
-    for opener in tomllib.loads((DATA / "gates.toml").read_text("utf-8"))["openers"]["banned"]:
+    listed = tomllib.loads((DATA / "gates.toml").read_text("utf-8"))["openers"]
+    for opener in [*listed["clauses"], *listed["beginnings"]]:
         assert gates.banned_opener(Answer.of(f"{opener}, {GOOD}")), opener
 
 
@@ -277,10 +293,20 @@ def test_thin_names_the_english_to_render():
     assert "'o'" in rejection.reason
 
 
-def test_word_swap_spares_short_answers():
-    """English with its small words respelled is found where the answer is long enough to tell."""
+@pytest.mark.parametrize("words", [12, 20, 30])
+def test_word_swap_is_found_at_every_length(words):
+    """English with its small words respelled is found in a short answer as in a long one."""
     assert gates.word_swap(Answer.of(SMALL_WORDS)).figure == 0
-    assert gates.word_swap(Answer.of(" ".join(SMALL_WORDS.split()[:20]))) is None
+    assert gates.word_swap(Answer.of(" ".join(SMALL_WORDS.split()[:words])))
+
+
+@pytest.mark.parametrize("word", ["haun", "abune", "nane"])
+def test_one_central_word_beside_several_of_the_north_east_is_let_pass(word):
+    """A neighbour's word is no reason to refuse sure Doric; two such words are, and one in thin Doric."""
+    doric = f"Gie the beests a {word} o strae fan the nichts is caul, an dinna gyang oot yersel."
+    assert gates.central(Answer.of(doric)) is None
+    assert gates.central(Answer.of(f"{doric} Och, dinnae."))
+    assert gates.central(Answer.of(f"Gie them a {word} o strae an dinna leave the door open ower lang."))
 
 
 def test_central_names_the_forms_and_their_renderings():

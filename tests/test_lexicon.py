@@ -218,9 +218,9 @@ def test_apostrophe_spelling_counts_as_its_plain_form(written, plain):
     ("family", "kind"),
     [
         ("gweed gwid skweel skweil squeel cweel meen speen aul aal caul caal gyaan gyan gaan gyaun gyang ging", "ne"),
-        ("affa affy spik spick spikkin vreet vrite vreetin vrang vrocht fitiver fativer fite fyte cwid aabody", "ne"),
+        ("affa affy spik spick spikkin vreet vrite vreetin vrang vrocht fitiver fativer fite fyte cwid", "ne"),
         ("abeen aleen eence steen neen quines fyow wikk wikkeyn eyn tyaave chaav fadder skweels cweelest leems", "ne"),
-        ("aa aathing leuk leukin beuk throwe", "shared"),
+        ("aa aabody anaa aathing leuk leukin beuk throwe", "shared"),
         ("dinna canna winna widna couldna cwidna hinna hisna isna wisna disna didna maunna divna", "na"),
         ("fae tae wi o ower mair gie ken bairn hoose oot doon noo jist juist nicht richt twa wee", "scots"),
         ("keepit likit wintin boatie hoosie lookin for't on't wi't o't dee't", None),
@@ -473,3 +473,62 @@ def test_any_text_can_be_measured(text):
     )
     assert all(0 <= share <= 1 for share in shares)
     assert all(0 <= item.index < measured.tokens for item in measured.evidence)
+
+
+SWAPS = "affa ain fowk een richt hoose gyang gey bit wird wirk forby nicht bairns loon quine min mine anaa"
+
+
+@pytest.mark.parametrize("swap", SWAPS.split())
+def test_words_that_open_every_list_give_no_depth(swap):
+    """Words that everybody who knows a little Scots knows do not make English Scots."""
+    assert profile(f"Always check the {swap} before a long journey.").depth == 0
+
+
+def test_a_guess_by_its_ending_gives_no_depth():
+    """A word that is Scots by its ending alone counts towards the substrate, and not towards depth."""
+    measured = profile("Take the warfarin and keep the plantin dry.")
+    assert measured.tokens_of("scots") == ("warfarin", "plantin")
+    assert measured.depth == 0
+    assert profile("He keepit the strae dry.").depth > 0
+
+
+@pytest.mark.parametrize(("word", "sign"), [("aa", False), ("a'", False), ("aabody", True), ("gweed", True)])
+def test_aa_alone_is_no_sign_of_the_north_east(word, sign):
+    """aa is written in all of Scotland: only beside a surer form does it count."""
+    assert (profile(f"Tak {word} o the breid.").north_east > 0) is sign
+
+
+@pytest.mark.parametrize("word", ["dat", "du", "desel", "peerie", "meh"])
+def test_forms_of_the_isles_and_of_dundee_contaminate(word):
+    """Shetland, Orkney and Dundee have forms of their own."""
+    assert word_class(word) == "central"
+
+
+@pytest.mark.parametrize("word", ["a'", "wy", "te", "wifey", "thran", "hine", "geed", "ana'", "fie"])
+def test_spellings_of_the_villages_are_scots(word):
+    """Spellings that are not the house's are read as what they are."""
+    assert word_class(word) in SCOTS
+
+
+def test_weak_central_forms_are_outweighed_by_those_of_the_north_east():
+    """guid and frae beside as many forms of the North-East are no contamination; alone they are."""
+    assert profile("The quine kens fit affa guid loaf cam frae the aul skweel.").contamination == 0
+    assert profile("Sic a guid loaf frae that lass.").contamination > 0
+
+
+def test_eat_and_ate_are_two_words():
+    """The house writes aet for eat and ett for ate."""
+    meanings = {entry.doric: entry.english for entry in entries()}
+    assert (meanings["aet"], meanings["ett"]) == ("eat", "ate")
+
+
+def test_synonyms_are_no_spellings():
+    """Another word of the same meaning is Scots and has a gloss, and no house spelling is urged on it."""
+    for entry in entries():
+        for word in entry.synonyms:
+            assert word not in variants()
+            assert glosses()[word]
+    assert word_class("boxie") == "scots"
+    assert {word for entry in entries() for word in (*entry.spellings, *entry.synonyms)}.isdisjoint(
+        {"erse", "seelie", "ryve", "moothless"}
+    )

@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import pytest
 
@@ -171,6 +172,63 @@ def test_model_that_cannot_be_read_is_a_sentence(notebook, monkeypatch):
     assert "smollm2_checkpoint.py" in caught.value.hint
 
 
+def test_quantised_base_is_refused_or_mapped(notebook, tmp_path, capsys):
+    """A 4-bit name on the Hub is taken for its 16-bit original; a folder of quantised weights is refused."""
+    assert notebook.base_model("auto", "unsloth/Qwen3-4B-unsloth-bnb-4bit", "T4") == "unsloth/Qwen3-4B"
+    assert "FOUR_BIT decides" in capsys.readouterr().out
+    settings = {"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(notebook.Fault, match="already quantised") as caught:
+        notebook.model_shape(str(tmp_path))
+    assert "16-bit original" in caught.value.hint
+
+
+def test_fused_experts_are_neither_targets_nor_made_smaller(notebook, plan, tmp_path, capsys):
+    """Of a Mixtral the attention is trained, with a note, and 4 bits do not shrink the experts in the estimate."""
+    from transformers import MixtralConfig
+
+    MixtralConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
+    ).save_pretrained(tmp_path)
+    shape = notebook.model_shape(str(tmp_path))
+    assert shape.quantisable == 2 * (64 * 64 * 2 + 64 * 32 * 2)
+    settled = notebook.with_targets(plan, shape)
+    assert settled.targets == ("q_proj", "k_proj", "v_proj", "o_proj")
+    assert "fused experts" in capsys.readouterr().out
+    with pytest.raises(notebook.Fault, match="none of the layers c_attn"):
+        notebook.with_targets(replace(plan, targets=("c_attn",)), shape)
+
+
+def test_address_of_the_project_is_one(notebook):
+    """The badge leads to the project that the setup cell names."""
+    address = notebook.REPOSITORY.removeprefix("https://github.com/")
+    assert f"colab.research.google.com/github/{address}/blob/main/finetune_notebook/doric_finetune.ipynb" in TEXT[0]
+
+
+def test_project_added_on_kaggle_is_copied_to_where_it_can_be_written(notebook, tmp_path):
+    """What was added to a Kaggle notebook is read-only: the project is taken from there, and copied."""
+    room = tmp_path / "input/my-upload/doric/dataset_generation/doric/rows.py"
+    room.parent.mkdir(parents=True)
+    room.touch()
+    (tmp_path / "working").mkdir()
+    found = notebook.fetch_project(tmp_path / "working", tmp_path / "input")
+    assert found == tmp_path / "working/doric"
+    assert (found / "dataset_generation/doric/rows.py").is_file()
+
+
+def test_hosted_machine_gets_packages_into_its_own_python(notebook, tmp_path, monkeypatch):
+    """The setup installs into the Python that runs the notebook, held by the constraints, and nothing for serving."""
+    calls = []
+    monkeypatch.setattr(notebook.shutil, "which", lambda name: name)
+    run = lambda command, **more: (calls.append(command), SimpleNamespace(returncode=0))[1]  # noqa: E731
+    monkeypatch.setattr(notebook.subprocess, "run", run)
+    monkeypatch.chdir(tmp_path)
+    notebook.install(NOTEBOOK.parents[1])
+    assert all(call[:5] == ["uv", "pip", "install", "--python", sys.executable] for call in calls)
+    assert "constraints.txt" in calls[0]
+    assert not [each for each in calls[0] if "serving" in each]
+
+
 def test_batch_shrinks_with_the_budget(notebook, plan, smollm2):
     """The less memory, the smaller the proposed batch; accumulation makes up for it."""
     shape = notebook.model_shape(str(smollm2))
@@ -293,8 +351,9 @@ def test_dataset_is_pushed_private_and_with_a_card(notebook, monkeypatch, capsys
     monkeypatch.setattr(datasets.Dataset, "push_to_hub", push)
     card = lambda self, name, **more: calls.update(card=str(self))  # noqa: E731
     monkeypatch.setattr(huggingface_hub.DatasetCard, "push_to_hub", card)
-    info = lambda self, name: SimpleNamespace(private=True)  # noqa: E731
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", lambda self, name, **more: None)
+    info = lambda self, name, **more: SimpleNamespace(private=True)  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", info)
     notebook.push_dataset([sharegpt(("human", "a"), ("gpt", "b"))], "me/chats", True, "a test")
     assert calls["data"] == ("me/chats", True)
     assert "language:\n- sco" in calls["card"]
@@ -363,6 +422,52 @@ def test_padding_that_is_the_end_stops_the_run(notebook, tokenizer):
     assert "<|endoftext|>" in caught.value.hint
     notebook.set_padding(same, "auto")
     notebook.check_tokens(same)
+
+
+def test_question_that_is_trained_stops_the_run(notebook, tokenizer, ends):
+    """Labels that hold the question too, or only half of the answer, are refused, and what is trained is named."""
+    row = notebook.encode(tokenizer, CHAT, ends)
+    stop = row.ids.index(ends[0], next(at for at, label in enumerate(row.labels) if label != -100)) + 1
+    early = row.ids[:stop] + row.labels[stop:]
+    with pytest.raises(notebook.Fault, match="Trained is more than the answer") as caught:
+        notebook.check_row_tokens(tokenizer, CHAT, notebook.Encoded(row.ids, early), ends)
+    assert "the questions must be grey" in caught.value.hint
+    begun = next(at for at, label in enumerate(row.labels) if label != -100)
+    late = [-100] * (begun + 2) + row.labels[begun + 2 :]
+    with pytest.raises(notebook.Fault, match="not the whole answer"):
+        notebook.check_row_tokens(tokenizer, CHAT, notebook.Encoded(row.ids, late), ends)
+
+
+FOLDS = (
+    "{%- set system = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}"
+    "{%- for m in messages %}"
+    "{%- if m['role'] == 'user' %}{{ '[INST] ' + (system + '\n\n' if system and loop.index >= loop.length - 1 else '') "
+    "+ m['content'] + '[/INST]' }}"
+    "{%- elif m['role'] == 'assistant' %}{{ ' ' + m['content'] + '<|im_end|>' }}{%- endif %}"
+    "{%- endfor %}"
+)
+"""A template that puts the system message into the last question, as Mistral's does."""
+
+
+def test_system_message_folded_into_the_last_question_is_not_trained(notebook, tokenizer, ends):
+    """Where the template moves the system message from turn to turn, the answers alone are still what is trained."""
+    folding = copy.deepcopy(tokenizer)
+    folding.chat_template = FOLDS
+    chat = [{"role": "system", "content": "Spik Doric."}, *CHAT, {"role": "user", "content": "Ay?"}, CHAT[1]]
+    row = notebook.encode(folding, chat, ends)
+    notebook.check_row_tokens(folding, chat, row, ends)
+    trained = folding.decode([label for label in row.labels if label != -100])
+    assert trained == 2 * " Naething, I dinna think.<|im_end|>"
+    assert "Spik Doric.\n\nAy?" in folding.decode(row.ids)
+
+
+def test_template_that_refuses_a_chat_is_a_sentence(notebook, tokenizer):
+    """A template without a system role, as Gemma's, says so in a sentence."""
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(notebook.Fault, match="System role not supported") as caught:
+        notebook.render(strict, [{"role": "system", "content": "Spik Doric."}, *CHAT])
+    assert "remove the system messages" in caught.value.hint
 
 
 def test_row_with_nothing_trained_stops_the_run(notebook, tokenizer, ends):
@@ -446,21 +551,78 @@ def test_loss_that_is_no_number_stops_the_run(notebook):
 
 def test_trainer_that_changes_the_rows_is_caught(notebook):
     """Rows and labels in the trainer must be those that were checked; packing asked for must have happened."""
-    row = notebook.Encoded([1, 2, 3], [-100, 2, 3])
-    whole = notebook.as_dataset([row])
-    notebook.check_labels(SimpleNamespace(train_dataset=whole), [row], packing=False)
-    unmasked = notebook.as_dataset([replace(row, labels=row.ids)])
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    def trainer(held, **more):
+        return SimpleNamespace(train_dataset=held, data_collator=DataCollatorForLanguageModeling(0, **more))
+
+    row, other = notebook.Encoded([1, 2, 3], [-100, 2, 3]), notebook.Encoded([4, 5], [-100, 5])
+    whole = notebook.as_dataset([row, other])
+    notebook.check_labels(trainer(whole), [row, other], packing=False)
+    unmasked = notebook.as_dataset([replace(row, labels=row.ids), other])
     with pytest.raises(notebook.Fault, match="changed the rows"):
-        notebook.check_labels(SimpleNamespace(train_dataset=unmasked), [row], packing=False)
+        notebook.check_labels(trainer(unmasked), [row, other], packing=False)
     with pytest.raises(notebook.Fault, match="did not pack"):
-        notebook.check_labels(SimpleNamespace(train_dataset=whole), [row], packing=True)
+        notebook.check_labels(trainer(whole), [row, other], packing=True)
+    with pytest.raises(notebook.Fault, match="runs the rows of a batch together") as caught:
+        notebook.check_labels(trainer(whole, padding_free=True), [row, other], packing=False)
+    assert "padding_free=False" in caught.value.hint
+
+
+def test_rows_of_a_batch_are_told_to_stay_apart(notebook, plan, tmp_path):
+    """What Unsloth would decide when left open, to run the rows of a batch together, is decided: no."""
+    assert notebook.training_settings(plan, tmp_path, 1).padding_free is False
+
+
+def written(checkpoint):
+    """A checkpoint with what a whole one holds, in small."""
+    import torch
+    from safetensors.torch import save_file
+
+    checkpoint.mkdir(parents=True)
+    save_file({"a": torch.zeros(64)}, checkpoint / "adapter_model.safetensors")
+    for name in ("optimizer", "scheduler"):
+        torch.save({}, checkpoint / f"{name}.pt")
+    (checkpoint / "trainer_state.json").write_text("{}")
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json"])
+@pytest.mark.parametrize("left", [0, 40, None], ids=["empty", "half", "missing"])
+def test_half_written_checkpoint_is_passed_over(notebook, tmp_path, capsys, name, left):
+    """A checkpoint that was cut off while it was written is passed over with a note; the one before it is taken."""
+    checkpoints, mark = tmp_path / "checkpoints", {"rate": 0.1}
+    assert notebook.start_from(checkpoints, mark, resume=True) is None
+    for step in (5, 10):
+        written(checkpoints / f"checkpoint-{step}")
+    broken = checkpoints / "checkpoint-10" / name
+    if left is None:
+        broken.unlink()
+    else:
+        whole = b'{"log_history": [' + bytes(100) if name == "trainer_state.json" else broken.read_bytes()
+        broken.write_bytes(whole[:left])
+    assert notebook.start_from(checkpoints, mark, resume=True) == str(checkpoints / "checkpoint-5")
+    assert "checkpoint-10 was not written to its end" in capsys.readouterr().out
+
+
+def test_what_a_run_owes_to_the_moment_is_no_other_setting(notebook, plan, tmp_path):
+    """With less memory free than when it began, a run goes on with the batch and the number format it began with."""
+    names = {"RESUME": True, "BATCH": 0, "ACCUMULATION": 0}
+    began = replace(plan, batch=4, accumulation=1, dtype="bfloat16")
+    notebook.start_from(tmp_path / "checkpoints", notebook.fingerprint(began, {}), resume=True)
+    written(tmp_path / "checkpoints" / "checkpoint-5")
+    now = replace(plan, batch=1, accumulation=4, dtype="float32")
+    later = notebook.as_before(now, names, tmp_path)
+    assert notebook.start_from(tmp_path / "checkpoints", notebook.fingerprint(later, {}), resume=True)
+    asked = notebook.as_before(replace(now, batch=2), {**names, "BATCH": 2}, tmp_path)
+    assert asked.batch == 2
+    assert notebook.as_before(now, {**names, "RESUME": False}, tmp_path) == now
 
 
 def test_another_runs_checkpoints_are_not_taken(notebook, tmp_path):
     """Checkpoints are gone on from only by the run that wrote them; RESUME off begins again."""
     checkpoints, mark = tmp_path / "checkpoints", {"rate": 0.1}
     assert notebook.start_from(checkpoints, mark, resume=True) is None
-    (checkpoints / "checkpoint-5").mkdir(parents=True)
+    written(checkpoints / "checkpoint-5")
     assert notebook.start_from(checkpoints, mark, resume=True) == str(checkpoints / "checkpoint-5")
     with pytest.raises(notebook.Fault, match="other settings: rate") as caught:
         notebook.start_from(checkpoints, {"rate": 0.2}, resume=True)
@@ -499,10 +661,12 @@ checkpoints = folder / "checkpoints"
 resumed = nb.start_from(checkpoints, nb.fingerprint(plan, {{"train": coded}}), True)
 trainer = nb.make_trainer(nb.add_adapter(model, plan), tokenizer, plan, coded, coded[:8], checkpoints, 2, watch)
 nb.check_labels(trainer, coded, False)
-trainer.train(resume_from_checkpoint=resumed)
+nb.train(trainer, resumed, plan.steps)
 nb.finish(trainer, watch)
 log = [(one["step"], one["loss"]) for one in trainer.state.log_history if "loss" in one]
-(folder / "log.json").write_text(json.dumps({{"steps": trainer.state.global_step, "log": log}}))
+weights = sum(float(each.abs().sum()) for each in trainer.model.parameters() if each.requires_grad)
+done = {{"steps": trainer.state.global_step, "log": log, "taken": len(watch.seconds), "weights": weights}}
+(folder / "log.json").write_text(json.dumps(done))
 '''
 
 
@@ -523,6 +687,17 @@ def test_killed_training_goes_on_without_a_jump(notebook, smollm2, tmp_path):
     assert killed["steps"] == whole["steps"] == 10
     assert [step for step, _ in killed["log"]] == list(range(1, 11))
     assert [loss for _, loss in killed["log"]] == pytest.approx([loss for _, loss in whole["log"]], rel=1e-4)
+
+
+def test_finished_run_started_again_trains_no_further_step(notebook, smollm2, tmp_path):
+    """A run at its end is read back: the same steps, losses and weights, and not one step more."""
+    assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
+    first = json.loads((tmp_path / "run" / "log.json").read_text())
+    assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
+    again = json.loads((tmp_path / "run" / "log.json").read_text())
+    assert (first["taken"], again["taken"]) == (10, 0)
+    assert again["weights"] == pytest.approx(first["weights"], rel=1e-6)
+    assert (again["steps"], again["log"]) == (first["steps"], first["log"])
 
 
 # ---- saved models
@@ -564,6 +739,96 @@ def test_training_that_changed_nothing_stops_the_run(notebook):
         notebook.check_parity([result], {"top1": 0.99, "kl": 0.005}, four_bit=False)
 
 
+def test_form_that_was_not_looked_at_stops_nothing(notebook):
+    """A saved model that this machine has no room for is `not checked` in the table, with the reason."""
+    fine = {"form": "adapter", "top1": 1.0, "kl": 0.0, **GOOD}
+    results = [fine, {"form": "merged", "file": "", "skipped": ["loading it takes 99 GB", "Elsewhere."]}]
+    lines = notebook.verdicts(results, four_bit=False)
+    assert [line[""] for line in lines] == ["pass", "not checked"]
+    assert lines[1]["why"] == "loading it takes 99 GB"
+    notebook.check_parity(results, {"top1": 0.1, "kl": 9.0}, four_bit=False)
+
+
+def test_room_is_looked_for_before_loading(notebook, smollm2, monkeypatch):
+    """A model is sized from its settings, on the Hub or not; it goes where there is room, or is not loaded."""
+    where = {"base": str(smollm2)}
+    assert notebook.weight_bytes(where, "float32")["cpu"] == 4 * 134_515_008
+    for cuda, cpu, device in ((8e9, 8e9, "cuda"), (5e8, 8e9, "cpu")):
+        monkeypatch.setattr(notebook, "free_bytes", lambda free={"cuda": cuda, "cpu": cpu}: free)
+        assert notebook.room_for(where, "bfloat16") == device
+    monkeypatch.setattr(notebook, "free_bytes", lambda: {"cuda": 0, "cpu": 1e8})
+    with pytest.raises(MemoryError, match=r"takes 0\.3 GB and 0\.1 GB are free"):
+        notebook.load_saved(where, "bfloat16")
+    looked = notebook.look({"rows": ROWS}, "merged", where, "bfloat16", None)
+    assert looked == {"form": "merged", "file": "", "skipped": ["loading it takes 0.3 GB and 0.1 GB are free", ANY]}
+
+
+def test_form_that_kills_its_python_leaves_the_others(notebook, tmp_path, monkeypatch):
+    """Whatever ends the making of a GGUF file, the merged model and its result stay; without one nothing is tried."""
+
+    def apart(job, folder):
+        if job["form"] == "q8_0":
+            (folder / "unfinished.gguf").touch()
+            raise notebook.Fault("It was killed.", "Try again.")
+        return [{"form": job["form"], "top1": 1.0, "kl": 0.0, **GOOD}]
+
+    monkeypatch.setattr(notebook, "run_apart", apart)
+    results = notebook.make_forms({}, tmp_path, ["adapter", "merged", "q8_0"])
+    assert [one["form"] for one in results] == ["adapter", "merged", "q8_0"]
+    assert results[-1] == {"form": "q8_0", "file": "", "failed": ["It was killed.", "Try again."]}
+    assert notebook.verdicts(results, four_bit=False)[-1][""] == "not made"
+    assert list(tmp_path.iterdir()) == []
+    failed = [{"form": "merged", "file": "", "failed": ["no room", "x"]}]
+    monkeypatch.setattr(notebook, "run_apart", lambda job, folder: failed)
+    assert notebook.make_forms({}, tmp_path, ["merged", "q8_0"])[-1]["failed"][0] == "there is no merged model"
+
+
+def test_gguf_file_that_could_not_be_read_back_is_kept(notebook, tmp_path, monkeypatch, capsys):
+    """A GGUF file that was made and not looked at is kept, and said to be unproven."""
+
+    def apart(job, folder):
+        (folder / "doric-q8_0.gguf").touch()
+        raise notebook.Fault("GGUF model with architecture x is not supported yet.", "Try again.")
+
+    monkeypatch.setattr(notebook, "run_apart", apart)
+    results = notebook.make_forms({}, tmp_path, ["q8_0"])
+    assert notebook.verdicts(results, four_bit=False)[0][""] == "not checked"
+    assert notebook.usable_gguf(results, tmp_path, four_bit=False) == tmp_path / "doric-q8_0.gguf"
+    assert "before you rely on it" in capsys.readouterr().out
+
+
+def test_saved_tokenizer_is_held_against_the_base_models(notebook, smollm2, tokenizer, tmp_path):
+    """Another end in the generation settings, or another template, than the base model's is found."""
+    tokenizer.save_pretrained(tmp_path)
+    ends = [tokenizer.eos_token_id]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    assert notebook.same_tokens(str(smollm2), str(tmp_path), ends) == {"eos": True, "template": True}
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 0}')
+    assert notebook.same_tokens(str(smollm2), str(tmp_path), ends) == {"eos": False, "template": True}
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = "{{ messages[0]['content'] }}"
+    other.save_pretrained(tmp_path)
+    assert notebook.same_tokens(str(smollm2), str(tmp_path), ends)["template"] is False
+
+
+def test_gguf_words_must_cut_doric_as_the_tokenizer_does(notebook, tokenizer):
+    """A GGUF file whose merges are in another order cuts Doric up otherwise, and is found out."""
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    words = sorted(spec["vocab"], key=spec["vocab"].get)
+    merges = [one if isinstance(one, str) else " ".join(one) for one in spec["merges"]]
+    assert notebook.same_cuts(tokenizer, words, merges)
+    assert not notebook.same_cuts(tokenizer, words, merges[::-1])
+
+
+def test_large_forms_stay_off_google_drive(notebook, tmp_path, capsys):
+    """With KEEP_ON_DRIVE the merged model and the GGUF file stay on the machine; without it they lie beside the run."""
+    drive, project = tmp_path / "drive" / "doric", tmp_path / "project"
+    assert notebook.export_folder(project, drive, "doric", drive=False) == drive / "export"
+    local = notebook.export_folder(project, drive, "doric", drive=True)
+    assert local == project / "finetune_notebook/runs/doric/export"
+    assert "stay on this machine" in capsys.readouterr().out
+
+
 def test_failed_gguf_keeps_the_merged_model(notebook, tmp_path, capsys):
     """Without a GGUF file, or with one that answers otherwise, the merged model stays and the next step is said."""
     (tmp_path / "doric-q8_0.gguf").touch()
@@ -583,6 +848,17 @@ def test_missing_converter_is_a_sentence(notebook, tmp_path, monkeypatch):
         notebook.gguf_converter(tmp_path, notebook.CONVERTER)
 
 
+def test_only_the_converters_own_package_is_fetched_as_source(notebook, tmp_path, monkeypatch):
+    """What pip needs to read that package's source still comes ready-made; a failed fetch says what to do."""
+    calls = []
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    run = lambda command, **more: (calls.append(command), SimpleNamespace(returncode=1))[1]  # noqa: E731
+    monkeypatch.setattr(notebook.subprocess, "run", run)
+    with pytest.raises(RuntimeError, match="could be fetched"):
+        notebook.gguf_converter(tmp_path, notebook.CONVERTER)
+    assert calls[0][calls[0].index("--no-binary") + 1] == "llama-cpp-python"
+
+
 def test_card_carries_what_the_hub_reads(notebook, plan):
     """The card names base model, licence and languages, and shows the scores."""
     card = notebook.model_card(
@@ -594,7 +870,10 @@ def test_card_carries_what_the_hub_reads(notebook, plan):
     head = card.split("---")[1]
     assert "base_model: Qwen/Qwen3-4B-Instruct-2507" in head
     assert "license: apache-2.0" in head
+    assert "library_name: peft" in head
     assert "| substrate | 1.0% | 30.0% |" in card
+    merged = notebook.model_card(plan, {}, [], ("Ay?", "Aye."), notebook.LIBRARIES[""])
+    assert "library_name: transformers" in merged
 
 
 def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
@@ -605,11 +884,53 @@ def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("HF_TOKEN", "not-a-token")
     create = lambda self, repo, **more: made.append((repo, more["private"]))  # noqa: E731
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create)
-    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", lambda self, **more: None)
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, repo: SimpleNamespace(private=True))
-    notebook.push_model({"-lora": tmp_path, "": tmp_path}, "me/doric", True)
-    assert made == [("me/doric-lora", True), ("me/doric", True)]
-    assert capsys.readouterr().out.count("(private)") == 2
+    sent = []
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", lambda self, **more: sent.append(more["repo_id"]))
+    file = lambda self, **more: sent.append((more["repo_id"], more["path_in_repo"]))  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_file", file)
+    private = {"me/doric-lora": True, "me/doric": True, "me/doric-gguf": True}
+    info = lambda self, repo, **more: SimpleNamespace(private=private[repo])  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", info)
+    (tmp_path / "doric-q8_0.gguf").touch()
+    saved = {"-lora": tmp_path, "": tmp_path, "-gguf": tmp_path / "doric-q8_0.gguf"}
+    cards = dict.fromkeys(saved, "a card")
+    notebook.push_model(saved, cards, "me/doric", True)
+    assert made == [("me/doric-lora", True), ("me/doric", True), ("me/doric-gguf", True)]
+    assert capsys.readouterr().out.count("(private)") == 3
+    assert ("me/doric-gguf", "doric-q8_0.gguf") in sent
+    sent.clear()
+    private["me/doric"] = False
+    with pytest.raises(notebook.Fault, match="me/doric is public"):
+        notebook.push_model({"": tmp_path}, cards, "me/doric", True)
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"HUB_NAME": "your-name/doric"}, "HUB_NAME is"),
+        ({"HUB_NAME": "no slash"}, "HUB_NAME is"),
+        ({"HUB_NAME": "else/doric"}, "cannot write to else"),
+        ({"HUB_NAME": "me/reads"}, "may only read"),
+        ({"HUB_NAME": "me/seen"}, "me/seen-chats is public"),
+    ],
+    ids=["not chosen", "no name", "another's", "token that reads", "public already"],
+)
+def test_upload_that_cannot_be_made_is_refused_before_the_training(notebook, monkeypatch, names, said):
+    """Name, token and visibility are looked at when a box is ticked, not after hours of training."""
+    import huggingface_hub
+
+    role = "read" if "reads" in names["HUB_NAME"] else "write"
+    who = {"name": "me", "orgs": [{"name": "club"}], "auth": {"accessToken": {"role": role}}}
+    monkeypatch.setenv("HF_TOKEN", "not-a-token")
+    monkeypatch.setattr(huggingface_hub.HfApi, "whoami", lambda self: who)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_exists", lambda self, repo, **more: "seen-chats" in repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda self, repo, **more: SimpleNamespace(private=False))
+    ticked = {"UPLOAD_MODEL": True, "UPLOAD_DATASET": True, "HUB_PRIVATE": True}
+    with pytest.raises(notebook.Fault, match=said):
+        notebook.check_hub({**ticked, **names})
+    if role == "write":
+        notebook.check_hub({**ticked, "HUB_NAME": "club/doric"})
 
 
 def test_upload_without_a_token_is_a_sentence(notebook, monkeypatch):
@@ -637,6 +958,16 @@ def test_scores_separate_doric_from_english(notebook):
     assert good["pass the gates"] == good["stop by themselves"] == 1
     assert bad["substrate"] < 0.02
     assert bad["pass the gates"] == bad["stop by themselves"] == 0
+
+
+def test_word_said_over_and_over_counts_once(notebook):
+    """An untrained model that sticks at one Scots word is not taken for one that writes Scots."""
+    prompts = [one for one in heldout.prompts() if one.bucket == "core"][:2]
+    english = (
+        "You should hold the jar under hot water for a while and then tap the lid with a spoon until it opens. " * 5
+    )
+    said = [notebook.Reply("Aye, aye, aye! " * 60, stopped=False), notebook.Reply(english, stopped=True)]
+    assert notebook.measure(prompts, said)["substrate"] < 0.02
 
 
 def test_prompts_cover_every_bucket(notebook):

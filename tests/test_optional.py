@@ -80,9 +80,9 @@ def test_similarities_are_the_same_figures(topics, lacking, tmp_path):
     """Where topics are asked about so often that answers come near each other, the figures agree to the last digit."""
     few = tmp_path / "few.json"
     few.write_text(json.dumps(["the rules of underwater hockey"]))
-    with_them = generated(few, tmp_path / "with", None, "--n-per-topic", 150)
+    with_them = generated(few, tmp_path / "with", None, "--n-per-topic", 300)
     assert b'"near_duplicate"' in with_them[2]["out.jsonl.rejected.jsonl"]
-    assert with_them == generated(few, tmp_path / "without", lacking, "--n-per-topic", 150)
+    assert with_them == generated(few, tmp_path / "without", lacking, "--n-per-topic", 300)
 
 
 def test_a_run_may_be_begun_with_them_and_ended_without(topics, lacking, tmp_path):

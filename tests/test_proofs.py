@@ -54,14 +54,14 @@ def test_a_missing_tab_is_told_with_its_line(data):
 def test_a_word_that_stands_twice_is_told(data):
     """A second entry for a word names the first."""
     with (data / "lexicon.tsv").open("a", encoding="utf-8") as table:
-        table.write("affa\tvery\tne\tadv\t\t\n")
+        table.write("affa\tvery\tne\tadv\t\t\t\n")
     assert any("stands on line" in note.why for note in faults())
 
 
 def test_an_unknown_class_is_told(data):
     """A class that the lexicon does not know is named with those it does."""
     with (data / "lexicon.tsv").open("a", encoding="utf-8") as table:
-        table.write("zzword\tthing\tdoric\tn\t\t\n")
+        table.write("zzword\tthing\tdoric\tn\t\t\t\n")
     assert any("its class is 'doric', not one of" in note.why for note in faults())
 
 

@@ -110,6 +110,12 @@ def test_ci_runs_readmes_own_test_command():
     assert "exec ./check" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
+def test_check_runs_the_tests_with_the_packages_that_fine_tune():
+    """The notebook's own tests are part of ./check, not skipped; README names the light way beside it."""
+    assert "uv run --group finetune pytest" in (ROOT / "check").read_text("utf-8")
+    assert "`uv run pytest` is the light way" in README
+
+
 def test_links_in_readme_lead_somewhere():
     """Each relative link of README names a file of this repository."""
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README)

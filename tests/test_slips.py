@@ -75,7 +75,7 @@ def test_a_slip_in_a_held_out_prompt(data, line, why):
         ("leakage.tsv", "zzword\tzz\t1.5", "its weight is '1.5'"),
         ("leakage.tsv", "zzword\tzz\tnan", "its weight is 'nan'"),
         ("central.tsv", "zzword\tzz\tstark", "its strength is 'stark', not one of strong, weak"),
-        ("lexicon.tsv", "zzword\tzz\tdoric\tn\t\t", "its class is 'doric'"),
+        ("lexicon.tsv", "zzword\tzz\tdoric\tn\t\t\t", "its class is 'doric'"),
         ("multilingual/health.tsv", "keeping well", "it has 1 columns, not 15"),
     ],
 )

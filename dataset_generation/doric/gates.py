@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from doric import text as texts
 from doric.language.duties import echoes_prompt, echoes_topic, hold, must_not_refuse, must_refuse, refuses
-from doric.language.verdict import Answer, Gate, Rejection, openers, pattern, threshold
+from doric.language.verdict import Answer, Gate, Rejection, opener, pattern, threshold
 from doric.language.vocabulary import house_forms
 from doric.lexicon import SCOTS
 
@@ -56,14 +56,12 @@ def meta_talk(answer: Answer) -> Rejection | None:
 
 
 def banned_opener(answer: Answer) -> Rejection | None:
-    """A stock way in."""
-    start = answer.text[:60].lower().translate(texts.QUOTES).lstrip(" \"'(")
-    if not start.startswith(openers()):
+    """A stock way in, as a clause of its own: 'Sure, ye can' is one, 'Sure eneuch' and 'Hi-viz jaickets' are not."""
+    found = opener().match(answer.text[:60].lower().translate(texts.QUOTES).lstrip(" \"'("))
+    if found is None:
         return None
-    found = next((one for one in openers() if start.startswith(one)), None)
-    if found is None or start[len(found) : len(found) + 1].isalpha():
-        return None
-    return Rejection("banned_opener", f"it opens with the stock phrase '{found.strip()}': begin with the matter itself")
+    reason = f"it opens with the stock phrase '{found.group()}': begin with the matter itself"
+    return Rejection("banned_opener", reason)
 
 
 def too_short(answer: Answer) -> Rejection | None:
@@ -105,7 +103,7 @@ def thin(answer: Answer) -> Rejection | None:
 def word_swap(answer: Answer) -> Rejection | None:
     """English with its function words respelled: no Scots noun, verb or ending in it."""
     share, least = answer.profile.depth, threshold("depth")
-    if share >= least or answer.profile.tokens < threshold("depth_words"):
+    if share >= least or not answer.profile.tokens:
         return None
     reason = f"only {share:.0%} of the words are Scots beyond the function words, under {least:.1%}"
     return Rejection("word_swap", f"{reason}: render the verbs and nouns too", share)
@@ -120,9 +118,12 @@ def not_north_east(answer: Answer) -> Rejection | None:
 
 
 def central(answer: Answer) -> Rejection | None:
-    """Forms of Central Scots, Lallans or Burns."""
+    """Forms of Central Scots, Lallans or Burns; one beside several of the North-East is a neighbour's word."""
     share, most = answer.profile.contamination, threshold("contamination")
     if share <= most and share <= answer.profile.north_east:
+        return None
+    kinds = [item.kind for item in answer.profile.evidence]
+    if kinds.count("central") == 1 and "central_weak" not in kinds and kinds.count("ne") >= threshold("outweighs"):
         return None
     found = answer.profile.tokens_of("central", "central_weak")
     return Rejection("central", f"{_quoted(found)} {_are(found)} Central Scots{_write(found)}", share)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from doric import text as texts
 from doric.language.contexts import counted_once, promote, rules
-from doric.language.vocabulary import SCOTS, entries, function_words, leak_weights, word_class
+from doric.language.vocabulary import SCOTS, entries, function_words, is_guess, leak_weights, word_class
 
 LONG_SENTENCE = 6
 """Words a sentence must have before it counts towards spread."""
@@ -20,9 +20,11 @@ ENOUGH_FORMS = 2
 SHARED_WEIGHT = 0.5
 """aa, leuk, wir and their like are literary Scots as well: half a sign. So are -na negatives, and none on their own."""
 WEAK_WEIGHT = 0.5
-"""guid, auld, frae and their like are written in the North-East too: they contaminate in clusters."""
+"""guid, auld, frae and their like are written in the North-East too: what its own forms outnumber is none."""
 ING_WEIGHT = 0.5
 """An -ing form may be an English noun the writer meant."""
+ALL = frozenset({"aa", "a'"})
+"""Written from Ayr to Shetland: half a sign, and no sign by themselves."""
 NAME = "name"
 UNCOUNTED = frozenset({NAME, "context"})
 SPOKEN_I = frozenset({"Ah", "Ah'm", "Ah'll", "Ah've", "Ah'd"})
@@ -43,7 +45,7 @@ class Profile:
     `substrate`: Scots forms among all words. `north_east`: North-East forms among all words. `contamination`: Central
     and Lallans forms among all words. `leakage`: English function words among those and their Scots renderings.
     `spread`: share of sentences of six words or more that hold two or more Scots forms. `depth`: Scots forms among all
-    words that are more than the spelling of an English function word.
+    words that are more than the spelling of an English function word, or a guess by the ending of a word.
     """
 
     tokens: int
@@ -110,8 +112,9 @@ def classify(sentence: str) -> tuple[list[str], list[str]]:
 def _scores(total: int, long_sentences: int, spread_sentences: int, evidence: tuple[Evidence, ...]) -> Profile:
     count, leaks, deep = _tally(evidence)
     scots = count["ne"] + count["shared"] + count["scots"] + count["na"]
-    sure = count["ne"] + SHARED_WEIGHT * count["shared"]
-    north_east = sure + SHARED_WEIGHT * count["na"] if sure else 0
+    half = SHARED_WEIGHT * (count["shared"] + count["na"])
+    north_east = count["ne"] + half if any(map(_sure, evidence)) else 0
+    weak = max(0, count["central_weak"] - count["ne"])
     words = total or 1
     # a text of short sentences only is spread if it holds as many forms as one long sentence must
     spread = spread_sentences / long_sentences if long_sentences else float(scots >= ENOUGH_FORMS)
@@ -121,10 +124,15 @@ def _scores(total: int, long_sentences: int, spread_sentences: int, evidence: tu
         north_east=north_east / words,
         leakage=leaks / (leaks + scots) if leaks else 0.0,
         spread=spread,
-        contamination=(count["central"] + WEAK_WEIGHT * count["central_weak"]) / words,
+        contamination=(count["central"] + WEAK_WEIGHT * weak) / words,
         depth=deep / words,
         evidence=evidence,
     )
+
+
+def _sure(item: Evidence) -> bool:
+    """Whether a form says by itself that its Scots is of the North-East."""
+    return item.kind == "ne" or (item.kind == "shared" and item.token not in ALL)
 
 
 def _tally(evidence: tuple[Evidence, ...]) -> tuple[dict[str, int], float, int]:
@@ -140,7 +148,7 @@ def _tally(evidence: tuple[Evidence, ...]) -> tuple[dict[str, int], float, int]:
         count[kind] += 1
         if kind == "leak":
             leaks += weights.get(token, ING_WEIGHT)
-        elif kind in SCOTS and token not in small:
+        elif kind in SCOTS and token not in small and not is_guess(token):
             deep += 1
     return count, leaks, deep
 
@@ -153,5 +161,5 @@ def glosses() -> dict[str, str]:
 
 def _glosses() -> Iterator[tuple[str, str]]:
     for entry in entries():
-        for form in entry.spellings:
+        for form in (*entry.spellings, *entry.synonyms):
             yield form, entry.english

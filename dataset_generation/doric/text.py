@@ -6,7 +6,8 @@ import unicodedata
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|https?://\S+|www\.\S+|\S+@\S+\.\S+", re.DOTALL)
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+")
-TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[,;:()—–]")
+# a' is "all" and no article: the one word whose last apostrophe tells it from another
+TOKEN = re.compile(r"[aA]'(?![^\W_])|[^\W_]+(?:'[^\W_]+)*|[,;:()—–]")
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SPACE = re.compile(r"\s+")
 TERMINALS = ".!?…"

@@ -16,7 +16,7 @@ from doric.language.vocabulary import DATA
 
 CLASSES = ("context", "na", "ne", "phrase", "scots", "shared")
 STRENGTHS = ("strong", "weak")
-TABLES = {"lexicon.tsv": 6, "central.tsv": 3, "leakage.tsv": 3, "renderings.tsv": 2}
+TABLES = {"lexicon.tsv": 7, "central.tsv": 3, "leakage.tsv": 3, "renderings.tsv": 2}
 """Table -> how many columns it has."""
 TITLE_COLUMNS = 15
 HELD = ("id", "bucket", "lang", "group", "prompt")

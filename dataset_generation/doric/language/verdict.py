@@ -58,6 +58,8 @@ def pattern(table: str, key: str = "patterns") -> re.Pattern[str]:
 
 
 @functools.cache
-def openers() -> tuple[str, ...]:
-    """Stock ways in, lower-cased."""
-    return tuple(_spec()["openers"]["banned"])
+def opener() -> re.Pattern[str]:
+    """A stock way in at the head of a text in lower case: some whatever follows, some only as a clause of their own."""
+    spec: dict[str, list[str]] = _spec()["openers"]
+    clauses, beginnings = ("|".join(re.escape(one) for one in spec[key]) for key in ("clauses", "beginnings"))
+    return re.compile(rf"(?:{beginnings})(?![^\W\d_])|(?:{clauses})(?=\s*(?:[^\w\s]|$))")

@@ -19,6 +19,8 @@ SCOTS = frozenset({"ne", "shared", "scots", "na"})
 """The classes of Scots words."""
 ENDINGS = ("s", "er", "est", "ed", "in", "it", "fu", "fus", "ly", "t")
 """What may follow a listed word and leave it in its class."""
+GUESSED = ("in", "it", "ie")
+"""Endings that make a word Scots which stands in no list."""
 SHORTEST_STEM = 4
 """Letters a stem must have before -s, and one more before the rest: shorter ones make other words too often."""
 
@@ -27,7 +29,8 @@ SHORTEST_STEM = 4
 class Entry:
     """One row of `lexicon.tsv`: a house form, what it means, its class, and the other spellings accepted for it.
 
-    `variants` are of the same class; `wider` are spellings of Scots at large, no sign of the North-East.
+    `variants` are of the same class; `wider` are spellings of Scots at large, no sign of the North-East; `synonyms` are
+    other words of the same meaning, Scots as well, and none of them is to be respelled as the house form.
     """
 
     doric: str
@@ -36,6 +39,7 @@ class Entry:
     part_of_speech: str
     variants: tuple[str, ...]
     wider: tuple[str, ...]
+    synonyms: tuple[str, ...]
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -53,7 +57,15 @@ def table(name: str) -> Iterator[dict[str, str]]:
 def entries() -> tuple[Entry, ...]:
     """All of `lexicon.tsv`, in file order."""
     return tuple(
-        Entry(row["doric"], row["english"], row["class"], row["pos"], _split(row["variants"]), _split(row["wider"]))
+        Entry(
+            row["doric"],
+            row["english"],
+            row["class"],
+            row["pos"],
+            _split(row["variants"]),
+            _split(row["wider"]),
+            _split(row["synonyms"]),
+        )
         for row in table("lexicon.tsv")
     )
 
@@ -87,6 +99,7 @@ def _classes() -> dict[str, str]:
     classes = dict.fromkeys(leak_weights(), "leak")
     for entry in entries():
         if entry.kind != "phrase":
+            classes.update(dict.fromkeys(entry.synonyms, "context" if entry.kind == "context" else "scots"))
             classes.update(dict.fromkeys(entry.wider, "scots"))
             classes.update(dict.fromkeys((entry.doric.lower(), *entry.variants), entry.kind))
     for row in table("central.tsv"):
@@ -136,6 +149,18 @@ def word_class(word: str) -> str:
     return _by_ending(word)
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def is_guess(word: str) -> bool:
+    """Whether nothing but its ending makes `word` Scots: a name or a drug may end like that as well.
+
+    >>> is_guess("plantin"), is_guess("warfarin"), is_guess("keepit"), is_guess("table")
+    (True, True, False, False)
+    """
+    stem = CLITIC.sub("", word)
+    known = _classes().keys() & {word, stem}
+    return not known and word_class(word) == "scots" and stem.endswith(GUESSED) and not _inflected(stem)
+
+
 def _by_ending(word: str) -> str:
     if len(word) <= SHORTEST_STEM or not word.isalpha() or word in _english_endings():
         return NEUTRAL
@@ -145,7 +170,7 @@ def _by_ending(word: str) -> str:
         return "central"
     if found := _inflected(word):
         return found
-    return "scots" if word.endswith(("in", "it", "ie")) else NEUTRAL
+    return "scots" if word.endswith(GUESSED) else NEUTRAL
 
 
 def _inflected(word: str) -> str:
