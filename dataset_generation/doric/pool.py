@@ -27,6 +27,10 @@ GONE = 20
 """Jobs given up one after the other, with no call answered in between, after which the server counts as gone."""
 FIRST_GUESS = 1000
 """Tokens that a call is taken to cost until the first ones have told, when nobody knows better."""
+FIRST_CALLS = 10
+"""Calls made before one has told how many tokens it took, where tokens are limited: a guess may be far out."""
+PEEK = 0.1
+"""Seconds between looks whether one has."""
 SMOOTH = 10
 """Calls over which the tokens that one takes are averaged."""
 WORTH_SAYING = 5.0
@@ -109,12 +113,19 @@ class Pool[Job]:
         if self._clock() < self._resume:
             resumed = self._resume + self._draw.uniform(0, self._spread)
             await self._until(lambda: resumed)
+        self._settle(0)  # a turn taken before and not used
         if self._per_call or self._per_token:
             # One waits for the limits and the others for that one: what calls turn out to have cost counts at once.
             async with self._queue:
-                await self._until(lambda: max(self._next_call, self._next_token))
+                await self._until(self._next)
                 self._reserve()
         return not self.stopped
+
+    def _next(self) -> float:
+        """When the limits allow the next call; a little later as long as the first ones have not told their cost."""
+        if self._per_token and not self._told and len(self._reserved) >= FIRST_CALLS:
+            return self._clock() + PEEK
+        return max(self._next_call, self._next_token)
 
     async def _until(self, due: Callable[[], float]) -> None:
         """Wait for a moment that may move while it is waited for, or for the stop."""
@@ -188,18 +199,18 @@ class Pool[Job]:
         try:
             await self._work(job)
         except TryLaterError as error:
-            self._settle(0)
             self._recent.append(error.throttled)
             self._put_off(job, tries, error)
         except FatalBackendError:
             raise
         except BackendError as error:
-            self._settle(0)
             self._lose(job, error)
         else:
             self._recent.append(False)
             self._succeeded += 1
             self._gave_up = 0
+        finally:
+            self._settle(0)  # what made no call, or one that came to nothing
 
     def _put_off(self, job: Job, tries: int, error: TryLaterError) -> None:
         if tries >= self._max_retries:
