@@ -428,8 +428,8 @@ BAD_TOPICS = {
     "another shape": (b'{"groups": ["hens"]}', "the key 'groups' holds a list"),
     "another shape within": (b'{"farm": {"hens": 1}}', "the group 'farm' holds an object"),
     "no key": (b'[{"name": "hens"}]', "item 1 has no key 'topic'"),
-    "a topic that is a number": (b'{"farm": ["hens", 12]}', "topic 1 of group 'farm' is a number, not a string"),
-    "half a character": (b'["hens \\ud800"]', "item 0 holds half a character"),
+    "a topic that is a number": (b'{"farm": ["hens", 12]}', "topic 2 of group 'farm' is a number, not a string"),
+    "half a character": (b'["hens \\ud800"]', "item 1 holds half a character"),
 }
 
 
