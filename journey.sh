@@ -4,7 +4,7 @@
 #
 #     ./journey.sh            what is made lies in datasets/journey
 #
-# FOLDER, ROWS_PER_TOPIC, STEPS and PROMPTS in the environment change where, and how much of it.
+# FOLDER, ROWS_PER_TOPIC, STEPS and PROMPTS in the environment change where, and how much of it; what they change is done again.
 set -eu
 cd "$(dirname "$0")"
 
@@ -15,20 +15,26 @@ PROMPTS=${PROMPTS:-160}
 PORT=${PORT:-8765}
 run="uv run --quiet --group laptop"
 mkdir -p "$FOLDER"
+FOLDER=$(cd "$FOLDER" && pwd)
 began=$(date +%s)
 
-# stage NAME COMMAND...: runs it once; a stage that ended well is not run again
+# stage NAME SETTINGS COMMAND...: runs it once; a stage that ended well with these settings is not run again, and one that ended
+# with others is done from the beginning
 stage() {
-    name=$1
-    shift
+    name=$1 settings=$2
+    shift 2
+    again=
     if [ -e "$FOLDER/$name.done" ]; then
-        echo "== $name: done before"
-        return
+        if [ "$(cat "$FOLDER/$name.done")" = "$settings" ]; then
+            echo "== $name: done before"
+            return
+        fi
+        again=--overwrite
     fi
     echo "== $name"
     since=$(date +%s)
     "$@"
-    touch "$FOLDER/$name.done"
+    echo "$settings" > "$FOLDER/$name.done"
     echo "== $name: $(($(date +%s) - since)) s"
 }
 
@@ -42,7 +48,7 @@ topics() {
 
 dataset() {
     $run python dataset_generation/generate_doric_dataset.py --topics-json "$FOLDER/topics.json" --out "$FOLDER/rows.jsonl" \
-        --n-per-topic "$ROWS_PER_TOPIC" --report "$FOLDER/dataset.html"
+        --n-per-topic "$ROWS_PER_TOPIC" --report "$FOLDER/dataset.html" $again
 }
 
 sharegpt() {
@@ -58,8 +64,9 @@ checkpoint() {
 
 finetune() {
     OMP_WAIT_POLICY=PASSIVE $run python finetune_notebook/run_notebook.py --out "$FOLDER/notebook.ipynb" \
-        --set RUN_NAME=journey --set "RUNS_FOLDER=$PWD/$FOLDER" --set "BASE_MODEL=$(cat "$FOLDER/checkpoint")" \
-        --set "DATA_PATH=$PWD/$FOLDER/sharegpt.jsonl" --set "MAX_STEPS=$STEPS" --set EXPORT_GGUF=false
+        --set RUN_NAME=journey --set "RUNS_FOLDER=$FOLDER" --set "BASE_MODEL=$(cat "$FOLDER/checkpoint")" \
+        --set "RESUME=$([ "$again" ] && echo false || echo true)" \
+        --set "DATA_PATH=$FOLDER/sharegpt.jsonl" --set "MAX_STEPS=$STEPS" --set EXPORT_GGUF=false
 }
 
 # serving MODEL BATCHING COMMAND...: the model behind an OpenAI-compatible address while the command runs. Batching, many answers
@@ -67,6 +74,10 @@ finetune() {
 serving() {
     model=$1 batching=$2
     shift 2
+    if curl --silent --fail "http://127.0.0.1:$PORT/health" > /dev/null; then
+        echo "something serves on port $PORT already: end it, or set PORT" >&2
+        exit 1
+    fi
     # shellcheck disable=SC2086  # no batching is no argument
     OMP_WAIT_POLICY=PASSIVE $run transformers serve "$model" $batching --device cpu --dtype bfloat16 \
         --host 127.0.0.1 --port "$PORT" > "$FOLDER/serve.log" 2>&1 &
@@ -88,7 +99,7 @@ serving() {
 
 validate() {
     $run python validation/validate_model.py --base-url "http://127.0.0.1:$PORT/v1" --model "$model" --limit "$PROMPTS" \
-        --max-tokens 160 --temperature 0 "$@"
+        --max-tokens 160 --temperature 0 $again "$@"
 }
 
 validate_base() {
@@ -96,7 +107,7 @@ validate_base() {
 }
 
 validate_tuned() {
-    serving "$PWD/$FOLDER/journey/export/merged" "" validate --concurrency 2 --out "$FOLDER/tuned.json" --baseline "$FOLDER/base.json"
+    serving "$FOLDER/journey/export/merged" "" validate --concurrency 2 --out "$FOLDER/tuned.json" --baseline "$FOLDER/base.json"
 }
 
 ask() {
@@ -104,15 +115,15 @@ ask() {
 }
 
 chat() {
-    serving "$PWD/$FOLDER/journey/export/merged" "" ask
+    serving "$FOLDER/journey/export/merged" "" ask
 }
 
-stage topics topics
-stage dataset dataset
-stage sharegpt sharegpt
-stage checkpoint checkpoint
-stage finetune finetune
-stage validate-base validate_base
-stage validate-tuned validate_tuned
-stage chat chat
+stage topics - topics
+stage dataset "$ROWS_PER_TOPIC" dataset
+stage sharegpt "$ROWS_PER_TOPIC" sharegpt
+stage checkpoint - checkpoint
+stage finetune "$ROWS_PER_TOPIC $STEPS" finetune
+stage validate-base "$PROMPTS" validate_base
+stage validate-tuned "$ROWS_PER_TOPIC $STEPS $PROMPTS" validate_tuned
+stage chat "$ROWS_PER_TOPIC $STEPS" chat
 echo "== all of it: $(($(date +%s) - began)) s. Look at $FOLDER/dataset.html, $FOLDER/notebook.html and $FOLDER/tuned.html"

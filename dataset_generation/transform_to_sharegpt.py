@@ -3,8 +3,9 @@
     uv run python dataset_generation/transform_to_sharegpt.py --input datasets/doric_synth.jsonl --output datasets/doric_sharegpt.jsonl
 
 Rows are streamed, and the output appears whole or not at all. A malformed row stops the run with its line and what is
-wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. A chat that holds an answer which was stopped or
-cut, marked in meta.partial, is left out and counted. `-` is stdin or stdout.
+wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. Left out, counted and named are chats that hold an
+answer which was stopped or cut (meta.partial), and chats that ask what is held out for the examination of models, in
+whatever turn and near enough to know it again. `-` is stdin or stdout.
 """  # noqa: E501 - a launch line is there to be copied
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
@@ -33,7 +35,24 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--drop-meta", action="store_true", help="leave each row's meta out")
     parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT where there is one")
     parser.add_argument("--skip-bad", action="store_true", help="put malformed rows into OUTPUT.rejected.jsonl, go on")
+    parser.add_argument("--no-guard", action="store_true", help="do not look for held-out prompts, ten times as fast")
     return parser.parse_args(argv)
+
+
+@dataclass
+class LeftOut:
+    """What is kept out of training: chats with an answer that is not whole, and held-out prompts by their ids."""
+
+    guard: bool
+    partial: int = 0
+    held: Counter[str] = field(default_factory=Counter)
+
+    def held_in(self, row: dict[str, Any]) -> str:
+        """The id of the held-out prompt that a user's turn of the row asks, or ""."""
+        from doric.heldout import match
+
+        asked = (turn["content"] for turn in row["messages"] if turn["role"] == "user") if self.guard else ()
+        return next((found.id for text in asked if (found := match(text))), "")
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -44,9 +63,9 @@ async def run(args: argparse.Namespace) -> int:
 
     rejects = Rejects(rejected_path(args.output)) if args.skip_bad else None
     check_paths(args, rejects)
-    rows, partial = 0, Counter[str]()
+    rows, left = 0, LeftOut(guard=not args.no_guard)
     with open_lines(args.input) as lines, rejects or contextlib.nullcontext(), atomic_writer(args.output) as out:
-        batches = converted(lines, name_of(args.input), drop_meta=args.drop_meta, rejects=rejects, partial=partial)
+        batches = converted(lines, name_of(args.input), drop_meta=args.drop_meta, rejects=rejects, left=left)
         for number, (count, text) in enumerate(batches):
             out.write(text)
             rows += count
@@ -54,54 +73,55 @@ async def run(args: argparse.Namespace) -> int:
                 await asyncio.sleep(0)
         if rows == 0:
             what, hint = "the file is empty", 'Each line must be an object with a list "messages".'
-            if partial["rows"]:
+            if left.held:
+                what, hint = "every chat in it asks what is held out", "They examine models: train on other prompts."
+            elif left.partial:
                 what, hint = "every chat in it holds an answer that is not whole", "Ask again with /retry in the chat."
             elif rejects and rejects.count:
                 what = f"not one of {rejects.count:,} rows has messages"
             raise InputError(what, file=name_of(args.input), hint=hint)
-    print(summary(args, rows, rejects, partial["rows"]), file=sys.stderr)
+    print(summary(args, rows, rejects, left), file=sys.stderr)
     return 0
 
 
 def converted(
-    lines: IO[bytes], file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: Counter[str]
+    lines: IO[bytes], file: str, *, drop_meta: bool, rejects: "Rejects | None", left: LeftOut
 ) -> Iterator[tuple[int, bytes]]:
-    """(rows, their lines as ShareGPT) batch by batch; `partial` counts those left out.
+    """(rows, their lines as ShareGPT) batch by batch; `left` counts those left out.
 
     A malformed row goes to `rejects`; without it `InputError` names file, line and key.
     """
     first = 1
     while batch := lines.readlines(BATCH):
-        rows = at_once(batch, drop_meta=drop_meta)
+        rows = at_once(batch, drop_meta=drop_meta, left=left)
         if rows is None:
-            rows = list(one_by_one(batch, first, file, drop_meta=drop_meta, rejects=rejects, partial=partial))
-        elif len(rows) < len(batch):
-            partial["rows"] += len(batch) - len(rows)
+            rows = list(one_by_one(batch, first, file, drop_meta=drop_meta, rejects=rejects, left=left))
         if rows:
             yield len(rows), b"\n".join(rows) + b"\n"
         first += len(batch)
 
 
-def at_once(batch: list[bytes], *, drop_meta: bool) -> list[bytes] | None:
-    """The whole rows of a batch in which nothing is wrong and no line is blank; None of any other."""
+def at_once(batch: list[bytes], *, drop_meta: bool, left: LeftOut) -> list[bytes] | None:
+    """The rows of a batch in which nothing is wrong, nothing to be left out and no line blank; None of any other."""
     from doric.errors import InputError
     from doric.ground.codec import dump, parse
     from doric.rows import recast
 
     try:
-        return [
-            dump(recast(row, drop_meta=drop_meta))
-            for line in batch
-            if not (row := cast(dict[str, Any], parse(line))).get("meta", NOTHING).get("partial")
-        ]
-    except (InputError, AttributeError, TypeError, ValueError, RecursionError):
+        rows = [cast(dict[str, Any], parse(line)) for line in batch]
+        if any(row.get("meta", NOTHING).get("partial") for row in rows):
+            return None
+        if left.guard and any(map(left.held_in, rows)):
+            return None
+        return [dump(recast(row, drop_meta=drop_meta)) for row in rows]
+    except (InputError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
 def one_by_one(
-    batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None", partial: Counter[str]
+    batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None", left: LeftOut
 ) -> Iterator[bytes]:
-    """The rows of a batch in which something is wrong, an answer is not whole, or a line is blank."""
+    """The rows of a batch in which something is wrong or to be left out, or a line is blank."""
     from doric.errors import InputError
     from doric.ground.codec import encode
     from doric.jsonl import decode
@@ -113,10 +133,13 @@ def one_by_one(
         try:
             row = decode(line)
             meta = row.get("meta")
+            done = encode(to_sharegpt(row, drop_meta=drop_meta))
             if isinstance(meta, dict) and meta.get("partial"):
-                partial["rows"] += 1
+                left.partial += 1
+            elif found := left.held_in(row):
+                left.held[found] += 1
             else:
-                yield encode(to_sharegpt(row, drop_meta=drop_meta))
+                yield done
         except InputError as error:
             if rejects is None:
                 hint = error.hint or "--skip-bad puts such rows into a file of their own and goes on."
@@ -175,13 +198,16 @@ def check_paths(args: argparse.Namespace, rejects: Rejects | None) -> None:
             raise InputError("it is there already", file=path, hint=hint)
 
 
-def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None, partial: int) -> str:
+def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None, left: LeftOut) -> str:
     """What was done, in one line."""
     from doric.jsonl import name_of
 
     where = "stdout" if args.output == "-" else args.output
     done = f"{rows:,} rows of {name_of(args.input)} converted to {where}"
-    done += f"; {partial:,} left out for an answer that is not whole (meta.partial)" if partial else ""
+    done += f"; {left.partial:,} left out for an answer that is not whole (meta.partial)" if left.partial else ""
+    if left.held:
+        ids = ", ".join(list(left.held)[:5]) + (", ..." if len(left.held) > 5 else "")
+        done += f"; {left.held.total():,} left out for asking what is held out ({ids})"
     return f"{done}; {rejects.count:,} malformed rows in {rejects.path}" if rejects and rejects.count else done
 
 

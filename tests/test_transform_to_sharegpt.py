@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import transform_to_sharegpt
-from doric import jsonl
+from doric import heldout, jsonl
 from doric.ground import codec
 from transform_to_sharegpt import main
 
@@ -327,3 +327,22 @@ def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys, monkeypatch, 
     paths[0].write_bytes(lines(ROWS) + deep)
     assert convert(*paths) == 2
     assert f"{paths[0]}:3: this cannot be written as a line of JSON" in capsys.readouterr().err
+
+
+def test_held_out_prompts_are_left_out_and_named(paths, capsys):
+    """A chat that asks what is held out, in any turn, shouted or not, is left out, counted and named; the rest is kept."""
+    source, target = paths
+    first, second = [held for held in heldout.prompts() if held.bucket == "core"][:2]
+    talks = [["Fit like?"], [first.prompt], ["Fit like?", second.prompt.upper()]]
+    rows = [{"messages": [turn for text in talk for turn in said(text)]} for talk in talks]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["--input", str(source), "--output", str(target)]) == 0
+    assert len(target.read_text().splitlines()) == 1
+    assert f"2 left out for asking what is held out ({first.id}, {second.id})" in capsys.readouterr().err
+    assert main(["--input", str(source), "--output", str(target), "--overwrite", "--no-guard"]) == 0
+    assert len(target.read_text().splitlines()) == 3
+
+
+def said(text):
+    """A question and its answer."""
+    return [{"role": "user", "content": text}, {"role": "assistant", "content": "Nae bad."}]

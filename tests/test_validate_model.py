@@ -325,3 +325,11 @@ def test_help_answers_without_heavy_imports():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("set()")
     assert "--judge-model" in done.stdout
+
+
+def test_a_short_exam_has_something_of_everything():
+    """160 prompts ask about nearly every topic group and in all fourteen languages, not the first few."""
+    asked = exam.chosen(160)
+    assert len({held.group for held in asked if held.bucket == "core"}) >= 15
+    assert len({held.lang for held in asked if held.bucket == "multi"}) == 14
+    assert {held.lang for held in asked if held.bucket == "core"} == {"en", "sco"}
