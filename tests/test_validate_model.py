@@ -126,6 +126,19 @@ def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     assert result["changes"]["all"]["passes"]["value"] == 1
 
 
+def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
+    """It is refused before the model under test is asked."""
+    with serving(answer=voices) as server:
+        command = ["--base-url", server.url, "--limit", "6", "--model", "plain"]
+        assert validate([*command, "--out", "plain.json"]) == 0
+        asked = server.stats.requests
+        value = json.loads(Path("plain.json").read_text())
+        Path("plain.json").write_text(json.dumps(value | {"answers": [{**value["answers"][0], "text": None}]}))
+        assert validate([*command, "--out", "r.json", "--baseline", "plain.json"]) == 2
+        assert server.stats.requests == asked
+    assert "answer 1: text is None" in capsys.readouterr().err
+
+
 def test_a_second_run_asks_nothing_again(validate):
     """The same command again finds every answer in its journal, even with the server gone."""
     with serving(answer=voices, manners=Manners(models=("authored",))) as server:
@@ -277,6 +290,12 @@ def test_a_talk_goes_on_from_what_was_said(tmp_path):
     [
         (["--limit", "0"], "--limit is 0"),
         (["--concurrency", "-1"], "--concurrency is -1"),
+        (["--limit", "9" * 30], "--limit is 999"),
+        (["--timeout", "inf"], "--timeout is inf"),
+        (["--timeout", "nan"], "--timeout is nan"),
+        (["--temperature", "nan"], "--temperature is nan"),
+        (["--temperature", "inf"], "--temperature is inf"),
+        (["--max-retries", "-1"], "--max-retries is -1"),
         (["--out", "x.html"], "the result is JSON"),
         (["--judge-model", "judge"], "compares two models"),
         (["--baseline", "missing.json"], "missing.json: cannot be read"),

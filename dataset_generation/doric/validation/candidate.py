@@ -1,11 +1,11 @@
 """A model to be examined: where it is, what it has answered so far, and its result as one value that can be saved.
 
-A candidate is a model behind an address or a result saved before; the second is marked anew, so that two results are
-always measured with the same gates.
+Knows nothing of results that were saved before.
 """
 
 import datetime
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from doric import heldout
 from doric.errors import InputError, PlanError
-from doric.ground.files import atomic_write, explain
+from doric.ground.files import atomic_write
 from doric.jsonl import Journal, Sidecar
 from doric.settings import Settings, load_settings
 from doric.validation import exam, scoreboard
@@ -23,6 +23,28 @@ from doric.validation.marks import Given, Marked, mark
 from doric.voices.stream import StreamingBackend
 
 KIND = "doric-scoreboard"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("id", "prompt", "text", "finish", "error"), _is_text),
+    **dict.fromkeys(("turn", "tokens"), _is_count),
+    "first": lambda value: value is None or _is_time(value),
+    "seconds": _is_time,
+    "faults": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+}
+"""Field of an answer -> whether a value is of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +80,14 @@ def located(spec: str, base_url: str | None) -> Settings:
     return load_settings(model=spec, base_url=base_url)
 
 
-def saved(path: Path) -> Result:
-    """A result saved before, marked anew. Raises `InputError`."""
-    try:
-        value = json.loads(path.read_bytes())
-        if value["kind"] != KIND:
-            raise KeyError(KIND)
-        about = {key: value[key] for key in ("model", "address", "date", "manner", "heldout")}
-        given = [Given.read(one) for one in value["answers"]]
-    except OSError as error:
-        raise explain(error, path, "read") from error
-    except (ValueError, KeyError, TypeError, InputError) as error:
-        hint = "Give the --out of an earlier run of this script."
-        raise InputError("not a saved validation result", file=path, hint=hint) from error
-    known = {held.id: held for held in heldout.prompts()}
-    return Result(about, tuple(mark((one for one in given if one.id in known), known)))
+def answer_of(row: Any) -> Given:  # noqa: ANN401 - whatever a line of JSON holds
+    """One answer from its JSON, every field of its kind. Raises `InputError` saying which is not."""
+    if not isinstance(row, dict):
+        raise InputError("this is no answer of an exam", hint="Name another --out.")
+    for key, is_right in FIELDS.items():
+        if key in row and not is_right(row[key]):
+            raise InputError(f"{key} is {row[key]!r:.40}", hint="Name another --out, or give --overwrite.")
+    return Given.read(row)
 
 
 def save(result: dict[str, Any], path: Path) -> None:
@@ -100,7 +115,7 @@ async def examine(
     plan = {"model": named, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
     if begun:
         refuse_another(journal_path, plan)
-    with Journal(journal_path, replay=sitting.replay, fresh=not begun) as journal:
+    with Journal(journal_path, replay=lambda row: sitting.replay(asdict(answer_of(row))), fresh=not begun) as journal:
         if sitting.done < sitting.turns:
             asked = replace(settings, model=named)
             async with StreamingBackend(asked, timeout=manner.timeout, concurrency=manner.concurrency) as server:
