@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from doric import heldout
-from doric.settings import Settings
+from doric.settings import NO_KEY, Settings
 from doric.validation import candidate, exam, scoreboard
 from doric.validation.candidate import Manner
 from doric.validation.exam import Rules
@@ -41,7 +41,7 @@ def script():
 @pytest.fixture
 def validate(monkeypatch, tmp_path):
     """The script's main, in an empty folder and environment."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER", "BASELINE_API_KEY", "JUDGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return script().main
@@ -124,6 +124,34 @@ def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     result = json.loads(Path("good.json").read_text())
     assert result["baseline"]["model"] == "plain"
     assert result["changes"]["all"]["passes"]["value"] == 1
+
+
+def test_a_key_goes_to_the_server_it_is_for(validate, monkeypatch, caplog):
+    """Baseline and judge elsewhere get their own keys or none; at the model's own server they get the model's."""
+    caplog.set_level("INFO")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
+    monkeypatch.setenv("JUDGE_API_KEY", "sk-judge")
+    keys = {}
+
+    def listen(call: Call) -> str:
+        keys.setdefault((call.body["model"], call.headers["host"]), set()).add(call.key)
+        return voices(call)
+
+    with serving(answer=listen) as ours, serving(answer=listen) as other:
+        command = ["--base-url", ours.url, "--model", "authored", "--limit", "2", "--judge-model", f"judge@{other.url}"]
+        assert validate([*command, "--baseline", f"plain@{other.url}"]) == 0
+        assert validate([*command, "--baseline", f"plain@{ours.url}/", "--out", "b.json"]) == 0
+        assert validate([*command, "--baseline", "embedded", "--out", "c.json"]) == 0
+        here, there = (server.url.split("/")[2] for server in (ours, other))
+    assert keys == {
+        ("authored", here): {"sk-own"},
+        ("plain", there): {NO_KEY},
+        ("plain", here): {"sk-own"},
+        ("embedded", here): {"sk-own"},
+        ("judge", there): {"sk-judge"},
+    }
+    assert f"OPENAI_API_KEY is not sent to {there}; if that wants a key, set BASELINE_API_KEY." in caplog.messages
+    assert "sk-" not in caplog.text
 
 
 def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):

@@ -5,6 +5,9 @@
 --baseline sets another model beside it: a model at the same address, an address, MODEL@ADDRESS, or the --out of an
 earlier run. --judge-model has a third model say which answers are better, every pair in both orders.
 
+OPENAI_API_KEY goes to the server under test alone, whichever paths are asked there; a baseline or a judge at another
+server gets BASELINE_API_KEY or JUDGE_API_KEY, if set.
+
 Answers are kept as they come, in OUT.answers.jsonl: a run that stops, however it stops, goes on where it was when the
 same command is given again. A call that fails for good counts as a failure in every share, and the report says so.
 """
@@ -60,7 +63,7 @@ async def run(args: argparse.Namespace) -> int:
     manner, page = _manner(args), _page(args.out)
     prompts = exam.chosen(args.limit)
     settings = load_settings(model=args.model, base_url=args.base_url)
-    rival, umpire = _rival(args, prompts, manner.rules), _umpire(args)
+    rival, umpire = _rival(args, settings, prompts, manner.rules), _umpire(args, settings)
 
     async def examined(one: "Settings", journal: str) -> "Result":
         path = Path(f"{args.out}.{journal}.jsonl")
@@ -108,7 +111,9 @@ def _page(out: Path) -> Path:
     return page
 
 
-def _rival(args: argparse.Namespace, prompts: "Sequence[Held]", rules: "Rules") -> "Settings | Result | None":
+def _rival(
+    args: argparse.Namespace, own: "Settings", prompts: "Sequence[Held]", rules: "Rules"
+) -> "Settings | Result | None":
     from doric.validation.baseline import compare_with, saved
     from doric.validation.candidate import located
 
@@ -116,13 +121,13 @@ def _rival(args: argparse.Namespace, prompts: "Sequence[Held]", rules: "Rules") 
         return None
     path = Path(args.baseline)
     if path.suffix != ".json" and not path.is_file():
-        return located(args.baseline, args.base_url)
+        return located(args.baseline, own, "BASELINE_API_KEY")
     earlier = saved(path)
     compare_with(earlier, prompts, rules, path)
     return earlier
 
 
-def _umpire(args: argparse.Namespace) -> "Settings | None":
+def _umpire(args: argparse.Namespace, own: "Settings") -> "Settings | None":
     from doric.errors import SettingsError
     from doric.validation.candidate import located
 
@@ -130,7 +135,7 @@ def _umpire(args: argparse.Namespace) -> "Settings | None":
         return None
     if args.baseline is None:
         raise SettingsError("--judge-model compares two models", hint="Name the other with --baseline.")
-    return located(args.judge_model, args.base_url)
+    return located(args.judge_model, own, "JUDGE_API_KEY")
 
 
 def _announce(model: str, exam: "Exam") -> Callable[[], None]:

@@ -5,6 +5,7 @@ Knows nothing of results that were saved before.
 
 import datetime
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +17,13 @@ from doric import heldout
 from doric.errors import InputError, PlanError
 from doric.ground.files import atomic_write
 from doric.jsonl import Journal, Sidecar
-from doric.settings import Settings, load_settings
+from doric.settings import Settings, load_settings, same_origin
 from doric.validation import exam, scoreboard
 from doric.validation.exam import Exam, Rules
 from doric.validation.marks import Given, Marked, mark
 from doric.voices.stream import StreamingBackend
 
+log = logging.getLogger("doric")
 KIND = "doric-scoreboard"
 
 
@@ -71,13 +73,23 @@ class Result:
         return {"kind": KIND, **self.about, **scoreboard.board(self.marked), "marks": marks, "answers": answers}
 
 
-def located(spec: str, base_url: str | None) -> Settings:
-    """The settings of MODEL, URL or MODEL@URL; a model alone is at `base_url`. Raises `SettingsError`."""
+def located(spec: str, own: Settings, key_variable: str) -> Settings:
+    """The settings of MODEL, URL or MODEL@URL beside `own`, where a model alone is. Raises `SettingsError`.
+
+    The key of `own` goes to its own server alone; another server gets what `key_variable` holds, if anything.
+    """
     model, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
-    if at or spec.startswith(("http://", "https://")):
-        settings = load_settings(model=model or None, base_url=url)
-        return settings if model else replace(settings, model="")  # MODEL in .env is not this server's
-    return load_settings(model=spec, base_url=base_url)
+    if not at and not spec.startswith(("http://", "https://")):
+        return replace(own, model=spec)
+    found = replace(load_settings(base_url=url, key_variable=key_variable), model=model)  # MODEL is not this server's
+    if found.key:
+        return found
+    if same_origin(found.address, own.address):
+        return replace(own, base_url=found.base_url, model=model)
+    if own.key:
+        host = urlsplit(found.address).netloc
+        log.info("%s is not sent to %s; if that wants a key, set %s.", own.key_variable, host, key_variable)
+    return found
 
 
 def answer_of(row: Any) -> Given:  # noqa: ANN401 - whatever a line of JSON holds
