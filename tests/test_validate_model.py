@@ -113,6 +113,27 @@ def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
     assert "http-equiv" in page
 
 
+def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys):
+    """Half of its questions unanswered cost the better model those pairs, and the page says so."""
+    lost = {held.prompt for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
+
+    def half(call: Call) -> Act | None:
+        return Act("context_400") if call.body["model"] == "authored" and call.prompt in lost else None
+
+    with serving(answer=voices, decide=half) as server:
+        command = f"--base-url {server.url} --model authored --baseline plain --judge-model judge --limit {SHORT}"
+        assert validate(command.split()) == 0
+        capsys.readouterr()
+        sidecar = Path("datasets/validation.json.judge.jsonl.plan.json")
+        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "rubric": "of old"}))
+        assert validate(command.split()) == 2
+    assert "rubric of old then" in capsys.readouterr().err
+    result = json.loads(Path("datasets/validation.json").read_text())["judge"]
+    assert (result["pairs"], result["judged"], result["forfeits"]["theirs"]) == (SHORT, SHORT // 2, SHORT // 2)
+    assert result["criteria"]["overall"]["losses"]["value"] == 0.5
+    assert f"0 pairs won so, {SHORT // 2} lost" in Path("datasets/validation.html").read_text()
+
+
 def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     """--baseline takes the --out of an earlier run, and asks that model nothing more."""
     with serving(answer=voices) as server:
@@ -179,6 +200,41 @@ def test_a_second_run_asks_nothing_again(validate):
     assert validate(command) == 0
     again = json.loads(Path("datasets/validation.json").read_text())
     assert {**again, "date": ""} == {**json.loads(first), "date": ""}
+
+
+def test_answers_of_an_earlier_day_are_told_as_such(validate, caplog):
+    """Answers taken over are counted in the log with their day, and the report gives that day and not today's."""
+    caplog.set_level("INFO")
+    sidecar = Path("datasets/validation.json.answers.jsonl.plan.json")
+
+    def report_of(*flags: str) -> str:
+        assert validate(["--base-url", server.url, "--model", "plain", *flags]) == 0
+        return json.loads(Path("datasets/validation.json").read_text())["date"]
+
+    with serving(answer=voices) as server:
+        today = report_of("--limit", "2")
+        assert "are taken from" not in caplog.text
+        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "asked": "2026-01-02 10:00 UTC"}))
+        assert report_of("--limit", "2") == "2026-01-02 10:00 UTC"
+        assert "2 of 2 answers are taken from datasets/validation.json.answers.jsonl (asked: 2026-01-02" in caplog.text
+        assert report_of("--limit", "6").startswith(f"2026-01-02 10:00 UTC to {today[:10]}")
+        assert " of 11 answers are taken from" in caplog.text
+        assert report_of("--limit", "6", "--overwrite").startswith(today[:10])
+        plan = json.loads(sidecar.read_text())
+        sidecar.write_text(json.dumps({key: plan[key] for key in plan if key != "asked"}))
+        assert report_of("--limit", "6") == "an unknown day"
+
+
+def test_a_journal_of_another_kind_is_named_with_its_line(validate, capsys):
+    """An answer without a text in the journal is told with file, line and field."""
+    with serving(answer=voices) as server:
+        command = ["--base-url", server.url, "--model", "plain", "--limit", "2", "--out", "r.json"]
+        assert validate(command) == 0
+        journal = Path("r.json.answers.jsonl")
+        first, *others = journal.read_text().splitlines()
+        journal.write_text("\n".join([json.dumps({**json.loads(first), "text": None}), *others, ""]))
+        assert validate(command) == 2
+    assert "r.json.answers.jsonl:1: text is None" in capsys.readouterr().err
 
 
 def test_killed_at_any_moment_it_goes_on(tmp_path):

@@ -25,6 +25,8 @@ from doric.voices.stream import StreamingBackend
 
 log = logging.getLogger("doric")
 KIND = "doric-scoreboard"
+ASKED = "asked"
+"""Where a plan keeps when its answers were asked for: a time, or the first and the last."""
 
 
 def _is_text(value: object) -> bool:
@@ -123,12 +125,18 @@ async def examine(
     sitting = Exam(prompts, manner.rules, max_retries=manner.max_retries)
     sidecar = Sidecar.beside(journal_path)
     begun = not fresh and holds_rows(journal_path)
-    named = settings.model or ((sidecar.load() or {}).get("model", "") if begun else "")
+    stored = (sidecar.load() or {}) if begun else {}
+    named = settings.model or stored.get("model", "")
     plan = {"model": named, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
     if begun:
         refuse_another(journal_path, plan)
     with Journal(journal_path, replay=lambda row: sitting.replay(asdict(answer_of(row))), fresh=not begun) as journal:
+        plan[ASKED] = str(stored.get(ASKED, "an unknown day")) if sitting.done else ""
+        if sitting.done:
+            words = "%d of %d answers are taken from %s (asked: %s); --overwrite asks for all of them again."
+            log.info(words, sitting.done, sitting.turns, journal_path, plan[ASKED])
         if sitting.done < sitting.turns:
+            plan[ASKED] = _until_now(plan[ASKED])
             asked = replace(settings, model=named)
             async with StreamingBackend(asked, timeout=manner.timeout, concurrency=manner.concurrency) as server:
                 plan["model"] = server.model
@@ -149,10 +157,16 @@ def _about(plan: dict[str, Any], manner: Manner) -> dict[str, Any]:
     return {
         "model": plan["model"],
         "address": plan["address"],
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": plan[ASKED],
         "manner": {**asdict(manner.rules), "concurrency": manner.concurrency, "max_retries": manner.max_retries},
         "heldout": plan["heldout"],
     }
+
+
+def _until_now(asked: str) -> str:
+    """When answers were asked for, with what is asked for now."""
+    first, now = asked.partition(" to ")[0], datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{first} to {now}" if first not in ("", now) else now
 
 
 def holds_rows(journal: Path) -> bool:
@@ -161,11 +175,11 @@ def holds_rows(journal: Path) -> bool:
 
 
 def refuse_another(journal: Path, plan: dict[str, Any]) -> None:
-    """Raise `PlanError` unless the journal was begun with this very plan."""
+    """Raise `PlanError` unless the journal was begun with this very plan, on whatever day."""
     hint = "Give --overwrite to start again, or another --out to keep both."
     sidecar = Sidecar.beside(journal)
-    if sidecar.load() is None:
+    if (stored := sidecar.load()) is None:
         raise PlanError(f"{journal} holds answers, but {sidecar.path.name} is not beside it", hint=hint)
-    if differing := sidecar.differences(plan):
+    if differing := sidecar.differences({**plan, ASKED: stored[ASKED]} if ASKED in stored else plan):
         changed = ", ".join(f"{key} {was} then, {now} now" for key, (was, now) in differing.items())
         raise PlanError(f"{journal} was begun with another plan ({changed})", hint=hint)
