@@ -49,6 +49,7 @@ def test_a_result_that_was_asked_the_same_raises_no_word(result, caplog):
     [
         ("text", None), ("text", 7), ("seconds", "3.5"), ("seconds", float("nan")), ("turn", -1), ("turn", True),
         ("faults", "http_500"), ("faults", [None]), ("first", "x"), ("tokens", 1.5), ("error", None), ("prompt", []),
+        ("text", "\ud800"), ("tokens", 10**400), ("seconds", 10**400), ("seconds", True),
     ],
 )  # fmt: skip
 def test_an_answer_of_the_wrong_kind_is_named(result, key, value):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from doric import heldout
-from doric.settings import NO_KEY, Settings
+from doric.settings import NO_KEY, Settings, load_settings
 from doric.validation import candidate, exam, scoreboard
 from doric.validation.candidate import Manner
 from doric.validation.exam import Rules
@@ -367,6 +367,26 @@ def test_a_talk_goes_on_from_what_was_said(tmp_path):
     last = seen[talk.turns[-1]]
     assert last[::2] == [talk.prompt, *talk.turns]
     assert last[1] == VOICES["authored"](talk, 0)
+
+
+def test_the_key_of_the_environment_is_known_at_home(monkeypatch, tmp_path):
+    """With another server under test, the key still goes where OPENAI_BASE_URL, or its provider, has its home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MODEL_PROVIDER", raising=False)
+    monkeypatch.delenv("JUDGE_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
+    own = load_settings(base_url="http://localhost:8000/v1")
+
+    def key_of(spec: str) -> str:
+        return candidate.located(spec, own, "JUDGE_API_KEY").key
+
+    assert key_of("m@https://api.openai.com/v1") == "sk-own"
+    assert key_of("m@https://api.openai.com.example.org/v1") == key_of("m@http://api.openai.com/v1") == ""
+    assert key_of("m@http://localhost:8001/v1") == ""
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://example.org/v1")
+    assert key_of("m@https://example.org/v2") == "sk-own"
+    assert key_of("m@https://api.openai.com/v1") == ""
 
 
 @pytest.mark.parametrize(

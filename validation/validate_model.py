@@ -5,8 +5,8 @@
 --baseline sets another model beside it: a model at the same address, an address, MODEL@ADDRESS, or the --out of an
 earlier run. --judge-model has a third model say which answers are better, every pair in both orders.
 
-OPENAI_API_KEY goes to the server under test alone, whichever paths are asked there; a baseline or a judge at another
-server gets BASELINE_API_KEY or JUDGE_API_KEY, if set.
+OPENAI_API_KEY goes to the server under test and to that of OPENAI_BASE_URL (where unset, api.openai.com). A baseline or
+a judge at any other server gets BASELINE_API_KEY or JUDGE_API_KEY, if set.
 
 Answers are kept as they come, in OUT.answers.jsonl: a run that stops, however it stops, goes on where it was when the
 same command is given again. A call that fails for good counts as a failure in every share, and the report says so.

@@ -6,7 +6,7 @@ Knows nothing of results that were saved before.
 import datetime
 import json
 import logging
-import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,18 +27,22 @@ log = logging.getLogger("doric")
 KIND = "doric-scoreboard"
 ASKED = "asked"
 """Where a plan keeps when its answers were asked for: a time, or the first and the last."""
+MOST = 1 << 53
+"""No count and no time of an answer is beyond this."""
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON can spell it; no file can hold it."""
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 FIELDS: dict[str, Callable[[Any], bool]] = {
@@ -78,7 +82,8 @@ class Result:
 def located(spec: str, own: Settings, key_variable: str) -> Settings:
     """The settings of MODEL, URL or MODEL@URL beside `own`, where a model alone is. Raises `SettingsError`.
 
-    The key of `own` goes to its own server alone; another server gets what `key_variable` holds, if anything.
+    The user's key goes to the server of `own` and to the one that the environment names for it; another server gets
+    what `key_variable` holds, if anything.
     """
     model, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
     if not at and not spec.startswith(("http://", "https://")):
@@ -86,8 +91,9 @@ def located(spec: str, own: Settings, key_variable: str) -> Settings:
     found = replace(load_settings(base_url=url, key_variable=key_variable), model=model)  # MODEL is not this server's
     if found.key:
         return found
-    if same_origin(found.address, own.address):
-        return replace(own, base_url=found.base_url, model=model)
+    for home in (own, load_settings()):
+        if same_origin(found.address, home.address):
+            return replace(home, base_url=found.base_url, model=model)
     if own.key:
         host = urlsplit(found.address).netloc
         log.info("%s is not sent to %s; if that wants a key, set %s.", own.key_variable, host, key_variable)
