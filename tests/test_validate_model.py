@@ -113,8 +113,9 @@ def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
     assert "http-equiv" in page
 
 
-def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys):
-    """Half of its questions unanswered cost the better model those pairs, and the page says so."""
+def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, caplog):
+    """Half of its questions unanswered cost the better model those pairs, and the log and the page say so."""
+    caplog.set_level("INFO")
     lost = {held.prompt for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
 
     def half(call: Call) -> Act | None:
@@ -123,6 +124,9 @@ def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys):
     with serving(answer=voices, decide=half) as server:
         command = f"--base-url {server.url} --model authored --baseline plain --judge-model judge --limit {SHORT}"
         assert validate(command.split()) == 0
+        assert f"Without a judge: 0 pairs won and {SHORT // 2} lost for want of an answer" in caplog.text
+        assert validate(command.split()) == 0
+        assert f"{SHORT} of {SHORT} verdicts are taken from datasets/validation.json.judge.jsonl" in caplog.text
         capsys.readouterr()
         sidecar = Path("datasets/validation.json.judge.jsonl.plan.json")
         sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "rubric": "of old"}))
