@@ -57,6 +57,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "spend topics",
         "exam": "backends heldout jsonl marks pool rows stream",
         "candidate": "exam heldout jsonl marks scoreboard settings stream",
+        "baseline": "candidate exam heldout marks",
         "judge": "backends candidate intervals jsonl pool rows settings vocabulary",
         "report": "census charts gates intervals jsonl marking pages",
         "board": "charts heldout marking pages table",

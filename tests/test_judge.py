@@ -91,6 +91,47 @@ def test_a_verdict_is_found_in_what_stands_around_it(around):
     assert judge.read(around.format(says("a")), swapped=False) == dict.fromkeys(judge.criteria(), "ours")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Answer B says {says('B')}, which I ignore. Verdict: {says('A')}",
+        f"First {says('B')} and on reflection {says('A')}.",
+        json.dumps({"draft": json.loads(says("B")), **json.loads(says("A"))}),
+        json.dumps({"quoted": says("B"), **json.loads(says("A")), "why": "it has {braces}"}),
+        f'{says("B")} {{"verdict": {says("A")}, "why": {{"x": 1}}}}',
+        f"{says('A')} {{broken {{",
+    ],
+)
+def test_the_last_verdict_is_the_one_meant(text):
+    """A verdict that is quoted, drafted or nested in the final one does not win over it."""
+    assert judge.read(text, swapped=False) == dict.fromkeys(judge.criteria(), "ours")
+
+
+def test_a_text_of_brackets_is_no_verdict():
+    """Objects nested without an end are read as nothing, not as an error."""
+    assert judge.read('{"a":' * 3_000, swapped=False) is None
+
+
+def test_a_side_that_alone_gave_no_answer_loses(tmp_path):
+    """It loses without a call and stays in the denominators; what neither side answered is counted apart."""
+    pairs = [*PAIRS[:2], Pair("p7", "?", None, "bad answer"), Pair("p8", "?", "gweed answer", None)]
+    result, heard = hear(tmp_path, fair, [*pairs, Pair("p9", "?", None, None), Pair("p10", "?", None, "")])
+    assert len(heard) == 4
+    assert (result["pairs"], result["judged"], result["failed"], result["unanswered"]) == (5, 2, 0, 1)
+    assert result["forfeits"] == {"ours": 1, "theirs": 2}
+    for of in result["criteria"].values():
+        assert (of["wins"]["n"], of["losses"]["n"], of["agreement"]["n"]) == (5, 5, 2)
+        assert (of["wins"]["value"], of["losses"]["value"]) == (3 / 5, 2 / 5)
+
+
+def test_another_wording_is_another_judge(monkeypatch):
+    """What the judge is told is part of its plan, so that verdicts asked for in other words do not mix in."""
+    before = judge.rubric()
+    told = {**judge._spec(), "system": "Be kind."}
+    monkeypatch.setattr(judge, "_spec", lambda: told)
+    assert judge.rubric() != before
+
+
 def test_a_slot_in_an_answer_is_not_filled(tmp_path):
     """An answer that holds the name of a slot is put before the judge as it is."""
     pair = Pair("p", "What is {second}?", "ours {question} {second}", "theirs")

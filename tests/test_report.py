@@ -291,6 +291,28 @@ def test_card_and_page_give_the_same_figures(dataset, tmp_path):
     assert f"{float(middle[1]):.0f}% Scots words, median" in Page((tmp_path / "p.html").read_text()).text
 
 
+def test_a_plain_sharegpt_file_gets_its_page_and_card(tmp_path):
+    """A file without `meta`, beside it a refused answer that tells nothing of itself: both are written all the same."""
+    plain = [
+        {"conversations": [{"from": "human", "value": f"{at}?"}, {"from": "gpt", "value": "Aye."}]} for at in (1, 2)
+    ]
+    paths = written(tmp_path / "d.jsonl", plain), written(tmp_path / "d.jsonl.rejected.jsonl", [{"gate": "thin"}])
+    assert report_dataset.main(["--input", str(paths[0]), "--card", str(tmp_path / "README.md")]) == 0
+    assert "| not told | 2 |  |" in (tmp_path / "README.md").read_text()
+    assert "no reason told" in Page((tmp_path / "d.html").read_text()).text
+
+
+def test_words_of_the_data_keep_to_their_place_in_the_card(tmp_path):
+    """A bucket of one's own is a bucket; bars and line breaks stay in their cell, and a language is a quoted string."""
+    made = [row(1, kind="my | own", group="a\n| b", lang="no\nlicense: none", model="x\n# y"), row(2, lang="no")]
+    report.write_card(census.take(made), "d.jsonl", tmp_path / "README.md")
+    card = (tmp_path / "README.md").read_text()
+    assert "\n| my \\| own | 1 |  |\n" in card
+    assert "\n| a \\| b |" in card
+    assert '\n- "no\\nlicense: none"\n- "no"\nlicense: mit\n' in card
+    assert "\n# y" not in card
+
+
 @pytest.mark.parametrize(
     "flags",
     [["--out", "{input}"], ["--card", "{input}"], ["--rejected", "missing.jsonl"], ["--input", "missing.jsonl"]],

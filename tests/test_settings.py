@@ -207,3 +207,15 @@ def test_blanks_around_a_key_do_not_matter(tmp_path):
 def test_the_key_is_not_in_the_repr():
     """Settings can be logged: the key is not shown."""
     assert KEY not in repr(Settings("openai", "", "m", "OPENAI_API_KEY", KEY))
+
+
+def test_a_second_servers_key_has_a_variable_of_its_own(tmp_path):
+    """With a variable named, no other key is read, whoever the provider; `.env` may hold it."""
+    (tmp_path / ".env").write_text("JUDGE_API_KEY=sk-judge\n")
+    given = {"MODEL_PROVIDER": "openrouter", "OPENROUTER_API_KEY": "sk-or", "OPENAI_API_KEY": "sk-own"}
+    found = [
+        load_settings(base_url="https://h/v1", key_variable=name, environ=given, dotenv=tmp_path / ".env")
+        for name in ("JUDGE_API_KEY", "BASELINE_API_KEY")
+    ]
+    assert [one.key for one in found] == ["sk-judge", ""]
+    assert [one.provider for one in found] == ["openai", "openai"]

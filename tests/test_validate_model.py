@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from doric import heldout
-from doric.settings import Settings
+from doric.settings import NO_KEY, Settings, load_settings
 from doric.validation import candidate, exam, scoreboard
 from doric.validation.candidate import Manner
 from doric.validation.exam import Rules
@@ -41,7 +41,7 @@ def script():
 @pytest.fixture
 def validate(monkeypatch, tmp_path):
     """The script's main, in an empty folder and environment."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER", "BASELINE_API_KEY", "JUDGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return script().main
@@ -113,6 +113,31 @@ def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
     assert "http-equiv" in page
 
 
+def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, caplog):
+    """Half of its questions unanswered cost the better model those pairs, and the log and the page say so."""
+    caplog.set_level("INFO")
+    lost = {held.prompt for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
+
+    def half(call: Call) -> Act | None:
+        return Act("context_400") if call.body["model"] == "authored" and call.prompt in lost else None
+
+    with serving(answer=voices, decide=half) as server:
+        command = f"--base-url {server.url} --model authored --baseline plain --judge-model judge --limit {SHORT}"
+        assert validate(command.split()) == 0
+        assert f"Without a judge: 0 pairs won and {SHORT // 2} lost for want of an answer" in caplog.text
+        assert validate(command.split()) == 0
+        assert f"{SHORT} of {SHORT} verdicts are taken from datasets/validation.json.judge.jsonl" in caplog.text
+        capsys.readouterr()
+        sidecar = Path("datasets/validation.json.judge.jsonl.plan.json")
+        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "rubric": "of old"}))
+        assert validate(command.split()) == 2
+    assert "rubric of old then" in capsys.readouterr().err
+    result = json.loads(Path("datasets/validation.json").read_text())["judge"]
+    assert (result["pairs"], result["judged"], result["forfeits"]["theirs"]) == (SHORT, SHORT // 2, SHORT // 2)
+    assert result["criteria"]["overall"]["losses"]["value"] == 0.5
+    assert f"0 pairs won so, {SHORT // 2} lost" in Path("datasets/validation.html").read_text()
+
+
 def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     """--baseline takes the --out of an earlier run, and asks that model nothing more."""
     with serving(answer=voices) as server:
@@ -124,6 +149,47 @@ def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     result = json.loads(Path("good.json").read_text())
     assert result["baseline"]["model"] == "plain"
     assert result["changes"]["all"]["passes"]["value"] == 1
+
+
+def test_a_key_goes_to_the_server_it_is_for(validate, monkeypatch, caplog):
+    """Baseline and judge elsewhere get their own keys or none; at the model's own server they get the model's."""
+    caplog.set_level("INFO")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
+    monkeypatch.setenv("JUDGE_API_KEY", "sk-judge")
+    keys = {}
+
+    def listen(call: Call) -> str:
+        keys.setdefault((call.body["model"], call.headers["host"]), set()).add(call.key)
+        return voices(call)
+
+    with serving(answer=listen) as ours, serving(answer=listen) as other:
+        command = ["--base-url", ours.url, "--model", "authored", "--limit", "2", "--judge-model", f"judge@{other.url}"]
+        assert validate([*command, "--baseline", f"plain@{other.url}"]) == 0
+        assert validate([*command, "--baseline", f"plain@{ours.url}/", "--out", "b.json"]) == 0
+        assert validate([*command, "--baseline", "embedded", "--out", "c.json"]) == 0
+        here, there = (server.url.split("/")[2] for server in (ours, other))
+    assert keys == {
+        ("authored", here): {"sk-own"},
+        ("plain", there): {NO_KEY},
+        ("plain", here): {"sk-own"},
+        ("embedded", here): {"sk-own"},
+        ("judge", there): {"sk-judge"},
+    }
+    assert f"OPENAI_API_KEY is not sent to {there}; if that wants a key, set BASELINE_API_KEY." in caplog.messages
+    assert "sk-" not in caplog.text
+
+
+def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
+    """It is refused before the model under test is asked."""
+    with serving(answer=voices) as server:
+        command = ["--base-url", server.url, "--limit", "6", "--model", "plain"]
+        assert validate([*command, "--out", "plain.json"]) == 0
+        asked = server.stats.requests
+        value = json.loads(Path("plain.json").read_text())
+        Path("plain.json").write_text(json.dumps(value | {"answers": [{**value["answers"][0], "text": None}]}))
+        assert validate([*command, "--out", "r.json", "--baseline", "plain.json"]) == 2
+        assert server.stats.requests == asked
+    assert "answer 1: text is None" in capsys.readouterr().err
 
 
 def test_a_second_run_asks_nothing_again(validate):
@@ -138,6 +204,41 @@ def test_a_second_run_asks_nothing_again(validate):
     assert validate(command) == 0
     again = json.loads(Path("datasets/validation.json").read_text())
     assert {**again, "date": ""} == {**json.loads(first), "date": ""}
+
+
+def test_answers_of_an_earlier_day_are_told_as_such(validate, caplog):
+    """Answers taken over are counted in the log with their day, and the report gives that day and not today's."""
+    caplog.set_level("INFO")
+    sidecar = Path("datasets/validation.json.answers.jsonl.plan.json")
+
+    def report_of(*flags: str) -> str:
+        assert validate(["--base-url", server.url, "--model", "plain", *flags]) == 0
+        return json.loads(Path("datasets/validation.json").read_text())["date"]
+
+    with serving(answer=voices) as server:
+        today = report_of("--limit", "2")
+        assert "are taken from" not in caplog.text
+        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "asked": "2026-01-02 10:00 UTC"}))
+        assert report_of("--limit", "2") == "2026-01-02 10:00 UTC"
+        assert "2 of 2 answers are taken from datasets/validation.json.answers.jsonl (asked: 2026-01-02" in caplog.text
+        assert report_of("--limit", "6").startswith(f"2026-01-02 10:00 UTC to {today[:10]}")
+        assert " of 11 answers are taken from" in caplog.text
+        assert report_of("--limit", "6", "--overwrite").startswith(today[:10])
+        plan = json.loads(sidecar.read_text())
+        sidecar.write_text(json.dumps({key: plan[key] for key in plan if key != "asked"}))
+        assert report_of("--limit", "6") == "an unknown day"
+
+
+def test_a_journal_of_another_kind_is_named_with_its_line(validate, capsys):
+    """An answer without a text in the journal is told with file, line and field."""
+    with serving(answer=voices) as server:
+        command = ["--base-url", server.url, "--model", "plain", "--limit", "2", "--out", "r.json"]
+        assert validate(command) == 0
+        journal = Path("r.json.answers.jsonl")
+        first, *others = journal.read_text().splitlines()
+        journal.write_text("\n".join([json.dumps({**json.loads(first), "text": None}), *others, ""]))
+        assert validate(command) == 2
+    assert "r.json.answers.jsonl:1: text is None" in capsys.readouterr().err
 
 
 def test_killed_at_any_moment_it_goes_on(tmp_path):
@@ -272,11 +373,37 @@ def test_a_talk_goes_on_from_what_was_said(tmp_path):
     assert last[1] == VOICES["authored"](talk, 0)
 
 
+def test_the_key_of_the_environment_is_known_at_home(monkeypatch, tmp_path):
+    """With another server under test, the key still goes where OPENAI_BASE_URL, or its provider, has its home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MODEL_PROVIDER", raising=False)
+    monkeypatch.delenv("JUDGE_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
+    own = load_settings(base_url="http://localhost:8000/v1")
+
+    def key_of(spec: str) -> str:
+        return candidate.located(spec, own, "JUDGE_API_KEY").key
+
+    assert key_of("m@https://api.openai.com/v1") == "sk-own"
+    assert key_of("m@https://api.openai.com.example.org/v1") == key_of("m@http://api.openai.com/v1") == ""
+    assert key_of("m@http://localhost:8001/v1") == ""
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://example.org/v1")
+    assert key_of("m@https://example.org/v2") == "sk-own"
+    assert key_of("m@https://api.openai.com/v1") == ""
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
         (["--limit", "0"], "--limit is 0"),
         (["--concurrency", "-1"], "--concurrency is -1"),
+        (["--limit", "9" * 30], "--limit is 999"),
+        (["--timeout", "inf"], "--timeout is inf"),
+        (["--timeout", "nan"], "--timeout is nan"),
+        (["--temperature", "nan"], "--temperature is nan"),
+        (["--temperature", "inf"], "--temperature is inf"),
+        (["--max-retries", "-1"], "--max-retries is -1"),
         (["--out", "x.html"], "the result is JSON"),
         (["--judge-model", "judge"], "compares two models"),
         (["--baseline", "missing.json"], "missing.json: cannot be read"),

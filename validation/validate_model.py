@@ -5,6 +5,9 @@
 --baseline sets another model beside it: a model at the same address, an address, MODEL@ADDRESS, or the --out of an
 earlier run. --judge-model has a third model say which answers are better, every pair in both orders.
 
+OPENAI_API_KEY goes to the server under test and to that of OPENAI_BASE_URL (where unset, api.openai.com). A baseline or
+a judge at any other server gets BASELINE_API_KEY or JUDGE_API_KEY, if set.
+
 Answers are kept as they come, in OUT.answers.jsonl: a run that stops, however it stops, goes on where it was when the
 same command is given again. A call that fails for good counts as a failure in every share, and the report says so.
 """
@@ -18,11 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from doric.heldout import Held
     from doric.settings import Settings
     from doric.validation.candidate import Manner, Result
-    from doric.validation.exam import Exam
+    from doric.validation.exam import Exam, Rules
 
 log = logging.getLogger("doric")
+MOST = 1_000_000
+"""No number of the command line means anything beyond this one."""
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -57,7 +63,7 @@ async def run(args: argparse.Namespace) -> int:
     manner, page = _manner(args), _page(args.out)
     prompts = exam.chosen(args.limit)
     settings = load_settings(model=args.model, base_url=args.base_url)
-    rival, umpire = _rival(args), _umpire(args)
+    rival, umpire = _rival(args, settings, prompts, manner.rules), _umpire(args, settings)
 
     async def examined(one: "Settings", journal: str) -> "Result":
         path = Path(f"{args.out}.{journal}.jsonl")
@@ -88,10 +94,11 @@ def _manner(args: argparse.Namespace) -> "Manner":
     from doric.validation.exam import Rules
 
     for flag in ("limit", "max_tokens", "concurrency", "timeout"):
-        if (value := getattr(args, flag)) is not None and value <= 0:
-            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
-    if args.max_retries < 0 or args.temperature < 0:
-        raise SettingsError("--max-retries or --temperature is below 0", hint="Give 0 or more.")
+        if (value := getattr(args, flag)) is not None and not 0 < value <= MOST:
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint=f"Give a number from above 0 to {MOST}.")
+    for flag in ("max_retries", "temperature"):
+        if not 0 <= (value := getattr(args, flag)) <= MOST:  # nor is "nan" between them
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint=f"Give a number from 0 to {MOST}.")
     rules = Rules(args.max_tokens, args.temperature, args.seed)
     return Manner(rules, args.concurrency, args.timeout, args.max_retries)
 
@@ -104,16 +111,23 @@ def _page(out: Path) -> Path:
     return page
 
 
-def _rival(args: argparse.Namespace) -> "Settings | Result | None":
-    from doric.validation.candidate import located, saved
+def _rival(
+    args: argparse.Namespace, own: "Settings", prompts: "Sequence[Held]", rules: "Rules"
+) -> "Settings | Result | None":
+    from doric.validation.baseline import compare_with, saved
+    from doric.validation.candidate import located
 
     if args.baseline is None:
         return None
     path = Path(args.baseline)
-    return saved(path) if path.suffix == ".json" or path.is_file() else located(args.baseline, args.base_url)
+    if path.suffix != ".json" and not path.is_file():
+        return located(args.baseline, own, "BASELINE_API_KEY")
+    earlier = saved(path)
+    compare_with(earlier, prompts, rules, path)
+    return earlier
 
 
-def _umpire(args: argparse.Namespace) -> "Settings | None":
+def _umpire(args: argparse.Namespace, own: "Settings") -> "Settings | None":
     from doric.errors import SettingsError
     from doric.validation.candidate import located
 
@@ -121,7 +135,7 @@ def _umpire(args: argparse.Namespace) -> "Settings | None":
         return None
     if args.baseline is None:
         raise SettingsError("--judge-model compares two models", hint="Name the other with --baseline.")
-    return located(args.judge_model, args.base_url)
+    return located(args.judge_model, own, "JUDGE_API_KEY")
 
 
 def _announce(model: str, exam: "Exam") -> Callable[[], None]:

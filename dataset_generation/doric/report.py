@@ -54,7 +54,8 @@ def write_card(found: Census, name: str, out_path: Path) -> None:
     title = Path(name).stem.replace("_", " ").replace("-", " ")
     text = environment().get_template("card.md").render(
         title=title[:1].upper() + title[1:], file=name, size=_size(found.rows), prompt_langs=[*found.langs],
-        langs_counted=found.langs.most_common(), meanings=MEANINGS, spreads=list(_spreads(found)), **_dataset(found),
+        langs_counted=found.langs.most_common(), meanings=_Names(MEANINGS),
+        spreads=list(_spreads(found)), **_dataset(found),
     )  # fmt: skip
     atomic_write(out_path, text.encode())
 
@@ -111,7 +112,7 @@ def _dataset(found: Census) -> dict[str, Any]:
 
 
 class _Names(dict[str, str]):
-    """Names of buckets; one of somebody's own has none."""
+    """What buckets are called or mean; one of somebody's own, or a row that tells none, has nothing."""
 
     def __missing__(self, key: str) -> str:
         return ""

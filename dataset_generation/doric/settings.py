@@ -54,15 +54,20 @@ def load_settings(
     *,
     model: str | None = None,
     base_url: str | None = None,
+    key_variable: str | None = None,
     environ: Mapping[str, str] | None = None,
     dotenv: Path | None = None,
 ) -> Settings:
-    """Read the settings; `dotenv` is `.env` in the working folder unless named. Raises `SettingsError`."""
+    """Read the settings; `dotenv` is `.env` in the working folder unless named. Raises `SettingsError`.
+
+    `key_variable` is for a second server beside the user's own: its key is read from there, whoever the provider.
+    """
     values = _dotenv(dotenv or Path(".env")) | _environ(environ)
-    provider = values.get("MODEL_PROVIDER", "").strip().lower() or "openai"
+    provider = ("" if key_variable else values.get("MODEL_PROVIDER", "").strip().lower()) or "openai"
     if provider not in PROVIDERS:
         raise SettingsError(f"MODEL_PROVIDER is '{provider}'", hint=f"Set it to one of: {', '.join(PROVIDERS)}.")
-    address, variable = PROVIDERS[provider]
+    address, own_variable = PROVIDERS[provider]
+    variable = key_variable or own_variable
     key = _checked_key(values.get(variable, "").strip(), variable)
     standing = address if key and provider != "openai" else ""
     source = "--base-url" if base_url else "OPENAI_BASE_URL"
@@ -70,6 +75,20 @@ def load_settings(
     if key and chosen:
         _check_reader(chosen, source, provider, variable)
     return Settings(provider, chosen, model or values.get("MODEL", "").strip(), variable, key)
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two addresses are of one server: scheme, host and port.
+
+    >>> same_origin("https://api.example.org/v1", "https://API.example.org:443/other")
+    True
+    """
+    return _origin(one) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def choose_backend(wanted: str, settings: Settings) -> str:

@@ -15,12 +15,23 @@ from doric.language.vocabulary import DATA
 def environment() -> jinja2.Environment:
     """The templates; what goes into HTML is escaped, and a name that is not given is an error."""
     folder = DATA / "report"
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
         autoescape=lambda name: bool(name) and name.endswith(".html"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    made.filters["cell"] = cell
+    return made
+
+
+def cell(text: str) -> str:
+    """A text as it may stand in a table of Markdown: on one line, its bars and backslashes escaped.
+
+    >>> print(cell("a | b\\nc"))
+    a \\| b c
+    """
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def page(template: str, **shown: object) -> str:

@@ -1,11 +1,12 @@
 """A model to be examined: where it is, what it has answered so far, and its result as one value that can be saved.
 
-A candidate is a model behind an address or a result saved before; the second is marked anew, so that two results are
-always measured with the same gates.
+Knows nothing of results that were saved before.
 """
 
 import datetime
 import json
+import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,15 +15,44 @@ from urllib.parse import urlsplit
 
 from doric import heldout
 from doric.errors import InputError, PlanError
-from doric.ground.files import atomic_write, explain
+from doric.ground.files import atomic_write
 from doric.jsonl import Journal, Sidecar
-from doric.settings import Settings, load_settings
+from doric.settings import Settings, load_settings, same_origin
 from doric.validation import exam, scoreboard
 from doric.validation.exam import Exam, Rules
 from doric.validation.marks import Given, Marked, mark
 from doric.voices.stream import StreamingBackend
 
+log = logging.getLogger("doric")
 KIND = "doric-scoreboard"
+ASKED = "asked"
+"""Where a plan keeps when its answers were asked for: a time, or the first and the last."""
+MOST = 1 << 53
+"""No count and no time of an answer is beyond this."""
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON can spell it; no file can hold it."""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("id", "prompt", "text", "finish", "error"), _is_text),
+    **dict.fromkeys(("turn", "tokens"), _is_count),
+    "first": lambda value: value is None or _is_time(value),
+    "seconds": _is_time,
+    "faults": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+}
+"""Field of an answer -> whether a value is of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +79,35 @@ class Result:
         return {"kind": KIND, **self.about, **scoreboard.board(self.marked), "marks": marks, "answers": answers}
 
 
-def located(spec: str, base_url: str | None) -> Settings:
-    """The settings of MODEL, URL or MODEL@URL; a model alone is at `base_url`. Raises `SettingsError`."""
+def located(spec: str, own: Settings, key_variable: str) -> Settings:
+    """The settings of MODEL, URL or MODEL@URL beside `own`, where a model alone is. Raises `SettingsError`.
+
+    The user's key goes to the server of `own` and to the one that the environment names for it; another server gets
+    what `key_variable` holds, if anything.
+    """
     model, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
-    if at or spec.startswith(("http://", "https://")):
-        settings = load_settings(model=model or None, base_url=url)
-        return settings if model else replace(settings, model="")  # MODEL in .env is not this server's
-    return load_settings(model=spec, base_url=base_url)
+    if not at and not spec.startswith(("http://", "https://")):
+        return replace(own, model=spec)
+    found = replace(load_settings(base_url=url, key_variable=key_variable), model=model)  # MODEL is not this server's
+    if found.key:
+        return found
+    for home in (own, load_settings()):
+        if same_origin(found.address, home.address):
+            return replace(home, base_url=found.base_url, model=model)
+    if own.key:
+        host = urlsplit(found.address).netloc
+        log.info("%s is not sent to %s; if that wants a key, set %s.", own.key_variable, host, key_variable)
+    return found
 
 
-def saved(path: Path) -> Result:
-    """A result saved before, marked anew. Raises `InputError`."""
-    try:
-        value = json.loads(path.read_bytes())
-        if value["kind"] != KIND:
-            raise KeyError(KIND)
-        about = {key: value[key] for key in ("model", "address", "date", "manner", "heldout")}
-        given = [Given.read(one) for one in value["answers"]]
-    except OSError as error:
-        raise explain(error, path, "read") from error
-    except (ValueError, KeyError, TypeError, InputError) as error:
-        hint = "Give the --out of an earlier run of this script."
-        raise InputError("not a saved validation result", file=path, hint=hint) from error
-    known = {held.id: held for held in heldout.prompts()}
-    return Result(about, tuple(mark((one for one in given if one.id in known), known)))
+def answer_of(row: Any) -> Given:  # noqa: ANN401 - whatever a line of JSON holds
+    """One answer from its JSON, every field of its kind. Raises `InputError` saying which is not."""
+    if not isinstance(row, dict):
+        raise InputError("this is no answer of an exam", hint="Name another --out.")
+    for key, is_right in FIELDS.items():
+        if key in row and not is_right(row[key]):
+            raise InputError(f"{key} is {row[key]!r:.40}", hint="Name another --out, or give --overwrite.")
+    return Given.read(row)
 
 
 def save(result: dict[str, Any], path: Path) -> None:
@@ -96,12 +131,18 @@ async def examine(
     sitting = Exam(prompts, manner.rules, max_retries=manner.max_retries)
     sidecar = Sidecar.beside(journal_path)
     begun = not fresh and holds_rows(journal_path)
-    named = settings.model or ((sidecar.load() or {}).get("model", "") if begun else "")
+    stored = (sidecar.load() or {}) if begun else {}
+    named = settings.model or stored.get("model", "")
     plan = {"model": named, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
     if begun:
         refuse_another(journal_path, plan)
-    with Journal(journal_path, replay=sitting.replay, fresh=not begun) as journal:
+    with Journal(journal_path, replay=lambda row: sitting.replay(asdict(answer_of(row))), fresh=not begun) as journal:
+        plan[ASKED] = str(stored.get(ASKED, "an unknown day")) if sitting.done else ""
+        if sitting.done:
+            words = "%d of %d answers are taken from %s (asked: %s); --overwrite asks for all of them again."
+            log.info(words, sitting.done, sitting.turns, journal_path, plan[ASKED])
         if sitting.done < sitting.turns:
+            plan[ASKED] = _until_now(plan[ASKED])
             asked = replace(settings, model=named)
             async with StreamingBackend(asked, timeout=manner.timeout, concurrency=manner.concurrency) as server:
                 plan["model"] = server.model
@@ -122,10 +163,16 @@ def _about(plan: dict[str, Any], manner: Manner) -> dict[str, Any]:
     return {
         "model": plan["model"],
         "address": plan["address"],
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": plan[ASKED],
         "manner": {**asdict(manner.rules), "concurrency": manner.concurrency, "max_retries": manner.max_retries},
         "heldout": plan["heldout"],
     }
+
+
+def _until_now(asked: str) -> str:
+    """When answers were asked for, with what is asked for now."""
+    first, now = asked.partition(" to ")[0], datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{first} to {now}" if first not in ("", now) else now
 
 
 def holds_rows(journal: Path) -> bool:
@@ -134,11 +181,11 @@ def holds_rows(journal: Path) -> bool:
 
 
 def refuse_another(journal: Path, plan: dict[str, Any]) -> None:
-    """Raise `PlanError` unless the journal was begun with this very plan."""
+    """Raise `PlanError` unless the journal was begun with this very plan, on whatever day."""
     hint = "Give --overwrite to start again, or another --out to keep both."
     sidecar = Sidecar.beside(journal)
-    if sidecar.load() is None:
+    if (stored := sidecar.load()) is None:
         raise PlanError(f"{journal} holds answers, but {sidecar.path.name} is not beside it", hint=hint)
-    if differing := sidecar.differences(plan):
+    if differing := sidecar.differences({**plan, ASKED: stored[ASKED]} if ASKED in stored else plan):
         changed = ", ".join(f"{key} {was} then, {now} now" for key, (was, now) in differing.items())
         raise PlanError(f"{journal} was begun with another plan ({changed})", hint=hint)

@@ -1,15 +1,17 @@
 """Which of two answers is better, by the word of a model: every pair twice, the second time in the other order.
 
-A verdict counts only where both orders agree on it; where they do not, the judge has shown that it cannot tell. Knows
-nothing of gates: this is a second opinion beside the scoreboard, never a part of its figures.
+A verdict counts only where both orders agree on it; where they do not, the judge has shown that it cannot tell. A side
+that alone gave no answer loses without a judge. Knows nothing of gates: this is a second opinion beside the scoreboard,
+never a part of its figures.
 """
 
 import functools
 import json
+import logging
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,8 @@ from doric.settings import Settings
 from doric.validation.candidate import Manner, Result, address, holds_rows, refuse_another
 from doric.validation.intervals import share
 
+log = logging.getLogger("doric")
 MAX_TOKENS = 400
-ONE_OBJECT = re.compile(r"\{[^{}]*\}")
 SIDES = {"a": "A", "b": "B", "tie": "tie"}
 
 
@@ -40,14 +42,27 @@ def criteria() -> tuple[str, ...]:
     return (*_spec()["criteria"], "overall")
 
 
+def rubric() -> str:
+    """A mark of what a judge is told: verdicts with the same one were asked for in the same words."""
+    spec = _spec()
+    return stable_id(spec["system"], spec["question"], *criteria(), MAX_TOKENS)
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question with the answers of the model under test and of the baseline."""
+    """A question with the answers of the model under test and of the baseline, None where none came."""
 
     id: str
     question: str
-    ours: str
-    theirs: str
+    ours: str | None
+    theirs: str | None
+
+    @property
+    def forfeit(self) -> str:
+        """The side that wins because the other gave no answer: "ours", "theirs", or "" where both or neither did."""
+        if (self.ours is None) == (self.theirs is None):
+            return ""
+        return "theirs" if self.ours is None else "ours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,8 @@ type Mouth = Callable[[Request], Awaitable[Reply]]
 def request(pair: Pair, swapped: bool) -> Request:
     """What the judge is asked."""
     first, second = (pair.theirs, pair.ours) if swapped else (pair.ours, pair.theirs)
+    assert first is not None, "a forfeit is put to no judge"
+    assert second is not None, "a forfeit is put to no judge"
     text = _spec()["question"].strip()
     slots = {"question": pair.question, "first": first, "second": second}
     # one pass over the template, so that the name of a slot inside an answer stays as it is
@@ -82,28 +99,40 @@ def request(pair: Pair, swapped: bool) -> Request:
 
 
 def read(text: str, swapped: bool) -> dict[str, str] | None:
-    """The judge's picks, None when there are none to be read.
+    """The judge's picks, None when there are none to be read; of several verdicts the last is meant.
 
     >>> read('{"naturalness": "A", "correctness": "tie", "doric": "b", "overall": "A"}', swapped=True)
     {'naturalness': 'theirs', 'correctness': 'tie', 'doric': 'ours', 'overall': 'theirs'}
     """
     meant = {"A": "theirs", "B": "ours", "tie": "tie"} if swapped else {"A": "ours", "B": "theirs", "tie": "tie"}
-    for found in ONE_OBJECT.findall(text):
+    picks = None
+    for said in _objects(text):
+        sides = {name: SIDES.get(str(said.get(name)).strip().lower()) for name in criteria()}
+        if all(sides.values()):
+            picks = {name: meant[side] for name, side in sides.items() if side}
+    return picks
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """Every JSON object that stands in a text, those inside another before it."""
+    found: list[dict[str, Any]] = []
+    decoder = json.JSONDecoder(object_hook=found.append)  # called as each object closes
+    at = text.find("{")
+    while at >= 0:
         try:
-            said = json.loads(found)
-        except ValueError:
-            continue
-        picks = {name: SIDES.get(str(said.get(name)).strip().lower()) for name in criteria()}
-        if all(picks.values()):
-            return {name: meant[pick] for name, pick in picks.items() if pick}
-    return None
+            _, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+    return found
 
 
 class Court:
     """Verdicts so far. `replay` those of an earlier run, `attach` the journal, then `hear`."""
 
     def __init__(self, pairs: Sequence[Pair], *, max_retries: int = 3) -> None:
-        self._pairs = tuple(pairs)
+        self._all = tuple(pairs)
+        self._pairs = tuple(pair for pair in self._all if pair.ours is not None and pair.theirs is not None)
         self._max_retries = max_retries
         self._verdicts: dict[tuple[str, bool], Verdict] = {}
         self._journal: Journal | None = None
@@ -128,21 +157,37 @@ class Court:
         )
         await pool.run(case for case in cases if not self._has(case[0].id, case[1]))
 
+    @property
+    def calls(self) -> int:
+        """How many verdicts it takes."""
+        return 2 * len(self._pairs)
+
+    @property
+    def done(self) -> int:
+        """How many of them are there."""
+        return sum(self._has(pair.id, swapped) for pair in self._pairs for swapped in (False, True))
+
     def result(self) -> dict[str, Any]:
-        """By criterion: wins, losses, ties, how often both orders agreed, how often what was shown first was picked."""
+        """By criterion: wins, losses, ties, how often both orders agreed, how often what was shown first was picked.
+
+        A forfeit is a win of the other side in every criterion; a question that neither side answered is no pair.
+        """
         both = [(self._verdicts.get((pair.id, False)), self._verdicts.get((pair.id, True))) for pair in self._pairs]
         judged = [(one, two) for one, two in both if one and two and one.picks and two.picks]
+        forfeits = Counter(pair.forfeit for pair in self._all if pair.forfeit)
         return {
-            "pairs": len(self._pairs),
+            "pairs": len(self._pairs) + forfeits.total(),
+            "forfeits": {"ours": forfeits["ours"], "theirs": forfeits["theirs"]},
+            "unanswered": len(self._all) - len(self._pairs) - forfeits.total(),
             "judged": len(judged),
             "failed": len(self._pairs) - len(judged),
-            "criteria": {name: self._of(name, judged) for name in criteria()},
+            "criteria": {name: self._of(name, judged, forfeits) for name in criteria()},
         }
 
-    def _of(self, name: str, judged: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
+    def _of(self, name: str, judged: Sequence[tuple[Verdict, Verdict]], forfeits: Counter[str]) -> dict[str, Any]:
         agreed = [one.picks[name] for one, two in judged if one.picks[name] == two.picks[name]]
-        count = Counter(agreed)
-        total = len(self._pairs)
+        count = Counter(agreed) + forfeits
+        total = len(self._pairs) + forfeits.total()
         return {
             "wins": asdict(share(count["ours"], total)),
             "losses": asdict(share(count["theirs"], total)),
@@ -179,15 +224,15 @@ class Court:
 
 
 def pairs(ours: Result, theirs: Result) -> list[Pair]:
-    """The first answers of both to each question that both answered."""
-    earlier = {one.held.id: one for one in theirs.marked if one.given.turn == 0 and one.came}
+    """The first answers of both to each question that both were asked."""
+    earlier = {one.held.id: one for one in theirs.marked if one.given.turn == 0}
     return [
         Pair(
-            f"{one.held.id}:{stable_id(one.given.text, other.given.text)}",
-            one.given.prompt, one.given.text, other.given.text,
+            f"{one.held.id}:{stable_id(one.given.text, other.given.text)}", one.given.prompt,
+            one.given.text if one.came else None, other.given.text if other.came else None,
         )
         for one in ours.marked
-        if one.given.turn == 0 and one.came and (other := earlier.get(one.held.id))
+        if one.given.turn == 0 and (other := earlier.get(one.held.id))
     ]  # fmt: skip
 
 
@@ -201,14 +246,28 @@ async def judged(
     court = Court(cases, max_retries=manner.max_retries)
     begun = not fresh and holds_rows(journal_path)
     async with OpenAIBackend(settings, timeout=manner.timeout, concurrency=manner.concurrency) as server:
-        plan = {"judge": server.model, "address": address(settings)}
+        plan = {"judge": server.model, "address": address(settings), "rubric": rubric()}
         if begun:
             refuse_another(journal_path, plan)
         with Journal(journal_path, replay=court.replay, fresh=not begun) as journal:
             Sidecar.beside(journal_path).store(plan)
+            if court.done:
+                words = "%d of %d verdicts are taken from %s; --overwrite asks for all of them again."
+                log.info(words, court.done, court.calls, journal_path)
             court.attach(journal)
             await court.hear(server.reply, manner.concurrency)
-    return {"model": plan["judge"], **court.result()}
+    result = court.result()
+    _tell_unjudged(result)
+    return {"model": plan["judge"], **result}
+
+
+def _tell_unjudged(result: Mapping[str, Any]) -> None:
+    won, lost, neither = *result["forfeits"].values(), result["unanswered"]
+    if won or lost or neither:
+        words = (
+            "Without a judge: %d pairs won and %d lost for want of an answer; %d left out that neither side answered."
+        )
+        log.info(words, won, lost, neither)
 
 
 def _saw_first(verdict: Verdict, name: str) -> bool:
