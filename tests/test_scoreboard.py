@@ -1,6 +1,7 @@
 """Scores of single answers, figures of buckets, and what a failed call does to them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -96,10 +97,10 @@ def test_a_question_handed_back_is_no_answer():
     assert one("core-014", text).points == 0
 
 
-def test_a_sentence_said_to_everyone_is_not_ones_own():
-    """Sentences shared by several answers count for none of them."""
-    same = [Given(id, 0, PROMPTS[id].prompt, DORIC) for id in ("core-001", "core-002")]
-    assert [marked.own for marked in mark(same, PROMPTS)] == [0, 0]
+def test_a_sentence_said_to_everyone_is_shared_out():
+    """A sentence that N answers have counts for an Nth in each."""
+    same = [Given(id, 0, PROMPTS[id].prompt, DORIC) for id in ("core-001", "core-002", "core-003")]
+    assert [marked.own for marked in mark(same, PROMPTS)] == pytest.approx([1 / 3] * 3)
     assert one("core-001", DORIC).own == 1
 
 
@@ -123,19 +124,60 @@ def test_failed_calls_stay_in_every_denominator():
     assert figures["finish"] == {"stop": 1}
 
 
-@settings(max_examples=12)
-@given(st.lists(st.sampled_from(["core-001", "core-002", "core-003", "core-004"]), unique=True))
-def test_no_set_of_failures_makes_a_better_score(lost):
-    """Whichever answers go missing, no share and no mean of quality improves."""
-    sound = [one(id, VOICES["authored"](PROMPTS[id], 0)) for id in ("core-001", "core-002", "core-003")]
-    ill = [failed(marked.held.id) if marked.held.id in lost else marked for marked in sound]
-    before, after = scoreboard.figures(sound, "core"), scoreboard.figures(ill, "core")
-    for name in scoreboard.SHARES.keys() - {"refuses", "over_refuses"}:
-        assert after[name]["value"] <= before[name]["value"]
-    assert after["over_refuses"]["value"] >= before["over_refuses"]["value"]
+def no_better(ill, sound):
+    """Whether no share and no mean of quality of a bucket improves."""
+    for name in scoreboard.SHARES.keys() - scoreboard.WANTED.keys():
+        assert ill[name]["value"] <= sound[name]["value"], name
+    assert ill["over_refuses"]["value"] >= sound["over_refuses"]["value"]
     for name, (_, worst) in scoreboard.QUALITIES.items():
-        change = after[name]["value"] - before[name]["value"]
-        assert change >= -1e-12 if worst else change <= 1e-12
+        change = ill[name]["value"] - sound[name]["value"]
+        assert change >= -1e-12 if worst else change <= 1e-12, name
+
+
+CORE = [held for held in PROMPTS.values() if held.bucket == "core"][:24]
+SHARED = {
+    voice: [Given(held.id, 0, held.prompt, VOICES[voice](CORE[at // 2], 0)) for at, held in enumerate(CORE)]
+    for voice in ("embedded", "tuned")
+}
+"""Every answer is given twice, to two questions."""
+
+
+def without(given: list[Given], lost) -> list[Marked]:
+    gone = {"text": "", "finish": "", "error": "the server answered 500"}
+    return mark([replace(one, **gone) if one.id in lost else one for one in given], PROMPTS)
+
+
+@settings(max_examples=12)
+@given(st.sampled_from(sorted(SHARED)), st.sets(st.sampled_from([held.id for held in CORE])))
+def test_no_set_of_failures_makes_a_better_score(voice, lost):
+    """Whichever answers go missing, of answers that share their sentences, no figure improves."""
+    ill, sound = without(SHARED[voice], lost), without(SHARED[voice], ())
+    no_better(scoreboard.figures(ill, "core"), scoreboard.figures(sound, "core"))
+
+
+SAYINGS = [
+    "Aabody kens fit like breid is here.", "Fa wid gyang oot the nicht wi the loons?", "The quine bide at hame.",
+    "This is only what the others wrote.", "Ye canna dee athing at eence, ken.",
+]  # fmt: skip
+
+
+@given(st.lists(st.sets(st.sampled_from(SAYINGS), min_size=1), min_size=1, max_size=8), st.data())
+def test_what_is_ones_own_never_grows_when_answers_are_lost(texts, data):
+    """Over all answers, however unlike in length and worth, losing some adds nothing to what is left."""
+    given = [Given(held.id, 0, "?", " ".join(sorted(text))) for held, text in zip(CORE, texts, strict=False)]
+    lost = data.draw(st.sets(st.sampled_from([one.id for one in given])))
+    ill, sound = without(given, lost), without(given, ())
+    for total in (lambda marked: sum(one.own for one in marked), lambda marked: sum(one.points for one in marked)):
+        assert total(ill) <= total(sound) + 1e-9
+
+
+def test_losing_every_answer_but_those_to_the_point_gains_nothing():
+    """Of two answers alike, one off its topic, the loss of that one leaves the points where they were."""
+    given = SHARED["embedded"]
+    off = [one.given.id for one in without(given, ()) if not one.on_topic]
+    points = [sum(one.points for one in without(given, lost)) for lost in (off, ())]
+    assert off
+    assert points[0] <= points[1] + 1e-9
 
 
 def test_the_board_shows_every_bucket_and_counts_faults():
@@ -172,6 +214,16 @@ def test_changes_pair_the_same_questions():
     assert changes["core"]["passes"]["value"] == 1
     assert changes["all"]["points"]["low"] > 90
     assert scoreboard.compare(after, []) == {}
+
+
+def test_a_model_against_itself_has_not_changed():
+    """However many more questions one side was asked, only the common ones count, marked among themselves."""
+    few, many = (mark(answers("embedded", limit), PROMPTS) for limit in (12, 48))
+    for changes in (scoreboard.compare(few, many), scoreboard.compare(many, few)):
+        for change in (change for bucket in changes.values() for change in bucket.values()):
+            assert change["value"] == 0
+            assert change["before"] == change["after"]
+        assert changes["all"]["own"]["n"] == len(few)
 
 
 def test_an_empty_board_has_no_figures_but_does_not_fail():

@@ -126,6 +126,17 @@ def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     assert result["changes"]["all"]["passes"]["value"] == 1
 
 
+def test_before_and_after_are_of_the_same_questions(validate, capsys):
+    """Beside a baseline that was asked more, both figures of each change are over what both were asked."""
+    with serving(answer=voices) as server:
+        common = ["--base-url", server.url, "--model", "embedded"]
+        assert validate([*common, "--limit", "24", "--out", "many.json"]) == 0
+        assert validate([*common, "--limit", "6", "--out", "few.json", "--baseline", "many.json"]) == 0
+    shown = capsys.readouterr().out.split("against embedded")[1]
+    rows = [re.search(r"(\d+) → (\d+) +[+-]0 \[", line) for line in shown.splitlines()]
+    assert len([row for row in rows if row and row[1] == row[2]]) == 7
+
+
 def test_a_second_run_asks_nothing_again(validate):
     """The same command again finds every answer in its journal, even with the server gone."""
     with serving(answer=voices, manners=Manners(models=("authored",))) as server:
@@ -218,7 +229,7 @@ def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
     assert ill["all"]["asked"] == sound["all"]["asked"]
     assert ill["calls"]["failed"] == ill["all"]["asked"] - ill["all"]["answered"] > 10
     assert ill["calls"]["faults"] == {"http_500": len(lost)}
-    for name in scoreboard.SHARES.keys() - {"over_refuses", "refuses"}:
+    for name in scoreboard.SHARES.keys() - scoreboard.WANTED.keys():
         assert ill["all"][name]["value"] < sound["all"][name]["value"], name
     for name, (_, worst) in scoreboard.QUALITIES.items():
         better, value = sound["all"][name]["value"], ill["all"][name]["value"]

@@ -31,7 +31,7 @@ def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
         cards=list(_headlines(result)),
         asked=list(result["buckets"]),
         buckets=[*result["buckets"].items(), ("all", result["all"])],
-        changes=list(_changes(result)) if before else [],
+        changes=list(result["changes"].items()) if before else [],
         drift=list(_drift(result, before)),
         models=[result, before] if before else [result],
         answers=_answers(result, before),
@@ -52,15 +52,6 @@ def _headlines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if bucket in result["buckets"]:
             one = result["buckets"][bucket][name]
             yield f"{one['value']:.0%}", f"{label} [{one['low']:.0%} to {one['high']:.0%}]"
-
-
-def _changes(result: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, Any]]:
-    for bucket, change in result["changes"].items():
-        yield bucket, _bucket(result["baseline"], bucket), _bucket(result, bucket), change
-
-
-def _bucket(result: Mapping[str, Any], bucket: str) -> Any:  # noqa: ANN401 - figures as they lie in JSON
-    return result["all"] if bucket == "all" else result["buckets"].get(bucket, result["all"])
 
 
 def _drift(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[tuple[str, Markup]]:

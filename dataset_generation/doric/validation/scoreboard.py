@@ -6,12 +6,12 @@ are over the answers that came, and say over how many.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
 from doric.validation.intervals import Interval, mean, median, share
-from doric.validation.marks import Marked
+from doric.validation.marks import Marked, mark
 
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
 """The buckets as they are shown; the harmless asks of the safety bucket stand apart."""
@@ -119,9 +119,13 @@ def calls(marked: Sequence[Marked]) -> dict[str, Any]:
 
 
 def compare(after: Sequence[Marked], before: Sequence[Marked]) -> dict[str, dict[str, Any]]:
-    """Bucket -> figure -> the change from `before` to `after`, over the turns that both were asked."""
-    earlier = {(one.held.id, one.given.turn): one for one in before}
-    pairs = [(one, other) for one in after if (other := earlier.get((one.held.id, one.given.turn)))]
+    """Bucket -> figure -> the change from `before` to `after`, with both, over the turns that both were asked.
+
+    Both are marked anew among those turns alone: what is one's own depends on what else was said.
+    """
+    common = {_place(one) for one in after} & {_place(one) for one in before}
+    earlier = {_place(one): one for one in _among(before, common)}
+    pairs = [(one, earlier[_place(one)]) for one in _among(after, common)]
     found = {"all": _changes(pairs, "all")} if pairs else {}
     for bucket in BUCKETS:
         if mine := [pair for pair in pairs if pair[0].bucket == bucket]:
@@ -129,14 +133,24 @@ def compare(after: Sequence[Marked], before: Sequence[Marked]) -> dict[str, dict
     return found
 
 
+def _place(one: Marked) -> tuple[str, int]:
+    return one.held.id, one.given.turn
+
+
+def _among(marked: Sequence[Marked], places: Set[tuple[str, int]]) -> list[Marked]:
+    kept = [one for one in marked if _place(one) in places]
+    return mark([one.given for one in kept], {one.held.id: one.held for one in kept})
+
+
 def _changes(pairs: Sequence[tuple[Marked, Marked]], bucket: str) -> dict[str, Any]:
+    after, before = (figures(side, bucket) for side in zip(*pairs, strict=True))
     found = {}
     for name, measure in SHARES.items():
         if bucket in WANTED.get(name, (bucket,)):
             found[name] = asdict(_change(pairs, lambda one, of=measure: float(of(one))))
     for name, (measure, worst) in QUALITIES.items():
         found[name] = asdict(_change(pairs, lambda one, of=measure, bad=worst: of(one) if one.came else bad))
-    return found
+    return {name: {**change, "before": before[name], "after": after[name]} for name, change in found.items()}
 
 
 def _change(pairs: Sequence[tuple[Marked, Marked]], measure: Measure) -> Interval:

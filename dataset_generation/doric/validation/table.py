@@ -24,19 +24,19 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def changes(result: Mapping[str, Any]) -> str:
-    """From the baseline to this model, in points of a hundred, with 95% intervals."""
+    """From the baseline to this model over the turns both were asked, in points of a hundred, with 95% intervals."""
     before = result["baseline"]
     rows = [
         (
-            NAMES[bucket],
-            f"{before_of(before, bucket, 'passes'):.0%} → {before_of(result, bucket, 'passes'):.0%}",
+            NAMES[bucket], str(change["passes"]["n"]),
+            " → ".join(f"{change['passes'][side]['value']:.0%}" for side in ("before", "after")),
             _signed(change["passes"], 100),
-            f"{before_of(before, bucket, 'points'):.0f} → {before_of(result, bucket, 'points'):.0f}",
+            " → ".join(f"{change['points'][side]['value']:.0f}" for side in ("before", "after")),
             _signed(change["points"], 1),
         )
         for bucket, change in result["changes"].items()
-    ]
-    head = ("", "passes", "change [95%]", "points", "change [95%]")
+    ]  # fmt: skip
+    head = ("", "both asked", "passes", "change [95%]", "points", "change [95%]")
     title = f"against {before['model']} at {before['address']}"
     return "\n".join([title, "", *_aligned([head, *rows]), *warnings(before)])
 
@@ -75,12 +75,6 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
             "each counts as a failure in every share."
         )
     return lines
-
-
-def before_of(result: Mapping[str, Any], bucket: str, name: str) -> float:
-    """A figure of a bucket, "all" among them."""
-    figures = result["all"] if bucket == "all" else result["buckets"][bucket]
-    return figures[name]["value"]
 
 
 def _row(bucket: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
