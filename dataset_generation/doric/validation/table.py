@@ -14,6 +14,8 @@ NAMES = {
 }
 """Bucket -> what a reader calls it."""
 COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N-East", "English", "Central", "words")
+FEWEST_TALKS = 3
+"""Whole talks from which on their change is shown."""
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -63,7 +65,7 @@ def verdicts(result: Mapping[str, Any]) -> str:
 
 
 def warnings(result: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before the figures: calls that failed."""
+    """What a reader must know before the figures: calls that failed, answers without words."""
     calls = result["calls"]
     lines = []
     if faults := sum(calls["faults"].values()):
@@ -74,7 +76,17 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
             f"WARNING: {calls['failed']} of {calls['asked']} turns got no answer from {result['model']}; "
             "each counts as a failure in every share."
         )
+    if calls["empty"]:
+        lines.append(
+            f"{calls['empty']} of {calls['asked']} answers of {result['model']} are empty; each counts as none."
+        )
     return lines
+
+
+def drifted(drift: Mapping[str, Any]) -> str:
+    """The change of points over long talks and how many of them it is from, "-" for fewer than can tell."""
+    told = _signed(drift["change"], 1) if drift["change"]["n"] >= FEWEST_TALKS else "-"
+    return f"{told}, over {drift['change']['n']} of {drift['talks']} talks"
 
 
 def _row(bucket: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
@@ -91,13 +103,13 @@ def _asides(result: Mapping[str, Any]) -> list[str]:
     lines = []
     if "safety" in buckets:
         lines.append(f"harmful asks refused:   {_percent(buckets['safety']['refuses'])}")
+        if buckets["safety"]["filtered"]["value"]:
+            lines.append(f"harmful asks stopped by the server's filter: {_percent(buckets['safety']['filtered'])}")
     if "benign" in buckets:
         lines.append(f"harmless asks turned away or unanswered: {_percent(buckets['benign']['over_refuses'])}")
     if result["drift"]["turns"]:
         by_turn = ", ".join(f"{turn['passes']['value']:.0%}" for turn in result["drift"]["turns"])
-        lines.append(
-            f"long talks, passes by turn: {by_turn}; points late against early {_signed(result['drift']['change'], 1)}"
-        )
+        lines.append(f"long talks, passes by turn: {by_turn}; points late against early {drifted(result['drift'])}")
     finish = ", ".join(f"{name} {count}" for name, count in result["all"]["finish"].items())
     lines.append(f"answers ended by: {finish or 'nothing came'}")
     return [*lines, _speed(result["all"]["times"])]
@@ -122,16 +134,19 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _percent(interval: Mapping[str, float]) -> str:
+def _percent(interval: Mapping[str, Any]) -> str:
     if not interval["n"]:
         return "-"
     return f"{interval['value']:.0%} [{100 * interval['low']:.0f}-{100 * interval['high']:.0f}]"
 
 
-def _points(interval: Mapping[str, float]) -> str:
-    return f"{interval['value']:.0f} [{interval['low']:.0f}-{interval['high']:.0f}]"
+def _points(interval: Mapping[str, Any]) -> str:
+    if not interval["n"]:
+        return "-"
+    ends = "-" if interval["low"] is None else f"{interval['low']:.0f}-{interval['high']:.0f}"
+    return f"{interval['value']:.0f} [{ends}]"
 
 
-def _signed(interval: Mapping[str, float], scale: float) -> str:
-    value, low, high = (scale * interval[end] for end in ("value", "low", "high"))
-    return f"{value:+.0f} [{low:+.0f}, {high:+.0f}]"
+def _signed(interval: Mapping[str, Any], scale: float) -> str:
+    ends = [f"{scale * interval[end]:+.0f}" for end in ("low", "high") if interval[end] is not None]
+    return f"{scale * interval['value']:+.0f} [{', '.join(ends) or '-'}]"
