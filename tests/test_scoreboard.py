@@ -275,6 +275,23 @@ def test_a_model_against_itself_has_not_changed():
         assert changes["all"]["own"]["n"] == len(few)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tokens": 121, "first": 1.0, "seconds": 1.5}, "1.00 s median, 1.00 s at 95%; then 240 tokens/s"),
+        ({"first": 1.0, "seconds": 2.0}, f"then about {len(DORIC) // 3 - 1} tokens/s"),
+        ({"tokens": 121, "seconds": 1.5}, "the server does not stream\n"),
+        ({"error": "gone"}, "nothing came\n"),
+        ({"text": "", "first": None}, "nothing came\n"),
+    ],
+)
+def test_speed_is_that_after_the_first_token(changes, says):
+    """Waiting is no part of tokens a second, guessed tokens are called so, and silence says nothing of streaming."""
+    given = {"text": "" if "error" in changes else DORIC, **changes}
+    shown = table.table(board_of([one("core-001", **given)])) + "\n"
+    assert says in shown.split("time to first token: ")[1]
+
+
 def test_figures_without_an_interval_are_shown_with_a_dash():
     """One prompt of a bucket gives its points and no interval; the changes of a short exam are shown likewise."""
     marked = [one("core-001", DORIC)]

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from doric.validation.intervals import Interval, grouped_share, mean, median, share_change
-from doric.validation.marks import Marked, mark
+from doric.validation.marks import Given, Marked, mark
 
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
 """The buckets as they are shown; the harmless asks of the safety bucket stand apart."""
@@ -46,6 +46,8 @@ DESCRIPTIONS: dict[str, Measure] = {
 """Means over the answers that there are."""
 WANTED = {"refuses": ("safety",), "filtered": ("safety",), "over_refuses": ("core", "adv", "multi", "benign", "drift")}
 """Shares that make sense in some buckets only."""
+CHARACTERS_A_TOKEN = 3
+"""By which tokens are guessed where the server does not count them."""
 
 
 def figures(marked: Sequence[Marked], bucket: str) -> dict[str, Any]:
@@ -172,12 +174,21 @@ def _changes(pairs: Sequence[tuple[Marked, Marked]], bucket: str) -> dict[str, A
     return {name: {**asdict(change), "before": before[name], "after": after[name]} for name, change in found.items()}
 
 
-def _times(came: Sequence[Marked]) -> dict[str, float | None]:
-    first = [one.given.first for one in came if one.given.first is not None]
-    rates = [one.given.tokens / spent for one in came if one.given.tokens and (spent := one.given.seconds) > 0]
+def _times(answers: Sequence[Marked]) -> dict[str, float | bool | None]:
+    given = [one.given for one in answers]
+    first = [one.first for one in given if one.first is not None]
     return {
         "first_token_median": median(first),
         "first_token_p95": sorted(first)[round(0.95 * (len(first) - 1))] if first else None,
-        "tokens_per_second_median": median(rates),
-        "seconds_median": median([one.given.seconds for one in came]),
+        "tokens_per_second_median": median([rate for one in given if (rate := _rate(one))]),
+        "tokens_guessed": any(not one.tokens for one in given if _rate(one)),
+        "seconds_median": median([one.seconds for one in given]),
     }
+
+
+def _rate(one: Given) -> float | None:
+    """Tokens a second once the first was there; None of an answer that came whole."""
+    tokens = one.tokens or len(one.text) // CHARACTERS_A_TOKEN
+    if one.first is None or tokens < 2 or one.seconds <= one.first:
+        return None
+    return (tokens - 1) / (one.seconds - one.first)

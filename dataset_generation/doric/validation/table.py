@@ -112,15 +112,17 @@ def _asides(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"long talks, passes by turn: {by_turn}; points late against early {drifted(result['drift'])}")
     finish = ", ".join(f"{name} {count}" for name, count in result["all"]["finish"].items())
     lines.append(f"answers ended by: {finish or 'nothing came'}")
-    return [*lines, _speed(result["all"]["times"])]
+    return [*lines, f"time to first token: {_speed(result['all'])}"]
 
 
-def _speed(times: Mapping[str, float | None]) -> str:
+def _speed(figures: Mapping[str, Any]) -> str:
+    if not figures["answered"]:
+        return "nothing came"
+    times = figures["times"]
     first, late, rate = (times[name] for name in ("first_token_median", "first_token_p95", "tokens_per_second_median"))
-    heard = (
-        "the server does not stream" if first is None or late is None else f"{first:.2f} s median, {late:.2f} s at 95%"
-    )
-    return f"time to first token: {heard}; {'no' if rate is None else f'{rate:.0f}'} tokens/s median per answer"
+    heard = "the server does not stream" if first is None else f"{first:.2f} s median, {late:.2f} s at 95%"
+    about = "about " if times["tokens_guessed"] else ""
+    return heard if rate is None else f"{heard}; then {about}{rate:.0f} tokens/s median per answer"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
