@@ -292,6 +292,12 @@ def test_speed_is_that_after_the_first_token(changes, says):
     assert says in shown.split("time to first token: ")[1]
 
 
+def test_a_finish_reason_of_control_characters_is_made_plain():
+    """What a server calls the end of an answer is printed without what a terminal would obey."""
+    shown = table.plain(table.table(board_of([one("core-001", DORIC, finish="\x1b]0;pwned\x07\x9bstop")])))
+    assert "answers ended by: ]0;pwnedstop 1\n" in shown
+
+
 def test_figures_without_an_interval_are_shown_with_a_dash():
     """One prompt of a bucket gives its points and no interval; the changes of a short exam are shown likewise."""
     marked = [one("core-001", DORIC)]

@@ -249,6 +249,19 @@ def test_the_report_says_that_calls_failed(validate, capsys):
     assert 'role="alert"' in Path("datasets/validation.html").read_text()
 
 
+def test_a_server_cannot_speak_to_the_terminal(tmp_path):
+    """Escape sequences in a model's id reach neither stdout nor stderr, be it a result or an error."""
+    hostile = Manners(models=("ev\x1b[31mil\x1b]0;pwned\x07\u202e",))
+    for decide, status in ((lambda call: None, 0), (lambda call: Act("unauthorized"), 2)):
+        with serving(hostile, answer=lambda call: "Aye, fairly.", decide=decide) as server:
+            command = [sys.executable, SCRIPT, "--base-url", server.url, "--limit", "1", "--out", f"{status}.json"]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert "ev[31mil" in done.stderr
+        assert not {"\x1b", "\x07", "\u202e"} & {*done.stdout, *done.stderr}
+    assert "ev[31mil" in json.loads((tmp_path / "0.json").read_text())["model"].replace("\x1b", "")
+
+
 def test_failed_turns_are_asked_again_by_the_next_run(validate):
     """What failed is tried once more when the command is given again, and the faults stay on record."""
     down = True
