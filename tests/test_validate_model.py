@@ -126,17 +126,6 @@ def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     assert result["changes"]["all"]["passes"]["value"] == 1
 
 
-def test_before_and_after_are_of_the_same_questions(validate, capsys):
-    """Beside a baseline that was asked more, both figures of each change are over what both were asked."""
-    with serving(answer=voices) as server:
-        common = ["--base-url", server.url, "--model", "embedded"]
-        assert validate([*common, "--limit", "24", "--out", "many.json"]) == 0
-        assert validate([*common, "--limit", "6", "--out", "few.json", "--baseline", "many.json"]) == 0
-    shown = capsys.readouterr().out.split("against embedded")[1]
-    rows = [re.search(r"(\d+) → (\d+) +[+-]0 \[", line) for line in shown.splitlines()]
-    assert len([row for row in rows if row and row[1] == row[2]]) == 7
-
-
 def test_a_second_run_asks_nothing_again(validate):
     """The same command again finds every answer in its journal, even with the server gone."""
     with serving(answer=voices, manners=Manners(models=("authored",))) as server:
@@ -337,6 +326,17 @@ def test_a_larger_limit_adds_to_what_is_there(validate):
         assert validate([*command, "--limit", "6"]) == 0
         assert validate([*command, "--limit", "12"]) == 0
         assert server.stats.requests == 22
+
+
+def test_before_and_after_are_of_the_same_questions(validate, capsys):
+    """Beside a baseline that was asked more, both figures of each change are over what both were asked."""
+    with serving(answer=voices) as server:
+        common = ["--base-url", server.url, "--model", "embedded"]
+        assert validate([*common, "--limit", "24", "--out", "many.json"]) == 0
+        assert validate([*common, "--limit", "6", "--out", "few.json", "--baseline", "many.json"]) == 0
+    shown = capsys.readouterr().out.split("against embedded")[1]
+    rows = [re.search(r"(\d+) → (\d+) +[+-]0 \[", line) for line in shown.splitlines()]
+    assert len([row for row in rows if row and row[1] == row[2]]) == 7
 
 
 def test_help_answers_without_heavy_imports():
