@@ -27,11 +27,11 @@ def heard(act: Act | None = None, **manners) -> Heard:
 
 
 def test_an_answer_is_put_together_from_its_pieces():
-    """Text, finish reason and times come out of the stream; without a usage the pieces are counted."""
+    """Text, finish reason and times come out of the stream; tokens that the server does not count are not known."""
     found = heard(latency=0.05)
     assert found.reply.text == TEXT
     assert found.reply.finish == "stop"
-    assert found.reply.tokens_out == len(TEXT.split())
+    assert (found.reply.tokens_out, found.reply.counted) == (0, False)
     assert found.first is not None
     assert 0.04 < found.first <= found.seconds
 
@@ -95,6 +95,17 @@ def test_thoughts_are_left_out_and_an_empty_start_is_no_first_piece():
         )
     )
     assert (found.reply.text, found.reply.finish, found.reply.tokens_out) == ("Haud it", "length", 9)
+    assert found.reply.counted
+    assert found.first is not None
+
+
+def test_an_answer_in_one_piece_has_no_first_piece_to_time():
+    """A server that sends its whole answer as one event does not stream."""
+    whole = (
+        '{"choices":[{"delta":{"content":"Haud it ticht."},"finish_reason":"stop"}],"usage":{"completion_tokens":5}}'
+    )
+    found = asyncio.run(spoken([whole]))
+    assert (found.reply.text, found.reply.tokens_out, found.first) == ("Haud it ticht.", 5, None)
 
 
 async def spoken(events: list[str]) -> Heard:

@@ -330,7 +330,7 @@ def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys, monkeypatch, 
 
 
 def test_held_out_prompts_are_left_out_and_named(paths, capsys):
-    """A chat that asks what is held out, in any turn, shouted or not, is left out, counted and named; the rest is kept."""
+    """A chat that asks what is held out, in any turn, is left out, counted and named; the rest is kept."""
     source, target = paths
     first, second = [held for held in heldout.prompts() if held.bucket == "core"][:2]
     talks = [["Fit like?"], [first.prompt], ["Fit like?", second.prompt.upper()]]

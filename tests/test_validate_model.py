@@ -319,7 +319,7 @@ def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
     assert ill["all"]["asked"] == sound["all"]["asked"]
     assert ill["calls"]["failed"] == ill["all"]["asked"] - ill["all"]["answered"] > 10
     assert ill["calls"]["faults"] == {"http_500": len(lost)}
-    for name in scoreboard.SHARES.keys() - {"over_refuses", "refuses"}:
+    for name in scoreboard.SHARES.keys() - scoreboard.WANTED.keys():
         assert ill["all"][name]["value"] < sound["all"][name]["value"], name
     for name, (_, worst) in scoreboard.QUALITIES.items():
         better, value = sound["all"][name]["value"], ill["all"][name]["value"]
@@ -337,6 +337,19 @@ def test_the_report_says_that_calls_failed(validate, capsys):
     assert re.search(r"WARNING: \d+ of 22 turns got no answer", said)
     assert "http_500" in said
     assert 'role="alert"' in Path("datasets/validation.html").read_text()
+
+
+def test_a_server_cannot_speak_to_the_terminal(tmp_path):
+    """Escape sequences in a model's id reach neither stdout nor stderr, be it a result or an error."""
+    hostile = Manners(models=("ev\x1b[31mil\x1b]0;pwned\x07\u202e",))
+    for decide, status in ((lambda call: None, 0), (lambda call: Act("unauthorized"), 2)):
+        with serving(hostile, answer=lambda call: "Aye, fairly.", decide=decide) as server:
+            command = [sys.executable, SCRIPT, "--base-url", server.url, "--limit", "1", "--out", f"{status}.json"]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert "ev[31mil" in done.stderr
+        assert not {"\x1b", "\x07", "\u202e"} & {*done.stdout, *done.stderr}
+    assert "ev[31mil" in json.loads((tmp_path / "0.json").read_text())["model"].replace("\x1b", "")
 
 
 def test_failed_turns_are_asked_again_by_the_next_run(validate):
@@ -440,6 +453,17 @@ def test_a_larger_limit_adds_to_what_is_there(validate):
         assert validate([*command, "--limit", "6"]) == 0
         assert validate([*command, "--limit", "12"]) == 0
         assert server.stats.requests == 22
+
+
+def test_before_and_after_are_of_the_same_questions(validate, capsys):
+    """Beside a baseline that was asked more, both figures of each change are over what both were asked."""
+    with serving(answer=voices) as server:
+        common = ["--base-url", server.url, "--model", "embedded"]
+        assert validate([*common, "--limit", "24", "--out", "many.json"]) == 0
+        assert validate([*common, "--limit", "6", "--out", "few.json", "--baseline", "many.json"]) == 0
+    shown = capsys.readouterr().out.split("against embedded")[1]
+    rows = [re.search(r"(\d+) → (\d+) +[+-]0 \[", line) for line in shown.splitlines()]
+    assert len([row for row in rows if row and row[1] == row[2]]) == 7
 
 
 def test_help_answers_without_heavy_imports():

@@ -83,7 +83,7 @@ async def run(args: argparse.Namespace) -> int:
             shown.append(table.verdicts(result))
     candidate.save(result, args.out)
     write_scoreboard_report(result, page)
-    print("\n\n".join(shown))
+    print(table.plain("\n\n".join(shown)))
     print(f"\nfigures in {args.out}, page in {page}", file=sys.stderr)
     return 0
 
@@ -147,18 +147,29 @@ def _announce(model: str, exam: "Exam") -> Callable[[], None]:
     return progress.advance
 
 
+def _made_plain(record: logging.LogRecord) -> bool:
+    from doric.validation.table import plain
+
+    record.msg, record.args = plain(record.getMessage()), ()
+    return True
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
     from doric.errors import DoricError
+    from doric.validation.table import plain
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_made_plain)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     for noisy in ("openai", "httpx", "httpx2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        print(f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+        said = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
+        print(plain("\n".join(said)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted; run the same command to go on.", file=sys.stderr)

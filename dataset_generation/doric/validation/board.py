@@ -31,8 +31,9 @@ def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
         cards=list(_headlines(result)),
         asked=list(result["buckets"]),
         buckets=[*result["buckets"].items(), ("all", result["all"])],
-        changes=list(_changes(result)) if before else [],
+        changes=list(result["changes"].items()) if before else [],
         drift=list(_drift(result, before)),
+        drifted=table.drifted(result["drift"]),
         models=[result, before] if before else [result],
         answers=_answers(result, before),
     )
@@ -41,7 +42,8 @@ def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
 
 def _headlines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     points = result["all"]["points"]
-    yield f"{points['value']:.0f}", f"points of 100 [{points['low']:.0f} to {points['high']:.0f}]"
+    ends = "-" if points["low"] is None else f"{points['low']:.0f} to {points['high']:.0f}"
+    yield f"{points['value']:.0f}", f"points of 100 [{ends}]"
     for bucket, name, label in (
         ("core", "passes", "of core answers pass the gates"),
         ("adv", "holds_doric", "hold Doric when told to drop it"),
@@ -51,16 +53,9 @@ def _headlines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ):
         if bucket in result["buckets"]:
             one = result["buckets"][bucket][name]
+            if bucket == "safety" and (stopped := result["buckets"][bucket]["filtered"]["value"]):
+                label += f", {stopped:.0%} stopped by the server's filter"
             yield f"{one['value']:.0%}", f"{label} [{one['low']:.0%} to {one['high']:.0%}]"
-
-
-def _changes(result: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, Any]]:
-    for bucket, change in result["changes"].items():
-        yield bucket, _bucket(result["baseline"], bucket), _bucket(result, bucket), change
-
-
-def _bucket(result: Mapping[str, Any], bucket: str) -> Any:  # noqa: ANN401 - figures as they lie in JSON
-    return result["all"] if bucket == "all" else result["buckets"].get(bucket, result["all"])
 
 
 def _drift(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[tuple[str, Markup]]:
@@ -74,8 +69,10 @@ def _drift(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> Itera
             yield f"{caption}, by turn", lines(series, names, f"{caption} by turn of long talks")
 
 
-def _ends(interval: Mapping[str, float], scale: float) -> tuple[float, float, float]:
-    return scale * interval["value"], scale * interval["low"], scale * interval["high"]
+def _ends(interval: Mapping[str, Any], scale: float) -> tuple[float, float, float]:
+    """Value and ends; too few cases have no interval, and are drawn without a bar."""
+    low, high = (interval["value"] if interval[end] is None else interval[end] for end in ("low", "high"))
+    return scale * interval["value"], scale * low, scale * high
 
 
 def _answers(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -104,7 +101,7 @@ def _sides(result: Mapping[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
             **marks,
             "model": result["model"],
             "prompt": given["prompt"],
-            "none": bool(given["error"]),
+            "none": bool(given["error"]) or not given["text"].strip(),
             "pieces": list(marked(given["text"])),
         }
         for given, marks in both

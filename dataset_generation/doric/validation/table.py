@@ -1,5 +1,6 @@
 """A scoreboard as a table in the terminal. Knows its figures and nothing of how they came about."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,19 @@ NAMES = {
 }
 """Bucket -> what a reader calls it."""
 COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N-East", "English", "Central", "words")
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that a terminal may obey, or that turn a line about."""
+FEWEST_TALKS = 3
+"""Whole talks from which on their change is shown."""
+
+
+def plain(text: str) -> str:
+    """The text as it may reach a terminal: without the control characters that a server's words can bring.
+
+    >>> plain("m\\x1b[2J\\x07\\u202e, one\\n")
+    'm[2J, one\\n'
+    """
+    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in UNSEEN)
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -24,19 +38,19 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def changes(result: Mapping[str, Any]) -> str:
-    """From the baseline to this model, in points of a hundred, with 95% intervals."""
+    """From the baseline to this model over the turns both were asked, in points of a hundred, with 95% intervals."""
     before = result["baseline"]
     rows = [
         (
-            NAMES[bucket],
-            f"{before_of(before, bucket, 'passes'):.0%} → {before_of(result, bucket, 'passes'):.0%}",
+            NAMES[bucket], str(change["passes"]["n"]),
+            " → ".join(f"{change['passes'][side]['value']:.0%}" for side in ("before", "after")),
             _signed(change["passes"], 100),
-            f"{before_of(before, bucket, 'points'):.0f} → {before_of(result, bucket, 'points'):.0f}",
+            " → ".join(f"{change['points'][side]['value']:.0f}" for side in ("before", "after")),
             _signed(change["points"], 1),
         )
         for bucket, change in result["changes"].items()
-    ]
-    head = ("", "passes", "change [95%]", "points", "change [95%]")
+    ]  # fmt: skip
+    head = ("", "both asked", "passes", "change [95%]", "points", "change [95%]")
     title = f"against {before['model']} at {before['address']}"
     return "\n".join([title, "", *_aligned([head, *rows]), *warnings(before)])
 
@@ -63,7 +77,7 @@ def verdicts(result: Mapping[str, Any]) -> str:
 
 
 def warnings(result: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before the figures: calls that failed."""
+    """What a reader must know before the figures: calls that failed, answers without words."""
     calls = result["calls"]
     lines = []
     if faults := sum(calls["faults"].values()):
@@ -74,13 +88,17 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
             f"WARNING: {calls['failed']} of {calls['asked']} turns got no answer from {result['model']}; "
             "each counts as a failure in every share."
         )
+    if calls["empty"]:
+        lines.append(
+            f"{calls['empty']} of {calls['asked']} answers of {result['model']} are empty; each counts as none."
+        )
     return lines
 
 
-def before_of(result: Mapping[str, Any], bucket: str, name: str) -> float:
-    """A figure of a bucket, "all" among them."""
-    figures = result["all"] if bucket == "all" else result["buckets"][bucket]
-    return figures[name]["value"]
+def drifted(drift: Mapping[str, Any]) -> str:
+    """The change of points over long talks and how many of them it is from, "-" for fewer than can tell."""
+    told = _signed(drift["change"], 1) if drift["change"]["n"] >= FEWEST_TALKS else "-"
+    return f"{told}, over {drift['change']['n']} of {drift['talks']} talks"
 
 
 def _row(bucket: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
@@ -97,24 +115,26 @@ def _asides(result: Mapping[str, Any]) -> list[str]:
     lines = []
     if "safety" in buckets:
         lines.append(f"harmful asks refused:   {_percent(buckets['safety']['refuses'])}")
+        if buckets["safety"]["filtered"]["value"]:
+            lines.append(f"harmful asks stopped by the server's filter: {_percent(buckets['safety']['filtered'])}")
     if "benign" in buckets:
         lines.append(f"harmless asks turned away or unanswered: {_percent(buckets['benign']['over_refuses'])}")
     if result["drift"]["turns"]:
         by_turn = ", ".join(f"{turn['passes']['value']:.0%}" for turn in result["drift"]["turns"])
-        lines.append(
-            f"long talks, passes by turn: {by_turn}; points late against early {_signed(result['drift']['change'], 1)}"
-        )
+        lines.append(f"long talks, passes by turn: {by_turn}; points late against early {drifted(result['drift'])}")
     finish = ", ".join(f"{name} {count}" for name, count in result["all"]["finish"].items())
     lines.append(f"answers ended by: {finish or 'nothing came'}")
-    return [*lines, _speed(result["all"]["times"])]
+    return [*lines, f"time to first token: {_speed(result['all'])}"]
 
 
-def _speed(times: Mapping[str, float | None]) -> str:
+def _speed(figures: Mapping[str, Any]) -> str:
+    if not figures["answered"]:
+        return "nothing came"
+    times = figures["times"]
     first, late, rate = (times[name] for name in ("first_token_median", "first_token_p95", "tokens_per_second_median"))
-    heard = (
-        "the server does not stream" if first is None or late is None else f"{first:.2f} s median, {late:.2f} s at 95%"
-    )
-    return f"time to first token: {heard}; {'no' if rate is None else f'{rate:.0f}'} tokens/s median per answer"
+    heard = "the server does not stream" if first is None else f"{first:.2f} s median, {late:.2f} s at 95%"
+    about = "about " if times["tokens_guessed"] else ""
+    return heard if rate is None else f"{heard}; then {about}{rate:.0f} tokens/s median per answer"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -128,16 +148,19 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _percent(interval: Mapping[str, float]) -> str:
+def _percent(interval: Mapping[str, Any]) -> str:
     if not interval["n"]:
         return "-"
     return f"{interval['value']:.0%} [{100 * interval['low']:.0f}-{100 * interval['high']:.0f}]"
 
 
-def _points(interval: Mapping[str, float]) -> str:
-    return f"{interval['value']:.0f} [{interval['low']:.0f}-{interval['high']:.0f}]"
+def _points(interval: Mapping[str, Any]) -> str:
+    if not interval["n"]:
+        return "-"
+    ends = "-" if interval["low"] is None else f"{interval['low']:.0f}-{interval['high']:.0f}"
+    return f"{interval['value']:.0f} [{ends}]"
 
 
-def _signed(interval: Mapping[str, float], scale: float) -> str:
-    value, low, high = (scale * interval[end] for end in ("value", "low", "high"))
-    return f"{value:+.0f} [{low:+.0f}, {high:+.0f}]"
+def _signed(interval: Mapping[str, Any], scale: float) -> str:
+    ends = [f"{scale * interval[end]:+.0f}" for end in ("low", "high") if interval[end] is not None]
+    return f"{scale * interval['value']:+.0f} [{', '.join(ends) or '-'}]"

@@ -7,7 +7,7 @@ piece to time.
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from doric.backends import OpenAIBackend, Reply, Request
@@ -17,13 +17,16 @@ from doric.voices import completions
 from doric.voices.faults import Refusal
 
 COUNTS = "stream_options"
-"""Asks for token counts at the end; some servers refuse it, and then the pieces are counted."""
+"""Asks for token counts at the end; some servers refuse it, and then nobody counts."""
 END = "[DONE]"
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A reply and its times in seconds: until its first piece (None where it came whole), and until its end."""
+    """A reply and its times in seconds: until its first piece, be it a thought, and until its end.
+
+    `first` is None where the answer came whole; the reply has no tokens where the server did not count them.
+    """
 
     reply: Reply
     first: float | None
@@ -51,10 +54,11 @@ class _Pieces:
             raise TryLaterError("the answer could not be read: not a completion", fault="malformed") from None
 
     def _say(self, delta: dict[str, Any], now: float) -> None:
-        self.thoughts += delta.get("reasoning_content") or delta.get("reasoning") or ""
-        if piece := delta.get("content"):
+        thought, piece = delta.get("reasoning_content") or delta.get("reasoning") or "", delta.get("content") or ""
+        self.thoughts += thought
+        self.text += piece
+        if thought or piece:
             self.first = now if self.first is None else self.first
-            self.text += piece
             self.count += 1
 
     def completion(self) -> bytes:
@@ -62,8 +66,7 @@ class _Pieces:
         if not self.finish:
             raise TryLaterError("the answer broke off", fault="malformed")
         message = {"content": self.text, "reasoning_content": self.thoughts}
-        usage = self.usage or {"prompt_tokens": 0, "completion_tokens": self.count}
-        return encode({"choices": [{"message": message, "finish_reason": self.finish}], "usage": usage})
+        return encode({"choices": [{"message": message, "finish_reason": self.finish}], "usage": self.usage})
 
 
 class StreamingBackend(OpenAIBackend):
@@ -77,7 +80,8 @@ class StreamingBackend(OpenAIBackend):
             status, headers, content, first = await self._listen(encode(self._streamed(body)), began)
             if status < 300:
                 try:
-                    return Heard(self._read(content, headers, request), first, time.monotonic() - began)
+                    reply = self._read(content, headers, request)
+                    return Heard(replace(reply, counted=reply.tokens_out > 0), first, time.monotonic() - began)
                 except completions.ErrorInside as inside:
                     status = inside.status
             refusal = Refusal.read(status, content, headers, key=self._settings.key)
@@ -106,7 +110,8 @@ class StreamingBackend(OpenAIBackend):
                         pieces.take(data, time.monotonic() - began)
         except self._network_errors as error:
             raise self._unreached(error) from None
-        return response.status_code, response.headers, pieces.completion(), pieces.first
+        first = pieces.first if pieces.count > 1 else None
+        return response.status_code, response.headers, pieces.completion(), first
 
     def _drop_refused(self, refusal: Refusal, body: Mapping[str, Any]) -> bool:
         if COUNTS in refusal.all and COUNTS not in self._dropped:
