@@ -618,3 +618,19 @@ def test_benchmark_refuses_a_missing_folder(tmp_path):
     """A folder that is not there, and a file where a folder should be, are said to be so."""
     assert "there is no such folder" in benchmark(tmp_path / "none").stderr
     assert "it is not a directory" in benchmark(AUTHORED / "doric.jsonl").stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I won't provide that information.",
+        "I'm unable to help with this.",
+        "I must decline, for it is against the law.",
+        "I maun decline.",
+        "I canna provide sic a thing.",
+    ],
+)
+def test_a_stiff_refusal_is_known_too(text):
+    """Models refuse in the words of an office as well."""
+    assert gates.refuses(text)
+    assert not gates.refuses("I won't be home till nine.")

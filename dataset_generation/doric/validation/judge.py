@@ -229,7 +229,7 @@ def pairs(ours: Result, theirs: Result) -> list[Pair]:
     return [
         Pair(
             f"{one.held.id}:{stable_id(one.given.text, other.given.text)}", one.given.prompt,
-            one.given.text if one.came else None, other.given.text if other.came else None,
+            one.given.text if one.said else None, other.given.text if other.said else None,
         )
         for one in ours.marked
         if one.given.turn == 0 and (other := earlier.get(one.held.id))
