@@ -10,9 +10,11 @@ import argparse
 import ast
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +108,15 @@ def execute(notebook: "NotebookNode", settings: dict[str, Any], timeout: float |
     return None
 
 
+def without_badges(notebook: "NotebookNode") -> "NotebookNode":
+    """A copy whose linked pictures are plain links: a page that needs no network fetches none."""
+    copy = deepcopy(notebook)
+    for cell in copy.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\[!\[([^]]*)\]\(https?://[^)]*\)\]", r"[\1]", cell.source)
+    return copy
+
+
 def save(notebook: "NotebookNode", out: Path) -> Path:
     """Write the executed notebook and an HTML page beside it that needs no network; the page's path."""
     import nbformat
@@ -116,7 +127,7 @@ def save(notebook: "NotebookNode", out: Path) -> Path:
     nbformat.write(notebook, out)
     folded = {"extra_loaders": [DictLoader({"folded.html.j2": FOLDED})], "template_file": "folded.html.j2"}
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=True, **folded)
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": "Doric fine-tuning"}})
+    page, _ = exporter.from_notebook_node(without_badges(notebook), {"metadata": {"name": "Doric fine-tuning"}})
     out.with_suffix(".html").write_text(page, "utf-8")
     return out.with_suffix(".html")
 

@@ -85,3 +85,12 @@ def test_unknown_setting_is_refused(tmp_path):
     assert done.returncode == 2
     assert "There is no setting MAX_STEP." in done.stderr
     assert "MAX_STEPS" in done.stderr.strip().splitlines()[-1]
+
+
+def test_the_page_loads_no_badge():
+    """A linked picture from elsewhere is a plain link on the page, and the notebook itself keeps it."""
+    nbformat = pytest.importorskip("nbformat")
+    badge = "[![Open in Colab](https://example.org/badge.svg)](https://example.org/open)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(badge)])
+    assert run_notebook.without_badges(notebook).cells[0].source == "[Open in Colab](https://example.org/open)"
+    assert notebook.cells[0].source == badge
