@@ -87,10 +87,10 @@ def test_unknown_setting_is_refused(tmp_path):
     assert "MAX_STEPS" in done.stderr.strip().splitlines()[-1]
 
 
-def test_the_page_loads_no_badge():
+def test_the_page_loads_no_badge(script):
     """A linked picture from elsewhere is a plain link on the page, and the notebook itself keeps it."""
     nbformat = pytest.importorskip("nbformat")
     badge = "[![Open in Colab](https://example.org/badge.svg)](https://example.org/open)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(badge)])
-    assert run_notebook.without_badges(notebook).cells[0].source == "[Open in Colab](https://example.org/open)"
+    assert script.without_badges(notebook).cells[0].source == "[Open in Colab](https://example.org/open)"
     assert notebook.cells[0].source == badge
