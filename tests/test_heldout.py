@@ -138,3 +138,10 @@ def packages(code):
     command = [sys.executable, "-c", f"{code}; print(*sys.modules)"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     return {name.partition(".")[0] for name in run.stdout.split()}
+
+
+@pytest.mark.parametrize("held", [held for held in heldout.prompts() if held.about], ids=lambda held: held.id)
+def test_the_english_of_a_prompt_in_another_language_matches(held):
+    """What is asked in another language is held out in English as well, where it is long enough to tell."""
+    found = heldout.match(held.about)
+    assert found is not None or len(heldout.content(held.about)) < 3

@@ -2,7 +2,7 @@
 
 They lie in `data/heldout.jsonl`. A text matches when it holds, close together, most of the words that one of them is
 about: the words of `data/common_words.txt` do not count, the others the more the longer they are and the fewer held-out
-prompts share them. Case, punctuation, accents, endings and word order make no difference. Needs nothing beyond Python.
+prompts share them. What one in another language asks is guarded in English too. Case, punctuation, accents, endings and word order make no difference. Needs nothing beyond Python.
 """
 
 import functools
@@ -131,7 +131,7 @@ class _Guarded:
 
 @functools.cache
 def _guarded() -> tuple[_Guarded, ...]:
-    texts = [(held, [_stems(text) for text in (held.prompt, *held.turns)]) for held in prompts()]
+    texts = [(held, [_stems(text) for text in (held.prompt, *held.turns, held.about)]) for held in prompts()]
     holders = Counter(stem for _, all_stems in texts for stem in set().union(*all_stems))
     return tuple(
         _weighed(held, stems, holders)
