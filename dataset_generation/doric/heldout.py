@@ -1,8 +1,9 @@
 """Prompts that no model of ours may ever be trained on, and the guard that knows them again.
 
 They lie in `data/heldout.jsonl`. A text matches when it holds, close together, most of the words that one of them is
-about: the words of `data/common_words.txt` do not count, the others the more the longer they are and the fewer held-out
-prompts share them. What one in another language asks is guarded in English too. Case, punctuation, accents, endings and word order make no difference. Needs nothing beyond Python.
+about: the words of `data/common_words.txt` do not count, the others the more the longer they are and the fewer
+held-out prompts share them. What one in another language asks is guarded in English too. Case, punctuation, accents,
+endings and word order make no difference. Needs nothing beyond Python.
 """
 
 import functools
