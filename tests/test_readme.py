@@ -1,5 +1,6 @@
 """Every command that README.md shows is run, in a copy of the repository, or named here with the test that runs it."""
 
+import json
 import os
 import re
 import shlex
@@ -23,7 +24,7 @@ ELSEWHERE = {
     "cd modal": "tests/test_vllm_doric.py, against a recorder, and tests/test_chat_cli.py, in a terminal",
     "uv run python chat_cli.py": "tests/test_chat_cli.py, in a pseudo-terminal",
     "uv run modal": "tests/test_vllm_doric.py, against a recorder",
-    "vllm serve": "its arguments need a GPU; modal/README.md has the CPU's, run by hand",
+    "uv run --group vllm vllm serve": "its arguments need a GPU; modal/README.md has the CPU's, run by hand",
 }
 """How a command begins that is not run here -> what runs it."""
 
@@ -121,3 +122,17 @@ def test_links_in_readme_lead_somewhere():
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_row_that_readme_shows_is_a_row_of_the_dataset(tmp_path):
+    """README's chat is one that its first command writes, word for word."""
+    command = next(one for one in commands() if "generate_doric_dataset.py --topics-json" in one)
+    argv = [
+        word if word != "datasets/doric_synth.jsonl" else str(tmp_path / "rows.jsonl") for word in as_argv(command, "")
+    ]
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "MODEL"))}
+    subprocess.run(argv, cwd=ROOT, env=environ | {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}, check=True)
+    quoted = " ".join(line.removeprefix("> ") for line in README.splitlines() if line.startswith(">"))
+    asked, answered = re.findall(r"\*\*You:\*\* (.*?) > \*\*A row of the dataset:\*\* (.*?)(?= \*\*You|$)", quoted)[0]
+    rows = [json.loads(line)["messages"] for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    assert (asked, answered) in [(first["content"], second["content"]) for first, second in rows]
