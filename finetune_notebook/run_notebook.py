@@ -146,7 +146,12 @@ def complain(error: "CellExecutionError", notebook: "NotebookNode") -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Execute, save, report; the exit status."""
-    import nbformat
+    try:
+        import nbformat
+    except ModuleNotFoundError:
+        hint = "begin with: uv run --group finetune python finetune_notebook/run_notebook.py"
+        print(f"error: the packages that fine-tune are not installed\nhint: {hint}", file=sys.stderr)
+        return 2
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     settings = dict(args.set)

@@ -94,3 +94,10 @@ def test_the_page_loads_no_badge(script):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(badge)])
     assert script.without_badges(notebook).cells[0].source == "[Open in Colab](https://example.org/open)"
     assert notebook.cells[0].source == badge
+
+
+def test_without_its_packages_it_says_how_to_begin(script, monkeypatch, capsys):
+    """Started without the finetune group: one line and the command, no traceback."""
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    assert script.main(["--set", "MAX_STEPS=1"]) == 2
+    assert "hint: begin with: uv run --group finetune" in capsys.readouterr().err

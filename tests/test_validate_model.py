@@ -484,3 +484,9 @@ def test_a_short_exam_has_something_of_everything():
     assert len({held.group for held in asked if held.bucket == "core"}) >= 15
     assert len({held.lang for held in asked if held.bucket == "multi"}) == 14
     assert {held.lang for held in asked if held.bucket == "core"} == {"en", "sco"}
+
+
+def test_without_a_model_it_says_what_to_give(validate, capsys):
+    """No key and no address: one line and a hint, and nobody is called."""
+    assert validate([]) == 2
+    assert "no key and no base URL\nhint: Set OPENAI_API_KEY" in capsys.readouterr().err

@@ -56,13 +56,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Examine, compare, judge, report; the exit status."""
-    from doric.settings import load_settings
+    from doric.errors import SettingsError
+    from doric.settings import how_to_give, load_settings
     from doric.validation import candidate, exam, judge, scoreboard, table
     from doric.validation.board import write_scoreboard_report
 
     manner, page = _manner(args), _page(args.out)
     prompts = exam.chosen(args.limit)
     settings = load_settings(model=args.model, base_url=args.base_url)
+    if not settings.given:
+        raise SettingsError("there is no model to examine: no key and no base URL", hint=how_to_give(settings))
     rival, umpire = _rival(args, settings, prompts, manner.rules), _umpire(args, settings)
 
     async def examined(one: "Settings", journal: str) -> "Result":
