@@ -72,6 +72,12 @@ def test_another_attempt_is_another_answer(one):
     assert len({answer(one, attempt) for attempt in range(10)}) == 10
 
 
+@given(REFUSED)
+def test_another_refusal_is_another_answer(one):
+    """Ten attempts at one harmful ask give at least seven different refusals."""
+    assert len({answer(one, attempt) for attempt in range(10)}) >= 7
+
+
 @given(st.sampled_from(OURS), st.integers(0, 50))
 def test_turns_and_seeds_change_the_answer(topic, turn):
     """At one topic, the next turn says something else, and so does another seed."""
