@@ -106,6 +106,26 @@ def test_work_that_never_waits_is_done_in_order(limit):
     assert server.done == list(range(1000))
 
 
+def test_a_worker_whose_call_has_ended_begins_its_next_before_another_goes_on():
+    """However long it takes to judge the answers that came together, no next call waits until all are judged."""
+    events = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def work(job):
+            events.append("asked")
+            await asyncio.sleep(1)
+            loop.now += 0.3  # judging
+            events.append("judged")
+
+        await Pool(work, lambda job, error: None, limit=4, clock=loop.time).run(range(8))
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    assert events == ["asked"] * 4 + ["judged", "asked"] * 4 + ["judged"] * 4
+
+
 def test_jobs_are_taken_one_at_a_time():
     """No job is taken before a worker is free for it."""
     taken = count()

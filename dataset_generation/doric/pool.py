@@ -37,8 +37,6 @@ WORTH_SAYING = 5.0
 """Seconds of a pause of the whole pool that are told of."""
 GRACE = 30.0
 """Seconds that calls in flight get to end once the run has to stop."""
-BREATH = 0.05
-"""Seconds for which workers that never wait keep signals and other tasks waiting, all workers together."""
 
 
 class Pool[Job]:
@@ -81,7 +79,6 @@ class Pool[Job]:
         self._reserved: dict[asyncio.Task[object] | None, float] = {}  # tokens that a worker's call is taken to cost
         self._succeeded, self._gave_up = 0, 0
         self._error: BaseException | None = None
-        self._breathed, self._breathing = clock(), False
         self._stop = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
 
@@ -155,25 +152,12 @@ class Pool[Job]:
         try:
             while (taken := await self._next_job()) and await self.turn():
                 await self._call(*taken)
-                while self._clock() - self._breathed >= BREATH:
-                    await self._breathe()
         except asyncio.CancelledError:
             if not self.stopped:
                 self._fail(BackendError("a call was broken off from within"))
             raise
         except BaseException as error:  # whatever it is, `run` raises it once the calls in flight have ended
             self._fail(error)
-
-    async def _breathe(self) -> None:
-        # One callback for all, at the head of the loop's next round: were each worker to set the time when it goes on,
-        # each would get a breath of its own, and the loop no round until all had used theirs.
-        if not self._breathing:
-            self._breathing = True
-            asyncio.get_running_loop().call_soon(self._breathed_in)
-        await asyncio.sleep(0)
-
-    def _breathed_in(self) -> None:
-        self._breathed, self._breathing = self._clock(), False
 
     async def _next_job(self) -> tuple[Job, int] | None:
         """The next job and how often it was tried; None when this worker is not needed any more."""
