@@ -126,6 +126,24 @@ def test_a_worker_whose_call_has_ended_begins_its_next_before_another_goes_on():
     assert events == ["asked"] * 4 + ["judged", "asked"] * 4 + ["judged"] * 4
 
 
+def test_the_first_call_leaves_before_the_last_worker_begins():
+    """Many workers that must all connect first do not keep each other's calls waiting."""
+    events = []
+
+    async def main():
+        async def work(job):
+            events.append("connects")
+            await asyncio.sleep(0)
+            events.append("sends")
+            await asyncio.sleep(1)
+
+        await Pool(work, lambda job, error: None, limit=10).run(range(10))
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    assert events.index("sends") < 5
+
+
 def test_jobs_are_taken_one_at_a_time():
     """No job is taken before a worker is free for it."""
     taken = count()

@@ -86,7 +86,11 @@ class Pool[Job]:
         """Work through `jobs`; returns when all are done or given up, or after `stop` or `cancel`."""
         self._jobs = iter(jobs)
         async with asyncio.TaskGroup() as group:
-            self._workers = [group.create_task(self._worker()) for _ in range(self._limit)]
+            for _ in range(self._limit):
+                if self.stopped:
+                    break
+                self._workers.append(group.create_task(self._worker()))
+                await asyncio.sleep(0)  # or no call leaves before all workers have prepared theirs
         if self._error is not None:
             raise self._error
 
