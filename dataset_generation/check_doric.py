@@ -7,6 +7,7 @@ which words count as what, and whether it would pass.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -54,7 +55,9 @@ def _proofs(*, doubts: bool) -> int:
     _show(note for note in notes if note.fault or doubts)
     wrong = sum(note.fault for note in notes)
     more = "" if doubts else " (--doubts shows them)"
-    print(f"{wrong} lines to mend, {len(notes) - wrong} that a speaker may look at{more}.")
+    print(
+        f"{wrong} {'line' if wrong == 1 else 'lines'} to mend, {len(notes) - wrong} that a speaker may look at{more}."
+    )
     return 1 if wrong else 0
 
 
@@ -68,7 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 nothing to mend, 1 something is, 130 interrupted."""
     args = parse_args(argv)
     try:
-        return run(args)
+        status = run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest would be tried again at exit
+        return 0
     except KeyboardInterrupt:
         return 130
 

@@ -65,7 +65,8 @@ async def run(args: argparse.Namespace) -> int:
     try:
         await widening.ask()
     finally:
-        print(widening.summary(), file=sys.stderr)
+        if widening.begun:
+            print(widening.summary(), file=sys.stderr)
     return widening.status()
 
 

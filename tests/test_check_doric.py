@@ -1,5 +1,8 @@
 """The script that checks the language data."""
 
+import subprocess
+import sys
+
 import check_doric
 from doric.language import proofs, slips
 
@@ -21,6 +24,7 @@ def test_faults_are_listed_and_exit_1(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "WRONG  data/lexicon.tsv, line 7: affa" in shown
     assert "holds.toml" not in shown
+    assert shown.splitlines()[-1].startswith("1 line to mend, 1 that")
     assert check_doric.main(["--doubts"]) == 1
     assert "doubt  data/holds.toml, line 3: x" in capsys.readouterr().out
 
@@ -43,3 +47,14 @@ def test_no_sentence_is_read_by_broken_data(capsys, monkeypatch):
     monkeypatch.setattr(slips, "slips", lambda: iter([slips.Note("gates.toml", 3, "", "it cannot be read", True)]))
     assert check_doric.main(["--say", "Aye."]) == 1
     assert "WRONG  data/gates.toml, line 3" in capsys.readouterr().out
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    """Piped into `head`, the list ends without a complaint."""
+    argv = [sys.executable, check_doric.__file__, "--doubts"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == b""
+    assert run.returncode == 0

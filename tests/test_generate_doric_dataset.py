@@ -363,6 +363,18 @@ def test_an_interrupt_before_the_first_row_leaves_no_traceback(same):
     assert expected[0].startswith(out.read_bytes())
 
 
+def test_a_dry_run_tells_of_another_plan_too(same, whole):
+    """What the run itself would refuse, --dry-run refuses in the same words."""
+    out, argv, _ = same
+    for suffix in ("", ".rejected.jsonl", ".plan.json"):
+        shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
+    assert run([*argv, "--dry-run"]).returncode == 0
+    done = run([*argv, "--seed", "1", "--dry-run"])
+    assert done.returncode == 2
+    assert "begun with another plan" in done.stderr
+    assert not done.stdout
+
+
 def test_another_plan_on_the_same_file_is_refused(same, whole, topics):
     """The difference and the remedy are named, and nothing is touched."""
     out, _, expected = same

@@ -364,7 +364,9 @@ def test_no_model_at_all(topics, capsys):
 def test_nobody_listening(topics, capsys):
     """A server that is not there ends the run with 2, at once."""
     assert script.main(["--in-place", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"]) == 2
-    assert "error: no connection to http://127.0.0.1:9/v1" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "error: no connection to http://127.0.0.1:9/v1"
+    assert len(said) == 2, "no summary of what was never asked"
 
 
 def test_a_key_from_dotenv(topics):

@@ -152,3 +152,28 @@ def test_widening_topics_asks_the_same(topics, lacking):
 def test_help_is_the_same(script, lacking):
     """--help does not mind."""
     assert run(script, "--help").stdout == run(script, "--help", environ=lacking).stdout
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["dataset_generation/generate_doric_dataset.py"],
+        [
+            "dataset_generation/generate_topics_via_llm.py",
+            "--input",
+            "topics.json",
+            "--base-url",
+            "http://localhost:1/v1",
+        ],
+        ["validation/validate_model.py", "--base-url", "http://localhost:1/v1"],
+    ],
+    ids=lambda argv: argv[0],
+)
+def test_without_any_package_a_script_says_how_to_get_them(argv):
+    """Given to a Python that has none of the packages, a script ends with one line, the way to uv, and exit 2."""
+    done = subprocess.run([sys.executable, "-S", *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    said = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert said[0].startswith("error: the package ")
+    assert said[1].startswith("hint: Give the command with uv")
+    assert len(said) == 2

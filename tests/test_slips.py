@@ -51,6 +51,18 @@ def test_a_lost_quotation_mark_in_any_toml(data, name):
     assert "cannot be read" in note.why
 
 
+def test_a_lost_comma_is_shown_with_the_line_it_was_met_on(data):
+    """What is told of a TOML file shows the line and what to look for, there and above."""
+    file = data / "holds.toml"
+    text = file.read_text("utf-8")
+    at = text.index('",\n') + 1
+    file.write_text(text[:at] + text[at + 1 :], "utf-8")
+    (note,) = slips.slips()
+    assert note.line == text[:at].count("\n") + 2
+    assert note.text == text.splitlines()[note.line - 1].strip()[:60]
+    assert "comma" in note.why
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

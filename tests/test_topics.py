@@ -126,6 +126,12 @@ def test_what_is_not_json_is_refused_in_words(case, written):
     assert "\n" not in caught.value.message
 
 
+def test_what_is_given_as_json_is_read_as_json(written):
+    """A page of prose given where JSON is wanted is no list of topics, whatever its name."""
+    with pytest.raises(InputError, match="not JSON"):
+        read_topics(written(b"# Doric\n\nKeeping hens\n", "README.md"), as_json=True)
+
+
 def test_the_line_that_is_not_utf8_is_named(written):
     """The line number points at the first byte that is not UTF-8."""
     with pytest.raises(InputError, match=":3: not UTF-8"):

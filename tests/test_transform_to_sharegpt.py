@@ -156,6 +156,13 @@ def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
     assert os.listdir(target.parent) == ["in.jsonl"]
 
 
+def test_what_is_sharegpt_already_is_called_so(paths, capsys):
+    """A file that was converted before is told by name."""
+    paths[0].write_bytes(lines(CONVERTED))
+    assert convert(*paths) == 2
+    assert "hint: This is ShareGPT already." in capsys.readouterr().err
+
+
 def test_bad_rows_can_be_skipped(paths, capsys):
     """--skip-bad keeps the good rows, and the bad ones with their line and fault in a file of their own."""
     source, target = paths

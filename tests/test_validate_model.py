@@ -446,6 +446,16 @@ def test_another_exam_does_not_mix_into_a_journal(validate, capsys):
     assert json.loads(Path("r.json").read_text())["model"] == "authored"
 
 
+def test_starting_again_costs_nothing_where_nobody_answers(validate):
+    """--overwrite with a server that is not there leaves the answers of the earlier run as they are."""
+    with serving(answer=voices) as server:
+        command = ["--model", "plain", "--limit", "6", "--out", "r.json", "--base-url"]
+        assert validate([*command, server.url]) == 0
+    before = {path.name: path.read_bytes() for path in Path().glob("r.*")}
+    assert validate([*command, "http://127.0.0.1:9/v1", "--overwrite"]) == 2
+    assert {path.name: path.read_bytes() for path in Path().glob("r.*")} == before
+
+
 def test_a_larger_limit_adds_to_what_is_there(validate):
     """A second run with a larger --limit keeps the answers of the first."""
     with serving(answer=voices) as server:

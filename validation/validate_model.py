@@ -160,8 +160,13 @@ def _made_plain(record: logging.LogRecord) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
-    from doric.errors import DoricError
-    from doric.validation.table import plain
+    try:
+        from doric.errors import DoricError
+        from doric.validation.table import plain
+    except ModuleNotFoundError:  # this script does not lie beside the package, as others do
+        print("error: the package doric is not installed", file=sys.stderr)
+        print("hint: Give the command with uv: uv run python validation/validate_model.py …", file=sys.stderr)
+        return 2
 
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_made_plain)

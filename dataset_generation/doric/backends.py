@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from doric.errors import BackendError, FatalBackendError, TryLaterError
+from doric.errors import BackendError, FatalBackendError, TryLaterError, not_installed
 from doric.ground.codec import encode, parse
 from doric.settings import NO_KEY, Settings
 from doric.voices import completions
@@ -64,9 +64,12 @@ class OpenAIBackend:
     name = "openai"
 
     def __init__(self, settings: Settings, *, timeout: float = 600.0, concurrency: int = 50) -> None:
-        import aiohttp  # these take a second to import, and --help needs none of them
-        import httpx2
-        import openai
+        try:
+            import aiohttp  # these take a second to import, and --help needs none of them
+            import httpx2
+            import openai
+        except ImportError as error:
+            raise not_installed(error) from error
 
         self._network_errors = (httpx2.HTTPError, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
         self._no_connection = aiohttp.ClientConnectorError

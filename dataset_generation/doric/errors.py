@@ -35,6 +35,12 @@ class SettingsError(DoricError):
     """A flag or a variable is missing, malformed or contradicts another."""
 
 
+def not_installed(error: ImportError) -> SettingsError:
+    """The complaint about a package that a room needs and that is not there."""
+    hint = "Give the command with uv, which brings the packages: uv run python …"
+    return SettingsError(f"the package {error.name} is not installed", hint=hint)
+
+
 class PlanError(DoricError):
     """The output file belongs to another plan, or the plan could not be met."""
 

@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rensa import RMinHash  # ty: ignore[missing-module-member]  # compiled, without stubs
-
+from doric.errors import not_installed
 from doric.text import fold
+
+try:
+    from rensa import RMinHash  # ty: ignore[missing-module-member]  # compiled, without stubs
+except ImportError as error:
+    raise not_installed(error) from error
 
 try:
     from rapidfuzz import process

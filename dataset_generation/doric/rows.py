@@ -96,7 +96,9 @@ def _check(row: object, shape: Shape) -> None:
     if not isinstance(row, dict):
         _refuse("a row", "an object", row)
     if shape.turns not in row:
-        raise InputError(f'the row has no key "{shape.turns}"', hint=f"It has: {_listed(row)}.")
+        already = shape is MESSAGES and SHAREGPT.turns in row
+        hint = "This is ShareGPT already." if already else f"It has: {_listed(row)}."
+        raise InputError(f'the row has no key "{shape.turns}"', hint=hint)
     turns = row[shape.turns]
     if not isinstance(turns, list) or not turns:
         _refuse(shape.turns, "a list of at least one turn", turns)

@@ -73,7 +73,8 @@ class Session:
         return cls(args, plan, settings, backend)
 
     def forecast(self) -> str:
-        """The plan, and the tokens and cost to expect, as lines for people."""
+        """The plan, and the tokens and cost to expect, as lines for people. Raises `DoricError` as the run would."""
+        self._refuse_another(Sidecar.beside(self.out), self._fingerprint())
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         lines = [f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"]
         if self.backend == "heuristic":
@@ -103,7 +104,7 @@ class Session:
     @contextlib.contextmanager
     def opened(self) -> Generator[None]:
         """Take the run's files: refuse another plan's, mend what a crash left, go on from there."""
-        fingerprint = self._plan.fingerprint() | {"backend": self.backend}
+        fingerprint = self._fingerprint()
         sidecar = Sidecar.beside(self.out)
         fresh = self._args.overwrite
         self._refuse_another(sidecar, fingerprint)
@@ -202,6 +203,9 @@ class Session:
             return "interrupted; run the same command to go on"
         spent = self._spend.exhausted() if self._budget_spent else None
         return f"{spent}; a budget is for one run: the same command goes on" if spent else ""
+
+    def _fingerprint(self) -> dict[str, object]:
+        return self._plan.fingerprint() | {"backend": self.backend}
 
     def _refuse_another(self, sidecar: Sidecar, fingerprint: dict[str, object]) -> None:
         begun = [path for path in (self.out, self.rejected) if _size(path)]
@@ -313,9 +317,10 @@ def _lines(path: Path) -> int:
 
 
 def _topics(args: argparse.Namespace) -> list[Topic]:
-    paths = [path for path in (args.topics_json, args.topics) if path] or ["topics.json"]
+    lists = [read_topics(args.topics_json, as_json=True)] if args.topics_json else []
+    lists += [read_topics(args.topics)] if args.topics else []
     kept = []
-    for topic in each_once(topic for path in paths for topic in read_topics(path)):
+    for topic in each_once(itertools.chain.from_iterable(lists or [read_topics("topics.json")])):
         if held := heldout.match(topic.text):
             log.warning("Left out the topic '%s': it matches the held-out prompt %s.", topic.text, held.id)
         else:

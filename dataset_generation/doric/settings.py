@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from doric.errors import SettingsError
+from doric.errors import SettingsError, not_installed
 
 log = logging.getLogger("doric")
 PROVIDERS = {
@@ -155,8 +155,10 @@ def _environ(environ: Mapping[str, str] | None) -> dict[str, str]:
 def _dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    from dotenv import dotenv_values  # slow to import, and not needed for --help
-
+    try:
+        from dotenv import dotenv_values  # slow to import, and not needed for --help
+    except ImportError as error:
+        raise not_installed(error) from error
     try:
         return {key: value for key, value in dotenv_values(path, encoding="utf-8-sig").items() if value}
     except (UnicodeDecodeError, OSError) as error:

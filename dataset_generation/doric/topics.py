@@ -1,7 +1,7 @@
 """Topic lists: every accepted shape in, one list of `Topic` out.
 
 JSON: `["topic", …]`, `[{"topic": …, "group": …}, …]`, `{group: [topic, …]}` or `{"groups": {group: [topic, …]}}`.
-Anything that is not JSON by its name is plain text, one topic a line. Knows nothing of what a topic is about.
+A file that is not JSON by its name is plain text, one topic a line. Knows nothing of what a topic is about.
 """
 
 import json
@@ -26,13 +26,15 @@ class Topic:
     group: str = UNGROUPED
 
 
-def read_topics(path: Path | str) -> list[Topic]:
+def read_topics(path: Path | str, *, as_json: bool | None = None) -> list[Topic]:
     """The topics of a file, in its order, each once; a second copy of a topic is left out.
 
-    Raises `InputError` that names the file, the key or line at fault, and the remedy.
+    `as_json` says whether it is JSON, where its name is not to be trusted. Raises `InputError` that names the file, the
+    key or line at fault, and the remedy.
     """
     text = _read(path)
-    found = _from_json(text, path) if Path(path).suffix.lower() == ".json" else _from_lines(text)
+    as_json = Path(path).suffix.lower() == ".json" if as_json is None else as_json
+    found = _from_json(text, path) if as_json else _from_lines(text)
     if not (topics := each_once(found)):
         raise InputError("there is no topic in it", file=path, hint="Put at least one topic in the file.")
     return topics
@@ -77,7 +79,7 @@ def _from_json(text: str, path: Path | str) -> Iterator[Topic]:
     try:
         value = json.loads(text, parse_int=float)  # int() refuses numbers of thousands of digits; none is wanted anyway
     except json.JSONDecodeError as error:
-        hint = "Mend it there, or name a plain-text list *.txt."
+        hint = "Mend it there, or name a plain-text list, *.txt (the generator takes it as --topics)."
         raise InputError(
             f"not JSON: {error.msg} (column {error.colno})", file=path, line=error.lineno, hint=hint
         ) from error

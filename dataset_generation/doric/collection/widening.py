@@ -19,7 +19,7 @@ from doric.errors import BackendError, DoricError, InputError, SettingsError, Tr
 from doric.ground.interrupts import interruptible
 from doric.ground.patience import backoff
 from doric.settings import Settings, how_to_give, load_settings
-from doric.spend import Price, Spend, chosen_price
+from doric.spend import Spend, chosen_price
 
 log = logging.getLogger("doric")
 TRIES = 8
@@ -31,7 +31,10 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, file: TopicFile, settings: Settings, groups: list[Group]) -> None:
         self._args, self._file, self._settings, self._groups = args, file, settings, groups
-        self._spend = Spend(_price(args, settings), args.max_cost, args.max_total_tokens)
+        price = chosen_price(args.price_in, args.price_out, settings.model)
+        if args.max_cost is not None and price is None:
+            raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
+        self._spend = Spend(price, args.max_cost, args.max_total_tokens)
         self._widener: Widener | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
@@ -53,8 +56,6 @@ class Run:
             raise SettingsError(
                 "widening topics needs a model, and there is no key and no base URL", hint=how_to_give(settings)
             )
-        if args.max_cost is not None and _price(args, settings) is None:
-            raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
         names = _chosen(args.groups, file)
         return cls(args, file, settings, [Group(name, file.groups[name], args.per_group) for name in names])
 
@@ -94,6 +95,11 @@ class Run:
                 results = await asyncio.gather(*self._tasks, return_exceptions=True)
         for failed in (one for one in results if isinstance(one, Exception)):
             raise failed
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to tell: a call that was answered or given up, or Ctrl-C."""
+        return self._interrupted or any(group.calls or group.ended for group in self._groups)
 
     def summary(self) -> str:
         """What came of the run, as lines for people."""
@@ -171,10 +177,6 @@ def _check_numbers(args: argparse.Namespace) -> None:
             raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
     if any(price is not None and not price >= 0 for price in (args.price_in, args.price_out)):
         raise SettingsError("a price below 0", hint="Give US dollars for a million tokens.")
-
-
-def _price(args: argparse.Namespace, settings: Settings) -> Price | None:
-    return chosen_price(args.price_in, args.price_out, settings.model)
 
 
 def _output(args: argparse.Namespace) -> Path:

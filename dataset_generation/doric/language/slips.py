@@ -84,7 +84,9 @@ def parsed(name: str) -> dict[str, Any] | Note:
         # an error that names no line is at the end of the file
         number = error.args[0].rpartition("(at line ")[2].partition(",")[0]
         line = int(number) if number.isdigit() else len(found)
-        return Note(name, line, "", f"it cannot be read: {error}", True)
+        shown = found[line - 1].strip()[:60] if 0 < line <= len(found) else ""
+        why = f"it cannot be read: {error}. A comma, a quotation mark or a bracket is missing there or just above"
+        return Note(name, line, shown, why, True)
 
 
 def _columns(name: str, columns: int) -> Iterator[Note]:

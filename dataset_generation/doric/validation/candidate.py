@@ -3,11 +3,12 @@
 Knows nothing of results that were saved before.
 """
 
+import contextlib
 import datetime
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,23 +133,31 @@ async def examine(
     sidecar = Sidecar.beside(journal_path)
     begun = not fresh and holds_rows(journal_path)
     stored = (sidecar.load() or {}) if begun else {}
-    named = settings.model or stored.get("model", "")
-    plan = {"model": named, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
+    asked = replace(settings, model=settings.model or stored.get("model", ""))
+    plan = {"model": asked.model, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
     if begun:
         refuse_another(journal_path, plan)
-    with Journal(journal_path, replay=lambda row: sitting.replay(asdict(answer_of(row))), fresh=not begun) as journal:
+    async with contextlib.AsyncExitStack() as stack:
+
+        def opened() -> Awaitable[StreamingBackend]:
+            server = StreamingBackend(asked, timeout=manner.timeout, concurrency=manner.concurrency)
+            return stack.enter_async_context(server)
+
+        # before the journal is emptied: a server that is not there, or wants another key, must cost no earlier answer
+        server = None if begun else await opened()
+        replay = lambda row: sitting.replay(asdict(answer_of(row)))  # noqa: E731 - one line says it
+        journal = stack.enter_context(Journal(journal_path, replay=replay, fresh=not begun))
         plan[ASKED] = str(stored.get(ASKED, "an unknown day")) if sitting.done else ""
         if sitting.done:
             words = "%d of %d answers are taken from %s (asked: %s); --overwrite asks for all of them again."
             log.info(words, sitting.done, sitting.turns, journal_path, plan[ASKED])
         if sitting.done < sitting.turns:
             plan[ASKED] = _until_now(plan[ASKED])
-            asked = replace(settings, model=named)
-            async with StreamingBackend(asked, timeout=manner.timeout, concurrency=manner.concurrency) as server:
-                plan["model"] = server.model
-                sidecar.store(plan)
-                sitting.attach(journal, announce(server.model, sitting))
-                await sitting.sit(server.hear, manner.concurrency)
+            server = server or await opened()
+            plan["model"] = server.model
+            sidecar.store(plan)
+            sitting.attach(journal, announce(server.model, sitting))
+            await sitting.sit(server.hear, manner.concurrency)
     known = {held.id: held for held in prompts}
     return Result(_about(plan, manner), tuple(mark(sitting.answers(), known)))
 
