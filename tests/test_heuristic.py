@@ -66,16 +66,10 @@ def test_the_same_ask_gives_the_same_answer(one, attempt):
     assert answer(one, attempt) == answer(one, attempt)
 
 
-@given(ASKS)
+@given(ASKS | REFUSED)
 def test_another_attempt_is_another_answer(one):
     """Ten attempts at one ask give ten answers, no two of them alike."""
     assert len({answer(one, attempt) for attempt in range(10)}) == 10
-
-
-@given(REFUSED)
-def test_another_refusal_is_another_answer(one):
-    """Ten attempts at one harmful ask give at least seven different refusals."""
-    assert len({answer(one, attempt) for attempt in range(10)}) >= 7
 
 
 @given(st.sampled_from(OURS), st.integers(0, 50))

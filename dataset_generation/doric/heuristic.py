@@ -7,6 +7,7 @@ what it says.
 """
 
 import functools
+import math
 import random
 import tomllib
 from dataclasses import dataclass
@@ -120,6 +121,12 @@ def _spread_out(turn: int, place: int, seed: int) -> tuple[int, ...]:
 def _refusal(ask: Ask, attempt: int) -> str:
     refusals, categories = _refusals()
     category = categories[ask.category]
-    draw = random.Random(f"{ask.seed}:{ask.topic}:{ask.category}:{ask.turn}:{attempt}")
-    no = draw.choice(category.get("refusals", refusals))
-    return " ".join((no, draw.choice(category["whys"]), draw.choice(category["offers"])))
+    parts = (category.get("refusals", refusals), category["whys"], category["offers"])
+    # every way of saying no comes before any comes again
+    start = rota.start_of(ask.seed, ask.topic, ask.category, ask.turn)
+    number = rota.place(math.prod(map(len, parts)), attempt, start)
+    said = []
+    for part in parts:
+        number, at = divmod(number, len(part))
+        said.append(part[at])
+    return " ".join(said)
