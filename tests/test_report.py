@@ -370,6 +370,15 @@ def test_the_scoreboard_page_says_that_calls_failed(tmp_path):
     assert text.index("got no answer") < text.index("What the columns mean")
 
 
+def test_a_model_that_is_a_folder_is_called_by_its_last_parts(tmp_path):
+    """Where a server names its model by a path, the page shows no more of somebody's folders than it needs."""
+    before = result_of("plain", "/home/ann/models/small/base")
+    page = board_page(tmp_path, model="/home/ann/runs/first/export/merged", baseline=before, changes={})
+    assert "first/export/merged: how good is its Doric?" in page.text
+    assert "models/small/base (baseline)" in page.text
+    assert "/home/ann" not in page.text
+
+
 def test_before_and_after_stand_side_by_side(tmp_path):
     """With a baseline each answer has two sides, and a change for each bucket."""
     before = result_of("plain", "base")

@@ -19,7 +19,8 @@ from doric.validation import table
 
 def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
     """The page of a validation result, with its baseline and its judge where it has them."""
-    before = result.get("baseline")
+    result = {**result, "model": table.named(result)}
+    before = {**result["baseline"], "model": table.named(result["baseline"])} if "baseline" in result else None
     shown = page(
         "scoreboard.html",
         result=result,

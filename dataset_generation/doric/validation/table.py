@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 NAMES = {
@@ -30,10 +31,20 @@ def plain(text: str) -> str:
     return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in UNSEEN)
 
 
+def named(result: Mapping[str, Any]) -> str:
+    """What a reader calls the model of a result: its name; the last parts of a folder that a server was started on.
+
+    >>> named({"model": "/home/ann/runs/first/export/merged"})
+    'first/export/merged'
+    """
+    path = PurePath(result["model"])
+    return "/".join(path.parts[-3:]) if path.is_absolute() else result["model"]
+
+
 def table(result: Mapping[str, Any]) -> str:
     """The scoreboard of one model, with what was refused, how it drifted, how calls ended and how fast it was."""
     rows = [_row(name, figures) for name, figures in (*result["buckets"].items(), ("all", result["all"]))]
-    lines = [f"{result['model']} at {result['address']}", "", *_aligned([COLUMNS, *rows]), ""]
+    lines = [f"{named(result)} at {result['address']}", "", *_aligned([COLUMNS, *rows]), ""]
     return "\n".join([*lines, *_asides(result), *warnings(result)])
 
 
@@ -51,7 +62,7 @@ def changes(result: Mapping[str, Any]) -> str:
         for bucket, change in result["changes"].items()
     ]  # fmt: skip
     head = ("", "both asked", "passes", "change [95%]", "points", "change [95%]")
-    title = f"against {before['model']} at {before['address']}"
+    title = f"against {named(before)} at {before['address']}"
     return "\n".join([title, "", *_aligned([head, *rows]), *warnings(before)])
 
 
@@ -71,7 +82,7 @@ def verdicts(result: Mapping[str, Any]) -> str:
     ]
     head = ("", "this model", "baseline", "ties", "orders disagree", "both orders agree")
     title = (
-        f"judged by {judge['model']}: {judge['judged']} of {judge['pairs']} pairs, {judge['failed']} without a verdict"
+        f"judged by {named(judge)}: {judge['judged']} of {judge['pairs']} pairs, {judge['failed']} without a verdict"
     )
     return "\n".join([title, "", *_aligned([head, *rows])])
 
@@ -82,16 +93,14 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     lines = []
     if faults := sum(calls["faults"].values()):
         kinds = ", ".join(f"{kind} {count}" for kind, count in calls["faults"].items())
-        lines.append(f"{faults} of {calls['attempts']} calls to {result['model']} failed ({kinds}).")
+        lines.append(f"{faults} of {calls['attempts']} calls to {named(result)} failed ({kinds}).")
     if calls["failed"]:
         lines.append(
-            f"WARNING: {calls['failed']} of {calls['asked']} turns got no answer from {result['model']}; "
+            f"WARNING: {calls['failed']} of {calls['asked']} turns got no answer from {named(result)}; "
             "each counts as a failure in every share."
         )
     if calls["empty"]:
-        lines.append(
-            f"{calls['empty']} of {calls['asked']} answers of {result['model']} are empty; each counts as none."
-        )
+        lines.append(f"{calls['empty']} of {calls['asked']} answers of {named(result)} are empty; each counts as none.")
     return lines
 
 
