@@ -82,7 +82,8 @@ class OpenAIBackend:
         self._thinks = False
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         patience = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
-        self._http = openai.DefaultAioHttpClient(limits=limits, timeout=patience)
+        self._client = functools.partial(openai.DefaultAioHttpClient, limits=limits, timeout=patience)
+        self._http = self._client()
         sdk = openai.AsyncOpenAI(api_key=settings.key or NO_KEY, base_url=settings.address, http_client=self._http)
         headers = {**sdk.default_headers, **sdk.auth_headers, "Content-Type": "application/json"}
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
@@ -193,8 +194,9 @@ class OpenAIBackend:
     async def _models(self) -> list[str]:
         """What the server offers, empty when it does not tell; one that is not there ends the run before it begins."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                response = await self._http.get(f"{self._settings.address}/models", headers=self._headers)
+            # by a connection of its own: a server that trips over this page may drop it, and the next call on it
+            async with asyncio.timeout(CONNECT_SECONDS), self._client() as alone:
+                response = await alone.get(f"{self._settings.address}/models", headers=self._headers)
         except self._network_errors as error:
             if not _led_to(error, self._no_connection):
                 return []  # it is there, and may still chat

@@ -19,8 +19,8 @@ from doric.validation import table
 
 def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
     """The page of a validation result, with its baseline and its judge where it has them."""
-    result = {**result, "model": table.named(result)}
-    before = {**result["baseline"], "model": table.named(result["baseline"])} if "baseline" in result else None
+    result = _called(result)
+    before = _called(result["baseline"]) if "baseline" in result else None
     shown = page(
         "scoreboard.html",
         result=result,
@@ -39,6 +39,10 @@ def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
         answers=_answers(result, before),
     )
     atomic_write(out_path, shown.encode())
+
+
+def _called(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {**result, "model": table.named(result)}
 
 
 def _headlines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
