@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +139,12 @@ def test_versions_are_pinned(shipped):
     assert re.search(r"FROM nvidia/cuda:\d+\.\d+\.\d+-devel", commands)
     assert re.search(r"vllm==\d+\.\d+\.\d+", commands)
     assert not re.search(r"uv:latest|pip install[^\n]* [a-z_]+( |$)(?!=)", commands)
+
+
+def test_a_server_at_home_is_of_the_same_version():
+    """`uv run --group vllm` brings the vLLM that the app serves with."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    assert f'"{groups["vllm"][0]}"' in APP.read_text("utf-8")
 
 
 def test_choices_reach_the_container(shipped, tmp_path):
