@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from doric import heldout
+from doric.language.dorise import dorise
 from doric.plan import Mix, Plan
 from doric.topics import read_topics
 
@@ -27,7 +28,8 @@ def main() -> int:
     each = (time.process_time() - began) / len(asked)
     known = sum(heldout.match(held.prompt) == held for held in heldout.prompts())
     print(f"{len(asked):,} prompts of the generator, {len(alarms)} taken for held out, {1e6 * each:.1f} us each")
-    print(f"{known} of {len(heldout.prompts())} held-out prompts known again")
+    doric = sum(heldout.match(dorise(held.about or held.prompt)) is not None for held in heldout.prompts())
+    print(f"{known} of {len(heldout.prompts())} held-out prompts known again, {doric} put into Doric")
     for text in alarms[:10]:
         print(f"  {text}")
     return 1 if alarms else 0

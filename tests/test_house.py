@@ -33,7 +33,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "topics": "text",
         "additions": "lock text topics",
         "pool": "patience",
-        "heldout": "",
+        "heldout": "dorise",
         "completions": "",
         "backends": "settings faults completions",
         "stream": "backends completions faults",

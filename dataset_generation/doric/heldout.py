@@ -2,8 +2,8 @@
 
 They lie in `data/heldout.jsonl`. A text matches when it holds, close together, most of the words that one of them is
 about: the words of `data/common_words.txt` do not count, the others the more the longer they are and the fewer
-held-out prompts share them. What one in another language asks is guarded in English too. Case, punctuation, accents,
-endings and word order make no difference. Needs nothing beyond Python.
+held-out prompts share them. What one in another language asks is guarded in English too, and all of it as the house
+puts it into Doric. Case, punctuation, accents, endings and word order make no difference. Needs nothing beyond Python.
 """
 
 import functools
@@ -13,6 +13,8 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from importlib import resources
+
+from doric.language.dorise import dorise
 
 BUCKETS = ("core", "adv", "safety", "multi", "drift")
 WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
@@ -132,14 +134,19 @@ class _Guarded:
 
 @functools.cache
 def _guarded() -> tuple[_Guarded, ...]:
-    texts = [(held, [_stems(text) for text in (held.prompt, *held.turns, held.about)]) for held in prompts()]
+    texts = [(held, [_stems(text) for text in _ways(held)]) for held in prompts()]
     holders = Counter(stem for _, all_stems in texts for stem in set().union(*all_stems))
     return tuple(
         _weighed(held, stems, holders)
         for held, all_stems in texts
         for turn, stems in enumerate(all_stems)
-        if turn == 0 or len(set(stems) - _common()) >= LEAST_LATER
+        if turn == 0 or len(set(stems) - _common()) >= (LEAST_LATER if turn <= len(held.turns) else LEAST_WORDS)
     )
+
+
+def _ways(held: Held) -> tuple[str, ...]:
+    """The texts of a held-out prompt: itself, its later turns, what it asks in English, and that in house Doric."""
+    return held.prompt, *held.turns, held.about, dorise(held.about or held.prompt)
 
 
 def _weighed(held: Held, stems: list[str], holders: Counter[str]) -> _Guarded:
