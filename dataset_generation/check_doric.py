@@ -7,7 +7,6 @@ which words count as what, and whether it would pass.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -70,12 +69,14 @@ def _show(notes: Iterable["Note"]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 nothing to mend, 1 something is, 130 interrupted."""
     args = parse_args(argv)
+    from doric.ground.files import seen_enough
+
     try:
         status = run(args)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever reads has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest would be tried again at exit
+        seen_enough()
         return 0
     except KeyboardInterrupt:
         return 130

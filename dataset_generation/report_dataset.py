@@ -25,11 +25,16 @@ def run(args: argparse.Namespace) -> int:
     """Count, then write the page and the card."""
     from doric import report
     from doric.errors import SettingsError
+    from doric.ground.files import keep_others
+    from doric.reporting.pages import CARD, PAGE
 
     page = args.out or args.input.with_suffix(".html")
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
     if args.input in (page, args.card):
         raise SettingsError(f"{args.input} would be overwritten", hint="Name another file with --out or --card.")
+    keep_others(page, PAGE, "page of a dataset")
+    if args.card:
+        keep_others(args.card, CARD, "card of a dataset")
     if args.rejected and not args.rejected.is_file():
         raise SettingsError(f"--rejected {args.rejected}: there is no such file", hint="Leave the flag out.")
     found = report.counted(args.input, rejected)

@@ -363,6 +363,16 @@ def test_an_interrupt_before_the_first_row_leaves_no_traceback(same):
     assert expected[0].startswith(out.read_bytes())
 
 
+def test_a_report_does_not_replace_a_file_of_another_kind(topics, tmp_path):
+    """--report over somebody's notes ends the run before it begins."""
+    notes = tmp_path / "notes.md"
+    notes.write_text("# My notes\n", "utf-8")
+    done = run(command("--topics-json", topics, "--report", notes, out=tmp_path / "out.jsonl"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {notes}: it is there already, and is no page of a dataset")
+    assert os.listdir(tmp_path) == ["notes.md"]
+
+
 def test_a_dry_run_tells_of_another_plan_too(same, whole):
     """What the run itself would refuse, --dry-run refuses in the same words."""
     out, argv, _ = same

@@ -332,6 +332,19 @@ def test_the_script_refuses_in_a_sentence(dataset, capsys, flags, monkeypatch, t
 # ---- the page of a scoreboard
 
 
+@pytest.mark.parametrize("flag", ["--out", "--card"])
+def test_a_report_replaces_only_a_report(dataset, tmp_path, capsys, flag):
+    """A page and a card replace those of an earlier run; a file of another kind is kept, and named."""
+    file = tmp_path / "README.md"
+    given = ["--input", str(dataset[0]), flag, str(file)]
+    for _ in range(2):
+        assert report_dataset.main(given) == 0
+    file.write_text("# My notes\n", "utf-8")
+    assert report_dataset.main(given) == 2
+    assert f"error: {file}: it is there already" in capsys.readouterr().err
+    assert file.read_text("utf-8") == "# My notes\n"
+
+
 def result_of(voice: str, model: str) -> dict:
     from doric.validation import candidate, exam
 

@@ -456,6 +456,19 @@ def test_starting_again_costs_nothing_where_nobody_answers(validate):
     assert {path.name: path.read_bytes() for path in Path().glob("r.*")} == before
 
 
+@pytest.mark.parametrize("name", ["notes.json", "notes.html", "folder.json"])
+def test_no_file_of_somebody_elses_is_replaced(validate, capsys, name):
+    """Where --out or its page is something else already, nobody is asked and nothing is touched."""
+    Path("folder.json").mkdir()
+    Path("notes.json" if name == "folder.json" else name).write_text("my notes", "utf-8")
+    out = Path(name).with_suffix(".json")
+    with serving(answer=voices) as server:
+        assert validate(["--base-url", server.url, "--model", "plain", "--limit", "6", "--out", str(out)]) == 2
+        assert server.stats.requests == 0
+    assert f"error: {name}: " in capsys.readouterr().err
+    assert all(path.read_text("utf-8") == "my notes" for path in Path().glob("notes.*"))
+
+
 def test_a_larger_limit_adds_to_what_is_there(validate):
     """A second run with a larger --limit keeps the answers of the first."""
     with serving(answer=voices) as server:

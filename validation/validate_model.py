@@ -57,6 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Examine, compare, judge, report; the exit status."""
     from doric.errors import SettingsError
+    from doric.ground.files import seen_enough
     from doric.settings import how_to_give, load_settings
     from doric.validation import candidate, exam, judge, scoreboard, table
     from doric.validation.board import write_scoreboard_report
@@ -86,8 +87,11 @@ async def run(args: argparse.Namespace) -> int:
             shown.append(table.verdicts(result))
     candidate.save(result, args.out)
     write_scoreboard_report(result, page)
-    print(table.plain("\n\n".join(shown)))
-    print(f"\nfigures in {args.out}, page in {page}", file=sys.stderr)
+    print(f"figures in {args.out}, page in {page}\n", file=sys.stderr)
+    try:
+        print(table.plain("\n\n".join(shown)), flush=True)
+    except BrokenPipeError:
+        seen_enough()
     return 0
 
 
@@ -108,9 +112,14 @@ def _manner(args: argparse.Namespace) -> "Manner":
 
 def _page(out: Path) -> Path:
     from doric.errors import SettingsError
+    from doric.ground.files import keep_others
+    from doric.reporting.pages import PAGE
+    from doric.validation.candidate import KIND
 
     if (page := out.with_suffix(".html")) == out:
         raise SettingsError(f"--out is {out}, but the result is JSON", hint="The page is written beside it.")
+    keep_others(out, KIND.encode(), "result of an examination")
+    keep_others(page, PAGE, "page of one")
     return page
 
 

@@ -200,7 +200,10 @@ class OpenAIBackend:
         except self._network_errors as error:
             if not _led_to(error, self._no_connection):
                 return []  # it is there, and may still chat
-            hint = "Is the server running? Check OPENAI_BASE_URL or --base-url."
+            own = "Is the server running? Check OPENAI_BASE_URL or --base-url."
+            hint = (
+                own if self._settings.base_url else "Is this machine online? A proxy or a firewall may stand between."
+            )
             raise FatalBackendError(self._unreached(error).message, hint=hint) from None
         refusal = Refusal.read(response.status_code, response.content, response.headers, key=self._settings.key)
         if response.status_code in (401, 403) and not self.model:  # a key may be good for chats and not for this
@@ -215,6 +218,8 @@ class OpenAIBackend:
         if len(names) == 1:
             return names[0]
         hint = f"Set MODEL or --model{f' to one of: {", ".join(names[:8])}' if names else ''}."
+        if not names and not self._settings.address.endswith("/v1"):
+            hint += " Most addresses end in /v1."
         raise FatalBackendError(f"no model is named, and {self._settings.address} does not offer just one", hint=hint)
 
     def _read(self, content: bytes, headers: Mapping[str, str], request: Request) -> Reply:

@@ -18,9 +18,9 @@ from typing import Self
 
 from doric import heldout, heuristic
 from doric.backends import Backend, OpenAIBackend, Request
-from doric.errors import BackendError, PlanError, SettingsError
+from doric.errors import BackendError, InputError, PlanError, SettingsError
 from doric.generation import BudgetSpent, Spoken, Turn, Voice, Writer
-from doric.ground.files import explain
+from doric.ground.files import explain, keep_others
 from doric.ground.interrupts import interruptible
 from doric.ground.progress import Progress
 from doric.jsonl import Journal, Sidecar
@@ -37,6 +37,8 @@ NAMED = 20
 """Empty slots that the summary lists one by one."""
 SAMPLE, CHARACTERS_A_TOKEN = 200, 3
 """Jobs by whose prompts a forecast is made, and characters that are taken for a token: Doric is cut small."""
+HASHED = ("topics", "prompts")
+"""What a plan is known by that says nothing to a reader."""
 BREATH = 0.05
 """Seconds for which the embedded voice, which never waits, keeps signals and other tasks waiting."""
 
@@ -70,6 +72,10 @@ class Session:
         if args.max_cost is not None and _price(args, settings) is None and backend == "openai":
             raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
         _keep_apart(args)
+        if args.report:
+            from doric.reporting.pages import PAGE  # with an engine for templates, that most runs do not need
+
+            keep_others(Path(args.report), PAGE, "page of a dataset")
         return cls(args, plan, settings, backend)
 
     def forecast(self) -> str:
@@ -217,7 +223,10 @@ class Session:
                 f"{begun[0]} holds rows of another making: there is no {sidecar.path.name} beside it", hint=hint
             )
         if differing := sidecar.differences(fingerprint):
-            changed = ", ".join(f"{key} {was} then, {now} now" for key, (was, now) in differing.items())
+            changed = ", ".join(
+                f"other {key}" if key in HASHED else f"{key} {was} then, {now} now"
+                for key, (was, now) in differing.items()
+            )
             raise PlanError(f"{begun[0]} was begun with another plan ({changed})", hint=hint)
 
     def _give_up(self, job: Job, error: BackendError) -> None:
@@ -319,6 +328,9 @@ def _lines(path: Path) -> int:
 def _topics(args: argparse.Namespace) -> list[Topic]:
     lists = [read_topics(args.topics_json, as_json=True)] if args.topics_json else []
     lists += [read_topics(args.topics)] if args.topics else []
+    if not lists and not Path("topics.json").is_file():
+        hint = "Run from the top of the repository, or name a list with --topics-json or --topics."
+        raise InputError("there is no such file here", file="topics.json", hint=hint)
     kept = []
     for topic in each_once(itertools.chain.from_iterable(lists or [read_topics("topics.json")])):
         if held := heldout.match(topic.text):

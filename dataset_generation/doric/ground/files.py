@@ -27,12 +27,32 @@ REASONS = {
     errno.EPIPE: ("nobody reads it any more", ""),
     errno.EFBIG: ("the file would pass the size limit", "Raise the limit (ulimit -f) or write elsewhere."),
 }
+HEAD = 4096
+"""Bytes by which a file of ours is known."""
 
 
 def explain(error: OSError, path: Path | str, verb: str) -> InputError:
     """The `InputError` that says why `path` cannot be `verb` ("read", "written") and what to do about it."""
     reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), "Check the path."))
     return InputError(f"cannot be {verb}: {reason}", file=path, hint=hint)
+
+
+def keep_others(path: Path, mark: bytes, what: str) -> None:
+    """Raise `InputError` where `path` holds anything but an earlier `what`, which is known by `mark` near its head."""
+    try:
+        with path.open("rb") as there:
+            head = there.read(HEAD)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise explain(error, path, "written") from error
+    if head and mark not in head:
+        raise InputError(f"it is there already, and is no {what}", file=path, hint="Give another name.")
+
+
+def seen_enough() -> None:
+    """After a broken pipe: let nothing that is still buffered be tried once more at exit, and complained of."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -62,8 +82,7 @@ def _written_to_stdout() -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except OSError as error:
-        # What is still buffered would be tried once more at exit, and complained about once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        seen_enough()
         raise explain(error, "stdout", "written") from error
 
 

@@ -10,6 +10,9 @@ from markupsafe import Markup
 
 from doric.language.vocabulary import DATA
 
+PAGE, CARD = b'<meta name="generator" content="doric">', b"- north-east-scots"
+"""What a page and a card of ours are known by, near their heads."""
+
 
 @functools.cache
 def environment() -> jinja2.Environment:

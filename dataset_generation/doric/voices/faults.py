@@ -106,7 +106,7 @@ class Refusal:
         lost = BackendError if answered else FatalBackendError
         if status in (401, 403):
             why = f": {self.words}" if status == 403 and self.words else ""  # a 401 often shows a part of the key
-            hint = f"Check {key_variable}: it is {'set' if key_given else 'not set'}."
+            hint = f"{key_variable} is {'set: is it the key for this server?' if key_given else 'not set.'}"
             kind = lost if status == 403 else FatalBackendError
             return kind(f"the server refused the key ({status}){why}", hint=hint)
         if status == 402 or (status == 429 and self._quota_gone):
