@@ -53,8 +53,8 @@ FLOORS: tuple[dict[str, str], ...] = (
         "plan": "topics prompts rows rota",
         "instructions": "plan prompts phrases vocabulary",
         "generation": "gates heldout jsonl neardup plan rows spend text",
-        "session": "backends generation heldout heuristic instructions interrupts jsonl pages plan pool progress settings "
-        "spend topics",
+        "session": "backends generation heldout heuristic instructions interrupts jsonl pages plan pool progress "
+        "settings spend topics",
         "exam": "backends heldout jsonl marks pool rows stream",
         "candidate": "exam heldout jsonl marks scoreboard settings stream",
         "baseline": "candidate exam heldout marks",
