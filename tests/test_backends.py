@@ -199,6 +199,25 @@ def test_a_limit_that_is_too_high_is_not_taken_for_a_refused_parameter():
     assert len(server.calls) == 1
 
 
+def test_room_for_thoughts_that_does_not_fit_is_made_smaller():
+    """Where a small server calls a request too long because of the room for thoughts, it gets less of that room."""
+
+    def decide(call: Call) -> Act | None:
+        return Act("context_400") if call.body["max_tokens"] > 2000 else None
+
+    server = MockServer(answer=lambda call: f"<think>Hm.</think>{TEXT}", decide=decide)
+    assert [reply.text for reply in asyncio.run(replies(server, *[ASK] * 4))] == [TEXT] * 4
+    limits = [call.body["max_tokens"] for call in server.calls]
+    assert ASK.max_tokens < limits[-1] <= 2000
+    assert sum(limit > 2000 for limit in limits) == 2
+
+
+def test_a_dummy_key_changes_no_complaint():
+    """A key of one letter, as local servers are given, is not cut out of a server's words."""
+    server = MockServer(Manners(refuses=("max_tokens",)), answer=lambda call: TEXT)
+    assert one_reply(server, key="x").text == TEXT
+
+
 def test_a_server_without_keys_gets_a_placeholder():
     """A local server is asked without a key of the user's."""
     server = always(Act())

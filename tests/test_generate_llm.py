@@ -436,6 +436,92 @@ def test_a_broken_answer_is_counted_by_a_guess(capsys):
     assert "spent:     about" in told
 
 
+@pytest.mark.parametrize("count", ["NaN", "1e999", "-500", "1e300"])
+def test_a_count_of_tokens_that_is_none_is_a_guess(monkeypatch, capsys, count):
+    """A server that counts tokens in figures that nothing can cost ends no run and switches no budget off."""
+
+    def odd(call: Call, text: str) -> bytes:
+        reply = encode({"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": "COUNT"}})
+        return mock_server._http(200, reply.replace(b'"COUNT"', count.encode()))
+
+    monkeypatch.setitem(mock_server.ANSWERS, "ok", odd)
+    with serving() as server:
+        assert generate(server, "--max-total-tokens", "20000") == 1
+    told = capsys.readouterr().err
+    assert "spent:     about" in told
+    assert 0 < len(lines()) < PLAN
+
+
+def test_an_error_within_a_choice_costs_no_try(monkeypatch):
+    """Where a gateway puts the model's failure into the answer's place, the slot is asked again, as after a 502."""
+    error = {"finish_reason": "error", "error": {"code": 502, "message": "upstream"}, "message": {"content": ""}}
+    failed = mock_server._http(200, encode({"choices": [error]}))
+    monkeypatch.setitem(mock_server.ANSWERS, "choice", lambda call, text: failed)
+    with serving(decide=of_call(2, 3, act=Act("choice"))) as server:
+        assert generate(server) == 0
+    assert_plan_met()
+    assert not [one for one in refused() if one["gate"] == "empty"]
+
+
+def test_an_answer_that_never_came_is_taken_to_be_paid_for(capsys):
+    """A call that ran out of time was in the making: it counts, by a guess, in the summary."""
+    with serving(decide=of_call(2, act=Act("hang"))) as server:
+        assert generate(server, "--timeout", "1") == 0
+    assert "spent:     about" in capsys.readouterr().err
+
+
+def test_what_a_filter_withheld_does_not_blind_the_budget():
+    """An answer without tokens says nothing of what the next calls need: they still stop at the budget."""
+    with serving(Manners(latency=0.05), decide=of_call(1, act=Act("filtered_400"))) as server:
+        assert generate(server, "--max-concurrency", "50", "--max-total-tokens", "3000") == 1
+    assert server.stats.requests <= 6
+
+
+def test_starting_again_keeps_what_was_paid_for(monkeypatch):
+    """--overwrite with a key that is refused leaves the bought rows beside the empty file, ready to be put back."""
+    with serving(Manners(key=KEY)) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        assert generate(server) == 0
+        before = {name: Path(name).read_bytes() for name in ("out.jsonl", "out.jsonl.plan.json")}
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-another-and-wrong-one")
+        assert generate(server, "--overwrite") == 2
+        assert generate(server, "--overwrite") == 2
+    assert {name: Path(f"{name}.bak").read_bytes() for name in before} == before
+
+
+def test_slots_without_a_try_left_take_no_turn(capsys):
+    """Going on after a run that used up all tries, slots without one wait for no limit, and are told of."""
+    with serving(decide=lambda call: Act(text=CENTRAL)) as server:
+        assert generate(server, "--max-tries", "1") == 1
+        asked, began = server.stats.requests, time.monotonic()
+        assert generate(server, "--max-tries", "1", "--max-rpm", "60") == 1
+        assert server.stats.requests == asked
+    assert time.monotonic() - began < 20
+    assert "no answer passed in 1 tries" in capsys.readouterr().err
+
+
+def test_a_topic_that_names_a_parameter_changes_no_request(monkeypatch):
+    """A server that repeats the question in its complaint has not complained of what the question is about."""
+    Path("topics.txt").write_text("what temperature to set a fridge to for safe food", "utf-8")
+    echoed: list[int] = []
+
+    def echo(call: Call) -> Act | None:
+        if call.number == 1 or echoed or "temperature" not in call.prompt:
+            return None
+        echoed.append(call.number)
+        return Act("echo_422")
+
+    def complained(call: Call, text: str) -> bytes:
+        said = {"detail": [{"type": "value_error", "msg": "odd", "input": call.prompt}]}
+        return mock_server._http(422, encode(said))
+
+    monkeypatch.setitem(mock_server.ANSWERS, "echo_422", complained)
+    with serving(decide=echo) as server:
+        generate(server, "--n-per-topic", "24", "--max-concurrency", "1")
+    assert echoed
+    assert all("temperature" in call.body for call in server.calls)
+
+
 def test_an_error_within_a_200_is_that_error(monkeypatch, capsys):
     """Where a gateway answers 200 with an error inside, it means what its status would: no credit ends the run."""
     body = encode({"error": {"code": 402, "message": "Insufficient credits"}})
@@ -500,6 +586,22 @@ def test_one_odd_request_costs_one_slot(capsys):
     assert_plan_met()
 
 
+def test_a_slot_that_fails_is_named_in_every_run(capsys):
+    """One slot whose question always breaks the server ends a first run and a later one alike: named, exit 1."""
+    answers = DoricAnswers()
+    odd: list[str] = []
+
+    def decide(call: Call) -> Act | None:
+        odd.extend([call.prompt] if call.number == 20 else [])
+        return Act("error_500") if call.prompt in odd else None
+
+    with serving(answer=answers, decide=decide) as server:
+        for _ in range(2):
+            assert generate(server, "--max-retries", "2") == 1
+            assert len(lines()) == PLAN - 1
+            assert "the server answered 500; run the same command again" in capsys.readouterr().err
+
+
 def test_a_server_that_asks_for_a_day_is_not_waited_for(capsys):
     """A Retry-After beyond ten minutes ends the run with the time to come back."""
     day = Act("rate_limit", retry_after="86400")
@@ -527,9 +629,11 @@ def test_a_key_from_dotenv_is_used_and_not_shown(capsys, caplog):
     """The key in `.env` reaches the server and nothing else: no file, no log, no line on the screen."""
     caplog.set_level("DEBUG")
     Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n", "utf-8")
-    with serving(Manners(key=KEY), decide=of_call(2, act=Act("echo_500"))) as server:
-        assert generate(server, "--log-level", "debug") == 0
+    fates = {2: Act("echo_500"), 20: Act("bad_request"), 21: Act("forbidden")}
+    with serving(Manners(key=KEY), decide=lambda call: fates.get(call.number)) as server:
+        assert generate(server, "--log-level", "debug") == 1
     told = capsys.readouterr()
+    assert "key …" in told.err
     written = "".join(path.read_text("utf-8") for path in Path().iterdir() if path.is_file() and path.name != ".env")
     assert KEY not in told.out + told.err + caplog.text + written
 
@@ -544,7 +648,8 @@ def test_a_crash_does_not_show_the_key(monkeypatch):
     monkeypatch.setattr(gates, "judge", crash)
     with serving() as server, pytest.raises(RuntimeError, match="a fault of ours") as caught:
         generate(server)
-    assert KEY not in "".join(traceback.format_exception(caught.value))
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in "".join(shown.format())
 
 
 # ---- money

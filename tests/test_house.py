@@ -36,7 +36,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "heldout": "dorise",
         "completions": "",
         "backends": "settings faults completions",
-        "stream": "backends completions faults",
+        "stream": "backends faults",
     },
     {
         "verdict": "text lexicon vocabulary",
@@ -53,8 +53,9 @@ FLOORS: tuple[dict[str, str], ...] = (
         "plan": "topics prompts rows rota",
         "instructions": "plan prompts phrases vocabulary",
         "generation": "gates heldout jsonl neardup plan rows spend text",
-        "session": "backends generation heldout heuristic instructions interrupts jsonl pages plan pool progress "
-        "settings spend topics",
+        "speakers": "backends generation heuristic instructions",
+        "preflight": "completions heldout instructions pages plan settings spend topics",
+        "session": "backends generation interrupts jsonl plan pool preflight progress settings speakers spend",
         "exam": "backends heldout jsonl marks pool rows stream",
         "candidate": "exam heldout jsonl marks scoreboard settings stream",
         "baseline": "candidate exam heldout marks",

@@ -162,6 +162,18 @@ def test_fresh_journal_starts_empty(tmp_path):
     assert path.read_bytes() == b'{"n":1}\n'
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_is_emptied_is_kept_beside_it(tmp_path, keep):
+    """fresh=True keeps what was there as .bak unless told not to; an empty file replaces no copy."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(LINES)
+    for _ in range(2):
+        Journal(path, fresh=True, keep=keep).close()
+    aside = tmp_path / "rows.jsonl.bak"
+    assert path.read_bytes() == b""
+    assert (aside.read_bytes() if aside.exists() else b"") == (LINES if keep else b"")
+
+
 def test_second_writer_is_refused(tmp_path):
     """While one journal is open a second is told so, fresh or not, and the rows are safe."""
     path = tmp_path / "rows.jsonl"

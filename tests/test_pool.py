@@ -478,3 +478,138 @@ def test_retries_at_the_end_are_still_made():
     server, seconds, _ = go(range(100), limit=50, script=script)
     assert sorted(server.done) == list(range(100))
     assert 102 <= seconds <= 105
+
+
+def test_a_call_that_is_lost_for_good_costs_one_job():
+    """A request that fails for good gives up its own job, and the others are done."""
+    server, _, error = go(range(6), limit=2, script={3: [BackendError("too long")]})
+    assert error is None
+    assert sorted(server.done) == [0, 1, 2, 4, 5]
+    assert server.given_up == [(3, "too long")]
+
+
+def test_when_every_call_is_lost_the_run_stops():
+    """Where one job after the other fails for good, the run ends instead of going through them all."""
+    script = {job: [BackendError("too long")] for job in range(10 * GONE)}
+    server, _, error = go(range(10 * GONE), limit=1, script=script)
+    assert isinstance(error, FatalBackendError)
+    assert len(server.given_up) == GONE - 1
+
+
+def test_calls_lost_here_and_there_do_not_stop_the_run():
+    """Only jobs lost one after the other end a run: one that is done in between, and the count begins anew."""
+    script = {job: [BackendError("too long")] for job in range(10 * GONE) if job % (GONE - 1)}
+    server, _, error = go(range(10 * GONE), limit=1, script=script)
+    assert error is None
+    assert len(server.given_up) == len(script)
+
+
+def test_who_is_throttled_while_others_are_answered_waits_in_a_queue():
+    """A server that answers one call a second, and refuses the others, loses no job and is not asked for nothing."""
+    answered = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        last = [0.0]
+
+        async def work(job):
+            await asyncio.sleep(0.1)
+            if loop.time() - last[0] < 1:
+                raise busy(after=1)
+            last[0] = loop.time()
+            answered.append(job)
+
+        lost = []
+        asked = Counting(work)
+        await Pool(asked, lambda job, error: lost.append(job), limit=50, max_retries=3, clock=loop.time).run(range(120))
+        assert lost == []
+        assert asked.times < 120 * 6
+        assert loop.time() - 1000 < 120 * 2
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    assert sorted(answered) == list(range(120))
+
+
+class Counting:
+    """Work that counts how often it is called."""
+
+    def __init__(self, work):
+        self.work, self.times = work, 0
+
+    async def __call__(self, job):
+        self.times += 1
+        await self.work(job)
+
+
+def test_a_pool_that_was_slowed_down_is_as_fast_again():
+    """After a spell of 429s the calls at a time grow back to all that are allowed."""
+    script = {job: [busy(after=5)] for job in range(RECENT)}
+    server, _, _ = go(range(4000), limit=RECENT, script=script)
+    starts = [time for time, _ in server.calls]
+    assert sum(start > starts[-1] - 2 for start in starts) > 1.5 * RECENT
+
+
+def test_a_server_that_answered_an_earlier_run_is_there():
+    """One job that fails again and again is lost alone where the server is known, and ends a run where it is not."""
+    script = {0: [broken() for _ in range(20)]}
+    _, _, unknown = go([0], limit=1, script=script, max_retries=2)
+    server, _, known = go([0], limit=1, script=script, max_retries=2, answered=True)
+    assert isinstance(unknown, FatalBackendError)
+    assert known is None
+    assert [job for job, _ in server.given_up] == [0]
+
+
+def test_a_server_that_cannot_be_reached_ends_the_run_though_it_answered_before():
+    """Where nobody answers any more, one job is enough to tell, and the user is asked whether the server runs."""
+    script = {0: [TryLaterError("no connection", fault="connection") for _ in range(20)]}
+    _, _, error = go([0], limit=1, script=script, max_retries=2, answered=True)
+    assert isinstance(error, FatalBackendError)
+    assert "running" in error.hint
+
+
+def test_what_has_to_stop_is_said_at_once(caplog):
+    """While calls in flight are awaited, the reason stands on the screen already."""
+    script = {0: [FatalBackendError("no such key")]}
+    server, _, _ = go(range(3), limit=3, script=script)
+    assert "Stopping: no such key. Calls in flight are awaited" in caplog.text
+    assert len(server.calls) == 3
+
+
+def test_a_stop_while_workers_are_still_being_made_makes_no_more():
+    """Told to stop by its first call, the pool makes no further worker and no further call."""
+    calls = []
+
+    async def main():
+        async def work(job):
+            calls.append(job)
+            workers.stop()
+
+        workers = Pool(work, lambda job, error: None, limit=50)
+        await workers.run(range(100))
+        assert len(workers._workers) == 1
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    assert calls == [0]
+
+
+def test_a_call_without_tokens_tells_nothing_of_the_others():
+    """What a filter withheld cost nothing: the next calls are still bounded by what a call is taken to cost."""
+    spent = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def work(job):
+            await asyncio.sleep(5)
+            tokens = 1000 if job else 0
+            workers.used(tokens)
+            spent.append((loop.time() - 1000, tokens))
+
+        workers = Pool(work, lambda job, error: None, limit=50, max_tpm=12_000, clock=loop.time)
+        await workers.run(range(60))
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        runner.run(main())
+    assert sum(tokens for time, tokens in spent if time < 60) <= 12_000 * 1.15

@@ -219,3 +219,11 @@ def test_a_second_servers_key_has_a_variable_of_its_own(tmp_path):
     ]
     assert [one.key for one in found] == ["sk-judge", ""]
     assert [one.provider for one in found] == ["openai", "openai"]
+
+
+@pytest.mark.parametrize("url", ["http://bob:secret@h/v1", "http://h/v1?api-key=zzz", "http://h/v1#x"])
+def test_an_address_may_carry_no_key(url):
+    """A base URL with a name, a key or a query is refused, and not repeated."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(base_url=url, environ={})
+    assert url not in str(caught.value) + caught.value.hint

@@ -22,6 +22,8 @@ LIMITS = ("max_tokens", "max_completion_tokens")
 """Two names of one limit: a model that thinks may want the second, and one of them is always sent."""
 DROPPABLE = ("temperature", "seed", "response_format", *LIMITS)
 CONNECT_SECONDS = 30.0
+LIST_SECONDS = 5.0
+"""For the list of models, where a model is named and the list may do no more than confirm it."""
 THINKING_ROOM = 4096
 """Tokens more than an answer may take, for a model that is seen to think: its thoughts count towards the limit."""
 
@@ -41,13 +43,12 @@ class Request:
     grown: int = 0
 
 
+type Response = tuple[int, Mapping[str, str], bytes]
+"""Status, headers and body."""
+
+
 class Backend(Protocol):
     """Whatever answers a request."""
-
-    @property
-    def name(self) -> str:
-        """The kind of voice, as rows carry it in `meta.backend`."""
-        ...
 
     async def reply(self, request: Request) -> Reply:
         """Answer, or raise `TryLaterError`, `BackendError` or `FatalBackendError`."""
@@ -61,8 +62,6 @@ class OpenAIBackend:
     all the rest of a call; the table of errors is our own.
     """
 
-    name = "openai"
-
     def __init__(self, settings: Settings, *, timeout: float = 600.0, concurrency: int = 50) -> None:
         try:
             import aiohttp  # these take a second to import, and --help needs none of them
@@ -72,14 +71,14 @@ class OpenAIBackend:
             raise not_installed(error) from error
 
         self._network_errors = (httpx2.HTTPError, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
-        self._no_connection = aiohttp.ClientConnectorError
+        self._no_connection, self._cut_off = aiohttp.ClientConnectorError, aiohttp.ClientPayloadError
         self._settings, self._timeout = settings, timeout
         self.model = settings.model
         self.answered = False
         """Whether it has answered such requests before: then one that it does not take is alone at fault."""
         self._dropped: set[str] = set()
         self._most: int | None = None  # the highest limit that the model takes, once it has said so
-        self._thinks = False
+        self._thinks, self._room = False, THINKING_ROOM
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         patience = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
         self._client = functools.partial(openai.DefaultAioHttpClient, limits=limits, timeout=patience)
@@ -115,29 +114,41 @@ class OpenAIBackend:
         """Ask once; asks again at once only without a parameter that the model has just refused."""
         while True:
             body = self._body(request)
-            status, headers, content = await self._post(encode(body))
-            if status < 300:
-                try:
-                    return _with_tokens(self._read(content, headers, request), request)
-                except completions.ErrorInside as inside:
-                    status = inside.status
-            refusal = Refusal.read(status, content, headers, key=self._settings.key)
-            if refusal.filtered:
-                return Reply("", "content_filter", 0, 0)
-            if refusal.too_long or not self._drop_refused(refusal, body):
-                raise self._meant(refusal)
+            response = await self._post(encode(body), request)
+            if (reply := self._taken(*response, request, body)) is not None:
+                return _with_tokens(reply, request)
 
-    async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+    def _taken(
+        self, status: int, headers: Mapping[str, str], content: bytes, request: Request, body: Mapping[str, Any]
+    ) -> Reply | None:
+        """The reply in a response; None where the same question may be asked again, without what was refused in it."""
+        if status < 300:
+            try:
+                return self._read(content, headers, request)
+            except completions.ErrorInside as inside:
+                status = inside.status
+        asked = [message["content"] for message in request.messages]
+        refusal = Refusal.read(status, content, headers, key=self._settings.key, asked=asked)
+        if refusal.filtered:
+            return Reply("", "content_filter", 0, 0)
+        if refusal.too_long and self._thinks and self._room:
+            self._room //= 2  # what is too long may be no more than the room for thoughts
+            return None
+        if refusal.too_long or not self._drop_refused(refusal, body):
+            raise self._meant(refusal)
+        return None
+
+    async def _post(self, body: bytes, request: Request) -> Response:
         try:
             # the client's own time-out starts anew at each byte, and some gateways send blanks while they wait
             async with asyncio.timeout(self._timeout):
                 response = await self._http.send(self._request(content=body))
         except self._network_errors as error:
-            raise self._unreached(error) from None
+            raise self._unreached(error, request) from None
         return response.status_code, response.headers, response.content
 
     def _body(self, request: Request) -> dict[str, Any]:
-        most = request.max_tokens + (THINKING_ROOM * 2**request.grown if self._thinks else 0)
+        most = request.max_tokens + (self._room * 2**request.grown if self._thinks else 0)
         most = most if self._most is None else min(most, self._most)
         body: dict[str, Any] = {"model": self.model, "messages": request.messages, "max_tokens": most}
         if request.temperature is not None:
@@ -184,18 +195,25 @@ class OpenAIBackend:
             answered=self.answered,
         )
 
-    def _unreached(self, error: Exception) -> TryLaterError:
+    def _unreached(self, error: Exception, request: Request | None = None) -> TryLaterError:
+        """What a broken connection means. An answer that was made, or was in the making, is taken to be paid for."""
         if _led_to(error, self._no_connection):
             return TryLaterError(f"no connection to {self._settings.address}", fault="connection")
-        if _led_to(error, TimeoutError):
-            return TryLaterError(f"no answer within {self._timeout:g} s (--timeout)", fault="timeout")
-        return TryLaterError(f"the connection to {self._settings.address} broke off", fault="connection")
+        late = _led_to(error, TimeoutError)
+        what = f"no answer within {self._timeout:g} s (--timeout)"
+        if not late:
+            what = f"the connection to {self._settings.address} broke off"
+        fault = "timeout" if late else "connection"
+        if request is None or not (late or _led_to(error, self._cut_off)):
+            return TryLaterError(what, fault=fault)
+        guess = _asked(request) // CHARACTERS_A_TOKEN, request.max_tokens // 2
+        return TryLaterError(what, fault=fault, tokens_in=guess[0], tokens_out=guess[1], counted=False)
 
     async def _models(self) -> list[str]:
         """What the server offers, empty when it does not tell; one that is not there ends the run before it begins."""
         try:
             # by a connection of its own: a server that trips over this page may drop it, and the next call on it
-            async with asyncio.timeout(CONNECT_SECONDS), self._client() as alone:
+            async with asyncio.timeout(LIST_SECONDS if self.model else CONNECT_SECONDS), self._client() as alone:
                 response = await alone.get(f"{self._settings.address}/models", headers=self._headers)
         except self._network_errors as error:
             if not _led_to(error, self._no_connection):

@@ -6,7 +6,7 @@ of a run's state can be rebuilt from those two files, which is how a run that wa
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,6 +146,16 @@ class Writer:
         """Where rows and refusals go from now on."""
         self._rows, self._rejections = rows, rejections
 
+    def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Those of `jobs` without a row that have a try left; those that have none are unfilled."""
+        for job in jobs:
+            if job.id in self.done:
+                continue
+            if self._used_up(faults := self._faults.get(job.id, [])):
+                self._leave_empty(job, faults)
+            else:
+                yield job
+
     async def fill(
         self, job: Job, *, turn: Callable[[], Awaitable[bool]] = _at_once, used: Callable[[int], None] = _unlimited
     ) -> bool:
@@ -157,7 +167,7 @@ class Writer:
         """
         faults = self._faults.pop(job.id, [])
         its_turn = True
-        while len(faults) < self.max_tries and not _is_withheld(faults):
+        while not self._used_up(faults):
             its_turn = its_turn and not self.spend.full  # it may have to wait, and the run may stop meanwhile
             if spent := await self.spend.set_aside():
                 self._faults[job.id] = faults
@@ -175,9 +185,15 @@ class Writer:
                 return True
             faults.append(fault)
             self._despair(fault, spoken)
+        self._leave_empty(job, faults)
+        return False
+
+    def _used_up(self, faults: Sequence[Fault]) -> bool:
+        return len(faults) >= self.max_tries or _is_withheld(faults)
+
+    def _leave_empty(self, job: Job, faults: Sequence[Fault]) -> None:
         self.tally.unfilled.append(job)
         self.tally.withheld |= {job.id} if _is_withheld(faults) else set()
-        return False
 
     async def _ask(self, turn: Turn, used: Callable[[int], None]) -> Spoken:
         """What the voice says, with its tokens counted, those of an answer that could not be read too."""

@@ -5,6 +5,7 @@ Knows bytes, lines and JSON, and nothing of what a row means.
 
 import contextlib
 import os
+import shutil
 import stat
 import sys
 import time
@@ -83,17 +84,28 @@ def name_of(path: Path | str) -> str:
     return "stdin" if str(path) == "-" else str(path)
 
 
+def kept(path: Path) -> Path:
+    """Where a file is kept that is about to be emptied."""
+    return path.with_name(f"{path.name}.bak")
+
+
 class Journal:
     """A file of JSON lines open for appending by this process alone.
 
     Opening reads every row that is already there into `replay`, one at a time, and mends what a crash left: a torn
     last line is dropped (or, if only its newline is missing, completed). A file that is not a journal is refused and
-    left as it is. `fresh=True` empties the file instead. Each row is one write; the disk is told to keep them at most
-    once a second and on close. Raises `DoricError` when another run holds the file or the disk refuses a row.
+    left as it is. `fresh=True` empties the file instead, after a copy to PATH.bak unless `keep` is False. Each row is
+    one write; the disk is told to keep them at most once a second and on close. Raises `DoricError` when another run
+    holds the file or the disk refuses a row.
     """
 
     def __init__(
-        self, path: Path | str, *, replay: Callable[[dict[str, Any]], object] | None = None, fresh: bool = False
+        self,
+        path: Path | str,
+        *,
+        replay: Callable[[dict[str, Any]], object] | None = None,
+        fresh: bool = False,
+        keep: bool = True,
     ) -> None:
         self.path = Path(path)
         self.rows = 0
@@ -104,6 +116,8 @@ class Journal:
             self._regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
             self._lock()
             if fresh and self._regular:
+                if keep and os.fstat(self._file.fileno()).st_size:
+                    shutil.copyfile(self.path, kept(self.path))
                 self._file.truncate(0)
             elif self._regular:
                 self._replay(replay or (lambda row: None))
@@ -246,6 +260,14 @@ class Sidecar:
     def store(self, plan: dict[str, Any]) -> None:
         """Write `plan` in one step. Raises `InputError` when that cannot be done."""
         atomic_write(self.path, encode(plan) + b"\n")
+
+    def keep(self) -> None:
+        """Copy it to PATH.bak, where there is one. Raises `InputError` when that cannot be done."""
+        try:
+            if self.path.exists():
+                shutil.copyfile(self.path, kept(self.path))
+        except OSError as error:
+            raise explain(error, self.path, "kept") from error
 
     def differences(self, plan: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Each key whose value differs, as key -> (stored, wanted); None stands for a key that is not there."""

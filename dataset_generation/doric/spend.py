@@ -64,6 +64,7 @@ class Spend:
     tokens_in: int = 0
     tokens_out: int = 0
     calls: int = 0
+    telling: int = 0
     guessed: bool = False
     in_flight: int = 0
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,12 +98,13 @@ class Spend:
 
     @property
     def _each(self) -> tuple[float, float]:
-        """Tokens in and out that one call needs."""
-        return (self.tokens_in / self.calls, self.tokens_out / self.calls) if self.calls else self.guess
+        """Tokens in and out that one call needs; one that a filter withheld tells nothing of that."""
+        return (self.tokens_in / self.telling, self.tokens_out / self.telling) if self.telling else self.guess
 
     def add(self, tokens_in: int, tokens_out: int, *, counted: bool = True) -> None:
         """Count one call that was served; `counted` is False where the server did not tell: a guess."""
         self.calls += 1
+        self.telling += tokens_in + tokens_out > 0
         self.guessed |= not counted
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out

@@ -20,6 +20,9 @@ BROKEN = 502
 """The status that an error within a 200 stands for when it names none."""
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
 CHARACTERS_A_TOKEN = 3
+"""Of Doric, which is cut small."""
+MOST_TOKENS = 10**9
+"""No call has more: a larger count is an error of the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ def read(content: bytes, content_type: str, *, asked: int = 0) -> Reply:
     if not choices and value.get("error"):
         raise ErrorInside(_status(value["error"]))
     choice = choices[0] if isinstance(choices, list) and choices else None
+    if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
+        raise ErrorInside(_status(choice.get("error")))
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
@@ -94,7 +99,8 @@ def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: 
 
 
 def _number(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    """A count of tokens; 0 for what can be none, so that it is guessed and no budget is misled."""
+    return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else 0
 
 
 def _status(error: object) -> int:

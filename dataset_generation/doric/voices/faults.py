@@ -33,6 +33,8 @@ LONGEST_WAIT = 600.0
 TOO_LONG = ("context_length", "context length", "context size", "context window", "maximum context")
 NO_MODEL = ("not exist", "not found", "unknown", "invalid model", "not a valid model")
 LATER = (408, 409, 425, 429)
+LEAST_CUT = 6
+"""Characters of a key or a question from which it is cut out of a server's words; "x" is no secret, and everywhere."""
 SHOWN = 200
 """Characters of a server's own words that a message quotes."""
 
@@ -49,13 +51,18 @@ class Refusal:
     code: str = ""
 
     @classmethod
-    def read(cls, status: int, body: bytes, headers: Mapping[str, str], *, key: str) -> Self:
-        """Read a response; `key` is cut out of whatever the server said, for some quote it."""
+    def read(cls, status: int, body: bytes, headers: Mapping[str, str], *, key: str, asked: Sequence[str] = ()) -> Self:
+        """Read a response. The key and what was `asked` are cut out of whatever the server said, for some quote them.
+
+        A key must not be shown, and a question about fridge temperatures is no complaint about a temperature.
+        """
         text = body.decode("utf-8", "replace")
         told = _told(text)
         words = str(told.get("message") or told.get("detail") or (told if told else text))
-        if key:  # after decoding, too: JSON may write a slash of the key as two characters
-            text, words = text.replace(key, "…"), words.replace(key, "…")
+        for quoted in (key, *asked):
+            if len(quoted) >= LEAST_CUT:  # after decoding, too: JSON may write one character as several
+                text = text.replace(quoted, "…").replace(json.dumps(quoted)[1:-1], "…")
+                words = words.replace(quoted, "…")
         one_line = " ".join(words.split())
         param, code = (str(told.get(name) or "") for name in ("param", "code"))
         return cls(status, one_line[:SHOWN], param, text.lower(), retry_after(headers), code.lower())
@@ -171,7 +178,7 @@ def _told(text: str) -> Mapping[str, object]:
     """The object in which a server tells what was wrong, empty when there is none."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     told = value.get("error", value) if isinstance(value, dict) else value
     if isinstance(told, list) and told:

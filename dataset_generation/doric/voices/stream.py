@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from doric.backends import OpenAIBackend, Reply, Request
+from doric.backends import OpenAIBackend, Reply, Request, Response
 from doric.errors import TryLaterError
 from doric.ground.codec import encode, parse
-from doric.voices import completions
 from doric.voices.faults import Refusal
 
 COUNTS = "stream_options"
@@ -77,32 +76,23 @@ class StreamingBackend(OpenAIBackend):
         began = time.monotonic()
         while True:
             body = self._body(request)
-            status, headers, content, first = await self._listen(encode(self._streamed(body)), began)
-            if status < 300:
-                try:
-                    reply = self._read(content, headers, request)
-                    return Heard(replace(reply, counted=reply.tokens_out > 0), first, time.monotonic() - began)
-                except completions.ErrorInside as inside:
-                    status = inside.status
-            refusal = Refusal.read(status, content, headers, key=self._settings.key)
-            if refusal.filtered:
-                return Heard(Reply("", "content_filter", 0, 0), None, time.monotonic() - began)
-            if refusal.too_long or not self._drop_refused(refusal, body):
-                raise self._meant(refusal)
+            response, first = await self._listen(encode(self._streamed(body)), began)
+            if (reply := self._taken(*response, request, body)) is not None:
+                return Heard(replace(reply, counted=reply.tokens_out > 0), first, time.monotonic() - began)
 
     def _streamed(self, body: dict[str, Any]) -> dict[str, Any]:
         counts = {} if COUNTS in self._dropped else {COUNTS: {"include_usage": True}}
         return {**body, "stream": True, **counts}
 
-    async def _listen(self, body: bytes, began: float) -> tuple[int, Mapping[str, str], bytes, float | None]:
-        """Status, headers, the whole completion, and when its first piece came."""
+    async def _listen(self, body: bytes, began: float) -> tuple[Response, float | None]:
+        """The response with the whole completion in it, and when its first piece came."""
         try:
             async with (
                 asyncio.timeout(self._timeout),
                 self._http.stream("POST", self._chat, content=body, headers=self._headers) as response,
             ):
                 if response.status_code >= 300 or "event-stream" not in response.headers.get("content-type", ""):
-                    return response.status_code, response.headers, await response.aread(), None
+                    return (response.status_code, response.headers, await response.aread()), None
                 pieces = _Pieces()
                 async for line in response.aiter_lines():
                     data = line.removeprefix("data:").strip()
@@ -111,7 +101,7 @@ class StreamingBackend(OpenAIBackend):
         except self._network_errors as error:
             raise self._unreached(error) from None
         first = pieces.first if pieces.count > 1 else None
-        return response.status_code, response.headers, pieces.completion(), first
+        return (response.status_code, response.headers, pieces.completion()), first
 
     def _drop_refused(self, refusal: Refusal, body: Mapping[str, Any]) -> bool:
         if COUNTS in refusal.all and COUNTS not in self._dropped:
