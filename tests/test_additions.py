@@ -166,3 +166,39 @@ def test_an_empty_output_is_no_list(tmp_path):
     file = TopicFile(tmp_path / "in.txt", tmp_path / "out.txt")
     file.write({"general": [KALE]})
     assert [topic.text for topic in read_topics(tmp_path / "out.txt")] == [HENS, KALE]
+
+
+ODD = {
+    "a key twice": ('{"note": 1, "note": 2, "groups": {"a": ["one"]}}', 'the key "note" stands twice'),
+    "a number without end": ('{"note": %s, "groups": {"a": ["one"]}}' % ("1" * 5_000), "a number of 5,000 digits"),
+    "half a character": ('{"note": "\\ud800", "groups": {"a": ["one"]}}', "holds half a character"),
+    "half a character in a key": ('{"\\udc00": 1, "groups": {"a": ["one"]}}', "holds half a character"),
+    "a deep nest": ('{"note": %s, "groups": {"a": ["one"]}}' % ("[" * 3_000 + "]" * 3_000), "nested too deep"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_could_not_be_written_again_is_refused_at_once(tmp_path, case):
+    """A file that would lose something when it is written again is refused as it is read, in one line."""
+    content, said = ODD[case]
+    path = tmp_path / "topics.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(InputError) as caught:
+        TopicFile(path, path)
+    assert str(path) in caught.value.message
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+    assert path.read_text("utf-8") == content
+
+
+def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
+    """A group that somebody's edit gives twice is not made one: the edit stays, and what was found is kept beside it."""
+    path = tmp_path / "topics.json"
+    path.write_text('{"groups": {"a": ["one"]}}')
+    file = TopicFile(path, path)
+    edited = '{"groups": {"a": ["one"], "a": ["two"]}}'
+    path.write_text(edited)
+    with pytest.raises(PlanError, match='"a" stands twice'):
+        file.write({"a": ["found"]})
+    assert path.read_text() == edited
+    assert "found" in (tmp_path / "topics.json.found").read_text()

@@ -17,7 +17,7 @@ OPEN = {"errors": "", "files": "errors", "codec": "errors"}
 FLOORS: tuple[dict[str, str], ...] = (
     {
         "text": "", "vocabulary": "", "settings": "", "jsonl": "", "rows": "", "spend": "", "progress": "",
-        "patience": "", "interrupts": "", "lock": "",
+        "patience": "", "interrupts": "", "lock": "", "document": "",
         "rota": "", "faults": "", "intervals": "", "suggestions": "", "table": "", "charts": "",
     },
     {
@@ -30,8 +30,8 @@ FLOORS: tuple[dict[str, str], ...] = (
         "phrases": "text vocabulary",
         "dorise": "vocabulary",
         "neardup": "text",
-        "topics": "text",
-        "additions": "lock text topics",
+        "topics": "document text",
+        "additions": "document lock text topics",
         "pool": "patience",
         "heldout": "dorise",
         "completions": "",

@@ -4,13 +4,13 @@ JSON: `["topic", …]`, `[{"topic": …, "group": …}, …]`, `{group: [topic, 
 A file that is not JSON by its name is plain text, one topic a line. Knows nothing of what a topic is about.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from doric.errors import InputError
+from doric.ground import document
 from doric.ground.files import explain
 from doric.text import fold
 
@@ -76,15 +76,8 @@ def _from_lines(text: str) -> Iterator[Topic]:
 
 
 def _from_json(text: str, path: Path | str) -> Iterator[Topic]:
-    try:
-        value = json.loads(text, parse_int=float)  # int() refuses numbers of thousands of digits; none is wanted anyway
-    except json.JSONDecodeError as error:
-        hint = "Mend it there, or name a plain-text list, *.txt (the generator takes it as --topics)."
-        raise InputError(
-            f"not JSON: {error.msg} (column {error.colno})", file=path, line=error.lineno, hint=hint
-        ) from error
-    except RecursionError as error:
-        raise InputError("not a topic list: it is nested too deep", file=path, hint=SHAPES) from error
+    hint = "Mend it there, or name a plain-text list, *.txt (the generator takes it as --topics)."
+    value = document.read(text, path, hint=hint)
     if isinstance(value, list):
         yield from _from_list(value, path)
     elif isinstance(value, dict):
@@ -122,7 +115,7 @@ def _text(value: object, what: str, path: Path | str) -> str:
     if not (stripped := " ".join(value.split())):
         _wrong(path, f"{what} is empty")
     if any("\ud800" <= char <= "\udfff" for char in stripped):
-        _wrong(path, f"{what} holds half a character (a lone surrogate)")
+        _wrong(path, f"{what} {document.HALF}")
     return stripped
 
 

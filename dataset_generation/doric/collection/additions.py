@@ -5,16 +5,15 @@ is about.
 """
 
 import contextlib
-import json
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 from doric.errors import InputError, PlanError
-from doric.ground import lock
+from doric.ground import document, lock
 from doric.ground.files import atomic_write, explain
 from doric.text import fold
-from doric.topics import Topic, grouped, read_topics
+from doric.topics import SHAPES, Topic, grouped, read_topics
 
 type Groups = Mapping[str, list[str]]
 
@@ -41,6 +40,7 @@ class TopicFile:
         self._same_kind = _is_json(source) == _is_json(output)
         self._there = self._read()
         self._backed_up = False
+        self._with({})  # what cannot be written again is complained of before anything is paid for
 
     @contextlib.contextmanager
     def held(self) -> Generator[None]:
@@ -86,11 +86,12 @@ class TopicFile:
     def _with(self, added: Groups) -> bytes:
         if not self._same_kind:
             whole = {group: [*topics, *added.get(group, ())] for group, topics in self.groups.items()}
-            return _json({"groups": whole}) if _is_json(self.output) else _lines(whole)
+            return document.written({"groups": whole}, self.output) if _is_json(self.output) else _lines(whole)
         if not _is_json(self.output):
             end = b"" if self._before.endswith(b"\n") else b"\n"
             return self._before + end + _lines(added)
-        return _json(_extended(json.loads(self._before.decode("utf-8-sig")), added))
+        value = document.read(self._before.decode("utf-8-sig"), self.output, hint=SHAPES)
+        return document.written(_extended(value, added), self.output)
 
 
 def _holds_something(path: Path) -> bool:
@@ -126,10 +127,6 @@ def _extended(value: Any, added: Groups) -> Any:  # noqa: ANN401 - any JSON of t
     for group, topics in added.items():
         lists.setdefault(names.get(group, group), []).extend(topics)
     return value
-
-
-def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def _lines(groups: Groups) -> bytes:
