@@ -1,6 +1,7 @@
 """New topics in a topic file: after what is there, in the file's own shape, with the old file beside it."""
 
 import json
+import os
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_what_somebody_writes_meanwhile_stays(tmp_path, name):
 
 
 def test_what_was_found_outlives_a_broken_edit(tmp_path):
-    """A list that somebody breaks meanwhile is left as it is, and what was found is kept beside it."""
+    """A list that somebody breaks meanwhile is left as it is, and what was found can be kept beside it."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one"]}}')
     file = TopicFile(path, path)
@@ -154,9 +155,10 @@ def test_what_was_found_outlives_a_broken_edit(tmp_path):
     path.write_text("{")
     with pytest.raises(PlanError, match="changed while") as caught:
         file.write({"a": ["found first", "found second"]})
-    assert "topics.json.found" in caught.value.hint
+    assert "Mend it" in caught.value.hint
+    assert file.save_aside({"a": ["found second"]}) == tmp_path / "topics.json.found"
     assert path.read_text() == "{"
-    assert "found second" in (tmp_path / "topics.json.found").read_text()
+    assert (tmp_path / "topics.json.found").read_text() == "found second\n"
 
 
 def test_an_empty_output_is_no_list(tmp_path):
@@ -170,10 +172,10 @@ def test_an_empty_output_is_no_list(tmp_path):
 
 ODD = {
     "a key twice": ('{"note": 1, "note": 2, "groups": {"a": ["one"]}}', 'the key "note" stands twice'),
-    "a number without end": ('{"note": %s, "groups": {"a": ["one"]}}' % ("1" * 5_000), "a number of 5,000 digits"),
+    "a number without end": (f'{{"note": {"1" * 5_000}, "groups": {{"a": ["one"]}}}}', "a number of 5,000 digits"),
     "half a character": ('{"note": "\\ud800", "groups": {"a": ["one"]}}', "holds half a character"),
     "half a character in a key": ('{"\\udc00": 1, "groups": {"a": ["one"]}}', "holds half a character"),
-    "a deep nest": ('{"note": %s, "groups": {"a": ["one"]}}' % ("[" * 3_000 + "]" * 3_000), "nested too deep"),
+    "a deep nest": (f'{{"note": {"[" * 3_000}{"]" * 3_000}, "a": ["one"]}}', "nested too deep"),
 }
 
 
@@ -192,7 +194,7 @@ def test_what_could_not_be_written_again_is_refused_at_once(tmp_path, case):
 
 
 def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
-    """A group that somebody's edit gives twice is not made one: the edit stays, and what was found is kept beside it."""
+    """A group that somebody's edit gives twice is not made one: the edit stays as it is."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one"]}}')
     file = TopicFile(path, path)
@@ -201,4 +203,36 @@ def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
     with pytest.raises(PlanError, match='"a" stands twice'):
         file.write({"a": ["found"]})
     assert path.read_text() == edited
-    assert "found" in (tmp_path / "topics.json.found").read_text()
+
+
+def test_what_is_kept_beside_the_file_replaces_nothing(tmp_path):
+    """Topics that were saved by an earlier run stay: a second lot gets a name of its own."""
+    path = tmp_path / "topics.json"
+    path.write_text('["one"]')
+    file = TopicFile(path, path)
+    assert file.save_aside({"general": [BEES]}) == tmp_path / "topics.json.found"
+    assert file.save_aside({"general": [KALE]}) == tmp_path / "topics.json.found.2"
+    assert [topic.text for topic in read_topics(tmp_path / "topics.json.found")] == [BEES]
+
+
+@pytest.mark.parametrize("name", ["topics.json", "topics.json.bak"])
+def test_a_folder_in_the_way_is_seen_before_anything_is_asked(tmp_path, name):
+    """Where the list or its backup could not be written, holding the file fails, in one line."""
+    source = tmp_path / "in.json"
+    source.write_text('["one"]')
+    (tmp_path / name).mkdir()
+    with (
+        pytest.raises(InputError, match=f"{name}: cannot be .*directory"),
+        TopicFile(source, tmp_path / "topics.json").held(),
+    ):
+        pytest.fail("it could not be written")
+
+
+def test_a_file_that_its_owner_made_read_only_is_left_alone(tmp_path, monkeypatch):
+    """A list without the right to be written is refused, though its folder would let it be replaced."""
+    path = tmp_path / "topics.json"
+    path.write_text('["one"]')
+    path.chmod(0o400)
+    monkeypatch.setattr(os, "access", lambda path, mode: path.stat().st_mode & 0o200 > 0)  # what it tells all but root
+    with pytest.raises(InputError, match="permission denied"), TopicFile(path, path).held():
+        pytest.fail("it may not be written")

@@ -329,6 +329,54 @@ def test_a_fatal_fault_is_one_line(topics, monkeypatch, capsys, caplog, kind):
     assert topics.read_bytes() == before
 
 
+def test_a_fatal_fault_lets_no_waiting_group_ask(tmp_path, capsys):
+    """Groups that wait for their turn when the quota ends do not ask: twelve groups, one call."""
+    Path("topics.json").write_text(json.dumps({f"group {at}": [f"topic number {at}"] for at in range(12)}), "utf-8")
+    with serving(decide=lambda call: Act("quota")) as server:
+        assert widen(server, "--in-place", "--max-concurrency", "1") == 2
+    assert server.stats.requests == 1
+    assert "error: the quota is used up (429)" in capsys.readouterr().err
+
+
+def test_a_list_that_cannot_be_written_ends_the_run(topics, capsys):
+    """At the first write that fails no more is asked; what was found is kept, and the summary tells what is on disk."""
+    whole = fresh_topics()
+
+    def answer(call: Call) -> str:
+        topics.unlink()
+        topics.mkdir()
+        return whole(call)
+
+    with serving(answer=answer) as server:
+        assert widen(server, "--in-place", "--per-group", "2", "--max-concurrency", "1") == 2
+    assert server.stats.requests == 1
+    told = capsys.readouterr().err
+    assert "error: topics.json: cannot be read: it is a directory" in told
+    assert "0 new topics: nothing is written\n  farm: 0 of 2 in 1 calls" in told
+    assert "not written there: 2 new topics; they are in topics.json.found" in told
+    assert len(Path("topics.json.found").read_text("utf-8").splitlines()) == 2
+
+
+def test_topics_that_can_be_written_nowhere_are_printed(topics):
+    """Where the system lets no file grow, the topics that were paid for are told, one a line."""
+    with serving(answer=says("carving spoons from birch wood")) as server:
+        process = start(server, "--per-group", "1", "--groups", "farm", limit=True)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "not written anywhere: 1 new topics; copy them from here\ncarving spoons from birch wood\n" in told
+    assert "the file would pass the size limit" in told
+    assert widened(topics) == GROUPS
+
+
+def test_a_backup_that_cannot_be_written_costs_no_call(topics, capsys):
+    """A folder in the place of the backup is named before anything is asked."""
+    Path("topics.json.bak").mkdir()
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place") == 2
+    assert server.stats.requests == 0
+    assert "error: topics.json.bak: cannot be written: it is a directory" in capsys.readouterr().err
+
+
 def test_every_group_failing_is_an_error(topics, capsys):
     """When no group got a single answer there is nothing to sum up but the error."""
     with serving(decide=lambda call: Act("context_400")) as server:
@@ -438,10 +486,12 @@ def test_a_text_list_has_one_group(topics):
     assert len(lines) == 3
 
 
-def start(server, *flags: str) -> subprocess.Popen[str]:
-    """The script as a process of its own."""
+def start(server, *flags: str, limit: bool = False) -> subprocess.Popen[str]:
+    """The script as a process of its own; with a `limit` no file may have a byte."""
     command = [sys.executable, SCRIPT, "--in-place", "--base-url", server.url, "--model", "m", *flags]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OPENAI_API_KEY": KEY})
+    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command] if limit else command
+    env = os.environ | {"OPENAI_API_KEY": KEY, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def until(condition) -> None:
@@ -464,6 +514,17 @@ def test_ctrl_c_keeps_what_was_found(topics):
     assert "Traceback" not in told
     assert sum(map(len, widened(topics).values())) > 5
     assert server.stats.kinds["aborted"] == 0
+
+
+def test_ctrl_c_lets_no_waiting_group_ask(topics):
+    """Groups that wait for their turn when Ctrl-C comes do not ask."""
+    with serving(Manners(latency=0.5), answer=fresh_topics()) as server:
+        process = start(server, "--per-group", "2", "--max-concurrency", "1")
+        until(lambda: server.stats.requests == 1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert server.stats.requests == 1
 
 
 def test_a_second_ctrl_c_stops_now(topics):

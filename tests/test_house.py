@@ -18,7 +18,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {
         "text": "", "vocabulary": "", "settings": "", "jsonl": "", "rows": "", "spend": "", "progress": "",
         "patience": "", "interrupts": "", "lock": "", "document": "",
-        "rota": "", "faults": "", "intervals": "", "suggestions": "", "table": "", "charts": "",
+        "rota": "", "faults": "", "intervals": "", "suggestions": "", "orders": "", "table": "", "charts": "",
     },
     {
         "contexts": "vocabulary",
@@ -62,7 +62,8 @@ FLOORS: tuple[dict[str, str], ...] = (
         "report": "census charts gates intervals jsonl marking pages",
         "board": "charts heldout marking pages table",
         "widener": "backends gates spend suggestions topic_rules",
-        "widening": "additions backends heldout interrupts patience settings spend widener",
+        "account": "spend widener",
+        "widening": "account additions backends heldout interrupts orders patience settings spend widener",
     },
 )  # fmt: skip
 """Room -> the rooms it may import, floor by floor: an arrow goes down or along its floor, never up."""

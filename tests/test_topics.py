@@ -113,10 +113,16 @@ UNREADABLE = {
     "words": (b"keeping hens\n", "not JSON:"),
     "a nest without end": (b"[" * 100_000, "nested too deep"),
     "a number without end": (b"[" + b"1" * 5_000 + b"]", "a number of 5,000 digits"),
-    "an infinite number": (b'{"version": 1e999, "groups": {"farm": ["keeping hens"]}}', "the number 1e999 is too great"),
+    "an infinite number": (
+        b'{"version": 1e999, "groups": {"farm": ["keeping hens"]}}',
+        "the number 1e999 is too great",
+    ),
     "what is no number": (b'{"version": NaN, "groups": {"farm": ["keeping hens"]}}', "not JSON: NaN"),
     "a group twice": (b'{"farm": ["hens"], "farm": ["kale"]}', 'the key "farm" stands twice'),
-    "a group twice, one in escapes": (b'{"groups": {"farm": ["a"], "\\u0066arm": ["b"]}}', 'the key "farm" stands twice'),
+    "a group twice, one in escapes": (
+        b'{"groups": {"farm": ["a"], "\\u0066arm": ["b"]}}',
+        'the key "farm" stands twice',
+    ),
     "a topic twice": (b'[{"topic": "hens", "topic": "kale"}]', 'the key "topic" stands twice'),
 }
 

@@ -5,13 +5,16 @@ is about.
 """
 
 import contextlib
-from collections.abc import Generator, Mapping
+import itertools
+import os
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from doric.errors import InputError, PlanError
 from doric.ground import document, lock
-from doric.ground.files import atomic_write, explain
+from doric.ground.files import atomic_write, check_writable, explain
 from doric.text import fold
 from doric.topics import SHAPES, Topic, grouped, read_topics
 
@@ -44,10 +47,12 @@ class TopicFile:
 
     @contextlib.contextmanager
     def held(self) -> Generator[None]:
-        """Keep other runs off the file. Raises `PlanError` when one has changed it since it was read."""
+        """Keep other runs off the file. Raises `DoricError` when one has changed it, or it cannot be written."""
         with lock.held(self.output):
             if self._read() != self._there:
                 raise PlanError(f"{self.output} has just been changed", hint="Run the same command again.")
+            for path in (self.output, self.backup):
+                check_writable(path)
             yield
 
     def write(self, added: Groups) -> None:
@@ -59,6 +64,18 @@ class TopicFile:
         self._backed_up = True
         atomic_write(self.output, content)
         self._there = content
+
+    def save_aside(self, rest: Groups) -> Path | None:
+        """Write topics that cannot go into the file beside it, else where the system keeps what is temporary.
+
+        One topic a line, in a new file: nothing that is there is replaced. None where it cannot be written either.
+        """
+        for folder in _folders(self.output):
+            aside = next(path for path in _numbered(folder / f"{self.output.name}.found") if not os.path.lexists(path))
+            with contextlib.suppress(InputError):
+                atomic_write(aside, _lines(rest))
+                return aside
+        return None
 
     def _read(self) -> bytes | None:
         try:
@@ -75,9 +92,7 @@ class TopicFile:
         try:
             self.groups = grouped(read_topics(self.output))
         except InputError as error:
-            aside = self.output.with_name(f"{self.output.name}.found")
-            atomic_write(aside, self._with(added))
-            hint = f"Mend it, and take the new topics from {aside}."
+            hint = "Mend it, and add the new topics to it."
             raise PlanError(f"{error.message}: it was changed while this run added to it", hint=hint) from error
         self._before, self._same_kind = there, True
         known = {fold(topic) for topics in self.groups.values() for topic in topics}
@@ -92,6 +107,17 @@ class TopicFile:
             return self._before + end + _lines(added)
         value = document.read(self._before.decode("utf-8-sig"), self.output, hint=SHAPES)
         return document.written(_extended(value, added), self.output)
+
+
+def _folders(output: Path) -> Iterator[Path]:
+    yield output.parent
+    with contextlib.suppress(FileNotFoundError):  # there need not be a folder for temporary files that can be used
+        yield Path(tempfile.gettempdir())
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    yield from (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
 
 
 def _holds_something(path: Path) -> bool:

@@ -43,9 +43,7 @@ def read(text: str, file: Path | str, *, hint: str) -> Any:  # noqa: ANN401 - an
         raise InputError(f"not JSON: {name}", file=file, hint=hint)
 
     try:
-        return json.loads(
-            text, object_pairs_hook=once, parse_int=number, parse_float=number, parse_constant=constant
-        )
+        return json.loads(text, object_pairs_hook=once, parse_int=number, parse_float=number, parse_constant=constant)
     except json.JSONDecodeError as error:
         what = f"not JSON: {error.msg} (column {error.colno})"
         raise InputError(what, file=file, line=error.lineno, hint=hint) from error

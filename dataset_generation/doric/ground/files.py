@@ -50,6 +50,19 @@ def keep_others(path: Path, mark: bytes, what: str) -> None:
         raise InputError(f"it is there already, and is no {what}", file=path, hint="Give another name.")
 
 
+def check_writable(path: Path) -> None:
+    """Raise `InputError` where the system says that `path` cannot be written, or where no plain file can stand there.
+
+    It may let a file be replaced whose owner has made it read-only: that is refused too.
+    """
+    if path.is_dir():
+        raise explain(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
+    if path.exists() and not path.is_file():
+        raise InputError("cannot be written: it is no plain file", file=path, hint="Give another name.")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise explain(PermissionError(errno.EACCES, "permission denied"), path, "written")
+
+
 def seen_enough() -> None:
     """After a broken pipe: let nothing that is still buffered be tried once more at exit, and complained of."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,41 @@
+"""What a command line of the topic widener asks for, checked: numbers, where the list goes, which groups.
+
+Knows no model; writes nothing.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from doric.errors import InputError, SettingsError
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raise `SettingsError` for a number that no run can have."""
+    for flag in ("per_group", "max_concurrency", "timeout", "max_cost", "max_total_tokens"):
+        if (value := vars(args)[flag]) is not None and not value > 0:
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
+    if any(price is not None and not price >= 0 for price in (args.price_in, args.price_out)):
+        raise SettingsError("a price below 0", hint="Give US dollars for a million tokens.")
+
+
+def output(args: argparse.Namespace) -> Path:
+    """Where the widened list goes. Raises `SettingsError` when that is not said."""
+    if args.in_place:
+        return args.input
+    if args.output is None and not args.dry_run:
+        raise SettingsError("there is neither --output nor --in-place", hint="Say where the widened list goes.")
+    return args.output or args.input
+
+
+def chosen(names: str | None, groups: Mapping[str, object], file: Path) -> list[str]:
+    """The groups to widen, in the order of the file."""
+    if names is None:
+        return list(groups)
+    wanted = [" ".join(name.split()) for name in names.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in groups]:
+        hint = f"The groups there are: {', '.join(groups)}."
+        raise InputError(f"there is no group '{unknown[0]}'", file=file, hint=hint)
+    if not wanted:
+        raise SettingsError("--groups names no group", hint="Give names with commas between them.")
+    return [name for name in groups if name in wanted]
