@@ -534,6 +534,18 @@ def test_a_key_from_dotenv_is_used_and_not_shown(capsys, caplog):
     assert KEY not in told.out + told.err + caplog.text + written
 
 
+def test_an_answer_that_quotes_the_key_is_kept_without_it(monkeypatch, capsys):
+    """A server that puts the key into its answers brings it into no row, no refused answer and no line on the screen."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    whole = DoricAnswers()
+    with serving(answer=lambda call: f"{whole(call)} {call.key}.") as server:
+        generate(server, "--max-tries", "1")
+    told = capsys.readouterr()
+    written = "".join(path.read_text("utf-8") for path in Path().iterdir() if path.is_file())
+    assert "…" in written
+    assert KEY not in told.out + told.err + written
+
+
 def test_a_crash_does_not_show_the_key(monkeypatch):
     """An error of our own, in the middle of a run, has no key in its trace."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -401,6 +401,18 @@ def test_two_runs_on_one_list_lose_nothing(topics, capsys):
     assert "another run is writing this file" in capsys.readouterr().err
 
 
+def test_a_key_that_a_server_repeats_goes_nowhere(topics, monkeypatch, capsys):
+    """The user's key in an answer reaches neither the list nor the terminal."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serving(
+        answer=lambda call: json.dumps([f"keeping {call.key} in a tin box", "carving a birch spoon"])
+    ) as server:
+        widen(server, "--in-place", "--per-group", "1", "--groups", "farm")
+    told = capsys.readouterr()
+    assert "spacing" in told.err
+    assert KEY not in told.out + told.err + topics.read_text("utf-8")
+
+
 def test_no_model_at_all(topics, capsys):
     """Without a key and a base URL the run ends with 2 and says how to get one."""
     assert script.main(["--in-place"]) == 2

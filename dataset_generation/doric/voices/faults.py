@@ -33,8 +33,24 @@ LONGEST_WAIT = 600.0
 TOO_LONG = ("context_length", "context length", "context size", "context window", "maximum context")
 NO_MODEL = ("not exist", "not found", "unknown", "invalid model", "not a valid model")
 LATER = (408, 409, 425, 429)
+LEAST_SECRET, LONGEST_WORD = 8, 20
+"""Characters: a shorter key is no secret, and one so long is no word, be there a figure in it or not."""
 SHOWN = 200
 """Characters of a server's own words that a message quotes."""
+
+
+def without(text: str, key: str) -> str:
+    """`text` with the user's key cut out of it, for some servers quote it."""
+    return text.replace(key, "…") if key else text
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key may be cut out of prose: it is no word that stands for none, as local servers want.
+
+    >>> is_secret("sk-proj-4f7a"), is_secret("ollama"), is_secret("not-needed"), is_secret("")
+    (True, False, False, False)
+    """
+    return len(key) >= LONGEST_WORD or (len(key) >= LEAST_SECRET and any(char.isdigit() for char in key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +70,7 @@ class Refusal:
         text = body.decode("utf-8", "replace")
         told = _told(text)
         words = str(told.get("message") or told.get("detail") or (told if told else text))
-        if key:  # after decoding, too: JSON may write a slash of the key as two characters
-            text, words = text.replace(key, "…"), words.replace(key, "…")
+        text, words = without(text, key), without(words, key)  # JSON may write a slash of the key as two characters
         one_line = " ".join(words.split())
         param, code = (str(told.get(name) or "") for name in ("param", "code"))
         return cls(status, one_line[:SHOWN], param, text.lower(), retry_after(headers), code.lower())
