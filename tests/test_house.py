@@ -18,7 +18,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {
         "text": "", "vocabulary": "", "settings": "", "jsonl": "", "rows": "", "spend": "", "progress": "",
         "patience": "", "interrupts": "", "lock": "", "document": "",
-        "rota": "", "faults": "", "intervals": "", "suggestions": "", "orders": "", "table": "", "charts": "",
+        "rota": "", "faults": "", "intervals": "", "orders": "", "table": "", "charts": "",
     },
     {
         "contexts": "vocabulary",
@@ -30,6 +30,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "phrases": "text vocabulary",
         "dorise": "vocabulary",
         "neardup": "text",
+        "suggestions": "text",
         "topics": "document text",
         "additions": "document lock text topics",
         "pool": "patience",

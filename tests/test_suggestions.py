@@ -46,6 +46,21 @@ def test_nothing_is_in_nothing(text):
     assert all(" " not in item for item in read_list(text))
 
 
+PROSE = [
+    "Sorry, but that is not something this assistant can do",
+    "There was an error while processing your request",
+    "Sorry, but that is not something this assistant can do\nPlease ask for something else instead",
+    "I would be glad to help.\nWhat kind of topics would you like\nTell me a little more about the group",
+    "Let me think about it\nSome ideas come to mind\nWhat shall they be about?",
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_prose_is_no_list(text):
+    """Lines without a mark before them are a list only where there are three or more, none of them a sentence."""
+    assert read_list(text) == []
+
+
 def test_a_line_break_within_an_item_stays():
     """An item of two lines is handed on as such: it is not for the reader to mend."""
     assert read_list('["one line\\nand another"]') == ["one line\nand another"]

@@ -43,6 +43,15 @@ UNFIT = {
     "lived life by,dedicated to a lifestyle in town": "spacing",
     "what my neighbour grows in our shared garden": "person",
     "": "length",
+    "Sorry, but that is not something this assistant can do": "opener",
+    "Unfortunately this group has no new topics left": "opener",
+    "There was an error while processing your request": "opener",
+    "We could not find a list for that group": "opener",
+    "I cannot help with a list of that kind": "opener",
+    "Error while reading the list of the group": "opener",
+    "a helpful note that this assistant is busy": "machine",
+    "the server had trouble with your request again": "excuse",
+    "keeping … in a tin box at home": "spacing",
 }
 
 

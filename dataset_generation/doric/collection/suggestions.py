@@ -1,18 +1,22 @@
 """Whatever a model answers when it is asked for a list, to the items of that list.
 
-Arrays, objects that hold one, fenced blocks, an array that was cut off, and bulleted or numbered lines. Knows nothing
-of what an item should be.
+Arrays, objects that hold one, fenced blocks, an array that was cut off, bulleted or numbered lines, and bare lines that
+look like a list. Prose is no list. Knows nothing of what an item should be.
 """
 
 import json
 import re
 from typing import Any
 
+from doric.text import finished
+
 FENCED = re.compile(r"```[\w-]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"(\s*:)?')
 BULLET = re.compile(r"^\s*(?:[-*+•‣–—]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+(.*\S)")
 NUMBER = re.compile(r"^\(?\d{1,3}[.):]\s+")
 DRESSING = "*_`\"“”'‘ \t,;."
+FEWEST_LINES = 3
+"""Lines without a mark before them that are a list; fewer, or one that ends as a sentence does, are prose."""
 KEYS = ("topic", "text", "title", "name")
 
 
@@ -82,7 +86,7 @@ def _unescaped(string: str) -> str:
 
 
 def _from_lines(text: str) -> list[str]:
-    """The bulleted lines if there are any, else every line but one that leads in with a colon."""
+    """The bulleted lines if there are any, else every line but one that leads in with a colon, if they are a list."""
     bulleted = [found[1] for line in text.splitlines() if (found := BULLET.match(line))]
-    lines = [line.strip() for line in text.splitlines()]
-    return bulleted or [line for line in lines if line and not line.endswith(":")]
+    lines = [stripped for line in text.splitlines() if (stripped := line.strip()) and not stripped.endswith(":")]
+    return bulleted or ([] if len(lines) < FEWEST_LINES or any(map(finished, lines)) else lines)
