@@ -236,3 +236,44 @@ def test_a_file_that_its_owner_made_read_only_is_left_alone(tmp_path, monkeypatc
     monkeypatch.setattr(os, "access", lambda path, mode: path.stat().st_mode & 0o200 > 0)  # what it tells all but root
     with pytest.raises(InputError, match="permission denied"), TopicFile(path, path).held():
         pytest.fail("it may not be written")
+
+
+def test_a_grouped_list_made_into_text_is_added_to(tmp_path):
+    """A text file has no groups: made earlier of a grouped list it is taken up, and the list's groups may be chosen."""
+    source, output = tmp_path / "in.json", tmp_path / "out.txt"
+    source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
+    TopicFile(source, output).write({"farm": [BEES]})
+    second = TopicFile(source, output)
+    assert second.taken_up
+    assert second.groups == {"farm": [HENS], "garden": [KALE]}
+    assert second.known == [HENS, BEES, KALE]
+    second.write({"garden": ["one more"]})
+    assert [topic.text for topic in read_topics(output)] == [HENS, BEES, KALE, "one more"]
+
+
+def test_a_text_of_another_making_is_left_alone(tmp_path):
+    """A text file that lacks a topic of a grouped list is no widened copy of it."""
+    source, output = tmp_path / "in.json", tmp_path / "out.txt"
+    source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
+    output.write_text(f"{HENS}\n", "utf-8")
+    with pytest.raises(PlanError, match="1 of the topics"):
+        TopicFile(source, output)
+
+
+def test_an_empty_group_is_filled(tmp_path):
+    """A group without topics is there to be widened, and so is one whose topics all stand in an earlier one."""
+    path = tmp_path / "topics.json"
+    path.write_text(json.dumps({"farm": [HENS], "cooking": [], "hens": [HENS]}), "utf-8")
+    file = TopicFile(path, path)
+    assert file.groups == {"farm": [HENS], "cooking": [], "hens": []}
+    file.write({"cooking": [KALE], "hens": [BEES]})
+    assert json.loads(path.read_text("utf-8")) == {"farm": [HENS], "cooking": [KALE], "hens": [HENS, BEES]}
+
+
+def test_an_output_without_a_group_is_of_another_making(tmp_path):
+    """An output that lacks a group of the source, be it an empty one, is left alone."""
+    source, output = tmp_path / "in.json", tmp_path / "out.json"
+    source.write_text(json.dumps({"cooking": []}), "utf-8")
+    output.write_text(json.dumps({"farm": [HENS]}), "utf-8")
+    with pytest.raises(PlanError, match=r"the group 'cooking' of .* is not in it"):
+        TopicFile(source, output)

@@ -535,7 +535,7 @@ def test_a_key_from_dotenv_is_used_and_not_shown(capsys, caplog):
 
 
 def test_an_answer_that_quotes_the_key_is_kept_without_it(monkeypatch, capsys):
-    """A server that puts the key into its answers brings it into no row, no refused answer and no line on the screen."""
+    """A server that puts the key into its answers brings it into no row, refused answer or line on the screen."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     whole = DoricAnswers()
     with serving(answer=lambda call: f"{whole(call)} {call.key}.") as server:

@@ -487,6 +487,37 @@ def test_held_out_topics_that_are_there_are_reported(tmp_path, capsys, caplog):
     assert json.loads(Path("topics.json").read_text("utf-8"))[:3] == [held, *GROUPS["farm"]]
 
 
+@pytest.mark.parametrize("flags", [[], ["--groups", "cooking"]])
+def test_an_empty_group_is_filled(flags):
+    """A group without a topic is asked for like any other."""
+    Path("topics.json").write_text(json.dumps({"groups": {"farm": ["keeping hens warm"], "cooking": []}}), "utf-8")
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place", "--per-group", "2", *flags) == 0
+    assert len(widened(Path("topics.json"))["cooking"]) == 2
+
+
+@pytest.mark.parametrize("names", ["garden, tools,farm", "farm,garden,tools", "farm , garden ,  tools"])
+def test_a_group_with_a_comma_can_be_chosen(names):
+    """A group's name may have commas in it: known names are seen first, however they are spaced."""
+    groups = {"garden, tools": ["growing kale"], "home": ["mending a kettle"], "farm": ["keeping hens"]}
+    Path("topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place", "--per-group", "1", "--groups", names) == 0
+    assert {group: len(topics) for group, topics in widened(Path("topics.json")).items()} == {
+        "garden, tools": 2, "home": 1, "farm": 2,
+    }  # fmt: skip
+
+
+def test_the_same_command_again_adds_to_a_text_output(topics):
+    """A grouped list that was widened into a text file is widened there again, group by group."""
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--output", "out.txt", "--per-group", "2") == 0
+        first = Path("out.txt").read_text("utf-8")
+        assert widen(server, "--output", "out.txt", "--per-group", "1", "--groups", "farm") == 0
+    assert Path("out.txt").read_text("utf-8").startswith(first)
+    assert len(Path("out.txt").read_text("utf-8").splitlines()) == 5 + 6 + 1
+
+
 def test_a_text_list_has_one_group(topics):
     """A plain list is widened as one group, and stays plain."""
     Path("topics.txt").write_text("keeping hens warm in winter\n", "utf-8")

@@ -32,10 +32,24 @@ def chosen(names: str | None, groups: Mapping[str, object], file: Path) -> list[
     """The groups to widen, in the order of the file."""
     if names is None:
         return list(groups)
-    wanted = [" ".join(name.split()) for name in names.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in groups]:
-        hint = f"The groups there are: {', '.join(groups)}."
-        raise InputError(f"there is no group '{unknown[0]}'", file=file, hint=hint)
+    parts, known = names.split(","), {_spaced(name): name for name in groups}
+    wanted: list[str] = []
+    at = 0
+    while at < len(parts):
+        # the longest first: a name may have commas in it
+        ends = [end for end in range(len(parts), at, -1) if _spaced(",".join(parts[at:end])) in known]
+        end = ends[0] if ends else at + 1
+        name = " ".join(",".join(parts[at:end]).split())
+        if not ends and name:
+            hint = f"The groups there are: {', '.join(groups)}."
+            raise InputError(f"there is no group '{name}'", file=file, hint=hint)
+        wanted += [known[_spaced(name)]] if ends else []
+        at = end
     if not wanted:
         raise SettingsError("--groups names no group", hint="Give names with commas between them.")
     return [name for name in groups if name in wanted]
+
+
+def _spaced(name: str) -> str:
+    """A group's name, however it is spaced out about its commas."""
+    return ", ".join(" ".join(part.split()) for part in name.split(","))

@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from doric.backends import Backend, Request
@@ -72,19 +72,19 @@ class Refused:
 
 
 class Widener:
-    """Widens groups that share one memory, so that no topic comes twice, within a group or across them.
+    """Widens groups that share one memory of `topics`, so that none comes twice, within a group or across them.
 
     Once `stop` is set no further call is made.
     """
 
     def __init__(
-        self, voice: Backend, topics: Mapping[str, Sequence[str]], *, spend: Spend, stop: asyncio.Event, seed: int = 0
+        self, voice: Backend, topics: Iterable[str], *, spend: Spend, stop: asyncio.Event, seed: int = 0
     ) -> None:
         self.refused = Refused()
         self.faults: Counter[str] = Counter()
         self._voice, self._spend, self._stop, self._seed = voice, spend, stop, seed
         self._known = Known()
-        for text in (text for texts in topics.values() for text in texts):
+        for text in topics:
             self._known.add(text)
 
     async def ask(self, group: Group) -> list[str]:

@@ -50,7 +50,7 @@ class Run:
         file = TopicFile(args.input, orders.output(args))
         if file.taken_up:
             log.info("%s holds all of %s already: new topics are added to it.", file.output, args.input)
-        for topic in (topic for topics in file.groups.values() for topic in topics):
+        for topic in file.known:
             if held := heldout.match(topic):
                 log.warning("The topic '%s' is too near the held-out prompt %s; it stays in the list.", topic, held.id)
         settings = load_settings(model=args.model, base_url=args.base_url)
@@ -81,7 +81,7 @@ class Run:
         async with voice:
             log.info("Model %s at %s is asked for topics.", voice.model, self._settings.address)
             self._spend.guess = guess(self._groups)
-            self._widener = Widener(voice, self._file.groups, spend=self._spend, stop=self._stop, seed=self._args.seed)
+            self._widener = Widener(voice, self._file.known, spend=self._spend, stop=self._stop, seed=self._args.seed)
             self._tasks = [asyncio.create_task(self._work(group, self._widener, slots)) for group in self._groups]
             with interruptible(self._stop_asking, self._break_off):
                 results = await asyncio.gather(*self._tasks, return_exceptions=True)

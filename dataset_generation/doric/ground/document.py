@@ -1,4 +1,4 @@
-"""A JSON document that a person keeps: read so strictly that it can be written again without loss.
+"""A JSON document that people keep: read so strictly that it can be written again without loss.
 
 Knows nothing of what is in it.
 """
