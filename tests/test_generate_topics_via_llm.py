@@ -203,6 +203,21 @@ def test_lists_of_every_make(topics, way):
     assert server.stats.kinds["refuses_response_format"] == (way == "schema refused")
 
 
+def test_a_topic_that_was_cut_off_is_not_kept(topics):
+    """Of a list in lines that reached its limit the last one, which may be half a topic, does not come in."""
+    listed = [f"painting {thing} red and white in a {place}" for place in PLACES for thing in THINGS]
+    stock = iter(listed)
+
+    def answer(call: Call) -> str:
+        return "\n".join(f"- {topic}" for topic in itertools.islice(stock, 5))
+
+    with serving(answer=answer, decide=lambda call: Act("truncated")) as server:
+        widen(server, "--in-place", "--per-group", "6", "--groups", "home")
+    new = set(widened(topics)["home"]) - set(GROUPS["home"])
+    assert new
+    assert new <= set(listed)
+
+
 def test_repeats_are_refused(topics, capsys):
     """What is there already, in the same words or nearly, in its own group or another, does not come in again."""
     suggested = [

@@ -121,7 +121,7 @@ class Widener:
         return kept
 
     def _take(self, group: Group, text: str, finish: str) -> list[str]:
-        items = read_list(text)
+        items = read_list(text, cut=finish == "length")
         if not items:
             why = "the server's content filter withheld it" if finish == "content_filter" else "there is no list in it"
             self.refused.add(" ".join(text.split())[:60], Rejection("no_list", why))
