@@ -74,13 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
     from doric.errors import DoricError
+    from doric.text import plain
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        print(f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+        said = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
+        print(plain("\n".join(said)), file=sys.stderr)  # group names and a server's words may hold anything
         return 2
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 
 import pytest
 
@@ -171,7 +172,7 @@ def test_an_empty_output_is_no_list(tmp_path):
 
 
 ODD = {
-    "a key twice": ('{"note": 1, "note": 2, "groups": {"a": ["one"]}}', 'the key "note" stands twice'),
+    "a key twice": ('{"note": 1, "note": 2, "groups": {"a": ["one"]}}', "the key 'note' stands twice"),
     "a number without end": (f'{{"note": {"1" * 5_000}, "groups": {{"a": ["one"]}}}}', "a number of 5,000 digits"),
     "half a character": ('{"note": "\\ud800", "groups": {"a": ["one"]}}', "holds half a character"),
     "half a character in a key": ('{"\\udc00": 1, "groups": {"a": ["one"]}}', "holds half a character"),
@@ -200,7 +201,7 @@ def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
     file = TopicFile(path, path)
     edited = '{"groups": {"a": ["one"], "a": ["two"]}}'
     path.write_text(edited)
-    with pytest.raises(PlanError, match='"a" stands twice'):
+    with pytest.raises(PlanError, match="'a' stands twice"):
         file.write({"a": ["found"]})
     assert path.read_text() == edited
 
@@ -277,3 +278,13 @@ def test_an_output_without_a_group_is_of_another_making(tmp_path):
     output.write_text(json.dumps({"farm": [HENS]}), "utf-8")
     with pytest.raises(PlanError, match=r"the group 'cooking' of .* is not in it"):
         TopicFile(source, output)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_who_may_read_the_list_stays(tmp_path, mode):
+    """The list and its backup can be read by those who could read the list before."""
+    path = tmp_path / "topics.json"
+    path.write_text(json.dumps([HENS]), "utf-8")
+    path.chmod(mode)
+    TopicFile(path, path).write({"general": [KALE]})
+    assert [stat.S_IMODE(one.stat().st_mode) for one in sorted(tmp_path.iterdir())] == [mode, mode]

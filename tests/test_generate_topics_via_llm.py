@@ -254,6 +254,23 @@ def test_what_is_unfit_is_refused_and_summed_up(topics, capsys):
     assert "3 calls in a row gave no new topic that fits" in told
 
 
+def test_no_control_character_reaches_the_terminal(capsys, caplog):
+    """What a model or a file brings that a terminal would obey is not shown, and a line break forges no line."""
+    groups = {"far\x1b]0;m\x07": ["keeping \x1b[2Jhens warm in winter"]}
+    Path("topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
+    bad = ["mending a \x1b[2Jkettle at home", "one topic\n  spent: 0 tokens in it"]
+    with serving(answer=says(*bad)) as server:
+        assert widen(server, "--in-place", "--per-group", "1") == 1
+        assert widen(server, "--in-place", "--dry-run") == 0
+        assert widen(server, "--in-place", "--groups", "moon") == 2
+    told = capsys.readouterr()
+    shown = told.out + told.err + caplog.text
+    assert "unprintable" in shown
+    assert "'one topic spent: 0 tokens in it'" in shown
+    assert not set(shown) & {"\x1b", "\x07"}
+    assert widened(Path("topics.json")) == groups
+
+
 def test_nothing_found_writes_nothing(topics):
     """Without a new topic neither the file nor a backup is written."""
     before = topics.stat().st_mtime_ns
@@ -478,6 +495,9 @@ def test_dry_run_asks_nothing(topics, capsys):
         (["--in-place", "--max-cost", "nan"], "--max-cost is nan"),
         (["--in-place", "--max-total-tokens", "0"], "--max-total-tokens is 0"),
         ([], "neither --output nor --in-place"),
+        (["--output", "-"], "cannot go to '-'"),
+        (["--output", "wide.jsonl"], "a file of JSON lines is no topic list"),
+        (["--in-place", "--input", "topics.jsonl"], "a file of JSON lines is no topic list"),
         (["--in-place", "--base-url", "localhost:80"], "is not an address"),
     ],
 )

@@ -18,7 +18,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {
         "text": "", "vocabulary": "", "settings": "", "jsonl": "", "rows": "", "spend": "", "progress": "",
         "patience": "", "interrupts": "", "lock": "", "document": "",
-        "rota": "", "faults": "", "intervals": "", "orders": "", "table": "", "charts": "",
+        "rota": "", "faults": "", "intervals": "", "table": "", "charts": "",
     },
     {
         "contexts": "vocabulary",
@@ -33,6 +33,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "suggestions": "text",
         "topics": "document text",
         "additions": "document lock text topics",
+        "orders": "topics",
         "pool": "patience",
         "heldout": "dorise",
         "completions": "",
@@ -64,7 +65,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "board": "charts heldout marking pages table",
         "widener": "backends gates spend suggestions topic_rules",
         "account": "spend widener",
-        "widening": "account additions backends heldout interrupts orders patience settings spend widener",
+        "widening": "account additions backends heldout interrupts orders patience settings spend text widener",
     },
 )  # fmt: skip
 """Room -> the rooms it may import, floor by floor: an arrow goes down or along its floor, never up."""

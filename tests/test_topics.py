@@ -118,12 +118,12 @@ UNREADABLE = {
         "the number 1e999 is too great",
     ),
     "what is no number": (b'{"version": NaN, "groups": {"farm": ["keeping hens"]}}', "not JSON: NaN"),
-    "a group twice": (b'{"farm": ["hens"], "farm": ["kale"]}', 'the key "farm" stands twice'),
+    "a group twice": (b'{"farm": ["hens"], "farm": ["kale"]}', "the key 'farm' stands twice"),
     "a group twice, one in escapes": (
         b'{"groups": {"farm": ["a"], "\\u0066arm": ["b"]}}',
-        'the key "farm" stands twice',
+        "the key 'farm' stands twice",
     ),
-    "a topic twice": (b'[{"topic": "hens", "topic": "kale"}]', 'the key "topic" stands twice'),
+    "a topic twice": (b'[{"topic": "hens", "topic": "kale"}]', "the key 'topic' stands twice"),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from doric.errors import InputError
 from doric.ground import document
 from doric.ground.files import explain
-from doric.text import fold
+from doric.text import fold, plain
 
 UNGROUPED = "general"
 SHAPES = 'Give ["topic", …], [{"topic": …, "group": …}, …], {group: ["topic", …]} or {"groups": {group: ["topic", …]}}.'
@@ -160,4 +160,4 @@ def _kind(value: object) -> str:
 
 
 def _wrong(path: Path | str, what: str) -> NoReturn:
-    raise InputError(what, file=path, hint=SHAPES)
+    raise InputError(plain(what), file=path, hint=SHAPES)

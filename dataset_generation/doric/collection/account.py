@@ -48,7 +48,7 @@ def refusals(widener: Widener) -> list[str]:
     refused, faults = widener.refused, widener.faults
     lines = [f"  refused: {refused.counts.total():,}"] if refused.counts else []
     for gate, count in refused.counts.most_common():
-        text, reason = refused.examples[gate]
+        text, reason = (" ".join(one.split()) for one in refused.examples[gate])  # a line break would forge a line
         lines.append(f"    {gate} {count:,}, as '{text[:SHOWN]}': {reason}")
     if faults:
         lines.append("  faults: " + ", ".join(f"{name} {count:,}" for name, count in faults.most_common()))

@@ -68,7 +68,7 @@ class TopicFile:
         there = self._read()
         content = self._with(added) if there == self._there else self._joined(there, added)
         if not self._backed_up and there is not None:
-            atomic_write(self.backup, there)
+            atomic_write(self.backup, there, like=self.output)
         self._backed_up = True
         atomic_write(self.output, content)
         self._there = content
@@ -81,7 +81,7 @@ class TopicFile:
         for folder in _folders(self.output):
             aside = next(path for path in _numbered(folder / f"{self.output.name}.found") if not os.path.lexists(path))
             with contextlib.suppress(InputError):
-                atomic_write(aside, _lines(rest))
+                atomic_write(aside, _lines(rest), like=self.output if self.output.is_file() else None)
                 return aside
         return None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from doric.errors import InputError, SettingsError
+from doric.topics import JSON_LINES
 
 
 def check_numbers(args: argparse.Namespace) -> None:
@@ -20,12 +21,15 @@ def check_numbers(args: argparse.Namespace) -> None:
 
 
 def output(args: argparse.Namespace) -> Path:
-    """Where the widened list goes. Raises `SettingsError` when that is not said."""
-    if args.in_place:
-        return args.input
-    if args.output is None and not args.dry_run:
+    """Where the widened list goes. Raises `SettingsError` when that is not said, or no list of topics can go there."""
+    if not args.in_place and args.output is None and not args.dry_run:
         raise SettingsError("there is neither --output nor --in-place", hint="Say where the widened list goes.")
-    return args.output or args.input
+    path = args.output or args.input
+    if str(path) == "-":
+        raise SettingsError("a topic list grows call by call, and cannot go to '-'", hint="Name a file.")
+    if path.suffix.lower() in JSON_LINES:
+        raise SettingsError(f"{path}: a file of JSON lines is no topic list", hint="Name it *.json, or *.txt.")
+    return path
 
 
 def chosen(names: str | None, groups: Mapping[str, object], file: Path) -> list[str]:

@@ -21,6 +21,7 @@ from doric.ground.interrupts import interruptible
 from doric.ground.patience import backoff
 from doric.settings import Settings, how_to_give, load_settings
 from doric.spend import Spend, chosen_price
+from doric.text import plain
 
 log = logging.getLogger("doric")
 TRIES = 8
@@ -52,7 +53,9 @@ class Run:
             log.info("%s holds all of %s already: new topics are added to it.", file.output, args.input)
         for topic in file.known:
             if held := heldout.match(topic):
-                log.warning("The topic '%s' is too near the held-out prompt %s; it stays in the list.", topic, held.id)
+                log.warning(
+                    "The topic '%s' is too near the held-out prompt %s; it stays in the list.", plain(topic), held.id
+                )
         settings = load_settings(model=args.model, base_url=args.base_url)
         if not settings.given and not args.dry_run:
             raise SettingsError(
@@ -63,7 +66,7 @@ class Run:
 
     def forecast(self) -> str:
         """What would be asked, as lines for people."""
-        return account.forecast(self._groups, self._file.output, self._spend.price)
+        return plain(account.forecast(self._groups, self._file.output, self._spend.price))
 
     async def ask(self) -> None:
         """Ask for all groups at once; what one group found is on disk before its next call.
@@ -79,7 +82,7 @@ class Run:
 
     async def _ask_all(self, voice: OpenAIBackend, slots: asyncio.Semaphore) -> None:
         async with voice:
-            log.info("Model %s at %s is asked for topics.", voice.model, self._settings.address)
+            log.info("Model %s at %s is asked for topics.", plain(voice.model), self._settings.address)
             self._spend.guess = guess(self._groups)
             self._widener = Widener(voice, self._file.known, spend=self._spend, stop=self._stop, seed=self._args.seed)
             self._tasks = [asyncio.create_task(self._work(group, self._widener, slots)) for group in self._groups]
@@ -102,7 +105,7 @@ class Run:
         lines += account.spent(self._spend)
         if self._interrupted:
             lines.append("  interrupted: what was found is kept; run the command again for more")
-        return "\n".join(lines)
+        return plain("\n".join(lines))
 
     def status(self) -> int:
         """0 when every group has its number, 130 after Ctrl-C, else 1."""

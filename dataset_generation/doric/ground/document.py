@@ -26,7 +26,7 @@ def read(text: str, file: Path | str, *, hint: str) -> Any:  # noqa: ANN401 - an
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise InputError(f"the key {json.dumps(key)} stands twice in one object", file=file, hint=ONCE)
+                raise InputError(f"the key {key!r} stands twice in one object", file=file, hint=ONCE)
             found[key] = value
         return found
 

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -69,9 +70,10 @@ def seen_enough() -> None:
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path | str) -> Generator[IO[bytes]]:
+def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO[bytes]]:
     """Yield a binary file that becomes `path` when the block ends well and vanishes when it does not.
 
+    Who may read and write it is as it was; where it is `like` another file, as it is there.
     Missing parent folders are made. `-` is stdout; a device or a pipe is written directly, for neither can be
     renamed over. A failed write raises `InputError`.
     """
@@ -81,12 +83,12 @@ def atomic_writer(path: Path | str) -> Generator[IO[bytes]]:
     elif target.exists() and not target.is_file():
         yield from _written_directly(target, path)
     else:
-        yield from _written_aside(target, path)
+        yield from _written_aside(target, path, like or target)
 
 
-def atomic_write(path: Path | str, content: bytes) -> None:
+def atomic_write(path: Path | str, content: bytes, *, like: Path | None = None) -> None:
     """Replace `path` by `content` in one step. Raises `InputError` when that cannot be done."""
-    with atomic_writer(path) as out:
+    with atomic_writer(path, like=like) as out:
         out.write(content)
 
 
@@ -107,11 +109,14 @@ def _written_directly(target: Path, named: Path | str) -> Iterator[IO[bytes]]:
         raise explain(error, named, "written") from error
 
 
-def _written_aside(target: Path, named: Path | str) -> Iterator[IO[bytes]]:
+def _written_aside(target: Path, named: Path | str, like: Path) -> Iterator[IO[bytes]]:
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("xb") as out:
+            if like.exists():
+                with contextlib.suppress(PermissionError):  # file systems that know no such rights say so
+                    aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before there is anything in it to be read
             yield out
             out.flush()
             os.fsync(out.fileno())
