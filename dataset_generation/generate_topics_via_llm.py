@@ -6,8 +6,9 @@ Each group is asked for new topics, several groups at once, until it has its num
 kept if it is a plain phrase of 5 to 12 words that is neither held out for evaluation nor nearly one that is there
 already. Needs a model: a key (OPENAI_API_KEY) or a server of your own (--base-url). The topics that are there are
 neither dropped nor moved; the file is written in one step after every call that gave some, and what stood there before
-is kept as FILE.bak. An --output that an earlier run made of the same --input is added to, so no topic is paid for and
-lost; one that lacks a topic of --input is left alone, with exit 2.
+is kept as FILE.bak. Should it not be writable any more, the run stops, and the new ones go to FILE.found. An --output
+that an earlier run made of the same --input is added to, so no topic is paid for and lost; one that lacks a topic of
+--input is left alone, with exit 2.
 """
 
 import argparse

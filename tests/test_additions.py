@@ -223,7 +223,7 @@ def test_a_folder_in_the_way_is_seen_before_anything_is_asked(tmp_path, name):
     source.write_text('["one"]')
     (tmp_path / name).mkdir()
     with (
-        pytest.raises(InputError, match=f"{name}: cannot be .*directory"),
+        pytest.raises(InputError, match=f"{name}: cannot be written: it is a directory"),
         TopicFile(source, tmp_path / "topics.json").held(),
     ):
         pytest.fail("it could not be written")
@@ -288,3 +288,12 @@ def test_who_may_read_the_list_stays(tmp_path, mode):
     path.chmod(mode)
     TopicFile(path, path).write({"general": [KALE]})
     assert [stat.S_IMODE(one.stat().st_mode) for one in sorted(tmp_path.iterdir())] == [mode, mode]
+
+
+def test_a_pipe_is_no_topic_file(tmp_path):
+    """What can be read but once, or written but once, is refused and not waited for."""
+    (tmp_path / "in.txt").write_text(HENS, "utf-8")
+    os.mkfifo(tmp_path / "pipe.txt")
+    for source, output in (("in.txt", "pipe.txt"), ("pipe.txt", "out.txt")):
+        with pytest.raises(InputError, match="no plain file"):
+            TopicFile(tmp_path / source, tmp_path / output)

@@ -32,6 +32,10 @@ class TopicFile:
     """
 
     def __init__(self, source: Path, output: Path) -> None:
+        if source.exists() and not source.is_file() and not source.is_dir():
+            raise InputError("it is no plain file, and can be read but once", file=source, hint="Save it in one first.")
+        if output.exists() and not output.is_file():
+            check_writable(output)
         groups = read_groups(source)
         self.taken_up = _holds_something(output) and not output.samefile(source)
         self.known = _all(groups)
