@@ -203,19 +203,18 @@ def test_lists_of_every_make(topics, way):
     assert server.stats.kinds["refuses_response_format"] == (way == "schema refused")
 
 
-def test_a_topic_that_was_cut_off_is_not_kept(topics):
+def test_a_topic_that_was_cut_off_is_not_kept(topics, monkeypatch):
     """Of a list in lines that reached its limit the last one, which may be half a topic, does not come in."""
-    listed = [f"painting {thing} red and white in a {place}" for place in PLACES for thing in THINGS]
+    monkeypatch.setattr(mock_server, "_cut", lambda text: text.rpartition(" before")[0])
+    listed = [f"{verb} {thing} in a barn before winter" for verb, thing in zip(VERBS, THINGS, strict=False)]
     stock = iter(listed)
 
     def answer(call: Call) -> str:
-        return "\n".join(f"- {topic}" for topic in itertools.islice(stock, 5))
+        return "\n".join(f"- {topic}" for topic in itertools.islice(stock, 2))
 
     with serving(answer=answer, decide=lambda call: Act("truncated")) as server:
-        widen(server, "--in-place", "--per-group", "6", "--groups", "home")
-    new = set(widened(topics)["home"]) - set(GROUPS["home"])
-    assert new
-    assert new <= set(listed)
+        assert widen(server, "--in-place", "--per-group", "3", "--groups", "home") == 0
+    assert widened(topics)["home"] == [*GROUPS["home"], *listed[:6:2]]
 
 
 def test_repeats_are_refused(topics, capsys):
@@ -602,6 +601,18 @@ def test_ctrl_c_lets_no_waiting_group_ask(topics):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
+    assert server.stats.requests == 1
+
+
+def test_ctrl_c_lets_no_group_ask_that_waits_for_room_in_a_budget(topics):
+    """Groups that a budget keeps waiting when Ctrl-C comes do not ask once there is room."""
+    with serving(Manners(latency=0.5), answer=fresh_topics()) as server:
+        process = start(server, "--max-total-tokens", "900")
+        until(lambda: server.stats.requests == 1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "tokens used of" not in told
     assert server.stats.requests == 1
 
 
