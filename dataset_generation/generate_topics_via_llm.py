@@ -6,8 +6,9 @@ Each group is asked for new topics, several groups at once, until it has its num
 kept if it is a plain phrase of 5 to 12 words that is neither held out for evaluation nor nearly one that is there
 already. Needs a model: a key (OPENAI_API_KEY) or a server of your own (--base-url). The topics that are there are
 neither dropped nor moved; the file is written in one step after every call that gave some, and what stood there before
-is kept as FILE.bak. An --output that an earlier run made of the same --input is added to, so no topic is paid for and
-lost; one that lacks a topic of --input is left alone, with exit 2.
+is kept as FILE.bak. Should it not be writable any more, the run stops, and the new ones go to FILE.found. An --output
+that an earlier run made of the same --input is added to, so no topic is paid for and lost; one that lacks a topic of
+--input is left alone, with exit 2.
 """
 
 import argparse
@@ -74,13 +75,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
     from doric.errors import DoricError
+    from doric.text import plain
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        print(f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+        said = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
+        print(plain("\n".join(said)), file=sys.stderr)  # group names and a server's words may hold anything
         return 2
     except KeyboardInterrupt:
         return 130

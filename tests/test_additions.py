@@ -1,6 +1,8 @@
 """New topics in a topic file: after what is there, in the file's own shape, with the old file beside it."""
 
 import json
+import os
+import stat
 
 import pytest
 
@@ -146,7 +148,7 @@ def test_what_somebody_writes_meanwhile_stays(tmp_path, name):
 
 
 def test_what_was_found_outlives_a_broken_edit(tmp_path):
-    """A list that somebody breaks meanwhile is left as it is, and what was found is kept beside it."""
+    """A list that somebody breaks meanwhile is left as it is, and what was found can be kept beside it."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one"]}}')
     file = TopicFile(path, path)
@@ -154,9 +156,10 @@ def test_what_was_found_outlives_a_broken_edit(tmp_path):
     path.write_text("{")
     with pytest.raises(PlanError, match="changed while") as caught:
         file.write({"a": ["found first", "found second"]})
-    assert "topics.json.found" in caught.value.hint
+    assert "Mend it" in caught.value.hint
+    assert file.save_aside({"a": ["found second"]}) == tmp_path / "topics.json.found"
     assert path.read_text() == "{"
-    assert "found second" in (tmp_path / "topics.json.found").read_text()
+    assert (tmp_path / "topics.json.found").read_text() == "found second\n"
 
 
 def test_an_empty_output_is_no_list(tmp_path):
@@ -166,3 +169,131 @@ def test_an_empty_output_is_no_list(tmp_path):
     file = TopicFile(tmp_path / "in.txt", tmp_path / "out.txt")
     file.write({"general": [KALE]})
     assert [topic.text for topic in read_topics(tmp_path / "out.txt")] == [HENS, KALE]
+
+
+ODD = {
+    "a key twice": ('{"note": 1, "note": 2, "groups": {"a": ["one"]}}', "the key 'note' stands twice"),
+    "a number without end": (f'{{"note": {"1" * 5_000}, "groups": {{"a": ["one"]}}}}', "a number of 5,000 digits"),
+    "half a character": ('{"note": "\\ud800", "groups": {"a": ["one"]}}', "holds half a character"),
+    "half a character in a key": ('{"\\udc00": 1, "groups": {"a": ["one"]}}', "holds half a character"),
+    "a deep nest": (f'{{"note": {"[" * 3_000}{"]" * 3_000}, "a": ["one"]}}', "nested too deep"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_could_not_be_written_again_is_refused_at_once(tmp_path, case):
+    """A file that would lose something when it is written again is refused as it is read, in one line."""
+    content, said = ODD[case]
+    path = tmp_path / "topics.json"
+    path.write_text(content, "utf-8")
+    with pytest.raises(InputError) as caught:
+        TopicFile(path, path)
+    assert str(path) in caught.value.message
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+    assert path.read_text("utf-8") == content
+
+
+def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
+    """A group that somebody's edit gives twice is not made one: the edit stays as it is."""
+    path = tmp_path / "topics.json"
+    path.write_text('{"groups": {"a": ["one"]}}')
+    file = TopicFile(path, path)
+    edited = '{"groups": {"a": ["one"], "a": ["two"]}}'
+    path.write_text(edited)
+    with pytest.raises(PlanError, match="'a' stands twice"):
+        file.write({"a": ["found"]})
+    assert path.read_text() == edited
+
+
+def test_what_is_kept_beside_the_file_replaces_nothing(tmp_path):
+    """Topics that were saved by an earlier run stay: a second lot gets a name of its own."""
+    path = tmp_path / "topics.json"
+    path.write_text('["one"]')
+    file = TopicFile(path, path)
+    assert file.save_aside({"general": [BEES]}) == tmp_path / "topics.json.found"
+    assert file.save_aside({"general": [KALE]}) == tmp_path / "topics.json.found.2"
+    assert [topic.text for topic in read_topics(tmp_path / "topics.json.found")] == [BEES]
+
+
+@pytest.mark.parametrize("name", ["topics.json", "topics.json.bak"])
+def test_a_folder_in_the_way_is_seen_before_anything_is_asked(tmp_path, name):
+    """Where the list or its backup could not be written, holding the file fails, in one line."""
+    source = tmp_path / "in.json"
+    source.write_text('["one"]')
+    (tmp_path / name).mkdir()
+    with (
+        pytest.raises(InputError, match=f"{name}: cannot be written: it is a directory"),
+        TopicFile(source, tmp_path / "topics.json").held(),
+    ):
+        pytest.fail("it could not be written")
+
+
+def test_a_file_that_its_owner_made_read_only_is_left_alone(tmp_path, monkeypatch):
+    """A list without the right to be written is refused, though its folder would let it be replaced."""
+    path = tmp_path / "topics.json"
+    path.write_text('["one"]')
+    path.chmod(0o400)
+    monkeypatch.setattr(os, "access", lambda path, mode: path.stat().st_mode & 0o200 > 0)  # what it tells all but root
+    with pytest.raises(InputError, match="permission denied"), TopicFile(path, path).held():
+        pytest.fail("it may not be written")
+
+
+def test_a_grouped_list_made_into_text_is_added_to(tmp_path):
+    """A text file has no groups: made earlier of a grouped list it is taken up, and the list's groups may be chosen."""
+    source, output = tmp_path / "in.json", tmp_path / "out.txt"
+    source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
+    TopicFile(source, output).write({"farm": [BEES]})
+    second = TopicFile(source, output)
+    assert second.taken_up
+    assert second.groups == {"farm": [HENS], "garden": [KALE]}
+    assert second.known == [HENS, BEES, KALE]
+    second.write({"garden": ["one more"]})
+    assert [topic.text for topic in read_topics(output)] == [HENS, BEES, KALE, "one more"]
+
+
+def test_a_text_of_another_making_is_left_alone(tmp_path):
+    """A text file that lacks a topic of a grouped list is no widened copy of it."""
+    source, output = tmp_path / "in.json", tmp_path / "out.txt"
+    source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
+    output.write_text(f"{HENS}\n", "utf-8")
+    with pytest.raises(PlanError, match="1 of the topics"):
+        TopicFile(source, output)
+
+
+def test_an_empty_group_is_filled(tmp_path):
+    """A group without topics is there to be widened, and so is one whose topics all stand in an earlier one."""
+    path = tmp_path / "topics.json"
+    path.write_text(json.dumps({"farm": [HENS], "cooking": [], "hens": [HENS]}), "utf-8")
+    file = TopicFile(path, path)
+    assert file.groups == {"farm": [HENS], "cooking": [], "hens": []}
+    file.write({"cooking": [KALE], "hens": [BEES]})
+    assert json.loads(path.read_text("utf-8")) == {"farm": [HENS], "cooking": [KALE], "hens": [HENS, BEES]}
+
+
+def test_an_output_without_a_group_is_of_another_making(tmp_path):
+    """An output that lacks a group of the source, be it an empty one, is left alone."""
+    source, output = tmp_path / "in.json", tmp_path / "out.json"
+    source.write_text(json.dumps({"cooking": []}), "utf-8")
+    output.write_text(json.dumps({"farm": [HENS]}), "utf-8")
+    with pytest.raises(PlanError, match=r"the group 'cooking' of .* is not in it"):
+        TopicFile(source, output)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_who_may_read_the_list_stays(tmp_path, mode):
+    """The list and its backup can be read by those who could read the list before."""
+    path = tmp_path / "topics.json"
+    path.write_text(json.dumps([HENS]), "utf-8")
+    path.chmod(mode)
+    TopicFile(path, path).write({"general": [KALE]})
+    assert [stat.S_IMODE(one.stat().st_mode) for one in sorted(tmp_path.iterdir())] == [mode, mode]
+
+
+def test_a_pipe_is_no_topic_file(tmp_path):
+    """What can be read but once, or written but once, is refused and not waited for."""
+    (tmp_path / "in.txt").write_text(HENS, "utf-8")
+    os.mkfifo(tmp_path / "pipe.txt")
+    for source, output in (("in.txt", "pipe.txt"), ("pipe.txt", "out.txt")):
+        with pytest.raises(InputError, match="no plain file"):
+            TopicFile(tmp_path / source, tmp_path / output)

@@ -100,6 +100,19 @@ def test_each_fault_has_its_error_and_keeps_the_key(kind, caplog, capfd):
     assert KEY not in "".join(seen)
 
 
+def test_an_answer_that_quotes_the_key_comes_without_it():
+    """The user's key is cut out of an answer: rows and topics are given away."""
+    found = one_reply(MockServer(answer=lambda call: f"Yer key is {call.key}, min."))
+    assert found.text == "Yer key is …, min."
+
+
+@pytest.mark.parametrize("key", ["doric", "windae", "a", "not-needed"])
+def test_a_word_in_place_of_a_key_spoils_no_answer(key):
+    """What local servers take for a key is a word, and stays in an answer."""
+    text = f"Haud the {key} open."
+    assert one_reply(MockServer(answer=lambda call: text), key=key).text == text
+
+
 @pytest.mark.parametrize(
     ("sent", "after"),
     [("1", 1.0), ("0.25", 0.25), ("0", 0.0), (None, None), ("soon", None), ("-3", None), ("nan", None), ("inf", None)],

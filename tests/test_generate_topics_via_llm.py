@@ -203,6 +203,20 @@ def test_lists_of_every_make(topics, way):
     assert server.stats.kinds["refuses_response_format"] == (way == "schema refused")
 
 
+def test_a_topic_that_was_cut_off_is_not_kept(topics, monkeypatch):
+    """Of a list in lines that reached its limit the last one, which may be half a topic, does not come in."""
+    monkeypatch.setattr(mock_server, "_cut", lambda text: text.rpartition(" before")[0])
+    listed = [f"{verb} {thing} in a barn before winter" for verb, thing in zip(VERBS, THINGS, strict=False)]
+    stock = iter(listed)
+
+    def answer(call: Call) -> str:
+        return "\n".join(f"- {topic}" for topic in itertools.islice(stock, 2))
+
+    with serving(answer=answer, decide=lambda call: Act("truncated")) as server:
+        assert widen(server, "--in-place", "--per-group", "3", "--groups", "home") == 0
+    assert widened(topics)["home"] == [*GROUPS["home"], *listed[:6:2]]
+
+
 def test_repeats_are_refused(topics, capsys):
     """What is there already, in the same words or nearly, in its own group or another, does not come in again."""
     suggested = [
@@ -237,6 +251,23 @@ def test_what_is_unfit_is_refused_and_summed_up(topics, capsys):
     for rule in ("opener", "length", "ending", "markup", "lines", "held_out"):
         assert f"    {rule} 3, as '" in told
     assert "3 calls in a row gave no new topic that fits" in told
+
+
+def test_no_control_character_reaches_the_terminal(capsys, caplog):
+    """What a model or a file brings that a terminal would obey is not shown, and a line break forges no line."""
+    groups = {"far\x1b]0;m\x07": ["keeping \x1b[2Jhens warm in winter"]}
+    Path("topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
+    bad = ["mending a \x1b[2Jkettle at home", "one topic\n  spent: 0 tokens in it"]
+    with serving(answer=says(*bad)) as server:
+        assert widen(server, "--in-place", "--per-group", "1") == 1
+        assert widen(server, "--in-place", "--dry-run") == 0
+        assert widen(server, "--in-place", "--groups", "moon") == 2
+    told = capsys.readouterr()
+    shown = told.out + told.err + caplog.text
+    assert "unprintable" in shown
+    assert "'one topic spent: 0 tokens in it'" in shown
+    assert not set(shown) & {"\x1b", "\x07"}
+    assert widened(Path("topics.json")) == groups
 
 
 def test_nothing_found_writes_nothing(topics):
@@ -329,6 +360,54 @@ def test_a_fatal_fault_is_one_line(topics, monkeypatch, capsys, caplog, kind):
     assert topics.read_bytes() == before
 
 
+def test_a_fatal_fault_lets_no_waiting_group_ask(tmp_path, capsys):
+    """Groups that wait for their turn when the quota ends do not ask: twelve groups, one call."""
+    Path("topics.json").write_text(json.dumps({f"group {at}": [f"topic number {at}"] for at in range(12)}), "utf-8")
+    with serving(decide=lambda call: Act("quota")) as server:
+        assert widen(server, "--in-place", "--max-concurrency", "1") == 2
+    assert server.stats.requests == 1
+    assert "error: the quota is used up (429)" in capsys.readouterr().err
+
+
+def test_a_list_that_cannot_be_written_ends_the_run(topics, capsys):
+    """At the first write that fails no more is asked; what was found is kept, and the summary tells what is on disk."""
+    whole = fresh_topics()
+
+    def answer(call: Call) -> str:
+        topics.unlink()
+        topics.mkdir()
+        return whole(call)
+
+    with serving(answer=answer) as server:
+        assert widen(server, "--in-place", "--per-group", "2", "--max-concurrency", "1") == 2
+    assert server.stats.requests == 1
+    told = capsys.readouterr().err
+    assert "error: topics.json: cannot be read: it is a directory" in told
+    assert "0 new topics: nothing is written\n  farm: 0 of 2 in 1 calls" in told
+    assert "not written there: 2 new topics; they are in topics.json.found" in told
+    assert len(Path("topics.json.found").read_text("utf-8").splitlines()) == 2
+
+
+def test_topics_that_can_be_written_nowhere_are_printed(topics):
+    """Where the system lets no file grow, the topics that were paid for are told, one a line."""
+    with serving(answer=says("carving spoons from birch wood")) as server:
+        process = start(server, "--per-group", "1", "--groups", "farm", limit=True)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "not written anywhere: 1 new topics; copy them from here\ncarving spoons from birch wood\n" in told
+    assert "the file would pass the size limit" in told
+    assert widened(topics) == GROUPS
+
+
+def test_a_backup_that_cannot_be_written_costs_no_call(topics, capsys):
+    """A folder in the place of the backup is named before anything is asked."""
+    Path("topics.json.bak").mkdir()
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place") == 2
+    assert server.stats.requests == 0
+    assert "error: topics.json.bak: cannot be written: it is a directory" in capsys.readouterr().err
+
+
 def test_every_group_failing_is_an_error(topics, capsys):
     """When no group got a single answer there is nothing to sum up but the error."""
     with serving(decide=lambda call: Act("context_400")) as server:
@@ -351,6 +430,18 @@ def test_two_runs_on_one_list_lose_nothing(topics, capsys):
         assert widen(server, "--in-place") == 2
     assert server.stats.requests == 0
     assert "another run is writing this file" in capsys.readouterr().err
+
+
+def test_a_key_that_a_server_repeats_goes_nowhere(topics, monkeypatch, capsys):
+    """The user's key in an answer reaches neither the list nor the terminal."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serving(
+        answer=lambda call: json.dumps([f"keeping {call.key} in a tin box", "carving a birch spoon"])
+    ) as server:
+        widen(server, "--in-place", "--per-group", "1", "--groups", "farm")
+    told = capsys.readouterr()
+    assert "spacing" in told.err
+    assert KEY not in told.out + told.err + topics.read_text("utf-8")
 
 
 def test_no_model_at_all(topics, capsys):
@@ -403,6 +494,9 @@ def test_dry_run_asks_nothing(topics, capsys):
         (["--in-place", "--max-cost", "nan"], "--max-cost is nan"),
         (["--in-place", "--max-total-tokens", "0"], "--max-total-tokens is 0"),
         ([], "neither --output nor --in-place"),
+        (["--output", "-"], "cannot go to '-'"),
+        (["--output", "wide.jsonl"], "a file of JSON lines is no topic list"),
+        (["--in-place", "--input", "topics.jsonl"], "a file of JSON lines is no topic list"),
         (["--in-place", "--base-url", "localhost:80"], "is not an address"),
     ],
 )
@@ -427,6 +521,37 @@ def test_held_out_topics_that_are_there_are_reported(tmp_path, capsys, caplog):
     assert json.loads(Path("topics.json").read_text("utf-8"))[:3] == [held, *GROUPS["farm"]]
 
 
+@pytest.mark.parametrize("flags", [[], ["--groups", "cooking"]])
+def test_an_empty_group_is_filled(flags):
+    """A group without a topic is asked for like any other."""
+    Path("topics.json").write_text(json.dumps({"groups": {"farm": ["keeping hens warm"], "cooking": []}}), "utf-8")
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place", "--per-group", "2", *flags) == 0
+    assert len(widened(Path("topics.json"))["cooking"]) == 2
+
+
+@pytest.mark.parametrize("names", ["garden, tools,farm", "farm,garden,tools", "farm , garden ,  tools"])
+def test_a_group_with_a_comma_can_be_chosen(names):
+    """A group's name may have commas in it: known names are seen first, however they are spaced."""
+    groups = {"garden, tools": ["growing kale"], "home": ["mending a kettle"], "farm": ["keeping hens"]}
+    Path("topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--in-place", "--per-group", "1", "--groups", names) == 0
+    assert {group: len(topics) for group, topics in widened(Path("topics.json")).items()} == {
+        "garden, tools": 2, "home": 1, "farm": 2,
+    }  # fmt: skip
+
+
+def test_the_same_command_again_adds_to_a_text_output(topics):
+    """A grouped list that was widened into a text file is widened there again, group by group."""
+    with serving(answer=fresh_topics()) as server:
+        assert widen(server, "--output", "out.txt", "--per-group", "2") == 0
+        first = Path("out.txt").read_text("utf-8")
+        assert widen(server, "--output", "out.txt", "--per-group", "1", "--groups", "farm") == 0
+    assert Path("out.txt").read_text("utf-8").startswith(first)
+    assert len(Path("out.txt").read_text("utf-8").splitlines()) == 5 + 6 + 1
+
+
 def test_a_text_list_has_one_group(topics):
     """A plain list is widened as one group, and stays plain."""
     Path("topics.txt").write_text("keeping hens warm in winter\n", "utf-8")
@@ -438,10 +563,12 @@ def test_a_text_list_has_one_group(topics):
     assert len(lines) == 3
 
 
-def start(server, *flags: str) -> subprocess.Popen[str]:
-    """The script as a process of its own."""
+def start(server, *flags: str, limit: bool = False) -> subprocess.Popen[str]:
+    """The script as a process of its own; with a `limit` no file may have a byte."""
     command = [sys.executable, SCRIPT, "--in-place", "--base-url", server.url, "--model", "m", *flags]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OPENAI_API_KEY": KEY})
+    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command] if limit else command
+    env = os.environ | {"OPENAI_API_KEY": KEY, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def until(condition) -> None:
@@ -464,6 +591,29 @@ def test_ctrl_c_keeps_what_was_found(topics):
     assert "Traceback" not in told
     assert sum(map(len, widened(topics).values())) > 5
     assert server.stats.kinds["aborted"] == 0
+
+
+def test_ctrl_c_lets_no_waiting_group_ask(topics):
+    """Groups that wait for their turn when Ctrl-C comes do not ask."""
+    with serving(Manners(latency=0.5), answer=fresh_topics()) as server:
+        process = start(server, "--per-group", "2", "--max-concurrency", "1")
+        until(lambda: server.stats.requests == 1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert server.stats.requests == 1
+
+
+def test_ctrl_c_lets_no_group_ask_that_waits_for_room_in_a_budget(topics):
+    """Groups that a budget keeps waiting when Ctrl-C comes do not ask once there is room."""
+    with serving(Manners(latency=0.5), answer=fresh_topics()) as server:
+        process = start(server, "--max-total-tokens", "900")
+        until(lambda: server.stats.requests == 1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "tokens used of" not in told
+    assert server.stats.requests == 1
 
 
 def test_a_second_ctrl_c_stops_now(topics):

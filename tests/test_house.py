@@ -17,8 +17,8 @@ OPEN = {"errors": "", "files": "errors", "codec": "errors"}
 FLOORS: tuple[dict[str, str], ...] = (
     {
         "text": "", "vocabulary": "", "settings": "", "jsonl": "", "rows": "", "spend": "", "progress": "",
-        "patience": "", "interrupts": "", "lock": "",
-        "rota": "", "faults": "", "intervals": "", "suggestions": "", "table": "", "charts": "",
+        "patience": "", "interrupts": "", "lock": "", "document": "",
+        "rota": "", "secrets": "", "intervals": "", "table": "", "charts": "",
     },
     {
         "contexts": "vocabulary",
@@ -30,12 +30,15 @@ FLOORS: tuple[dict[str, str], ...] = (
         "phrases": "text vocabulary",
         "dorise": "vocabulary",
         "neardup": "text",
-        "topics": "text",
-        "additions": "lock text topics",
+        "suggestions": "text",
+        "topics": "document text",
+        "additions": "document lock text topics",
+        "orders": "topics",
         "pool": "patience",
         "heldout": "dorise",
         "completions": "",
-        "backends": "settings faults completions",
+        "faults": "secrets",
+        "backends": "settings faults completions secrets",
         "stream": "backends faults",
     },
     {
@@ -63,7 +66,8 @@ FLOORS: tuple[dict[str, str], ...] = (
         "report": "census charts gates intervals jsonl marking pages",
         "board": "charts heldout marking pages table",
         "widener": "backends gates spend suggestions topic_rules",
-        "widening": "additions backends heldout interrupts patience settings spend widener",
+        "account": "spend widener",
+        "widening": "account additions backends heldout interrupts orders patience settings spend text widener",
     },
 )  # fmt: skip
 """Room -> the rooms it may import, floor by floor: an arrow goes down or along its floor, never up."""

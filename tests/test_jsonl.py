@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 
@@ -330,6 +331,16 @@ def test_atomic_writer_replaces_in_one_step(tmp_path):
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_atomic_writer_keeps_who_may_read(tmp_path):
+    """A file that its owner alone may read stays so when it is replaced; a copy of it can be made like it."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"before")
+    path.chmod(0o600)
+    files.atomic_write(path, b"after")
+    files.atomic_write(tmp_path / "copy", b"after", like=path)
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path, tmp_path / "copy")] == [0o600, 0o600]
 
 
 def test_atomic_writer_leaves_no_trace_of_failure(tmp_path):

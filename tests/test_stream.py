@@ -14,10 +14,10 @@ TEXT = "Haud the windae open a wee bittie."
 ASK = Request([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
 
 
-async def hear(server: MockServer, patience: float = 5.0) -> Heard:
+async def hear(server: MockServer, patience: float = 5.0, key: str = "") -> Heard:
     async with (
         server,
-        StreamingBackend(Settings("openai", server.url, "m", "OPENAI_API_KEY", ""), timeout=patience) as voice,
+        StreamingBackend(Settings("openai", server.url, "m", "OPENAI_API_KEY", key), timeout=patience) as voice,
     ):
         return await voice.hear(ASK)
 
@@ -34,6 +34,12 @@ def test_an_answer_is_put_together_from_its_pieces():
     assert (found.reply.tokens_out, found.reply.counted) == (0, False)
     assert found.first is not None
     assert 0.04 < found.first <= found.seconds
+
+
+def test_a_stream_that_quotes_the_key_comes_without_it():
+    """The user's key is cut out of an answer that comes in pieces, too."""
+    server = MockServer(answer=lambda call: f"Yer key is {call.key} min.")
+    assert asyncio.run(hear(server, key="sk-test-5f0c2b7e91d34a68")).reply.text == "Yer key is … min."
 
 
 def test_a_server_without_token_counts_is_asked_without():

@@ -30,6 +30,24 @@ WAYS = {
     "letters": "".join(f"{letter}) {item}\n" for letter, item in zip("abc", ITEMS, strict=True)),
     "quoted bullets": "".join(f'• "{item}",\n' for item in ITEMS),
     "plain lines": "New topics:\n" + "\n".join(ITEMS),
+    "a Python list": repr(ITEMS),
+    "a Python list in talk": f"Sure: {ITEMS!r}. Let me know if you want [more].",
+    "a Python list that was cut off": repr([*ITEMS, "cut"])[:-3],
+    "two fenced blocks": f"```json\n{json.dumps(ITEMS[:2])}\n```\nand one more:\n```json\n{json.dumps(ITEMS[2:])}\n```",
+    "an example and bullets": f"{json.dumps(ITEMS[:1])}\n\n- {ITEMS[1]}\n- {ITEMS[2]}\n",
+    "a fenced example and bullets": f"```json\n{json.dumps(ITEMS[:1])}\n```\n\n- {ITEMS[1]}\n- {ITEMS[2]}\n",
+    "JSON lines": "\n".join(json.dumps({"topic": item}) for item in ITEMS),
+    "fenced JSON lines": "```jsonl\n"
+    + "\n".join(json.dumps({"topic": item, "group": "x"}) for item in ITEMS)
+    + "\n```",
+    "a numbered object": json.dumps({str(number): item for number, item in enumerate(ITEMS, 1)}),
+    "a numbered object within": json.dumps(
+        {"topics": {f"topic_{number}": item for number, item in enumerate(ITEMS, 1)}}
+    ),
+    "numbered objects": json.dumps({str(number): {"topic": item} for number, item in enumerate(ITEMS, 1)}),
+    "wrapped bullets": "".join(f"- {item.replace(' a', chr(10) + '  a')}\n" for item in ITEMS),
+    "wrapped bullets on the margin": "".join(f"- {item.replace(' so', chr(10) + 'so')}\n" for item in ITEMS),
+    "bullets with a note under each": "".join(f"1. **{item}**\n   A useful thing to know about\n" for item in ITEMS),
     "Windows lines": "\r\n".join(f"- {item}" for item in ITEMS),
 }
 
@@ -44,6 +62,45 @@ def test_a_list_is_read_however_it_is_written(way):
 def test_nothing_is_in_nothing(text):
     """An answer without a list has no items that could pass for topics."""
     assert all(" " not in item for item in read_list(text))
+
+
+PROSE = [
+    "Sorry, but that is not something this assistant can do",
+    "There was an error while processing your request",
+    "Sorry, but that is not something this assistant can do\nPlease ask for something else instead",
+    "I would be glad to help.\nWhat kind of topics would you like\nTell me a little more about the group",
+    json.dumps({"error": {"message": "The server had some trouble", "kind": "unknown"}}, indent=2),
+    "Let me think about it\nSome ideas come to mind\nWhat shall they be about?",
+]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_prose_is_no_list(text):
+    """Lines without a mark before them are a list only where there are three or more, none of them a sentence."""
+    assert read_list(text) == []
+
+
+CUT = {
+    "bullets": "".join(f"- {item}\n" for item in ITEMS) + "- how to fold",
+    "numbers": "".join(f"{number}. {item}\n" for number, item in enumerate(ITEMS, 1)) + "4. how to fold a",
+    "plain lines": "\n".join([*ITEMS, "how to fold a"]),
+    "an array": json.dumps([*ITEMS, "how to fold a sheet"])[:-7],
+    "an array between two items": json.dumps([*ITEMS, "how to fold a sheet"])[:-22],
+    "a Python list": repr([*ITEMS, "how to fold a sheet"])[:-7],
+}
+
+
+@pytest.mark.parametrize("way", CUT)
+def test_a_list_that_was_cut_off_gives_its_whole_items(way):
+    """Where an answer reached its limit, the last line is left out, and every whole string of an array is kept."""
+    assert read_list(CUT[way], cut=True) == ITEMS
+
+
+def test_apostrophes_stay_in_a_python_list():
+    """An apostrophe within a word ends no string."""
+    assert read_list("['why a cat's fur stands up', 'mending the dog\\\\'s bed']".replace("\\\\", "\\")) == [
+        "why a cat's fur stands up", "mending the dog's bed",
+    ]  # fmt: skip
 
 
 def test_a_line_break_within_an_item_stays():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from doric.errors import InputError
 from doric.text import fold
-from doric.topics import Topic, each_once, read_topics
+from doric.topics import Topic, each_once, read_groups, read_topics
 
 HENS, KALE = "keeping hens warm in winter", "growing kale in a cold garden"
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
@@ -112,7 +112,18 @@ UNREADABLE = {
     "broken JSON": (b'["hens",\n "kale"', ":2: not JSON:"),
     "words": (b"keeping hens\n", "not JSON:"),
     "a nest without end": (b"[" * 100_000, "nested too deep"),
-    "a number without end": (b"[" + b"1" * 5_000 + b"]", "item 1 is a number"),
+    "a number without end": (b"[" + b"1" * 5_000 + b"]", "a number of 5,000 digits"),
+    "an infinite number": (
+        b'{"version": 1e999, "groups": {"farm": ["keeping hens"]}}',
+        "the number 1e999 is too great",
+    ),
+    "what is no number": (b'{"version": NaN, "groups": {"farm": ["keeping hens"]}}', "not JSON: NaN"),
+    "a group twice": (b'{"farm": ["hens"], "farm": ["kale"]}', "the key 'farm' stands twice"),
+    "a group twice, one in escapes": (
+        b'{"groups": {"farm": ["a"], "\\u0066arm": ["b"]}}',
+        "the key 'farm' stands twice",
+    ),
+    "a topic twice": (b'[{"topic": "hens", "topic": "kale"}]', "the key 'topic' stands twice"),
 }
 
 
@@ -124,6 +135,50 @@ def test_what_is_not_json_is_refused_in_words(case, written):
         read_topics(written(content))
     assert said in caught.value.message
     assert "\n" not in caught.value.message
+
+
+MARKUP = [
+    "# Doric",
+    "| a | b |",
+    "> said",
+    "```",
+    "<p>hens</p>",
+    '{"topic": "hens"}',
+    '["hens"]',
+    "---",
+    "- # hens",
+    "-",
+]
+
+
+@pytest.mark.parametrize("line", [*MARKUP, "hens " * 60])
+def test_a_line_that_is_no_topic_is_named(line, written):
+    """A page, a table, a program or a paragraph given as a text list is refused by its first such line."""
+    with pytest.raises(InputError, match=r":2: .* is no topic") as caught:
+        read_topics(written(f"{HENS}\n{line}\n{KALE}\n".encode(), "topics.txt"))
+    assert caught.value.hint == "Give one topic a line, in plain words."
+    assert "\n" not in caught.value.message
+
+
+def test_bulleted_lines_are_read_without_their_marks(written):
+    """A text list whose lines begin with a hyphen or a star holds the same topics."""
+    path = written(f"- {HENS}\n * {KALE}\n".encode(), "topics.txt")
+    assert read_topics(path) == [Topic(HENS), Topic(KALE)]
+
+
+def test_json_lines_are_named_as_such(written):
+    """A file of JSON lines is refused by its name, in one line that tells what is wanted."""
+    with pytest.raises(InputError, match="a file of JSON lines is no topic list"):
+        read_topics(written(b'{"topic": "hens", "group": "farm"}\n', "topics.jsonl"))
+
+
+def test_groups_come_whole(written):
+    """Every group is there, in order, an empty one too; a topic stands in the first of its groups alone."""
+    assert read_groups(written({"farm": [HENS], "cooking": [], "other": [HENS, KALE]})) == {
+        "farm": [HENS], "cooking": [], "other": [KALE],
+    }  # fmt: skip
+    with pytest.raises(InputError, match="no topic and no group"):
+        read_groups(written({"groups": {}}))
 
 
 def test_what_is_given_as_json_is_read_as_json(written):

@@ -59,6 +59,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.errors import SettingsError
     from doric.ground.files import seen_enough
     from doric.settings import how_to_give, load_settings
+    from doric.text import plain
     from doric.validation import candidate, exam, judge, scoreboard, table
     from doric.validation.board import write_scoreboard_report
 
@@ -89,7 +90,7 @@ async def run(args: argparse.Namespace) -> int:
     write_scoreboard_report(result, page)
     print(f"figures in {args.out}, page in {page}\n", file=sys.stderr)
     try:
-        print(table.plain("\n\n".join(shown)), flush=True)
+        print(plain("\n\n".join(shown)), flush=True)
     except BrokenPipeError:
         seen_enough()
     return 0
@@ -160,7 +161,7 @@ def _announce(model: str, exam: "Exam") -> Callable[[], None]:
 
 
 def _made_plain(record: logging.LogRecord) -> bool:
-    from doric.validation.table import plain
+    from doric.text import plain
 
     record.msg, record.args = plain(record.getMessage()), ()
     return True
@@ -171,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         from doric.errors import DoricError
-        from doric.validation.table import plain
+        from doric.text import plain
     except ModuleNotFoundError:  # this script does not lie beside the package, as others do
         print("error: the package doric is not installed", file=sys.stderr)
         print("hint: Give the command with uv: uv run python validation/validate_model.py …", file=sys.stderr)

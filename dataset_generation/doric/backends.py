@@ -17,6 +17,7 @@ from doric.settings import NO_KEY, Settings
 from doric.voices import completions
 from doric.voices.completions import CHARACTERS_A_TOKEN, Reply
 from doric.voices.faults import Refusal
+from doric.voices.secrets import is_secret, without
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 """Two names of one limit: a model that thinks may want the second, and one of them is always sent."""
@@ -228,7 +229,7 @@ class OpenAIBackend:
             raise self._meant(refusal)
         try:
             value: Any = parse(response.content)
-            return [str(one["id"]) for one in value["data"]]
+            return [without(str(one["id"]), self._settings.key) for one in value["data"]]
         except (ValueError, KeyError, TypeError):
             return []
 
@@ -241,7 +242,10 @@ class OpenAIBackend:
         raise FatalBackendError(f"no model is named, and {self._settings.address} does not offer just one", hint=hint)
 
     def _read(self, content: bytes, headers: Mapping[str, str], request: Request) -> Reply:
-        reply = completions.read(content, headers.get("content-type", ""), asked=_asked(request))
+        key = self._settings.key if is_secret(self._settings.key) else ""
+        reply = completions.read(content, without(headers.get("content-type", ""), key), asked=_asked(request))
+        if key:  # an answer goes into files that are given away
+            reply = replace(reply, text=without(reply.text, key), finish=without(reply.finish, key))
         self._thinks |= reply.thought
         self.answered = True
         return reply

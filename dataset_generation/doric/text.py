@@ -11,6 +11,8 @@ TOKEN = re.compile(r"[aA]'(?![^\W_])|[^\W_]+(?:'[^\W_]+)*|[,;:()—–]")
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SPACE = re.compile(r"\s+")
 TERMINALS = ".!?…"
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that a terminal may obey, or that turn a line about."""
 
 
 def prose(text: str) -> str:
@@ -55,3 +57,12 @@ def fold(text: str) -> str:
 def finished(text: str) -> bool:
     """Whether `text` ends as a sentence does, a closing quote or bracket allowed behind the stop."""
     return text.rstrip().rstrip("\"'”’)").endswith(tuple(TERMINALS))
+
+
+def plain(text: str) -> str:
+    """The text as it may reach a terminal: without the control characters that a server's words can bring.
+
+    >>> plain("m\\x1b[2J\\x07\\u202e, one\\n")
+    'm[2J, one\\n'
+    """
+    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in UNSEEN)

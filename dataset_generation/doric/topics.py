@@ -1,21 +1,32 @@
 """Topic lists: every accepted shape in, one list of `Topic` out.
 
 JSON: `["topic", …]`, `[{"topic": …, "group": …}, …]`, `{group: [topic, …]}` or `{"groups": {group: [topic, …]}}`.
-A file that is not JSON by its name is plain text, one topic a line. Knows nothing of what a topic is about.
+A file that is not JSON by its name is plain text, one topic a line, with or without a bullet ("- "). Knows nothing of
+what a topic is about.
 """
 
-import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from doric.errors import InputError
+from doric.ground import document
 from doric.ground.files import explain
-from doric.text import fold
+from doric.text import fold, plain
 
 UNGROUPED = "general"
 SHAPES = 'Give ["topic", …], [{"topic": …, "group": …}, …], {group: ["topic", …]} or {"groups": {group: ["topic", …]}}.'
+
+JSON_LINES = (".jsonl", ".ndjson")
+MARK = re.compile(r"^[-*](?: |$)")
+MARKUP = ("#", "|", ">", "```", "<", "{", "[")
+"""What a line of a page, a table or a program begins with, and a topic does not."""
+LONGEST_LINE = 200
+
+type Share = tuple[str, list[str]]
+"""A group and topics of it, as they stand in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +43,19 @@ def read_topics(path: Path | str, *, as_json: bool | None = None) -> list[Topic]
     `as_json` says whether it is JSON, where its name is not to be trusted. Raises `InputError` that names the file, the
     key or line at fault, and the remedy.
     """
-    text = _read(path)
-    as_json = Path(path).suffix.lower() == ".json" if as_json is None else as_json
-    found = _from_json(text, path) if as_json else _from_lines(text)
-    if not (topics := each_once(found)):
+    if not (topics := each_once(_flat(_found(path, as_json)))):
         raise InputError("there is no topic in it", file=path, hint="Put at least one topic in the file.")
     return topics
+
+
+def read_groups(path: Path | str) -> dict[str, list[str]]:
+    """Group -> its topics, both in the order of the file; a topic stands in the first of its groups alone.
+
+    A group without topics is there too. Raises `InputError` as `read_topics` does.
+    """
+    if not (shares := _found(path)):
+        raise InputError("there is no topic and no group in it", file=path, hint="Put at least one topic in the file.")
+    return {name: [] for name, _ in shares} | grouped(each_once(_flat(shares)))
 
 
 def each_once(topics: Iterable[Topic]) -> list[Topic]:
@@ -56,6 +74,14 @@ def grouped(topics: list[Topic]) -> dict[str, list[str]]:
     return groups
 
 
+def _found(path: Path | str, as_json: bool | None = None) -> list[Share]:
+    if as_json is None and Path(path).suffix.lower() in JSON_LINES:
+        raise InputError("a file of JSON lines is no topic list", file=path, hint=f"Name it *.json. {SHAPES}")
+    text = _read(path)
+    as_json = Path(path).suffix.lower() == ".json" if as_json is None else as_json
+    return list(_from_json(text, path) if as_json else _from_lines(text, path))
+
+
 def _read(path: Path | str) -> str:
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -69,22 +95,21 @@ def _read(path: Path | str) -> str:
     return text
 
 
-def _from_lines(text: str) -> Iterator[Topic]:
-    for line in text.splitlines():
-        if stripped := " ".join(line.split()):
-            yield Topic(stripped)
+def _from_lines(text: str, path: Path | str) -> Iterator[Share]:
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = " ".join(line.split())
+        bare = MARK.sub("", stripped)
+        if stripped and (bare.startswith(MARKUP) or len(bare) > LONGEST_LINE or not any(map(str.isalnum, bare))):
+            what = f"a line of {len(bare):,} characters" if len(bare) > LONGEST_LINE else f"{stripped[:40]!r}"
+            hint = "Give one topic a line, in plain words."
+            raise InputError(f"{what} is no topic", file=path, line=number, hint=hint)
+        if stripped:
+            yield UNGROUPED, [bare]
 
 
-def _from_json(text: str, path: Path | str) -> Iterator[Topic]:
-    try:
-        value = json.loads(text, parse_int=float)  # int() refuses numbers of thousands of digits; none is wanted anyway
-    except json.JSONDecodeError as error:
-        hint = "Mend it there, or name a plain-text list, *.txt (the generator takes it as --topics)."
-        raise InputError(
-            f"not JSON: {error.msg} (column {error.colno})", file=path, line=error.lineno, hint=hint
-        ) from error
-    except RecursionError as error:
-        raise InputError("not a topic list: it is nested too deep", file=path, hint=SHAPES) from error
+def _from_json(text: str, path: Path | str) -> Iterator[Share]:
+    hint = "Mend it there, or name a plain-text list, *.txt (the generator takes it as --topics)."
+    value = document.read(text, path, hint=hint)
     if isinstance(value, list):
         yield from _from_list(value, path)
     elif isinstance(value, dict):
@@ -93,18 +118,18 @@ def _from_json(text: str, path: Path | str) -> Iterator[Topic]:
         _wrong(path, f"{_kind(value)} where a list or an object of groups is wanted")
 
 
-def _from_list(items: list[Any], path: Path | str) -> Iterator[Topic]:
+def _from_list(items: list[Any], path: Path | str) -> Iterator[Share]:
     for at, item in enumerate(items, 1):
         if isinstance(item, dict):
             if "topic" not in item:
                 _wrong(path, f"item {at} has no key 'topic'")
             group = _text(item.get("group", UNGROUPED), f"'group' of item {at}", path)
-            yield Topic(_text(item["topic"], f"'topic' of item {at}", path), group)
+            yield group, [_text(item["topic"], f"'topic' of item {at}", path)]
         else:
-            yield Topic(_text(item, f"item {at}", path))
+            yield UNGROUPED, [_text(item, f"item {at}", path)]
 
 
-def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[Topic]:
+def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[Share]:
     groups = value.get("groups", value)
     if not isinstance(groups, dict):
         _wrong(path, f"the key 'groups' holds {_kind(groups)}, not an object of lists")
@@ -112,8 +137,11 @@ def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[Topic]:
         if not isinstance(items, list):
             _wrong(path, f"the group '{group}' holds {_kind(items)}, not a list of topics")
         name = _text(group, "a group's name", path)
-        for at, item in enumerate(items, 1):
-            yield Topic(_text(item, f"topic {at} of group '{group}'", path), name)
+        yield name, [_text(item, f"topic {at} of group '{group}'", path) for at, item in enumerate(items, 1)]
+
+
+def _flat(shares: Iterable[Share]) -> Iterator[Topic]:
+    return (Topic(text, group) for group, texts in shares for text in texts)
 
 
 def _text(value: object, what: str, path: Path | str) -> str:
@@ -122,7 +150,7 @@ def _text(value: object, what: str, path: Path | str) -> str:
     if not (stripped := " ".join(value.split())):
         _wrong(path, f"{what} is empty")
     if any("\ud800" <= char <= "\udfff" for char in stripped):
-        _wrong(path, f"{what} holds half a character (a lone surrogate)")
+        _wrong(path, f"{what} {document.HALF}")
     return stripped
 
 
@@ -132,4 +160,4 @@ def _kind(value: object) -> str:
 
 
 def _wrong(path: Path | str, what: str) -> NoReturn:
-    raise InputError(what, file=path, hint=SHAPES)
+    raise InputError(plain(what), file=path, hint=SHAPES)

@@ -6,6 +6,7 @@ Knows nothing of models.
 """
 
 import functools
+import itertools
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ def unfit(text: str) -> Rejection | None:
     """Why `text` can be no topic, or None; asks nothing of other topics."""
     if "\n" in text or "\r" in text:
         return Rejection("lines", "it has more than one line")
+    if not text.isprintable():
+        return Rejection("unprintable", "it has a character that cannot be seen")
     limits, count = spec()["limits"], len(text.split())
     if not limits["min_words"] <= count <= limits["max_words"]:
         return Rejection("length", f"it has {count} words, not {limits['min_words']} to {limits['max_words']}", count)
@@ -53,8 +56,10 @@ def unfit(text: str) -> Rejection | None:
     for name, pattern in _patterns().items():
         if found := pattern.search(low):
             return Rejection(name, f"it has '{found.group().strip()}' in it")
-    if sum(word[:1].isupper() for word in text.split()) > count / 2:
+    if _like_a_headline(text):
         return Rejection("capitals", "it is written like a headline")
+    if wrong := _dangling(low) or _repeated(low) or _letters(low):
+        return wrong
     if len(stems(text)) < limits["min_content_words"]:
         return Rejection("vague", "it says too little")
     if held := heldout.match(text):
@@ -101,7 +106,44 @@ class Known:
 
 
 def _opens(low: str, opener: str) -> bool:
-    return low.startswith(opener) and not low[len(opener) : len(opener) + 1].isalpha()
+    behind = low[len(opener) : len(opener) + 2]
+    # "sure-footed" is not "sure"
+    return low.startswith(opener) and not behind[:1].isalpha() and not (behind[:1] == "-" and behind[1:].isalpha())
+
+
+def _like_a_headline(text: str) -> bool:
+    """Whether most words have a capital, or all that say something have one and not all of those are names."""
+    given = text.split()
+    if sum(word[:1].isupper() for word in given) > len(given) / 2:
+        return True
+    telling = [word for word in given[1:] if word.isalpha() and word.lower() not in _small()]
+    capitals = [word for word in telling if word[:1].isupper()]
+    return len(capitals) == len(telling) > 1 and any(word.lower() in _everyday() for word in capitals)
+
+
+def _dangling(low: str) -> Rejection | None:
+    """A last word after which something is missing; a preposition may end a clause with a word like "what"."""
+    last, rules = low.split()[-1], spec()["words"]
+    if last in rules["unfinished"].split() or (
+        last in rules["prepositions"].split() and not set(low.split()) & set(rules["clauses"].split())
+    ):
+        return Rejection("dangling", f"it breaks off after '{last}'")
+    return None
+
+
+def _repeated(low: str) -> Rejection | None:
+    """A word twice running, or one that says something three times."""
+    given = words(low)
+    twice = next((one for one, other in itertools.pairwise(given) if one == other), None)
+    often = next((word for word in given if given.count(word) > 2 and word not in _small()), None)
+    again = twice or often
+    return Rejection("repeats", f"it says '{again}' again and again") if again else None
+
+
+def _letters(low: str) -> Rejection | None:
+    """More than one word of a single letter, but for the article."""
+    single = [word for word in low.split() if len(word) == 1 and word.isalpha() and word != "a"]
+    return Rejection("letters", f"it has single letters in it: {', '.join(single)}") if len(single) > 1 else None
 
 
 @functools.cache
@@ -112,6 +154,15 @@ def _patterns() -> dict[str, re.Pattern[str]]:
 @functools.cache
 def _small() -> frozenset[str]:
     return frozenset(spec()["words"]["small"].split())
+
+
+@functools.cache
+def _everyday() -> frozenset[str]:
+    """Words that are no names where they have a capital."""
+    lines = (DATA / "common_words.txt").read_text("utf-8").splitlines()
+    english = (line.split("\t")[0] for line in (DATA / "renderings.tsv").read_text("utf-8").splitlines())
+    found = {word for line in lines if not line.startswith("#") for word in line.split()} | set(english)
+    return frozenset(found - set(spec()["words"]["in_names"].split()))
 
 
 def _stem(word: str) -> str:

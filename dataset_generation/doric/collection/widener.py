@@ -5,10 +5,11 @@ network: the voice is any backend. Group names and topics are untrusted: they go
 never into its rules.
 """
 
+import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from doric.backends import Backend, Request
@@ -32,12 +33,16 @@ MOST_CALLS = 200
 
 @dataclass(slots=True)
 class Group:
-    """A group being widened: what it had, how many more are wanted, what was found, and why it ended short."""
+    """A group being widened: what it had, how many more are wanted, what was found, and why it ended short.
+
+    Of what was found the first `written` are on disk.
+    """
 
     name: str
     had: Sequence[str]
     wanted: int
     found: list[str] = field(default_factory=list)
+    written: int = 0
     calls: int = 0
     dry: int = 0
     ended: str = ""
@@ -46,6 +51,11 @@ class Group:
     def missing(self) -> int:
         """How many are still wanted."""
         return self.wanted - len(self.found)
+
+    @property
+    def unwritten(self) -> list[str]:
+        """What was found and is not on disk."""
+        return self.found[self.written :]
 
 
 @dataclass(slots=True)
@@ -62,14 +72,19 @@ class Refused:
 
 
 class Widener:
-    """Widens groups that share one memory, so that no topic comes twice, within a group or across them."""
+    """Widens groups that share one memory of `topics`, so that none comes twice, within a group or across them.
 
-    def __init__(self, voice: Backend, topics: Mapping[str, Sequence[str]], *, spend: Spend, seed: int = 0) -> None:
+    Once `stop` is set no further call is made.
+    """
+
+    def __init__(
+        self, voice: Backend, topics: Iterable[str], *, spend: Spend, stop: asyncio.Event, seed: int = 0
+    ) -> None:
         self.refused = Refused()
         self.faults: Counter[str] = Counter()
-        self._voice, self._spend, self._seed = voice, spend, seed
+        self._voice, self._spend, self._stop, self._seed = voice, spend, stop, seed
         self._known = Known()
-        for text in (text for texts in topics.values() for text in texts):
+        for text in topics:
             self._known.add(text)
 
     async def ask(self, group: Group) -> list[str]:
@@ -79,6 +94,9 @@ class Widener:
         """
         if spent := await self._spend.set_aside():  # by another group, while this one waited for its turn
             group.ended = spent
+            return []
+        if self._stop.is_set():  # while it waited for room in a budget
+            self._spend.settle()
             return []
         try:
             reply = await self._voice.reply(request(group, self._seed))
@@ -103,7 +121,7 @@ class Widener:
         return kept
 
     def _take(self, group: Group, text: str, finish: str) -> list[str]:
-        items = read_list(text)
+        items = read_list(text, cut=finish == "length")
         if not items:
             why = "the server's content filter withheld it" if finish == "content_filter" else "there is no list in it"
             self.refused.add(" ".join(text.split())[:60], Rejection("no_list", why))

@@ -13,13 +13,15 @@ from typing import Self
 
 from doric import heldout
 from doric.backends import OpenAIBackend
+from doric.collection import account, orders
 from doric.collection.additions import TopicFile
-from doric.collection.widener import Group, Widener, expected, guess
-from doric.errors import BackendError, DoricError, InputError, SettingsError, TryLaterError
+from doric.collection.widener import Group, Widener, guess
+from doric.errors import BackendError, DoricError, SettingsError, TryLaterError
 from doric.ground.interrupts import interruptible
 from doric.ground.patience import backoff
 from doric.settings import Settings, how_to_give, load_settings
 from doric.spend import Spend, chosen_price
+from doric.text import plain
 
 log = logging.getLogger("doric")
 TRIES = 8
@@ -39,39 +41,32 @@ class Run:
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._interrupted = False
+        self._aside: Path | None = None
         self._draw = random.Random(args.seed)
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
         """Read topics and settings; writes nothing. Raises `DoricError` for whatever is wrong."""
-        _check_numbers(args)
-        file = TopicFile(args.input, _output(args))
+        orders.check_numbers(args)
+        file = TopicFile(args.input, orders.output(args))
         if file.taken_up:
             log.info("%s holds all of %s already: new topics are added to it.", file.output, args.input)
-        for topic in (topic for topics in file.groups.values() for topic in topics):
+        for topic in file.known:
             if held := heldout.match(topic):
-                log.warning("The topic '%s' is too near the held-out prompt %s; it stays in the list.", topic, held.id)
+                log.warning(
+                    "The topic '%s' is too near the held-out prompt %s; it stays in the list.", plain(topic), held.id
+                )
         settings = load_settings(model=args.model, base_url=args.base_url)
         if not settings.given and not args.dry_run:
             raise SettingsError(
                 "widening topics needs a model, and there is no key and no base URL", hint=how_to_give(settings)
             )
-        names = _chosen(args.groups, file)
+        names = orders.chosen(args.groups, file.groups, file.source)
         return cls(args, file, settings, [Group(name, file.groups[name], args.per_group) for name in names])
 
     def forecast(self) -> str:
         """What would be asked, as lines for people."""
-        calls, into, out = expected(self._groups)
-        price = self._spend.price
-        cost = f", about ${price.of(into, out):.2f} ({price.source})" if price else ""
-        return "\n".join(
-            [
-                f"{sum(group.wanted for group in self._groups):,} new topics in {len(self._groups)} groups, "
-                f"written to {self._file.output}",
-                *(f"  {group.name}: {len(group.had)} there, {group.wanted} more wanted" for group in self._groups),
-                f"about {calls:,} calls, {into:,} tokens in and {out:,} out{cost}",
-            ]
-        )
+        return plain(account.forecast(self._groups, self._file.output, self._spend.price))
 
     async def ask(self) -> None:
         """Ask for all groups at once; what one group found is on disk before its next call.
@@ -87,12 +82,13 @@ class Run:
 
     async def _ask_all(self, voice: OpenAIBackend, slots: asyncio.Semaphore) -> None:
         async with voice:
-            log.info("Model %s at %s is asked for topics.", voice.model, self._settings.address)
+            log.info("Model %s at %s is asked for topics.", plain(voice.model), self._settings.address)
             self._spend.guess = guess(self._groups)
-            self._widener = Widener(voice, self._file.groups, spend=self._spend, seed=self._args.seed)
+            self._widener = Widener(voice, self._file.known, spend=self._spend, stop=self._stop, seed=self._args.seed)
             self._tasks = [asyncio.create_task(self._work(group, self._widener, slots)) for group in self._groups]
             with interruptible(self._stop_asking, self._break_off):
                 results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._save_the_rest()
         for failed in (one for one in results if isinstance(one, Exception)):
             raise failed
 
@@ -103,35 +99,19 @@ class Run:
 
     def summary(self) -> str:
         """What came of the run, as lines for people."""
-        found = sum(len(group.found) for group in self._groups)
-        lines = [f"{found:,} new topics" + (f" in {self._file.output}" if found else ": nothing is written")]
-        for group in self._groups:
-            why = f", then it ended: {group.ended}" if group.ended and group.missing > 0 else ""
-            lines.append(f"  {group.name}: {len(group.found)} of {group.wanted} in {group.calls} calls{why}")
-        lines += self._refusals()
-        if self._spend.calls:
-            lines.append(f"  spent: {self._spend}")
+        lines = account.came_of(self._groups, self._file.output)
+        lines += account.left_over(self._groups, self._aside)
+        lines += account.refusals(self._widener) if self._widener else []
+        lines += account.spent(self._spend)
         if self._interrupted:
             lines.append("  interrupted: what was found is kept; run the command again for more")
-        return "\n".join(lines)
+        return plain("\n".join(lines))
 
     def status(self) -> int:
         """0 when every group has its number, 130 after Ctrl-C, else 1."""
         if self._interrupted:
             return 130
         return int(any(group.missing > 0 for group in self._groups))
-
-    def _refusals(self) -> list[str]:
-        if self._widener is None:
-            return []
-        refused, faults = self._widener.refused, self._widener.faults
-        lines = [f"  refused: {refused.counts.total():,}"] if refused.counts else []
-        for gate, count in refused.counts.most_common():
-            text, reason = refused.examples[gate]
-            lines.append(f"    {gate} {count:,}, as '{text[:80]}': {reason}")
-        if faults:
-            lines.append("  faults: " + ", ".join(f"{name} {count:,}" for name, count in faults.most_common()))
-        return lines
 
     async def _work(self, group: Group, widener: Widener, slots: asyncio.Semaphore) -> None:
         try:
@@ -145,6 +125,8 @@ class Run:
         while group.missing > 0 and not group.ended and not self._stop.is_set():
             try:
                 async with slots:
+                    if self._stop.is_set():  # while it waited for its turn
+                        return
                     kept = await widener.ask(group)
             except TryLaterError as error:
                 faults += 1
@@ -155,7 +137,17 @@ class Run:
                 continue
             faults = 0
             if kept:
-                self._file.write({one.name: one.found for one in self._groups if one.found})
+                self._write()
+
+    def _write(self) -> None:
+        self._file.write({one.name: one.found for one in self._groups if one.found})
+        for one in self._groups:
+            one.written = len(one.found)
+
+    def _save_the_rest(self) -> None:
+        """Keep beside the file what was found and could not be written to it."""
+        if rest := {one.name: one.unwritten for one in self._groups if one.unwritten}:
+            self._aside = self._file.save_aside(rest)
 
     async def _wait(self, faults: int, after: float | None) -> None:
         with contextlib.suppress(TimeoutError):
@@ -168,33 +160,3 @@ class Run:
     def _stop_asking(self) -> None:
         self._interrupted = True
         self._stop.set()
-
-
-def _check_numbers(args: argparse.Namespace) -> None:
-    """Raise `SettingsError` for a number that no run can have."""
-    for flag in ("per_group", "max_concurrency", "timeout", "max_cost", "max_total_tokens"):
-        if (value := vars(args)[flag]) is not None and not value > 0:
-            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
-    if any(price is not None and not price >= 0 for price in (args.price_in, args.price_out)):
-        raise SettingsError("a price below 0", hint="Give US dollars for a million tokens.")
-
-
-def _output(args: argparse.Namespace) -> Path:
-    if args.in_place:
-        return args.input
-    if args.output is None and not args.dry_run:
-        raise SettingsError("there is neither --output nor --in-place", hint="Say where the widened list goes.")
-    return args.output or args.input
-
-
-def _chosen(names: str | None, file: TopicFile) -> list[str]:
-    """The groups to widen, in the order of the file."""
-    if names is None:
-        return list(file.groups)
-    wanted = [" ".join(name.split()) for name in names.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in file.groups]:
-        hint = f"The groups there are: {', '.join(file.groups)}."
-        raise InputError(f"there is no group '{unknown[0]}'", file=file.source, hint=hint)
-    if not wanted:
-        raise SettingsError("--groups names no group", hint="Give names with commas between them.")
-    return [name for name in file.groups if name in wanted]

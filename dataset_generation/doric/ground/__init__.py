@@ -1,5 +1,6 @@
 """Wing: what every run stands on, and what knows no Doric.
 
-`files` (whole files), `lock` (a file that one run holds), `codec` (one JSON line), `progress` (how far a run is),
-`interrupts` (Ctrl-C, SIGTERM), `patience` (how long to wait before a retry), `rota` (taking turns).
+`files` (whole files), `lock` (a file that one run holds), `codec` (one JSON line), `document` (a JSON file that people
+keep), `progress` (how far a run is), `interrupts` (Ctrl-C, SIGTERM), `patience` (how long to wait before a retry),
+`rota` (taking turns).
 """

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -50,15 +51,29 @@ def keep_others(path: Path, mark: bytes, what: str) -> None:
         raise InputError(f"it is there already, and is no {what}", file=path, hint="Give another name.")
 
 
+def check_writable(path: Path) -> None:
+    """Raise `InputError` where the system says that `path` cannot be written, or where no plain file can stand there.
+
+    It may let a file be replaced whose owner has made it read-only: that is refused too.
+    """
+    if path.is_dir():
+        raise explain(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
+    if path.exists() and not path.is_file():
+        raise InputError("cannot be written: it is no plain file", file=path, hint="Give another name.")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise explain(PermissionError(errno.EACCES, "permission denied"), path, "written")
+
+
 def seen_enough() -> None:
     """After a broken pipe: let nothing that is still buffered be tried once more at exit, and complained of."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path | str) -> Generator[IO[bytes]]:
+def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO[bytes]]:
     """Yield a binary file that becomes `path` when the block ends well and vanishes when it does not.
 
+    Who may read and write it is as it was; where it is `like` another file, as it is there.
     Missing parent folders are made. `-` is stdout; a device or a pipe is written directly, for neither can be
     renamed over. A failed write raises `InputError`.
     """
@@ -68,12 +83,12 @@ def atomic_writer(path: Path | str) -> Generator[IO[bytes]]:
     elif target.exists() and not target.is_file():
         yield from _written_directly(target, path)
     else:
-        yield from _written_aside(target, path)
+        yield from _written_aside(target, path, like or target)
 
 
-def atomic_write(path: Path | str, content: bytes) -> None:
+def atomic_write(path: Path | str, content: bytes, *, like: Path | None = None) -> None:
     """Replace `path` by `content` in one step. Raises `InputError` when that cannot be done."""
-    with atomic_writer(path) as out:
+    with atomic_writer(path, like=like) as out:
         out.write(content)
 
 
@@ -94,11 +109,14 @@ def _written_directly(target: Path, named: Path | str) -> Iterator[IO[bytes]]:
         raise explain(error, named, "written") from error
 
 
-def _written_aside(target: Path, named: Path | str) -> Iterator[IO[bytes]]:
+def _written_aside(target: Path, named: Path | str, like: Path) -> Iterator[IO[bytes]]:
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("xb") as out:
+            if like.exists():
+                with contextlib.suppress(PermissionError):  # file systems that know no such rights say so
+                    aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before there is anything in it to be read
             yield out
             out.flush()
             os.fsync(out.fileno())

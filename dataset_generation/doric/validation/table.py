@@ -1,6 +1,5 @@
 """A scoreboard as a table in the terminal. Knows its figures and nothing of how they came about."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -16,19 +15,8 @@ NAMES = {
 }
 """Bucket -> what a reader calls it."""
 COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N-East", "English", "Central", "words")
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of characters that a terminal may obey, or that turn a line about."""
 FEWEST_TALKS = 3
 """Whole talks from which on their change is shown."""
-
-
-def plain(text: str) -> str:
-    """The text as it may reach a terminal: without the control characters that a server's words can bring.
-
-    >>> plain("m\\x1b[2J\\x07\\u202e, one\\n")
-    'm[2J, one\\n'
-    """
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in UNSEEN)
 
 
 def named(result: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from doric.errors import BackendError, FatalBackendError, TryLaterError
+from doric.voices.secrets import without
 
 QUOTA = ("exceeded your current quota", "credit balance", "insufficient credits")
 SOON = ("rate_limit", "rate limit", "retry in", "try again in", "per minute")
@@ -34,7 +35,7 @@ TOO_LONG = ("context_length", "context length", "context size", "context window"
 NO_MODEL = ("not exist", "not found", "unknown", "invalid model", "not a valid model")
 LATER = (408, 409, 425, 429)
 LEAST_CUT = 6
-"""Characters of a key or a question from which it is cut out of a server's words; "x" is no secret, and everywhere."""
+"""Characters of a question from which it is cut out of a server's words."""
 SHOWN = 200
 """Characters of a server's own words that a message quotes."""
 
@@ -59,8 +60,9 @@ class Refusal:
         text = body.decode("utf-8", "replace")
         told = _told(text)
         words = str(told.get("message") or told.get("detail") or (told if told else text))
-        for quoted in (key, *asked):
-            if len(quoted) >= LEAST_CUT:  # after decoding, too: JSON may write one character as several
+        text, words = without(text, key), without(words, key)  # JSON may write a slash of the key as two characters
+        for quoted in asked:
+            if len(quoted) >= LEAST_CUT:
                 text = text.replace(quoted, "…").replace(json.dumps(quoted)[1:-1], "…")
                 words = words.replace(quoted, "…")
         one_line = " ".join(words.split())
