@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doric import gates, heldout
+from doric.text import plain
 from doric.validation import exam, intervals, scoreboard, table
 from doric.validation.marks import Given, Marked, mark
 from five_voices import VOICES
@@ -294,7 +295,7 @@ def test_speed_is_that_after_the_first_token(changes, says):
 
 def test_a_finish_reason_of_control_characters_is_made_plain():
     """What a server calls the end of an answer is printed without what a terminal would obey."""
-    shown = table.plain(table.table(board_of([one("core-001", DORIC, finish="\x1b]0;pwned\x07\x9bstop")])))
+    shown = plain(table.table(board_of([one("core-001", DORIC, finish="\x1b]0;pwned\x07\x9bstop")])))
     assert "answers ended by: ]0;pwnedstop 1\n" in shown
 
 
