@@ -6,6 +6,7 @@ Knows which room does what; decides nothing about language.
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -97,6 +98,8 @@ class Session:
         """Open the voice; before the files are touched, so that a wrong key empties none."""
         async with contextlib.AsyncExitStack() as stack:
             self._writer.voice = await self._open_voice(stack)
+            gc.freeze()  # what the libraries made stays: the collector need not go through it again and again
+            stack.callback(gc.unfreeze)
             yield
 
     async def speak(self) -> None:
