@@ -14,12 +14,8 @@ kept in OUT.rejected.jsonl with the gate that refused them, the plan in OUT.plan
 import argparse
 import asyncio
 import gc
-import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-log = logging.getLogger("doric")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     plan.add_argument(
         "--seed", type=int, default=0, help="same seed, same plan; with the embedded voice, same bytes (default: 0)"
     )
-    plan.add_argument("--overwrite", action="store_true", help="start again, even where OUT holds rows")
+    plan.add_argument("--overwrite", action="store_true", help="start again; what a model wrote is kept as OUT.bak")
 
     voice = parser.add_argument_group("who writes")
     voice.add_argument(
@@ -118,6 +114,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Plan, speak, judge, journal; the exit status."""
     from doric.errors import DoricError
+    from doric.ground.terminal import tell
     from doric.session import Session
 
     session = Session.prepare(args)
@@ -130,9 +127,9 @@ async def run(args: argparse.Namespace) -> int:
                 await session.speak()
             except DoricError:
                 if session.paid:  # what was bought before the run had to stop
-                    print(session.summary(), file=sys.stderr)
+                    tell(session.summary())
                 raise
-    print(session.summary(), file=sys.stderr)
+    tell(session.summary())
     if args.report:
         from doric.report import write_dataset_report
 
@@ -144,15 +141,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 slots left empty or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
     from doric.errors import DoricError
+    from doric.ground.terminal import complain, log_from
 
-    # ours alone: the libraries below would write a line for each request, and whole requests when debugging
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    log.setLevel(args.log_level.upper())
+    log_from(args.log_level.upper())
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        print(f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
-        return 2
+        return complain(error)
     except KeyboardInterrupt:
         return 130
 

@@ -14,7 +14,6 @@ that an earlier run made of the same --input is added to, so no topic is paid fo
 import argparse
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Read, ask, keep, sum up; the exit status."""
     from doric.collection.widening import Run
+    from doric.ground.terminal import tell
 
     widening = Run.prepare(args)
     if args.dry_run:
@@ -67,7 +67,7 @@ async def run(args: argparse.Namespace) -> int:
         await widening.ask()
     finally:
         if widening.begun:
-            print(widening.summary(), file=sys.stderr)
+            tell(widening.summary())
     return widening.status()
 
 
@@ -75,16 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
     from doric.errors import DoricError
-    from doric.text import plain
+    from doric.ground.terminal import complain, log_from
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    log.setLevel(logging.INFO)
+    log_from("INFO")
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        said = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
-        print(plain("\n".join(said)), file=sys.stderr)  # group names and a server's words may hold anything
-        return 2
+        return complain(error)
     except KeyboardInterrupt:
         return 130
 

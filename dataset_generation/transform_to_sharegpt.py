@@ -215,12 +215,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
     from doric.errors import DoricError
+    from doric.ground.terminal import complain
 
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        print(f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
-        return 2
+        return complain(error)
     except KeyboardInterrupt:
         return 130
 

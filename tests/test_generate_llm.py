@@ -567,16 +567,21 @@ def test_a_slot_that_the_filter_withholds_is_asked_twice(capsys):
     assert server.stats.requests == 0
 
 
-def test_one_odd_request_costs_one_slot(capsys):
-    """A request that a server which answers others does not take costs its own slot, in a run that goes on too."""
-    answers = DoricAnswers()
+def to_the_question_of_call(number: int, act: Act):
+    """A server's fate that befalls this call, and each later one that asks the same."""
     odd: list[str] = []
 
     def decide(call: Call) -> Act | None:
-        odd.extend([call.prompt] if call.number == 20 else [])
-        return Act("bad_request") if call.prompt in odd else None
+        odd.extend([call.prompt] if call.number == number else [])
+        return act if call.prompt in odd else None
 
-    with serving(answer=answers, decide=decide) as server:
+    return decide
+
+
+def test_one_odd_request_costs_one_slot(capsys):
+    """A request that a server which answers others does not take costs its own slot, in a run that goes on too."""
+    answers = DoricAnswers()
+    with serving(answer=answers, decide=to_the_question_of_call(20, Act("bad_request"))) as server:
         assert generate(server) == 1
         assert len(lines()) == PLAN - 1
         assert generate(server) == 1
@@ -588,18 +593,24 @@ def test_one_odd_request_costs_one_slot(capsys):
 
 def test_a_slot_that_fails_is_named_in_every_run(capsys):
     """One slot whose question always breaks the server ends a first run and a later one alike: named, exit 1."""
-    answers = DoricAnswers()
-    odd: list[str] = []
-
-    def decide(call: Call) -> Act | None:
-        odd.extend([call.prompt] if call.number == 20 else [])
-        return Act("error_500") if call.prompt in odd else None
-
-    with serving(answer=answers, decide=decide) as server:
+    with serving(decide=to_the_question_of_call(20, Act("error_500"))) as server:
         for _ in range(2):
             assert generate(server, "--max-retries", "2") == 1
             assert len(lines()) == PLAN - 1
             assert "the server answered 500; run the same command again" in capsys.readouterr().err
+
+
+def test_no_word_of_a_server_commands_the_terminal(monkeypatch, capsys):
+    """Control characters in a complaint or in a topic are not printed, neither in an error nor in the summary."""
+    Path("topics.txt").write_text("keeping hens warm \x1b]0;pwned\x07 in a hard winter", "utf-8")
+    with serving(decide=lambda call: Act(text=CENTRAL)) as server:
+        assert generate(server, "--max-tries", "1") == 1
+    monkeypatch.setitem(mock_server.ERRORS, "rude", (400, "no \x1b]0;pwned\x07 such thing", None))
+    with serving(decide=lambda call: Act("rude")) as server:
+        assert generate(server, "--overwrite") == 2
+    told = capsys.readouterr().err
+    assert "]0;pwned" in told
+    assert "\x1b" not in told
 
 
 def test_a_server_that_asks_for_a_day_is_not_waited_for(capsys):

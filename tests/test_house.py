@@ -22,6 +22,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     },
     {
         "contexts": "vocabulary",
+        "terminal": "text",
         "lexicon": "text contexts vocabulary",
         "pages": "vocabulary",
         "marking": "lexicon text vocabulary",

@@ -160,35 +160,22 @@ def _announce(model: str, exam: "Exam") -> Callable[[], None]:
     return progress.advance
 
 
-def _made_plain(record: logging.LogRecord) -> bool:
-    from doric.text import plain
-
-    record.msg, record.args = plain(record.getMessage()), ()
-    return True
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
     try:
         from doric.errors import DoricError
-        from doric.text import plain
+        from doric.ground.terminal import complain, log_from
     except ModuleNotFoundError:  # this script does not lie beside the package, as others do
         print("error: the package doric is not installed", file=sys.stderr)
         print("hint: Give the command with uv: uv run python validation/validate_model.py …", file=sys.stderr)
         return 2
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_made_plain)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
-    for noisy in ("openai", "httpx", "httpx2"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    log_from("INFO")
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        said = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
-        print(plain("\n".join(said)), file=sys.stderr)
-        return 2
+        return complain(error)
     except KeyboardInterrupt:
         print("Interrupted; run the same command to go on.", file=sys.stderr)
         return 130

@@ -34,8 +34,6 @@ LONGEST_WAIT = 600.0
 TOO_LONG = ("context_length", "context length", "context size", "context window", "maximum context")
 NO_MODEL = ("not exist", "not found", "unknown", "invalid model", "not a valid model")
 LATER = (408, 409, 425, 429)
-LEAST_CUT = 6
-"""Characters of a question from which it is cut out of a server's words."""
 SHOWN = 200
 """Characters of a server's own words that a message quotes."""
 
@@ -60,11 +58,8 @@ class Refusal:
         text = body.decode("utf-8", "replace")
         told = _told(text)
         words = str(told.get("message") or told.get("detail") or (told if told else text))
-        text, words = without(text, key), without(words, key)  # JSON may write a slash of the key as two characters
-        for quoted in asked:
-            if len(quoted) >= LEAST_CUT:
-                text = text.replace(quoted, "…").replace(json.dumps(quoted)[1:-1], "…")
-                words = words.replace(quoted, "…")
+        for quoted in (key, *asked):  # words are cut after decoding: JSON may write one character as several
+            text, words = without(without(text, quoted), json.dumps(quoted)[1:-1]), without(words, quoted)
         one_line = " ".join(words.split())
         param, code = (str(told.get(name) or "") for name in ("param", "code"))
         return cls(status, one_line[:SHOWN], param, text.lower(), retry_after(headers), code.lower())

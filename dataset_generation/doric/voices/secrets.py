@@ -1,14 +1,14 @@
 """The user's key cut out of what a server says, for some quote it. Knows nothing of where the text goes."""
 
 LEAST_CUT = 6
-"""Characters of a key from which it is cut out of a complaint: "x" is a dummy, and a letter of most words."""
+"""Characters of what is cut out of a complaint, at least: "x" is a dummy key, and a letter of most words."""
 LEAST_SECRET, LONGEST_WORD = 8, 20
 """Characters: a shorter key is no secret, and one so long is no word, be there a figure in it or not."""
 
 
-def without(text: str, key: str) -> str:
-    """`text` with the user's key cut out of it, for some servers quote it."""
-    return text.replace(key, "…") if len(key) >= LEAST_CUT else text
+def without(text: str, quoted: str) -> str:
+    """`text` with what a server quotes cut out of it: the user's key, or what was asked."""
+    return text.replace(quoted, "…") if len(quoted) >= LEAST_CUT else text
 
 
 def is_secret(key: str) -> bool:

@@ -1,0 +1,35 @@
+"""Nothing that a script says commands the terminal."""
+
+import logging
+
+from doric.errors import DoricError, InputError
+from doric.ground.terminal import complain, log_from, tell
+
+RUDE = "no \x1b]0;pwned\x07 such\u202e thing"
+PLAIN = "no ]0;pwned such thing"
+
+
+def test_a_complaint_is_plain_lines_and_exit_2(capsys):
+    """The message, the hint where there is one, no control character, and the status for something to mend."""
+    assert complain(InputError(RUDE, file="a.json", line=3, hint="Mend it.")) == 2
+    assert complain(DoricError("alone")) == 2
+    assert capsys.readouterr().err == f"error: a.json:3: {PLAIN}\nhint: Mend it.\nerror: alone\n"
+
+
+def test_what_is_told_is_plain(capsys):
+    """Lines stay lines; what a terminal would obey is left out."""
+    tell(f"one\n{RUDE}")
+    assert capsys.readouterr().err == f"one\n{PLAIN}\n"
+
+
+def test_log_lines_are_plain_and_ours(capsys, monkeypatch):
+    """Our lines come from the level asked for, without control characters; a library's only when it warns."""
+    for name in ("", "doric"):  # as a script finds them, and as they were afterwards
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.WARNING)
+    log_from("INFO")
+    logging.getLogger("doric").info("It says: %s", RUDE)
+    logging.getLogger("doric").debug("too fine")
+    logging.getLogger("httpx").info("a request")
+    logging.getLogger("httpx").warning("odd")
+    assert capsys.readouterr().err == f"It says: {PLAIN}\nodd\n"
