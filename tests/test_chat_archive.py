@@ -50,10 +50,17 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
     assert file.read_text(encoding="utf-8") == other + "\n"
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all examples of a property: making a folder for each takes longer than the test."""
+    return tmp_path_factory.mktemp("chats")
+
+
 @given(st.text(max_size=20))
-def test_what_is_written_is_read(tmp_path_factory, text):
+def test_what_is_written_is_read(folder, text):
     """Whatever a chat holds comes back."""
-    file = tmp_path_factory.mktemp("chat") / "x.jsonl"
+    file = folder / "x.jsonl"
+    file.unlink(missing_ok=True)
     text = text.encode("utf-8", "replace").decode()
     write(file, {"messages": [{"role": "user", "content": text}], "meta": {"id": "me"}})
     assert read(file).messages[0]["content"] == text
