@@ -96,6 +96,7 @@ LONG_ROOMS = {
 OTHER_TESTS = {
     "house": "this file",
     "readme": "what README.md promises",
+    "lock_file": "uv.lock",
     "help": "the --help of every script",
     "optional": "the scripts without the optional libraries",
     "notebook": "finetune_notebook/doric_finetune.ipynb",
