@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from rapidfuzz import fuzz, process
 
-from doric.jsonl import read_jsonl
-from doric.text import fold, sentences, words
+from doric.core.jsonl import read_jsonl
+from doric.core.text import fold, sentences, words
 
 CHUNK = 512
 

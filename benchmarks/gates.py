@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from doric import gates
-from doric.errors import DoricError, InputError
-from doric.jsonl import read_jsonl
+from doric.core.errors import DoricError, InputError
+from doric.core.jsonl import read_jsonl
+from doric.quality import gates
 
 SHAPE = 'Each line must be an object with the strings "text" and "label".'
 

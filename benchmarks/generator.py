@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from doric.jsonl import read_jsonl
+from doric.core.jsonl import read_jsonl
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "dataset_generation" / "generate_doric_dataset.py"

@@ -8,10 +8,10 @@ Ends with 1 when a prompt of the generator matches.
 import time
 from pathlib import Path
 
-from doric import heldout
-from doric.language.dorise import dorise
-from doric.plan import Mix, Plan
-from doric.topics import read_topics
+from doric.dataset.plan import Mix, Plan
+from doric.dialect.render import dorise
+from doric.quality import decontamination as heldout
+from doric.topics.lists import read_topics
 
 TOPICS = Path(__file__).parents[1] / "topics.txt"
 SEEDS = 4

@@ -181,7 +181,7 @@ async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[di
     """What most people write: a semaphore, a gather; a call that fails is a row less."""
     import openai
 
-    from doric.voices import instructions
+    from doric.dataset import instructions
 
     client = openai.AsyncOpenAI(base_url=url)
     slots = asyncio.Semaphore(concurrency)
@@ -206,8 +206,8 @@ async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[di
 
 def run_plain(url: str, concurrency: int, topics: Path, out: Path) -> None:
     """The plain loop over the same plan, its rows written at the end."""
-    from doric.plan import Mix, Plan
-    from doric.topics import read_topics
+    from doric.dataset.plan import Mix, Plan
+    from doric.topics.lists import read_topics
 
     rows = asyncio.run(plain_loop(url, concurrency, Plan(read_topics(topics), Mix(n_per_topic=PER_TOPIC))))
     out.write_text("".join(json.dumps(row) + "\n" for row in rows if row), "utf-8")

@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from doric import heuristic
-from doric.neardup import NearDup
-from doric.plan import Mix, Plan
-from doric.text import fold
-from doric.topics import read_topics
+from doric.core.text import fold
+from doric.dataset import heuristic
+from doric.dataset.plan import Mix, Plan
+from doric.quality.near_duplicates import NearDup
+from doric.topics.lists import read_topics
 
 ALIKE = 0.9
 FIRST = 3_000

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import orjson
 
-from doric import heuristic
-from doric.lexicon import profile
-from doric.plan import Job, Mix, Plan
-from doric.rows import Row, make_row
-from doric.topics import read_topics
+from doric.core.conversations import Row, make_row
+from doric.dataset import heuristic
+from doric.dataset.plan import Job, Mix, Plan
+from doric.dialect.scores import profile
+from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("substrate", "north_east", "leakage", "spread", "contamination")

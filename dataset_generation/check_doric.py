@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from doric.language.slips import Note
+    from doric.dialect.lint import Note
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -29,9 +29,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reading(text: str) -> int:
-    from doric import gates, lexicon
-    from doric.language import slips
-    from doric.language.marking import marked
+    from doric.dialect import lint as slips
+    from doric.dialect import scores as lexicon
+    from doric.dialect.highlight import marked
+    from doric.quality import gates
 
     if notes := list(slips.slips()):
         _show(notes)
@@ -48,7 +49,7 @@ def _reading(text: str) -> int:
 
 
 def _proofs(*, doubts: bool) -> int:
-    from doric.language import proofs
+    from doric.dialect import proofs
 
     notes = list(proofs.notes())
     _show(note for note in notes if note.fault or doubts)
@@ -69,7 +70,7 @@ def _show(notes: Iterable["Note"]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 nothing to mend, 1 something is, 130 interrupted."""
     args = parse_args(argv)
-    from doric.ground.files import seen_enough
+    from doric.core.files import seen_enough
 
     try:
         status = run(args)

@@ -113,9 +113,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Plan, speak, judge, journal; the exit status."""
-    from doric.errors import DoricError
-    from doric.ground.terminal import tell
-    from doric.session import Session
+    from doric.core.cli import tell
+    from doric.core.errors import DoricError
+    from doric.dataset.run import Session
 
     session = Session.prepare(args)
     if args.dry_run:
@@ -131,7 +131,7 @@ async def run(args: argparse.Namespace) -> int:
                 raise
     tell(session.summary())
     if args.report:
-        from doric.report import write_dataset_report
+        from doric.report.dataset_page import write_dataset_report
 
         write_dataset_report(session.out, session.rejected, Path(args.report))
     return session.status()
@@ -140,8 +140,8 @@ async def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 slots left empty or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
-    from doric.errors import DoricError
-    from doric.ground.terminal import complain, log_from
+    from doric.core.cli import complain, log_from
+    from doric.core.errors import DoricError
 
     log_from(args.log_level.upper())
     try:

@@ -56,8 +56,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Read, ask, keep, sum up; the exit status."""
-    from doric.collection.widening import Run
-    from doric.ground.terminal import tell
+    from doric.core.cli import tell
+    from doric.topics.expand import Run
 
     widening = Run.prepare(args)
     if args.dry_run:
@@ -74,8 +74,8 @@ async def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
-    from doric.errors import DoricError
-    from doric.ground.terminal import complain, log_from
+    from doric.core.cli import complain, log_from
+    from doric.core.errors import DoricError
 
     log_from("INFO")
     try:

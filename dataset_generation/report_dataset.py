@@ -23,10 +23,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Count, then write the page and the card."""
-    from doric import report
-    from doric.errors import SettingsError
-    from doric.ground.files import keep_others
-    from doric.reporting.pages import CARD, PAGE
+    from doric.core.errors import SettingsError
+    from doric.core.files import keep_others
+    from doric.report import dataset_page as report
+    from doric.report.html import CARD, PAGE
 
     page = args.out or args.input.with_suffix(".html")
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
-    from doric.errors import DoricError
-    from doric.ground.terminal import complain
+    from doric.core.cli import complain
+    from doric.core.errors import DoricError
 
     try:
         return run(args)

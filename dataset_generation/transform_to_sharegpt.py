@@ -49,7 +49,7 @@ class LeftOut:
 
     def held_in(self, row: dict[str, Any]) -> str:
         """The id of the held-out prompt that a user's turn of the row asks, or ""."""
-        from doric.heldout import match
+        from doric.quality.decontamination import match
 
         asked = (turn["content"] for turn in row["messages"] if turn["role"] == "user") if self.guard else ()
         return next((found.id for text in asked if (found := match(text))), "")
@@ -57,9 +57,9 @@ class LeftOut:
 
 async def run(args: argparse.Namespace) -> int:
     """Check the paths, convert row by row, tell the count; the exit status."""
-    from doric.errors import InputError
-    from doric.ground.files import atomic_writer
-    from doric.jsonl import name_of, open_lines
+    from doric.core.errors import InputError
+    from doric.core.files import atomic_writer
+    from doric.core.jsonl import name_of, open_lines
 
     rejects = Rejects(rejected_path(args.output)) if args.skip_bad else None
     check_paths(args, rejects)
@@ -103,9 +103,9 @@ def converted(
 
 def at_once(batch: list[bytes], *, drop_meta: bool, left: LeftOut) -> list[bytes] | None:
     """The rows of a batch in which nothing is wrong, nothing to be left out and no line blank; None of any other."""
-    from doric.errors import InputError
-    from doric.ground.codec import dump, parse
-    from doric.rows import recast
+    from doric.core.codec import dump, parse
+    from doric.core.conversations import recast
+    from doric.core.errors import InputError
 
     try:
         rows = [cast(dict[str, Any], parse(line)) for line in batch]
@@ -122,10 +122,10 @@ def one_by_one(
     batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None", left: LeftOut
 ) -> Iterator[bytes]:
     """The rows of a batch in which something is wrong or to be left out, or a line is blank."""
-    from doric.errors import InputError
-    from doric.ground.codec import encode
-    from doric.jsonl import decode
-    from doric.rows import to_sharegpt
+    from doric.core.codec import encode
+    from doric.core.conversations import to_sharegpt
+    from doric.core.errors import InputError
+    from doric.core.jsonl import decode
 
     for number, line in enumerate(batch, first):
         if not line.strip():
@@ -156,8 +156,8 @@ class Rejects:
 
     def add(self, number: int, line: bytes, reason: str) -> None:
         """Keep one line with its number and what is wrong with it."""
-        from doric.ground.codec import encode
-        from doric.ground.files import atomic_writer, explain
+        from doric.core.codec import encode
+        from doric.core.files import atomic_writer, explain
 
         text = line.decode(errors="replace").rstrip("\r\n")
         try:
@@ -186,7 +186,7 @@ def rejected_path(output: str) -> Path:
 
 def check_paths(args: argparse.Namespace, rejects: Rejects | None) -> None:
     """Raise `DoricError` when writing would lose a file: the input itself, or one that is there already."""
-    from doric.errors import InputError, SettingsError
+    from doric.core.errors import InputError, SettingsError
 
     for path in [Path(args.output), *([rejects.path] if rejects else [])]:
         if args.output == "-" or not path.is_file():
@@ -200,7 +200,7 @@ def check_paths(args: argparse.Namespace, rejects: Rejects | None) -> None:
 
 def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None, left: LeftOut) -> str:
     """What was done, in one line."""
-    from doric.jsonl import name_of
+    from doric.core.jsonl import name_of
 
     where = "stdout" if args.output == "-" else args.output
     done = f"{rows:,} rows of {name_of(args.input)} converted to {where}"
@@ -214,8 +214,8 @@ def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None, left: 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
-    from doric.errors import DoricError
-    from doric.ground.terminal import complain
+    from doric.core.cli import complain
+    from doric.core.errors import DoricError
 
     try:
         return asyncio.run(run(args))

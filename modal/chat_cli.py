@@ -11,16 +11,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chat_address import Address
-from chat_archive import BadFile, resume, state_folder
-from chat_cleaner import mended
-from chat_commands import Leave, run, take
-from chat_errors import ChatError, NoServer
-from chat_finder import Finder
-from chat_options import BadOption, parse_option
-from chat_screen import Screen
-from chat_session import Session
-from chat_wire import Wire
+from doric.chat.address import Address
+from doric.chat.cleaner import mended
+from doric.chat.commands import Leave, run, take
+from doric.chat.errors import ChatError, NoServer
+from doric.chat.finder import Finder
+from doric.chat.options import BadOption, parse_option
+from doric.chat.session import Session
+from doric.chat.store import BadFile, resume, state_folder
+from doric.chat.terminal import Screen
+from doric.chat.wire import Wire
 
 EXAMPLES = """\
 one question, only its answer on standard output:
@@ -130,7 +130,7 @@ def question(words: Sequence[str]) -> str:
 
 def converse(session: Session) -> int:
     """Read, answer, and so on until the user leaves. Raises Refused if the server will not have us at all."""
-    from chat_prompt import make_prompt  # a single question needs none
+    from doric.chat.prompt import make_prompt  # a single question needs none
 
     prompt = make_prompt(session, session.file and session.file.parent.with_name("history"))
     session.screen.note(f"Doric chat at {session.finder.wire.address.host}, /help for help")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from chat_cleaner import clean
+from doric.chat.cleaner import clean
 
 CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
 

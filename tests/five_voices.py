@@ -7,9 +7,9 @@ import json
 import random
 from pathlib import Path
 
-from doric import heuristic
-from doric.heldout import Held
-from doric.text import words
+from doric.core.text import words
+from doric.dataset import heuristic
+from doric.quality.decontamination import Held
 
 GOLDEN = Path(__file__).parent / "golden" / "authored_answers.jsonl"
 LINES = [json.loads(line) for line in GOLDEN.read_text("utf-8").splitlines()]

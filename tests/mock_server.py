@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from doric.ground.codec import encode, parse
+from doric.core.codec import encode, parse
 
 ROOT = Path(__file__).parents[1]
 
@@ -124,7 +124,7 @@ class DoricAnswers:
 
     def _prepare(self, count: int) -> None:
         """Make answers in advance, no two of them near-duplicates, a tenth as many refusals."""
-        from doric.neardup import NearDup
+        from doric.quality.near_duplicates import NearDup
 
         index = NearDup()
         for kind, wanted in (("core", count), ("safety", count // 10)):
@@ -141,8 +141,9 @@ class DoricAnswers:
 
     @staticmethod
     def _answers(kind: str, seed: int) -> Iterator[str]:
-        from doric import gates, heuristic, prompts
-        from doric.topics import read_topics
+        from doric.dataset import heuristic, prompts
+        from doric.quality import gates
+        from doric.topics.lists import read_topics
 
         topics = [topic.text for topic in read_topics(ROOT / "topics.json")]
         for number in itertools.count():

@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
-from doric.collection.additions import TopicFile
-from doric.errors import DoricError, InputError, PlanError
-from doric.topics import UNGROUPED, grouped, read_topics
+from doric.core.errors import DoricError, InputError, PlanError
+from doric.topics.additions import TopicFile
+from doric.topics.lists import UNGROUPED, grouped, read_topics
 
 HENS, KALE, BEES = "keeping hens warm in winter", "growing kale in a cold garden", "keeping bees in a small garden"
 JSON = {

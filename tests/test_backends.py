@@ -10,9 +10,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from doric.backends import OpenAIBackend, Reply, Request
-from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.settings import Settings
+from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.settings import Settings
+from doric.llm.client import OpenAIBackend, Reply, Request
 from mock_server import Act, Call, Manners, MockServer
 
 KEY = "sk-test-5f0c2b7e91d34a68"

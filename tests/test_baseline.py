@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from doric import heldout
-from doric.errors import InputError
-from doric.validation import baseline, candidate, exam
-from doric.validation.exam import Rules
-from doric.validation.marks import Given, mark
+from doric.core.errors import InputError
+from doric.evaluation import baseline, exam
+from doric.evaluation import run as candidate
+from doric.evaluation.exam import Rules
+from doric.evaluation.metrics import Given, mark
+from doric.quality import decontamination as heldout
 
 RULES = Rules(max_tokens=320, temperature=0.7, seed=0)
 ABOUT = {"model": "m", "address": "http://h/v1", "date": "2026-01-01 10:00 UTC", "heldout": exam.fingerprint()}

@@ -6,12 +6,12 @@ from http.client import HTTPConnection
 
 import pytest
 
-import chat_wire
-from chat_address import Address
-from chat_errors import Refused
 from chat_mock import ChatMock
 from chat_terminal import ask
-from chat_wire import Wire
+from doric.chat import wire as chat_wire
+from doric.chat.address import Address
+from doric.chat.errors import Refused
+from doric.chat.wire import Wire
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_archive import BadFile, forget, named, read, resume, write
+from doric.chat.store import BadFile, forget, named, read, resume, write
 
 
 @pytest.mark.parametrize(

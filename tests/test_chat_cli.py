@@ -13,12 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat_address import Address
-from chat_errors import Refused
 from chat_mock import WINDOW, ChatMock
 from chat_terminal import CLI, Terminal, ask, environment, rows, until
-from chat_wire import Wire
-from doric.rows import check_row, to_sharegpt
+from doric.chat.address import Address
+from doric.chat.errors import Refused
+from doric.chat.wire import Wire
+from doric.core.conversations import check_row, to_sharegpt
 
 
 @pytest.fixture

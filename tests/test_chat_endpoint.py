@@ -2,8 +2,8 @@
 
 import pytest
 
-from chat_endpoint import Model, choose
-from chat_errors import Refused
+from doric.chat.endpoint import Model, choose
+from doric.chat.errors import Refused
 
 
 @pytest.mark.parametrize(

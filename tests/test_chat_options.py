@@ -2,7 +2,7 @@
 
 import pytest
 
-from chat_options import BadOption, leave_room, parse_option
+from doric.chat.options import BadOption, leave_room, parse_option
 
 
 @pytest.mark.parametrize(("name", "text"), [("seed", "1.5"), ("seed", "x"), ("top_p", "nan"), ("heat", "1")])

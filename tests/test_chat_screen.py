@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_screen import Writer
+from doric.chat.terminal import Writer
 
 
 @given(st.lists(st.sampled_from(["a", "b", " ", "\n", "日", "e\u0301"]), max_size=80).map("".join), st.integers(5, 20))

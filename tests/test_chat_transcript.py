@@ -1,6 +1,6 @@
 """The turns of a chat: what is in a row, what fits, and what stays together."""
 
-from chat_transcript import Transcript, fit, from_row
+from doric.chat.transcript import Transcript, fit, from_row
 
 
 def test_a_chat_keeps_its_system_prompt_and_marks_apart():

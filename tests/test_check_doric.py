@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import check_doric
-from doric.language import proofs, slips
+from doric.dialect import lint as slips
+from doric.dialect import proofs
 
 
 def test_sound_data_is_exit_0(capsys):

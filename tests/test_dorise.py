@@ -2,9 +2,9 @@
 
 import pytest
 
-from doric.language.dorise import _renderings, dorise
-from doric.language.phrases import known
-from doric.language.vocabulary import SCOTS, table, word_class
+from doric.dataset.phrases import known
+from doric.dialect.lexicon import SCOTS, table, word_class
+from doric.dialect.render import _renderings, dorise
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.voices.faults import Refusal, retry_after
+from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.llm.errors import Refusal, retry_after
 
 
 def refusal(status: int, body: str, after: str = "") -> Refusal:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric import gates
-from doric.gates import LANGUAGE, Answer, judge, language, must_not_refuse, must_refuse, refuses, threshold
-from doric.language.vocabulary import DATA
+from doric.dialect.lexicon import DATA
+from doric.quality import gates
+from doric.quality.gates import LANGUAGE, Answer, judge, language, must_not_refuse, must_refuse, refuses, threshold
 
 AUTHORED = Path(__file__).parent / "data" / "authored"
 

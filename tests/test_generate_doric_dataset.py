@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 import generate_doric_dataset
-from doric import heldout
-from doric.jsonl import Journal, read_jsonl
-from doric.plan import Mix, Plan
-from doric.rows import check_row
-from doric.topics import read_topics
+from doric.core.conversations import check_row
+from doric.core.jsonl import Journal, read_jsonl
+from doric.dataset.plan import Mix, Plan
+from doric.quality import decontamination as heldout
+from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "dataset_generation" / "generate_doric_dataset.py"

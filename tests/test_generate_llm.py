@@ -14,11 +14,11 @@ import pytest
 
 import generate_doric_dataset as script
 import mock_server
-from doric import gates
-from doric.ground import progress
-from doric.ground.codec import encode
-from doric.pool import GONE
-from doric.topics import read_topics
+from doric.core import progress
+from doric.core.codec import encode
+from doric.llm.scheduler import GONE
+from doric.quality import gates
+from doric.topics.lists import read_topics
 from mock_server import ROOT, Act, Call, DoricAnswers, Manners, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"

@@ -15,10 +15,10 @@ import pytest
 
 import generate_topics_via_llm as script
 import mock_server
-from doric import heldout
-from doric.collection.topic_rules import spec, tidy, unfit
-from doric.ground import lock
-from doric.ground.codec import encode
+from doric.core import lock
+from doric.core.codec import encode
+from doric.quality import decontamination as heldout
+from doric.topics.filters import spec, tidy, unfit
 from mock_server import ROOT, Act, Call, Manners, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"

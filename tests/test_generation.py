@@ -5,15 +5,17 @@ from collections import Counter
 
 import pytest
 
-from doric import gates, heldout, lexicon
-from doric.errors import FatalBackendError, InputError, TryLaterError
-from doric.generation import GROWTHS, BudgetSpent, Fault, Spoken, Turn, Writer, _whole
-from doric.jsonl import Journal, read_jsonl
-from doric.plan import Job
-from doric.prompts import Prompt
-from doric.rows import check_row
-from doric.spend import Price, Spend
-from doric.topics import Topic
+from doric.core.conversations import check_row
+from doric.core.errors import FatalBackendError, InputError, TryLaterError
+from doric.core.jsonl import Journal, read_jsonl
+from doric.dataset.generate import GROWTHS, BudgetSpent, Fault, Spoken, Turn, Writer, _whole
+from doric.dataset.plan import Job
+from doric.dataset.prompts import Prompt
+from doric.dialect import scores as lexicon
+from doric.llm.budget import Price, Spend
+from doric.quality import decontamination as heldout
+from doric.quality import gates
+from doric.topics.lists import Topic
 
 SAVING = (
     "Haud yer siller in twa pots, een for the bills an een for yersel. Dinna be feart tae speir at the bank "

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from doric import heldout
-from doric.language.dorise import dorise
-from doric.language.phrases import known
-from doric.plan import Mix, Plan
-from doric.topics import Topic, read_topics
+from doric.dataset.phrases import known
+from doric.dataset.plan import Mix, Plan
+from doric.dialect.render import dorise
+from doric.quality import decontamination as heldout
+from doric.topics.lists import Topic, read_topics
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROMPTS = heldout.prompts()
@@ -131,7 +131,7 @@ def test_a_planted_topic_is_caught_whatever_asks_for_it():
 def test_it_needs_nothing_beyond_python():
     """The room imports no other package, so that a notebook in the cloud can use it as it is."""
     before = packages("import sys")
-    after = packages("import sys; from doric import heldout; heldout.match('x')")
+    after = packages("import sys; from doric.quality import decontamination as heldout; heldout.match('x')")
     assert after - before - {"doric"} <= sys.stdlib_module_names
 
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric import gates, prompts
-from doric.heuristic import NAMED, Ask, _holds, _refusals, answer
-from doric.language.phrases import MOVES, general, known
-from doric.text import finished, fold, sentences
-from doric.topics import read_topics
+from doric.core.text import finished, fold, sentences
+from doric.dataset import prompts
+from doric.dataset.heuristic import NAMED, Ask, _holds, _refusals, answer
+from doric.dataset.phrases import MOVES, general, known
+from doric.quality import gates
+from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
 OURS = [topic.text for topic in read_topics(ROOT / "topics.json")]

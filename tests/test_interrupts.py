@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from doric.ground.interrupts import interruptible
+from doric.core.interrupts import interruptible
 
 
 async def pressed(presses: int, number: int = signal.SIGINT) -> list[str]:

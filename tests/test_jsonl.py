@@ -14,10 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doric import jsonl
-from doric.errors import DoricError, InputError
-from doric.ground import codec, files
-from doric.jsonl import Journal, Sidecar, read_jsonl
+from doric.core import codec, files, jsonl
+from doric.core.errors import DoricError, InputError
+from doric.core.jsonl import Journal, Sidecar, read_jsonl
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KEYS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -253,7 +252,7 @@ def test_journal_survives_sigkill(tmp_path):
     """A writer killed without warning leaves rows that a second run reads and continues."""
     path = tmp_path / "rows.jsonl"
     code = f"""
-from doric.jsonl import Journal
+from doric.core.jsonl import Journal
 with Journal({str(path)!r}) as journal:
     for n in range(10**9):
         journal.write({{"n": n}})

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from doric.backends import Reply, Request
-from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.jsonl import Journal
-from doric.validation import judge
-from doric.validation.judge import Court, Pair
+from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.jsonl import Journal
+from doric.evaluation import judge
+from doric.evaluation.judge import Court, Pair
+from doric.llm.client import Reply, Request
 
 PAIRS = [Pair(f"p{at}", f"Question {at}?", f"gweed answer {at}", f"bad answer {at}") for at in range(6)]
 TIE = json.dumps(dict.fromkeys(judge.criteria(), "tie"))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.language.contexts import rules
-from doric.language.vocabulary import (
+from doric.dialect.contexts import rules
+from doric.dialect.lexicon import (
     DATA,
     SCOTS,
     entries,
@@ -20,7 +20,7 @@ from doric.language.vocabulary import (
     variants,
     word_class,
 )
-from doric.lexicon import classify, glosses, profile
+from doric.dialect.scores import classify, glosses, profile
 
 CLASSES = {"ne", "shared", "scots", "na", "context", "phrase"}
 

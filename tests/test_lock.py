@@ -2,8 +2,8 @@
 
 import pytest
 
-from doric.errors import DoricError
-from doric.ground import lock
+from doric.core import lock
+from doric.core.errors import DoricError
 
 pytest.importorskip("fcntl")
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doric import neardup
-from doric.neardup import Bands, Match, NearDup, common_length, grams, most_alike_plain, signature
-from doric.text import fold
+from doric.core.text import fold
+from doric.quality import near_duplicates as neardup
+from doric.quality.near_duplicates import Bands, Match, NearDup, common_length, grams, most_alike_plain, signature
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WORDS = ("the", "quine", "gaed", "doon", "tae", "shore", "wi", "her", "faither", "an", "bocht", "haddock", "oot")
@@ -170,7 +170,7 @@ def test_grams_are_every_run_of_four_bytes():
 
 def test_signature_is_the_same_in_every_process():
     """Nothing depends on the seed of Python's string hashing."""
-    code = "from doric.neardup import signature; print(signature('fit like the day'))"
+    code = "from doric.quality.near_duplicates import signature; print(signature('fit like the day'))"
     path = os.pathsep.join(sys.path)
     told = {
         subprocess.run(

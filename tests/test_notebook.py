@@ -17,7 +17,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from doric import heldout
+from doric.quality import decontamination as heldout
 
 NOTEBOOK = Path(__file__).parents[1] / "finetune_notebook" / "doric_finetune.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
@@ -207,13 +207,13 @@ def test_address_of_the_project_is_one(notebook):
 
 def test_project_added_on_kaggle_is_copied_to_where_it_can_be_written(notebook, tmp_path):
     """What was added to a Kaggle notebook is read-only: the project is taken from there, and copied."""
-    room = tmp_path / "input/my-upload/doric/dataset_generation/doric/rows.py"
+    room = tmp_path / "input/my-upload/doric/src/doric/core/conversations.py"
     room.parent.mkdir(parents=True)
     room.touch()
     (tmp_path / "working").mkdir()
     found = notebook.fetch_project(tmp_path / "working", tmp_path / "input")
     assert found == tmp_path / "working/doric"
-    assert (found / "dataset_generation/doric/rows.py").is_file()
+    assert (found / "src/doric/core/conversations.py").is_file()
 
 
 def test_hosted_machine_gets_packages_into_its_own_python(notebook, tmp_path, monkeypatch):
@@ -251,7 +251,7 @@ def test_versions_that_are_held_are_pinned_without_local_labels(notebook, tmp_pa
 def test_an_uploaded_zip_of_the_project_is_enough(notebook, tmp_path):
     """Where nothing can be cloned, a zip of the folder is unpacked and found."""
     with zipfile.ZipFile(tmp_path / "project.zip", "w") as archive:
-        archive.writestr("project/dataset_generation/doric/rows.py", "")
+        archive.writestr("project/src/doric/core/conversations.py", "")
     assert notebook.fetch_project(tmp_path) == tmp_path / "project"
 
 

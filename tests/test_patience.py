@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from doric.ground.patience import FIRST_WAIT, LONGEST_WAIT, backoff
+from doric.llm.backoff import FIRST_WAIT, LONGEST_WAIT, backoff
 
 
 def waits(tries: int, after: float | None) -> list[float]:

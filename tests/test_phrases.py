@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from doric.language.phrases import MOVES, general, known, theme_of
-from doric.language.vocabulary import DATA
-from doric.lexicon import profile
-from doric.text import finished, fold, sentences
-from doric.topics import grouped, read_topics
+from doric.core.text import finished, fold, sentences
+from doric.dataset.phrases import MOVES, general, known, theme_of
+from doric.dialect.lexicon import DATA
+from doric.dialect.scores import profile
+from doric.topics.lists import grouped, read_topics
 
 ROOT = Path(__file__).parent.parent
 TOPICS = read_topics(ROOT / "topics.json")

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric import heldout, prompts
-from doric.errors import SettingsError
-from doric.ground import rota
-from doric.plan import Mix, Plan
-from doric.topics import Topic, read_topics
+from doric.core.errors import SettingsError
+from doric.dataset import prompts
+from doric.dataset import spread as rota
+from doric.dataset.plan import Mix, Plan
+from doric.quality import decontamination as heldout
+from doric.topics.lists import Topic, read_topics
 
 ROOT = Path(__file__).parents[1]
 LIKE_THE_REST = ("keeping bike {} clean", "why bread {} goes stale", "cheap suppers for {} folk", "how to mend gate {}")

@@ -7,10 +7,10 @@ from itertools import count, pairwise
 
 import pytest
 
-from doric import pool as pool_module
-from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.ground.patience import FIRST_WAIT, LONGEST_WAIT
-from doric.pool import GONE, RECENT, WINDOW, Pool
+from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.llm import scheduler as pool_module
+from doric.llm.backoff import FIRST_WAIT, LONGEST_WAIT
+from doric.llm.scheduler import GONE, RECENT, WINDOW, Pool
 
 
 class Clock(asyncio.SelectorEventLoop):

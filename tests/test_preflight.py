@@ -4,9 +4,9 @@ import argparse
 
 import pytest
 
-from doric import preflight
-from doric.errors import SettingsError
-from doric.settings import load_settings
+from doric.core.errors import SettingsError
+from doric.core.settings import load_settings
+from doric.dataset import preflight
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric import heldout, lexicon, prompts
-from doric.text import fold, words
-from doric.topics import read_topics
+from doric.core.text import fold, words
+from doric.dataset import prompts
+from doric.dialect import scores as lexicon
+from doric.quality import decontamination as heldout
+from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
 SHAPES = {"gerund": "mending a slow puncture", "clause": "why bread goes stale", "noun": "cheap suppers for two"}

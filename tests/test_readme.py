@@ -82,9 +82,9 @@ def test_every_command_in_readme_runs(command, copy, server):
     """A command copied from README ends well, from top to bottom, on a fresh copy of the repository."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "MODEL"))}
     environ |= (
-        {"PYTHONPATH": str(copy / "dataset_generation"), "OPENAI_API_KEY": "not-a-real-key"}
+        {"PYTHONPATH": str(copy / "src"), "OPENAI_API_KEY": "not-a-real-key"}
         if ("--backend openai" in command)
-        else {"PYTHONPATH": str(copy / "dataset_generation")}
+        else {"PYTHONPATH": str(copy / "src")}
     )
     done = subprocess.run(
         as_argv(command, server.url), cwd=copy, env=environ, capture_output=True, text=True, timeout=300, check=False

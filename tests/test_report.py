@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 import report_dataset
-from doric import heldout, report, rows
-from doric.errors import InputError
-from doric.language.marking import marked
-from doric.reporting import census
-from doric.reporting.charts import Line, histogram, lines
-from doric.rows import make_row
-from doric.validation import board, scoreboard
-from doric.validation.marks import Given, mark
+from doric.core import conversations as rows
+from doric.core.conversations import make_row
+from doric.core.errors import InputError
+from doric.dialect.highlight import marked
+from doric.evaluation import aggregate as scoreboard
+from doric.evaluation.metrics import Given, mark
+from doric.quality import decontamination as heldout
+from doric.report import dataset_page as report
+from doric.report import dataset_stats as census
+from doric.report import scoreboard_page as board
+from doric.report.charts import Line, histogram, lines
 from five_voices import VOICES
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> & <b>fit</b> {{ 7*7 }} {% raw %}"
@@ -346,7 +349,8 @@ def test_a_report_replaces_only_a_report(dataset, tmp_path, capsys, flag):
 
 
 def result_of(voice: str, model: str) -> dict:
-    from doric.validation import candidate, exam
+    from doric.evaluation import exam
+    from doric.evaluation import run as candidate
 
     given = [
         Given(held.id, turn, text, VOICES[voice](held, turn))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doric.errors import InputError
-from doric.rows import check_row, from_sharegpt, make_row, recast, stable_id, to_sharegpt
+from doric.core.conversations import check_row, from_sharegpt, make_row, recast, stable_id, to_sharegpt
+from doric.core.errors import InputError
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TURNS = st.lists(

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doric import gates, heldout
-from doric.text import plain
-from doric.validation import exam, intervals, scoreboard, table
-from doric.validation.marks import Given, Marked, mark
+from doric.core.text import plain
+from doric.evaluation import aggregate as scoreboard
+from doric.evaluation import exam
+from doric.evaluation import stats as intervals
+from doric.evaluation.metrics import Given, Marked, mark
+from doric.quality import decontamination as heldout
+from doric.quality import gates
+from doric.report import scoreboard_table as table
 from five_voices import VOICES
 
 PROMPTS = {held.id: held for held in heldout.prompts()}

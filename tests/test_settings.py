@@ -4,8 +4,8 @@ import traceback
 
 import pytest
 
-from doric.errors import SettingsError
-from doric.settings import Settings, choose_backend, how_to_give, load_settings
+from doric.core.errors import SettingsError
+from doric.core.settings import Settings, choose_backend, how_to_give, load_settings
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from doric.language import proofs, slips
-from doric.language.vocabulary import DATA
+from doric.dialect import lint as slips
+from doric.dialect import proofs
+from doric.dialect.lexicon import DATA
 
 TOML = slips.names("", ".toml") + slips.names("phrases", ".toml")
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from doric.spend import Price, Spend, known_price
+from doric.llm.budget import Price, Spend, known_price
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from doric.backends import Request
-from doric.errors import BackendError, FatalBackendError, TryLaterError
-from doric.settings import Settings
-from doric.voices.stream import Heard, StreamingBackend
+from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.settings import Settings
+from doric.llm.client import Request
+from doric.llm.stream import Heard, StreamingBackend
 from mock_server import Act, Manners, MockServer
 
 TEXT = "Haud the windae open a wee bittie."

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.collection.suggestions import read_list
+from doric.topics.parse import read_list
 
 ITEMS = ["mending a kettle that leaks", "keeping bees in a small garden", "why bread goes stale so fast"]
 ARRAY = json.dumps(ITEMS)

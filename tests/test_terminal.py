@@ -2,8 +2,8 @@
 
 import logging
 
-from doric.errors import DoricError, InputError
-from doric.ground.terminal import complain, log_from, tell
+from doric.core.cli import complain, log_from, tell
+from doric.core.errors import DoricError, InputError
 
 RUDE = "no \x1b]0;pwned\x07 such\u202e thing"
 PLAIN = "no ]0;pwned such thing"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.text import finished, fold, prose, sentences, surface_tokens, words
+from doric.core.text import finished, fold, prose, sentences, surface_tokens, words
 
 
 def test_words_are_lower_cased_and_lose_apostrophes_at_their_edges():

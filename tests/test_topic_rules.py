@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from doric import heldout
-from doric.collection.topic_rules import Known, tidy, unfit
-from doric.topics import read_topics
+from doric.quality import decontamination as heldout
+from doric.topics.filters import Known, tidy, unfit
+from doric.topics.lists import read_topics
 
 TOPICS = [topic.text for topic in read_topics(Path(__file__).parents[1] / "topics.json")]
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.errors import InputError
-from doric.text import fold
-from doric.topics import Topic, each_once, read_groups, read_topics
+from doric.core.errors import InputError
+from doric.core.text import fold
+from doric.topics.lists import Topic, each_once, read_groups, read_topics
 
 HENS, KALE = "keeping hens warm in winter", "growing kale in a cold garden"
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import transform_to_sharegpt
-from doric import heldout, jsonl
-from doric.ground import codec
+from doric.core import codec, jsonl
+from doric.quality import decontamination as heldout
 from transform_to_sharegpt import main
 
 SCRIPT = Path(transform_to_sharegpt.__file__)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from doric import heldout
-from doric.settings import NO_KEY, Settings, load_settings
-from doric.validation import candidate, exam, scoreboard
-from doric.validation.candidate import Manner
-from doric.validation.exam import Rules
+from doric.core.settings import NO_KEY, Settings, load_settings
+from doric.evaluation import aggregate as scoreboard
+from doric.evaluation import exam
+from doric.evaluation import run as candidate
+from doric.evaluation.exam import Rules
+from doric.evaluation.run import Manner
+from doric.quality import decontamination as heldout
 from five_voices import VOICES
 from mock_server import Act, Call, Manners, MockServer, serving
 

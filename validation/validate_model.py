@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from doric.heldout import Held
-    from doric.settings import Settings
-    from doric.validation.candidate import Manner, Result
-    from doric.validation.exam import Exam, Rules
+    from doric.core.settings import Settings
+    from doric.evaluation.exam import Exam, Rules
+    from doric.evaluation.run import Manner, Result
+    from doric.quality.decontamination import Held
 
 log = logging.getLogger("doric")
 MOST = 1_000_000
@@ -56,12 +56,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Examine, compare, judge, report; the exit status."""
-    from doric.errors import SettingsError
-    from doric.ground.files import seen_enough
-    from doric.settings import how_to_give, load_settings
-    from doric.text import plain
-    from doric.validation import candidate, exam, judge, scoreboard, table
-    from doric.validation.board import write_scoreboard_report
+    from doric.core.errors import SettingsError
+    from doric.core.files import seen_enough
+    from doric.core.settings import how_to_give, load_settings
+    from doric.core.text import plain
+    from doric.evaluation import aggregate as scoreboard
+    from doric.evaluation import exam, judge
+    from doric.evaluation import run as candidate
+    from doric.report import scoreboard_table as table
+    from doric.report.scoreboard_page import write_scoreboard_report
 
     manner, page = _manner(args), _page(args.out)
     prompts = exam.chosen(args.limit)
@@ -97,9 +100,9 @@ async def run(args: argparse.Namespace) -> int:
 
 
 def _manner(args: argparse.Namespace) -> "Manner":
-    from doric.errors import SettingsError
-    from doric.validation.candidate import Manner
-    from doric.validation.exam import Rules
+    from doric.core.errors import SettingsError
+    from doric.evaluation.exam import Rules
+    from doric.evaluation.run import Manner
 
     for flag in ("limit", "max_tokens", "concurrency", "timeout"):
         if (value := getattr(args, flag)) is not None and not 0 < value <= MOST:
@@ -112,10 +115,10 @@ def _manner(args: argparse.Namespace) -> "Manner":
 
 
 def _page(out: Path) -> Path:
-    from doric.errors import SettingsError
-    from doric.ground.files import keep_others
-    from doric.reporting.pages import PAGE
-    from doric.validation.candidate import KIND
+    from doric.core.errors import SettingsError
+    from doric.core.files import keep_others
+    from doric.evaluation.run import KIND
+    from doric.report.html import PAGE
 
     if (page := out.with_suffix(".html")) == out:
         raise SettingsError(f"--out is {out}, but the result is JSON", hint="The page is written beside it.")
@@ -127,8 +130,8 @@ def _page(out: Path) -> Path:
 def _rival(
     args: argparse.Namespace, own: "Settings", prompts: "Sequence[Held]", rules: "Rules"
 ) -> "Settings | Result | None":
-    from doric.validation.baseline import compare_with, saved
-    from doric.validation.candidate import located
+    from doric.evaluation.baseline import compare_with, saved
+    from doric.evaluation.run import located
 
     if args.baseline is None:
         return None
@@ -141,8 +144,8 @@ def _rival(
 
 
 def _umpire(args: argparse.Namespace, own: "Settings") -> "Settings | None":
-    from doric.errors import SettingsError
-    from doric.validation.candidate import located
+    from doric.core.errors import SettingsError
+    from doric.evaluation.run import located
 
     if args.judge_model is None:
         return None
@@ -152,7 +155,7 @@ def _umpire(args: argparse.Namespace, own: "Settings") -> "Settings | None":
 
 
 def _announce(model: str, exam: "Exam") -> Callable[[], None]:
-    from doric.ground.progress import Progress
+    from doric.core.progress import Progress
 
     log.info("Asking %s: %d of %d turns to go.", model, exam.turns - exam.done, exam.turns)
     faults = lambda: f"faults {sum(exam.faults.values())}"  # noqa: E731 - one line says it
@@ -164,8 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
     try:
-        from doric.errors import DoricError
-        from doric.ground.terminal import complain, log_from
+        from doric.core.cli import complain, log_from
+        from doric.core.errors import DoricError
     except ModuleNotFoundError:  # this script does not lie beside the package, as others do
         print("error: the package doric is not installed", file=sys.stderr)
         print("hint: Give the command with uv: uv run python validation/validate_model.py …", file=sys.stderr)

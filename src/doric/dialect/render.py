@@ -1,0 +1,50 @@
+"""A small Doriciser: somebody's own topic, a phrase of plain English, rendered in Doric grammar.
+
+Function words, gerunds in -in, question words and words whose house form the lexicon knows; all else stays as it is.
+It renders phrases of a dozen words for use inside an authored sentence; it is no translator.
+"""
+
+import functools
+import re
+
+from doric.dialect.lexicon import SCOTS, entries, table
+
+
+def dorise(phrase: str) -> str:
+    """`phrase` in Doric spelling and grammar, names and unknown words untouched.
+
+    >>> dorise("choosing a good pair of walking shoes for cold weather")
+    'choosin a gweed pair o walkin sheen for caul wither'
+    >>> dorise("how to speak to your children about money")
+    'foo tae spik tae yer bairns aboot siller'
+    """
+    return _pattern().sub(lambda found: _rendered(found.group(), first=not found.start()), phrase)
+
+
+def _rendered(word: str, *, first: bool) -> str:
+    # a capital inside the phrase marks a name, but for I and for phrases that are listed with theirs
+    if word[0].isupper() and not first and len(word) > 1 and " " not in word:
+        return word
+    rendered = _renderings().get(word.lower())
+    if rendered is None and word.endswith("ing") and len(word) > 4:
+        rendered = word[:-1]
+    if rendered is None:
+        return word
+    return rendered[:1].upper() + rendered[1:] if word[0].isupper() else rendered
+
+
+@functools.cache
+def _renderings() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in entries():
+        for gloss in entry.english.split("; "):
+            if gloss.isalpha() and gloss.islower() and entry.doric.islower() and entry.kind in SCOTS:
+                found.setdefault(gloss, entry.doric)
+    # the file decides where the lexicon offers several words, or one that does not fit a topic
+    return found | {row["english"]: row["house"] for row in table("renderings.tsv")}
+
+
+@functools.cache
+def _pattern() -> re.Pattern[str]:
+    phrases = sorted((re.escape(one) for one in _renderings() if " " in one), key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(phrases)})\b|[A-Za-z]+(?:'[a-z]+)*", re.IGNORECASE)

@@ -1,0 +1,1 @@
+"""Topic lists: reading and extending them, and asking a model for more topics."""

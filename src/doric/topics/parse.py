@@ -1,0 +1,138 @@
+"""Whatever a model answers when it is asked for a list, to the items of that list.
+
+Arrays of JSON or Python, objects that hold one, JSON lines, fenced blocks, an array that was cut off, bulleted or
+numbered lines, and bare lines that look like a list. Prose is no list. Knows nothing of what an item should be.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from doric.core.text import finished
+
+FENCED = re.compile(r"```[\w-]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+FENCE = re.compile(r"```[\w-]*")
+STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"(\s*:)?')
+OPENING = re.compile(r"[\[{]")
+PYTHON = re.compile(r"""\[\s*(?:'|"[^"\n]*",\s*')""")
+PYTHON_STRING = re.compile(r"""(?<=[\[,\s])(['"])((?:\\.|[^\\\n])+?)\1(?=\s*(?:[,\]]|\Z))""")
+BULLET = re.compile(r"^\s*(?:[-*+•‣–—]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+(.*\S)")
+WRAPPED = re.compile(r"^\s*([a-z0-9].*\S)")
+NUMBER = re.compile(r"^\(?\d{1,3}[.):]\s+")
+NUMBERED = re.compile(r"(?:[a-z]+[ _-]?)?\d{1,3}", re.IGNORECASE)
+DRESSING = "*_`\"“”'‘ \t,;."
+FEWEST_LINES = 3
+"""Lines without a mark before them that are a list; fewer, or one that ends as a sentence does, are prose."""
+KEYS = ("topic", "text", "title", "name")
+
+
+def read_list(text: str, *, cut: bool = False) -> list[str]:
+    """The items in `text`, in order, without bullets, bold marks, quotation marks or a full stop around them.
+
+    Of lines in a text that was `cut` off the last is left out; in an array a string is whole or is not read at all.
+
+    >>> read_list('Sure! Here you go:\\n1. **Mending a kettle**\\n2. keeping bees.')
+    ['Mending a kettle', 'keeping bees']
+    """
+    body = "\n".join(FENCED.findall(text)) if "```" in text else text
+    found = _read(body, cut)
+    if body is not text and len(found) < 2:  # a fence round an example, and the list beside it
+        found = max(found, _read(FENCE.sub("\n", text), cut), key=len)
+    return [bare for item in found if (bare := NUMBER.sub("", item.strip(DRESSING)).strip(DRESSING))]
+
+
+def _read(text: str, cut: bool) -> list[str]:
+    found: list[str] = []
+    between: list[str] = []
+    for piece in _pieces(text):
+        if isinstance(piece, str):
+            between.append(piece)
+        else:
+            found += _items(piece)
+    rest = "\n".join(between)
+    if not found and PYTHON.search(rest):
+        return [string[2].replace(f"\\{string[1]}", string[1]) for string in PYTHON_STRING.finditer(rest)]
+    if not found and (strings := _from_cut_json(rest)) is not None:
+        return strings
+    bulleted = _bulleted(rest, cut)
+    if found:  # a list in lines may follow an array that is but an example
+        return found + bulleted if len(bulleted) > len(found) else found
+    return bulleted or _bare(rest, cut)
+
+
+def _pieces(text: str) -> Iterator[Any]:
+    """The whole arrays and objects in `text`, wherever they stand, and the text between them."""
+    decoder, done, at = json.JSONDecoder(), 0, 0
+    while (start := OPENING.search(text, at)) is not None:
+        at = start.start() + 1
+        try:
+            value, end = decoder.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            continue
+        yield text[done : start.start()]
+        yield value
+        done = at = end
+    yield text[done:]
+
+
+def _items(value: Any) -> list[str]:  # noqa: ANN401 - whatever a model wrote
+    if isinstance(value, list):
+        return [item for one in value if (item := _item(one))]
+    if not isinstance(value, dict):
+        return []
+    inner = [items for one in value.values() if isinstance(one, list | dict) and (items := _items(one))]
+    numbered = [item for one in value.values() if (item := _item(one))]
+    if numbered and all(map(NUMBERED.fullmatch, value)):
+        return numbered
+    own = [value[key] for key in KEYS if isinstance(value.get(key), str)]
+    return inner[0] if inner else own[:1]
+
+
+def _item(value: Any) -> str:  # noqa: ANN401 - whatever a model wrote
+    if isinstance(value, dict):
+        strings = [value[key] for key in KEYS if isinstance(value.get(key), str)]
+        strings += [one for one in value.values() if isinstance(one, str)]
+        return strings[0] if strings else ""
+    return value if isinstance(value, str) else ""
+
+
+def _from_cut_json(text: str) -> list[str] | None:
+    """The whole strings of an array that ends in the middle; of objects, those under a key for the text."""
+    start = text.find("[")
+    if start < 0 or not text[start + 1 :].lstrip().startswith(('"', "{")):
+        return None
+    found, key = [], ""
+    for string in STRING.finditer(text, start):
+        if string[2]:
+            key = string[1]
+        elif key in ("", *KEYS):
+            found.append(_unescaped(string[1]))
+    return found
+
+
+def _unescaped(string: str) -> str:
+    try:
+        return json.loads(f'"{string}"', strict=False)
+    except ValueError:
+        return string
+
+
+def _bulleted(text: str, cut: bool) -> list[str]:
+    """The bulleted lines; one that goes on in the next, with a small letter and no bullet, is put together."""
+    found: list[str] = []
+    going_on = False
+    for line in text.splitlines():
+        if bullet := BULLET.match(line):
+            found.append(bullet[1])
+            going_on = True
+        elif going_on := going_on and (rest := WRAPPED.match(line)) is not None:
+            found[-1] += f" {rest[1]}"
+    return found[:-1] if cut else found
+
+
+def _bare(text: str, cut: bool) -> list[str]:
+    """Every line but one that leads in with a colon, if they look like a list."""
+    lines = [stripped for line in text.splitlines() if (stripped := line.strip()) and not stripped.endswith(":")]
+    lines = lines[:-1] if cut else lines
+    return [] if len(lines) < FEWEST_LINES or any(map(finished, lines)) else lines
