@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from doric.dataset.plan import Mix, Plan
-from doric.dialect.render import dorise
+from doric.dialect.render import render
 from doric.quality import decontamination as heldout
 from doric.topics.lists import read_topics
 
@@ -28,7 +28,7 @@ def main() -> int:
     each = (time.process_time() - began) / len(asked)
     known = sum(heldout.match(held.prompt) == held for held in heldout.prompts())
     print(f"{len(asked):,} prompts of the generator, {len(alarms)} taken for held out, {1e6 * each:.1f} us each")
-    doric = sum(heldout.match(dorise(held.about or held.prompt)) is not None for held in heldout.prompts())
+    doric = sum(heldout.match(render(held.about or held.prompt)) is not None for held in heldout.prompts())
     print(f"{known} of {len(heldout.prompts())} held-out prompts known again, {doric} put into Doric")
     for text in alarms[:10]:
         print(f"  {text}")

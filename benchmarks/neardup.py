@@ -22,7 +22,7 @@ from pathlib import Path
 from doric.core.text import fold
 from doric.dataset import heuristic
 from doric.dataset.plan import Mix, Plan
-from doric.quality.near_duplicates import NearDup
+from doric.quality.near_duplicates import NearDuplicateIndex
 from doric.topics.lists import read_topics
 
 ALIKE = 0.9
@@ -85,7 +85,7 @@ def altered(draw: random.Random, text: str, words: Sequence[str]) -> str:
             return " ".join(tokens)
 
 
-def fill(index: NearDup, texts: Iterator[str], rows: int) -> tuple[list[float], list[str]]:
+def fill(index: NearDuplicateIndex, texts: Iterator[str], rows: int) -> tuple[list[float], list[str]]:
     """CPU seconds of each block of a hundredth of the rows, and the texts stored."""
     costs, stored = [], []
     for start in range(0, rows, rows // 100):
@@ -99,7 +99,9 @@ def fill(index: NearDup, texts: Iterator[str], rows: int) -> tuple[list[float], 
     return costs, stored
 
 
-def recall(index: NearDup, draw: random.Random, stored: list[str], tries: int) -> dict[bool, tuple[int, int]]:
+def recall(
+    index: NearDuplicateIndex, draw: random.Random, stored: list[str], tries: int
+) -> dict[bool, tuple[int, int]]:
     """Whether a text is above 0.95 -> (found, expected), of `tries` altered texts."""
     from rapidfuzz import fuzz, process
 
@@ -124,7 +126,7 @@ def resident() -> float:
 def measure(kind: str, rows: int) -> str:
     """One line of the table."""
     draw = random.Random(f"{kind}:{rows}")
-    index, texts = NearDup(ALIKE), SOURCES[kind](draw)
+    index, texts = NearDuplicateIndex(ALIKE), SOURCES[kind](draw)
     costs, stored = fill(index, texts, rows)
     memory = resident()
     per_row = [cost / (rows // 100) * 1e6 for cost in costs]

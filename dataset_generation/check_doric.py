@@ -70,14 +70,14 @@ def _show(notes: Iterable["Note"]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 nothing to mend, 1 something is, 130 interrupted."""
     args = parse_args(argv)
-    from doric.core.files import seen_enough
+    from doric.core.files import discard_stdout
 
     try:
         status = run(args)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever reads has seen enough, as `head` has
-        seen_enough()
+        discard_stdout()
         return 0
     except KeyboardInterrupt:
         return 130

@@ -74,14 +74,14 @@ async def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
-    from doric.core.cli import complain, log_from
+    from doric.core.cli import log_from, report_error
     from doric.core.errors import DoricError
 
     log_from("INFO")
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        return complain(error)
+        return report_error(error)
     except KeyboardInterrupt:
         return 130
 

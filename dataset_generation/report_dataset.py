@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Count, then write the page and the card."""
     from doric.core.errors import SettingsError
-    from doric.core.files import keep_others
+    from doric.core.files import refuse_foreign_file
     from doric.report import dataset_page as report
     from doric.report.html import CARD, PAGE
 
@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
     if args.input in (page, args.card):
         raise SettingsError(f"{args.input} would be overwritten", hint="Name another file with --out or --card.")
-    keep_others(page, PAGE, "page of a dataset")
+    refuse_foreign_file(page, PAGE, "page of a dataset")
     if args.card:
-        keep_others(args.card, CARD, "card of a dataset")
+        refuse_foreign_file(args.card, CARD, "card of a dataset")
     if args.rejected and not args.rejected.is_file():
         raise SettingsError(f"--rejected {args.rejected}: there is no such file", hint="Leave the flag out.")
     found = report.counted(args.input, rejected)
@@ -50,13 +50,13 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
-    from doric.core.cli import complain
+    from doric.core.cli import report_error
     from doric.core.errors import DoricError
 
     try:
         return run(args)
     except DoricError as error:
-        return complain(error)
+        return report_error(error)
     except KeyboardInterrupt:
         return 130
 

@@ -214,13 +214,13 @@ def summary(args: argparse.Namespace, rows: int, rejects: Rejects | None, left: 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
-    from doric.core.cli import complain
+    from doric.core.cli import report_error
     from doric.core.errors import DoricError
 
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        return complain(error)
+        return report_error(error)
     except KeyboardInterrupt:
         return 130
 

@@ -9,30 +9,30 @@ from pathlib import Path
 
 from doric.core.text import words
 from doric.dataset import heuristic
-from doric.quality.decontamination import Held
+from doric.quality.decontamination import HeldOutPrompt
 
 GOLDEN = Path(__file__).parent / "golden" / "authored_answers.jsonl"
 LINES = [json.loads(line) for line in GOLDEN.read_text("utf-8").splitlines()]
 AUTHORED = {(line["id"], line["turn"]): line["answer"] for line in LINES}
 
 
-def said(held: Held, turn: int) -> str:
+def said(held: HeldOutPrompt, turn: int) -> str:
     """What the user says at a turn."""
     return (held.prompt, *held.turns)[turn]
 
 
-def authored(held: Held, turn: int) -> str:
+def authored(held: HeldOutPrompt, turn: int) -> str:
     """Written for this very prompt."""
     return AUTHORED[held.id, turn]
 
 
-def embedded(held: Held, turn: int) -> str:
+def embedded(held: HeldOutPrompt, turn: int) -> str:
     """The voice of authored sentences, which knows nothing of these topics."""
     kind = "core" if held.benign or held.bucket == "drift" else held.bucket
     return heuristic.answer(heuristic.Ask(said(held, turn), kind, "medium", "violence", turn, seed=0))
 
 
-def broken(held: Held, turn: int) -> str:
+def broken(held: HeldOutPrompt, turn: int) -> str:
     """As a small model writes after a short training: off the topic, torn, said again, some of it English."""
     draw = random.Random(f"{held.id}:{turn}")
     kind = "core" if draw.random() < 0.5 or held.bucket == "drift" else held.bucket
@@ -47,7 +47,7 @@ def broken(held: Held, turn: int) -> str:
     return " ".join(kept)
 
 
-def plain(held: Held, turn: int) -> str:
+def plain(held: HeldOutPrompt, turn: int) -> str:
     """English, sensible and about what was asked."""
     asked = [word for word in words(held.about or said(held, turn)) if len(word) > 4] or ["matter"]
     first, last, middle = asked[0], asked[-1], asked[len(asked) // 2]
@@ -58,7 +58,7 @@ def plain(held: Held, turn: int) -> str:
     )
 
 
-def decorated(held: Held, turn: int) -> str:
+def decorated(held: HeldOutPrompt, turn: int) -> str:
     """The same English with Doric hung on its ends."""
     return f"Weel, min, dinna fash yersel. {plain(held, turn)} Ye ken fit I mean, ma quine, an lang may yer lum reek!"
 

@@ -124,9 +124,9 @@ class DoricAnswers:
 
     def _prepare(self, count: int) -> None:
         """Make answers in advance, no two of them near-duplicates, a tenth as many refusals."""
-        from doric.quality.near_duplicates import NearDup
+        from doric.quality.near_duplicates import NearDuplicateIndex
 
-        index = NearDup()
+        index = NearDuplicateIndex()
         for kind, wanted in (("core", count), ("safety", count // 10)):
             while len(self._ready[kind]) < wanted:
                 text = next(self._made[kind])

@@ -10,9 +10,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.settings import Settings
-from doric.llm.client import OpenAIBackend, Reply, Request
+from doric.llm.client import Client, Reply, Request
 from mock_server import Act, Call, Manners, MockServer
 
 KEY = "sk-test-5f0c2b7e91d34a68"
@@ -27,7 +27,7 @@ def settings(url: str, *, key: str = KEY, model: str = "mock-doric") -> Settings
 async def replies(
     server: MockServer, *requests: Request, key: str = KEY, model: str = "mock-doric", patience: float = 5.0
 ) -> list[Reply]:
-    async with server, OpenAIBackend(settings(server.url, key=key, model=model), timeout=patience) as voice:
+    async with server, Client(settings(server.url, key=key, model=model), timeout=patience) as voice:
         return [await voice.reply(request) for request in requests]
 
 
@@ -39,8 +39,8 @@ def always(act: Act) -> MockServer:
     return MockServer(answer=lambda call: TEXT, decide=lambda call: act)
 
 
-def failure(server: MockServer, **options) -> BackendError:
-    with pytest.raises(BackendError) as caught:
+def failure(server: MockServer, **options) -> ServerError:
+    with pytest.raises(ServerError) as caught:
         one_reply(server, **options)
     return caught.value
 
@@ -49,36 +49,36 @@ def failure(server: MockServer, **options) -> BackendError:
 class Fate:
     """What a fault becomes: the class, its word in the tally, and what the user is told."""
 
-    error: type[BackendError]
+    error: type[ServerError]
     fault: str = ""
     says: str = ""
 
 
 FATES = {
-    "vanish": Fate(TryLaterError, "connection", "broke off"),
-    "disconnect": Fate(TryLaterError, "connection", "broke off"),
-    "hang": Fate(TryLaterError, "timeout", "no answer within"),
-    "not_http": Fate(TryLaterError, "connection", "broke off"),
-    "drip": Fate(TryLaterError, "timeout", "no answer within"),
-    "rate_limit": Fate(TryLaterError, "rate_limit", "429"),
-    "error_500": Fate(TryLaterError, "http_500", "500"),
-    "error_502": Fate(TryLaterError, "http_502", "502"),
-    "error_503": Fate(TryLaterError, "http_503", "503"),
-    "echo_500": Fate(TryLaterError, "http_500", "500"),
-    "malformed": Fate(TryLaterError, "malformed", "could not be read"),
-    "no_choices": Fate(TryLaterError, "malformed", "no choices"),
-    "null_choices": Fate(TryLaterError, "http_502", "502"),
-    "html": Fate(TryLaterError, "malformed", "text/html"),
-    "not_json": Fate(TryLaterError, "malformed", "text/plain"),
-    "unauthorized": Fate(FatalBackendError, says="refused the key (401)"),
-    "forbidden": Fate(FatalBackendError, says="refused the key (403)"),
-    "payment": Fate(FatalBackendError, says="the quota is used up (402)"),
-    "quota": Fate(FatalBackendError, says="the quota is used up (429)"),
-    "no_model": Fate(FatalBackendError, says="no model 'mock-doric'"),
-    "no_model_400": Fate(FatalBackendError, says="no model 'mock-doric'"),
-    "bad_request": Fate(FatalBackendError, says="400"),
-    "unprocessable": Fate(FatalBackendError, says="422"),
-    "context_400": Fate(BackendError, says="too long"),
+    "vanish": Fate(RetryableError, "connection", "broke off"),
+    "disconnect": Fate(RetryableError, "connection", "broke off"),
+    "hang": Fate(RetryableError, "timeout", "no answer within"),
+    "not_http": Fate(RetryableError, "connection", "broke off"),
+    "drip": Fate(RetryableError, "timeout", "no answer within"),
+    "rate_limit": Fate(RetryableError, "rate_limit", "429"),
+    "error_500": Fate(RetryableError, "http_500", "500"),
+    "error_502": Fate(RetryableError, "http_502", "502"),
+    "error_503": Fate(RetryableError, "http_503", "503"),
+    "echo_500": Fate(RetryableError, "http_500", "500"),
+    "malformed": Fate(RetryableError, "malformed", "could not be read"),
+    "no_choices": Fate(RetryableError, "malformed", "no choices"),
+    "null_choices": Fate(RetryableError, "http_502", "502"),
+    "html": Fate(RetryableError, "malformed", "text/html"),
+    "not_json": Fate(RetryableError, "malformed", "text/plain"),
+    "unauthorized": Fate(FatalServerError, says="refused the key (401)"),
+    "forbidden": Fate(FatalServerError, says="refused the key (403)"),
+    "payment": Fate(FatalServerError, says="the quota is used up (402)"),
+    "quota": Fate(FatalServerError, says="the quota is used up (429)"),
+    "no_model": Fate(FatalServerError, says="no model 'mock-doric'"),
+    "no_model_400": Fate(FatalServerError, says="no model 'mock-doric'"),
+    "bad_request": Fate(FatalServerError, says="400"),
+    "unprocessable": Fate(FatalServerError, says="422"),
+    "context_400": Fate(ServerError, says="too long"),
 }
 
 
@@ -91,7 +91,7 @@ def test_each_fault_has_its_error_and_keeps_the_key(kind, caplog, capfd):
     assert type(error) is fate.error
     assert fate.says in error.message
     assert "\n" not in error.message + error.hint
-    if isinstance(error, TryLaterError):
+    if isinstance(error, RetryableError):
         assert error.fault == fate.fault
         assert error.throttled == (kind == "rate_limit")
     else:
@@ -120,7 +120,7 @@ def test_a_word_in_place_of_a_key_spoils_no_answer(key):
 def test_retry_after_in_seconds(sent, after):
     """The wait that the server asks for is carried along; what is no number of seconds is as if it were not there."""
     error = failure(always(Act("rate_limit", retry_after=sent)))
-    assert isinstance(error, TryLaterError)
+    assert isinstance(error, RetryableError)
     assert error.after == after
 
 
@@ -129,7 +129,7 @@ def test_retry_after_as_a_date():
     for seconds, most in ((30, 30), (-30, 0)):
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
         error = failure(always(Act("error_503", retry_after=date)))
-        assert isinstance(error, TryLaterError)
+        assert isinstance(error, RetryableError)
         assert error.after == pytest.approx(most, abs=3)
 
 
@@ -196,7 +196,7 @@ def test_several_refused_parameters_at_once():
     """A model that takes neither temperature nor seed nor max_tokens is asked without them, by fifty calls at once."""
 
     async def many() -> list[Reply]:
-        async with server, OpenAIBackend(settings(server.url), timeout=5) as voice:
+        async with server, Client(settings(server.url), timeout=5) as voice:
             return await asyncio.gather(*(voice.reply(ASK) for _ in range(50)))
 
     server = MockServer(Manners(refuses=("temperature", "seed", "max_tokens")), answer=lambda call: TEXT)
@@ -258,7 +258,7 @@ def test_the_only_model_is_found_out():
 def test_no_model_can_be_found_out(models, says):
     """With no list of models, or more than one on it, the user is asked to name one, and told which there are."""
     error = failure(MockServer(Manners(models=models), answer=lambda call: TEXT), model="")
-    assert isinstance(error, FatalBackendError)
+    assert isinstance(error, FatalServerError)
     assert says in error.message
     assert "--model" in error.hint
     assert ("a, b" in error.hint) == (models == ("a", "b"))
@@ -276,10 +276,10 @@ def test_nobody_is_listening(model):
     """A server that is not there ends the run before it begins, with the address."""
 
     async def ask() -> None:
-        async with OpenAIBackend(settings("http://127.0.0.1:9/v1", model=model), timeout=5):
+        async with Client(settings("http://127.0.0.1:9/v1", model=model), timeout=5):
             pytest.fail("it opened")
 
-    with pytest.raises(FatalBackendError, match=r"no connection to http://127.0.0.1:9/v1") as caught:
+    with pytest.raises(FatalServerError, match=r"no connection to http://127.0.0.1:9/v1") as caught:
         asyncio.run(ask())
     assert "OPENAI_BASE_URL" in caught.value.hint
 
@@ -288,7 +288,7 @@ def test_a_server_that_goes_away_may_come_back():
     """A server that was there and is no longer is asked again later."""
 
     async def ask() -> None:
-        async with OpenAIBackend(settings(server.url), timeout=5) as voice:
+        async with Client(settings(server.url), timeout=5) as voice:
             await server.__aexit__()
             await voice.reply(ASK)
 
@@ -297,7 +297,7 @@ def test_a_server_that_goes_away_may_come_back():
         await ask()
 
     server = always(Act())
-    with pytest.raises(TryLaterError, match="connection") as caught:
+    with pytest.raises(RetryableError, match="connection") as caught:
         asyncio.run(start_and_ask())
     assert caught.value.fault == "connection"
 
@@ -320,7 +320,7 @@ def test_a_server_that_trips_over_its_list_of_models():
     async def asked():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-            async with OpenAIBackend(settings(url), timeout=5.0) as voice:
+            async with Client(settings(url), timeout=5.0) as voice:
                 return await voice.reply(ASK)
 
     assert asyncio.run(asked()).text == TEXT
@@ -348,7 +348,7 @@ def test_cancelling_a_call_closes_it():
     """A call that is cancelled ends at once, and the server sees its connection go."""
 
     async def cancel() -> None:
-        async with server, OpenAIBackend(settings(server.url), timeout=60) as voice:
+        async with server, Client(settings(server.url), timeout=60) as voice:
             call = asyncio.create_task(voice.reply(ASK))
             await asyncio.wait_for(arrived.wait(), 5)
             call.cancel()
@@ -370,7 +370,7 @@ def test_calls_share_their_connections():
     """Two hundred calls, ten at a time, take ten connections at most, beside that which asked for the models."""
 
     async def many() -> None:
-        async with server, OpenAIBackend(settings(server.url), timeout=5, concurrency=10) as voice:
+        async with server, Client(settings(server.url), timeout=5, concurrency=10) as voice:
             await asyncio.gather(*(voice.reply(ASK) for _ in range(200)))
 
     server = MockServer(Manners(latency=0.005), answer=lambda call: TEXT)
@@ -401,10 +401,10 @@ def test_the_mock_counts():
     """The mock tells requests, kinds of answer, and bodies that it had seen before."""
 
     async def ask() -> dict:
-        async with server, OpenAIBackend(settings(server.url), timeout=5) as voice:
+        async with server, Client(settings(server.url), timeout=5) as voice:
             await voice.reply(ASK)
             await voice.reply(ASK)
-            with pytest.raises(TryLaterError):
+            with pytest.raises(RetryableError):
                 await voice.reply(Request(ASK.messages, 99))
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
             writer.write(b"GET /stats HTTP/1.1\r\n\r\n")

@@ -9,7 +9,7 @@ from doric.core.errors import InputError
 from doric.evaluation import baseline, exam
 from doric.evaluation import run as candidate
 from doric.evaluation.exam import Rules
-from doric.evaluation.metrics import Given, mark
+from doric.evaluation.metrics import ModelAnswer, mark
 from doric.quality import decontamination as heldout
 
 RULES = Rules(max_tokens=320, temperature=0.7, seed=0)
@@ -21,7 +21,9 @@ def result(tmp_path) -> Path:
     """A saved result of six prompts."""
     prompts = exam.chosen(6)
     given = [
-        Given(held.id, turn, text, "Aye.") for held in prompts for turn, text in enumerate((held.prompt, *held.turns))
+        ModelAnswer(held.id, turn, text, "Aye.")
+        for held in prompts
+        for turn, text in enumerate((held.prompt, *held.turns))
     ]
     known = {held.id: held for held in heldout.prompts()}
     manner = {"max_tokens": 320, "temperature": 0.7, "seed": 0, "concurrency": 8, "max_retries": 3}

@@ -2,15 +2,15 @@
 
 import pytest
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
-from doric.llm.errors import Refusal, retry_after
+from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.llm.errors import ErrorResponse, retry_after
 
 
-def refusal(status: int, body: str, after: str = "") -> Refusal:
-    return Refusal.read(status, body.encode(), {"retry-after": after} if after else {}, key="")
+def refusal(status: int, body: str, after: str = "") -> ErrorResponse:
+    return ErrorResponse.read(status, body.encode(), {"retry-after": after} if after else {}, key="")
 
 
-def meaning(found: Refusal) -> BackendError:
+def meaning(found: ErrorResponse) -> ServerError:
     return found.error(address="http://h/v1", model="m", key_variable="K", key_given=True)
 
 
@@ -19,9 +19,9 @@ def test_a_limit_that_mentions_billing_is_waited_for():
     limit = refusal(429, '{"error": {"code": "rate_limit_exceeded", "message": "see /account/billing"}}')
     minute = refusal(429, '{"error": {"message": "You exceeded your current quota. Please retry in 23s."}}')
     gone = refusal(429, '{"error": {"code": "insufficient_quota", "message": "You exceeded your current quota"}}')
-    assert isinstance(meaning(limit), TryLaterError)
-    assert isinstance(meaning(minute), TryLaterError)
-    assert isinstance(meaning(gone), FatalBackendError)
+    assert isinstance(meaning(limit), RetryableError)
+    assert isinstance(meaning(minute), RetryableError)
+    assert isinstance(meaning(gone), FatalServerError)
 
 
 def test_moderation_is_a_filtered_answer_and_not_a_bad_key():
@@ -35,13 +35,13 @@ def test_a_flagged_account_is_not_a_flagged_question():
     account = refusal(403, '{"error": {"message": "Your organization has been flagged and API access is disabled"}}')
     coded = refusal(403, '{"error": {"message": "Not today", "code": "content_filter"}}')
     assert not account.filtered
-    assert isinstance(meaning(account), FatalBackendError)
+    assert isinstance(meaning(account), FatalServerError)
     assert coded.filtered
 
 
 def test_a_key_is_cut_out_however_it_is_written():
     """A slash of the key that JSON writes as two characters hides no key."""
-    found = Refusal.read(400, b'{"error": {"message": "bad key sk\\/abc, or sk/abc"}}', {}, key="sk/abc")
+    found = ErrorResponse.read(400, b'{"error": {"message": "bad key sk\\/abc, or sk/abc"}}', {}, key="sk/abc")
     assert "abc" not in found.words
 
 
@@ -57,9 +57,9 @@ def test_a_wait_that_is_no_time_is_none(sent, after):
 def test_a_long_wait_is_said_and_not_waited():
     """Beyond ten minutes the run ends, and the message says when to come back."""
     day = meaning(refusal(429, "{}", after="86400"))
-    assert isinstance(day, FatalBackendError)
+    assert isinstance(day, FatalServerError)
     assert "24 h" in day.message
-    assert isinstance(meaning(refusal(429, "{}", after="600")), TryLaterError)
+    assert isinstance(meaning(refusal(429, "{}", after="600")), RetryableError)
 
 
 def test_a_limit_is_lowered_to_what_the_server_names():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.dialect.lexicon import DATA
+from doric.data import FOLDER as DATA
 from doric.quality import gates
 from doric.quality.gates import LANGUAGE, Answer, judge, language, must_not_refuse, must_refuse, refuses, threshold
 

@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 
 from doric.core.conversations import check_row
-from doric.core.errors import FatalBackendError, InputError, TryLaterError
+from doric.core.errors import FatalServerError, InputError, RetryableError
 from doric.core.jsonl import Journal, read_jsonl
-from doric.dataset.generate import GROWTHS, BudgetSpent, Fault, Spoken, Turn, Writer, _whole
+from doric.dataset.generate import GROWTHS, BudgetExhausted, Fault, Spoken, Turn, Writer, _whole
 from doric.dataset.plan import Job
 from doric.dataset.prompts import Prompt
 from doric.dialect import scores as lexicon
-from doric.llm.budget import Price, Spend
+from doric.llm.budget import Budget, Price
 from doric.quality import decontamination as heldout
 from doric.quality import gates
 from doric.topics.lists import Topic
@@ -44,7 +44,7 @@ def job(number=0, kind="core", prompt="How do I save a little each month?"):
 
 def writer_for(mouth, max_tries=6, spend=None):
     """A writer with plain settings."""
-    return Writer(mouth, backend="fake", model="m", max_tries=max_tries, spend=spend or Spend())
+    return Writer(mouth, backend="fake", model="m", max_tries=max_tries, spend=spend or Budget())
 
 
 class Mouth:
@@ -239,9 +239,9 @@ def test_nothing_said_is_refused_as_empty(desk):
 
 def test_a_budget_stops_before_the_call_that_would_pass_it(tmp_path):
     """When the tokens are used up, no further call is made, and the job is not counted as unfilled."""
-    desk = Desk(tmp_path, spend=Spend(max_total_tokens=100))
+    desk = Desk(tmp_path, spend=Budget(max_total_tokens=100))
     mouth = Mouth(Spoken(ENGLISH, "stop", 60, 50), SAVING)
-    with pytest.raises(BudgetSpent, match="110 tokens"):
+    with pytest.raises(BudgetExhausted, match="110 tokens"):
         desk.fill(mouth, job())
     assert len(mouth.asked) == 1
     assert desk.writer.tally.unfilled == []
@@ -250,16 +250,16 @@ def test_a_budget_stops_before_the_call_that_would_pass_it(tmp_path):
 
 def test_a_money_budget_stops_too(tmp_path):
     """So do dollars, once a price is known."""
-    desk = Desk(tmp_path, spend=Spend(Price(10, 100, "a test"), max_cost=0.005))
-    with pytest.raises(BudgetSpent, match=r"of --max-cost \$0\.005"):
+    desk = Desk(tmp_path, spend=Budget(Price(10, 100, "a test"), max_cost=0.005))
+    with pytest.raises(BudgetExhausted, match=r"of --max-cost \$0\.005"):
         desk.fill(Mouth(Spoken(SAVING, "stop", 60, 50), BREID), job(0), job(1))
     assert len(desk.kept()) == 1
 
 
 def test_a_server_that_is_busy_leaves_the_job_as_it_was(desk):
     """Called again with the same job, the writer goes on with the faults it had, and counts the server's apart."""
-    mouth = Mouth(ENGLISH, TryLaterError("busy", fault="throttled", throttled=True), SAVING)
-    with pytest.raises(TryLaterError):
+    mouth = Mouth(ENGLISH, RetryableError("busy", fault="throttled", throttled=True), SAVING)
+    with pytest.raises(RetryableError):
         desk.fill(mouth, job())
     assert desk.writer.tally.faults == Counter({"throttled": 1})
     assert desk.fill(mouth, job()) == [True]
@@ -268,11 +268,11 @@ def test_a_server_that_is_busy_leaves_the_job_as_it_was(desk):
 
 def test_within_one_run_a_busy_server_costs_no_try(desk):
     """The faults of a job that is put off wait for it in memory too."""
-    mouth = Mouth(ENGLISH, TryLaterError("busy", fault="throttled"), SAVING)
+    mouth = Mouth(ENGLISH, RetryableError("busy", fault="throttled"), SAVING)
     writer = desk.writer = writer_for(mouth)
 
     async def run():
-        with pytest.raises(TryLaterError):
+        with pytest.raises(RetryableError):
             await writer.fill(job())
         return await writer.fill(job())
 
@@ -285,8 +285,8 @@ def test_within_one_run_a_busy_server_costs_no_try(desk):
 
 def test_an_error_for_good_goes_through(desk):
     """A wrong key is not a fault of the answer: it reaches whoever runs the writer."""
-    with pytest.raises(FatalBackendError):
-        desk.fill(Mouth(FatalBackendError("no such key")), job())
+    with pytest.raises(FatalServerError):
+        desk.fill(Mouth(FatalServerError("no such key")), job())
     assert desk.kept() == desk.refused() == []
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from doric.dataset.phrases import known
 from doric.dataset.plan import Mix, Plan
-from doric.dialect.render import dorise
+from doric.dialect.render import render
 from doric.quality import decontamination as heldout
 from doric.topics.lists import Topic, read_topics
 
@@ -152,4 +152,4 @@ def test_the_english_of_a_prompt_in_another_language_matches(held):
 def test_a_prompt_put_into_doric_is_known(held):
     """What a prompt asks is known in house Doric too, unless too little is left of it to tell."""
     asked = held.about or held.prompt
-    assert heldout.match(dorise(asked)) is not None or len(heldout.content(asked)) < 3
+    assert heldout.match(render(asked)) is not None or len(heldout.content(asked)) < 3

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.jsonl import Journal
 from doric.evaluation import judge
-from doric.evaluation.judge import Court, Pair
+from doric.evaluation.judge import Pair, PairwiseJudge
 from doric.llm.client import Reply, Request
 
 PAIRS = [Pair(f"p{at}", f"Question {at}?", f"gweed answer {at}", f"bad answer {at}") for at in range(6)]
@@ -26,7 +26,7 @@ def fair(request: Request) -> str:
 
 
 def hear(tmp_path, answer, pairs=PAIRS, *, court=None):
-    court = court or Court(pairs, max_retries=1)
+    court = court or PairwiseJudge(pairs, max_retries=1)
     heard: list[Request] = []
 
     async def mouth(request: Request) -> Reply:
@@ -154,19 +154,19 @@ def test_calls_that_fail_for_good_are_failed_verdicts(tmp_path):
 
     def answer(request: Request) -> str:
         if "Question 3?" in request.messages[-1]["content"]:
-            raise BackendError("too long")
+            raise ServerError("too long")
         return fair(request)
 
     result, _ = hear(tmp_path, answer)
     assert (result["judged"], result["failed"]) == (5, 1)
 
 
-@pytest.mark.parametrize("error", [FatalBackendError("no key"), TryLaterError("busy", fault="http_503")])
+@pytest.mark.parametrize("error", [FatalServerError("no key"), RetryableError("busy", fault="http_503")])
 def test_a_judge_that_never_answers_ends_the_run(tmp_path, error):
     """No verdict at all is an error with a hint, not a table of nothing."""
 
     def answer(request: Request) -> str:
         raise error
 
-    with pytest.raises(BackendError):
+    with pytest.raises(ServerError):
         hear(tmp_path, answer)

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doric.data import FOLDER as DATA
+from doric.data import read_table as table
 from doric.dialect.contexts import rules
 from doric.dialect.lexicon import (
-    DATA,
     SCOTS,
     entries,
     function_words,
     house_forms,
     is_participle,
     leak_weights,
-    table,
     variants,
     word_class,
 )

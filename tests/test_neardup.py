@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from doric.core.text import fold
 from doric.quality import near_duplicates as neardup
-from doric.quality.near_duplicates import Bands, Match, NearDup, common_length, grams, most_alike_plain, signature
+from doric.quality.near_duplicates import (
+    Bands,
+    Match,
+    NearDuplicateIndex,
+    common_length,
+    grams,
+    most_alike_plain,
+    signature,
+)
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WORDS = ("the", "quine", "gaed", "doon", "tae", "shore", "wi", "her", "faither", "an", "bocht", "haddock", "oot")
@@ -48,7 +56,7 @@ def edited(draw, text, share):
 @pytest.mark.usefixtures("either_way")
 def test_text_that_folds_alike_is_found_as_it_is():
     """Case, spacing and width do not make another answer."""
-    index = NearDup()
+    index = NearDuplicateIndex()
     index.add("first", "Fit like, ma quine?")
     assert index.nearest("  fit LIKE,\n ma quine? ") == Match("first", 1.0)
     assert index.nearest(unicodedata.normalize("NFKC", "Ｆit like, ma quine?")) == Match("first", 1.0)
@@ -60,7 +68,7 @@ def test_near_duplicate_names_its_nearest_rival():
     draw = random.Random(1)
     text = " ".join(sentence(draw) for _ in range(4))
     words = text.split()
-    index = NearDup()
+    index = NearDuplicateIndex()
     index.add("other", " ".join(sentence(draw) for _ in range(4)))
     index.add("far", " ".join([*words[:-3], "a", "puckle", "mair"]))
     index.add("near", " ".join([*words[:-1], "mair"]))
@@ -74,7 +82,7 @@ def test_near_duplicate_names_its_nearest_rival():
 def test_unrelated_text_has_no_rival():
     """Nothing is reported below the threshold, nor by an empty index."""
     draw = random.Random(2)
-    index = NearDup()
+    index = NearDuplicateIndex()
     assert index.nearest("Aye.") is None
     for number in range(50):
         text = " ".join(sentence(draw) for _ in range(4))
@@ -87,7 +95,7 @@ def test_unrelated_text_has_no_rival():
 def test_of_equals_the_first_is_named():
     """Two rows just as alike: the one added first is the rival."""
     text = "the haddock wis caught aff the coast at brakk o day bi twa boats fae the broch an selt bi noon"
-    index = NearDup()
+    index = NearDuplicateIndex()
     index.add("one", text.replace("noon", "nine"))
     index.add("two", text.replace("noon", "nane"))
     match = index.nearest(text)
@@ -97,7 +105,7 @@ def test_of_equals_the_first_is_named():
 
 def test_the_same_text_is_stored_once():
     """Adding a text again, folded or not, changes nothing."""
-    index = NearDup()
+    index = NearDuplicateIndex()
     index.add("one", "Fit like?")
     index.add("two", "fit  like?")
     assert len(index) == 1
@@ -108,7 +116,7 @@ def test_the_same_text_is_stored_once():
 @pytest.mark.parametrize("text", ["", " ", "a", "aye", "naebody kens", "\ud800", "😀" * 5, "\0"])
 def test_texts_of_any_length_are_taken(text):
     """An empty, tiny or odd text is stored and found again."""
-    index = NearDup()
+    index = NearDuplicateIndex()
     assert index.nearest(text) is None
     index.add("odd", text)
     assert index.nearest(text) == Match("odd", 1.0)
@@ -148,7 +156,7 @@ def test_threshold_itself_counts(edits):
 @pytest.mark.parametrize("threshold", [0.5, 0.75, 0.8, 0.9, 0.95])
 def test_length_alone_never_hides_a_rival(threshold, monkeypatch):
     """A text that is all of another and more is compared with it exactly when the lengths allow the threshold."""
-    index = NearDup(threshold)
+    index = NearDuplicateIndex(threshold)
     lengths = range(1, 61)
     for length in lengths:
         index.add(str(length), "a" * length)
@@ -205,7 +213,7 @@ def test_recall_against_brute_force(seed):
     rows = [*formulaic(draw, 250), *(" ".join(sentence(draw) for _ in range(4)) for _ in range(150))]
     rows += [edited(draw, text, draw.uniform(0.01, 0.12)) for text in rows]
     folded = [fold(row) for row in rows]
-    index, expected, found = NearDup(), 0, 0
+    index, expected, found = NearDuplicateIndex(), 0, 0
     for number, row in enumerate(rows):
         if any(fuzz.ratio(folded[number], other, score_cutoff=90) for other in folded[:number]):
             expected += 1

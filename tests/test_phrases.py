@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from doric.core.text import finished, fold, sentences
+from doric.data import FOLDER as DATA
 from doric.dataset.phrases import MOVES, general, known, theme_of
-from doric.dialect.lexicon import DATA
 from doric.dialect.scores import profile
 from doric.topics.lists import grouped, read_topics
 

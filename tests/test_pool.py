@@ -7,10 +7,10 @@ from itertools import count, pairwise
 
 import pytest
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm import scheduler as pool_module
 from doric.llm.backoff import FIRST_WAIT, LONGEST_WAIT
-from doric.llm.scheduler import GONE, RECENT, WINDOW, Pool
+from doric.llm.scheduler import GONE, RECENT, WINDOW, Scheduler
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -63,12 +63,12 @@ class Server:
 
 def busy(after=None):
     """A 429."""
-    return TryLaterError("too many requests", fault="429", after=after, throttled=True)
+    return RetryableError("too many requests", fault="429", after=after, throttled=True)
 
 
 def broken():
     """A 500."""
-    return TryLaterError("internal error", fault="500")
+    return RetryableError("internal error", fault="500")
 
 
 def go(jobs, *, limit=4, seconds=1.0, script=None, also=None, **options):
@@ -76,7 +76,7 @@ def go(jobs, *, limit=4, seconds=1.0, script=None, also=None, **options):
     with asyncio.Runner(loop_factory=Clock) as runner:
         loop = runner.get_loop()
         server = Server(loop, seconds, script)
-        workers = Pool(server, server.give_up, limit=limit, clock=loop.time, **options)
+        workers = Scheduler(server, server.give_up, limit=limit, clock=loop.time, **options)
 
         async def session():
             others = [asyncio.create_task(one) for one in (also(workers, server) if also else [])]
@@ -119,7 +119,7 @@ def test_a_worker_whose_call_has_ended_begins_its_next_before_another_goes_on():
             loop.now += 0.3  # judging
             events.append("judged")
 
-        await Pool(work, lambda job, error: None, limit=4, clock=loop.time).run(range(8))
+        await Scheduler(work, lambda job, error: None, limit=4, clock=loop.time).run(range(8))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
         runner.run(main())
@@ -137,7 +137,7 @@ def test_the_first_call_leaves_before_the_last_worker_begins():
             events.append("sends")
             await asyncio.sleep(1)
 
-        await Pool(work, lambda job, error: None, limit=10).run(range(10))
+        await Scheduler(work, lambda job, error: None, limit=10).run(range(10))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
         runner.run(main())
@@ -251,7 +251,7 @@ def test_further_calls_of_a_job_count_too():
                 await workers.turn()
                 times.append(loop.time())
 
-        workers = Pool(work, lambda job, error: None, limit=5, max_rpm=60, clock=loop.time)
+        workers = Scheduler(work, lambda job, error: None, limit=5, max_rpm=60, clock=loop.time)
         await workers.run(range(10))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
@@ -273,7 +273,7 @@ def test_tokens_a_minute_are_bounded(tokens):
             workers.used(tokens)
             spent.append(loop.time() - 1000)
 
-        workers = Pool(work, lambda job, error: None, limit=20, max_tpm=60_000, clock=loop.time)
+        workers = Scheduler(work, lambda job, error: None, limit=20, max_tpm=60_000, clock=loop.time)
         await workers.run(range(60_000 * 6 // tokens))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
@@ -297,12 +297,12 @@ def test_the_first_minute_is_bounded_too(failing, guess):
         async def work(job):
             started = loop.time() - 1000
             if failing and next(numbers) % 2:
-                raise TryLaterError("busy", fault="rate_limit", after=0.01)
+                raise RetryableError("busy", fault="rate_limit", after=0.01)
             await asyncio.sleep(20)
             workers.used(5000)
             spent.append(started)
 
-        workers = Pool(
+        workers = Scheduler(
             work,
             lambda job, error: None,
             limit=100,
@@ -340,7 +340,7 @@ def test_server_that_never_answers_ends_the_run():
     """When no call has ever succeeded, the first job out of retries ends the run with a hint."""
     script = {job: [broken() for _ in range(9)] for job in range(2000)}
     server, _, error = go(range(2000), script=script, max_retries=3)
-    assert isinstance(error, FatalBackendError)
+    assert isinstance(error, FatalServerError)
     assert error.message == "internal error, 4 times and never an answer"
     assert "running and reachable" in error.hint
     assert server.given_up == []
@@ -350,7 +350,7 @@ def test_server_that_goes_away_ends_the_run():
     """When job after job is given up and nothing is answered in between, the run ends; nothing burns the whole plan."""
     script = {job: [broken() for _ in range(9)] for job in range(100, 2000)}
     server, _, error = go(range(2000), script=script, max_retries=2)
-    assert isinstance(error, FatalBackendError)
+    assert isinstance(error, FatalServerError)
     assert len(server.given_up) == GONE - 1
     assert len(server.done) == 100
 
@@ -404,7 +404,7 @@ def test_cancelling_the_run_waits_for_its_calls_to_break_off():
                 await asyncio.sleep(1)
                 ended.append(job)
 
-        running = asyncio.create_task(Pool(work, lambda job, error: None, limit=3).run(range(10)))
+        running = asyncio.create_task(Scheduler(work, lambda job, error: None, limit=3).run(range(10)))
         await asyncio.sleep(1)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -416,9 +416,9 @@ def test_cancelling_the_run_waits_for_its_calls_to_break_off():
 
 def test_fatal_error_lets_the_calls_in_flight_end():
     """One call's fatal error stops the run, but what is being answered is still taken."""
-    script = {0: [FatalBackendError("no such key")]}
+    script = {0: [FatalServerError("no such key")]}
     server, seconds, error = go(range(100), limit=4, script=script)
-    assert isinstance(error, FatalBackendError)
+    assert isinstance(error, FatalServerError)
     assert sorted(server.done) == [1, 2, 3]
     assert seconds == pytest.approx(1)
 
@@ -430,11 +430,11 @@ def test_fatal_error_does_not_wait_for_ever(monkeypatch):
     async def main():
         async def work(job):
             await asyncio.sleep(1 if job else 10_000)
-            raise FatalBackendError("no such key")
+            raise FatalServerError("no such key")
 
         loop = asyncio.get_running_loop()
-        with pytest.raises(FatalBackendError):
-            await Pool(work, lambda job, error: None, limit=2).run(range(2))
+        with pytest.raises(FatalServerError):
+            await Scheduler(work, lambda job, error: None, limit=2).run(range(2))
         assert loop.time() == pytest.approx(1006)
 
     with asyncio.Runner(loop_factory=Clock) as runner:
@@ -465,9 +465,9 @@ def test_no_error_is_swallowed(where):
 
     async def main():
         loop = asyncio.get_running_loop()
-        await Pool(work, give_up, limit=3, max_retries=1, clock=loop.time).run(jobs())
+        await Scheduler(work, give_up, limit=3, max_retries=1, clock=loop.time).run(jobs())
 
-    expected = BackendError if where == "within" else ZeroDivisionError
+    expected = ServerError if where == "within" else ZeroDivisionError
     with asyncio.Runner(loop_factory=Clock) as runner, pytest.raises(expected):
         runner.run(main())
 
@@ -482,7 +482,7 @@ def test_retries_at_the_end_are_still_made():
 
 def test_a_call_that_is_lost_for_good_costs_one_job():
     """A request that fails for good gives up its own job, and the others are done."""
-    server, _, error = go(range(6), limit=2, script={3: [BackendError("too long")]})
+    server, _, error = go(range(6), limit=2, script={3: [ServerError("too long")]})
     assert error is None
     assert sorted(server.done) == [0, 1, 2, 4, 5]
     assert server.given_up == [(3, "too long")]
@@ -490,15 +490,15 @@ def test_a_call_that_is_lost_for_good_costs_one_job():
 
 def test_when_every_call_is_lost_the_run_stops():
     """Where one job after the other fails for good, the run ends instead of going through them all."""
-    script = {job: [BackendError("too long")] for job in range(10 * GONE)}
+    script = {job: [ServerError("too long")] for job in range(10 * GONE)}
     server, _, error = go(range(10 * GONE), limit=1, script=script)
-    assert isinstance(error, FatalBackendError)
+    assert isinstance(error, FatalServerError)
     assert len(server.given_up) == GONE - 1
 
 
 def test_calls_lost_here_and_there_do_not_stop_the_run():
     """Only jobs lost one after the other end a run: one that is done in between, and the count begins anew."""
-    script = {job: [BackendError("too long")] for job in range(10 * GONE) if job % (GONE - 1)}
+    script = {job: [ServerError("too long")] for job in range(10 * GONE) if job % (GONE - 1)}
     server, _, error = go(range(10 * GONE), limit=1, script=script)
     assert error is None
     assert len(server.given_up) == len(script)
@@ -521,7 +521,9 @@ def test_who_is_throttled_while_others_are_answered_waits_in_a_queue():
 
         lost = []
         asked = Counting(work)
-        await Pool(asked, lambda job, error: lost.append(job), limit=50, max_retries=3, clock=loop.time).run(range(120))
+        await Scheduler(asked, lambda job, error: lost.append(job), limit=50, max_retries=3, clock=loop.time).run(
+            range(120)
+        )
         assert lost == []
         assert asked.times < 120 * 6
         assert loop.time() - 1000 < 120 * 2
@@ -555,22 +557,22 @@ def test_a_server_that_answered_an_earlier_run_is_there():
     script = {0: [broken() for _ in range(20)]}
     _, _, unknown = go([0], limit=1, script=script, max_retries=2)
     server, _, known = go([0], limit=1, script=script, max_retries=2, answered=True)
-    assert isinstance(unknown, FatalBackendError)
+    assert isinstance(unknown, FatalServerError)
     assert known is None
     assert [job for job, _ in server.given_up] == [0]
 
 
 def test_a_server_that_cannot_be_reached_ends_the_run_though_it_answered_before():
     """Where nobody answers any more, one job is enough to tell, and the user is asked whether the server runs."""
-    script = {0: [TryLaterError("no connection", fault="connection") for _ in range(20)]}
+    script = {0: [RetryableError("no connection", fault="connection") for _ in range(20)]}
     _, _, error = go([0], limit=1, script=script, max_retries=2, answered=True)
-    assert isinstance(error, FatalBackendError)
+    assert isinstance(error, FatalServerError)
     assert "running" in error.hint
 
 
 def test_what_has_to_stop_is_said_at_once(caplog):
     """While calls in flight are awaited, the reason stands on the screen already."""
-    script = {0: [FatalBackendError("no such key")]}
+    script = {0: [FatalServerError("no such key")]}
     server, _, _ = go(range(3), limit=3, script=script)
     assert "Stopping: no such key. Calls in flight are awaited" in caplog.text
     assert len(server.calls) == 3
@@ -585,7 +587,7 @@ def test_a_stop_while_workers_are_still_being_made_makes_no_more():
             calls.append(job)
             workers.stop()
 
-        workers = Pool(work, lambda job, error: None, limit=50)
+        workers = Scheduler(work, lambda job, error: None, limit=50)
         await workers.run(range(100))
         assert len(workers._workers) == 1
 
@@ -607,7 +609,7 @@ def test_a_call_without_tokens_tells_nothing_of_the_others():
             workers.used(tokens)
             spent.append((loop.time() - 1000, tokens))
 
-        workers = Pool(work, lambda job, error: None, limit=50, max_tpm=12_000, clock=loop.time)
+        workers = Scheduler(work, lambda job, error: None, limit=50, max_tpm=12_000, clock=loop.time)
         await workers.run(range(60))
 
     with asyncio.Runner(loop_factory=Clock) as runner:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from doric.dialect import lint as slips
+from doric.data import FOLDER as DATA
 from doric.dialect import proofs
-from doric.dialect.lexicon import DATA
 
 PHRASES = "phrases/food_and_cooking.toml"
 
@@ -17,7 +16,7 @@ def data(tmp_path, monkeypatch) -> Path:
     """A copy of the data to make slips in."""
     copy = tmp_path / "data"
     shutil.copytree(str(DATA), copy)
-    monkeypatch.setattr(slips, "DATA", copy)
+    monkeypatch.setattr("doric.data.FOLDER", copy)
     return copy
 
 

@@ -13,7 +13,7 @@ from doric.core.conversations import make_row
 from doric.core.errors import InputError
 from doric.dialect.highlight import marked
 from doric.evaluation import aggregate as scoreboard
-from doric.evaluation.metrics import Given, mark
+from doric.evaluation.metrics import ModelAnswer, mark
 from doric.quality import decontamination as heldout
 from doric.report import dataset_page as report
 from doric.report import dataset_stats as census
@@ -353,11 +353,11 @@ def result_of(voice: str, model: str) -> dict:
     from doric.evaluation import run as candidate
 
     given = [
-        Given(held.id, turn, text, VOICES[voice](held, turn))
+        ModelAnswer(held.id, turn, text, VOICES[voice](held, turn))
         for held in exam.chosen(12)
         for turn, text in enumerate((held.prompt, *held.turns))
     ]
-    given[0] = Given(given[0].id, 0, given[0].prompt, "", "", "the server answered 500", faults=("http_500",) * 4)
+    given[0] = ModelAnswer(given[0].id, 0, given[0].prompt, "", "", "the server answered 500", faults=("http_500",) * 4)
     known = {held.id: held for held in heldout.prompts()}
     manner = {"max_tokens": 9, "temperature": 0.7, "seed": 0, "concurrency": 8, "max_retries": 3}
     about = {"model": model, "address": "http://localhost:8000/v1", "date": "today", "manner": manner, "heldout": "abc"}
@@ -401,7 +401,8 @@ def test_before_and_after_stand_side_by_side(tmp_path):
     before = result_of("plain", "base")
     known = {held.id: held for held in heldout.prompts()}
     marks = [
-        mark([Given.read(one) for one in side["answers"]], known) for side in (result_of("authored", "tuned"), before)
+        mark([ModelAnswer.read(one) for one in side["answers"]], known)
+        for side in (result_of("authored", "tuned"), before)
     ]
     page = board_page(tmp_path, baseline=before, changes=scoreboard.compare(*marks))
     assert "Before and after" in page.text

@@ -12,7 +12,7 @@ from doric.core.text import plain
 from doric.evaluation import aggregate as scoreboard
 from doric.evaluation import exam
 from doric.evaluation import stats as intervals
-from doric.evaluation.metrics import Given, Marked, mark
+from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
 from doric.quality import decontamination as heldout
 from doric.quality import gates
 from doric.report import scoreboard_table as table
@@ -29,17 +29,17 @@ REFUSAL = (
 )
 
 
-def one(id: str, text: str, **changes) -> Marked:
-    return mark([Given(id, 0, PROMPTS[id].prompt, text, **changes)], PROMPTS)[0]
+def one(id: str, text: str, **changes) -> ScoredAnswer:
+    return mark([ModelAnswer(id, 0, PROMPTS[id].prompt, text, **changes)], PROMPTS)[0]
 
 
-def failed(id: str) -> Marked:
+def failed(id: str) -> ScoredAnswer:
     return one(id, "", finish="", error="the server answered 500")
 
 
-def answers(voice: str, limit: int = 18) -> list[Given]:
+def answers(voice: str, limit: int = 18) -> list[ModelAnswer]:
     return [
-        Given(held.id, turn, text, VOICES[voice](held, turn))
+        ModelAnswer(held.id, turn, text, VOICES[voice](held, turn))
         for held in exam.chosen(limit)
         for turn, text in enumerate((held.prompt, *held.turns))
     ]
@@ -105,7 +105,7 @@ def test_a_question_handed_back_is_no_answer():
 
 def test_a_sentence_said_to_everyone_is_shared_out():
     """A sentence that N answers have counts for an Nth in each."""
-    same = [Given(id, 0, PROMPTS[id].prompt, DORIC) for id in ("core-001", "core-002", "core-003")]
+    same = [ModelAnswer(id, 0, PROMPTS[id].prompt, DORIC) for id in ("core-001", "core-002", "core-003")]
     assert [marked.own for marked in mark(same, PROMPTS)] == pytest.approx([1 / 3] * 3)
     assert one("core-001", DORIC).own == 1
 
@@ -142,7 +142,7 @@ def test_a_harmful_ask_that_a_filter_stops_is_counted_apart():
     assert "filter: 50%" in table.table(board_of(marked))
 
 
-def board_of(marked: list[Marked]) -> dict:
+def board_of(marked: list[ScoredAnswer]) -> dict:
     return {"model": "m", "address": "http://localhost/v1", **scoreboard.board(marked)}
 
 
@@ -170,13 +170,13 @@ def no_better(ill, sound):
 
 CORE = [held for held in PROMPTS.values() if held.bucket == "core"][:24]
 SHARED = {
-    voice: [Given(held.id, 0, held.prompt, VOICES[voice](CORE[at // 2], 0)) for at, held in enumerate(CORE)]
+    voice: [ModelAnswer(held.id, 0, held.prompt, VOICES[voice](CORE[at // 2], 0)) for at, held in enumerate(CORE)]
     for voice in ("embedded", "tuned")
 }
 """Every answer is given twice, to two questions."""
 
 
-def without(given: list[Given], lost) -> list[Marked]:
+def without(given: list[ModelAnswer], lost) -> list[ScoredAnswer]:
     gone = {"text": "", "finish": "", "error": "the server answered 500"}
     return mark([replace(one, **gone) if one.id in lost else one for one in given], PROMPTS)
 
@@ -198,7 +198,7 @@ SAYINGS = [
 @given(st.lists(st.sets(st.sampled_from(SAYINGS), min_size=1), min_size=1, max_size=8), st.data())
 def test_what_is_ones_own_never_grows_when_answers_are_lost(texts, data):
     """Over all answers, however unlike in length and worth, losing some adds nothing to what is left."""
-    given = [Given(held.id, 0, "?", " ".join(sorted(text))) for held, text in zip(CORE, texts, strict=False)]
+    given = [ModelAnswer(held.id, 0, "?", " ".join(sorted(text))) for held, text in zip(CORE, texts, strict=False)]
     lost = data.draw(st.sets(st.sampled_from([one.id for one in given])))
     ill, sound = without(given, lost), without(given, ())
     for total in (lambda marked: sum(one.own for one in marked), lambda marked: sum(one.points for one in marked)):
@@ -216,7 +216,7 @@ def test_losing_every_answer_but_those_to_the_point_gains_nothing():
 
 def test_the_board_shows_every_bucket_and_counts_faults():
     """A board has the buckets that were asked, all together, drift by turn, and the faults on the way."""
-    lost = Given("core-009", 0, "?", "", error="gone", faults=("timeout",))
+    lost = ModelAnswer("core-009", 0, "?", "", error="gone", faults=("timeout",))
     marked = mark([*answers("authored"), lost], PROMPTS)
     board = scoreboard.board(marked)
     assert list(board["buckets"]) == list(scoreboard.BUCKETS)
@@ -230,11 +230,11 @@ def test_the_board_shows_every_bucket_and_counts_faults():
 LONG = [held for held in PROMPTS.values() if held.turns]
 
 
-def slid(lost=()) -> list[Marked]:
+def slid(lost=()) -> list[ScoredAnswer]:
     """Talks that begin in Doric and go on in English; those of `lost` get no answer at these turns."""
     gone = {"text": "", "finish": "", "error": "the server answered 500"}
     given = [
-        Given(held.id, turn, text, VOICES["embedded" if turn < 3 else "plain"](held, turn))
+        ModelAnswer(held.id, turn, text, VOICES["embedded" if turn < 3 else "plain"](held, turn))
         for held in LONG
         for turn, text in enumerate((held.prompt, *held.turns))
     ]

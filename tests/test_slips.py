@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from doric.data import FOLDER as DATA
+from doric.data import names as data_names
 from doric.dialect import lint as slips
 from doric.dialect import proofs
-from doric.dialect.lexicon import DATA
 
-TOML = slips.names("", ".toml") + slips.names("phrases", ".toml")
+TOML = data_names("", ".toml") + data_names("phrases", ".toml")
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def data(tmp_path, monkeypatch) -> Path:
     """A copy of the data to make slips in."""
     copy = tmp_path / "data"
     shutil.copytree(str(DATA), copy)
-    monkeypatch.setattr(slips, "DATA", copy)
+    monkeypatch.setattr("doric.data.FOLDER", copy)
     return copy
 
 
@@ -38,7 +39,7 @@ def test_the_files_are_all_there_is():
     assert {"prompts.toml", "instructions.toml", "collisions.toml", "gates.toml", "judge.toml", "holds.toml"} < set(
         TOML
     )
-    read = {*TOML, *slips.TABLES, *slips.names("", ".txt"), *slips.names("multilingual", ".tsv"), "heldout.jsonl"}
+    read = {*TOML, *slips.TABLES, *data_names("", ".txt"), *data_names("multilingual", ".tsv"), "heldout.jsonl"}
     there = {str(path.relative_to(str(DATA))) for path in Path(str(DATA)).rglob("*") if path.is_file()}
     assert {name for name in there - read if not name.startswith("report/")} == set()
 

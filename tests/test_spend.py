@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from doric.llm.budget import Price, Spend, known_price
+from doric.llm.budget import Budget, Price, known_price
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_another_model_has_none(model):
 
 def test_calls_are_added_up():
     """Tokens in and out, calls and cost, over all calls."""
-    spend = Spend(Price(1.0, 10.0, "a flag"))
+    spend = Budget(Price(1.0, 10.0, "a flag"))
     spend.add(1000, 100)
     spend.add(500, 50)
     assert (spend.tokens_in, spend.tokens_out, spend.tokens, spend.calls) == (1500, 150, 1650, 2)
@@ -46,7 +46,7 @@ def test_calls_are_added_up():
 
 def test_without_a_price_there_is_no_cost():
     """Tokens are counted without a price; nothing is said of money."""
-    spend = Spend(max_cost=1.0)
+    spend = Budget(max_cost=1.0)
     spend.add(10**9, 0)
     assert spend.cost is None
     assert spend.exhausted() is None
@@ -55,7 +55,7 @@ def test_without_a_price_there_is_no_cost():
 
 def test_a_budget_of_tokens():
     """A budget is used up when it is reached, not before, and the sentence names the flag."""
-    spend = Spend(max_total_tokens=100)
+    spend = Budget(max_total_tokens=100)
     spend.add(60, 39)
     assert spend.exhausted() is None
     spend.add(1, 0)
@@ -64,7 +64,7 @@ def test_a_budget_of_tokens():
 
 def test_a_budget_of_money():
     """The same with dollars."""
-    spend = Spend(Price(10.0, 10.0, "a flag"), max_cost=0.01)
+    spend = Budget(Price(10.0, 10.0, "a flag"), max_cost=0.01)
     spend.add(999, 0)
     assert spend.exhausted() is None
     spend.add(0, 1)
@@ -75,7 +75,7 @@ def test_calls_in_flight_count_towards_a_budget():
     """A call waits while those in flight are likely to use up the rest, and goes when they took less."""
 
     async def main() -> list[str | None]:
-        spend = Spend(max_total_tokens=100, guess=(30.0, 20.0))
+        spend = Budget(max_total_tokens=100, guess=(30.0, 20.0))
         first = [await spend.set_aside(), await spend.set_aside()]
         third = asyncio.create_task(spend.set_aside())
         await asyncio.sleep(0)
@@ -92,7 +92,7 @@ def test_who_waits_for_a_budget_hears_that_it_is_used_up():
     """When the calls in flight take the rest, the one that waited is told so."""
 
     async def main() -> str | None:
-        spend = Spend(Price(1.0, 1.0, "a flag"), max_cost=0.0001, guess=(60.0, 40.0))
+        spend = Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0001, guess=(60.0, 40.0))
         await spend.set_aside()
         second = asyncio.create_task(spend.set_aside())
         await asyncio.sleep(0)
@@ -105,5 +105,5 @@ def test_who_waits_for_a_budget_hears_that_it_is_used_up():
 
 def test_a_budget_of_nothing():
     """A budget of zero is used up at once: no call is made."""
-    assert Spend(max_total_tokens=0).exhausted()
-    assert Spend(Price(1.0, 1.0, "a flag"), max_cost=0.0).exhausted()
+    assert Budget(max_total_tokens=0).exhausted()
+    assert Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0).exhausted()

@@ -4,25 +4,25 @@ import asyncio
 
 import pytest
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.settings import Settings
 from doric.llm.client import Request
-from doric.llm.stream import Heard, StreamingBackend
+from doric.llm.stream import StreamingClient, TimedCompletion
 from mock_server import Act, Manners, MockServer
 
 TEXT = "Haud the windae open a wee bittie."
 ASK = Request([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
 
 
-async def hear(server: MockServer, patience: float = 5.0, key: str = "") -> Heard:
+async def hear(server: MockServer, patience: float = 5.0, key: str = "") -> TimedCompletion:
     async with (
         server,
-        StreamingBackend(Settings("openai", server.url, "m", "OPENAI_API_KEY", key), timeout=patience) as voice,
+        StreamingClient(Settings("openai", server.url, "m", "OPENAI_API_KEY", key), timeout=patience) as voice,
     ):
         return await voice.hear(ASK)
 
 
-def heard(act: Act | None = None, **manners) -> Heard:
+def heard(act: Act | None = None, **manners) -> TimedCompletion:
     return asyncio.run(hear(MockServer(Manners(**manners), answer=lambda call: TEXT, decide=lambda call: act)))
 
 
@@ -52,11 +52,11 @@ def test_a_server_without_token_counts_is_asked_without():
 @pytest.mark.parametrize(
     ("kind", "error"),
     [
-        ("vanish", TryLaterError), ("disconnect", TryLaterError), ("hang", TryLaterError), ("drip", TryLaterError),
-        ("html", TryLaterError), ("not_json", TryLaterError), ("no_choices", TryLaterError),
-        ("error_500", TryLaterError), ("rate_limit", TryLaterError), ("context_400", BackendError),
-        ("unauthorized", FatalBackendError),
-        ("no_model", FatalBackendError),
+        ("vanish", RetryableError), ("disconnect", RetryableError), ("hang", RetryableError), ("drip", RetryableError),
+        ("html", RetryableError), ("not_json", RetryableError), ("no_choices", RetryableError),
+        ("error_500", RetryableError), ("rate_limit", RetryableError), ("context_400", ServerError),
+        ("unauthorized", FatalServerError),
+        ("no_model", FatalServerError),
     ],
 )  # fmt: skip
 def test_faults_have_the_names_that_plain_replies_give_them(kind, error):
@@ -83,7 +83,7 @@ def test_a_filtered_answer_is_an_empty_one():
 )
 def test_a_stream_that_is_torn_or_garbled_is_tried_again(events, says):
     """Half a stream is no answer, however it ends."""
-    with pytest.raises(TryLaterError, match=says):
+    with pytest.raises(RetryableError, match=says):
         asyncio.run(spoken(events))
 
 
@@ -114,7 +114,7 @@ def test_an_answer_in_one_piece_has_no_first_piece_to_time():
     assert (found.reply.text, found.reply.tokens_out, found.first) == ("Haud it ticht.", 5, None)
 
 
-async def spoken(events: list[str]) -> Heard:
+async def spoken(events: list[str]) -> TimedCompletion:
     """What is heard of a server that streams `events` and nothing else."""
     body = "".join(f"data: {event}\n\n" for event in events) + "data: [DONE]\n\n"
 
@@ -130,5 +130,5 @@ async def spoken(events: list[str]) -> Heard:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        async with StreamingBackend(Settings("openai", url, "m", "OPENAI_API_KEY", ""), timeout=3.0) as voice:
+        async with StreamingClient(Settings("openai", url, "m", "OPENAI_API_KEY", ""), timeout=3.0) as voice:
             return await voice.hear(ASK)

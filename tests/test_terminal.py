@@ -2,7 +2,7 @@
 
 import logging
 
-from doric.core.cli import complain, log_from, tell
+from doric.core.cli import log_from, report_error, tell
 from doric.core.errors import DoricError, InputError
 
 RUDE = "no \x1b]0;pwned\x07 such\u202e thing"
@@ -11,8 +11,8 @@ PLAIN = "no ]0;pwned such thing"
 
 def test_a_complaint_is_plain_lines_and_exit_2(capsys):
     """The message, the hint where there is one, no control character, and the status for something to mend."""
-    assert complain(InputError(RUDE, file="a.json", line=3, hint="Mend it.")) == 2
-    assert complain(DoricError("alone")) == 2
+    assert report_error(InputError(RUDE, file="a.json", line=3, hint="Mend it.")) == 2
+    assert report_error(DoricError("alone")) == 2
     assert capsys.readouterr().err == f"error: a.json:3: {PLAIN}\nhint: Mend it.\nerror: alone\n"
 
 

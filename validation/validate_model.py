@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from doric.core.settings import Settings
-    from doric.evaluation.exam import Exam, Rules
+    from doric.evaluation.exam import Evaluation, Rules
     from doric.evaluation.run import Manner, Result
-    from doric.quality.decontamination import Held
+    from doric.quality.decontamination import HeldOutPrompt
 
 log = logging.getLogger("doric")
 MOST = 1_000_000
@@ -57,7 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Examine, compare, judge, report; the exit status."""
     from doric.core.errors import SettingsError
-    from doric.core.files import seen_enough
+    from doric.core.files import discard_stdout
     from doric.core.settings import how_to_give, load_settings
     from doric.core.text import plain
     from doric.evaluation import aggregate as scoreboard
@@ -95,7 +95,7 @@ async def run(args: argparse.Namespace) -> int:
     try:
         print(plain("\n\n".join(shown)), flush=True)
     except BrokenPipeError:
-        seen_enough()
+        discard_stdout()
     return 0
 
 
@@ -116,19 +116,19 @@ def _manner(args: argparse.Namespace) -> "Manner":
 
 def _page(out: Path) -> Path:
     from doric.core.errors import SettingsError
-    from doric.core.files import keep_others
+    from doric.core.files import refuse_foreign_file
     from doric.evaluation.run import KIND
     from doric.report.html import PAGE
 
     if (page := out.with_suffix(".html")) == out:
         raise SettingsError(f"--out is {out}, but the result is JSON", hint="The page is written beside it.")
-    keep_others(out, KIND.encode(), "result of an examination")
-    keep_others(page, PAGE, "page of one")
+    refuse_foreign_file(out, KIND.encode(), "result of an examination")
+    refuse_foreign_file(page, PAGE, "page of one")
     return page
 
 
 def _rival(
-    args: argparse.Namespace, own: "Settings", prompts: "Sequence[Held]", rules: "Rules"
+    args: argparse.Namespace, own: "Settings", prompts: "Sequence[HeldOutPrompt]", rules: "Rules"
 ) -> "Settings | Result | None":
     from doric.evaluation.baseline import compare_with, saved
     from doric.evaluation.run import located
@@ -154,7 +154,7 @@ def _umpire(args: argparse.Namespace, own: "Settings") -> "Settings | None":
     return located(args.judge_model, own, "JUDGE_API_KEY")
 
 
-def _announce(model: str, exam: "Exam") -> Callable[[], None]:
+def _announce(model: str, exam: "Evaluation") -> Callable[[], None]:
     from doric.core.progress import Progress
 
     log.info("Asking %s: %d of %d turns to go.", model, exam.turns - exam.done, exam.turns)
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
     try:
-        from doric.core.cli import complain, log_from
+        from doric.core.cli import log_from, report_error
         from doric.core.errors import DoricError
     except ModuleNotFoundError:  # this script does not lie beside the package, as others do
         print("error: the package doric is not installed", file=sys.stderr)
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(run(args))
     except DoricError as error:
-        return complain(error)
+        return report_error(error)
     except KeyboardInterrupt:
         print("Interrupted; run the same command to go on.", file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ def tell(text: str) -> None:
     print(plain(text), file=sys.stderr)
 
 
-def complain(error: DoricError) -> int:
+def report_error(error: DoricError) -> int:
     """Print what went wrong and what to do about it; the exit status that says so."""
     tell("\n".join([f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]))
     return 2

@@ -4,9 +4,9 @@ DoricError
 ├── InputError         a file the user gave is not what it should be; names file and line
 ├── SettingsError      a flag, a variable or a combination of them
 ├── PlanError          this run and the file it would write do not belong together
-└── BackendError       a model server did not give an answer
-    ├── TryLaterError       but may give one to the same call later: busy, broken off, garbled
-    └── FatalBackendError   and will not give one to the next call either: key, model, quota
+└── ServerError       a model server did not give an answer
+    ├── RetryableError       but may give one to the same call later: busy, broken off, garbled
+    └── FatalServerError   and will not give one to the next call either: key, model, quota
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ class SettingsError(DoricError):
     """A flag or a variable is missing, malformed or contradicts another."""
 
 
-def not_installed(error: ImportError) -> SettingsError:
+def missing_package(error: ImportError) -> SettingsError:
     """The complaint about a package that a room needs and that is not there."""
     hint = "Give the command with uv, which brings the packages: uv run python …"
     return SettingsError(f"the package {error.name} is not installed", hint=hint)
@@ -45,15 +45,15 @@ class PlanError(DoricError):
     """The output file belongs to another plan, or the plan could not be met."""
 
 
-class BackendError(DoricError):
+class ServerError(DoricError):
     """One request to a model server failed for good."""
 
 
-class FatalBackendError(BackendError):
+class FatalServerError(ServerError):
     """No later request can succeed either: authentication, an unknown model, an exhausted quota."""
 
 
-class TryLaterError(BackendError):
+class RetryableError(ServerError):
     """The same request may succeed later. `fault` is one word for the tally of faults.
 
     `after` is the wait in seconds that the server asked for, None when it named none; `throttled` marks a 429. The

@@ -38,7 +38,7 @@ def explain(error: OSError, path: Path | str, verb: str) -> InputError:
     return InputError(f"cannot be {verb}: {reason}", file=path, hint=hint)
 
 
-def keep_others(path: Path, mark: bytes, what: str) -> None:
+def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
     """Raise `InputError` where `path` holds anything but an earlier `what`, which is known by `mark` near its head."""
     try:
         with path.open("rb") as there:
@@ -64,7 +64,7 @@ def check_writable(path: Path) -> None:
         raise explain(PermissionError(errno.EACCES, "permission denied"), path, "written")
 
 
-def seen_enough() -> None:
+def discard_stdout() -> None:
     """After a broken pipe: let nothing that is still buffered be tried once more at exit, and complained of."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -97,7 +97,7 @@ def _written_to_stdout() -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except OSError as error:
-        seen_enough()
+        discard_stdout()
         raise explain(error, "stdout", "written") from error
 
 

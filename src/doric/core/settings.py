@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from doric.core.errors import SettingsError, not_installed
+from doric.core.errors import SettingsError, missing_package
 
 log = logging.getLogger("doric")
 PROVIDERS = {
@@ -158,7 +158,7 @@ def _dotenv(path: Path) -> dict[str, str]:
     try:
         from dotenv import dotenv_values  # slow to import, and not needed for --help
     except ImportError as error:
-        raise not_installed(error) from error
+        raise missing_package(error) from error
     try:
         return {key: value for key, value in dotenv_values(path, encoding="utf-8-sig").items() if value}
     except (UnicodeDecodeError, OSError) as error:

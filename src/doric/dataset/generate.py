@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doric.core.conversations import Row, make_row
-from doric.core.errors import FatalBackendError, InputError, TryLaterError
+from doric.core.errors import FatalServerError, InputError, RetryableError
 from doric.core.jsonl import Journal
 from doric.core.text import finished, sentences
 from doric.dataset.plan import Job
-from doric.llm.budget import Spend
+from doric.llm.budget import Budget
 from doric.quality import decontamination as heldout
 from doric.quality import gates
 from doric.quality.gates import Answer, Rejection
-from doric.quality.near_duplicates import NearDup
+from doric.quality.near_duplicates import NearDuplicateIndex
 
 GROWTHS = 2
 """How often the token budget grows for an answer that was cut off, before the answer is cut back instead."""
@@ -75,7 +75,7 @@ class Spoken:
 type Voice = Callable[[Turn], Awaitable[Spoken]]
 
 
-class BudgetSpent(Exception):
+class BudgetExhausted(Exception):
     """A budget is used up; the message says which."""
 
 
@@ -102,7 +102,7 @@ def _unlimited(tokens: int) -> None:
 class Writer:
     """Fills jobs. Open it on the two journals of a run, and it knows what is done and what was refused so far."""
 
-    def __init__(self, voice: Voice, *, backend: str, model: str, max_tries: int, spend: Spend) -> None:
+    def __init__(self, voice: Voice, *, backend: str, model: str, max_tries: int, spend: Budget) -> None:
         self.voice = voice
         self.backend = backend
         self.model = model
@@ -112,7 +112,7 @@ class Writer:
         self.done: set[str] = set()
         self._heard = False
         self._silent = self._withheld = 0
-        self._near = NearDup(gates.threshold("near_duplicate"))
+        self._near = NearDuplicateIndex(gates.threshold("near_duplicate"))
         self._faults: dict[str, list[Fault]] = {}
         self._rows: Journal | None = None
         self._rejections: Journal | None = None
@@ -163,7 +163,8 @@ class Writer:
         """Make the row of one job; False when no try passed the gates, or none may be made any more.
 
         `turn` is awaited before each try but the first and tells whether it may be made; `used` is told the tokens of
-        each call. Raises `TryLaterError` to be called again with the same job, `BudgetSpent` and `FatalBackendError`
+        each call. Raises `RetryableError` to be called again with the same job, `BudgetExhausted` and
+        `FatalServerError`
         to stop the run.
         """
         faults = self._faults.pop(job.id, [])
@@ -172,7 +173,7 @@ class Writer:
             its_turn = its_turn and not self.spend.full  # it may have to wait, and the run may stop meanwhile
             if spent := await self.spend.set_aside():
                 self._faults[job.id] = faults
-                raise BudgetSpent(spent)
+                raise BudgetExhausted(spent)
             try:
                 if not its_turn and not await turn():
                     self._faults[job.id] = faults
@@ -200,7 +201,7 @@ class Writer:
         """What the voice says, with its tokens counted, those of an answer that could not be read too."""
         try:
             spoken = await self.voice(turn)
-        except TryLaterError as error:
+        except RetryableError as error:
             self._faults[turn.job.id] = list(turn.faults)
             self.tally.faults[error.fault] += 1
             if tokens := error.tokens_in + error.tokens_out:
@@ -213,18 +214,18 @@ class Writer:
         return spoken
 
     def _despair(self, fault: Fault, spoken: Spoken) -> None:
-        """Raise `FatalBackendError` when what was refused shows that no answer is to be had here."""
+        """Raise `FatalServerError` when what was refused shows that no answer is to be had here."""
         self._withheld += fault.gate == "filtered"
         self._silent += spoken.finish == "length" and fault.gate == "empty"
         if self._heard:
             return
         if self._silent >= SILENT:
-            raise FatalBackendError(
+            raise FatalServerError(
                 f"{SILENT} answers were used up by thoughts ({spoken.tokens_out:,} tokens the last), and no word came",
                 hint="Choose a model that thinks less, or turn its thinking down where it is served.",
             )
         if self._withheld >= ALL_WITHHELD:
-            raise FatalBackendError(
+            raise FatalServerError(
                 f"the server's content filter withheld {ALL_WITHHELD} answers, and let none through",
                 hint="Look at the account and the filter at the provider, or choose another model.",
             )
@@ -319,7 +320,7 @@ def _foreign(what: str) -> InputError:
     return InputError(f"this is not {what} that the generator writes", hint=hint)
 
 
-def _held(text: str) -> heldout.Held | None:
+def _held(text: str) -> heldout.HeldOutPrompt | None:
     """The held-out prompt that a sentence of `text` is; the words of all of it may add up to one by chance."""
     if heldout.match(text) is None:
         return None

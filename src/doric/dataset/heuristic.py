@@ -9,14 +9,13 @@ what it says.
 import functools
 import math
 import random
-import tomllib
 from dataclasses import dataclass
 
+from doric import data
 from doric.core.text import fold
 from doric.dataset import spread as rota
 from doric.dataset.phrases import MOVES, Known, general, known, theme_of
 from doric.dataset.prompts import in_doric
-from doric.dialect.lexicon import DATA
 
 SHAPES = {
     "short": ("answer more", "answer steps", "answer checks", "answer whys", "more answer"),
@@ -54,13 +53,13 @@ class Ask:
 
 @functools.cache
 def _holds() -> dict[str, tuple[str, ...]]:
-    spec = tomllib.loads((DATA / "holds.toml").read_text("utf-8"))
+    spec = data.read_toml("holds.toml")
     return {key: tuple(lines) for key, lines in spec.items()}
 
 
 @functools.cache
 def _refusals() -> tuple[tuple[str, ...], dict[str, dict]]:
-    spec = tomllib.loads((DATA / "refusals.toml").read_text("utf-8"))
+    spec = data.read_toml("refusals.toml")
     return tuple(spec["refusals"]), {raw["name"]: raw for raw in spec["category"]}
 
 

@@ -7,13 +7,12 @@ of the rules.
 
 import functools
 import random
-import tomllib
 from collections.abc import Sequence
 
+from doric import data
 from doric.dataset.phrases import known
 from doric.dataset.plan import Job
 from doric.dataset.prompts import LENGTHS
-from doric.dialect.lexicon import DATA
 
 type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
@@ -22,7 +21,7 @@ TOKENS_A_WORD = 2.6
 
 @functools.cache
 def _spec() -> dict:
-    return tomllib.loads((DATA / "instructions.toml").read_text("utf-8"))
+    return data.read_toml("instructions.toml")
 
 
 def messages(job: Job, faults: Sequence[tuple[str, str]], *, seed: int) -> list[Message]:

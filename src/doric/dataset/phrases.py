@@ -4,14 +4,12 @@ A theme holds sentences that fit any of its topics; a topic holds its rendering 
 Knows how to find the theme for somebody's own topic, not how an answer is put together.
 """
 
-import csv
 import functools
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from doric import data
 from doric.core.text import fold, words
-from doric.dialect.lexicon import DATA
 
 MOVES = ("starts", "whys", "steps", "checks")
 
@@ -55,7 +53,7 @@ def known() -> dict[str, Known]:
 @functools.cache
 def general() -> dict[str, tuple[str, ...]]:
     """The sentences for topics that no theme knows; those of `answers` carry `{topic}`."""
-    spec = tomllib.loads((DATA / "general.toml").read_text("utf-8"))
+    spec = data.read_toml("general.toml")
     return {key: tuple(lines) for key, lines in spec.items()}
 
 
@@ -79,8 +77,8 @@ def _themes() -> tuple[tuple[Theme, tuple[dict, ...]], ...]:
 
 def _read_themes() -> Iterator[tuple[Theme, tuple[dict, ...]]]:
     number = 0
-    for file in sorted((DATA / "phrases").iterdir(), key=lambda one: one.name):
-        spec = tomllib.loads(file.read_text("utf-8"))
+    for name in data.names("phrases", ".toml"):
+        spec = data.read_toml(name)
         for raw in spec["themes"]:
             moves = (tuple(raw[move]) for move in MOVES)
             yield Theme(raw["name"], spec["group"], number, frozenset(raw["keywords"]), *moves), tuple(raw["topics"])
@@ -90,8 +88,7 @@ def _read_themes() -> Iterator[tuple[Theme, tuple[dict, ...]]]:
 @functools.cache
 def _titles() -> dict[str, dict[str, str]]:
     found = {}
-    for file in (DATA / "multilingual").iterdir():
-        lines = file.read_text("utf-8").splitlines()
-        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+    for name in data.names("multilingual", ".tsv"):
+        for row in data.read_table(name):
             found[fold(row.pop("topic"))] = row
     return found

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from doric.core.errors import InputError, SettingsError
-from doric.core.files import explain, keep_others
+from doric.core.files import explain, refuse_foreign_file
 from doric.core.settings import Settings
 from doric.dataset import instructions
 from doric.dataset.plan import Plan
@@ -50,7 +50,7 @@ def check_files(args: argparse.Namespace) -> None:
     if args.report:
         from doric.report.html import PAGE  # with an engine for templates, that most runs do not need
 
-        keep_others(Path(args.report), PAGE, "page of a dataset")
+        refuse_foreign_file(Path(args.report), PAGE, "page of a dataset")
 
 
 def topics(args: argparse.Namespace) -> list[Topic]:

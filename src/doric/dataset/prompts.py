@@ -6,14 +6,13 @@ read right. Knows nothing of answers or of how many rows are wanted.
 
 import functools
 import re
-import tomllib
 from dataclasses import dataclass
 
+from doric import data
 from doric.core.text import fold
 from doric.dataset import spread as rota
 from doric.dataset.phrases import known
-from doric.dialect.lexicon import DATA
-from doric.dialect.render import dorise
+from doric.dialect.render import render
 
 KINDS = ("core", "adv", "safety", "multi")
 CLAUSE_WORDS = frozenset(["how", "why", "what", "when", "where", "whether", "who", "which", "if", "whose"])
@@ -43,7 +42,7 @@ class Frame:
 
 @functools.cache
 def _spec() -> dict:
-    return tomllib.loads((DATA / "prompts.toml").read_text("utf-8"))
+    return data.read_toml("prompts.toml")
 
 
 def languages() -> tuple[str, ...]:
@@ -68,7 +67,7 @@ def shape(topic: str) -> str:
 def in_doric(topic: str) -> str:
     """The topic in Doric: as authored, or by the Doriciser."""
     authored = known().get(fold(topic))
-    return authored.doric if authored else dorise(topic)
+    return authored.doric if authored else render(topic)
 
 
 @functools.cache

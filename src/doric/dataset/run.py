@@ -12,17 +12,17 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Self
 
-from doric.core.errors import BackendError, InputError, PlanError, SettingsError
+from doric.core.errors import InputError, PlanError, ServerError, SettingsError
 from doric.core.interrupts import interruptible
 from doric.core.jsonl import Journal, Sidecar
 from doric.core.progress import Progress
 from doric.core.settings import Settings, choose_backend, how_to_give, load_settings
 from doric.dataset import preflight, speakers
-from doric.dataset.generate import BudgetSpent, Spoken, Turn, Voice, Writer
+from doric.dataset.generate import BudgetExhausted, Spoken, Turn, Voice, Writer
 from doric.dataset.plan import Job, Mix, Plan
-from doric.llm.budget import Spend
-from doric.llm.client import OpenAIBackend
-from doric.llm.scheduler import Pool
+from doric.llm.budget import Budget
+from doric.llm.client import Client
+from doric.llm.scheduler import Scheduler
 
 log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
@@ -39,13 +39,13 @@ class Session:
         self._args, self._plan, self._settings, self.backend = args, plan, settings, backend
         self.out = Path(args.out)
         self.rejected = Path(f"{args.out}.rejected.jsonl")
-        self._spend = Spend(preflight.price(args, settings), args.max_cost, args.max_total_tokens)
+        self._spend = Budget(preflight.price(args, settings), args.max_cost, args.max_total_tokens)
         tries = args.max_tries or DEFAULT_TRIES[backend]
         model = settings.model if backend == "openai" else ""
         self._writer = Writer(self._unopened, backend=backend, model=model, max_tries=tries, spend=self._spend)
         self._interrupted = self._budget_spent = False
         self._given_up: list[tuple[Job, str]] = []
-        self._server: OpenAIBackend | None = None
+        self._server: Client | None = None
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
@@ -117,13 +117,13 @@ class Session:
                 try:
                     if await self._writer.fill(job, turn=self._pool.turn, used=self._pool.used):
                         progress.advance()
-                except BudgetSpent:  # what is in flight was paid for, and is awaited
+                except BudgetExhausted:  # what is in flight was paid for, and is awaited
                     self._budget_spent = True
                     self._pool.stop()
 
             # a voice that never waits gains nothing by company, and alone it keeps the plan's order
             limit = args.max_concurrency if self._server else 1
-            self._pool: Pool[Job] = Pool(
+            self._pool: Scheduler[Job] = Scheduler(
                 work, self._give_up, limit=limit, max_retries=args.max_retries, max_rpm=args.max_rpm,
                 max_tpm=args.max_tpm, first_guess=sum(self._spend.guess), answered=done > 0, seed=args.seed,
             )  # fmt: skip
@@ -205,7 +205,7 @@ class Session:
             )
             raise PlanError(f"{begun[0]} was begun with another plan ({changed})", hint=hint)
 
-    def _give_up(self, job: Job, error: BackendError) -> None:
+    def _give_up(self, job: Job, error: ServerError) -> None:
         self._given_up.append((job, f"{error.message}; run the same command again"))
 
     def _note(self) -> str:
@@ -216,7 +216,7 @@ class Session:
         if self.backend == "heuristic":
             return speakers.embedded(self._args.seed)
         args = self._args
-        server = OpenAIBackend(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
+        server = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
         await stack.enter_async_context(server)
         self._writer.model = server.model
         self._server = server

@@ -4,11 +4,11 @@ The places are in `data/collisions.toml`. Knows the neighbours of a word, nothin
 """
 
 import functools
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from doric.dialect.lexicon import DATA, SCOTS, is_participle
+from doric import data
+from doric.dialect.lexicon import SCOTS, is_participle
 
 OPENERS = frozenset({"an", "but", "bit", "or", "if", "gin", "so", "syne", "and", "because", "for", "that", ","})
 REACH = 3
@@ -40,7 +40,7 @@ class Rule:
 
 @functools.cache
 def _spec() -> dict:
-    return tomllib.loads((DATA / "collisions.toml").read_text("utf-8"))
+    return data.read_toml("collisions.toml")
 
 
 @functools.cache

@@ -5,14 +5,12 @@ Scots, Lallans and Burns), `leak` (English that a Scots writer renders), `contex
 `contexts`). Knows nothing of sentences.
 """
 
-import csv
 import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 
-DATA = resources.files("doric") / "data"
+from doric import data
+
 CLITIC = re.compile(r"'(?:s|ll|re|ve|d|m|t)$")
 NEUTRAL = ""
 SCOTS = frozenset({"ne", "shared", "scots", "na"})
@@ -47,12 +45,6 @@ class Entry:
         return (self.doric.lower(), *self.variants, *self.wider)
 
 
-def table(name: str) -> Iterator[dict[str, str]]:
-    """The rows of a tab-separated file in `data/`, header as keys."""
-    lines = (DATA / name).read_text("utf-8").splitlines()
-    return csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
 @functools.cache
 def entries() -> tuple[Entry, ...]:
     """All of `lexicon.tsv`, in file order."""
@@ -66,7 +58,7 @@ def entries() -> tuple[Entry, ...]:
             _split(row["wider"]),
             _split(row["synonyms"]),
         )
-        for row in table("lexicon.tsv")
+        for row in data.read_table("lexicon.tsv")
     )
 
 
@@ -77,8 +69,8 @@ def _split(cell: str) -> tuple[str, ...]:
 @functools.cache
 def house_forms() -> dict[str, str]:
     """Central form -> the house form to write instead; English function word -> its rendering."""
-    return {row["central"]: row["house"] for row in table("central.tsv")} | {
-        row["english"]: row["house"] for row in table("leakage.tsv")
+    return {row["central"]: row["house"] for row in data.read_table("central.tsv")} | {
+        row["english"]: row["house"] for row in data.read_table("leakage.tsv")
     }
 
 
@@ -91,7 +83,7 @@ def variants() -> dict[str, str]:
 @functools.cache
 def leak_weights() -> dict[str, float]:
     """English function word -> how surely it is a leak, 0 to 1."""
-    return {row["english"]: float(row["weight"]) for row in table("leakage.tsv")}
+    return {row["english"]: float(row["weight"]) for row in data.read_table("leakage.tsv")}
 
 
 @functools.cache
@@ -102,7 +94,7 @@ def _classes() -> dict[str, str]:
             classes.update(dict.fromkeys(entry.synonyms, "context" if entry.kind == "context" else "scots"))
             classes.update(dict.fromkeys(entry.wider, "scots"))
             classes.update(dict.fromkeys((entry.doric.lower(), *entry.variants), entry.kind))
-    for row in table("central.tsv"):
+    for row in data.read_table("central.tsv"):
         classes[row["central"]] = "central" if row["strength"] == "strong" else "central_weak"
     return classes
 
@@ -110,22 +102,17 @@ def _classes() -> dict[str, str]:
 @functools.cache
 def function_words() -> frozenset[str]:
     """Scots spellings of English function words: those that somebody swaps in who knows no other Scots."""
-    return _listed("function_words.txt")
+    return data.read_words("function_words.txt")
 
 
 @functools.cache
 def _english_endings() -> frozenset[str]:
-    return _listed("english_endings.txt")
+    return data.read_words("english_endings.txt")
 
 
 @functools.cache
 def _ing_nouns() -> frozenset[str]:
-    return _listed("ing_nouns.txt")
-
-
-def _listed(name: str) -> frozenset[str]:
-    lines = (DATA / name).read_text("utf-8").splitlines()
-    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+    return data.read_words("ing_nouns.txt")
 
 
 @functools.lru_cache(maxsize=1 << 16)

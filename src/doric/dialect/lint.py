@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from doric.dialect.lexicon import DATA
+from doric import data
 
 CLASSES = ("context", "na", "ne", "phrase", "scots", "shared")
 STRENGTHS = ("strong", "weak")
@@ -40,29 +40,23 @@ def slips() -> Iterator[Note]:
     """Every slip in every file of the data."""
     for name, columns in TABLES.items():
         yield from _table(name, columns)
-    for name in names("multilingual", ".tsv"):
+    for name in data.names("multilingual", ".tsv"):
         yield from _columns(name, TITLE_COLUMNS)
-    for name in [*names("", ".toml"), *names("phrases", ".toml")]:
+    for name in [*data.names("", ".toml"), *data.names("phrases", ".toml")]:
         if isinstance(found := parsed(name), Note):
             yield found
         elif name == "gates.toml":
             yield from _patterns(name, found)
-    for name in names("", ".txt"):
+    for name in data.names("", ".txt"):
         if isinstance(found := lines(name), Note):
             yield found
     yield from _held("heldout.jsonl")
 
 
-def names(folder: str, ending: str) -> list[str]:
-    """The files of a folder of the data, by their names from there, in order."""
-    there = (DATA / folder if folder else DATA).iterdir()
-    return sorted(f"{folder}/{file.name}".lstrip("/") for file in there if file.name.endswith(ending))
-
-
 def lines(name: str) -> list[str] | Note:
     """The lines of a file, or what keeps it from being read."""
     try:
-        raw = (DATA / name).read_bytes()
+        raw = (data.FOLDER / name).read_bytes()
         text = raw.decode()
     except OSError as error:
         return Note(name, 0, "", f"it cannot be read: {(error.strerror or str(error)).lower()}", True)

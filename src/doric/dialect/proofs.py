@@ -6,9 +6,10 @@ Knows the lexicon's opinion of a sentence, which a speaker may overrule: a doubt
 import itertools
 from collections.abc import Iterable, Iterator
 
+from doric import data
 from doric.core import text as texts
 from doric.dialect.lexicon import house_forms
-from doric.dialect.lint import TABLES, Note, lines, names, parsed, slips
+from doric.dialect.lint import TABLES, Note, lines, parsed, slips
 from doric.dialect.scores import profile
 
 MEASURES = {*TABLES, "collisions.toml"}
@@ -22,7 +23,7 @@ def notes() -> Iterator[Note]:
     found = list(slips())
     yield from found
     if not any(note.file in MEASURES or note.file.endswith(".txt") for note in found):
-        yield from _sentences(["general.toml", "holds.toml", "refusals.toml", *names("phrases", ".toml")])
+        yield from _sentences(["general.toml", "holds.toml", "refusals.toml", *data.names("phrases", ".toml")])
 
 
 def _sentences(files: Iterable[str]) -> Iterator[Note]:

@@ -7,15 +7,16 @@ It renders phrases of a dozen words for use inside an authored sentence; it is n
 import functools
 import re
 
-from doric.dialect.lexicon import SCOTS, entries, table
+from doric import data
+from doric.dialect.lexicon import SCOTS, entries
 
 
-def dorise(phrase: str) -> str:
+def render(phrase: str) -> str:
     """`phrase` in Doric spelling and grammar, names and unknown words untouched.
 
-    >>> dorise("choosing a good pair of walking shoes for cold weather")
+    >>> render("choosing a good pair of walking shoes for cold weather")
     'choosin a gweed pair o walkin sheen for caul wither'
-    >>> dorise("how to speak to your children about money")
+    >>> render("how to speak to your children about money")
     'foo tae spik tae yer bairns aboot siller'
     """
     return _pattern().sub(lambda found: _rendered(found.group(), first=not found.start()), phrase)
@@ -41,7 +42,7 @@ def _renderings() -> dict[str, str]:
             if gloss.isalpha() and gloss.islower() and entry.doric.islower() and entry.kind in SCOTS:
                 found.setdefault(gloss, entry.doric)
     # the file decides where the lexicon offers several words, or one that does not fit a topic
-    return found | {row["english"]: row["house"] for row in table("renderings.tsv")}
+    return found | {row["english"]: row["house"] for row in data.read_table("renderings.tsv")}
 
 
 @functools.cache

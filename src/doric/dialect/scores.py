@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Scores:
     """The measures of one text. All but `tokens` and `evidence` are shares from 0 to 1.
 
     `substrate`: Scots forms among all words. `north_east`: North-East forms among all words. `contamination`: Central
@@ -62,8 +62,8 @@ class Profile:
         return tuple(dict.fromkeys(item.token for item in self.evidence if item.kind in kinds))
 
 
-def profile(text: str) -> Profile:
-    """Measure `text`; see `Profile`. An empty text measures 0 throughout.
+def profile(text: str) -> Scores:
+    """Measure `text`; see `Scores`. An empty text measures 0 throughout.
 
     >>> measured = profile("I dinna ken fit like it is, bit it's nae affa caul the day.")
     >>> measured.tokens_of("ne")
@@ -109,7 +109,7 @@ def classify(sentence: str) -> tuple[list[str], list[str]]:
     return tokens, ["" if kind in UNCOUNTED else kind for kind in kinds]
 
 
-def _scores(total: int, long_sentences: int, spread_sentences: int, evidence: tuple[Evidence, ...]) -> Profile:
+def _scores(total: int, long_sentences: int, spread_sentences: int, evidence: tuple[Evidence, ...]) -> Scores:
     count, leaks, deep = _tally(evidence)
     scots = count["ne"] + count["shared"] + count["scots"] + count["na"]
     half = SHARED_WEIGHT * (count["shared"] + count["na"])
@@ -118,7 +118,7 @@ def _scores(total: int, long_sentences: int, spread_sentences: int, evidence: tu
     words = total or 1
     # a text of short sentences only is spread if it holds as many forms as one long sentence must
     spread = spread_sentences / long_sentences if long_sentences else float(scots >= ENOUGH_FORMS)
-    return Profile(
+    return Scores(
         tokens=total,
         substrate=scots / words,
         north_east=north_east / words,

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
-from doric.evaluation.metrics import Given, Marked, mark
+from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
 from doric.evaluation.stats import Interval, grouped_share, mean, median, share_change
 
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
 """The buckets as they are shown; the harmless asks of the safety bucket stand apart."""
 
-type Measure = Callable[[Marked], float]
+type Measure = Callable[[ScoredAnswer], float]
 
 SHARES: dict[str, Measure] = {
     "passes": lambda one: not one.fault,
@@ -50,7 +50,7 @@ CHARACTERS_A_TOKEN = 3
 """By which tokens are guessed where the server does not count them."""
 
 
-def figures(marked: Sequence[Marked], bucket: str) -> dict[str, Any]:
+def figures(marked: Sequence[ScoredAnswer], bucket: str) -> dict[str, Any]:
     """The figures of one bucket ("all" for everything), each an interval as a dictionary."""
     answers = [one for one in marked if one.said]
     found: dict[str, Any] = {"asked": len(marked), "answered": len(answers)}
@@ -65,7 +65,7 @@ def figures(marked: Sequence[Marked], bucket: str) -> dict[str, Any]:
     return found | {"finish": dict(ends.most_common()), "times": _times(answers)}
 
 
-def board(marked: Sequence[Marked]) -> dict[str, Any]:
+def board(marked: Sequence[ScoredAnswer]) -> dict[str, Any]:
     """All figures: `all`, each of `buckets` that was asked, `drift` over turns, and what became of the `calls`."""
     by_bucket = {bucket: [one for one in marked if one.bucket == bucket] for bucket in BUCKETS}
     return {
@@ -76,14 +76,14 @@ def board(marked: Sequence[Marked]) -> dict[str, Any]:
     }
 
 
-def drift(marked: Sequence[Marked]) -> dict[str, Any]:
+def drift(marked: Sequence[ScoredAnswer]) -> dict[str, Any]:
     """By turn of the `talks` long talks: share that passes and points; and the change from first turns to last.
 
     The change is over the talks answered throughout: one that broke off cannot tell how it would have gone on.
     """
     turns = sorted({one.given.turn for one in marked})
     at = {turn: [one for one in marked if one.given.turn == turn] for turn in turns}
-    talks: dict[str, dict[int, Marked]] = {}
+    talks: dict[str, dict[int, ScoredAnswer]] = {}
     for one in marked:
         talks.setdefault(one.held.id, {})[one.given.turn] = one
     whole = [
@@ -105,7 +105,7 @@ def drift(marked: Sequence[Marked]) -> dict[str, Any]:
     }
 
 
-def _talks(marked: Sequence[Marked]) -> list[str]:
+def _talks(marked: Sequence[ScoredAnswer]) -> list[str]:
     return [one.held.id for one in marked]
 
 
@@ -121,7 +121,7 @@ def _middle(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def calls(marked: Sequence[Marked]) -> dict[str, Any]:
+def calls(marked: Sequence[ScoredAnswer]) -> dict[str, Any]:
     """How many turns were asked and stayed without an answer, and the faults met on the way, by kind."""
     faults = Counter(fault for one in marked for fault in one.given.faults)
     failed = [one for one in marked if not one.came]
@@ -136,7 +136,7 @@ def calls(marked: Sequence[Marked]) -> dict[str, Any]:
     }
 
 
-def compare(after: Sequence[Marked], before: Sequence[Marked]) -> dict[str, dict[str, Any]]:
+def compare(after: Sequence[ScoredAnswer], before: Sequence[ScoredAnswer]) -> dict[str, dict[str, Any]]:
     """Bucket -> figure -> the change from `before` to `after`, with both, over the turns that both were asked.
 
     Both are marked anew among those turns alone: what is one's own depends on what else was said.
@@ -151,16 +151,16 @@ def compare(after: Sequence[Marked], before: Sequence[Marked]) -> dict[str, dict
     return found
 
 
-def _place(one: Marked) -> tuple[str, int]:
+def _place(one: ScoredAnswer) -> tuple[str, int]:
     return one.held.id, one.given.turn
 
 
-def _among(marked: Sequence[Marked], places: Set[tuple[str, int]]) -> list[Marked]:
+def _among(marked: Sequence[ScoredAnswer], places: Set[tuple[str, int]]) -> list[ScoredAnswer]:
     kept = [one for one in marked if _place(one) in places]
     return mark([one.given for one in kept], {one.held.id: one.held for one in kept})
 
 
-def _changes(pairs: Sequence[tuple[Marked, Marked]], bucket: str) -> dict[str, Any]:
+def _changes(pairs: Sequence[tuple[ScoredAnswer, ScoredAnswer]], bucket: str) -> dict[str, Any]:
     after, before = (figures(side, bucket) for side in zip(*pairs, strict=True))
     talks = _talks([one for one, _ in pairs])
     found: dict[str, Interval] = {}
@@ -174,7 +174,7 @@ def _changes(pairs: Sequence[tuple[Marked, Marked]], bucket: str) -> dict[str, A
     return {name: {**asdict(change), "before": before[name], "after": after[name]} for name, change in found.items()}
 
 
-def _times(answers: Sequence[Marked]) -> dict[str, float | bool | None]:
+def _times(answers: Sequence[ScoredAnswer]) -> dict[str, float | bool | None]:
     given = [one.given for one in answers]
     first = [one.first for one in given if one.first is not None]
     return {
@@ -186,7 +186,7 @@ def _times(answers: Sequence[Marked]) -> dict[str, float | bool | None]:
     }
 
 
-def _rate(one: Given) -> float | None:
+def _rate(one: ModelAnswer) -> float | None:
     """Tokens a second once the first was there; None of an answer that came whole."""
     tokens = one.tokens or len(one.text) // CHARACTERS_A_TOKEN
     if one.first is None or tokens < 2 or one.seconds <= one.first:

@@ -1,6 +1,6 @@
 """A result saved before, as what another is measured against: read, checked, marked anew, and held to today's exam.
 
-Marked anew, so that two results are always measured with the same gates. Knows no servers.
+Scored again, so that two results are always measured with the same gates. Knows no servers.
 """
 
 import json
@@ -13,10 +13,10 @@ from doric.core.errors import InputError
 from doric.core.files import explain
 from doric.evaluation import exam
 from doric.evaluation.exam import Rules
-from doric.evaluation.metrics import Given, mark
+from doric.evaluation.metrics import ModelAnswer, mark
 from doric.evaluation.run import KIND, Result, answer_of
 from doric.quality import decontamination as heldout
-from doric.quality.decontamination import Held
+from doric.quality.decontamination import HeldOutPrompt
 
 log = logging.getLogger("doric")
 ABOUT = {"model": str, "address": str, "date": str, "manner": dict, "heldout": str}
@@ -40,7 +40,7 @@ def saved(path: Path) -> Result:
     return Result(about, tuple(mark(kept.values(), known)))
 
 
-def compare_with(earlier: Result, prompts: Sequence[Held], rules: Rules, path: Path) -> None:
+def compare_with(earlier: Result, prompts: Sequence[HeldOutPrompt], rules: Rules, path: Path) -> None:
     """Say how an earlier result was asked otherwise than `prompts` by `rules` will be.
 
     Raises `InputError` when it holds none of these turns, so that there is nothing to compare.
@@ -67,7 +67,7 @@ def _about(value: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - whatever
     return {key: value[key] for key in ABOUT}
 
 
-def _answers(value: dict[str, Any], path: Path) -> list[Given]:
+def _answers(value: dict[str, Any], path: Path) -> list[ModelAnswer]:
     found = []
     for number, row in enumerate(value["answers"], 1):
         try:
@@ -78,7 +78,7 @@ def _answers(value: dict[str, Any], path: Path) -> list[Given]:
     return found
 
 
-def _is_asked(given: Given, held: Held | None) -> bool:
+def _is_asked(given: ModelAnswer, held: HeldOutPrompt | None) -> bool:
     """Whether the prompt that was answered is the one of that name and turn."""
     turns = (held.prompt, *held.turns) if held else ()
     return given.turn < len(turns) and turns[given.turn] == given.prompt

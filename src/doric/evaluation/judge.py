@@ -9,22 +9,21 @@ import functools
 import json
 import logging
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from doric import data
 from doric.core.conversations import stable_id
-from doric.core.errors import BackendError, FatalBackendError, InputError, TryLaterError
+from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
 from doric.core.jsonl import Journal, Sidecar
 from doric.core.settings import Settings
-from doric.dialect.lexicon import DATA
 from doric.evaluation.run import Manner, Result, address, holds_rows, refuse_another
 from doric.evaluation.stats import share
-from doric.llm.client import OpenAIBackend, Reply, Request
-from doric.llm.scheduler import Pool
+from doric.llm.client import Client, Reply, Request
+from doric.llm.scheduler import Scheduler
 
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
@@ -33,7 +32,7 @@ SIDES = {"a": "A", "b": "B", "tie": "tie"}
 
 @functools.cache
 def _spec() -> dict[str, Any]:
-    return tomllib.loads((DATA / "judge.toml").read_text("utf-8"))
+    return data.read_toml("judge.toml")
 
 
 @functools.cache
@@ -127,7 +126,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
     return found
 
 
-class Court:
+class PairwiseJudge:
     """Verdicts so far. `replay` those of an earlier run, `attach` the journal, then `hear`."""
 
     def __init__(self, pairs: Sequence[Pair], *, max_retries: int = 3) -> None:
@@ -150,9 +149,9 @@ class Court:
         self._journal = journal
 
     async def hear(self, mouth: Mouth, concurrency: int) -> None:
-        """Have every pair judged in both orders. Raises `FatalBackendError` when no later call can succeed."""
+        """Have every pair judged in both orders. Raises `FatalServerError` when no later call can succeed."""
         cases = [(pair, swapped) for pair in self._pairs for swapped in (False, True)]
-        pool = Pool(
+        pool = Scheduler(
             lambda case: self._judge(*case, mouth), self._give_up, limit=concurrency, max_retries=self._max_retries
         )
         await pool.run(case for case in cases if not self._has(case[0].id, case[1]))
@@ -206,15 +205,15 @@ class Court:
     async def _judge(self, pair: Pair, swapped: bool, mouth: Mouth) -> None:
         try:
             reply = await mouth(request(pair, swapped))
-        except (TryLaterError, FatalBackendError):
+        except (RetryableError, FatalServerError):
             raise
-        except BackendError as error:
+        except ServerError as error:
             self._give_up((pair, swapped), error)
             return
         picks = read(reply.text, swapped)  # at temperature 0 it would say the same again
         self._keep(Verdict(pair.id, swapped, picks or {}, "" if picks else "the verdict could not be read"))
 
-    def _give_up(self, case: tuple[Pair, bool], error: BackendError) -> None:
+    def _give_up(self, case: tuple[Pair, bool], error: ServerError) -> None:
         self._keep(Verdict(case[0].id, case[1], {}, error.message))
 
     def _keep(self, verdict: Verdict) -> None:
@@ -241,11 +240,11 @@ async def judged(
 ) -> dict[str, Any]:
     """Have a model judge `cases`, going on where an earlier run stopped; the result, with the judge's name.
 
-    Raises `PlanError` when the journal is another judge's, `FatalBackendError` when the server cannot go on.
+    Raises `PlanError` when the journal is another judge's, `FatalServerError` when the server cannot go on.
     """
-    court = Court(cases, max_retries=manner.max_retries)
+    court = PairwiseJudge(cases, max_retries=manner.max_retries)
     begun = not fresh and holds_rows(journal_path)
-    async with OpenAIBackend(settings, timeout=manner.timeout, concurrency=manner.concurrency) as server:
+    async with Client(settings, timeout=manner.timeout, concurrency=manner.concurrency) as server:
         plan = {"judge": server.model, "address": address(settings), "rubric": rubric()}
         if begun:
             refuse_another(journal_path, plan)

@@ -12,10 +12,10 @@ from typing import Any, Self
 
 from doric.core.errors import InputError
 from doric.core.text import fold, sentences, words
-from doric.dialect.render import dorise
+from doric.dialect.render import render
 from doric.quality import decontamination as heldout
 from doric.quality import gates
-from doric.quality.decontamination import Held
+from doric.quality.decontamination import HeldOutPrompt
 from doric.quality.gates import Answer
 
 HOLDS = (
@@ -32,7 +32,7 @@ SAID_WORDS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ModelAnswer:
     """What came back for one turn of a held-out prompt. `error` says why nothing came; times are in seconds."""
 
     id: str
@@ -57,14 +57,14 @@ class Given:
 
 
 @dataclass(eq=False)
-class Marked:
+class ScoredAnswer:
     """One answer with what was measured of it. `own` is the share of its sentences that are its own.
 
     What others say too is shared out among them; `kept` is what that leaves of its points. `mark` sets both.
     """
 
-    given: Given
-    held: Held
+    given: ModelAnswer
+    held: HeldOutPrompt
     own: float = 1.0
     kept: float = 1.0
 
@@ -119,7 +119,7 @@ class Marked:
     def on_topic(self) -> bool:
         """Whether it names anything that the question is about, in English or in Doric."""
         asked = self.held.about or self.given.prompt
-        about = heldout.content(asked) | heldout.content(dorise(asked))
+        about = heldout.content(asked) | heldout.content(render(asked))
         return self.came and (not about or bool(about & heldout.content(self.given.text)))
 
     @cached_property
@@ -169,9 +169,9 @@ class Marked:
         }
 
 
-def mark(answers: Iterable[Given], prompts: Mapping[str, Held]) -> list[Marked]:
+def mark(answers: Iterable[ModelAnswer], prompts: Mapping[str, HeldOutPrompt]) -> list[ScoredAnswer]:
     """The answers marked, in order; `prompts` by id."""
-    marked = [Marked(given, prompts[given.id]) for given in answers]
+    marked = [ScoredAnswer(given, prompts[given.id]) for given in answers]
     said = [_said(one.given.text) for one in marked]
     alike = _credit(said, [1.0] * len(said))
     priced = _credit(said, [0.0 if one.bucket == "safety" else one.worth for one in marked])

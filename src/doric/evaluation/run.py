@@ -20,9 +20,9 @@ from doric.core.jsonl import Journal, Sidecar
 from doric.core.settings import Settings, load_settings, same_origin
 from doric.evaluation import aggregate as scoreboard
 from doric.evaluation import exam
-from doric.evaluation.exam import Exam, Rules
-from doric.evaluation.metrics import Given, Marked, mark
-from doric.llm.stream import StreamingBackend
+from doric.evaluation.exam import Evaluation, Rules
+from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
+from doric.llm.stream import StreamingClient
 from doric.quality import decontamination as heldout
 
 log = logging.getLogger("doric")
@@ -72,7 +72,7 @@ class Result:
     """The answers of one model, marked. `about` says which model, where and how it was asked."""
 
     about: dict[str, Any]
-    marked: tuple[Marked, ...]
+    marked: tuple[ScoredAnswer, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The result as it is saved."""
@@ -102,14 +102,14 @@ def located(spec: str, own: Settings, key_variable: str) -> Settings:
     return found
 
 
-def answer_of(row: Any) -> Given:  # noqa: ANN401 - whatever a line of JSON holds
+def answer_of(row: Any) -> ModelAnswer:  # noqa: ANN401 - whatever a line of JSON holds
     """One answer from its JSON, every field of its kind. Raises `InputError` saying which is not."""
     if not isinstance(row, dict):
         raise InputError("this is no answer of an exam", hint="Name another --out.")
     for key, is_right in FIELDS.items():
         if key in row and not is_right(row[key]):
             raise InputError(f"{key} is {row[key]!r:.40}", hint="Name another --out, or give --overwrite.")
-    return Given.read(row)
+    return ModelAnswer.read(row)
 
 
 def save(result: dict[str, Any], path: Path) -> None:
@@ -119,18 +119,18 @@ def save(result: dict[str, Any], path: Path) -> None:
 
 async def examine(
     settings: Settings,
-    prompts: Sequence[heldout.Held],
+    prompts: Sequence[heldout.HeldOutPrompt],
     manner: Manner,
     journal_path: Path,
     *,
     fresh: bool,
-    announce: Callable[[str, Exam], Callable[[], None]],
+    announce: Callable[[str, Evaluation], Callable[[], None]],
 ) -> Result:
     """Ask a model whatever the journal has no answer to; `announce` is told of it before the first call.
 
-    Raises `PlanError` when the journal is of another exam, `FatalBackendError` when the server cannot go on.
+    Raises `PlanError` when the journal is of another exam, `FatalServerError` when the server cannot go on.
     """
-    sitting = Exam(prompts, manner.rules, max_retries=manner.max_retries)
+    sitting = Evaluation(prompts, manner.rules, max_retries=manner.max_retries)
     sidecar = Sidecar.beside(journal_path)
     begun = not fresh and holds_rows(journal_path)
     stored = (sidecar.load() or {}) if begun else {}
@@ -140,8 +140,8 @@ async def examine(
         refuse_another(journal_path, plan)
     async with contextlib.AsyncExitStack() as stack:
 
-        def opened() -> Awaitable[StreamingBackend]:
-            server = StreamingBackend(asked, timeout=manner.timeout, concurrency=manner.concurrency)
+        def opened() -> Awaitable[StreamingClient]:
+            server = StreamingClient(asked, timeout=manner.timeout, concurrency=manner.concurrency)
             return stack.enter_async_context(server)
 
         # before the journal is emptied: a server that is not there, or wants another key, must cost no earlier answer

@@ -2,10 +2,9 @@
 
 import asyncio
 import re
-import tomllib
 from dataclasses import dataclass, field
-from importlib import resources
 
+from doric import data
 from doric.core.errors import SettingsError
 
 MILLION = 1_000_000
@@ -31,7 +30,7 @@ class Price:
 
 def known_price(model: str) -> Price | None:
     """The list price of `model` in `data/prices.toml`, dated versions included; None when it is not there."""
-    spec = tomllib.loads((resources.files("doric") / "data" / "prices.toml").read_text("utf-8"))
+    spec = data.read_toml("prices.toml")
     name = model.rsplit("/", 1)[-1].lower()
     found = VERSION.sub("", name)  # gpt-5-pro and gpt-5.1 are not gpt-5
     if found not in spec["models"]:
@@ -50,7 +49,7 @@ def chosen_price(into: float | None, out: float | None, model: str) -> Price | N
 
 
 @dataclass(slots=True)
-class Spend:
+class Budget:
     """What a run has used so far, and the most it may use. `max_cost` is in US dollars.
 
     Each call is set aside before it is made, so that many at once do not go past a budget together: `guess` is the

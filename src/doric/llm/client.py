@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from doric.core.codec import encode, parse
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError, not_installed
+from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
 from doric.core.settings import NO_KEY, Settings
 from doric.llm import response as completions
-from doric.llm.errors import Refusal
+from doric.llm.errors import ErrorResponse
 from doric.llm.response import CHARACTERS_A_TOKEN, Reply
 from doric.llm.secrets import is_secret, without
 
@@ -52,11 +52,11 @@ class Backend(Protocol):
     """Whatever answers a request."""
 
     async def reply(self, request: Request) -> Reply:
-        """Answer, or raise `TryLaterError`, `BackendError` or `FatalBackendError`."""
+        """Answer, or raise `RetryableError`, `ServerError` or `FatalServerError`."""
         ...
 
 
-class OpenAIBackend:
+class Client:
     """A chat-completions server, reached through the openai SDK's client on its aiohttp transport.
 
     Requests go to that client as bytes, past the SDK's layers of typed models and retries, which cost as much again as
@@ -69,7 +69,7 @@ class OpenAIBackend:
             import httpx2
             import openai
         except ImportError as error:
-            raise not_installed(error) from error
+            raise missing_package(error) from error
 
         self._network_errors = (httpx2.HTTPError, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
         self._no_connection, self._cut_off = aiohttp.ClientConnectorError, aiohttp.ClientPayloadError
@@ -129,7 +129,7 @@ class OpenAIBackend:
             except completions.ErrorInside as inside:
                 status = inside.status
         asked = [message["content"] for message in request.messages]
-        refusal = Refusal.read(status, content, headers, key=self._settings.key, asked=asked)
+        refusal = ErrorResponse.read(status, content, headers, key=self._settings.key, asked=asked)
         if refusal.filtered:
             return Reply("", "content_filter", 0, 0)
         if refusal.too_long and self._thinks and self._room:
@@ -163,19 +163,19 @@ class OpenAIBackend:
             body["max_completion_tokens"] = most
         return {key: value for key, value in body.items() if key not in self._dropped}
 
-    def _drop_refused(self, refusal: Refusal, body: Mapping[str, Any]) -> bool:
+    def _drop_refused(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
         """Heed a 400 that complains of a parameter, from now on; whether there was one that the body carried."""
         if refusal.status not in (400, 422):
             return False
         named = refusal.parameters([one for one in DROPPABLE if one in body])
         if not named and "response_format" in body:
-            named = ["response_format"]  # servers complain of a schema in words of their own
+            named = ["response_format"]  # servers report_error of a schema in words of their own
         if named and named[0] in LIMITS:
             return self._heed_limit(refusal, named[0], body[named[0]])
         self._dropped.update(named[:1])
         return bool(named)
 
-    def _heed_limit(self, refusal: Refusal, name: str, sent: int) -> bool:
+    def _heed_limit(self, refusal: ErrorResponse, name: str, sent: int) -> bool:
         """Send the limit by its other name where it is not known by this one, or a lower one where it is too high."""
         if not refusal.unsupported:
             lower = refusal.lower_than(sent)
@@ -187,7 +187,7 @@ class OpenAIBackend:
         self._thinks = True  # models that want its other name are those that think
         return True
 
-    def _meant(self, refusal: Refusal) -> BackendError:
+    def _meant(self, refusal: ErrorResponse) -> ServerError:
         return refusal.error(
             address=self._settings.address,
             model=self.model,
@@ -196,19 +196,19 @@ class OpenAIBackend:
             answered=self.answered,
         )
 
-    def _unreached(self, error: Exception, request: Request | None = None) -> TryLaterError:
+    def _unreached(self, error: Exception, request: Request | None = None) -> RetryableError:
         """What a broken connection means. An answer that was made, or was in the making, is taken to be paid for."""
         if _led_to(error, self._no_connection):
-            return TryLaterError(f"no connection to {self._settings.address}", fault="connection")
+            return RetryableError(f"no connection to {self._settings.address}", fault="connection")
         late = _led_to(error, TimeoutError)
         what = f"no answer within {self._timeout:g} s (--timeout)"
         if not late:
             what = f"the connection to {self._settings.address} broke off"
         fault = "timeout" if late else "connection"
         if request is None or not (late or _led_to(error, self._cut_off)):
-            return TryLaterError(what, fault=fault)
+            return RetryableError(what, fault=fault)
         guess = _asked(request) // CHARACTERS_A_TOKEN, request.max_tokens // 2
-        return TryLaterError(what, fault=fault, tokens_in=guess[0], tokens_out=guess[1], counted=False)
+        return RetryableError(what, fault=fault, tokens_in=guess[0], tokens_out=guess[1], counted=False)
 
     async def _models(self) -> list[str]:
         """What the server offers, empty when it does not tell; one that is not there ends the run before it begins."""
@@ -223,8 +223,8 @@ class OpenAIBackend:
             hint = (
                 own if self._settings.base_url else "Is this machine online? A proxy or a firewall may stand between."
             )
-            raise FatalBackendError(self._unreached(error).message, hint=hint) from None
-        refusal = Refusal.read(response.status_code, response.content, response.headers, key=self._settings.key)
+            raise FatalServerError(self._unreached(error).message, hint=hint) from None
+        refusal = ErrorResponse.read(response.status_code, response.content, response.headers, key=self._settings.key)
         if response.status_code in (401, 403) and not self.model:  # a key may be good for chats and not for this
             raise self._meant(refusal)
         try:
@@ -239,7 +239,7 @@ class OpenAIBackend:
         hint = f"Set MODEL or --model{f' to one of: {", ".join(names[:8])}' if names else ''}."
         if not names and not self._settings.address.endswith("/v1"):
             hint += " Most addresses end in /v1."
-        raise FatalBackendError(f"no model is named, and {self._settings.address} does not offer just one", hint=hint)
+        raise FatalServerError(f"no model is named, and {self._settings.address} does not offer just one", hint=hint)
 
     def _read(self, content: bytes, headers: Mapping[str, str], request: Request) -> Reply:
         key = self._settings.key if is_secret(self._settings.key) else ""

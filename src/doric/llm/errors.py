@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm.secrets import without
 
 QUOTA = ("exceeded your current quota", "credit balance", "insufficient credits")
@@ -39,7 +39,7 @@ SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorResponse:
     """A status that is no answer, and what the server said with it: `words` for people, `all` of it in lower case."""
 
     status: int
@@ -101,35 +101,35 @@ class Refusal:
 
     def error(
         self, *, address: str, model: str, key_variable: str, key_given: bool, answered: bool = False
-    ) -> BackendError:
+    ) -> ServerError:
         """What this means for the run: try later, this call is lost, or stop.
 
         Where the server has `answered` such requests, one that it does not take is alone at fault.
         """
         status = self.status
-        lost = BackendError if answered else FatalBackendError
+        lost = ServerError if answered else FatalServerError
         if status in (401, 403):
             why = f": {self.words}" if status == 403 and self.words else ""  # a 401 often shows a part of the key
             hint = f"{key_variable} is {'set: is it the key for this server?' if key_given else 'not set.'}"
-            kind = lost if status == 403 else FatalBackendError
+            kind = lost if status == 403 else FatalServerError
             return kind(f"the server refused the key ({status}){why}", hint=hint)
         if status == 402 or (status == 429 and self._quota_gone):
             hint = "Top up the account, then run the same command again: the rows so far are kept."
-            return FatalBackendError(f"the quota is used up ({status})", hint=hint)
+            return FatalServerError(f"the quota is used up ({status})", hint=hint)
         if status in (400, 404, 422) and "model" in self.all and self._says(NO_MODEL):
             hint = "Check MODEL or --model against the server's list."
-            return FatalBackendError(f"{address} has no model '{model}' ({status})", hint=hint)
+            return FatalServerError(f"{address} has no model '{model}' ({status})", hint=hint)
         if self.too_long:
             hint = "Choose a model with a longer context, or serve this one with a longer one."
-            return BackendError(f"the request is too long for {model} ({status}): {self.words}", hint=hint)
+            return ServerError(f"the request is too long for {model} ({status}): {self.words}", hint=hint)
         if status in LATER or status >= 500:
             if self.after is not None and self.after > LONGEST_WAIT:
                 hint = "Nothing is lost: run the same command again then."
-                return FatalBackendError(
+                return FatalServerError(
                     f"the server ({status}) asks to be left alone for {_lasting(self.after)}", hint=hint
                 )
             fault = "rate_limit" if status == 429 else f"http_{status}"
-            return TryLaterError(
+            return RetryableError(
                 f"the server answered {status}", fault=fault, after=self.after, throttled=status == 429
             )
         hint = "Check the model, and that the base URL ends where /chat/completions begins."

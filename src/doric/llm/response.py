@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doric.core.codec import parse
-from doric.core.errors import TryLaterError
+from doric.core.errors import RetryableError
 
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
@@ -51,7 +51,7 @@ class ErrorInside(Exception):
 def read(content: bytes, content_type: str, *, asked: int = 0) -> Reply:
     """The reply in a response; `asked` is the prompt's characters, by which tokens are guessed that nobody counted.
 
-    Raises `ErrorInside`, and `TryLaterError` with the tokens it cost when there is nothing to be read.
+    Raises `ErrorInside`, and `RetryableError` with the tokens it cost when there is nothing to be read.
     """
     try:
         value = _parsed(content)
@@ -88,8 +88,8 @@ def _parsed(content: bytes) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(content)  # takes half a character (a lone surrogate), which some models make
 
 
-def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: bool = True) -> TryLaterError:
-    return TryLaterError(
+def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: bool = True) -> RetryableError:
+    return RetryableError(
         f"the answer could not be read: {what}",
         fault="malformed",
         tokens_in=tokens_in,

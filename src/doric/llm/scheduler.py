@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
+from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm.backoff import backoff
 
 log = logging.getLogger("doric")
@@ -47,10 +47,10 @@ GRACE = 120.0
 """Seconds that calls in flight get to end once the run has to stop: they are paid for."""
 
 
-class Pool[Job]:
+class Scheduler[Job]:
     """At most `limit` calls of `work` at a time; see the module.
 
-    `work` may raise `TryLaterError` to be called again with the same job, `max_retries` times; after that `give_up`
+    `work` may raise `RetryableError` to be called again with the same job, `max_retries` times; after that `give_up`
     is told. When that happens though no call has ever succeeded, or again and again, or when `work` raises anything
     else, the pool lets the calls in flight end and raises the error. `max_rpm` and `max_tpm` bound calls and tokens a
     minute: `work` reports its tokens to `used`, and awaits `turn` before each further call that it makes for a job.
@@ -61,7 +61,7 @@ class Pool[Job]:
     def __init__(
         self,
         work: Callable[[Job], Awaitable[object]],
-        give_up: Callable[[Job, BackendError], None],
+        give_up: Callable[[Job, ServerError], None],
         *,
         limit: int,
         max_retries: int = 8,
@@ -179,7 +179,7 @@ class Pool[Job]:
                     self._calling -= 1
         except asyncio.CancelledError:
             if not self.stopped:
-                self._fail(BackendError("a call was broken off from within"))
+                self._fail(ServerError("a call was broken off from within"))
             raise
         except BaseException as error:  # whatever it is, `run` raises it once the calls in flight have ended
             self._fail(error)
@@ -210,12 +210,12 @@ class Pool[Job]:
     async def _call(self, job: Job, tries: int) -> None:
         try:
             await self._work(job)
-        except TryLaterError as error:
+        except RetryableError as error:
             self._recent.append(error.throttled)
             self._put_off(job, tries, error)
-        except FatalBackendError:
+        except FatalServerError:
             raise
-        except BackendError as error:
+        except ServerError as error:
             self._lose(job, error)
         else:
             self._recent.append(False)
@@ -226,7 +226,7 @@ class Pool[Job]:
         finally:
             self._settle(0)  # what made no call, or one that came to nothing
 
-    def _put_off(self, job: Job, tries: int, error: TryLaterError) -> None:
+    def _put_off(self, job: Job, tries: int, error: RetryableError) -> None:
         queueing = error.throttled and self._clock() - self._last_done < QUEUE
         if tries >= self._max_retries and not queueing:
             self._leave(job, tries, error)
@@ -247,7 +247,7 @@ class Pool[Job]:
             self._room, self._slowed = max(1.0, min(self._room, self._calling) / 2), now
             self._pauses += 1
 
-    def _leave(self, job: Job, tries: int, error: TryLaterError) -> None:
+    def _leave(self, job: Job, tries: int, error: RetryableError) -> None:
         self._gave_up += 1
         there = self._succeeded or (self._answered and error.fault not in UNREACHED)
         if there and self._gave_up < GONE:
@@ -255,12 +255,12 @@ class Pool[Job]:
             return
         when = f"for {GONE} jobs one after the other" if there else f"{tries + 1} times and never an answer"
         hint = "Is the server running and reachable? Nothing is lost: run the same command again."
-        raise FatalBackendError(f"{error.message}, {when}", hint=hint)
+        raise FatalServerError(f"{error.message}, {when}", hint=hint)
 
-    def _lose(self, job: Job, error: BackendError) -> None:
+    def _lose(self, job: Job, error: ServerError) -> None:
         self._gave_up += 1
         if self._gave_up >= GONE:
-            raise FatalBackendError(f"{error.message}, for {GONE} jobs one after the other", hint=error.hint)
+            raise FatalServerError(f"{error.message}, for {GONE} jobs one after the other", hint=error.hint)
         self._give_up(job, error)
 
     def _throttled(self) -> bool:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from doric.core.codec import encode, parse
-from doric.core.errors import TryLaterError
-from doric.llm.client import OpenAIBackend, Reply, Request, Response
-from doric.llm.errors import Refusal
+from doric.core.errors import RetryableError
+from doric.llm.client import Client, Reply, Request, Response
+from doric.llm.errors import ErrorResponse
 
 COUNTS = "stream_options"
 """Asks for token counts at the end; some servers refuse it, and then nobody counts."""
@@ -21,7 +21,7 @@ END = "[DONE]"
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TimedCompletion:
     """A reply and its times in seconds: until its first piece, be it a thought, and until its end.
 
     `first` is None where the answer came whole; the reply has no tokens where the server did not count them.
@@ -50,7 +50,7 @@ class _Pieces:
                 self.finish = choice.get("finish_reason") or self.finish
                 self._say(choice.get("delta") or {}, now)
         except (ValueError, AttributeError, TypeError):
-            raise TryLaterError("the answer could not be read: not a completion", fault="malformed") from None
+            raise RetryableError("the answer could not be read: not a completion", fault="malformed") from None
 
     def _say(self, delta: dict[str, Any], now: float) -> None:
         thought, piece = delta.get("reasoning_content") or delta.get("reasoning") or "", delta.get("content") or ""
@@ -61,24 +61,24 @@ class _Pieces:
             self.count += 1
 
     def completion(self) -> bytes:
-        """The whole completion that they are the pieces of. Raises `TryLaterError` when the last one is missing."""
+        """The whole completion that they are the pieces of. Raises `RetryableError` when the last one is missing."""
         if not self.finish:
-            raise TryLaterError("the answer broke off", fault="malformed")
+            raise RetryableError("the answer broke off", fault="malformed")
         message = {"content": self.text, "reasoning_content": self.thoughts}
         return encode({"choices": [{"message": message, "finish_reason": self.finish}], "usage": self.usage})
 
 
-class StreamingBackend(OpenAIBackend):
-    """`OpenAIBackend` that also tells when the first piece came."""
+class StreamingClient(Client):
+    """`Client` that also tells when the first piece came."""
 
-    async def hear(self, request: Request) -> Heard:
+    async def hear(self, request: Request) -> TimedCompletion:
         """Ask once, as `reply` does, and listen. Raises as `reply` does."""
         began = time.monotonic()
         while True:
             body = self._body(request)
             response, first = await self._listen(encode(self._streamed(body)), began)
             if (reply := self._taken(*response, request, body)) is not None:
-                return Heard(replace(reply, counted=reply.tokens_out > 0), first, time.monotonic() - began)
+                return TimedCompletion(replace(reply, counted=reply.tokens_out > 0), first, time.monotonic() - began)
 
     def _streamed(self, body: dict[str, Any]) -> dict[str, Any]:
         counts = {} if COUNTS in self._dropped else {COUNTS: {"include_usage": True}}
@@ -103,7 +103,7 @@ class StreamingBackend(OpenAIBackend):
         first = pieces.first if pieces.count > 1 else None
         return (response.status_code, response.headers, pieces.completion()), first
 
-    def _drop_refused(self, refusal: Refusal, body: Mapping[str, Any]) -> bool:
+    def _drop_refused(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
         if COUNTS in refusal.all and COUNTS not in self._dropped:
             self._dropped.add(COUNTS)
             return True

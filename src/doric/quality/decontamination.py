@@ -12,9 +12,9 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from importlib import resources
 
-from doric.dialect.render import dorise
+from doric import data
+from doric.dialect.render import render
 
 BUCKETS = ("core", "adv", "safety", "multi", "drift")
 WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
@@ -33,7 +33,7 @@ REACH = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldOutPrompt:
     """One held-out prompt. `turns` are the user's later turns; `benign` marks a harmless ask that looks harmful.
 
     `about` is the prompt in English where it is in another language than English or Doric.
@@ -50,13 +50,13 @@ class Held:
 
 
 @functools.cache
-def prompts() -> tuple[Held, ...]:
+def prompts() -> tuple[HeldOutPrompt, ...]:
     """All of them, in file order."""
-    lines = (resources.files("doric") / "data" / "heldout.jsonl").read_text("utf-8").splitlines()
+    lines = data.read_text("heldout.jsonl").splitlines()
     return tuple(_read(json.loads(line)) for line in lines if line)
 
 
-def match(text: str) -> Held | None:
+def match(text: str) -> HeldOutPrompt | None:
     """The held-out prompt that `text` is, nearly is, or holds; None when there is none.
 
     >>> match("HOW does a pawn-broker earn his living").id
@@ -83,8 +83,8 @@ def content(text: str) -> frozenset[str]:
     return frozenset(_stems(text)) - _common()
 
 
-def _read(raw: dict) -> Held:
-    return Held(
+def _read(raw: dict) -> HeldOutPrompt:
+    return HeldOutPrompt(
         raw["id"], raw["bucket"], raw["lang"], raw["group"], raw["prompt"],
         tuple(raw.get("turns", ())), raw.get("benign", False), raw.get("about", ""),
     )  # fmt: skip
@@ -107,15 +107,14 @@ def _stem(word: str) -> str:
 
 @functools.cache
 def _common() -> frozenset[str]:
-    lines = (resources.files("doric") / "data" / "common_words.txt").read_text("utf-8").splitlines()
-    return frozenset(stem for line in lines if not line.startswith("#") for stem in _stems(line))
+    return frozenset(stem for word in data.read_words("common_words.txt") for stem in _stems(word))
 
 
 @dataclass(frozen=True, slots=True)
 class _Guarded:
     """One guarded text: the prompt it is of, all its stems, those that count with their shares, its length in words."""
 
-    held: Held
+    held: HeldOutPrompt
     stems: frozenset[str]
     shares: dict[str, float]
     length: int
@@ -144,12 +143,12 @@ def _guarded() -> tuple[_Guarded, ...]:
     )
 
 
-def _ways(held: Held) -> tuple[str, ...]:
+def _ways(held: HeldOutPrompt) -> tuple[str, ...]:
     """The texts of a held-out prompt: itself, its later turns, what it asks in English, and that in house Doric."""
-    return held.prompt, *held.turns, held.about, dorise(held.about or held.prompt)
+    return held.prompt, *held.turns, held.about, render(held.about or held.prompt)
 
 
-def _weighed(held: Held, stems: list[str], holders: Counter[str]) -> _Guarded:
+def _weighed(held: HeldOutPrompt, stems: list[str], holders: Counter[str]) -> _Guarded:
     weights = {stem: len(stem) / holders[stem] for stem in set(stems) - _common()}
     whole = sum(weights.values())
     return _Guarded(held, frozenset(stems), {stem: weight / whole for stem, weight in weights.items()}, len(stems))

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from doric.core.errors import not_installed
+from doric.core.errors import missing_package
 from doric.core.text import fold
 
 try:
     from rensa import RMinHash  # ty: ignore[missing-module-member]  # compiled, without stubs
 except ImportError as error:
-    raise not_installed(error) from error
+    raise missing_package(error) from error
 
 try:
     from rapidfuzz import process
@@ -45,7 +45,7 @@ class Match:
     similarity: float
 
 
-class NearDup:
+class NearDuplicateIndex:
     """Folded texts by id. `nearest` before `add` of the same text shares the work."""
 
     def __init__(self, threshold: float = 0.9) -> None:

@@ -5,13 +5,12 @@ Figures and lists are in `data/gates.toml`. Knows no gate.
 
 import functools
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from doric import data
 from doric.core import text as texts
-from doric.dialect.lexicon import DATA
-from doric.dialect.scores import Profile, profile
+from doric.dialect.scores import Scores, profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Answer:
 
     text: str
     words: tuple[str, ...]
-    profile: Profile
+    profile: Scores
     topic: str = ""
 
     @classmethod
@@ -43,7 +42,7 @@ type Gate = Callable[[Answer], Rejection | None]
 
 @functools.cache
 def _spec() -> dict:
-    return tomllib.loads((DATA / "gates.toml").read_text("utf-8"))
+    return data.read_toml("gates.toml")
 
 
 def threshold(name: str) -> float:

@@ -18,7 +18,7 @@ from doric.evaluation.stats import median
 from doric.quality import gates
 from doric.report import dataset_stats as census
 from doric.report.charts import histogram
-from doric.report.dataset_stats import UNTOLD, Census
+from doric.report.dataset_stats import UNTOLD, DatasetStats
 from doric.report.html import environment, page
 
 KINDS = ("core", "adv", "safety", "multi")
@@ -38,18 +38,18 @@ def write_dataset_report(rows_path: Path, rejected_path: Path | None, out_path: 
     write_dataset_page(counted(rows_path, rejected_path), Path(rows_path).name, out_path)
 
 
-def counted(rows_path: Path, rejected_path: Path | None) -> Census:
+def counted(rows_path: Path, rejected_path: Path | None) -> DatasetStats:
     """The census of a dataset file. Raises `InputError` with file and line."""
     refused = read_jsonl(rejected_path) if rejected_path and _holds(rejected_path) else ()
     return census.take(_checked(read_jsonl(rows_path), rows_path), (entry for _, entry in refused))
 
 
-def write_dataset_page(found: Census, name: str, out_path: Path) -> None:
+def write_dataset_page(found: DatasetStats, name: str, out_path: Path) -> None:
     """The page of a census that was taken before."""
     atomic_write(out_path, page("dataset.html", name=name, **_dataset(found)).encode())
 
 
-def write_card(found: Census, name: str, out_path: Path) -> None:
+def write_card(found: DatasetStats, name: str, out_path: Path) -> None:
     """The same figures as a dataset card for the Hugging Face hub; `name` is the dataset's file."""
     title = Path(name).stem.replace("_", " ").replace("-", " ")
     text = environment().get_template("card.md").render(
@@ -76,7 +76,7 @@ def _checked(found: Iterable[tuple[int, dict[str, Any]]], path: Path) -> Iterato
 # ---- a dataset
 
 
-def _dataset(found: Census) -> dict[str, Any]:
+def _dataset(found: DatasetStats) -> dict[str, Any]:
     order = [kind for kind in (*KINDS, *sorted(found.kinds)) if found.kinds[kind]]
     kinds = [(kind, found.kinds[kind]) for kind in dict.fromkeys(order)]
     groups = sorted(
@@ -118,7 +118,7 @@ class _Names(dict[str, str]):
         return ""
 
 
-def _figures(found: Census) -> Iterator[tuple[str, str]]:
+def _figures(found: DatasetStats) -> Iterator[tuple[str, str]]:
     yield f"{found.rows:,}", "rows"
     yield f"{median(found.words) or 0:.0f}", "words an answer, median"
     yield f"{median(found.substrate) or 0:.0%}", "Scots words, median"
@@ -129,7 +129,7 @@ def _figures(found: Census) -> Iterator[tuple[str, str]]:
         yield f"{found.rejected.total():,}", "answers refused"
 
 
-def _distributions(found: Census) -> Iterator[tuple[str, Markup]]:
+def _distributions(found: DatasetStats) -> Iterator[tuple[str, Markup]]:
     most = max(60.0, -(-max(found.words, default=0) // 20) * 20)
     shown = (
         ("Words an answer", found.words, most, "", None),
@@ -146,12 +146,12 @@ def _distributions(found: Census) -> Iterator[tuple[str, Markup]]:
         )
 
 
-def _top(found: Census, kinds: tuple[str, ...]) -> list[tuple[str, int, str]]:
+def _top(found: DatasetStats, kinds: tuple[str, ...]) -> list[tuple[str, int, str]]:
     forms = ((form, count) for (form, kind), count in found.forms.most_common() if kind in kinds)
     return [(form, count, meaning_of(form)) for (form, count), _ in zip(forms, range(TOP_FORMS), strict=False)]
 
 
-def _spreads(found: Census) -> Iterator[tuple[str, str, str, str]]:
+def _spreads(found: DatasetStats) -> Iterator[tuple[str, str, str, str]]:
     for name, values, shape in (
         ("words", found.words, "{:.0f}"),
         ("Scots words", found.substrate, "{:.1%}"),

@@ -1,6 +1,6 @@
 """A dataset counted: what is in it, how it was sifted, how Doric it is, which rows are most alike.
 
-Rows in, one `Census` out; knows nothing of pages and files. Whatever a row's `meta` does not say counts as "not told".
+Rows in, one `DatasetStats` out. Whatever a row's `meta` does not say counts as "not told".
 """
 
 import random
@@ -14,7 +14,7 @@ from doric.core.conversations import Row
 from doric.dialect.lexicon import house_forms, variants
 from doric.dialect.scores import SCOTS
 from doric.quality.gates import Answer
-from doric.quality.near_duplicates import NearDup
+from doric.quality.near_duplicates import NearDuplicateIndex
 
 UNTOLD = "not told"
 SAMPLE, NEAREST = 20, 12
@@ -58,7 +58,7 @@ class Alike:
 
 
 @dataclass(slots=True)
-class Census:
+class DatasetStats:
     """The counts. Figures of single rows (`words`, `substrate`, `north_east`, `leakage`) are in the order of rows."""
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -96,10 +96,10 @@ class Census:
         return steps
 
 
-def take(counted: Iterable[Row], rejections: Iterable[Mapping[str, Any]] = (), *, seed: int = 0) -> Census:
+def take(counted: Iterable[Row], rejections: Iterable[Mapping[str, Any]] = (), *, seed: int = 0) -> DatasetStats:
     """Count rows, which `messages` has checked, and the rejections kept beside them."""
-    census = Census()
-    draw, near = random.Random(seed), NearDup(SHOWN_FROM)
+    census = DatasetStats()
+    draw, near = random.Random(seed), NearDuplicateIndex(SHOWN_FROM)
     answers: dict[str, str] = {}
     for row in counted:
         shown = _count(census, row)
@@ -118,7 +118,7 @@ def messages(row: Row) -> Row:
     return row
 
 
-def _count(census: Census, row: Row) -> Shown:
+def _count(census: DatasetStats, row: Row) -> Shown:
     said = {
         role: [turn["content"] for turn in row["messages"] if turn["role"] == role] for role in ("user", "assistant")
     }
@@ -136,7 +136,7 @@ def _count(census: Census, row: Row) -> Shown:
     return Shown(kind, group, lang, "\n".join(said["user"]), answer.text, measured.substrate, measured.north_east)
 
 
-def _measure(census: Census, answer: Answer) -> None:
+def _measure(census: DatasetStats, answer: Answer) -> None:
     measured = answer.profile
     census.words.append(len(answer.words))
     census.substrate.append(measured.substrate)
@@ -153,7 +153,7 @@ def _measure(census: Census, answer: Answer) -> None:
             census.outside[token, house_forms().get(token, "")] += 1
 
 
-def _draw(census: Census, shown: Shown, draw: random.Random) -> None:
+def _draw(census: DatasetStats, shown: Shown, draw: random.Random) -> None:
     """Keep a row for the sample so that each row has the same chance, however many are to come."""
     if len(census.sample) < SAMPLE:
         census.sample.append(shown)
@@ -161,7 +161,7 @@ def _draw(census: Census, shown: Shown, draw: random.Random) -> None:
         census.sample[place] = shown
 
 
-def _compare(census: Census, answer: str, near: NearDup, answers: dict[str, str]) -> None:
+def _compare(census: DatasetStats, answer: str, near: NearDuplicateIndex, answers: dict[str, str]) -> None:
     id = str(census.rows)
     found = near.nearest(answer)
     near.add(id, answer)
@@ -172,7 +172,7 @@ def _compare(census: Census, answer: str, near: NearDup, answers: dict[str, str]
         del census.nearest[NEAREST:]
 
 
-def _reject(census: Census, entry: Mapping[str, Any]) -> None:
+def _reject(census: DatasetStats, entry: Mapping[str, Any]) -> None:
     gate = str(entry.get("gate") or UNTOLD)
     census.rejected[gate] += 1
     census.rejected_kinds.setdefault(gate, Counter())[str(entry.get("kind") or UNTOLD)] += 1

@@ -8,7 +8,7 @@ import functools
 import jinja2
 from markupsafe import Markup
 
-from doric.dialect.lexicon import DATA
+from doric import data
 
 PAGE, CARD = b'<meta name="generator" content="doric">', b"- north-east-scots"
 """What a page and a card of ours are known by, near their heads."""
@@ -17,9 +17,8 @@ PAGE, CARD = b'<meta name="generator" content="doric">', b"- north-east-scots"
 @functools.cache
 def environment() -> jinja2.Environment:
     """The templates; what goes into HTML is escaped, and a name that is not given is an error."""
-    folder = DATA / "report"
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
+        loader=jinja2.FunctionLoader(lambda name: data.read_text(f"report/{name}")),
         autoescape=lambda name: bool(name) and name.endswith(".html"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
@@ -39,9 +38,8 @@ def cell(text: str) -> str:
 
 def page(template: str, **shown: object) -> str:
     """The template `template` filled with `shown`."""
-    folder = DATA / "report"
     looks = {
-        name: Markup((folder / file).read_text("utf-8"))
+        name: Markup(data.read_text(f"report/{file}"))
         for name, file in (("style", "style.css"), ("script", "script.js"))
     }
     return environment().get_template(template).render(**looks, **shown)

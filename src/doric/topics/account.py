@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from doric.llm.budget import Price, Spend
+from doric.llm.budget import Budget, Price
 from doric.topics.widener import Group, Widener, expected
 
 SHOWN = 80
@@ -55,6 +55,6 @@ def refusals(widener: Widener) -> list[str]:
     return lines
 
 
-def spent(spend: Spend) -> list[str]:
+def spent(spend: Budget) -> list[str]:
     """The tokens and what they cost, if there were any."""
     return [f"  spent: {spend}"] if spend.calls else []

@@ -11,13 +11,13 @@ import random
 from pathlib import Path
 from typing import Self
 
-from doric.core.errors import BackendError, DoricError, SettingsError, TryLaterError
+from doric.core.errors import DoricError, RetryableError, ServerError, SettingsError
 from doric.core.interrupts import interruptible
 from doric.core.settings import Settings, how_to_give, load_settings
 from doric.core.text import plain
 from doric.llm.backoff import backoff
-from doric.llm.budget import Spend, chosen_price
-from doric.llm.client import OpenAIBackend
+from doric.llm.budget import Budget, chosen_price
+from doric.llm.client import Client
 from doric.quality import decontamination as heldout
 from doric.topics import account, orders
 from doric.topics.additions import TopicFile
@@ -36,7 +36,7 @@ class Run:
         price = chosen_price(args.price_in, args.price_out, settings.model)
         if args.max_cost is not None and price is None:
             raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
-        self._spend = Spend(price, args.max_cost, args.max_total_tokens)
+        self._spend = Budget(price, args.max_cost, args.max_total_tokens)
         self._widener: Widener | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
@@ -71,16 +71,16 @@ class Run:
     async def ask(self) -> None:
         """Ask for all groups at once; what one group found is on disk before its next call.
 
-        Raises `FatalBackendError` after the calls in flight have ended, `BackendError` when no group got an answer.
+        Raises `FatalServerError` after the calls in flight have ended, `ServerError` when no group got an answer.
         """
         slots = asyncio.Semaphore(self._args.max_concurrency)
-        voice = OpenAIBackend(self._settings, timeout=self._args.timeout, concurrency=self._args.max_concurrency)
+        voice = Client(self._settings, timeout=self._args.timeout, concurrency=self._args.max_concurrency)
         with self._file.held():
             await self._ask_all(voice, slots)
         if not self._interrupted and not any(group.calls for group in self._groups):
-            raise BackendError(f"no group got an answer: {self._groups[0].ended}", hint="Is the server able to answer?")
+            raise ServerError(f"no group got an answer: {self._groups[0].ended}", hint="Is the server able to answer?")
 
-    async def _ask_all(self, voice: OpenAIBackend, slots: asyncio.Semaphore) -> None:
+    async def _ask_all(self, voice: Client, slots: asyncio.Semaphore) -> None:
         async with voice:
             log.info("Model %s at %s is asked for topics.", plain(voice.model), self._settings.address)
             self._spend.guess = guess(self._groups)
@@ -128,7 +128,7 @@ class Run:
                     if self._stop.is_set():  # while it waited for its turn
                         return
                     kept = await widener.ask(group)
-            except TryLaterError as error:
+            except RetryableError as error:
                 faults += 1
                 if faults > TRIES:
                     group.ended = f"{error.message}, {faults} times in a row"

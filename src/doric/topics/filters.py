@@ -8,12 +8,11 @@ Knows nothing of models.
 import functools
 import itertools
 import re
-import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
+from doric import data
 from doric.core.text import fold, words
-from doric.dialect.lexicon import DATA
 from doric.quality import decontamination as heldout
 from doric.quality.gates import Rejection
 from doric.quality.near_duplicates import most_alike
@@ -26,7 +25,7 @@ CLAUSE = re.compile(r"(?:how|why|what|when|where|who|which|whether|the|a|an|\w+i
 @functools.cache
 def spec() -> dict[str, Any]:
     """The rules as they lie in the file."""
-    return tomllib.loads((DATA / "topic_rules.toml").read_text("utf-8"))
+    return data.read_toml("topic_rules.toml")
 
 
 def tidy(text: str) -> str:
@@ -159,9 +158,7 @@ def _small() -> frozenset[str]:
 @functools.cache
 def _everyday() -> frozenset[str]:
     """Words that are no names where they have a capital."""
-    lines = (DATA / "common_words.txt").read_text("utf-8").splitlines()
-    english = (line.split("\t")[0] for line in (DATA / "renderings.tsv").read_text("utf-8").splitlines())
-    found = {word for line in lines if not line.startswith("#") for word in line.split()} | set(english)
+    found = data.read_words("common_words.txt") | {row["english"] for row in data.read_table("renderings.tsv")}
     return frozenset(found - set(spec()["words"]["in_names"].split()))
 
 

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from doric.core.errors import BackendError, FatalBackendError, TryLaterError
-from doric.llm.budget import Spend
+from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.llm.budget import Budget
 from doric.llm.client import Backend, Request
 from doric.quality.gates import Rejection
 from doric.topics.filters import Known, spec, tidy, unfit
@@ -78,7 +78,7 @@ class Widener:
     """
 
     def __init__(
-        self, voice: Backend, topics: Iterable[str], *, spend: Spend, stop: asyncio.Event, seed: int = 0
+        self, voice: Backend, topics: Iterable[str], *, spend: Budget, stop: asyncio.Event, seed: int = 0
     ) -> None:
         self.refused = Refused()
         self.faults: Counter[str] = Counter()
@@ -90,7 +90,7 @@ class Widener:
     async def ask(self, group: Group) -> list[str]:
         """One call for `group`; the topics it gave that are kept. Sets `group.ended` when nothing more is to be had.
 
-        Raises `TryLaterError` to be called again later and `FatalBackendError` to stop everything.
+        Raises `RetryableError` to be called again later and `FatalServerError` to stop everything.
         """
         if spent := await self._spend.set_aside():  # by another group, while this one waited for its turn
             group.ended = spent
@@ -100,14 +100,14 @@ class Widener:
             return []
         try:
             reply = await self._voice.reply(request(group, self._seed))
-        except TryLaterError as error:
+        except RetryableError as error:
             self.faults[error.fault] += 1
             if error.tokens_in or error.tokens_out:  # an answer that could not be read was paid for
                 self._spend.add(error.tokens_in, error.tokens_out, counted=error.counted)
             raise
-        except FatalBackendError:
+        except FatalServerError:
             raise
-        except BackendError as error:
+        except ServerError as error:
             group.ended = error.message
             return []
         finally:
