@@ -1,0 +1,742 @@
+"""Outputs of every script, compared with what they were before the refactoring: a changed byte fails a test.
+
+Only scripts are run, as subprocesses; nothing of the package is imported, so modules may be renamed freely. What
+people read (log lines, errors, help, pages) is not compared. `golden/golden.json` holds hashes and figures;
+`golden/old/` holds unfinished work of the earlier version, which this version must be able to continue and read.
+
+    uv run python tests/test_golden.py
+
+measures again, prints what differs and rewrites `golden/golden.json`. Do this only for a change made on purpose, and
+say in the commit message what it was. `golden/old/` is never made again: it stands for files that users already have.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden" / "golden.json"
+OLD = ROOT / "tests" / "golden" / "old"
+TOPICS = ROOT / "topics.json"
+GENERATE = ROOT / "dataset_generation" / "generate_doric_dataset.py"
+CONVERT = ROOT / "dataset_generation" / "transform_to_sharegpt.py"
+REPORT = ROOT / "dataset_generation" / "report_dataset.py"
+WIDEN = ROOT / "dataset_generation" / "generate_topics_via_llm.py"
+VALIDATE = ROOT / "validation" / "validate_model.py"
+CHAT = ROOT / "modal" / "chat_cli.py"
+
+ENGLISH = "Put the kettle on first, and then wash every cup that you have used, because a clean cup makes better tea."
+CENTRAL = (
+    "Whit ye need is a gweed dry press for the claes that a wean has. Dinna pit them awa weet, an gie them a wee "
+    "shak afore ye faul them. I wid hing them ootside far the win can get at them, an tak them in afore the rain."
+)
+PORT = "127.0.0.1:PORT"
+"""Stands in committed files for the address of the test's own server."""
+CHAT_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+TIMES = {"first", "seconds", "times", "date"}
+"""Keys of a scoreboard that hold what a clock said."""
+WORDS_FOR_PEOPLE = {"error", "errors"}
+"""Keys of a scoreboard that hold an error message: whether there is one is compared, its wording is not."""
+
+
+# ---- running scripts
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """An environment with no key and no address in it; empty variables win over a developer's own `.env`."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
+    unset = dict.fromkeys(("VLLM_API_KEY", "VLLM_MODEL", "MODAL_KEY", "MODAL_SECRET"), "")
+    return {**kept, **unset, "HOME": str(folder), "XDG_STATE_HOME": str(folder), **more}
+
+
+def run(folder: Path, script: Path, *args: str, piped: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a script in `folder`, a folder without `.env`."""
+    return subprocess.run(
+        [sys.executable, script, *args],
+        cwd=folder,
+        env=environment(folder, **env),
+        input=piped,
+        capture_output=True,
+        timeout=120,
+    )
+
+
+def succeeded(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:
+    """`done`, if its exit status is 0; otherwise the test fails with what it printed."""
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return done
+
+
+def sha(data: bytes | str) -> str:
+    """The SHA-256 of bytes, or of text as UTF-8, in hex."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def sha_of(value: object) -> str:
+    """The same of a JSON value, whatever the order of its keys."""
+    return sha(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+
+
+# ---- a model server whose answers depend only on what it is asked
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer. `status` other than 200 is an error; `broken` closes the connection before the end."""
+
+    text: str = ""
+    finish: str = "stop"
+    status: int = 200
+    broken: bool = False
+
+
+class Server(ThreadingHTTPServer):
+    """A chat-completions server. `decide` gets a call's number, from 1, and its body; `asked` keeps all bodies."""
+
+    daemon_threads = True
+
+    def __init__(self, decide: Callable[[int, dict[str, Any]], Reply]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.decide, self.asked = decide, []
+
+    @property
+    def host(self) -> str:
+        """Address and port."""
+        return f"127.0.0.1:{self.server_port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://{self.host}/v1"
+
+    def told(self) -> dict[str, Any]:
+        """Hashes of what was asked: the messages, and whole bodies with every parameter, in order."""
+        messages = [body["messages"] for body in self.asked]
+        return {"requests": len(self.asked), "messages": sha_of(messages), "bodies": sha_of(self.asked)}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers in one piece or, when asked to, as a stream of events."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave in one packet; else each answer waits 40 ms for the client's acknowledgement
+    server: Server
+
+    def log_message(self, format: str, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """The list of models."""
+        self.send(200, json.dumps({"object": "list", "data": [{"id": "doric", "max_model_len": 4000}]}).encode())
+
+    def do_POST(self) -> None:
+        """One completion."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        reply = self.server.decide(len(self.server.asked), body)
+        if reply.status != 200:
+            error = {"message": f"status {reply.status}", "code": "context_length_exceeded"}
+            error |= {} if reply.status == 400 else {"code": None}
+            self.send(reply.status, json.dumps({"error": error}).encode())
+        elif body.get("stream"):
+            self.send(200, stream(reply, body), "text/event-stream", broken=reply.broken)
+        else:
+            whole = completion(reply, body)
+            self.send(200, whole[: len(whole) // 2] if reply.broken else whole)
+
+    def send(self, status: int, data: bytes, kind: str = "application/json", *, broken: bool = False) -> None:
+        """Write a response; a broken one ends before its announced length."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data) + 100 * broken))
+        if status in (429, 503):
+            self.send_header("Retry-After", "0")
+        self.end_headers()
+        self.wfile.write(data)
+        self.close_connection = self.close_connection or broken
+
+
+def usage(reply: Reply, body: dict[str, Any]) -> dict[str, int]:
+    """Token counts that follow from the lengths of the texts."""
+    read, written = sum(len(message["content"]) for message in body["messages"]) // 4, len(reply.text) // 3
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def completion(reply: Reply, body: dict[str, Any]) -> bytes:
+    """The answer in one piece."""
+    message = {"role": "assistant", "content": reply.text}
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish}
+    head = {"id": "c", "object": "chat.completion", "created": 0, "model": body["model"]}
+    return json.dumps({**head, "choices": [choice], "usage": usage(reply, body)}).encode()
+
+
+def stream(reply: Reply, body: dict[str, Any]) -> bytes:
+    """The answer as events, a word each; a broken one has no end."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
+    deltas = [{"content": piece} for piece in re.findall(r"\S+\s*|\s+", reply.text)]
+    events: list[dict] = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    if not reply.broken:
+        events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish}]})
+        events.append({"choices": [], "usage": usage(reply, body)})
+    lines = [json.dumps({**head, **event}) for event in events] + ([] if reply.broken else ["[DONE]"])
+    return "".join(f"data: {line}\n\n" for line in lines).encode()
+
+
+@contextlib.contextmanager
+def serving(decide: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Server]:
+    """A `Server` on a thread of its own."""
+    server = Server(decide)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def draw(*parts: object) -> int:
+    """A large number that depends only on `parts`."""
+    return int(sha_of(parts)[:12], 16)
+
+
+# ---- 1: a dataset without a model
+
+
+def dataset(folder: Path) -> dict[str, Any]:
+    """Write 3,072 rows to `folder`/out.jsonl; hashes of the files, figures of the summary."""
+    shutil.copy(TOPICS, folder / "topics.json")
+    flags = "--topics-json topics.json --out out.jsonl --n-per-topic 6 --adv-ratio 0.1 --safety-ratio 0.05"
+    done = succeeded(
+        run(folder, GENERATE, *flags.split(), *["--multi-ratio", "0.2", "--max-concurrency", "50", "--no-progress"])
+    )
+    return {**dataset_files(folder), "summary": summary(done.stderr.decode(), folder / "out.jsonl")}
+
+
+def dataset_files(folder: Path) -> dict[str, Any]:
+    """Hashes of the three files of a run in `folder`. `reasons` alone holds wording that people read too."""
+    rejected = rows_of(folder / "out.jsonl.rejected.jsonl")
+    return {
+        "rows": sha((folder / "out.jsonl").read_bytes()),
+        "rejected": sha((folder / "out.jsonl.rejected.jsonl").read_bytes()),
+        "rejected_without_reasons": sha_of([{**row, "reason": ""} for row in rejected]),
+        "plan": sha((folder / "out.jsonl.plan.json").read_bytes()),
+    }
+
+
+def summary(text: str, out: Path) -> dict[str, Any]:
+    """The figures that a run's summary tells, found by the names of buckets and gates, whatever words are around."""
+    rejected = Counter(row["gate"] for row in rows_of(Path(f"{out}.rejected.jsonl")))
+    names = ["core", "multi", "adv", "safety", *sorted(rejected)]
+    found = {name: re.search(rf"\b{name}\W{{0,3}}([\d,]+)", text) for name in names}
+    return {
+        "rows": sorted({number(pair) for pair in re.findall(r"[\d,]*\d", text) if number(pair) == len(rows_of(out))}),
+        "named": {name: number(match[1]) if match else None for name, match in found.items()},
+        "tries": [[share, int(tries)] for share, tries in re.findall(r"([\d.]+)%\D+(\d+)", text)],
+    }
+
+
+def number(text: str) -> int:
+    """A number as it is shown to people.
+
+    >>> number("3,072")
+    3072
+    """
+    return int(text.replace(",", ""))
+
+
+# ---- 2: a dataset from a model
+
+
+def pool(folder: Path, kind: str) -> list[str]:
+    """Answers of one kind of a dataset in `folder`, in its order: what the model server says."""
+    return [row["messages"][-1]["content"] for row in rows_of(folder / "out.jsonl") if row["meta"]["kind"] == kind]
+
+
+LAST_CALL = 68
+"""The first call for the last row: faults of the server come here, where no other row can take its turn."""
+SERVER_FAULTS = {LAST_CALL: Reply(status=429), LAST_CALL + 1: Reply(status=503), LAST_CALL + 2: Reply("x", broken=True)}
+REFUSED = {
+    2: Reply(CENTRAL),
+    3: Reply(CENTRAL + " Noo."),
+    7: Reply(""),
+    11: Reply("", "content_filter"),
+    13: Reply("<think>Hm, Doric.", "length"),
+    17: Reply(ENGLISH),
+}
+"""Call -> an answer that is refused, for another reason each."""
+
+
+def model_answers(core: Sequence[str], safety: Sequence[str]) -> Callable[[int, dict[str, Any]], Reply]:
+    """Authored answers one after the other, with every kind of refusal and fault among them."""
+    cores, refusals, given = iter(core), iter(safety), []
+
+    def decide(call: int, body: dict[str, Any]) -> Reply:
+        if call in SERVER_FAULTS or call in REFUSED:
+            return SERVER_FAULTS.get(call) or REFUSED[call]
+        if call == 21:
+            return Reply(given[-1])
+        if call == 25:
+            return Reply(given[-1][:60].rsplit(" ", 1)[0], "length")
+        given.append(next(refusals if "something harmful" in body["messages"][0]["content"] else cores))
+        return Reply(f"<think>Aye, in Doric.</think>\n{given[-1]}" if call == 29 else given[-1])
+
+    return decide
+
+
+def with_a_model(folder: Path, answers: Path) -> dict[str, Any]:
+    """Write 60 rows with a model whose answers are partly refused; hashes of the files and of every request."""
+    shutil.copy(OLD / "dataset" / "topics.txt", folder)
+    flags = "--topics topics.txt --out out.jsonl --backend openai --model doric --max-concurrency 1 --seed 3"
+    with serving(model_answers(pool(answers, "core")[::7], pool(answers, "safety"))) as server:
+        done = succeeded(run(folder, GENERATE, *flags.split(), "--no-progress", "--base-url", server.url))
+    return {
+        **dataset_files(folder),
+        "summary": summary(done.stderr.decode(), folder / "out.jsonl"),
+        "told": server.told(),
+        "gates": dict(Counter(row["gate"] for row in rows_of(folder / "out.jsonl.rejected.jsonl"))),
+    }
+
+
+# ---- 3: ShareGPT
+
+
+def sharegpt(folder: Path, rows: Path) -> dict[str, str]:
+    """Hashes of the dataset `rows` as ShareGPT, with and without its meta."""
+    succeeded(run(folder, CONVERT, "--input", str(rows), "--output", "with.jsonl"))
+    succeeded(run(folder, CONVERT, "--input", str(rows), "--output", "without.jsonl", "--drop-meta"))
+    return {
+        "with_meta": sha((folder / "with.jsonl").read_bytes()),
+        "drop_meta": sha((folder / "without.jsonl").read_bytes()),
+    }
+
+
+# ---- 4: a scoreboard
+
+
+LAST_TURN = 40
+"""The call of the last turn of `ours`: a fault of the server comes here, where no other turn can be asked meanwhile."""
+
+
+def examined(answers: Sequence[str], *, lost: bool) -> Callable[[int, dict[str, Any]], Reply]:
+    """The models `ours` and `theirs` and the model `judge`, each answer chosen by what is asked.
+
+    With `lost`, one turn in eleven of `ours` is answered with an error that no retry can help, and one call with an
+    error that a retry can.
+    """
+
+    def decide(call: int, body: dict[str, Any]) -> Reply:
+        if lost and call == LAST_TURN and body["model"] == "ours":
+            return Reply(status=503)
+        chosen = draw(body["model"], body["messages"])
+        if body["model"] == "judge":
+            criteria = ("naturalness", "correctness", "doric", "overall")
+            picks = {name: ("A", "B", "tie")[draw(chosen, name) % 3] for name in criteria}
+            return Reply("I canna tell." if chosen % 9 == 0 else json.dumps(picks))
+        if lost and body["model"] == "ours" and chosen % 11 == 0:
+            return Reply(status=400)
+        if chosen % 5 == 0 or (body["model"] == "theirs" and chosen % 5 == 1):
+            return Reply(ENGLISH)
+        text = answers[chosen % len(answers)]
+        return Reply(text[: len(text) // 2], "length") if chosen % 7 == 0 else Reply(text)
+
+    return decide
+
+
+def validate(folder: Path, server: Server, limit: int) -> dict[str, Any]:
+    """Examine `ours` beside `theirs` before `judge`, into `folder`/board.json; the scoreboard without times."""
+    flags = "--model ours --baseline theirs --judge-model judge --concurrency 1 --out board.json --limit"
+    succeeded(run(folder, VALIDATE, *flags.split(), str(limit), "--base-url", server.url))
+    return timeless(json.loads((folder / "board.json").read_text("utf-8")), server.host)
+
+
+def timeless(value: Any, host: str) -> Any:
+    """A scoreboard or a line of a journal without times, ports and error messages."""
+    if isinstance(value, dict):
+        kept = {key: inner for key, inner in value.items() if key not in TIMES | WORDS_FOR_PEOPLE}
+        errors = {key: bool(value[key]) for key in WORDS_FOR_PEOPLE & value.keys()}
+        return {key: timeless(inner, host) for key, inner in kept.items()} | errors
+    if isinstance(value, list):
+        return [timeless(inner, host) for inner in value]
+    return value.replace(host, PORT) if isinstance(value, str) else value
+
+
+def board_figures(board: dict[str, Any]) -> dict[str, Any]:
+    """The main figures of a scoreboard, and hashes of its parts."""
+    return {
+        "keys": sorted(board),
+        "all": {name: board["all"][name]["value"] for name in ("passes", "holds_doric", "points", "on_topic")},
+        "asked": {name: bucket["asked"] for name, bucket in board["buckets"].items()},
+        "calls": board["calls"],
+        "judge": {name: board["judge"][name] for name in ("pairs", "forfeits", "judged", "failed")},
+        "parts": {key: sha_of(value) for key, value in board.items()},
+    }
+
+
+def scoreboard(folder: Path, answers: Path) -> dict[str, Any]:
+    """A model compared with another by a judge: the scoreboard, the three journals, every request."""
+    with serving(examined(pool(answers, "core"), lost=True)) as server:
+        board = validate(folder, server, 24)
+    names = ("answers", "baseline", "judge")
+    paths = {name: folder / f"board.json.{name}.jsonl" for name in names}
+    plans = {name: json.loads(Path(f"{path}.plan.json").read_text("utf-8")) for name, path in paths.items()}
+    return {
+        "board": board_figures(board),
+        "journals": {name: sha_of(timeless(rows_of(path), server.host)) for name, path in paths.items()},
+        "plans": {
+            name: timeless({key: value for key, value in plan.items() if key != "asked"}, server.host)
+            for name, plan in plans.items()
+        },
+        "told": server.told(),
+    }
+
+
+# ---- 5: a chat
+
+
+def chatting(_: int, body: dict[str, Any]) -> Reply:
+    """A model that counts the messages; `brak aff` makes it break off in the middle."""
+    question = body["messages"][-1]["content"]
+    if question == "brak aff":
+        return Reply("Aye weel, I wis jist", broken=True)
+    return Reply(f"Ye've said {len(body['messages'])} things — the last: «{question}».\nFoo's yer doos?")
+
+
+class Talk:
+    """A chat in a pseudo-terminal; what is waited for is what the server and the files hold, not what is shown."""
+
+    def __init__(self, home: Path, server: Server, *args: str) -> None:
+        self.fd, theirs = pty.openpty()
+        more = {"VLLM_URL": f"http://{server.host}", "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        self.shown = b""
+        self.process = subprocess.Popen(
+            [sys.executable, CHAT, *args], cwd=home, stdin=theirs, stdout=theirs, stderr=theirs,
+            env=environment(home, **more), start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        self.until(lambda: self.prompts == 1)
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts were opened: each switches bracketed paste on."""
+        return self.shown.count(b"\x1b[?2004h")
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Read until a condition holds, 30 seconds at most."""
+        end = time.monotonic() + 30
+        while not true():
+            assert time.monotonic() < end, self.shown[-1000:]
+            if select.select([self.fd], [], [], 0.05)[0]:
+                self.shown += os.read(self.fd, 65536)
+
+    def say(self, line: str) -> None:
+        """Type a line and wait for the next prompt."""
+        before = self.prompts
+        os.write(self.fd, line.encode() + b"\r")
+        self.until(lambda: self.prompts > before)
+
+    def leave(self) -> int:
+        """Ctrl-D; the exit status."""
+        os.write(self.fd, b"\x04")
+        with contextlib.suppress(OSError):  # a terminal that nobody holds any more cannot be read
+            self.until(lambda: self.process.poll() is not None)
+        status = self.process.wait(30)
+        os.close(self.fd)
+        return status
+
+
+def kept_chats(home: Path) -> list[Path]:
+    """The files of chats, by name."""
+    return sorted((home / "doric" / "chats").glob("*.jsonl"))
+
+
+def nameless(path: Path) -> str:
+    """A chat's file with its id, which is made of the time and of chance, replaced."""
+    return CHAT_ID.sub("ID", path.read_text("utf-8"))
+
+
+def chat(folder: Path) -> dict[str, Any]:
+    """One question from a pipe, and a talk with a system prompt, a broken answer and a saved row."""
+    with serving(chatting) as server:
+        piped = succeeded(run(folder, CHAT, piped=b"Fit like?\nAn you?", VLLM_URL=f"http://{server.host}"))
+        left = len(kept_chats(folder))
+        talk = Talk(folder, server, "--system", "Spik Doric.", "--set", "temperature=0.3")
+        for line in ("Fit like?", "brak aff", "An noo — «aye»?", "/save saved.jsonl"):
+            talk.say(line)
+        status = talk.leave()
+    (kept,) = kept_chats(folder)
+    return {
+        "answer": sha(piped.stdout),
+        "kept_after_one_question": left,
+        "status": status,
+        "kept": sha(nameless(kept)),
+        "saved": sha(nameless(folder / "saved.jsonl")),
+        "told": server.told(),
+    }
+
+
+# ---- 6: topics
+
+
+def suggestions(groups: dict[str, list[str]]) -> Callable[[int, dict[str, Any]], Reply]:
+    """A model that suggests the rest of each group in turn, with topics among them that must be refused."""
+    rest = {name: iter(topics) for name, topics in groups.items()}
+
+    def decide(call: int, body: dict[str, Any]) -> Reply:
+        asked = json.loads(body["messages"][-1]["content"])
+        if call == 2:
+            return Reply("I have no list for you.")
+        new = [topic for _, topic in zip(range(asked["wanted"] // 2), rest[asked["group"]], strict=False)]
+        new += [asked["examples"][0], "kale", "A Headline About The Best Kale In Town"]
+        return Reply("\n".join(f"{at}. {topic}" for at, topic in enumerate(new, 1)) if call == 3 else json.dumps(new))
+
+    return decide
+
+
+def topics(folder: Path) -> dict[str, Any]:
+    """Widen three groups by six topics each; hashes of the list and of every request."""
+    whole = json.loads(TOPICS.read_text("utf-8"))["groups"]
+    few = {name: whole[name][:4] for name in list(whole)[:3]}
+    (folder / "topics.json").write_text(json.dumps({"groups": few}, indent=2), "utf-8")
+    flags = "--input topics.json --output wide.json --per-group 6 --max-concurrency 1 --seed 3 --model doric"
+    with serving(suggestions({name: whole[name][4:] for name in few})) as server:
+        succeeded(run(folder, WIDEN, *flags.split(), "--base-url", server.url))
+    return {"list": sha((folder / "wide.json").read_bytes()), "told": server.told()}
+
+
+# ---- 7: work of the earlier version
+
+
+OLD_FLAGS = ["--topics", "topics.txt", "--out", "out.jsonl", "--n-per-topic", "6", "--no-progress"]
+
+
+def resumed_dataset(folder: Path) -> dict[str, Any]:
+    """Continue the old dataset, 40 of 60 rows, in `folder`/resumed; write it in one go in `folder`/whole."""
+    resumed, whole = folder / "resumed", folder / "whole"
+    shutil.copytree(OLD / "dataset", resumed)
+    whole.mkdir()
+    shutil.copy(OLD / "dataset" / "topics.txt", whole)
+    for each in (resumed, whole):
+        succeeded(run(each, GENERATE, *OLD_FLAGS))
+    return {"resumed": dataset_files(resumed), "whole": dataset_files(whole)}
+
+
+def resumed_validation(folder: Path, name: str, answers: Sequence[str]) -> dict[str, Any]:
+    """Continue the old validation `name`; its scoreboard, and how often each model was asked."""
+    with serving(examined(answers, lost=False)) as server:
+        copy_served(OLD / name, folder, server)
+        board = validate(folder, server, 12)
+    return {"board": board_figures(board), "asked": dict(Counter(body["model"] for body in server.asked))}
+
+
+def copy_served(old: Path, folder: Path, server: Server) -> None:
+    """Copy old files as if they had been made with this very server."""
+    for path in old.iterdir():
+        (folder / path.name).write_text(path.read_text("utf-8").replace(PORT, server.host), "utf-8")
+
+
+def old_chats(folder: Path) -> list[Path]:
+    """The old chats copied to a state folder, the first of them written first."""
+    shutil.copytree(OLD / "chats", folder / "doric" / "chats")
+    for age, path in enumerate(kept_chats(folder)):
+        os.utime(path, (1_700_000_000 + age, 1_700_000_000 + age))
+    return kept_chats(folder)
+
+
+def resumed_chat(folder: Path) -> dict[str, Any]:
+    """Ask one more question in the last old chat, and one in the first, loaded by its file."""
+    first, *_, last = old_chats(folder)
+    with serving(chatting) as server:
+        succeeded(run(folder, CHAT, "--resume", "An fit noo?", VLLM_URL=f"http://{server.host}"))
+        talk = Talk(folder, server)
+        talk.say(f"/load {first}")
+        talk.say("Aye?")
+        assert talk.leave() == 0
+    return {
+        "last": sha(last.read_bytes()),
+        "first": sha(first.read_bytes()),
+        "files": len(kept_chats(folder)),
+        "told": server.told(),
+    }
+
+
+def converted_chats(folder: Path) -> dict[str, Any]:
+    """The old chats as ShareGPT."""
+    lines = "".join(path.read_text("utf-8") for path in sorted((OLD / "chats").glob("*.jsonl")))
+    (folder / "chats.jsonl").write_text(lines, "utf-8")
+    succeeded(run(folder, CONVERT, "--input", "chats.jsonl", "--output", "sharegpt.jsonl"))
+    return {"rows": len(rows_of(folder / "sharegpt.jsonl")), "hash": sha((folder / "sharegpt.jsonl").read_bytes())}
+
+
+# ---- everything measured once
+
+
+def measured_part(name: str, folder: Path, large: Path) -> dict[str, Any]:
+    """One part of `golden.json`, measured in `folder`; `large` is the folder of the large dataset."""
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "with_a_model": lambda: with_a_model(folder, large),
+        "sharegpt": lambda: sharegpt(folder, large / "out.jsonl"),
+        "scoreboard": lambda: scoreboard(folder, large),
+        "chat": lambda: chat(folder),
+        "topics": lambda: topics(folder),
+        "resumed_dataset": lambda: resumed_dataset(folder),
+        "resumed_validation": lambda: resumed_validation(folder, "validation", pool(large, "core")),
+        "resumed_judge": lambda: resumed_validation(folder, "judge", pool(large, "core")),
+        "resumed_chat": lambda: resumed_chat(folder),
+        "converted_chats": lambda: converted_chats(folder),
+    }
+    return makers[name]()
+
+
+PARTS = (
+    "with_a_model", "sharegpt", "scoreboard", "chat", "topics", "resumed_dataset", "resumed_validation",
+    "resumed_judge", "resumed_chat", "converted_chats",
+)  # fmt: skip
+
+
+@functools.cache
+def golden() -> dict[str, Any]:
+    """What was measured before the refactoring."""
+    return json.loads(GOLDEN.read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """The folder of the large dataset, and what was measured of it."""
+    folder = tmp_path_factory.mktemp("large")
+    return folder, dataset(folder)
+
+
+@pytest.fixture
+def measured(tmp_path, large) -> Callable[[str], dict[str, Any]]:
+    """A function that measures a part in the test's own folder."""
+    return lambda name: measured_part(name, tmp_path, large[0])
+
+
+def test_a_dataset_of_the_embedded_voice_keeps_its_bytes(large):
+    """A seeded run without a model writes the same rows, rejections and plan, and reports the same figures."""
+    assert large[1] == golden()["dataset"]
+
+
+def test_a_dataset_from_a_model_keeps_its_bytes_and_requests(measured):
+    """The same answers of a model give the same rows and rejections, and the model is told the same in each request."""
+    assert measured("with_a_model") == golden()["with_a_model"]
+
+
+def test_sharegpt_keeps_its_bytes(measured):
+    """The converter writes the same conversations for the same rows, with and without meta."""
+    assert measured("sharegpt") == golden()["sharegpt"]
+
+
+def test_a_scoreboard_keeps_its_figures_journals_and_requests(measured):
+    """The same answers get the same scoreboard and journals, and models and judge are asked the same."""
+    assert measured("scoreboard") == golden()["scoreboard"]
+
+
+def test_a_chat_keeps_its_file_and_requests(measured):
+    """A talk with the same answers is kept and saved as the same bytes, and the model is sent the same messages."""
+    assert measured("chat") == golden()["chat"]
+
+
+def test_widened_topics_keep_their_bytes_and_requests(measured):
+    """The same suggestions give the same topic list, and the model is asked the same for each group."""
+    assert measured("topics") == golden()["topics"]
+
+
+def test_an_old_unfinished_dataset_resumes_to_the_same_bytes(measured):
+    """A dataset that the earlier version left at 40 of 60 rows ends as the bytes of an uninterrupted run."""
+    found = measured("resumed_dataset")
+    assert found["resumed"] == found["whole"]
+    assert found == golden()["resumed_dataset"]
+
+
+def test_an_old_unfinished_dataset_gets_a_report(tmp_path):
+    """The rows and rejections that the earlier version left are shown as an HTML page."""
+    shutil.copytree(OLD / "dataset", tmp_path, dirs_exist_ok=True)
+    succeeded(run(tmp_path, REPORT, "--input", "out.jsonl", "--out", "page.html"))
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.lower().startswith("<!doctype html>")
+    assert re.search(r"\b40\b", page)
+
+
+def test_an_old_unfinished_validation_asks_only_what_is_missing(measured):
+    """A journal of the earlier version is continued: each turn with an answer is not asked again, a failed turn is."""
+    found = measured("resumed_validation")
+    answered = {(row["id"], row["turn"]) for row in rows_of(OLD / "validation" / "board.json.answers.jsonl")
+                if not row["error"]}  # fmt: skip
+    assert found["asked"]["ours"] == found["asked"]["theirs"] - len(answered)
+    assert found == golden()["resumed_validation"]
+
+
+def test_an_old_unfinished_judgement_asks_only_what_is_missing(measured):
+    """With all answers there and some verdicts missing, only the judge is asked, and only for those."""
+    found = measured("resumed_judge")
+    readable = [row for row in rows_of(OLD / "judge" / "board.json.judge.jsonl") if not row["error"]]
+    assert found["asked"] == {"judge": 2 * 12 - len(readable)}
+    assert found == golden()["resumed_judge"]
+
+
+def test_an_old_chat_is_resumed_and_loaded(measured):
+    """The last chat of the earlier version goes on with --resume, an earlier chat with /load, each in its own file."""
+    assert measured("resumed_chat") == golden()["resumed_chat"]
+
+
+def test_old_chats_become_conversations(measured):
+    """Chats kept by the earlier version are converted to ShareGPT; the chat with a partial answer is left out."""
+    assert measured("converted_chats") == golden()["converted_chats"]
+
+
+# ---- measuring again
+
+
+def differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
+    """Each place where two JSON values differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
+    elif old != new:
+        yield f"{at}: {json.dumps(old)} -> {json.dumps(new)}"
+
+
+def regenerate() -> None:
+    """Measure every part, print what differs from `golden.json`, and write it."""
+    with tempfile.TemporaryDirectory() as place:
+        large = Path(place, "dataset")
+        large.mkdir()
+        found = {"dataset": dataset(large)}
+        for name in PARTS:
+            folder = Path(place, name)
+            folder.mkdir()
+            found[name] = measured_part(name, folder, large)
+    changes = list(differences(golden() if GOLDEN.exists() else {}, found))
+    GOLDEN.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print("\n".join(changes) or "nothing changed")
+
+
+if __name__ == "__main__":
+    regenerate()
