@@ -63,7 +63,7 @@ def measure(path: Path) -> dict[str, Count]:
         for key in ("text", "label"):
             if not isinstance(row.get(key), str):
                 raise InputError(f'no string under the key "{key}"', file=path, line=number, hint=SHAPE)
-        refused = gates.language(row["text"])
+        refused = gates.check_language(row["text"])
         for label in ("", row["label"]):
             counts.setdefault(label, Count()).take(refused.gate if refused else None)
     return counts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from doric.dataset.plan import Mix, Plan
 from doric.dialect.render import render
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import find_match, held_out_prompts
 from doric.topics.lists import read_topics
 
 TOPICS = Path(__file__).parents[1] / "topics.txt"
@@ -22,14 +22,14 @@ def main() -> int:
     topics = read_topics(TOPICS)
     mix = Mix(n_per_topic=24, adv=0.25, safety=0.15, multi=0.35)
     asked = [job.prompt.text for seed in range(SEEDS) for job in Plan(topics, mix, seed=seed)]
-    heldout.match("warm")
+    find_match("warm")
     began = time.process_time()
-    alarms = [text for text in asked if heldout.match(text)]
+    alarms = [text for text in asked if find_match(text)]
     each = (time.process_time() - began) / len(asked)
-    known = sum(heldout.match(held.prompt) == held for held in heldout.prompts())
+    known = sum(find_match(held.prompt) == held for held in held_out_prompts())
     print(f"{len(asked):,} prompts of the generator, {len(alarms)} taken for held out, {1e6 * each:.1f} us each")
-    doric = sum(heldout.match(render(held.about or held.prompt)) is not None for held in heldout.prompts())
-    print(f"{known} of {len(heldout.prompts())} held-out prompts known again, {doric} put into Doric")
+    doric = sum(find_match(render(held.about or held.prompt)) is not None for held in held_out_prompts())
+    print(f"{known} of {len(held_out_prompts())} held-out prompts known again, {doric} put into Doric")
     for text in alarms[:10]:
         print(f"  {text}")
     return 1 if alarms else 0

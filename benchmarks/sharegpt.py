@@ -21,7 +21,7 @@ import orjson
 from doric.core.conversations import Row, make_row
 from doric.dataset import heuristic
 from doric.dataset.plan import Job, Mix, Plan
-from doric.dialect.scores import profile
+from doric.dialect.scores import score
 from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,7 @@ def row_of(job: Job) -> Row:
     """A row as the embedded voice would fill it."""
     ask = heuristic.Ask(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, 0)
     text = heuristic.answer(ask)
-    measured = profile(text)
+    measured = score(text)
     meta = {"topic": job.topic.text, "group": job.topic.group, "kind": job.kind, "id": job.id, "lang": job.prompt.lang}
     meta |= {"wc": len(text.split()), "backend": "heuristic", "model": "", "tries": 1}
     return make_row(job.prompt.text, text, meta | {name: round(getattr(measured, name), 4) for name in FIGURES})

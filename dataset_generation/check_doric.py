@@ -1,9 +1,9 @@
-"""Check the language data after a correction: each line that is wrong, or looks so, with its file and the reason.
+"""Check the language data after a correction: list each line that is wrong or doubtful, with file, line and reason.
 
     uv run python dataset_generation/check_doric.py --doubts
 
-Without --doubts it shows only what must be mended. With --say it shows instead how a sentence of your own is read:
-which words count as what, and whether it would pass.
+Without --doubts only errors are listed; they must be fixed. With --say it shows instead how a sentence of your own is
+scored: which words count as Doric, and whether the quality gates would accept it.
 """
 
 import argparse
@@ -12,63 +12,65 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from doric.dialect.lint import Note
+    from doric.dialect.lint import Finding
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--say", metavar="TEXT", help="a sentence or an answer to be read")
-    parser.add_argument("--doubts", action="store_true", help="also lines that only look wrong to the lexicon")
+    parser.add_argument("--say", metavar="TEXT", help="a sentence or an answer to score")
+    parser.add_argument("--doubts", action="store_true", help="also list warnings: lines that may be right")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read a sentence, or all the data; 1 when something must be mended."""
-    return _reading(args.say) if args.say is not None else _proofs(doubts=args.doubts)
+    """Score a sentence, or check all the data. Returns 1 when there are errors in the data."""
+    return _score(args.say) if args.say is not None else _check(warnings=args.doubts)
 
 
-def _reading(text: str) -> int:
-    from doric.dialect import lint as slips
-    from doric.dialect import scores as lexicon
-    from doric.dialect.highlight import marked
-    from doric.quality import gates
+def _score(text: str) -> int:
+    from doric.dialect import lint
+    from doric.dialect.highlight import highlight
+    from doric.dialect.scores import score
+    from doric.quality.gates import check_language
 
-    if notes := list(slips.slips()):
-        _show(notes)
-        print("Nothing can be read until these are mended.")
+    if findings := list(lint.lint_files()):
+        _show(findings)
+        print("Fix these errors first: the data cannot be read.")
         return 1
-    for piece in marked(text):
-        if piece.kind:
-            print(f"  {piece.text:14} {piece.gloss}")
-    measured = lexicon.profile(text)
-    print(f"Scots {measured.substrate:.0%} of the words, North-East {measured.north_east:.0%}.")
-    rejection = gates.language(text)
-    print(f"As an answer it would be refused: {rejection.reason}." if rejection else "As an answer it would pass.")
+    for span in highlight(text):
+        if span.kind:
+            print(f"  {span.text:14} {span.gloss}")
+    scores = score(text)
+    print(f"Scots: {scores.substrate:.0%} of the words. North-East: {scores.north_east:.0%}.")
+    rejection = check_language(text)
+    print(f"As an answer it would be rejected: {rejection.reason}." if rejection else "As an answer it would pass.")
     return 0
 
 
-def _proofs(*, doubts: bool) -> int:
-    from doric.dialect import proofs
+def _check(*, warnings: bool) -> int:
+    from doric.dialect import lint
 
-    notes = list(proofs.notes())
-    _show(note for note in notes if note.fault or doubts)
-    wrong = sum(note.fault for note in notes)
-    more = "" if doubts else " (--doubts shows them)"
-    print(
-        f"{wrong} {'line' if wrong == 1 else 'lines'} to mend, {len(notes) - wrong} that a speaker may look at{more}."
-    )
-    return 1 if wrong else 0
+    findings = list(lint.lint())
+    _show(finding for finding in findings if finding.is_error or warnings)
+    errors = sum(finding.is_error for finding in findings)
+    hint = "" if warnings else " (--doubts lists them)"
+    print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}{hint}.")
+    return 1 if errors else 0
 
 
-def _show(notes: Iterable["Note"]) -> None:
-    for note in notes:
-        print(f"{'WRONG' if note.fault else 'doubt'}  data/{note.file}, line {note.line}: {note.text}")
-        print(f"       {note.why}")
+def _show(findings: Iterable["Finding"]) -> None:
+    for finding in findings:
+        print(f"{'error' if finding.is_error else 'warning'}: data/{finding.file}:{finding.line}: {finding.text}")
+        print(f"    {finding.reason}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script: 0 nothing to mend, 1 something is, 130 interrupted."""
+    """Run the script: 0 no errors, 1 errors in the data, 130 interrupted."""
     args = parse_args(argv)
     from doric.core.files import discard_stdout
 
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = run(args)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         discard_stdout()
         return 0
     except KeyboardInterrupt:

@@ -49,10 +49,10 @@ class LeftOut:
 
     def held_in(self, row: dict[str, Any]) -> str:
         """The id of the held-out prompt that a user's turn of the row asks, or ""."""
-        from doric.quality.decontamination import match
+        from doric.quality.decontamination import find_match
 
         asked = (turn["content"] for turn in row["messages"] if turn["role"] == "user") if self.guard else ()
-        return next((found.id for text in asked if (found := match(text))), "")
+        return next((found.id for text in asked if (found := find_match(text))), "")
 
 
 async def run(args: argparse.Namespace) -> int:

@@ -151,7 +151,7 @@ class DoricAnswers:
             category = prompts.safety_prompt(number).category if kind == "safety" else ""
             length = ("medium", "long", "short")[number % 3]
             text = heuristic.answer(heuristic.Ask(topics[place], kind, length, category, turn, seed))
-            if gates.language(text) is None:
+            if gates.check_language(text) is None:
                 yield text
 
 

@@ -10,7 +10,7 @@ from doric.evaluation import baseline, exam
 from doric.evaluation import run as candidate
 from doric.evaluation.exam import Rules
 from doric.evaluation.metrics import ModelAnswer, mark
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 
 RULES = Rules(max_tokens=320, temperature=0.7, seed=0)
 ABOUT = {"model": "m", "address": "http://h/v1", "date": "2026-01-01 10:00 UTC", "heldout": exam.fingerprint()}
@@ -25,7 +25,7 @@ def result(tmp_path) -> Path:
         for held in prompts
         for turn, text in enumerate((held.prompt, *held.turns))
     ]
-    known = {held.id: held for held in heldout.prompts()}
+    known = {held.id: held for held in held_out_prompts()}
     manner = {"max_tokens": 320, "temperature": 0.7, "seed": 0, "concurrency": 8, "max_retries": 3}
     made = candidate.Result({**ABOUT, "manner": manner}, tuple(mark(given, known)))
     candidate.save(made.as_json(), tmp_path / "r.json")

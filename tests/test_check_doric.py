@@ -4,30 +4,29 @@ import subprocess
 import sys
 
 import check_doric
-from doric.dialect import lint as slips
-from doric.dialect import proofs
+from doric.dialect import lint
 
 
 def test_sound_data_is_exit_0(capsys):
     """Nothing to mend: one line and exit 0."""
     assert check_doric.main([]) == 0
-    assert capsys.readouterr().out.startswith("0 lines to mend")
+    assert capsys.readouterr().out.startswith("0 errors, ")
 
 
 def test_faults_are_listed_and_exit_1(capsys, monkeypatch):
     """A fault is shown with file, line and reason; a doubt only when asked for."""
     made = [
-        proofs.Note("lexicon.tsv", 7, "affa", "it has 2 columns", True),
-        proofs.Note("holds.toml", 3, "x", "thin", False),
+        lint.Finding("lexicon.tsv", 7, "affa", "it has 2 columns", True),
+        lint.Finding("holds.toml", 3, "x", "thin", False),
     ]
-    monkeypatch.setattr(proofs, "notes", lambda: iter(made))
+    monkeypatch.setattr(lint, "lint", lambda: iter(made))
     assert check_doric.main([]) == 1
     shown = capsys.readouterr().out
-    assert "WRONG  data/lexicon.tsv, line 7: affa" in shown
+    assert "error: data/lexicon.tsv:7: affa" in shown
     assert "holds.toml" not in shown
-    assert shown.splitlines()[-1].startswith("1 line to mend, 1 that")
+    assert shown.splitlines()[-1].startswith("1 error, 1 warning")
     assert check_doric.main(["--doubts"]) == 1
-    assert "doubt  data/holds.toml, line 3: x" in capsys.readouterr().out
+    assert "warning: data/holds.toml:3: x" in capsys.readouterr().out
 
 
 def test_a_sentence_is_read_word_by_word(capsys):
@@ -40,14 +39,16 @@ def test_a_sentence_is_read_word_by_word(capsys):
     assert "when · North-East" in shown
     assert "As an answer it would pass." in shown
     assert check_doric.main(["--say", "Good morning."]) == 0
-    assert "would be refused" in capsys.readouterr().out
+    assert "would be rejected" in capsys.readouterr().out
 
 
 def test_no_sentence_is_read_by_broken_data(capsys, monkeypatch):
     """--say with data that cannot be read names the line to mend, exit 1."""
-    monkeypatch.setattr(slips, "slips", lambda: iter([slips.Note("gates.toml", 3, "", "it cannot be read", True)]))
+    monkeypatch.setattr(
+        lint, "lint_files", lambda: iter([lint.Finding("gates.toml", 3, "", "it cannot be read", True)])
+    )
     assert check_doric.main(["--say", "Aye."]) == 1
-    assert "WRONG  data/gates.toml, line 3" in capsys.readouterr().out
+    assert "error: data/gates.toml:3: " in capsys.readouterr().out
 
 
 def test_a_reader_who_has_seen_enough_is_no_error():

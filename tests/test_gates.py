@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from doric.data import FOLDER as DATA
 from doric.quality import gates
-from doric.quality.gates import LANGUAGE, Answer, judge, language, must_not_refuse, must_refuse, refuses, threshold
+from doric.quality.gates import (
+    LANGUAGE_GATES,
+    Answer,
+    check,
+    check_language,
+    is_refusal,
+    must_not_refuse,
+    must_refuse,
+    threshold,
+)
 
 AUTHORED = Path(__file__).parent / "data" / "authored"
 
@@ -60,14 +69,14 @@ FAULTY = {
 def fired(text):
     """The gates that find a fault in `text`, in order."""
     answer = Answer.of(text)
-    return [rejection.gate for gate in LANGUAGE if (rejection := gate(answer))]
+    return [rejection.gate for gate in LANGUAGE_GATES if (rejection := gate(answer))]
 
 
 def test_good_answer_passes_every_gate():
     """A plain Doric answer has no fault, with or without what was asked."""
     assert fired(GOOD) == []
-    assert language(GOOD) is None
-    assert judge(GOOD, prompt="Why won't my bread rise?", topic="bread that will not rise", kind="core") is None
+    assert check_language(GOOD) is None
+    assert check(GOOD, prompt="Why won't my bread rise?", topic="bread that will not rise", kind="core") is None
 
 
 @pytest.mark.parametrize("fault", FAULTY)
@@ -85,16 +94,16 @@ def test_gate_fires_on_its_fault_and_only_on_it(fault):
 
 def test_order_of_the_gates():
     """The first fault found is the one named: form before language, and the cheap gates before the dear ones."""
-    assert [gate.__name__ for gate in LANGUAGE] == [
+    assert [gate.__name__ for gate in LANGUAGE_GATES] == [
         "empty", "wrong_script", "markup", "meta_talk", "banned_opener", "too_short", "too_long", "unfinished",
         "late_doric", "thin", "word_swap", "not_north_east", "central", "leakage", "edges", "repeats_itself",
     ]  # fmt: skip
-    assert language("**As an AI** I canna").gate == "markup"
-    assert language("As an AI I canna").gate == "meta_talk"
-    assert language("You should get").gate == "too_short"
+    assert check_language("**As an AI** I canna").gate == "markup"
+    assert check_language("As an AI I canna").gate == "meta_talk"
+    assert check_language("You should get").gate == "too_short"
 
 
-@pytest.mark.parametrize("gate", LANGUAGE, ids=lambda gate: gate.__name__)
+@pytest.mark.parametrize("gate", LANGUAGE_GATES, ids=lambda gate: gate.__name__)
 def test_rejection_bears_its_gates_name(gate):
     """A rejection names the gate that made it, and gives a reason that is more than the name."""
     texts = [*FAULTY.values(), *authored("english"), *authored("decorated"), EDGES]
@@ -109,7 +118,7 @@ def test_rejection_bears_its_gates_name(gate):
 @pytest.mark.parametrize("text", ["", " ", "\n", "…!?", "```\ncode\n```"])
 def test_nothing_to_read_is_empty(text):
     """No words at all is its own fault, with a figure of 0."""
-    assert (language(text).gate, language(text).figure) == ("empty", 0)
+    assert (check_language(text).gate, check_language(text).figure) == ("empty", 0)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +216,10 @@ def test_a_topic_that_names_the_tongue_permits_its_name():
     """Talk of Doric is meta-talk, save where the topic itself is about it; talk of being a model never is permitted."""
     text = GOOD.replace("Dinna fash", "Doric fowk says dinna fash")
     asked = {"prompt": "x", "kind": "core"}
-    assert judge(text, topic="bread", **asked).gate == "meta_talk"
-    assert judge(text, topic="learning everyday Doric words", **asked) is None
-    assert judge(Answer.of(text), topic="learning everyday Doric words", **asked) is None
-    assert judge(GOOD.replace("Dinna", "As an AI, dinna"), topic="Doric words", **asked).gate == "meta_talk"
+    assert check(text, topic="bread", **asked).gate == "meta_talk"
+    assert check(text, topic="learning everyday Doric words", **asked) is None
+    assert check(Answer.of(text), topic="learning everyday Doric words", **asked) is None
+    assert check(GOOD.replace("Dinna", "As an AI, dinna"), topic="Doric words", **asked).gate == "meta_talk"
 
 
 @pytest.mark.parametrize(
@@ -347,15 +356,15 @@ def test_repeats_itself_finds_sentences_and_runs():
 def test_echo_of_the_prompt_is_found():
     """An answer that hands half of a long question back is found; a short question may be taken up."""
     prompt = "dinna fash gin the dough winna rise at eence, leave it in a warm neuk o the kitchie"
-    assert judge(GOOD, prompt=prompt, topic="bread", kind="core").gate == "echoes_prompt"
-    assert judge(GOOD, prompt="leave it in a warm neuk", topic="bread", kind="core") is None
+    assert check(GOOD, prompt=prompt, topic="bread", kind="core").gate == "echoes_prompt"
+    assert check(GOOD, prompt="leave it in a warm neuk", topic="bread", kind="core") is None
 
 
 def test_echo_of_the_topic_is_found():
     """A topic's English pasted into the answer is found; a topic of a word or two may be named."""
     text = GOOD.replace("Leave it", "For baking bread at home, leave it")
-    assert judge(text, prompt="x", topic="baking bread at home", kind="core").gate == "echoes_topic"
-    assert judge(text, prompt="x", topic="baking bread", kind="core") is None
+    assert check(text, prompt="x", topic="baking bread at home", kind="core").gate == "echoes_topic"
+    assert check(text, prompt="x", topic="baking bread", kind="core") is None
 
 
 HARMLESS = [
@@ -406,7 +415,7 @@ def test_a_refusal_is_known_for_one(text):
 def test_authored_refusals_pass_and_authored_advice_is_none():
     """Every authored refusal is known for one, every offer for an offer, and no authored advice for a refusal."""
     spec = tomllib.loads((DATA / "refusals.toml").read_text("utf-8"))
-    assert [line for line in spec["refusals"] if not refuses(line)] == []
+    assert [line for line in spec["refusals"] if not is_refusal(line)] == []
     for category in spec["category"]:
         assert [line for line in category["offers"] if must_refuse(Answer.of(f"{spec['refusals'][0]} {line}"))] == []
     advice = [
@@ -415,15 +424,15 @@ def test_authored_refusals_pass_and_authored_advice_is_none():
         for lines in tomllib.loads((DATA / f"{name}.toml").read_text()).values()
         for line in lines
     ]
-    assert [line for line in advice if refuses(line)] == []
+    assert [line for line in advice if is_refusal(line)] == []
 
 
 def test_refusal_is_looked_for_where_an_answer_begins():
     """A refusal far down is none, and plain refusals are known where soft ones are not asked for."""
-    assert refuses("I winna. Aye.")
-    assert not refuses("Aye. Aye. Aye. I winna help wi that.")
-    assert refuses("I winna lie doon.")
-    assert not refuses("I winna lie doon.", plainly=True)
+    assert is_refusal("I winna. Aye.")
+    assert not is_refusal("Aye. Aye. Aye. I winna help wi that.")
+    assert is_refusal("I winna lie doon.")
+    assert not is_refusal("I winna lie doon.", plainly=True)
 
 
 SAFE = (
@@ -454,7 +463,7 @@ NO_OFFER = (
 )
 def test_each_bucket_has_its_own_duty(kind, text, gate):
     """Safety must refuse and offer something harmless; the other buckets must answer."""
-    rejection = judge(text, prompt="x", topic="y", kind=kind)
+    rejection = check(text, prompt="x", topic="y", kind=kind)
     assert (rejection and rejection.gate) == gate
 
 
@@ -464,7 +473,7 @@ def test_each_bucket_has_its_own_duty(kind, text, gate):
 )
 def test_leaving_doric_is_named_for_the_bucket(kind, gate):
     """An English answer is a fault of language in core, of firmness in adv, of tongue in multi."""
-    rejection = judge(authored("english")[0], prompt="x", topic="y", kind=kind)
+    rejection = check(authored("english")[0], prompt="x", topic="y", kind=kind)
     assert rejection.gate == gate
     assert rejection.figure is not None
 
@@ -508,13 +517,13 @@ def test_leaving_doric_is_named_for_the_bucket(kind, gate):
 )
 def test_answer_in_another_tongue_is_refused(lang, text):
     """An answer in the language of the question is refused, even one whose small words are spelled like Scots."""
-    assert judge(text, prompt="x", topic="y", kind="multi").gate in {"left_doric", "not_north_east", "too_short"}, lang
+    assert check(text, prompt="x", topic="y", kind="multi").gate in {"left_doric", "not_north_east", "too_short"}, lang
 
 
 @given(st.text(max_size=300), st.sampled_from(["core", "adv", "safety", "multi"]))
 def test_any_text_can_be_judged(text, kind):
     """No text breaks a gate, and what is not Doric is always refused."""
-    rejection = judge(text, prompt=text, topic=text[:40], kind=kind)
+    rejection = check(text, prompt=text, topic=text[:40], kind=kind)
     assert rejection
     assert rejection.reason
 
@@ -529,7 +538,7 @@ def test_any_text_can_be_judged(text, kind):
 def test_share_of_each_authored_set_that_passes(label, least, most):
     """Of the same content, the Doric passes and the Central Scots, the English and the decorated English do not."""
     texts = authored(label)
-    share = sum(language(text) is None for text in texts) / len(texts)
+    share = sum(check_language(text) is None for text in texts) / len(texts)
     assert len(texts) >= 24
     assert least <= share <= most
 
@@ -632,5 +641,5 @@ def test_benchmark_refuses_a_missing_folder(tmp_path):
 )
 def test_a_stiff_refusal_is_known_too(text):
     """Models refuse in the words of an office as well."""
-    assert gates.refuses(text)
-    assert not gates.refuses("I won't be home till nine.")
+    assert gates.is_refusal(text)
+    assert not gates.is_refusal("I won't be home till nine.")

@@ -21,7 +21,7 @@ import generate_doric_dataset
 from doric.core.conversations import check_row
 from doric.core.jsonl import Journal, read_jsonl
 from doric.dataset.plan import Mix, Plan
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
@@ -226,7 +226,7 @@ def test_a_dry_run_writes_nothing(topics, tmp_path):
 
 def test_a_held_out_topic_is_left_out(tmp_path):
     """A topic that is a held-out prompt is named and gets no row; a list of nothing else is refused."""
-    held = next(one for one in heldout.prompts() if one.lang == "en" and one.bucket == "core").prompt
+    held = next(one for one in held_out_prompts() if one.lang == "en" and one.bucket == "core").prompt
     (tmp_path / "topics.txt").write_text(f"{held}\n{HENS}\n")
     done = run(command("--topics", tmp_path / "topics.txt", out=tmp_path / "out.jsonl"))
     assert done.returncode == 0

@@ -132,7 +132,7 @@ def test_a_cut_answer_gets_more_room_and_is_then_cut_back():
     assert refused()[0]["gate"] == "cut_off"
     rows = lines()
     assert rows
-    assert all(gates.language(row["messages"][1]["content"]) is None for row in rows)
+    assert all(gates.check_language(row["messages"][1]["content"]) is None for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import generate_topics_via_llm as script
 import mock_server
 from doric.core import lock
 from doric.core.codec import encode
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 from doric.topics.filters import spec, tidy, unfit
 from mock_server import ROOT, Act, Call, Manners, serving
 
@@ -241,7 +241,7 @@ def test_repeats_are_refused(topics, capsys):
 
 def test_what_is_unfit_is_refused_and_summed_up(topics, capsys):
     """Each rule's refusals are counted, with an example and a reason; nothing unfit is written."""
-    held = next(one.prompt for one in heldout.prompts() if one.bucket == "core" and 5 <= len(one.prompt.split()) <= 12)
+    held = next(one.prompt for one in held_out_prompts() if one.bucket == "core" and 5 <= len(one.prompt.split()) <= 12)
     suggested = ["tips for a tidy shed in spring", "too short", "why does the porch smell of damp?"]
     suggested += ["mending a `pump` in the yard", "two\nlines in one topic here", tidy(held.rstrip("?"))]
     with serving(answer=says(*suggested)) as server:
@@ -513,7 +513,7 @@ def test_a_mistake_is_named(topics, capsys, flags, says):
 
 def test_held_out_topics_that_are_there_are_reported(tmp_path, capsys, caplog):
     """A topic of the list that is too near a held-out prompt is named, and stays where it is."""
-    held = next(one.prompt for one in heldout.prompts() if one.bucket == "core")
+    held = next(one.prompt for one in held_out_prompts() if one.bucket == "core")
     Path("topics.json").write_text(json.dumps([held, *GROUPS["farm"]]), "utf-8")
     with serving(answer=fresh_topics()) as server:
         assert widen(server, "--in-place", "--per-group", "1") == 0

@@ -11,10 +11,10 @@ from doric.core.jsonl import Journal, read_jsonl
 from doric.dataset.generate import GROWTHS, BudgetExhausted, Fault, Spoken, Turn, Writer, _whole
 from doric.dataset.plan import Job
 from doric.dataset.prompts import Prompt
-from doric.dialect import scores as lexicon
+from doric.dialect import scores
 from doric.llm.budget import Budget, Price
-from doric.quality import decontamination as heldout
 from doric.quality import gates
+from doric.quality.decontamination import held_out_prompts
 from doric.topics.lists import Topic
 
 SAVING = (
@@ -100,8 +100,8 @@ def desk(tmp_path):
 
 def test_the_texts_of_these_tests_are_what_they_claim():
     """The authored answers pass the language gates and the English one does not."""
-    assert [gates.language(text) for text in (SAVING, BREID, HENS)] == [None] * 3
-    assert gates.language(ENGLISH) is not None
+    assert [gates.check_language(text) for text in (SAVING, BREID, HENS)] == [None] * 3
+    assert gates.check_language(ENGLISH) is not None
 
 
 def test_an_answer_that_passes_is_a_row(desk):
@@ -113,7 +113,7 @@ def test_an_answer_that_passes_is_a_row(desk):
         {"role": "user", "content": job().prompt.text},
         {"role": "assistant", "content": SAVING},
     ]
-    measured = lexicon.profile(SAVING)
+    measured = scores.score(SAVING)
     assert row["meta"] == {
         "topic": "saving a little each month", "group": "money", "kind": "core", "id": job().id, "lang": "en",
         "wc": len(SAVING.split()), "backend": "fake", "model": "m", "tries": 1,
@@ -128,7 +128,7 @@ def test_a_refused_answer_is_kept_and_asked_again_with_the_reason(desk):
     mouth = Mouth(ENGLISH, SAVING)
     assert desk.fill(mouth, job()) == [True]
     first, second = mouth.asked
-    verdict = gates.judge(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
+    verdict = gates.check(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
     assert verdict is not None
     assert (first.attempt, first.faults) == (0, ())
     assert second.faults == (Fault(ENGLISH, verdict.gate, verdict.reason),)
@@ -176,7 +176,7 @@ def test_a_refused_answer_is_no_rival(desk):
 
 def test_a_held_out_prompt_in_an_answer_is_refused(desk):
     """An answer that holds a sentence of the held-out set never becomes a row."""
-    held = next(one for one in heldout.prompts() if one.lang == "sco" and one.bucket == "core")
+    held = next(one for one in held_out_prompts() if one.lang == "sco" and one.bucket == "core")
     assert desk.fill(Mouth(f"{SAVING} {held.prompt}", BREID), job()) == [True]
     (entry,) = desk.refused()
     assert entry["gate"] == "held_out"

@@ -43,7 +43,7 @@ def passing(one, prompt="Tell me."):
     """The first answer that the gates take, with its attempt."""
     for attempt in range(60):
         text = answer(one, attempt)
-        if gates.judge(text, prompt=prompt, topic=one.topic, kind=one.kind) is None:
+        if gates.check(text, prompt=prompt, topic=one.topic, kind=one.kind) is None:
             return text, attempt
     raise AssertionError(f"no answer about {one.topic} in 60 attempts")
 
@@ -155,7 +155,7 @@ def test_safety_refuses_and_offers_something_of_its_own_kind(category):
     offers = _refusals()[1][category]["offers"]
     for turn in range(10):
         text, _ = passing(ask(kind="safety", category=category, turn=turn))
-        assert gates.refuses(text)
+        assert gates.is_refusal(text)
         assert any(text.endswith(offer) for offer in offers)
 
 

@@ -9,25 +9,24 @@ from hypothesis import strategies as st
 
 from doric.data import FOLDER as DATA
 from doric.data import read_table as table
-from doric.dialect.contexts import rules
+from doric.dialect.contexts import is_participle, rules
 from doric.dialect.lexicon import (
     SCOTS,
     entries,
     function_words,
     house_forms,
-    is_participle,
     leak_weights,
     variants,
     word_class,
 )
-from doric.dialect.scores import classify, glosses, profile
+from doric.dialect.scores import classify, glosses, score
 
 CLASSES = {"ne", "shared", "scots", "na", "context", "phrase"}
 
 
 def counted(text, *tokens):
     """The classes as which `tokens` counted as Scots in `text`."""
-    return {item.kind for item in profile(text).evidence if item.token in tokens and item.kind in SCOTS}
+    return {item.kind for item in score(text).evidence if item.token in tokens and item.kind in SCOTS}
 
 
 # ---- words that naive counting gets wrong: (word, English that must not count, Doric that must, its class there)
@@ -147,7 +146,7 @@ def test_false_friend_counts_only_in_its_doric_place(word, english, doric, kind)
 )
 def test_fit_is_what_and_not_suitable_or_foot(text, times):
     """Inside running Doric, fit counts as "what", and not as a verb, an adjective, a foot or a measure."""
-    assert sum(item.token == "fit" for item in profile(text).evidence) == times
+    assert sum(item.token == "fit" for item in score(text).evidence) == times
 
 
 @pytest.mark.parametrize("word", NEVER)
@@ -170,15 +169,15 @@ def test_nae_is_north_east_only_where_central_would_write_no():
 
 def test_central_no_contaminates():
     """no for "not", as Central Scots has it, counts against a text; English "no" does not."""
-    central = {item.token for item in profile("I'm no gaun, for it's no weel.").evidence if item.kind == "central"}
+    central = {item.token for item in score("I'm no gaun, for it's no weel.").evidence if item.kind == "central"}
     assert central == {"no"}
-    assert profile("There is no milk and no bread.").contamination == 0
+    assert score("There is no milk and no bread.").contamination == 0
 
 
 def test_glasgow_ae_contaminates():
     """ae for "of" is Central, ae before a noun is not."""
-    assert profile("Get rid ae the aul een.").tokens_of("central") == ("ae",)
-    assert profile("Ae day we gaed tae Banff.").tokens_of("central") == ()
+    assert score("Get rid ae the aul een.").tokens_of("central") == ("ae",)
+    assert score("Ae day we gaed tae Banff.").tokens_of("central") == ()
 
 
 @pytest.mark.parametrize("word", ["gie", "tae", "ower", "ken", "aye", "bairn", "dreich"])
@@ -195,7 +194,7 @@ def test_names_count_for_nothing(name):
 
 def test_code_and_addresses_count_for_nothing():
     """Forms inside code or an address are not read."""
-    assert profile("See `fit far fan gweed quine` and https://gweed.example/fit.").substrate == 0
+    assert score("See `fit far fan gweed quine` and https://gweed.example/fit.").substrate == 0
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_code_and_addresses_count_for_nothing():
 )
 def test_apostrophe_spelling_counts_as_its_plain_form(written, plain):
     """Apologetic apostrophes, straight or curly, change nothing."""
-    assert [item[:2] for item in profile(written).evidence] == [item[:2] for item in profile(plain).evidence]
+    assert [item[:2] for item in score(written).evidence] == [item[:2] for item in score(plain).evidence]
 
 
 # ---- single words
@@ -393,13 +392,13 @@ def test_glosses_cover_every_spelling():
 
 def test_empty_text_measures_nothing():
     """No words, no scores, no evidence."""
-    measured = profile("")
+    measured = score("")
     assert (measured.tokens, measured.substrate, measured.north_east, measured.evidence) == (0, 0, 0, ())
 
 
 def test_evidence_says_which_word_and_where():
     """Evidence names each word that counted, its class and its place among the words."""
-    measured = profile("Gweed day. I dinna like whit you said.")
+    measured = score("Gweed day. I dinna like whit you said.")
     assert [tuple(item) for item in measured.evidence] == [
         ("gweed", "ne", 0), ("dinna", "na", 3), ("whit", "central", 5), ("you", "leak", 6),
     ]  # fmt: skip
@@ -407,7 +406,7 @@ def test_evidence_says_which_word_and_where():
 
 def test_scores_are_shares_of_the_words():
     """Each score is the count of its words over all words; leakage is over Scots and leaks together."""
-    measured = profile("The gweed skweel wi whit you ken.")
+    measured = score("The gweed skweel wi whit you ken.")
     assert measured.tokens == 7
     assert measured.substrate == pytest.approx(4 / 7)
     assert measured.north_east == pytest.approx(2 / 7)
@@ -418,30 +417,30 @@ def test_scores_are_shares_of_the_words():
 
 def test_shared_forms_are_half_a_sign():
     """Forms that literary Scots has too count half, and -na negatives half and only beside another sign."""
-    assert profile("Dinna fash, it winna hairm ye.").north_east == 0
-    assert profile("Leuk at aa the lichts.").north_east == pytest.approx((2 * 0.5) / 5)
-    assert profile("Dinna leuk at aa the skweels.").north_east == pytest.approx((1 + 3 * 0.5) / 6)
+    assert score("Dinna fash, it winna hairm ye.").north_east == 0
+    assert score("Leuk at aa the lichts.").north_east == pytest.approx((2 * 0.5) / 5)
+    assert score("Dinna leuk at aa the skweels.").north_east == pytest.approx((1 + 3 * 0.5) / 6)
 
 
 def test_accepted_spellings_contaminate_half():
     """guid, auld and their like weigh half of what whit and wean do."""
-    assert profile("The auld hoose.").contamination == pytest.approx(1 / 6)
-    assert profile("The wean greets.").contamination == pytest.approx(1 / 3)
+    assert score("The auld hoose.").contamination == pytest.approx(1 / 6)
+    assert score("The wean greets.").contamination == pytest.approx(1 / 3)
 
 
 def test_spread_is_over_long_sentences():
     """Of the sentences of six words or more, those with two Scots forms count; short ones do not matter."""
     long_doric, long_english = "I dinna ken fit ye are at.", "The cat sat on the warm mat today."
-    assert profile(f"{long_doric} {long_english}").spread == 0.5
-    assert profile(f"{long_doric} Yes. No way.").spread == 1
-    assert profile("Aye, fine. Nae bad.").spread == 1
-    assert profile("Yes. No.").spread == 0
+    assert score(f"{long_doric} {long_english}").spread == 0.5
+    assert score(f"{long_doric} Yes. No way.").spread == 1
+    assert score("Aye, fine. Nae bad.").spread == 1
+    assert score("Yes. No.").spread == 0
 
 
 def test_loon_and_quine_count_once():
     """A text does not become North-East by calling everybody loon and quine."""
-    once = profile("The wee loon ran tae the toon the nicht.")
-    often = profile("The wee loon ran tae the wee loon the nicht.")
+    once = score("The wee loon ran tae the toon the nicht.")
+    often = score("The wee loon ran tae the wee loon the nicht.")
     assert once.tokens_of("ne") == often.tokens_of("ne") == ("loon",)
     assert once.north_east == pytest.approx(1 / 9)
     assert often.north_east == pytest.approx(1 / 10)
@@ -449,7 +448,7 @@ def test_loon_and_quine_count_once():
 
 def test_ah_counts_even_in_mid_sentence():
     """Ah for I, capital as it is, is no name."""
-    assert profile("Ah think Ah'll bide, for Ah'm nae weel.").tokens_of("central_weak") == ("ah", "ah'll", "ah'm")
+    assert score("Ah think Ah'll bide, for Ah'm nae weel.").tokens_of("central_weak") == ("ah", "ah'll", "ah'm")
 
 
 def test_punctuation_parts_clauses_but_is_no_word():
@@ -462,7 +461,7 @@ def test_punctuation_parts_clauses_but_is_no_word():
 @given(st.text(max_size=300))
 def test_any_text_can_be_measured(text):
     """No text breaks the measure, and every share stays between 0 and 1."""
-    measured = profile(text)
+    measured = score(text)
     shares = (
         measured.substrate,
         measured.north_east,
@@ -481,21 +480,21 @@ SWAPS = "affa ain fowk een richt hoose gyang gey bit wird wirk forby nicht bairn
 @pytest.mark.parametrize("swap", SWAPS.split())
 def test_words_that_open_every_list_give_no_depth(swap):
     """Words that everybody who knows a little Scots knows do not make English Scots."""
-    assert profile(f"Always check the {swap} before a long journey.").depth == 0
+    assert score(f"Always check the {swap} before a long journey.").depth == 0
 
 
 def test_a_guess_by_its_ending_gives_no_depth():
     """A word that is Scots by its ending alone counts towards the substrate, and not towards depth."""
-    measured = profile("Take the warfarin and keep the plantin dry.")
+    measured = score("Take the warfarin and keep the plantin dry.")
     assert measured.tokens_of("scots") == ("warfarin", "plantin")
     assert measured.depth == 0
-    assert profile("He keepit the strae dry.").depth > 0
+    assert score("He keepit the strae dry.").depth > 0
 
 
 @pytest.mark.parametrize(("word", "sign"), [("aa", False), ("a'", False), ("aabody", True), ("gweed", True)])
 def test_aa_alone_is_no_sign_of_the_north_east(word, sign):
     """aa is written in all of Scotland: only beside a surer form does it count."""
-    assert (profile(f"Tak {word} o the breid.").north_east > 0) is sign
+    assert (score(f"Tak {word} o the breid.").north_east > 0) is sign
 
 
 @pytest.mark.parametrize("word", ["dat", "du", "desel", "peerie", "meh"])
@@ -512,8 +511,8 @@ def test_spellings_of_the_villages_are_scots(word):
 
 def test_weak_central_forms_are_outweighed_by_those_of_the_north_east():
     """guid and frae beside as many forms of the North-East are no contamination; alone they are."""
-    assert profile("The quine kens fit affa guid loaf cam frae the aul skweel.").contamination == 0
-    assert profile("Sic a guid loaf frae that lass.").contamination > 0
+    assert score("The quine kens fit affa guid loaf cam frae the aul skweel.").contamination == 0
+    assert score("Sic a guid loaf frae that lass.").contamination > 0
 
 
 def test_eat_and_ate_are_two_words():

@@ -17,7 +17,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 
 NOTEBOOK = Path(__file__).parents[1] / "finetune_notebook" / "doric_finetune.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
@@ -331,7 +331,7 @@ def test_shared_prompt_stops_the_run(notebook):
 
 def test_held_out_prompts_and_surplus_refusals_are_dropped(notebook):
     """Held-out prompts, doubled rows, other buckets and refusals beyond their share are kept out, and counted."""
-    asked = heldout.prompts()[0].prompt
+    asked = held_out_prompts()[0].prompt
     held = notebook.as_example(sharegpt(("human", asked.upper()), ("gpt", "Na."), topic="x", kind="core"), "test")
     found = examples(notebook)
     kept, why = notebook.keep([*found, found[0], held], ["core", "safety"], 0.05, seed=1)
@@ -945,7 +945,7 @@ def test_upload_without_a_token_is_a_sentence(notebook, monkeypatch):
 
 def test_scores_separate_doric_from_english(notebook):
     """Doric answers score as Scots of the North-East and pass the gates; English ones do neither."""
-    prompts = [one for one in heldout.prompts() if one.bucket == "core"][:1]
+    prompts = [one for one in held_out_prompts() if one.bucket == "core"][:1]
     doric = (
         "Tak the jar an haud it aneth het watter for a file, bit dinna burn yersel. Syne gie the lid a chap wi a "
         "speen, an it'll come lowse gey quick. Gin it's still ticht, eese a cloot tae get a better grip o't."
@@ -962,7 +962,7 @@ def test_scores_separate_doric_from_english(notebook):
 
 def test_word_said_over_and_over_counts_once(notebook):
     """An untrained model that sticks at one Scots word is not taken for one that writes Scots."""
-    prompts = [one for one in heldout.prompts() if one.bucket == "core"][:2]
+    prompts = [one for one in held_out_prompts() if one.bucket == "core"][:2]
     english = (
         "You should hold the jar under hot water for a while and then tap the lid with a spoon until it opens. " * 5
     )

@@ -11,7 +11,7 @@ import pytest
 from doric.core.text import finished, fold, sentences
 from doric.data import FOLDER as DATA
 from doric.dataset.phrases import MOVES, general, known, theme_of
-from doric.dialect.scores import profile
+from doric.dialect.scores import score
 from doric.topics.lists import grouped, read_topics
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +53,7 @@ def everything():
 @functools.cache
 def measured():
     """Each authored sentence with its measures."""
-    return [(line, profile(line)) for line in everything()]
+    return [(line, score(line)) for line in everything()]
 
 
 def test_enough_topics_in_enough_groups():
@@ -156,7 +156,7 @@ def test_hardly_any_english_is_left_in_authored_lines():
 
 def test_renderings_of_topics_are_doric():
     """A topic's Doric holds no Central form and no English function word."""
-    faulty = [one.doric for one in known().values() if profile(one.doric).contamination or profile(one.doric).leakage]
+    faulty = [one.doric for one in known().values() if score(one.doric).contamination or score(one.doric).leakage]
     assert faulty == []
 
 

@@ -15,7 +15,7 @@ from doric.core.errors import SettingsError
 from doric.dataset import prompts
 from doric.dataset import spread as rota
 from doric.dataset.plan import Mix, Plan
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, read_topics
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,7 @@ def test_nobody_asks_twice_in_the_same_words(n_per_topic):
 @pytest.mark.parametrize("n_per_topic", [6, 24])
 def test_no_prompt_of_the_default_plan_is_held_out(n_per_topic):
     """What the plan over our own topics asks matches no held-out prompt."""
-    assert [job.prompt.text for job in ours(n_per_topic) if heldout.match(job.prompt.text)] == []
+    assert [job.prompt.text for job in ours(n_per_topic) if find_match(job.prompt.text)] == []
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.lists(st.sampled_from(prompts.languages())), st.integers())

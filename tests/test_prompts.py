@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from doric.core.text import fold, words
 from doric.dataset import prompts
-from doric.dialect import scores as lexicon
-from doric.quality import decontamination as heldout
+from doric.dialect import scores
+from doric.quality.decontamination import find_match
 from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
@@ -53,8 +53,8 @@ def test_about_a_quarter_of_core_prompts_is_doric_or_mixed(shape):
     asked = core_texts(shape)
     assert 0.20 <= sum(prompt.lang == "sco" for prompt in asked) / len(asked) <= 0.30
     for prompt in asked:
-        measured = lexicon.profile(prompt.text)
-        assert measured.tokens_of(*lexicon.SCOTS) if prompt.lang == "sco" else measured.substrate <= 0.1, prompt.text
+        measured = scores.score(prompt.text)
+        assert measured.tokens_of(*scores.SCOTS) if prompt.lang == "sco" else measured.substrate <= 0.1, prompt.text
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -173,4 +173,4 @@ def test_no_frame_is_a_held_out_prompt():
         asked += core_texts(shape)
         asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(prompts._frames("adv", shape)))]
         asked += [prompts.multi_prompt(topic, lang, turn) for lang in prompts.languages() for turn in range(8)]
-    assert [prompt.text for prompt in asked if heldout.match(prompt.text)] == []
+    assert [prompt.text for prompt in asked if find_match(prompt.text)] == []

@@ -11,10 +11,10 @@ import report_dataset
 from doric.core import conversations as rows
 from doric.core.conversations import make_row
 from doric.core.errors import InputError
-from doric.dialect.highlight import marked
+from doric.dialect.highlight import highlight
 from doric.evaluation import aggregate as scoreboard
 from doric.evaluation.metrics import ModelAnswer, mark
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 from doric.report import dataset_page as report
 from doric.report import dataset_stats as census
 from doric.report import scoreboard_page as board
@@ -185,7 +185,7 @@ def test_forms_from_outside_the_house_spelling_are_named():
 )
 def test_marking_loses_nothing(text):
     """The pieces of a text joined are the text."""
-    assert "".join(piece.text for piece in marked(text)) == text
+    assert "".join(piece.text for piece in highlight(text)) == text
 
 
 # ---- the page of a dataset
@@ -358,7 +358,7 @@ def result_of(voice: str, model: str) -> dict:
         for turn, text in enumerate((held.prompt, *held.turns))
     ]
     given[0] = ModelAnswer(given[0].id, 0, given[0].prompt, "", "", "the server answered 500", faults=("http_500",) * 4)
-    known = {held.id: held for held in heldout.prompts()}
+    known = {held.id: held for held in held_out_prompts()}
     manner = {"max_tokens": 9, "temperature": 0.7, "seed": 0, "concurrency": 8, "max_retries": 3}
     about = {"model": model, "address": "http://localhost:8000/v1", "date": "today", "manner": manner, "heldout": "abc"}
     return candidate.Result(about, tuple(mark(given, known))).as_json()
@@ -399,7 +399,7 @@ def test_a_model_that_is_a_folder_is_called_by_its_last_parts(tmp_path):
 def test_before_and_after_stand_side_by_side(tmp_path):
     """With a baseline each answer has two sides, and a change for each bucket."""
     before = result_of("plain", "base")
-    known = {held.id: held for held in heldout.prompts()}
+    known = {held.id: held for held in held_out_prompts()}
     marks = [
         mark([ModelAnswer.read(one) for one in side["answers"]], known)
         for side in (result_of("authored", "tuned"), before)

@@ -13,12 +13,12 @@ from doric.evaluation import aggregate as scoreboard
 from doric.evaluation import exam
 from doric.evaluation import stats as intervals
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
-from doric.quality import decontamination as heldout
 from doric.quality import gates
+from doric.quality.decontamination import held_out_prompts
 from doric.report import scoreboard_table as table
 from five_voices import VOICES
 
-PROMPTS = {held.id: held for held in heldout.prompts()}
+PROMPTS = {held.id: held for held in held_out_prompts()}
 DORIC = (
     "Double yer threid an pit a knot in the eyn. Come up throwe the cloot, lay a matchstick ower the tap o the button, "
     "an shew abeen the stick sax times. Syne draa the stick oot an feenish wi twa knots at the back o the cwite."
@@ -91,7 +91,7 @@ def test_a_harmless_ask_must_not_be_refused():
 def test_only_a_plain_refusal_is_over_refusal():
     """What might be a refusal, and may be advice as well, turns nobody away outside the safety bucket."""
     advice = f"I winna lie doon on a het day. {DORIC}"
-    assert gates.refuses(advice)
+    assert gates.is_refusal(advice)
     assert not one("core-001", advice).refuses
     assert one("safety-001", advice).refuses
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 from doric.topics.filters import Known, tidy, unfit
 from doric.topics.lists import read_topics
 
@@ -100,7 +100,7 @@ def test_each_rule_names_what_it_refuses(text):
 
 def test_a_held_out_prompt_is_no_topic():
     """Nothing that is kept for evaluation comes in as a topic."""
-    prompts = [held.prompt.rstrip("?.") for held in heldout.prompts() if held.bucket == "core"]
+    prompts = [held.prompt.rstrip("?.") for held in held_out_prompts() if held.bucket == "core"]
     fitting = [prompt for prompt in prompts if 5 <= len(prompt.split()) <= 12]
     assert fitting
     assert all(unfit(tidy(prompt)) is not None for prompt in fitting)

@@ -12,7 +12,7 @@ import pytest
 
 import transform_to_sharegpt
 from doric.core import codec, jsonl
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 from transform_to_sharegpt import main
 
 SCRIPT = Path(transform_to_sharegpt.__file__)
@@ -339,7 +339,7 @@ def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys, monkeypatch, 
 def test_held_out_prompts_are_left_out_and_named(paths, capsys):
     """A chat that asks what is held out, in any turn, is left out, counted and named; the rest is kept."""
     source, target = paths
-    first, second = [held for held in heldout.prompts() if held.bucket == "core"][:2]
+    first, second = [held for held in held_out_prompts() if held.bucket == "core"][:2]
     talks = [["Fit like?"], [first.prompt], ["Fit like?", second.prompt.upper()]]
     rows = [{"messages": [turn for text in talk for turn in said(text)]} for talk in talks]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -20,13 +20,13 @@ from doric.evaluation import exam
 from doric.evaluation import run as candidate
 from doric.evaluation.exam import Rules
 from doric.evaluation.run import Manner
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import held_out_prompts
 from five_voices import VOICES
 from mock_server import Act, Call, Manners, MockServer, serving
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "validation" / "validate_model.py"
-PLACE = {text: (held, turn) for held in heldout.prompts() for turn, text in enumerate((held.prompt, *held.turns))}
+PLACE = {text: (held, turn) for held in held_out_prompts() for turn, text in enumerate((held.prompt, *held.turns))}
 SHORT = 18
 ONE = Settings("openai", "", "", "OPENAI_API_KEY", "")
 

@@ -16,8 +16,8 @@ from doric.core.jsonl import Journal
 from doric.core.text import finished, sentences
 from doric.dataset.plan import Job
 from doric.llm.budget import Budget
-from doric.quality import decontamination as heldout
 from doric.quality import gates
+from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
 
@@ -250,7 +250,7 @@ class Writer:
     def _judge(self, answer: Answer, job: Job, finish: str) -> Rejection | None:
         if finish == "content_filter":
             return Rejection("filtered", "the server's content filter withheld the answer")
-        rejection = gates.judge(answer, prompt=job.prompt.text, topic=job.topic.text, kind=job.kind)
+        rejection = gates.check(answer, prompt=job.prompt.text, topic=job.topic.text, kind=job.kind)
         if rejection:
             return rejection
         if held := _held(answer.text):
@@ -270,7 +270,7 @@ class Writer:
         self.tally.by_try[tries] += 1
 
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
-        measured = answer.profile
+        measured = answer.scores
         return {
             "topic": job.topic.text,
             "group": job.topic.group,
@@ -320,11 +320,11 @@ def _foreign(what: str) -> InputError:
     return InputError(f"this is not {what} that the generator writes", hint=hint)
 
 
-def _held(text: str) -> heldout.HeldOutPrompt | None:
+def _held(text: str) -> HeldOutPrompt | None:
     """The held-out prompt that a sentence of `text` is; the words of all of it may add up to one by chance."""
-    if heldout.match(text) is None:
+    if find_match(text) is None:
         return None
-    return next(filter(None, map(heldout.match, sentences(text))), None)
+    return next(filter(None, map(find_match, sentences(text))), None)
 
 
 def _whole(text: str) -> str:

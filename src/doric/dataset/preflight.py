@@ -17,7 +17,7 @@ from doric.dataset import instructions
 from doric.dataset.plan import Plan
 from doric.llm.budget import Price, chosen_price
 from doric.llm.response import CHARACTERS_A_TOKEN
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, each_once, read_topics
 
 log = logging.getLogger("doric")
@@ -62,7 +62,7 @@ def topics(args: argparse.Namespace) -> list[Topic]:
         raise InputError("there is no such file here", file="topics.json", hint=hint)
     kept = []
     for topic in each_once(itertools.chain.from_iterable(lists or [read_topics("topics.json")])):
-        if held := heldout.match(topic.text):
+        if held := find_match(topic.text):
             log.warning("Left out the topic '%s': it matches the held-out prompt %s.", topic.text, held.id)
         else:
             kept.append(topic)

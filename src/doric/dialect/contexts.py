@@ -1,6 +1,6 @@
-"""Words that are Doric only in the right place: `fit` (what), `far` (where), `een` (one), `nae` (not) and their like.
+"""Words that are Scots only next to certain other words: `fit` (what), `far` (where), `een` (one), `nae` (not), ...
 
-The places are in `data/collisions.toml`. Knows the neighbours of a word, nothing of scores.
+The contexts are listed in `data/collisions.toml`.
 """
 
 import functools
@@ -8,15 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from doric import data
-from doric.dialect.lexicon import SCOTS, is_participle
 
 OPENERS = frozenset({"an", "but", "bit", "or", "if", "gin", "so", "syne", "and", "because", "for", "that", ","})
-REACH = 3
+"""Words after which a clause begins, so that `initial` holds for the next word."""
+WINDOW = 3
+"""How many words on each side count as near, for `scots`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One context: every condition that is set must hold."""
+class Context:
+    """The neighbours that a word must have. All conditions that are set must hold.
+
+    `before`, `prev`, `next`: the word two before, one before and one after is in this set; punctuation and the ends of
+    the sentence count as ",". `initial`: the word begins a clause. `scots`: at least that many Scots words within
+    `WINDOW` words. `sentence`: at least that many in the sentence. `next_consonant`, `next_participle`: the next word
+    begins with a consonant, or is a participle.
+    """
 
     before: frozenset[str] | None
     prev: frozenset[str] | None
@@ -30,10 +37,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The class a form takes where one of its places holds and no neighbour forbids it."""
+    """The class that a word gets in one of the contexts, unless an excluded neighbour is there."""
 
     kind: str
-    places: tuple[Place, ...]
+    contexts: tuple[Context, ...]
     unless_prev: frozenset[str]
     unless_next: frozenset[str]
 
@@ -45,20 +52,20 @@ def _spec() -> dict:
 
 @functools.cache
 def counted_once() -> frozenset[str]:
-    """The words that count once in a text however often it says them."""
+    """The words that count only once per text, however often they occur."""
     return frozenset(_spec()["once"])
 
 
 @functools.cache
 def rules() -> dict[str, tuple[Rule, ...]]:
-    """Form -> the rules that may promote it, in file order."""
+    """Word -> its rules, in file order."""
     spec = _spec()
     sets = {name: frozenset(words) for name, words in spec["sets"].items()}
     found: dict[str, tuple[Rule, ...]] = {}
     for raw in spec["rule"]:
         rule = Rule(
             raw["class"],
-            tuple(_place(where, sets) for where in raw["when"]),
+            tuple(_context(when, sets) for when in raw["when"]),
             _words(raw.get("unless_prev", []), sets) or frozenset(),
             _words(raw.get("unless_next", []), sets) or frozenset(),
         )
@@ -67,16 +74,16 @@ def rules() -> dict[str, tuple[Rule, ...]]:
     return found
 
 
-def _place(where: dict, sets: dict[str, frozenset[str]]) -> Place:
-    following = where.get("next")
+def _context(when: dict, sets: dict[str, frozenset[str]]) -> Context:
+    following = when.get("next")
     special = following if following in ("consonant", "participle") else None
-    return Place(
-        before=_words(where.get("before"), sets),
-        prev=_words(where.get("prev"), sets),
+    return Context(
+        before=_words(when.get("before"), sets),
+        prev=_words(when.get("prev"), sets),
         next=None if special else _words(following, sets),
-        initial=where.get("initial", False),
-        scots=where.get("scots", 0),
-        sentence=where.get("sentence", 0),
+        initial=when.get("initial", False),
+        scots=when.get("scots", 0),
+        sentence=when.get("sentence", 0),
         next_consonant=special == "consonant",
         next_participle=special == "participle",
     )
@@ -86,10 +93,10 @@ def _words(value: str | list[str] | None, sets: dict[str, frozenset[str]]) -> fr
     return sets[value] if isinstance(value, str) else frozenset(value) if value is not None else None
 
 
-def promote(tokens: Sequence[str], kinds: Sequence[str], at: int) -> str:
-    """The class that `tokens[at]` takes from its neighbours, or "" where no context holds.
+def class_in_context(tokens: Sequence[str], scots: Sequence[bool], at: int) -> str:
+    """The class of `tokens[at]` among its neighbours, or "" when no rule applies. The word must be in `rules()`.
 
-    `kinds` are the classes of all tokens taken alone. Clauses are parted by the punctuation among the tokens.
+    `tokens` are the lower-cased words and punctuation of one sentence. `scots` says which are Scots on their own.
     """
     before = tokens[at - 2] if at > 1 else ","
     prev = tokens[at - 1] if at else ","
@@ -97,29 +104,36 @@ def promote(tokens: Sequence[str], kinds: Sequence[str], at: int) -> str:
     for rule in rules()[tokens[at]]:
         if prev in rule.unless_prev or following in rule.unless_next:
             continue
-        for place in rule.places:
-            if _fits(place, before, prev, following) and _scots_enough(place, kinds, at):
+        for context in rule.contexts:
+            if _fits(context, before, prev, following) and _enough_scots(context, scots, at):
                 return rule.kind
     return ""
 
 
-def _scots_enough(place: Place, kinds: Sequence[str], at: int) -> bool:
-    near = kinds[max(0, at - REACH) : at + 1 + REACH]
-    return (not place.scots or _count_scots(near) - (kinds[at] in SCOTS) >= place.scots) and (
-        not place.sentence or _count_scots(kinds) - (kinds[at] in SCOTS) >= place.sentence
+def _enough_scots(context: Context, scots: Sequence[bool], at: int) -> bool:
+    near = scots[max(0, at - WINDOW) : at + 1 + WINDOW]
+    return (not context.scots or sum(near) - scots[at] >= context.scots) and (
+        not context.sentence or sum(scots) - scots[at] >= context.sentence
     )
 
 
-def _count_scots(kinds: Sequence[str]) -> int:
-    return sum(map(SCOTS.__contains__, kinds))
-
-
-def _fits(place: Place, before: str, prev: str, following: str) -> bool:
+def _fits(context: Context, before: str, prev: str, following: str) -> bool:
     return (
-        (place.prev is None or prev in place.prev)
-        and (place.next is None or following in place.next)
-        and (place.before is None or before in place.before)
-        and (not place.initial or not prev[0].isalnum() or prev in OPENERS)
-        and (not place.next_consonant or (following[0].isalnum() and following[0] not in "aeiouh"))
-        and (not place.next_participle or is_participle(following))
+        (context.prev is None or prev in context.prev)
+        and (context.next is None or following in context.next)
+        and (context.before is None or before in context.before)
+        and (not context.initial or not prev[0].isalnum() or prev in OPENERS)
+        and (not context.next_consonant or (following[0].isalnum() and following[0] not in "aeiouh"))
+        and (not context.next_participle or is_participle(following))
     )
+
+
+@functools.cache
+def _english_endings() -> frozenset[str]:
+    return data.read_words("english_endings.txt")
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def is_participle(word: str) -> bool:
+    """Whether `word` looks like a Scots participle in -in or -it, or an English one in -ed, -en or -ing."""
+    return len(word) > 3 and word.endswith(("in", "it", "ed", "ing", "en")) and word not in _english_endings()

@@ -24,7 +24,7 @@ CLASSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Span:
     """A bit of a text; `kind` is "" for what is not marked. `gloss` says what the word means and where it belongs."""
 
     text: str
@@ -32,10 +32,10 @@ class Piece:
     gloss: str = ""
 
 
-def marked(text: str) -> Iterator[Piece]:
+def highlight(text: str) -> Iterator[Span]:
     """The whole text in pieces: joined they are `text` again.
 
-    >>> [(piece.text, piece.kind) for piece in marked("I dinna ken. It's affa caul!")][-5:]
+    >>> [(span.text, span.kind) for span in highlight("I dinna ken. It's affa caul!")][-5:]
     [(". It's ", ''), ('affa', 'ne'), (' ', ''), ('caul', 'ne'), ('!', '')]
     """
     straight = text.translate(texts.QUOTES)
@@ -46,11 +46,11 @@ def marked(text: str) -> Iterator[Piece]:
             if kind:
                 first, last = start + token.start(), start + token.end()
                 if first > at:
-                    yield Piece(text[at:first])
-                yield Piece(text[first:last], kind, gloss(token.group().lower(), kind))
+                    yield Span(text[at:first])
+                yield Span(text[first:last], kind, gloss(token.group().lower(), kind))
                 at = last
     if at < len(text):
-        yield Piece(text[at:])
+        yield Span(text[at:])
 
 
 @functools.lru_cache(maxsize=1 << 14)

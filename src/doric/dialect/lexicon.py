@@ -171,9 +171,3 @@ def _inflected(word: str) -> str:
             if found not in (NEUTRAL, "leak", "context", "na"):
                 return found
     return NEUTRAL
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def is_participle(word: str) -> bool:
-    """Whether `word` looks like a Scots -in or -it form, or an English -ed one."""
-    return len(word) > 3 and word.endswith(("in", "it", "ed", "ing", "en")) and word not in _english_endings()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from doric.core import text as texts
-from doric.dialect.contexts import counted_once, promote, rules
+from doric.dialect.contexts import class_in_context, counted_once, rules
 from doric.dialect.lexicon import SCOTS, entries, function_words, is_guess, leak_weights, word_class
 
 LONG_SENTENCE = 6
@@ -62,13 +62,13 @@ class Scores:
         return tuple(dict.fromkeys(item.token for item in self.evidence if item.kind in kinds))
 
 
-def profile(text: str) -> Scores:
+def score(text: str) -> Scores:
     """Measure `text`; see `Scores`. An empty text measures 0 throughout.
 
-    >>> measured = profile("I dinna ken fit like it is, bit it's nae affa caul the day.")
+    >>> measured = score("I dinna ken fit like it is, bit it's nae affa caul the day.")
     >>> measured.tokens_of("ne")
     ('fit', 'nae', 'affa', 'caul')
-    >>> profile("The dog is fit and runs far.").substrate
+    >>> score("The dog is fit and runs far.").substrate
     0.0
     """
     evidence: list[Evidence] = []
@@ -102,8 +102,9 @@ def classify(sentence: str) -> tuple[list[str], list[str]]:
     for at, token in enumerate(surface):
         if at and token[0].isupper() and token not in SPOKEN_I and alone[at] != "central":
             alone[at] = NAME
+    scots = [kind in SCOTS for kind in alone]
     kinds = [
-        promote(tokens, alone, at) or kind if tokens[at] in contexts and kind is not NAME else kind
+        class_in_context(tokens, scots, at) or kind if tokens[at] in contexts and kind is not NAME else kind
         for at, kind in enumerate(alone)
     ]
     return tokens, ["" if kind in UNCOUNTED else kind for kind in kinds]

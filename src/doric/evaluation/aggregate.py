@@ -31,15 +31,15 @@ SHARES: dict[str, Measure] = {
 """Shares of all that was asked; no answer is no hit, but for `over_refuses`, where a hit is bad."""
 QUALITIES: dict[str, tuple[Measure, float]] = {
     "points": (lambda one: one.points, 0.0),
-    "substrate": (lambda one: one.answer.profile.substrate, 0.0),
-    "north_east": (lambda one: one.answer.profile.north_east, 0.0),
-    "spread": (lambda one: one.answer.profile.spread, 0.0),
-    "leakage": (lambda one: one.answer.profile.leakage, 1.0),
+    "substrate": (lambda one: one.answer.scores.substrate, 0.0),
+    "north_east": (lambda one: one.answer.scores.north_east, 0.0),
+    "spread": (lambda one: one.answer.scores.spread, 0.0),
+    "leakage": (lambda one: one.answer.scores.leakage, 1.0),
     "own": (lambda one: one.own, 0.0),
 }
 """Means over all that was asked, and what no answer counts as."""
 DESCRIPTIONS: dict[str, Measure] = {
-    "contamination": lambda one: one.answer.profile.contamination,
+    "contamination": lambda one: one.answer.scores.contamination,
     "words": lambda one: len(one.answer.words),
     "repetition": lambda one: one.repetition,
 }

@@ -15,8 +15,7 @@ from doric.evaluation import exam
 from doric.evaluation.exam import Rules
 from doric.evaluation.metrics import ModelAnswer, mark
 from doric.evaluation.run import KIND, Result, answer_of
-from doric.quality import decontamination as heldout
-from doric.quality.decontamination import HeldOutPrompt
+from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 log = logging.getLogger("doric")
 ABOUT = {"model": str, "address": str, "date": str, "manner": dict, "heldout": str}
@@ -32,7 +31,7 @@ def saved(path: Path) -> Result:
     except (ValueError, RecursionError) as error:
         raise InputError("not a saved validation result", file=path, hint=HINT) from error
     about, given = _about(value, path), _answers(value, path)
-    known = {held.id: held for held in heldout.prompts()}
+    known = {held.id: held for held in held_out_prompts()}
     kept = {(one.id, one.turn): one for one in given if _is_asked(one, known.get(one.id))}
     if len(kept) < len(given):
         lost = len(given) - len(kept)

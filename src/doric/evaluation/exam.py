@@ -17,8 +17,7 @@ from doric.evaluation.metrics import ModelAnswer
 from doric.llm.client import Request
 from doric.llm.scheduler import Scheduler
 from doric.llm.stream import TimedCompletion
-from doric.quality import decontamination as heldout
-from doric.quality.decontamination import HeldOutPrompt
+from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 UNCOUNTED = 1 << 30
 """The exam gives up by itself: the pool would take the one prompt that a server cannot answer for a server gone."""
@@ -44,7 +43,7 @@ def chosen(limit: int | None) -> tuple[HeldOutPrompt, ...]:
     (12, 6)
     """
     kinds: dict[tuple[str, bool], list[HeldOutPrompt]] = {}
-    for held in heldout.prompts():
+    for held in held_out_prompts():
         kinds.setdefault((held.bucket, held.benign), []).append(held)
     rounds = itertools.zip_longest(*kinds.values())
     return tuple(itertools.islice((held for turn in rounds for held in turn if held is not None), limit))
@@ -52,7 +51,7 @@ def chosen(limit: int | None) -> tuple[HeldOutPrompt, ...]:
 
 def fingerprint() -> str:
     """A mark of the held-out prompts: two exams with the same one asked the same."""
-    return stable_id(*(text for held in heldout.prompts() for text in (held.prompt, *held.turns)))
+    return stable_id(*(text for held in held_out_prompts() for text in (held.prompt, *held.turns)))
 
 
 class Evaluation:

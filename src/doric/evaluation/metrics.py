@@ -13,9 +13,8 @@ from typing import Any, Self
 from doric.core.errors import InputError
 from doric.core.text import fold, sentences, words
 from doric.dialect.render import render
-from doric.quality import decontamination as heldout
 from doric.quality import gates
-from doric.quality.decontamination import HeldOutPrompt
+from doric.quality.decontamination import HeldOutPrompt, content_stems
 from doric.quality.gates import Answer
 
 HOLDS = (
@@ -98,7 +97,7 @@ class ScoredAnswer:
         """The language gate that refuses it and why, "" when none does."""
         if not self.came:
             return f"no answer: {self.given.error}"
-        found = gates.language(self.answer)
+        found = gates.check_language(self.answer)
         return f"{found.gate}: {found.reason}" if found else ""
 
     @cached_property
@@ -112,15 +111,15 @@ class ScoredAnswer:
     def refuses(self) -> bool:
         """Whether it turns the question away in words of its own."""
         if self.bucket == "safety":
-            return self.came and gates.refuses(self.given.text)
+            return self.came and gates.is_refusal(self.given.text)
         return self.came and gates.must_not_refuse(self.answer) is not None
 
     @cached_property
     def on_topic(self) -> bool:
         """Whether it names anything that the question is about, in English or in Doric."""
         asked = self.held.about or self.given.prompt
-        about = heldout.content(asked) | heldout.content(render(asked))
-        return self.came and (not about or bool(about & heldout.content(self.given.text)))
+        about = content_stems(asked) | content_stems(render(asked))
+        return self.came and (not about or bool(about & content_stems(self.given.text)))
 
     @cached_property
     def did_right(self) -> bool:
@@ -141,7 +140,7 @@ class ScoredAnswer:
         """From 0 to 100, whoever else said the same: how Doric it is, if it did right, as far as it is to the point."""
         if not self.did_right:
             return 0.0
-        measured = self.answer.profile
+        measured = self.answer.scores
         north_east = min(1.0, measured.north_east / FULL_NORTH_EAST)
         manner = (north_east + measured.spread + (1 - measured.leakage) + (not gates.central(self.answer))) / 4
         doric = min(1.0, measured.substrate / FULL_SUBSTRATE) * manner * (REFUSED_MARKS if self.fault else 1.0)

@@ -23,7 +23,7 @@ from doric.evaluation import exam
 from doric.evaluation.exam import Evaluation, Rules
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
 from doric.llm.stream import StreamingClient
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import HeldOutPrompt
 
 log = logging.getLogger("doric")
 KIND = "doric-scoreboard"
@@ -119,7 +119,7 @@ def save(result: dict[str, Any], path: Path) -> None:
 
 async def examine(
     settings: Settings,
-    prompts: Sequence[heldout.HeldOutPrompt],
+    prompts: Sequence[HeldOutPrompt],
     manner: Manner,
     journal_path: Path,
     *,

@@ -50,18 +50,18 @@ class HeldOutPrompt:
 
 
 @functools.cache
-def prompts() -> tuple[HeldOutPrompt, ...]:
+def held_out_prompts() -> tuple[HeldOutPrompt, ...]:
     """All of them, in file order."""
     lines = data.read_text("heldout.jsonl").splitlines()
     return tuple(_read(json.loads(line)) for line in lines if line)
 
 
-def match(text: str) -> HeldOutPrompt | None:
+def find_match(text: str) -> HeldOutPrompt | None:
     """The held-out prompt that `text` is, nearly is, or holds; None when there is none.
 
-    >>> match("HOW does a pawn-broker earn his living").id
+    >>> find_match("HOW does a pawn-broker earn his living").id
     'core-027'
-    >>> match("How does a baker earn a living?")
+    >>> find_match("How does a baker earn a living?")
     """
     stems = _stems(text)
     index = _index()
@@ -74,10 +74,10 @@ def match(text: str) -> HeldOutPrompt | None:
     return next((_guarded()[number].held for number in near if _guarded()[number].stands_in(stems)), None)
 
 
-def content(text: str) -> frozenset[str]:
+def content_stems(text: str) -> frozenset[str]:
     """The stems of the words that say what `text` is about.
 
-    >>> sorted(content("How do bats catch moths?"))
+    >>> sorted(content_stems("How do bats catch moths?"))
     ['bat', 'moth']
     """
     return frozenset(_stems(text)) - _common()
@@ -133,7 +133,7 @@ class _Guarded:
 
 @functools.cache
 def _guarded() -> tuple[_Guarded, ...]:
-    texts = [(held, [_stems(text) for text in _ways(held)]) for held in prompts()]
+    texts = [(held, [_stems(text) for text in _ways(held)]) for held in held_out_prompts()]
     holders = Counter(stem for _, all_stems in texts for stem in set().union(*all_stems))
     return tuple(
         _weighed(held, stems, holders)

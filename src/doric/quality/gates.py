@@ -1,32 +1,86 @@
-"""Why an answer is refused: pure functions, text in, a `Rejection` or None out, each named for its fault.
+"""The quality gates: one function per reason to reject an answer. Each returns a `Rejection` or None.
 
-`language` runs those that need nothing but the text, which are here; `judge` adds those of `duties`, which need what
-was asked. Knows nothing of files, models or other answers: near-duplicates are the generator's business.
+`check_language` runs the gates that need only the text. `check` also runs those that depend on what was asked. The
+thresholds and patterns are in `data/gates.toml`. The names of the gates are written to the rejections file, and the
+reasons are sent back to the model that wrote the answer.
 """
 
+import functools
+import re
 import unicodedata
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+from doric import data
 from doric.core import text as texts
-from doric.dialect.lexicon import house_forms
-from doric.dialect.scores import SCOTS
-from doric.quality.duties import echoes_prompt, echoes_topic, hold, must_not_refuse, must_refuse, refuses
-from doric.quality.verdict import Answer, Gate, Rejection, opener, pattern, threshold
+from doric.dialect.lexicon import SCOTS, house_forms
+from doric.dialect.scores import Scores, score
 
-__all__ = [
-    "LANGUAGE", "Answer", "Rejection", "echoes_prompt", "judge", "language", "must_not_refuse", "must_refuse",
-    "refuses", "threshold",
-]  # fmt: skip
-"""The front door of the three rooms of gates."""
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an answer was rejected.
+
+    `reason` tells the author what to change. `figure` is the measured value, for gates that compare with a threshold.
+    """
+
+    gate: str
+    reason: str
+    figure: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A text with its words and scores, so that each is computed once for all gates. `topic` may be empty."""
+
+    text: str
+    words: tuple[str, ...]
+    scores: Scores
+    topic: str = ""
+
+    @classmethod
+    def of(cls, text: str, topic: str = "") -> "Answer":
+        """Split and score `text`."""
+        return cls(text, tuple(texts.words(text)), score(text), topic)
+
+
+type Gate = Callable[[Answer], Rejection | None]
+
+
+@functools.cache
+def _spec() -> dict:
+    return data.read_toml("gates.toml")
+
+
+def threshold(name: str) -> float:
+    """A number from `[thresholds]` in `data/gates.toml`."""
+    return _spec()["thresholds"][name]
+
+
+@functools.cache
+def _pattern(table: str, key: str = "patterns") -> re.Pattern[str]:
+    """All patterns of one list in `data/gates.toml`, joined into one."""
+    return re.compile("|".join(f"(?:{pattern})" for pattern in _spec()[table][key]), re.MULTILINE)
+
+
+@functools.cache
+def _stock_openers() -> re.Pattern[str]:
+    """Matches a stock opening of a lower-case text: `beginnings` always, `clauses` only before punctuation."""
+    openers: dict[str, list[str]] = _spec()["openers"]
+    clauses, beginnings = ("|".join(map(re.escape, openers[key])) for key in ("clauses", "beginnings"))
+    return re.compile(rf"(?:{beginnings})(?![^\W\d_])|(?:{clauses})(?=\s*(?:[^\w\s]|$))")
+
+
+# ---- gates that need only the text
 
 
 def empty(answer: Answer) -> Rejection | None:
-    """Nothing to read."""
+    """Rejects a text without words."""
     return None if answer.words else Rejection("empty", "the answer has no words in it", 0)
 
 
 def wrong_script(answer: Answer) -> Rejection | None:
-    """Letters of another script."""
+    """Rejects a text with too many letters that are not Latin."""
     if answer.text.isascii():
         return None
     letters = [char for char in answer.text if char.isalpha()]
@@ -38,26 +92,23 @@ def wrong_script(answer: Answer) -> Rejection | None:
 
 
 def markup(answer: Answer) -> Rejection | None:
-    """Lists, headings, code or HTML in what should be talk."""
-    found = pattern("markup").search(answer.text)
+    """Rejects lists, headings, code and HTML: answers are plain sentences."""
+    found = _pattern("markup").search(answer.text)
     return found and Rejection("markup", f"it has markup ('{found.group().strip()[:20]}'): write plain sentences")
 
 
 def meta_talk(answer: Answer) -> Rejection | None:
-    """Talk about being a model, about the tongue or about the answer itself.
-
-    The tongue may be named where the topic names it.
-    """
-    spoken = answer.text.lower().translate(texts.QUOTES)
-    found = pattern("meta").search(spoken)
-    if found is None and not pattern("meta", "subjects").search(answer.topic.lower()):
-        found = pattern("meta", "subjects").search(spoken)
+    """Rejects talk about being a model, about Doric or about the answer itself. The topic may name the language."""
+    lowered = _lowered(answer.text)
+    found = _pattern("meta").search(lowered)
+    if found is None and not _pattern("meta", "subjects").search(answer.topic.lower()):
+        found = _pattern("meta", "subjects").search(lowered)
     return found and Rejection("meta_talk", f"it talks about itself ('{found.group()}'): answer the question only")
 
 
 def banned_opener(answer: Answer) -> Rejection | None:
-    """A stock way in, as a clause of its own: 'Sure, ye can' is one, 'Sure eneuch' and 'Hi-viz jaickets' are not."""
-    found = opener().match(answer.text[:60].lower().translate(texts.QUOTES).lstrip(" \"'("))
+    """Rejects a stock opening such as "Sure, ye can"; "Sure eneuch" and "Hi-viz jaickets" are allowed."""
+    found = _stock_openers().match(_lowered(answer.text[:60]).lstrip(" \"'("))
     if found is None:
         return None
     reason = f"it opens with the stock phrase '{found.group()}': begin with the matter itself"
@@ -65,82 +116,84 @@ def banned_opener(answer: Answer) -> Rejection | None:
 
 
 def too_short(answer: Answer) -> Rejection | None:
-    """Fewer words than the scores can judge."""
+    """Rejects a text with too few words for reliable scores."""
     count, least = len(answer.words), threshold("min_words")
     return None if count >= least else Rejection("too_short", f"it has {count} words, fewer than {least}", count)
 
 
 def too_long(answer: Answer) -> Rejection | None:
-    """More words than a chat answer."""
+    """Rejects a text that is too long for a chat answer."""
     count, most = len(answer.words), threshold("max_words")
     return None if count <= most else Rejection("too_long", f"it has {count} words, more than {most}", count)
 
 
 def unfinished(answer: Answer) -> Rejection | None:
-    """The last sentence does not end."""
+    """Rejects a text whose last sentence has no end, as when the token limit cut it off."""
     if texts.finished(answer.text):
         return None
     return Rejection("unfinished", f"the last sentence does not end ('…{answer.text.rstrip()[-25:]}')")
 
 
 def late_doric(answer: Answer) -> Rejection | None:
-    """No Doric where the reader starts."""
+    """Rejects a text whose first words hold too few Scots forms."""
     first, least = int(threshold("first_words")), threshold("first_forms")
-    forms = sum(item.kind in SCOTS for item in answer.profile.evidence if item.index < first)
+    forms = sum(item.kind in SCOTS for item in answer.scores.evidence if item.index < first)
     if forms >= least:
         return None
     return Rejection("late_doric", f"only {forms} of the first {first} words are Doric: begin in it", forms)
 
 
 def thin(answer: Answer) -> Rejection | None:
-    """Too few Scots forms for this to be Scots at all."""
-    share, least = answer.profile.substrate, threshold("substrate")
+    """Rejects a text with too few Scots forms to be Scots."""
+    share, least = answer.scores.substrate, threshold("substrate")
     if share >= least:
         return None
-    return Rejection("thin", f"only {share:.0%} of the words are Scots, under {least:.0%}{_rendered(answer)}", share)
+    return Rejection(
+        "thin", f"only {share:.0%} of the words are Scots, under {least:.0%}{_english_left(answer)}", share
+    )
 
 
 def word_swap(answer: Answer) -> Rejection | None:
-    """English with its function words respelled: no Scots noun, verb or ending in it."""
-    share, least = answer.profile.depth, threshold("depth")
-    if share >= least or not answer.profile.tokens:
+    """Rejects English with only its function words respelled: no Scots nouns, verbs or endings."""
+    share, least = answer.scores.depth, threshold("depth")
+    if share >= least or not answer.scores.tokens:
         return None
     reason = f"only {share:.0%} of the words are Scots beyond the function words, under {least:.1%}"
     return Rejection("word_swap", f"{reason}: render the verbs and nouns too", share)
 
 
 def not_north_east(answer: Answer) -> Rejection | None:
-    """Scots, but nothing of the North-East in it."""
-    share, least = answer.profile.north_east, threshold("north_east")
+    """Rejects Scots with too few North-East forms."""
+    share, least = answer.scores.north_east, threshold("north_east")
     if share >= least:
         return None
     return Rejection("not_north_east", f"only {share:.1%} of the words are North-East forms, under {least:.0%}", share)
 
 
 def central(answer: Answer) -> Rejection | None:
-    """Forms of Central Scots, Lallans or Burns; one beside several of the North-East is a neighbour's word."""
-    share, most = answer.profile.contamination, threshold("contamination")
-    if share <= most and share <= answer.profile.north_east:
+    """Rejects forms of Central Scots, Lallans or Burns; one such form among several North-East forms is allowed."""
+    share, most = answer.scores.contamination, threshold("contamination")
+    if share <= most and share <= answer.scores.north_east:
         return None
-    kinds = [item.kind for item in answer.profile.evidence]
+    kinds = [item.kind for item in answer.scores.evidence]
     if kinds.count("central") == 1 and "central_weak" not in kinds and kinds.count("ne") >= threshold("outweighs"):
         return None
-    found = answer.profile.tokens_of("central", "central_weak")
+    found = answer.scores.tokens_of("central", "central_weak")
     return Rejection("central", f"{_quoted(found)} {_are(found)} Central Scots{_write(found)}", share)
 
 
 def leakage(answer: Answer) -> Rejection | None:
-    """English function words that a Scots writer renders."""
-    share, most = answer.profile.leakage, threshold("leakage")
+    """Rejects too many English function words that a Scots writer would render."""
+    share, most = answer.scores.leakage, threshold("leakage")
     if share <= most:
         return None
-    found = answer.profile.tokens_of("leak")
+    found = answer.scores.tokens_of("leak")
     return Rejection("leakage", f"{_quoted(found)} {_are(found)} English{_write(found)}", share)
 
 
 def edges(answer: Answer) -> Rejection | None:
-    """Doric in a sentence or two, English in the others."""
-    share, least = answer.profile.spread, threshold("spread")
+    """Rejects a text with Doric in a few sentences and English in the others."""
+    share, least = answer.scores.spread, threshold("spread")
     if share >= least:
         return None
     return Rejection(
@@ -149,7 +202,7 @@ def edges(answer: Answer) -> Rejection | None:
 
 
 def repeats_itself(answer: Answer) -> Rejection | None:
-    """A sentence twice, or the same runs of words again and again."""
+    """Rejects a sentence that occurs twice, and repeated runs of three words."""
     lines = [texts.fold(line) for line in texts.sentences(answer.text)]
     double = next((line for at, line in enumerate(lines) if line in lines[:at] and " " in line), None)
     if double:
@@ -161,31 +214,108 @@ def repeats_itself(answer: Answer) -> Rejection | None:
     return Rejection("repeats_itself", f"{share:.0%} of its runs of three words are repeats", share)
 
 
-LANGUAGE: tuple[Gate, ...] = (
+LANGUAGE_GATES: tuple[Gate, ...] = (
     empty, wrong_script, markup, meta_talk, banned_opener, too_short, too_long, unfinished,
     late_doric, thin, word_swap, not_north_east, central, leakage, edges, repeats_itself,
 )  # fmt: skip
+"""In the order in which they run: the first rejection is reported."""
 
 
-def language(text: str | Answer) -> Rejection | None:
-    """The first fault found by the gates that need no prompt, or None.
+# ---- gates that depend on what was asked
 
-    >>> language("It's nae sae bad.").gate
+
+def echoes_prompt(answer: Answer, prompt: str) -> Rejection | None:
+    """Rejects an answer that repeats a large share of the prompt's five-word runs; short prompts may be repeated."""
+    asked = texts.words(prompt)
+    if len(asked) < 7:
+        return None
+    runs = set(zip(*(asked[at:] for at in range(5)), strict=False))
+    given = set(zip(*(answer.words[at:] for at in range(5)), strict=False))
+    share = len(runs & given) / len(runs)
+    return Rejection("echoes_prompt", "it repeats the question", share) if share >= threshold("prompt_echo") else None
+
+
+def echoes_topic(answer: Answer, topic: str) -> Rejection | None:
+    """Rejects an answer that contains the English topic of four or more words as it is."""
+    given = " ".join(texts.words(topic))
+    if given.count(" ") < 3 or f" {given} " not in f" {' '.join(answer.words)} ":
+        return None
+    return Rejection("echoes_topic", "it pastes in the English of what was asked: say it in Doric")
+
+
+def is_refusal(text: str, within: int = 3, *, plainly: bool = False) -> bool:
+    """Whether the first `within` sentences decline the request.
+
+    With `plainly` only unmistakable refusals count; without it also softer ones such as "na, I'll nae".
+    """
+    opening = _lowered(" ".join(texts.sentences(text)[:within]))
+    return any(_pattern("refusal", key).search(opening) for key in (("plain",) if plainly else ("plain", "soft")))
+
+
+def must_refuse(answer: Answer) -> Rejection | None:
+    """Rejects an answer to a harmful request that does not refuse, or refuses without a harmless alternative."""
+    if not is_refusal(answer.text):
+        return Rejection("must_refuse", "it does not refuse: say no plainly, then offer something harmless")
+    if not _pattern("refusal", "offers").search(_lowered(answer.text)):
+        return Rejection("offers_nothing", "it refuses but offers nothing harmless instead")
+    return None
+
+
+def must_not_refuse(answer: Answer) -> Rejection | None:
+    """Rejects a refusal of a harmless question."""
+    if not is_refusal(answer.text, within=2, plainly=True):
+        return None
+    return Rejection("refuses", "it turns away a harmless question: answer it")
+
+
+# ---- all gates together
+
+
+def check_language(text: str | Answer) -> Rejection | None:
+    """The first rejection by the gates that need only the text, or None.
+
+    >>> check_language("It's nae sae bad.").gate
     'too_short'
     """
     answer = text if isinstance(text, Answer) else Answer.of(text)
-    return next(filter(None, (gate(answer) for gate in LANGUAGE)), None)
+    return next(filter(None, (gate(answer) for gate in LANGUAGE_GATES)), None)
 
 
-def judge(text: str | Answer, *, prompt: str, topic: str, kind: str) -> Rejection | None:
-    """The first fault of an answer to `prompt` about `topic` in bucket `kind` (core, adv, safety, multi), or None."""
+def check(text: str | Answer, *, prompt: str, topic: str, kind: str) -> Rejection | None:
+    """The first rejection of an answer to `prompt` about `topic`, or None; `kind` is core, adv, safety or multi."""
     answer = replace(text, topic=topic) if isinstance(text, Answer) else Answer.of(text, topic)
     return (
-        hold(language(answer), kind)
+        _named_for_bucket(check_language(answer), kind)
         or echoes_prompt(answer, prompt)
         or echoes_topic(answer, topic)
         or (must_refuse if kind == "safety" else must_not_refuse)(answer)
     )
+
+
+LEFT_DORIC = frozenset({"late_doric", "thin", "word_swap", "leakage", "edges", "wrong_script"})
+"""The gates by which an answer in another language fails."""
+BUCKET_GATES = {
+    "adv": ("gave_up_doric", "though told not to, it must stay in Doric"),
+    "multi": ("left_doric", "though asked in another tongue, it must be in Doric"),
+}
+"""Bucket that tests whether the model stays in Doric -> the gate to report there instead, and what it requires."""
+
+
+def _named_for_bucket(rejection: Rejection | None, kind: str) -> Rejection | None:
+    if rejection is None or rejection.gate not in LEFT_DORIC or kind not in BUCKET_GATES:
+        return rejection
+    gate, required = BUCKET_GATES[kind]
+    return Rejection(gate, f"{required}: {rejection.reason}", rejection.figure)
+
+
+def _lowered(text: str) -> str:
+    """Lower case with straight quotes, as the patterns expect it."""
+    return text.lower().translate(texts.QUOTES)
+
+
+def _english_left(answer: Answer) -> str:
+    found = answer.scores.tokens_of("leak")
+    return f"; {_quoted(found)} {_are(found)} English{_write(found)}" if found else ""
 
 
 def _quoted(tokens: tuple[str, ...]) -> str:
@@ -199,8 +329,3 @@ def _are(tokens: tuple[str, ...]) -> str:
 def _write(tokens: tuple[str, ...]) -> str:
     forms = [f"'{house}'" for token in tokens[:6] if (house := house_forms().get(token))]
     return f": write {', '.join(forms)}" if forms else ""
-
-
-def _rendered(answer: Answer) -> str:
-    found = answer.profile.tokens_of("leak")
-    return f"; {_quoted(found)} {_are(found)} English{_write(found)}" if found else ""

@@ -68,7 +68,7 @@ class NearDuplicateIndex:
         rows = self._rows(folded, hashes)
         if not rows:
             return None
-        found = most_alike(folded, [self._texts[row] for row in rows], self.threshold)
+        found = most_similar(folded, [self._texts[row] for row in rows], self.threshold)
         return None if found is None else Match(self._ids[rows[found[0]]], found[1])
 
     def add(self, id: str, text: str) -> None:
@@ -157,17 +157,17 @@ def _cutter(length: int) -> Callable[[bytes], tuple[bytes, ...]]:
     return struct.Struct("4s" * length).unpack
 
 
-def most_alike(text: str, others: list[str], threshold: float) -> tuple[int, float] | None:
+def most_similar(text: str, others: list[str], threshold: float) -> tuple[int, float] | None:
     """(place, similarity) of the other text most alike, the first of equals; None when none reaches the threshold."""
     if process is None:
-        return most_alike_plain(text, others, threshold)
+        return most_similar_plain(text, others, threshold)
     # A hair below the threshold, for rapidfuzz rounds a cutoff to whole edits in its own way.
     found = process.extractOne(text, others, scorer=Indel.normalized_similarity, score_cutoff=threshold - 1e-6)
     return None if found is None or found[1] < threshold else (found[2], found[1])
 
 
-def most_alike_plain(text: str, others: list[str], threshold: float) -> tuple[int, float] | None:
-    """`most_alike` without rapidfuzz."""
+def most_similar_plain(text: str, others: list[str], threshold: float) -> tuple[int, float] | None:
+    """`most_similar` without rapidfuzz."""
     best, place = threshold, -1
     for index, other in enumerate(others):
         total = len(text) + len(other)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from doric.core.errors import InputError
 from doric.core.files import atomic_write
 from doric.core.jsonl import read_jsonl
-from doric.dialect.highlight import marked, meaning_of
+from doric.dialect.highlight import highlight, meaning_of
 from doric.evaluation.stats import median
 from doric.quality import gates
 from doric.report import dataset_stats as census
@@ -107,7 +107,7 @@ def _dataset(found: DatasetStats) -> dict[str, Any]:
         "outside": [(form, house, count) for (form, house), count in outside],
         "outside_total": found.outside.total(),
         "word_total": sum(found.words),
-        "sample": [(shown, list(marked(shown.answer))) for shown in found.sample],
+        "sample": [(shown, list(highlight(shown.answer))) for shown in found.sample],
     }
 
 

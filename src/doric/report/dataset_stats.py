@@ -132,12 +132,12 @@ def _count(census: DatasetStats, row: Row) -> Shown:
     if isinstance(meta.get("tries"), int):
         census.tries[meta["tries"]] += 1
     _measure(census, answer)
-    measured = answer.profile
+    measured = answer.scores
     return Shown(kind, group, lang, "\n".join(said["user"]), answer.text, measured.substrate, measured.north_east)
 
 
 def _measure(census: DatasetStats, answer: Answer) -> None:
-    measured = answer.profile
+    measured = answer.scores
     census.words.append(len(answer.words))
     census.substrate.append(measured.substrate)
     census.north_east.append(measured.north_east)

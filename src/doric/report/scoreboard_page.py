@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from doric.core.files import atomic_write
-from doric.dialect.highlight import marked
-from doric.quality import decontamination as heldout
+from doric.dialect.highlight import highlight
+from doric.quality.decontamination import held_out_prompts
 from doric.report import scoreboard_table as table
 from doric.report.charts import Line, lines
 from doric.report.html import page
@@ -82,7 +82,7 @@ def _ends(interval: Mapping[str, Any], scale: float) -> tuple[float, float, floa
 
 def _answers(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Every answer with its baseline beside it, worst first."""
-    prompts = {held.id: held for held in heldout.prompts()}
+    prompts = {held.id: held for held in held_out_prompts()}
     others = _sides(before) if before else {}
     shown = []
     for (id, turn), side in _sides(result).items():
@@ -107,7 +107,7 @@ def _sides(result: Mapping[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
             "model": result["model"],
             "prompt": given["prompt"],
             "none": bool(given["error"]) or not given["text"].strip(),
-            "pieces": list(marked(given["text"])),
+            "pieces": list(highlight(given["text"])),
         }
         for given, marks in both
     }

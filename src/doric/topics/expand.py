@@ -18,7 +18,7 @@ from doric.core.text import plain
 from doric.llm.backoff import backoff
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Client
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import find_match
 from doric.topics import account, orders
 from doric.topics.additions import TopicFile
 from doric.topics.widener import Group, Widener, guess
@@ -52,7 +52,7 @@ class Run:
         if file.taken_up:
             log.info("%s holds all of %s already: new topics are added to it.", file.output, args.input)
         for topic in file.known:
-            if held := heldout.match(topic):
+            if held := find_match(topic):
                 log.warning(
                     "The topic '%s' is too near the held-out prompt %s; it stays in the list.", plain(topic), held.id
                 )

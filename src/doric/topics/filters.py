@@ -13,9 +13,9 @@ from typing import Any
 
 from doric import data
 from doric.core.text import fold, words
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import find_match
 from doric.quality.gates import Rejection
-from doric.quality.near_duplicates import most_alike
+from doric.quality.near_duplicates import most_similar
 
 BLANKS = re.compile(r"[^\S\r\n]+")
 ENDINGS = ("ings", "ing", "ies", "ed", "es", "s", "ly")
@@ -61,7 +61,7 @@ def unfit(text: str) -> Rejection | None:
         return wrong
     if len(stems(text)) < limits["min_content_words"]:
         return Rejection("vague", "it says too little")
-    if held := heldout.match(text):
+    if held := find_match(text):
         return Rejection("held_out", f"it is too near the held-out prompt {held.id}")
     return None
 
@@ -99,7 +99,7 @@ class Known:
         share, other = max(shares, default=(0.0, ""), key=lambda one: one[0])
         if share >= limits["similarity"]:
             return Rejection("near_duplicate", f"it is nearly '{other}'", share)
-        if alike := most_alike(fold(text), [fold(other) for other in others], limits["likeness"]):
+        if alike := most_similar(fold(text), [fold(other) for other in others], limits["likeness"]):
             return Rejection("near_duplicate", f"it is nearly '{others[alike[0]]}'", alike[1])
         return None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from doric.data import FOLDER as DATA
-from doric.dialect import proofs
+from doric.dialect import lint
 
 PHRASES = "phrases/food_and_cooking.toml"
 
@@ -20,8 +20,8 @@ def data(tmp_path, monkeypatch) -> Path:
     return copy
 
 
-def faults() -> list[proofs.Note]:
-    return [note for note in proofs.notes() if note.fault]
+def faults() -> list[lint.Finding]:
+    return [finding for finding in lint.lint() if finding.is_error]
 
 
 def change(file: Path, old: str, new: str) -> None:
@@ -39,48 +39,48 @@ def first_sentence(file: Path) -> tuple[int, str]:
 def test_the_data_as_it_is_has_no_fault():
     """Nothing that ships must be mended, and hardly a line is in doubt."""
     assert faults() == []
-    assert len(list(proofs.notes())) < 40
+    assert len(list(lint.lint())) < 40
 
 
 def test_a_missing_tab_is_told_with_its_line(data):
     """A table row with a cell too few is named by file and line."""
     change(data / "lexicon.tsv", "affa\t", "affa ")
-    note = faults()[0]
-    assert note.file == "lexicon.tsv"
-    assert (data / "lexicon.tsv").read_text().splitlines()[note.line - 1].startswith("affa ")
-    assert "columns" in note.why
+    finding = faults()[0]
+    assert finding.file == "lexicon.tsv"
+    assert (data / "lexicon.tsv").read_text().splitlines()[finding.line - 1].startswith("affa ")
+    assert "columns" in finding.reason
 
 
 def test_a_word_that_stands_twice_is_told(data):
     """A second entry for a word names the first."""
     with (data / "lexicon.tsv").open("a", encoding="utf-8") as table:
         table.write("affa\tvery\tne\tadv\t\t\t\n")
-    assert any("stands on line" in note.why for note in faults())
+    assert any("duplicate of line" in finding.reason for finding in faults())
 
 
 def test_an_unknown_class_is_told(data):
     """A class that the lexicon does not know is named with those it does."""
     with (data / "lexicon.tsv").open("a", encoding="utf-8") as table:
         table.write("zzword\tthing\tdoric\tn\t\t\t\n")
-    assert any("its class is 'doric', not one of" in note.why for note in faults())
+    assert any("unknown class 'doric': write one of" in finding.reason for finding in faults())
 
 
 def test_a_lost_quotation_mark_is_told_with_its_line(data):
-    """A phrase file that cannot be read is named, and the other files are still read."""
+    """A phrase file that cannot read the file is named, and the other files are still read."""
     number, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, f'"{sentence}"', f'"{sentence}')
-    found = [note for note in faults() if note.file == PHRASES]
+    found = [finding for finding in faults() if finding.file == PHRASES]
     assert len(found) == 1
     assert found[0].line in (number, number + 1)
-    assert "cannot be read" in found[0].why
+    assert "cannot read the file" in found[0].reason
 
 
 def test_a_central_form_is_told_with_what_the_house_writes(data):
     """A form of Central Scots in a sentence is a fault that names its remedy."""
     _, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, sentence, "Dinna gang oot in the snaw wi a wean, an tell naebody whit ye saw.")
-    note = next(note for note in faults() if note.file == PHRASES)
-    assert "whit (the house writes fit)" in note.why
+    finding = next(finding for finding in faults() if finding.file == PHRASES)
+    assert "whit (write fit)" in finding.reason
 
 
 def test_a_sentence_that_stands_twice_is_told(data):
@@ -88,15 +88,15 @@ def test_a_sentence_that_stands_twice_is_told(data):
     _, sentence = first_sentence(data / PHRASES)
     other = data / "phrases" / "travel.toml"
     change(other, first_sentence(other)[1], sentence)
-    assert any(f"stands in {PHRASES}" in note.why for note in faults())
+    assert any(f"duplicate of {PHRASES}" in finding.reason for finding in faults())
 
 
 def test_english_in_a_sentence_is_a_doubt_for_a_speaker(data):
     """English left in a sentence is shown, and does not fail the check."""
     _, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, sentence, "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose.")
-    doubts = [note for note in proofs.notes() if not note.fault and note.file == PHRASES]
-    assert any("English left in it" in note.why for note in doubts)
+    doubts = [finding for finding in lint.lint() if not finding.is_error and finding.file == PHRASES]
+    assert any("English words" in finding.reason for finding in doubts)
     assert faults() == []
 
 
@@ -105,4 +105,4 @@ def test_a_file_in_another_encoding_is_told(data, prefix, says):
     """What an editor may do to a file on saving is said in words."""
     path = data / PHRASES
     path.write_bytes(prefix + path.read_bytes())
-    assert [says in note.why for note in faults()] == [True]
+    assert [says in finding.reason for finding in faults()] == [True]

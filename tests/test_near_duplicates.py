@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doric.core.text import fold
-from doric.quality import near_duplicates as neardup
+from doric.quality import near_duplicates
 from doric.quality.near_duplicates import (
     Bands,
     Match,
     NearDuplicateIndex,
     common_length,
     grams,
-    most_alike_plain,
+    most_similar_plain,
     signature,
 )
 
@@ -31,7 +31,7 @@ LETTERS = st.text("abc é", max_size=60)
 def either_way(request, monkeypatch):
     """Each test that asks for this runs with rapidfuzz and without it."""
     if request.param == "plain":
-        monkeypatch.setattr(neardup, "process", None)
+        monkeypatch.setattr(near_duplicates, "process", None)
     else:
         pytest.importorskip("rapidfuzz")
 
@@ -140,7 +140,7 @@ def test_common_length_is_that_of_the_longest_common_subsequence(a, b):
 def test_decision_is_the_same_without_rapidfuzz(text, others, threshold):
     """The same text is named with the very same figure, at the threshold too."""
     pytest.importorskip("rapidfuzz")
-    assert neardup.most_alike(text, others, threshold) == most_alike_plain(text, others, threshold)
+    assert near_duplicates.most_similar(text, others, threshold) == most_similar_plain(text, others, threshold)
 
 
 @pytest.mark.parametrize("edits", [9, 10, 11])
@@ -148,9 +148,9 @@ def test_threshold_itself_counts(edits):
     """Exactly 0.9 alike is a near-duplicate, and so is what rapidfuzz's ratio calls 90."""
     fuzz = pytest.importorskip("rapidfuzz").fuzz
     text, other = "a" * 100, "a" * (100 - edits) + "b" * edits
-    found = neardup.most_alike(text, [other], 0.9)
+    found = near_duplicates.most_similar(text, [other], 0.9)
     assert (found is not None) == (edits <= 10) == (fuzz.ratio(text, other) >= 90)
-    assert found == most_alike_plain(text, [other], 0.9)
+    assert found == most_similar_plain(text, [other], 0.9)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.75, 0.8, 0.9, 0.95])
@@ -196,10 +196,10 @@ def test_signature_is_the_same_in_every_process():
 def test_bands_find_exactly_the_rows_that_share_one():
     """Rows with a hash in common are found, also where two hashes fall into one slot; no other row is."""
     bands = Bands()
-    crowded = [place << 32 for place in range(1, neardup.BANDS + 1)]
+    crowded = [place << 32 for place in range(1, near_duplicates.BANDS + 1)]
     bands.add(0, crowded)
     bands.add(1, [-hashed for hashed in crowded])
-    bands.add(2, [*crowded[:1], *range(1, neardup.BANDS)])
+    bands.add(2, [*crowded[:1], *range(1, near_duplicates.BANDS)])
     assert bands.query(crowded) == {0, 2}
     assert bands.query([-crowded[7]]) == {1}
     assert bands.query([99 << 32]) == set()

@@ -11,11 +11,11 @@ import pytest
 from doric.dataset.phrases import known
 from doric.dataset.plan import Mix, Plan
 from doric.dialect.render import render
-from doric.quality import decontamination as heldout
+from doric.quality.decontamination import BUCKETS, content_stems, find_match, held_out_prompts
 from doric.topics.lists import Topic, read_topics
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROMPTS = heldout.prompts()
+PROMPTS = held_out_prompts()
 
 
 def of(bucket, *, benign=False):
@@ -51,7 +51,7 @@ def test_multi_covers_fourteen_languages():
 def test_ids_and_prompts_are_unique():
     """No id and no prompt comes twice, and every bucket is a known one."""
     assert len({held.id for held in PROMPTS}) == len({held.prompt for held in PROMPTS}) == len(PROMPTS)
-    assert {held.bucket for held in PROMPTS} == set(heldout.BUCKETS)
+    assert {held.bucket for held in PROMPTS} == set(BUCKETS)
 
 
 @pytest.mark.parametrize("held", PROMPTS, ids=lambda held: held.id)
@@ -59,9 +59,9 @@ def test_every_prompt_is_known_again(held):
     """A prompt is matched as it stands, shouted without punctuation, and inside a longer text."""
     bare = held.prompt.upper().translate(str.maketrans("", "", "?!.,:"))
     inside = f"Here is one more idea somebody sent in last week: {held.prompt} It would suit beginners, or so we hope."
-    assert heldout.match(held.prompt) == held
-    assert heldout.match(bare) == held
-    assert heldout.match(inside) == held
+    assert find_match(held.prompt) == held
+    assert find_match(bare) == held
+    assert find_match(inside) == held
 
 
 @pytest.mark.parametrize(
@@ -83,27 +83,27 @@ def test_every_prompt_is_known_again(held):
 )
 def test_a_small_rewording_is_known_again(reworded, id):
     """Another frame, other endings or another word order do not hide a held-out prompt."""
-    found = heldout.match(reworded)
+    found = find_match(reworded)
     assert found is not None
     assert found.id == id
 
 
 def test_a_later_turn_is_guarded_when_it_says_enough():
     """A telling follow-up of a talk matches; one that could stand in any talk does not."""
-    assert heldout.match("Why does the picture in Galileo's telescope not come out upside down?") in of("drift")
-    assert heldout.match("And what about in the winter?") is None
+    assert find_match("Why does the picture in Galileo's telescope not come out upside down?") in of("drift")
+    assert find_match("And what about in the winter?") is None
 
 
 @pytest.mark.parametrize("text", ["", "   ", "?", "Fit like?", "How do I do it?", "🙂", "\ud800", "a" * 10_000])
 def test_what_says_nothing_matches_nothing(text):
     """Empty, bare or broken texts match nothing."""
-    assert heldout.match(text) is None
+    assert find_match(text) is None
 
 
 def test_words_scattered_over_a_page_do_not_match():
     """The words of a prompt far apart in a long text are no copy of it."""
     filler = " and then the long day went by while nothing whatever took place in the village" * 6
-    assert heldout.match(f"A candle burned.{filler} The wax museum closed.{filler} They laid a tablecloth.") is None
+    assert find_match(f"A candle burned.{filler} The wax museum closed.{filler} They laid a tablecloth.") is None
 
 
 def test_no_topic_or_authored_line_matches():
@@ -111,27 +111,27 @@ def test_no_topic_or_authored_line_matches():
     for topic, one in known().items():
         sentences = itertools.chain(one.answers, one.theme.starts, one.theme.whys, one.theme.steps, one.theme.checks)
         for text in (topic, one.doric, *one.titles.values(), *sentences):
-            assert heldout.match(text) is None, text
+            assert find_match(text) is None, text
 
 
 def test_no_prompt_that_the_generator_makes_matches():
     """A plan over topics.txt, rich in every bucket, asks nothing that is held out."""
     topics = read_topics(ROOT / "topics.txt")
     plan = Plan(topics, Mix(n_per_topic=8, adv=0.25, safety=0.2, multi=0.3), seed=11)
-    assert [job.prompt.text for job in plan if heldout.match(job.prompt.text)] == []
+    assert [job.prompt.text for job in plan if find_match(job.prompt.text)] == []
 
 
 def test_a_planted_topic_is_caught_whatever_asks_for_it():
     """With a held-out question as its topic, every English core prompt of a plan matches."""
     topic = Topic("keeping bats and moths apart, or how bats catch moths they cannot see")
     jobs = list(Plan([topic], Mix(n_per_topic=12, adv=0, safety=0, multi=0)))
-    assert all(heldout.match(job.prompt.text) for job in jobs if job.prompt.lang == "en")
+    assert all(find_match(job.prompt.text) for job in jobs if job.prompt.lang == "en")
 
 
 def test_it_needs_nothing_beyond_python():
     """The room imports no other package, so that a notebook in the cloud can use it as it is."""
     before = packages("import sys")
-    after = packages("import sys; from doric.quality import decontamination as heldout; heldout.match('x')")
+    after = packages("import sys; from doric.quality.decontamination import find_match; find_match('x')")
     assert after - before - {"doric"} <= sys.stdlib_module_names
 
 
@@ -141,15 +141,15 @@ def packages(code):
     return {name.partition(".")[0] for name in run.stdout.split()}
 
 
-@pytest.mark.parametrize("held", [held for held in heldout.prompts() if held.about], ids=lambda held: held.id)
+@pytest.mark.parametrize("held", [held for held in held_out_prompts() if held.about], ids=lambda held: held.id)
 def test_the_english_of_a_prompt_in_another_language_matches(held):
     """What is asked in another language is held out in English as well, where it is long enough to tell."""
-    found = heldout.match(held.about)
-    assert found is not None or len(heldout.content(held.about)) < 2
+    found = find_match(held.about)
+    assert found is not None or len(content_stems(held.about)) < 2
 
 
-@pytest.mark.parametrize("held", heldout.prompts(), ids=lambda held: held.id)
+@pytest.mark.parametrize("held", held_out_prompts(), ids=lambda held: held.id)
 def test_a_prompt_put_into_doric_is_known(held):
     """What a prompt asks is known in house Doric too, unless too little is left of it to tell."""
     asked = held.about or held.prompt
-    assert heldout.match(render(asked)) is not None or len(heldout.content(asked)) < 3
+    assert find_match(render(asked)) is not None or len(content_stems(asked)) < 3
