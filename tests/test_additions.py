@@ -176,7 +176,7 @@ ODD = {
     "a number without end": (f'{{"note": {"1" * 5_000}, "groups": {{"a": ["one"]}}}}', "a number of 5,000 digits"),
     "half a character": ('{"note": "\\ud800", "groups": {"a": ["one"]}}', "holds half a character"),
     "half a character in a key": ('{"\\udc00": 1, "groups": {"a": ["one"]}}', "holds half a character"),
-    "a deep nest": (f'{{"note": {"[" * 3_000}{"]" * 3_000}, "a": ["one"]}}', "nested too deep"),
+    "a deep nest": (f'{{"note": {"[" * 100_000}{"]" * 100_000}, "a": ["one"]}}', "nested too deep"),
 }
 
 
