@@ -2,7 +2,7 @@
 
     uv run python tests/mock_server.py --port 8123 --latency 0.2 --jitter 0.5 --rate-limit-share 0.05 --retry-after 1
 
-In a test: `async with MockServer(Manners(latency=0.2)) as server` on the test's own loop, or `with serving(...) as
+In a test: `async with MockServer(Behaviour(latency=0.2)) as server` on the test's own loop, or `with serving(...) as
 server` on a thread of its own, for a client in another process. GET /stats, and the command when it is stopped, tell
 what was served. Raw asyncio, so that it is never what a benchmark waits for.
 """
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Action:
     """What to do with one call. `text` and `seconds` (until the answer) win over the server's own."""
 
     kind: str = "ok"
@@ -40,7 +40,7 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class Behaviour:
     """How the server behaves: seconds, and for each kind of fault the share of calls that meet it.
 
     `jitter` 0.5 draws each latency between half of it and half as much again. `refuses` names parameters that are
@@ -156,22 +156,22 @@ class DoricAnswers:
 
 
 class MockServer:
-    """The server, on the running event loop. `decide` may choose an `Act` for a call, `answer` writes its text."""
+    """The server, on the running event loop. `decide` may choose an `Action` for a call, `answer` writes its text."""
 
     def __init__(
         self,
-        manners: Manners = Manners(),
+        behaviour: Behaviour = Behaviour(),
         *,
         answer: Callable[[Call], str] | None = None,
-        decide: Callable[[Call], Act | None] = lambda call: None,
+        decide: Callable[[Call], Action | None] = lambda call: None,
         port: int = 0,
     ) -> None:
-        self.manners = manners
+        self.behaviour = behaviour
         self.stats = Stats()
         self.calls: list[Call] = []
         self._answer = answer or DoricAnswers()
         self._decide = decide
-        self._draw = random.Random(manners.seed)
+        self._draw = random.Random(behaviour.seed)
         self._port = port
         self._server: asyncio.Server | None = None
         self._open: set[_Connection] = set()
@@ -193,31 +193,31 @@ class MockServer:
         for connection in list(self._open):
             connection.transport.abort()
 
-    def act_for(self, call: Call) -> Act:
+    def action_for(self, call: Call) -> Action:
         """What happens to `call`: what `decide` says, a straggler's fate, or the shares' draw."""
         if (chosen := self._decide(call)) is not None:
             return chosen
-        if self.manners.key is not None and call.key != self.manners.key:
-            return Act("unauthorized")
-        if (refused := next((one for one in self.manners.refuses if one in call.body), None)) is not None:
-            return Act(f"refuses_{refused}")
-        if call.number in self.manners.stragglers:
-            return Act(seconds=self.manners.straggler_seconds)
+        if self.behaviour.key is not None and call.key != self.behaviour.key:
+            return Action("unauthorized")
+        if (refused := next((one for one in self.behaviour.refuses if one in call.body), None)) is not None:
+            return Action(f"refuses_{refused}")
+        if call.number in self.behaviour.stragglers:
+            return Action(seconds=self.behaviour.straggler_seconds)
         point = self._draw.random()
-        for kind, share in self.manners.shares.items():
+        for kind, share in self.behaviour.shares.items():
             point -= share
             if point < 0:
-                return Act(kind, retry_after=self.manners.retry_after)
-        return Act()
+                return Action(kind, retry_after=self.behaviour.retry_after)
+        return Action()
 
     def latency(self) -> float:
         """Seconds until the next answer."""
-        swing = self.manners.jitter
-        return self.manners.latency * (self._draw.uniform(1 - swing, 1 + swing) if swing else 1.0)
+        swing = self.behaviour.jitter
+        return self.behaviour.latency * (self._draw.uniform(1 - swing, 1 + swing) if swing else 1.0)
 
-    def text(self, call: Call, act: Act) -> str:
+    def text(self, call: Call, action: Action) -> str:
         """What the model says to `call`."""
-        return self._answer(call) if act.text is None else act.text
+        return self._answer(call) if action.text is None else action.text
 
 
 class _Connection(asyncio.Protocol):
@@ -258,7 +258,7 @@ class _Connection(asyncio.Protocol):
             case ["POST", "/v1/chat/completions"]:
                 self._complete(headers, raw)
             case ["GET", "/v1/models"]:
-                self.transport.write(_models(self._server.manners, headers))
+                self.transport.write(_models(self._server.behaviour, headers))
             case ["GET", "/stats"]:
                 self.transport.write(_http(200, encode(self._server.stats.as_json())))
             case _:
@@ -274,9 +274,9 @@ class _Connection(asyncio.Protocol):
         call = Call(stats.requests, raw, headers)
         if len(server.calls) < 10_000:  # enough for any test; a benchmark must not keep them all
             server.calls.append(call)
-        act = server.act_for(call)
-        seconds = server.latency() if act.seconds is None else act.seconds
-        if act.kind == "hang":
+        action = server.action_for(call)
+        seconds = server.latency() if action.seconds is None else action.seconds
+        if action.kind == "hang":
             seconds = 86_400.0
         due = self._loop.time() + seconds
         timer: asyncio.TimerHandle | None = None
@@ -288,7 +288,7 @@ class _Connection(asyncio.Protocol):
             stats.in_flight -= 1
             if timer is not None:
                 self._waiting.discard(timer)
-            self._finish(call, act)
+            self._finish(call, action)
 
         if seconds <= 0:
             finish()
@@ -296,30 +296,30 @@ class _Connection(asyncio.Protocol):
             timer = self._loop.call_at(due, finish)
             self._waiting.add(timer)
 
-    def _finish(self, call: Call, act: Act) -> None:
-        self._server.stats.kinds[act.kind] += 1
+    def _finish(self, call: Call, action: Action) -> None:
+        self._server.stats.kinds[action.kind] += 1
         if self.transport.is_closing():
             return
-        if act.kind == "vanish":
+        if action.kind == "vanish":
             self.transport.abort()
-        elif act.kind == "not_http":
+        elif action.kind == "not_http":
             self.transport.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
-        elif act.kind == "drip":
+        elif action.kind == "drip":
             self.transport.write(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 999999\r\n\r\n")
             self._drip()
-        elif act.kind == "disconnect":
-            whole = _completion(call, self._server.text(call, act))
+        elif action.kind == "disconnect":
+            whole = _completion(call, self._server.text(call, action))
             self.transport.write(_http(200, whole)[: -len(whole) // 2])
             self.transport.close()
-        elif act.kind == "ok" and b'"stream"' in call.raw and call.body["stream"]:
-            self.transport.write(_stream(call, self._server.text(call, act)))
-        elif act.kind.startswith("refuses_"):
-            self.transport.write(_refused(act.kind.removeprefix("refuses_")))
-        elif act.kind in ERRORS:
-            status, message, code = ERRORS[act.kind]
-            self.transport.write(_error(status, message.replace("{key}", call.key), code, act.retry_after))
+        elif action.kind == "ok" and b'"stream"' in call.raw and call.body["stream"]:
+            self.transport.write(_stream(call, self._server.text(call, action)))
+        elif action.kind.startswith("refuses_"):
+            self.transport.write(_refused(action.kind.removeprefix("refuses_")))
+        elif action.kind in ERRORS:
+            status, message, code = ERRORS[action.kind]
+            self.transport.write(_error(status, message.replace("{key}", call.key), code, action.retry_after))
         else:
-            self.transport.write(ANSWERS[act.kind](call, self._server.text(call, act)))
+            self.transport.write(ANSWERS[action.kind](call, self._server.text(call, action)))
 
     def _drip(self) -> None:
         if not self.transport.is_closing():
@@ -430,27 +430,29 @@ def _stream(call: Call, text: str) -> bytes:
     return head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
 
 
-def _models(manners: Manners, headers: Mapping[str, str]) -> bytes:
+def _models(behaviour: Behaviour, headers: Mapping[str, str]) -> bytes:
     given = headers.get("authorization", "").removeprefix("Bearer ")
-    if manners.key is not None and given != manners.key:
+    if behaviour.key is not None and given != behaviour.key:
         return _error(401, f"Incorrect API key provided: {given}.", "invalid_api_key")
-    if manners.models is None:
+    if behaviour.models is None:
         return _error(404, "Not Found")
-    return _http(200, encode({"object": "list", "data": [{"id": name, "object": "model"} for name in manners.models]}))
+    return _http(
+        200, encode({"object": "list", "data": [{"id": name, "object": "model"} for name in behaviour.models]})
+    )
 
 
 @contextlib.contextmanager
 def serving(
-    manners: Manners = Manners(),
+    behaviour: Behaviour = Behaviour(),
     *,
     answer: Callable[[Call], str] | None = None,
-    decide: Callable[[Call], Act | None] = lambda call: None,
+    decide: Callable[[Call], Action | None] = lambda call: None,
 ) -> Generator[MockServer]:
     """A `MockServer` on a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = MockServer(manners, answer=answer, decide=decide)
+    server = MockServer(behaviour, answer=answer, decide=decide)
     asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
     try:
         yield server
@@ -484,7 +486,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> None:
     """Serve until a signal comes, then print what was served as one line of JSON."""
     shares = {kind: share for kind in FAULTS if (share := vars(args)[f"{kind}_share"])}
-    manners = Manners(
+    behaviour = Behaviour(
         latency=args.latency,
         jitter=args.jitter,
         retry_after=args.retry_after,
@@ -499,7 +501,7 @@ async def run(args: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with MockServer(manners, answer=DoricAnswers(args.answers, args.seed), port=args.port) as server:
+    async with MockServer(behaviour, answer=DoricAnswers(args.answers, args.seed), port=args.port) as server:
         print(server.url, flush=True)
         await stop.wait()
         print(json.dumps(server.stats.as_json()), flush=True)

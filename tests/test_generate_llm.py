@@ -16,10 +16,10 @@ import generate_doric_dataset as script
 import mock_server
 from doric.core import progress
 from doric.core.codec import encode
-from doric.llm.scheduler import GONE
+from doric.llm.scheduler import MAX_LOST_IN_A_ROW
 from doric.quality import gates
 from doric.topics.lists import read_topics
-from mock_server import ROOT, Act, Call, DoricAnswers, Manners, serving
+from mock_server import ROOT, Action, Behaviour, Call, DoricAnswers, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 SCRIPT = ROOT / "dataset_generation" / "generate_doric_dataset.py"
@@ -70,7 +70,7 @@ def assert_plan_met() -> None:
     assert len(ids) == len(set(ids)) == PLAN
 
 
-def of_call(*numbers: int, act: Act):
+def of_call(*numbers: int, act: Action):
     """A server's fate that befalls these calls."""
     return lambda call: act if call.number in numbers else None
 
@@ -80,7 +80,7 @@ def of_call(*numbers: int, act: Act):
 
 def test_a_run_without_faults(capsys):
     """Every slot has its row, one call each, and the summary tells tries and tokens."""
-    with serving(Manners(latency=0.01)) as server:
+    with serving(Behaviour(latency=0.01)) as server:
         assert generate(server) == 0
     assert_plan_met()
     assert server.stats.kinds["ok"] == PLAN + len(refused())
@@ -93,7 +93,7 @@ def test_a_run_without_faults(capsys):
 
 def test_a_base_url_is_enough():
     """A local server without a key is asked, not refused, and its only model is found out."""
-    with serving(Manners(models=("some-local-model",))) as server:
+    with serving(Behaviour(models=("some-local-model",))) as server:
         assert script.main([*flags(server)[:7], "--base-url", server.url]) == 0
     assert {row["meta"]["model"] for row in lines()} == {"some-local-model"}
     assert server.calls[0].key == "no-key"
@@ -113,7 +113,7 @@ def test_topics_are_data():
 
 def test_a_refused_answer_is_asked_again_with_the_reason():
     """The next try carries the refused answer and what to write instead; the row says how many tries it took."""
-    with serving(decide=of_call(1, act=Act(text=CENTRAL))) as server:
+    with serving(decide=of_call(1, act=Action(text=CENTRAL))) as server:
         assert generate(server, "--max-concurrency", "1") == 0
     again = server.calls[1].body["messages"]
     assert again[-2] == {"role": "assistant", "content": CENTRAL}
@@ -125,7 +125,7 @@ def test_a_refused_answer_is_asked_again_with_the_reason():
 
 def test_a_cut_answer_gets_more_room_and_is_then_cut_back():
     """An answer that ran out of tokens is asked again with more; at last its whole sentences must pass the gates."""
-    with serving(decide=lambda call: Act("truncated")) as server:
+    with serving(decide=lambda call: Action("truncated")) as server:
         generate(server, "--max-concurrency", "1", "--max-tries", "8")
     limits = [call.body["max_tokens"] for call in server.calls[:3]]
     assert limits[0] < limits[1] < limits[2]
@@ -141,7 +141,7 @@ def test_a_cut_answer_gets_more_room_and_is_then_cut_back():
 )
 def test_no_answer_is_a_rejection(kind, gate):
     """A content filter, an empty reply and thoughts alone are rejections with a reason; the slot goes on."""
-    with serving(decide=of_call(3, act=Act(kind))) as server:
+    with serving(decide=of_call(3, act=Action(kind))) as server:
         assert generate(server) == 0
     assert_plan_met()
     found = [one for one in refused() if one["gate"] == gate]
@@ -162,18 +162,18 @@ def test_thoughts_are_no_part_of_a_row():
 # ---- faults that pass
 
 PASSING = {
-    "rate_limit": (Act("rate_limit", retry_after="0.05"), "rate_limit"),
-    "no Retry-After": (Act("rate_limit"), "rate_limit"),
-    "error_500": (Act("error_500"), "http_500"),
-    "error_503": (Act("error_503", retry_after="0"), "http_503"),
-    "vanish": (Act("vanish"), "connection"),
-    "disconnect": (Act("disconnect"), "connection"),
-    "not_http": (Act("not_http"), "connection"),
-    "malformed": (Act("malformed"), "malformed"),
-    "no_choices": (Act("no_choices"), "malformed"),
-    "null_choices": (Act("null_choices"), "http_502"),
-    "html": (Act("html"), "malformed"),
-    "hang": (Act("hang"), "timeout"),
+    "rate_limit": (Action("rate_limit", retry_after="0.05"), "rate_limit"),
+    "no Retry-After": (Action("rate_limit"), "rate_limit"),
+    "error_500": (Action("error_500"), "http_500"),
+    "error_503": (Action("error_503", retry_after="0"), "http_503"),
+    "vanish": (Action("vanish"), "connection"),
+    "disconnect": (Action("disconnect"), "connection"),
+    "not_http": (Action("not_http"), "connection"),
+    "malformed": (Action("malformed"), "malformed"),
+    "no_choices": (Action("no_choices"), "malformed"),
+    "null_choices": (Action("null_choices"), "http_502"),
+    "html": (Action("html"), "malformed"),
+    "hang": (Action("hang"), "timeout"),
 }
 
 
@@ -192,7 +192,9 @@ def test_a_passing_fault_costs_a_call_and_no_row(name, capsys):
 def test_faults_all_together(capsys):
     """One call in four goes wrong, each in another way, and one answers late: the plan is met all the same."""
     shares = {"rate_limit": 0.08, "malformed": 0.05, "disconnect": 0.05, "error_503": 0.04, "empty": 0.03}
-    manners = Manners(latency=0.01, jitter=0.5, shares=shares, retry_after="0.05", stragglers=(9,), straggler_seconds=2)
+    manners = Behaviour(
+        latency=0.01, jitter=0.5, shares=shares, retry_after="0.05", stragglers=(9,), straggler_seconds=2
+    )
     with serving(manners) as server:
         assert generate(server) == 0
     assert_plan_met()
@@ -213,7 +215,7 @@ def test_faults_all_together(capsys):
 
 def test_a_straggler_holds_up_nobody():
     """While one call takes its time the others go on: its row is the last."""
-    with serving(Manners(latency=0.005, stragglers=(3,), straggler_seconds=2)) as server:
+    with serving(Behaviour(latency=0.005, stragglers=(3,), straggler_seconds=2)) as server:
         assert generate(server) == 0
     assert_plan_met()
     assert lines()[-1]["messages"][0]["content"] == server.calls[2].prompt
@@ -221,7 +223,7 @@ def test_a_straggler_holds_up_nobody():
 
 def test_a_refused_parameter_is_dropped():
     """A model that takes neither temperature nor max_tokens is asked without them from then on."""
-    with serving(Manners(refuses=("temperature", "max_tokens"))) as server:
+    with serving(Behaviour(refuses=("temperature", "max_tokens"))) as server:
         assert generate(server) == 0
     assert_plan_met()
     assert set(server.calls[-1].body) == {"model", "messages", "max_completion_tokens"}
@@ -233,9 +235,9 @@ def test_a_slot_whose_faults_do_not_end_is_named(capsys):
     answers = DoricAnswers()
     hopeless: list[str] = []
 
-    def decide(call: Call) -> Act | None:
+    def decide(call: Call) -> Action | None:
         hopeless.extend([call.prompt] if call.number == 20 else [])
-        return Act("error_500", retry_after="0") if call.prompt in hopeless else None
+        return Action("error_500", retry_after="0") if call.prompt in hopeless else None
 
     with serving(answer=answers, decide=decide) as server:
         assert generate(server, "--max-retries", "2") == 1
@@ -251,14 +253,14 @@ def test_a_slot_whose_faults_do_not_end_is_named(capsys):
 # ---- faults that end a run
 
 FATAL = {
-    "unauthorized": "refused the key (401)",
-    "forbidden": "refused the key (403)",
+    "unauthorized": "rejected the key (401)",
+    "forbidden": "rejected the key (403)",
     "payment": "the quota is used up (402)",
     "quota": "the quota is used up (429)",
     "no_model": "has no model 'mock-doric' (404)",
     "no_model_400": "has no model 'mock-doric' (400)",
-    "bad_request": "does not take the request (400)",
-    "unprocessable": "does not take the request (422)",
+    "bad_request": "rejected the request (400)",
+    "unprocessable": "rejected the request (422)",
 }
 
 
@@ -268,7 +270,7 @@ def test_a_fatal_fault_is_one_line_and_keeps_the_rows(kind, monkeypatch, capsys,
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level("DEBUG")
     answers = DoricAnswers()
-    with serving(answer=answers, decide=lambda call: Act(kind) if call.number > 20 else None) as server:
+    with serving(answer=answers, decide=lambda call: Action(kind) if call.number > 20 else None) as server:
         assert generate(server, "--log-level", "debug") == 2
     told = capsys.readouterr()
     errors = [line for line in told.err.splitlines() if line.startswith("error: ")]
@@ -278,7 +280,7 @@ def test_a_fatal_fault_is_one_line_and_keeps_the_rows(kind, monkeypatch, capsys,
     assert "Traceback" not in told.err
     assert len(lines()) + len(refused()) == 20
     # a server that has answered may refuse one odd request: only that job after job is refused ends the run
-    most = GONE if kind in ("forbidden", "bad_request", "unprocessable") else 5
+    most = MAX_LOST_IN_A_ROW if kind in ("forbidden", "bad_request", "unprocessable") else 5
     assert server.stats.requests <= 20 + most + 5
     everything = "".join(path.read_text("utf-8") for path in Path().iterdir() if path.is_file())
     assert KEY not in told.err + told.out + caplog.text + everything
@@ -289,7 +291,7 @@ def test_a_fatal_fault_is_one_line_and_keeps_the_rows(kind, monkeypatch, capsys,
 
 def test_the_request_is_too_long(capsys):
     """A model that cannot read the instructions ends the run in one line that says so."""
-    with serving(decide=lambda call: Act("context_400")) as server:
+    with serving(decide=lambda call: Action("context_400")) as server:
         assert generate(server) == 2
     assert "error: the request is too long for mock-doric" in capsys.readouterr().err
 
@@ -303,7 +305,7 @@ def test_nobody_is_listening(capsys):
 
 def test_no_model_is_named(capsys):
     """Two models and none named: the run ends and lists them."""
-    with serving(Manners(models=("a", "b"))) as server:
+    with serving(Behaviour(models=("a", "b"))) as server:
         assert script.main([*flags(server)[:7], "--base-url", server.url]) == 2
     assert "hint: Set MODEL or --model to one of: a, b." in capsys.readouterr().err
 
@@ -320,7 +322,7 @@ def test_a_run_without_rows_is_not_silent(monkeypatch, caplog):
     monkeypatch.setattr(progress, "SILENCE", 0.2)
     caplog.set_level("INFO")
     english = "This is plain English and nothing else at all, over and over again."
-    with serving(Manners(latency=0.05), answer=lambda call: english) as server:
+    with serving(Behaviour(latency=0.05), answer=lambda call: english) as server:
         argv = [flag for flag in flags(server, "--price-in", "1", "--price-out", "1") if flag != "--no-progress"]
         assert script.main(argv) == 1
     told = [line for line in caplog.messages if line.startswith("0 of 60 rows")]
@@ -330,7 +332,7 @@ def test_a_run_without_rows_is_not_silent(monkeypatch, caplog):
 
 def test_after_no_answer_the_model_is_told_why():
     """An empty or withheld answer is asked for again with the reason, the turns still alternating."""
-    with serving(decide=of_call(1, act=Act("empty"))) as server:
+    with serving(decide=of_call(1, act=Action("empty"))) as server:
         assert generate(server, "--max-concurrency", "1") == 0
     again = server.calls[1].body["messages"]
     assert "No answer came of the last try" in again[-1]["content"]
@@ -356,7 +358,7 @@ def whole(message: dict, finish: str = "stop", usage: dict | None = None) -> byt
 def test_thoughts_that_are_not_shown_get_room_and_then_end_the_run(monkeypatch, capsys):
     """A model that hides its thoughts gets more and more room; if still nothing comes, the run stops and says so."""
     monkeypatch.setitem(mock_server.ANSWERS, "hidden", lambda call, text: hidden(call))
-    with serving(decide=lambda call: Act("hidden")) as server:
+    with serving(decide=lambda call: Action("hidden")) as server:
         assert generate(server) == 2
     told = capsys.readouterr().err
     assert "answers were used up by thoughts" in told
@@ -385,7 +387,7 @@ def test_a_limit_that_is_too_high_is_lowered_and_never_dropped(monkeypatch):
     """A complaint about the value of max_tokens lowers it to what the model takes; no call goes without a limit."""
     message = "max_tokens (or max_completion_tokens) is too large: {key}. The most this model supports is 100"
     monkeypatch.setitem(mock_server.ERRORS, "high", (400, message.replace("{key}", "you sent more"), None))
-    with serving(decide=lambda call: Act("high") if call.body["max_tokens"] > 100 else None) as server:
+    with serving(decide=lambda call: Action("high") if call.body["max_tokens"] > 100 else None) as server:
         assert generate(server) == 0
     assert {call.body["max_tokens"] for call in server.calls[10:]} == {100}
     assert server.stats.kinds["high"] <= 5
@@ -410,7 +412,7 @@ def test_half_a_character_costs_no_answer(monkeypatch):
     """A lone surrogate in an answer is left out; the answer itself is judged as any other."""
     half = lambda call, text: whole({"content": "HALF.." + text}).replace(b"HALF..", b"\\ud83d")  # noqa: E731
     monkeypatch.setitem(mock_server.ANSWERS, "half", half)
-    with serving(decide=of_call(1, act=Act("half"))) as server:
+    with serving(decide=of_call(1, act=Action("half"))) as server:
         assert generate(server, "--max-concurrency", "1") == 0
     assert server.stats.requests == PLAN + len(refused())
     assert_plan_met()
@@ -421,7 +423,7 @@ def test_what_cannot_be_read_is_paid_for_all_the_same(monkeypatch, capsys):
     """The tokens of a reply without a readable message count towards the budget and the summary."""
     usage = {"prompt_tokens": 500, "completion_tokens": 300}
     monkeypatch.setitem(mock_server.ANSWERS, "number", lambda call, text: whole({"content": 7}, usage=usage))
-    with serving(decide=lambda call: Act("number") if call.number > 5 else None) as server:
+    with serving(decide=lambda call: Action("number") if call.number > 5 else None) as server:
         assert generate(server, "--max-retries", "50", "--max-total-tokens", "20000") == 1
     told = capsys.readouterr().err
     assert "of --max-total-tokens 20,000" in told
@@ -430,7 +432,7 @@ def test_what_cannot_be_read_is_paid_for_all_the_same(monkeypatch, capsys):
 
 def test_a_broken_answer_is_counted_by_a_guess(capsys):
     """A completion whose JSON breaks off was paid for too: its tokens are guessed, and the summary says about."""
-    with serving(decide=of_call(2, act=Act("malformed"))) as server:
+    with serving(decide=of_call(2, act=Action("malformed"))) as server:
         assert generate(server) == 0
     told = capsys.readouterr().err
     assert "spent:     about" in told
@@ -457,7 +459,7 @@ def test_an_error_within_a_choice_costs_no_try(monkeypatch):
     error = {"finish_reason": "error", "error": {"code": 502, "message": "upstream"}, "message": {"content": ""}}
     failed = mock_server._http(200, encode({"choices": [error]}))
     monkeypatch.setitem(mock_server.ANSWERS, "choice", lambda call, text: failed)
-    with serving(decide=of_call(2, 3, act=Act("choice"))) as server:
+    with serving(decide=of_call(2, 3, act=Action("choice"))) as server:
         assert generate(server) == 0
     assert_plan_met()
     assert not [one for one in refused() if one["gate"] == "empty"]
@@ -465,21 +467,21 @@ def test_an_error_within_a_choice_costs_no_try(monkeypatch):
 
 def test_an_answer_that_never_came_is_taken_to_be_paid_for(capsys):
     """A call that ran out of time was in the making: it counts, by a guess, in the summary."""
-    with serving(decide=of_call(2, act=Act("hang"))) as server:
+    with serving(decide=of_call(2, act=Action("hang"))) as server:
         assert generate(server, "--timeout", "1") == 0
     assert "spent:     about" in capsys.readouterr().err
 
 
 def test_what_a_filter_withheld_does_not_blind_the_budget():
     """An answer without tokens says nothing of what the next calls need: they still stop at the budget."""
-    with serving(Manners(latency=0.05), decide=of_call(1, act=Act("filtered_400"))) as server:
+    with serving(Behaviour(latency=0.05), decide=of_call(1, act=Action("filtered_400"))) as server:
         assert generate(server, "--max-concurrency", "50", "--max-total-tokens", "3000") == 1
     assert server.stats.requests <= 6
 
 
 def test_starting_again_keeps_what_was_paid_for(monkeypatch):
     """--overwrite with a key that is refused leaves the bought rows beside the empty file, ready to be put back."""
-    with serving(Manners(key=KEY)) as server:
+    with serving(Behaviour(key=KEY)) as server:
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         assert generate(server) == 0
         before = {name: Path(name).read_bytes() for name in ("out.jsonl", "out.jsonl.plan.json")}
@@ -491,7 +493,7 @@ def test_starting_again_keeps_what_was_paid_for(monkeypatch):
 
 def test_slots_without_a_try_left_take_no_turn(capsys):
     """Going on after a run that used up all tries, slots without one wait for no limit, and are told of."""
-    with serving(decide=lambda call: Act(text=CENTRAL)) as server:
+    with serving(decide=lambda call: Action(text=CENTRAL)) as server:
         assert generate(server, "--max-tries", "1") == 1
         asked, began = server.stats.requests, time.monotonic()
         assert generate(server, "--max-tries", "1", "--max-rpm", "60") == 1
@@ -505,11 +507,11 @@ def test_a_topic_that_names_a_parameter_changes_no_request(monkeypatch):
     Path("topics.txt").write_text("what temperature to set a fridge to for safe food", "utf-8")
     echoed: list[int] = []
 
-    def echo(call: Call) -> Act | None:
+    def echo(call: Call) -> Action | None:
         if call.number == 1 or echoed or "temperature" not in call.prompt:
             return None
         echoed.append(call.number)
-        return Act("echo_422")
+        return Action("echo_422")
 
     def complained(call: Call, text: str) -> bytes:
         said = {"detail": [{"type": "value_error", "msg": "odd", "input": call.prompt}]}
@@ -526,7 +528,7 @@ def test_an_error_within_a_200_is_that_error(monkeypatch, capsys):
     """Where a gateway answers 200 with an error inside, it means what its status would: no credit ends the run."""
     body = encode({"error": {"code": 402, "message": "Insufficient credits"}})
     monkeypatch.setitem(mock_server.ANSWERS, "inside", lambda call, text: mock_server._http(200, body))
-    with serving(decide=lambda call: Act("inside")) as server:
+    with serving(decide=lambda call: Action("inside")) as server:
         assert generate(server) == 2
     assert "the quota is used up (402)" in capsys.readouterr().err
     assert server.stats.requests <= 10
@@ -536,7 +538,7 @@ def test_a_flagged_account_is_no_content_filter(monkeypatch, capsys):
     """A 403 because the organization was flagged ends the run at once."""
     message = "Your organization has been flagged and API access is disabled"
     monkeypatch.setitem(mock_server.ERRORS, "flag", (403, message, None))
-    with serving(decide=lambda call: Act("flag")) as server:
+    with serving(decide=lambda call: Action("flag")) as server:
         assert generate(server) == 2
     assert "organization has been flagged" in capsys.readouterr().err
     assert server.stats.requests <= 10
@@ -544,7 +546,7 @@ def test_a_flagged_account_is_no_content_filter(monkeypatch, capsys):
 
 def test_a_filter_that_lets_nothing_through_ends_the_run(capsys):
     """Twenty answers withheld and not one other: the run stops, instead of asking for every slot."""
-    with serving(decide=lambda call: Act("filtered")) as server:
+    with serving(decide=lambda call: Action("filtered")) as server:
         assert generate(server) == 2
     assert "withheld 20 answers" in capsys.readouterr().err
     assert server.stats.requests <= 30
@@ -554,9 +556,9 @@ def test_a_slot_that_the_filter_withholds_is_asked_twice(capsys):
     """The same question meets the same filter: after two tries the slot is left and named, in a later run too."""
     withheld: list[str] = []
 
-    def decide(call: Call) -> Act | None:
+    def decide(call: Call) -> Action | None:
         withheld.extend([call.body["messages"][7]["content"]] if call.number == 9 else [])
-        return Act("filtered") if call.body["messages"][7]["content"].partition("\n")[0] in withheld else None
+        return Action("filtered") if call.body["messages"][7]["content"].partition("\n")[0] in withheld else None
 
     with serving(decide=decide) as server:
         assert generate(server) == 1
@@ -567,11 +569,11 @@ def test_a_slot_that_the_filter_withholds_is_asked_twice(capsys):
     assert server.stats.requests == 0
 
 
-def to_the_question_of_call(number: int, act: Act):
+def to_the_question_of_call(number: int, act: Action):
     """A server's fate that befalls this call, and each later one that asks the same."""
     odd: list[str] = []
 
-    def decide(call: Call) -> Act | None:
+    def decide(call: Call) -> Action | None:
         odd.extend([call.prompt] if call.number == number else [])
         return act if call.prompt in odd else None
 
@@ -581,11 +583,11 @@ def to_the_question_of_call(number: int, act: Act):
 def test_one_odd_request_costs_one_slot(capsys):
     """A request that a server which answers others does not take costs its own slot, in a run that goes on too."""
     answers = DoricAnswers()
-    with serving(answer=answers, decide=to_the_question_of_call(20, Act("bad_request"))) as server:
+    with serving(answer=answers, decide=to_the_question_of_call(20, Action("bad_request"))) as server:
         assert generate(server) == 1
         assert len(lines()) == PLAN - 1
         assert generate(server) == 1
-    assert "does not take the request (400)" in capsys.readouterr().err
+    assert "rejected the request (400)" in capsys.readouterr().err
     with serving(answer=answers) as server:
         assert generate(server) == 0
     assert_plan_met()
@@ -593,7 +595,7 @@ def test_one_odd_request_costs_one_slot(capsys):
 
 def test_a_slot_that_fails_is_named_in_every_run(capsys):
     """One slot whose question always breaks the server ends a first run and a later one alike: named, exit 1."""
-    with serving(decide=to_the_question_of_call(20, Act("error_500"))) as server:
+    with serving(decide=to_the_question_of_call(20, Action("error_500"))) as server:
         for _ in range(2):
             assert generate(server, "--max-retries", "2") == 1
             assert len(lines()) == PLAN - 1
@@ -603,10 +605,10 @@ def test_a_slot_that_fails_is_named_in_every_run(capsys):
 def test_no_word_of_a_server_commands_the_terminal(monkeypatch, capsys):
     """Control characters in a complaint or in a topic are not printed, neither in an error nor in the summary."""
     Path("topics.txt").write_text("keeping hens warm \x1b]0;pwned\x07 in a hard winter", "utf-8")
-    with serving(decide=lambda call: Act(text=CENTRAL)) as server:
+    with serving(decide=lambda call: Action(text=CENTRAL)) as server:
         assert generate(server, "--max-tries", "1") == 1
     monkeypatch.setitem(mock_server.ERRORS, "rude", (400, "no \x1b]0;pwned\x07 such thing", None))
-    with serving(decide=lambda call: Act("rude")) as server:
+    with serving(decide=lambda call: Action("rude")) as server:
         assert generate(server, "--overwrite") == 2
     told = capsys.readouterr().err
     assert "]0;pwned" in told
@@ -615,18 +617,18 @@ def test_no_word_of_a_server_commands_the_terminal(monkeypatch, capsys):
 
 def test_a_server_that_asks_for_a_day_is_not_waited_for(capsys):
     """A Retry-After beyond ten minutes ends the run with the time to come back."""
-    day = Act("rate_limit", retry_after="86400")
+    day = Action("rate_limit", retry_after="86400")
     with serving(decide=lambda call: day if call.number > 3 else None) as server:
         assert generate(server) == 2
     told = capsys.readouterr().err
-    assert "asks to be left alone for 24 h" in told
-    assert "run the same command again then" in told
+    assert "Retry-After is 24 h" in told
+    assert "Run the same command again after that time" in told
 
 
 def test_the_last_try_keeps_what_was_cut_off(monkeypatch):
     """With two tries, the second answer that is cut off is cut back and kept where it passes, not thrown away."""
     monkeypatch.setattr(mock_server, "_cut", lambda text: text + " An dinna")
-    with serving(decide=lambda call: Act("truncated")) as server:
+    with serving(decide=lambda call: Action("truncated")) as server:
         assert generate(server, "--max-tries", "2") == 0
     assert_plan_met()
     assert server.stats.requests >= 2 * PLAN
@@ -640,8 +642,8 @@ def test_a_key_from_dotenv_is_used_and_not_shown(capsys, caplog):
     """The key in `.env` reaches the server and nothing else: no file, no log, no line on the screen."""
     caplog.set_level("DEBUG")
     Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n", "utf-8")
-    fates = {2: Act("echo_500"), 20: Act("bad_request"), 21: Act("forbidden")}
-    with serving(Manners(key=KEY), decide=lambda call: fates.get(call.number)) as server:
+    fates = {2: Action("echo_500"), 20: Action("bad_request"), 21: Action("forbidden")}
+    with serving(Behaviour(key=KEY), decide=lambda call: fates.get(call.number)) as server:
         assert generate(server, "--log-level", "debug") == 1
     told = capsys.readouterr()
     assert "key …" in told.err
@@ -704,7 +706,7 @@ def test_a_money_budget(capsys):
 
 def test_a_budget_holds_for_many_calls_at_once(capsys):
     """Calls in flight are set aside: with fifty workers and a budget of one token, one call is paid for."""
-    with serving(Manners(latency=0.1)) as server:
+    with serving(Behaviour(latency=0.1)) as server:
         assert generate(server, "--max-concurrency", "50", "--max-total-tokens", "1") == 1
     assert server.stats.requests == 1
     told = capsys.readouterr().err
@@ -714,7 +716,7 @@ def test_a_budget_holds_for_many_calls_at_once(capsys):
 
 def test_a_budget_is_used_and_not_much_more(capsys):
     """The calls made at once near the end of a budget pass it by no more than about one call."""
-    with serving(Manners(latency=0.05, jitter=0.5)) as server:
+    with serving(Behaviour(latency=0.05, jitter=0.5)) as server:
         assert generate(server, "--max-concurrency", "30", "--max-total-tokens", "40000") == 1
     told = capsys.readouterr().err
     used = int(re.findall(r"([\d,]+) tokens used", told)[-1].replace(",", ""))
@@ -761,7 +763,7 @@ def until(condition) -> None:
 
 def test_killed_and_started_again(here):
     """Killed outright twice, a run goes on each time: calls paid twice are those that were in flight, ids come once."""
-    with serving(Manners(latency=0.03)) as server:
+    with serving(Behaviour(latency=0.03)) as server:
         for share in (1 / 3, 2 / 3):
             process = start(server)
             until(lambda share=share: server.stats.kinds["ok"] > share * PLAN)
@@ -775,7 +777,7 @@ def test_killed_and_started_again(here):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_ctrl_c_awaits_what_is_in_flight(number):
     """Ctrl-C or SIGTERM, once: calls in flight are awaited and kept, 130; the same command then meets the plan."""
-    with serving(Manners(latency=0.2)) as server:
+    with serving(Behaviour(latency=0.2)) as server:
         process = start(server)
         until(lambda: server.stats.kinds["ok"] >= 10)
         process.send_signal(number)
@@ -786,7 +788,7 @@ def test_the_first_ctrl_c_awaits_what_is_in_flight(number):
         assert "HTTP Request" not in told  # a line for each call, from a library below
         assert server.stats.kinds["aborted"] == 0
         assert len(lines()) + len(refused()) == server.stats.requests
-        server.manners = Manners()
+        server.behaviour = Behaviour()
         assert generate(server) == 0
     assert_plan_met()
     assert server.stats.requests == PLAN + len(refused())
@@ -795,7 +797,7 @@ def test_the_first_ctrl_c_awaits_what_is_in_flight(number):
 def test_the_second_ctrl_c_stops_now():
     """Ctrl-C twice: a server that hangs is not waited for, 130; the file resumes."""
     answers = DoricAnswers()
-    with serving(answer=answers, decide=lambda call: Act("hang") if call.number > 20 else None) as server:
+    with serving(answer=answers, decide=lambda call: Action("hang") if call.number > 20 else None) as server:
         process = start(server)
         until(lambda: server.stats.in_flight == 5)
         process.send_signal(signal.SIGINT)

@@ -19,7 +19,7 @@ from doric.core import lock
 from doric.core.codec import encode
 from doric.quality.decontamination import held_out_prompts
 from doric.topics.filters import spec, tidy, unfit
-from mock_server import ROOT, Act, Call, Manners, serving
+from mock_server import ROOT, Action, Behaviour, Call, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 SCRIPT = ROOT / "dataset_generation" / "generate_topics_via_llm.py"
@@ -178,7 +178,7 @@ def test_the_same_seed_asks_the_same(topics):
 def test_groups_are_asked_at_once(topics):
     """Three groups take the time of one, and no more calls are in flight than --max-concurrency."""
     for limit, peak in (("8", 3), ("2", 2), ("1", 1)):
-        with serving(Manners(latency=0.05), answer=fresh_topics()) as server:
+        with serving(Behaviour(latency=0.05), answer=fresh_topics()) as server:
             widen(server, "--output", f"{limit}.json", "--per-group", "2", "--max-concurrency", limit)
         assert server.stats.peak_in_flight == peak
 
@@ -197,7 +197,7 @@ def test_lists_of_every_make(topics, way):
         }.get(way, json.dumps(found))
 
     whole = fresh_topics()
-    with serving(Manners(refuses=("response_format",) if way == "schema refused" else ()), answer=answer) as server:
+    with serving(Behaviour(refuses=("response_format",) if way == "schema refused" else ()), answer=answer) as server:
         assert widen(server, "--in-place", "--per-group", "4", "--max-concurrency", "1") == 0
     assert len(widened(topics)["farm"]) == 6
     assert server.stats.kinds["refuses_response_format"] == (way == "schema refused")
@@ -212,7 +212,7 @@ def test_a_topic_that_was_cut_off_is_not_kept(topics, monkeypatch):
     def answer(call: Call) -> str:
         return "\n".join(f"- {topic}" for topic in itertools.islice(stock, 2))
 
-    with serving(answer=answer, decide=lambda call: Act("truncated")) as server:
+    with serving(answer=answer, decide=lambda call: Action("truncated")) as server:
         assert widen(server, "--in-place", "--per-group", "3", "--groups", "home") == 0
     assert widened(topics)["home"] == [*GROUPS["home"], *listed[:6:2]]
 
@@ -298,7 +298,12 @@ def test_a_group_that_stops_yielding_says_so(topics, capsys):
 
 def test_faults_are_waited_out(topics, capsys):
     """Rate limits, broken connections and garbled answers cost a wait, no topic, and are counted."""
-    faults = {1: Act("rate_limit", retry_after="0.05"), 2: Act("disconnect"), 3: Act("malformed"), 5: Act("error_503")}
+    faults = {
+        1: Action("rate_limit", retry_after="0.05"),
+        2: Action("disconnect"),
+        3: Action("malformed"),
+        5: Action("error_503"),
+    }
     with serving(answer=fresh_topics(), decide=lambda call: faults.get(call.number)) as server:
         assert widen(server, "--in-place", "--per-group", "3") == 0
     assert sum(map(len, widened(topics).values())) == 5 + 9
@@ -311,8 +316,8 @@ def test_a_failed_group_loses_nothing_of_the_others(topics, capsys):
     """A group whose calls are lost for good is named; the others have their number."""
     whole = fresh_topics()
 
-    def decide(call: Call) -> Act | None:
-        return Act("context_400") if asked(call)["group"] == "garden" else None
+    def decide(call: Call) -> Action | None:
+        return Action("context_400") if asked(call)["group"] == "garden" else None
 
     with serving(answer=whole, decide=decide) as server:
         assert widen(server, "--in-place", "--per-group", "4") == 1
@@ -324,8 +329,8 @@ def test_a_key_that_dies_keeps_what_was_found(topics, capsys):
     """When the quota ends in the middle, the run stops with 2 and one line, and what was found is on disk."""
     whole = fresh_topics()
 
-    def decide(call: Call) -> Act | None:
-        return None if asked(call)["group"] == "farm" else Act("quota", seconds=0.3)
+    def decide(call: Call) -> Action | None:
+        return None if asked(call)["group"] == "farm" else Action("quota", seconds=0.3)
 
     with serving(answer=whole, decide=decide) as server:
         assert widen(server, "--in-place", "--per-group", "4") == 2
@@ -336,11 +341,11 @@ def test_a_key_that_dies_keeps_what_was_found(topics, capsys):
 
 
 FATAL = {
-    "unauthorized": "refused the key (401)",
-    "forbidden": "refused the key (403)",
+    "unauthorized": "rejected the key (401)",
+    "forbidden": "rejected the key (403)",
     "payment": "the quota is used up",
     "no_model": "has no model 'm'",
-    "bad_request": "does not take the request (400)",
+    "bad_request": "rejected the request (400)",
 }
 
 
@@ -350,7 +355,7 @@ def test_a_fatal_fault_is_one_line(topics, monkeypatch, capsys, caplog, kind):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level("DEBUG")
     before = topics.read_bytes()
-    with serving(decide=lambda call: Act(kind)) as server:
+    with serving(decide=lambda call: Action(kind)) as server:
         assert widen(server, "--in-place") == 2
     told = capsys.readouterr().err
     assert FATAL[kind] in told
@@ -363,7 +368,7 @@ def test_a_fatal_fault_is_one_line(topics, monkeypatch, capsys, caplog, kind):
 def test_a_fatal_fault_lets_no_waiting_group_ask(tmp_path, capsys):
     """Groups that wait for their turn when the quota ends do not ask: twelve groups, one call."""
     Path("topics.json").write_text(json.dumps({f"group {at}": [f"topic number {at}"] for at in range(12)}), "utf-8")
-    with serving(decide=lambda call: Act("quota")) as server:
+    with serving(decide=lambda call: Action("quota")) as server:
         assert widen(server, "--in-place", "--max-concurrency", "1") == 2
     assert server.stats.requests == 1
     assert "error: the quota is used up (429)" in capsys.readouterr().err
@@ -410,7 +415,7 @@ def test_a_backup_that_cannot_be_written_costs_no_call(topics, capsys):
 
 def test_every_group_failing_is_an_error(topics, capsys):
     """When no group got a single answer there is nothing to sum up but the error."""
-    with serving(decide=lambda call: Act("context_400")) as server:
+    with serving(decide=lambda call: Action("context_400")) as server:
         assert widen(server, "--in-place") == 2
     assert "error: no group got an answer" in capsys.readouterr().err
 
@@ -426,7 +431,7 @@ def test_tokens_that_nobody_counted_are_told_as_a_guess(topics, monkeypatch, cap
 
 def test_two_runs_on_one_list_lose_nothing(topics, capsys):
     """A second run on a list that is being widened is refused before it asks; the first keeps all that it found."""
-    with serving(Manners(latency=0.1), answer=fresh_topics()) as server, lock.held(topics):
+    with serving(Behaviour(latency=0.1), answer=fresh_topics()) as server, lock.held(topics):
         assert widen(server, "--in-place") == 2
     assert server.stats.requests == 0
     assert "another run is writing this file" in capsys.readouterr().err
@@ -463,7 +468,7 @@ def test_nobody_listening(topics, capsys):
 def test_a_key_from_dotenv(topics):
     """The key may come from `.env`, and is the one that the server sees."""
     Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n", "utf-8")
-    with serving(Manners(key=KEY), answer=fresh_topics()) as server:
+    with serving(Behaviour(key=KEY), answer=fresh_topics()) as server:
         assert widen(server, "--in-place", "--per-group", "1") == 0
 
 
@@ -488,7 +493,7 @@ def test_dry_run_asks_nothing(topics, capsys):
         (["--in-place", "--per-group", "0"], "--per-group is 0"),
         (["--in-place", "--max-concurrency", "-1"], "--max-concurrency is -1"),
         (["--in-place", "--input", "none.json"], "none.json"),
-        (["--in-place", "--price-in", "1"], "one price without the other"),
+        (["--in-place", "--price-in", "1"], "only one of --price-in and --price-out"),
         (["--in-place", "--price-in", "-1", "--price-out", "1"], "a price below 0"),
         (["--in-place", "--max-cost", "1"], "the price is not known"),
         (["--in-place", "--max-cost", "nan"], "--max-cost is nan"),
@@ -581,7 +586,7 @@ def until(condition) -> None:
 
 def test_ctrl_c_keeps_what_was_found(topics):
     """The first Ctrl-C awaits the calls in flight and writes what they gave; the status is 130."""
-    with serving(Manners(latency=0.2), answer=fresh_topics()) as server:
+    with serving(Behaviour(latency=0.2), answer=fresh_topics()) as server:
         process = start(server, "--per-group", "60")
         until(lambda: server.stats.kinds["ok"] >= 1)
         process.send_signal(signal.SIGINT)
@@ -595,7 +600,7 @@ def test_ctrl_c_keeps_what_was_found(topics):
 
 def test_ctrl_c_lets_no_waiting_group_ask(topics):
     """Groups that wait for their turn when Ctrl-C comes do not ask."""
-    with serving(Manners(latency=0.5), answer=fresh_topics()) as server:
+    with serving(Behaviour(latency=0.5), answer=fresh_topics()) as server:
         process = start(server, "--per-group", "2", "--max-concurrency", "1")
         until(lambda: server.stats.requests == 1)
         process.send_signal(signal.SIGINT)
@@ -606,7 +611,7 @@ def test_ctrl_c_lets_no_waiting_group_ask(topics):
 
 def test_ctrl_c_lets_no_group_ask_that_waits_for_room_in_a_budget(topics):
     """Groups that a budget keeps waiting when Ctrl-C comes do not ask once there is room."""
-    with serving(Manners(latency=0.5), answer=fresh_topics()) as server:
+    with serving(Behaviour(latency=0.5), answer=fresh_topics()) as server:
         process = start(server, "--max-total-tokens", "900")
         until(lambda: server.stats.requests == 1)
         process.send_signal(signal.SIGINT)
@@ -618,7 +623,7 @@ def test_ctrl_c_lets_no_group_ask_that_waits_for_room_in_a_budget(topics):
 
 def test_a_second_ctrl_c_stops_now(topics):
     """A second Ctrl-C does not wait for a server that hangs."""
-    with serving(decide=lambda call: Act("hang")) as server:
+    with serving(decide=lambda call: Action("hang")) as server:
         process = start(server)
         until(lambda: server.stats.requests == 3)
         process.send_signal(signal.SIGINT)
@@ -632,7 +637,7 @@ def test_a_second_ctrl_c_stops_now(topics):
 
 def test_kill_loses_only_calls_in_flight(topics):
     """Killed outright, the file is whole and holds what every finished call but those of that moment gave."""
-    with serving(Manners(latency=0.02), answer=fresh_topics()) as server:
+    with serving(Behaviour(latency=0.02), answer=fresh_topics()) as server:
         process = start(server, "--per-group", "70", "--max-concurrency", "1")
         until(lambda: server.stats.kinds["ok"] >= 2)
         process.kill()

@@ -9,7 +9,8 @@ from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.jsonl import Journal
 from doric.evaluation import judge
 from doric.evaluation.judge import Pair, PairwiseJudge
-from doric.llm.client import Reply, Request
+from doric.llm.client import ChatRequest
+from doric.llm.response import Completion
 
 PAIRS = [Pair(f"p{at}", f"Question {at}?", f"gweed answer {at}", f"bad answer {at}") for at in range(6)]
 TIE = json.dumps(dict.fromkeys(judge.criteria(), "tie"))
@@ -19,7 +20,7 @@ def says(pick: str) -> str:
     return json.dumps(dict.fromkeys(judge.criteria(), pick))
 
 
-def fair(request: Request) -> str:
+def fair(request: ChatRequest) -> str:
     """Prefers the good answer wherever it stands."""
     asked = request.messages[-1]["content"]
     return says("A" if asked.index("gweed answer") < asked.index("bad answer") else "B")
@@ -27,11 +28,11 @@ def fair(request: Request) -> str:
 
 def hear(tmp_path, answer, pairs=PAIRS, *, court=None):
     court = court or PairwiseJudge(pairs, max_retries=1)
-    heard: list[Request] = []
+    heard: list[ChatRequest] = []
 
-    async def mouth(request: Request) -> Reply:
+    async def mouth(request: ChatRequest) -> Completion:
         heard.append(request)
-        return Reply(answer(request), "stop", 1, 1)
+        return Completion(answer(request), "stop", 1, 1)
 
     with Journal(tmp_path / "judge.jsonl", replay=court.replay) as journal:
         court.attach(journal)
@@ -152,7 +153,7 @@ def test_a_second_run_judges_only_what_is_open(tmp_path):
 def test_calls_that_fail_for_good_are_failed_verdicts(tmp_path):
     """A pair too long for the judge is left without a verdict; the others are judged."""
 
-    def answer(request: Request) -> str:
+    def answer(request: ChatRequest) -> str:
         if "Question 3?" in request.messages[-1]["content"]:
             raise ServerError("too long")
         return fair(request)
@@ -165,7 +166,7 @@ def test_calls_that_fail_for_good_are_failed_verdicts(tmp_path):
 def test_a_judge_that_never_answers_ends_the_run(tmp_path, error):
     """No verdict at all is an error with a hint, not a table of nothing."""
 
-    def answer(request: Request) -> str:
+    def answer(request: ChatRequest) -> str:
         raise error
 
     with pytest.raises(ServerError):

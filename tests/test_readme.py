@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mock_server import Call, Manners, serving
+from mock_server import Behaviour, Call, serving
 from test_generate_topics_via_llm import fresh_topics
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def server():
     def answer(call: Call) -> str:
         return topics(call) if "response_format" in call.body else "Haud it dry an cweel, an ye'll nae gyang far wrang."
 
-    with serving(Manners(), answer=answer) as running:
+    with serving(Behaviour(), answer=answer) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ from doric.evaluation.exam import Rules
 from doric.evaluation.run import Manner
 from doric.quality.decontamination import held_out_prompts
 from five_voices import VOICES
-from mock_server import Act, Call, Manners, MockServer, serving
+from mock_server import Action, Behaviour, Call, MockServer, serving
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "validation" / "validate_model.py"
@@ -120,8 +120,8 @@ def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, capl
     caplog.set_level("INFO")
     lost = {held.prompt for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
 
-    def half(call: Call) -> Act | None:
-        return Act("context_400") if call.body["model"] == "authored" and call.prompt in lost else None
+    def half(call: Call) -> Action | None:
+        return Action("context_400") if call.body["model"] == "authored" and call.prompt in lost else None
 
     with serving(answer=voices, decide=half) as server:
         command = f"--base-url {server.url} --model authored --baseline plain --judge-model judge --limit {SHORT}"
@@ -196,7 +196,7 @@ def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
 
 def test_a_second_run_asks_nothing_again(validate):
     """The same command again finds every answer in its journal, even with the server gone."""
-    with serving(answer=voices, manners=Manners(models=("authored",))) as server:
+    with serving(answer=voices, behaviour=Behaviour(models=("authored",))) as server:
         command = ["--base-url", server.url, "--limit", "6"]
         assert validate(command) == 0
         first = Path("datasets/validation.json").read_text()
@@ -257,7 +257,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
         "--out",
         "r.json",
     ]
-    with serving(Manners(latency=0.05), answer=voices) as server:
+    with serving(Behaviour(latency=0.05), answer=voices) as server:
         environment = {**os.environ, "OPENAI_BASE_URL": server.url}
         journal = tmp_path / "r.json.answers.jsonl"
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as run:
@@ -277,7 +277,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
 def test_ctrl_c_keeps_the_journal_and_says_how_to_go_on(tmp_path):
     """An interrupt ends the run with 130 and one line, not a traceback."""
     command = [sys.executable, SCRIPT, "--model", "authored", "--limit", "18", "--concurrency", "2", "--out", "r.json"]
-    with serving(Manners(latency=0.1), answer=voices) as server:
+    with serving(Behaviour(latency=0.1), answer=voices) as server:
         environment = {**os.environ, "OPENAI_BASE_URL": server.url}
         journal = tmp_path / "r.json.answers.jsonl"
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
@@ -301,8 +301,8 @@ def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
     """Failed calls stay in every share as failures, and the result says how many there were."""
     lost = {held.id for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
 
-    def half(call: Call) -> Act | None:
-        return Act("error_500") if call.prompt in PLACE and PLACE[call.prompt][0].id in lost else None
+    def half(call: Call) -> Action | None:
+        return Action("error_500") if call.prompt in PLACE and PLACE[call.prompt][0].id in lost else None
 
     async def both():
         async with MockServer(answer=voices) as sound, MockServer(answer=voices, decide=half) as ill:
@@ -332,7 +332,7 @@ def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
 
 def test_the_report_says_that_calls_failed(validate, capsys):
     """Half of all calls failing at random: exit 0, and a warning in the terminal and on the page."""
-    with serving(Manners(shares={"error_500": 0.5}), answer=voices) as server:
+    with serving(Behaviour(shares={"error_500": 0.5}), answer=voices) as server:
         command = ["--base-url", server.url, "--model", "authored", "--limit", "12", "--max-retries", "0"]
         assert validate(command) == 0
     said = capsys.readouterr().out
@@ -343,8 +343,8 @@ def test_the_report_says_that_calls_failed(validate, capsys):
 
 def test_a_server_cannot_speak_to_the_terminal(tmp_path):
     """Escape sequences in a model's id reach neither stdout nor stderr, be it a result or an error."""
-    hostile = Manners(models=("ev\x1b[31mil\x1b]0;pwned\x07\u202e",))
-    for decide, status in ((lambda call: None, 0), (lambda call: Act("unauthorized"), 2)):
+    hostile = Behaviour(models=("ev\x1b[31mil\x1b]0;pwned\x07\u202e",))
+    for decide, status in ((lambda call: None, 0), (lambda call: Action("unauthorized"), 2)):
         with serving(hostile, answer=lambda call: "Aye, fairly.", decide=decide) as server:
             command = [sys.executable, SCRIPT, "--base-url", server.url, "--limit", "1", "--out", f"{status}.json"]
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -357,7 +357,9 @@ def test_a_server_cannot_speak_to_the_terminal(tmp_path):
 def test_failed_turns_are_asked_again_by_the_next_run(validate):
     """What failed is tried once more when the command is given again, and the faults stay on record."""
     down = True
-    with serving(answer=voices, decide=lambda call: Act("error_503") if down and call.number > 4 else None) as server:
+    with serving(
+        answer=voices, decide=lambda call: Action("error_503") if down and call.number > 4 else None
+    ) as server:
         command = ["--base-url", server.url, "--model", "authored", "--limit", "6", "--max-retries", "0"]
         assert validate(command) == 0
         ill = json.loads(Path("datasets/validation.json").read_text())

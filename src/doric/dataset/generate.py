@@ -170,8 +170,10 @@ class Writer:
         faults = self._faults.pop(job.id, [])
         its_turn = True
         while not self._used_up(faults):
-            its_turn = its_turn and not self.spend.full  # it may have to wait, and the run may stop meanwhile
-            if spent := await self.spend.set_aside():
+            its_turn = (
+                its_turn and not self.spend.nearly_exhausted
+            )  # it may have to wait, and the run may stop meanwhile
+            if spent := await self.spend.reserve():
                 self._faults[job.id] = faults
                 raise BudgetExhausted(spent)
             try:
@@ -181,7 +183,7 @@ class Writer:
                 its_turn = False
                 spoken = await self._ask(Turn(job, tuple(faults)), used)
             finally:
-                self.spend.settle()
+                self.spend.release()
             fault = self._take(job, spoken, faults)
             if fault is None:
                 return True

@@ -16,7 +16,7 @@ from doric.core.settings import Settings
 from doric.dataset import instructions
 from doric.dataset.plan import Plan
 from doric.llm.budget import Price, chosen_price
-from doric.llm.response import CHARACTERS_A_TOKEN
+from doric.llm.response import estimate_tokens
 from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, each_once, read_topics
 
@@ -81,7 +81,7 @@ def expected(plan: Plan, seed: int) -> tuple[float, float]:
     sample = list(itertools.islice(plan, SAMPLE))
     asked = sum(len(one["content"]) for job in sample for one in instructions.messages(job, [], seed=seed))
     out = sum(map(instructions.token_budget, sample))
-    return asked / len(sample) / CHARACTERS_A_TOKEN, out / len(sample)
+    return estimate_tokens(asked / len(sample)), out / len(sample)
 
 
 def forecast(plan: Plan, out: Path | None, price: Price | None, seed: int) -> str:
@@ -95,7 +95,7 @@ def forecast(plan: Plan, out: Path | None, price: Price | None, seed: int) -> st
     )
     if price is None:
         return f"{told}\nprice not known: give --price-in and --price-out to see the cost"
-    return f"{told}\nabout ${price.of(tokens_in, tokens_out):,.2f} ({price.source})"
+    return f"{told}\nabout ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
 
 
 def size(path: Path) -> int:

@@ -115,7 +115,7 @@ class Session:
 
             async def work(job: Job) -> None:
                 try:
-                    if await self._writer.fill(job, turn=self._pool.turn, used=self._pool.used):
+                    if await self._writer.fill(job, turn=self._pool.acquire, used=self._pool.report_tokens):
                         progress.advance()
                 except BudgetExhausted:  # what is in flight was paid for, and is awaited
                     self._budget_spent = True
@@ -124,8 +124,9 @@ class Session:
             # a voice that never waits gains nothing by company, and alone it keeps the plan's order
             limit = args.max_concurrency if self._server else 1
             self._pool: Scheduler[Job] = Scheduler(
-                work, self._give_up, limit=limit, max_retries=args.max_retries, max_rpm=args.max_rpm,
-                max_tpm=args.max_tpm, first_guess=sum(self._spend.guess), answered=done > 0, seed=args.seed,
+                work, self._give_up, concurrency=limit, max_retries=args.max_retries, max_rpm=args.max_rpm,
+                max_tpm=args.max_tpm, tokens_per_call=sum(self._spend.tokens_per_call), answered=done > 0,
+                seed=args.seed,
             )  # fmt: skip
             heartbeat = asyncio.create_task(progress.heartbeat())
             stack.callback(heartbeat.cancel)
@@ -220,7 +221,7 @@ class Session:
         await stack.enter_async_context(server)
         self._writer.model = server.model
         self._server = server
-        self._spend.guess = preflight.expected(self._plan, args.seed)
+        self._spend.tokens_per_call = preflight.expected(self._plan, args.seed)
         log.info("Model %s at %s writes the answers.", server.model, self._settings.address)
         return speakers.model(server, args.seed, args.temperature)
 

@@ -8,7 +8,7 @@ import time
 
 from doric.dataset import heuristic, instructions
 from doric.dataset.generate import Spoken, Turn, Voice
-from doric.llm.client import Backend, Request
+from doric.llm.client import Backend, ChatRequest
 
 BREATH = 0.05
 """Seconds for which the embedded voice, which never waits, keeps signals and other tasks waiting."""
@@ -38,7 +38,9 @@ def model(server: Backend, seed: int, temperature: float) -> Voice:
         chat = instructions.messages(turn.job, faults, seed=seed)
         budget = instructions.token_budget(turn.job, turn.grown)
         # no sampling seed: batches of seeded calls have been seen to kill a vLLM, and it binds no hosted model
-        reply = await server.reply(Request(chat, budget, temperature=temperature, grown=turn.grown))
-        return Spoken(reply.text, reply.finish, reply.tokens_in, reply.tokens_out, reply.counted)
+        completion = await server.complete(ChatRequest(chat, budget, temperature=temperature, doublings=turn.grown))
+        return Spoken(
+            completion.text, completion.finish, completion.tokens_in, completion.tokens_out, completion.counted
+        )
 
     return voice

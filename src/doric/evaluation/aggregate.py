@@ -13,6 +13,7 @@ from typing import Any
 
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
 from doric.evaluation.stats import Interval, grouped_share, mean, median, share_change
+from doric.llm.response import estimate_tokens
 
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
 """The buckets as they are shown; the harmless asks of the safety bucket stand apart."""
@@ -46,8 +47,6 @@ DESCRIPTIONS: dict[str, Measure] = {
 """Means over the answers that there are."""
 WANTED = {"refuses": ("safety",), "filtered": ("safety",), "over_refuses": ("core", "adv", "multi", "benign", "drift")}
 """Shares that make sense in some buckets only."""
-CHARACTERS_A_TOKEN = 3
-"""By which tokens are guessed where the server does not count them."""
 
 
 def figures(marked: Sequence[ScoredAnswer], bucket: str) -> dict[str, Any]:
@@ -188,7 +187,7 @@ def _times(answers: Sequence[ScoredAnswer]) -> dict[str, float | bool | None]:
 
 def _rate(one: ModelAnswer) -> float | None:
     """Tokens a second once the first was there; None of an answer that came whole."""
-    tokens = one.tokens or len(one.text) // CHARACTERS_A_TOKEN
+    tokens = one.tokens or int(estimate_tokens(len(one.text)))
     if one.first is None or tokens < 2 or one.seconds <= one.first:
         return None
     return (tokens - 1) / (one.seconds - one.first)

@@ -14,9 +14,9 @@ from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.jsonl import Journal
 from doric.evaluation.metrics import ModelAnswer
-from doric.llm.client import Request
+from doric.llm.client import ChatRequest
+from doric.llm.response import TimedCompletion
 from doric.llm.scheduler import Scheduler
-from doric.llm.stream import TimedCompletion
 from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 UNCOUNTED = 1 << 30
@@ -24,7 +24,7 @@ UNCOUNTED = 1 << 30
 GONE = 20
 """Turns lost one after the other, by a server that answered before in this run, after which it counts as gone."""
 
-type Ear = Callable[[Request], Awaitable[TimedCompletion]]
+type Ear = Callable[[ChatRequest], Awaitable[TimedCompletion]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Evaluation:
             pool = Scheduler(
                 lambda held, turn=turn: self._ask(held, turn, ear),
                 lambda held, error, turn=turn: self._fail(held, turn, error.message),
-                limit=concurrency,
+                concurrency=concurrency,
                 max_retries=UNCOUNTED,
             )
             await pool.run(held for held in self.prompts if turn <= len(held.turns) and not self._has(held, turn))
@@ -129,17 +129,19 @@ class Evaluation:
             self._fail(held, turn, error.message)
         else:
             self._heard, self._lost = self._heard + 1, 0
-            reply = heard.reply
-            given = ModelAnswer(held.id, turn, _said(held, turn), reply.text, reply.finish, tokens=reply.tokens_out)
-            self._keep(replace(given, first=heard.first, seconds=heard.seconds))
+            completion = heard.completion
+            given = ModelAnswer(
+                held.id, turn, _said(held, turn), completion.text, completion.finish, tokens=completion.tokens_out
+            )
+            self._keep(replace(given, first=heard.first_token, seconds=heard.seconds))
 
-    def _request(self, held: HeldOutPrompt, turn: int) -> Request:
+    def _request(self, held: HeldOutPrompt, turn: int) -> ChatRequest:
         chat = [{"role": "user", "content": held.prompt}]
         for at, prompt in enumerate(held.turns[:turn]):
             answer = self._given[held.id, at].text
             chat += [{"role": "assistant", "content": answer}, {"role": "user", "content": prompt}]
         number = (int(stable_id(held.id, turn), 16) + self._rules.seed) % 2**31
-        return Request(chat, self._rules.max_tokens, temperature=self._rules.temperature, seed=number)
+        return ChatRequest(chat, self._rules.max_tokens, temperature=self._rules.temperature, seed=number)
 
     def _fail_or_stop(self, held: HeldOutPrompt, turn: int, error: RetryableError, times: int) -> None:
         self._lost += 1

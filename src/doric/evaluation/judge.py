@@ -22,7 +22,8 @@ from doric.core.jsonl import Journal, Sidecar
 from doric.core.settings import Settings
 from doric.evaluation.run import Manner, Result, address, holds_rows, refuse_another
 from doric.evaluation.stats import share
-from doric.llm.client import Client, Reply, Request
+from doric.llm.client import ChatRequest, Client
+from doric.llm.response import Completion
 from doric.llm.scheduler import Scheduler
 
 log = logging.getLogger("doric")
@@ -74,10 +75,10 @@ class Verdict:
     error: str = ""
 
 
-type Mouth = Callable[[Request], Awaitable[Reply]]
+type Mouth = Callable[[ChatRequest], Awaitable[Completion]]
 
 
-def request(pair: Pair, swapped: bool) -> Request:
+def request(pair: Pair, swapped: bool) -> ChatRequest:
     """What the judge is asked."""
     first, second = (pair.theirs, pair.ours) if swapped else (pair.ours, pair.theirs)
     assert first is not None, "a forfeit is put to no judge"
@@ -94,7 +95,7 @@ def request(pair: Pair, swapped: bool) -> Request:
         "required": list(criteria()),
         "additionalProperties": False,
     }
-    return Request(chat, MAX_TOKENS, temperature=0.0, seed=0, schema=schema)
+    return ChatRequest(chat, MAX_TOKENS, temperature=0.0, seed=0, schema=schema)
 
 
 def read(text: str, swapped: bool) -> dict[str, str] | None:
@@ -152,7 +153,10 @@ class PairwiseJudge:
         """Have every pair judged in both orders. Raises `FatalServerError` when no later call can succeed."""
         cases = [(pair, swapped) for pair in self._pairs for swapped in (False, True)]
         pool = Scheduler(
-            lambda case: self._judge(*case, mouth), self._give_up, limit=concurrency, max_retries=self._max_retries
+            lambda case: self._judge(*case, mouth),
+            self._give_up,
+            concurrency=concurrency,
+            max_retries=self._max_retries,
         )
         await pool.run(case for case in cases if not self._has(case[0].id, case[1]))
 
@@ -204,13 +208,13 @@ class PairwiseJudge:
 
     async def _judge(self, pair: Pair, swapped: bool, mouth: Mouth) -> None:
         try:
-            reply = await mouth(request(pair, swapped))
+            completion = await mouth(request(pair, swapped))
         except (RetryableError, FatalServerError):
             raise
         except ServerError as error:
             self._give_up((pair, swapped), error)
             return
-        picks = read(reply.text, swapped)  # at temperature 0 it would say the same again
+        picks = read(completion.text, swapped)  # at temperature 0 it would say the same again
         self._keep(Verdict(pair.id, swapped, picks or {}, "" if picks else "the verdict could not be read"))
 
     def _give_up(self, case: tuple[Pair, bool], error: ServerError) -> None:
@@ -254,7 +258,7 @@ async def judged(
                 words = "%d of %d verdicts are taken from %s; --overwrite asks for all of them again."
                 log.info(words, court.done, court.calls, journal_path)
             court.attach(journal)
-            await court.hear(server.reply, manner.concurrency)
+            await court.hear(server.complete, manner.concurrency)
     result = court.result()
     _tell_unjudged(result)
     return {"model": plan["judge"], **result}

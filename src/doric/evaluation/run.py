@@ -22,7 +22,7 @@ from doric.evaluation import aggregate as scoreboard
 from doric.evaluation import exam
 from doric.evaluation.exam import Evaluation, Rules
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
-from doric.llm.stream import StreamingClient
+from doric.llm.client import Client
 from doric.quality.decontamination import HeldOutPrompt
 
 log = logging.getLogger("doric")
@@ -140,8 +140,8 @@ async def examine(
         refuse_another(journal_path, plan)
     async with contextlib.AsyncExitStack() as stack:
 
-        def opened() -> Awaitable[StreamingClient]:
-            server = StreamingClient(asked, timeout=manner.timeout, concurrency=manner.concurrency)
+        def opened() -> Awaitable[Client]:
+            server = Client(asked, timeout=manner.timeout, concurrency=manner.concurrency)
             return stack.enter_async_context(server)
 
         # before the journal is emptied: a server that is not there, or wants another key, must cost no earlier answer
@@ -158,7 +158,7 @@ async def examine(
             plan["model"] = server.model
             sidecar.store(plan)
             sitting.attach(journal, announce(server.model, sitting))
-            await sitting.sit(server.hear, manner.concurrency)
+            await sitting.sit(server.complete_timed, manner.concurrency)
     known = {held.id: held for held in prompts}
     return Result(_about(plan, manner), tuple(mark(sitting.answers(), known)))
 

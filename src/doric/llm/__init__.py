@@ -1,1 +1,1 @@
-"""Calls to any OpenAI-compatible server: the client, its errors, the scheduler with its rate limits, the budget."""
+"""Calls to OpenAI-compatible servers: client, responses, errors, scheduler with rate limits, budget."""

@@ -1,11 +1,12 @@
-"""Any OpenAI-compatible server as a voice: one request in, one reply or one well-named error out.
+"""A client for any OpenAI-compatible chat-completions server: one request gives one completion or one error.
 
-Knows the protocol and its dialects (parameters that a model refuses, reasoning models, local servers), and no Doric.
-It never retries by itself: whoever calls decides when to ask again.
+It handles differences between servers: parameters that a model refuses, reasoning models, local servers. It never
+retries after an error; the caller decides whether to ask again.
 """
 
 import asyncio
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -14,26 +15,35 @@ from typing import Any, Protocol, Self
 from doric.core.codec import encode, parse
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
 from doric.core.settings import NO_KEY, Settings
-from doric.llm import response as completions
-from doric.llm.errors import ErrorResponse
-from doric.llm.response import CHARACTERS_A_TOKEN, Reply
-from doric.llm.secrets import is_secret, without
+from doric.llm.errors import ErrorResponse, is_secret, redact
+from doric.llm.response import (
+    Completion,
+    ErrorInBody,
+    StreamedCompletion,
+    TimedCompletion,
+    estimate_tokens,
+    event_data,
+    read_completion,
+)
 
-LIMITS = ("max_tokens", "max_completion_tokens")
-"""Two names of one limit: a model that thinks may want the second, and one of them is always sent."""
-DROPPABLE = ("temperature", "seed", "response_format", *LIMITS)
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+"""Two names of the same limit. Reasoning models may accept only the second; one of them is always sent."""
+OPTIONAL = ("temperature", "seed", "response_format", *TOKEN_LIMITS)
+STREAM_OPTIONS = "stream_options"
+"""Asks for token counts at the end of a stream; without it, streamed answers have no counts."""
 CONNECT_SECONDS = 30.0
 LIST_SECONDS = 5.0
-"""For the list of models, where a model is named and the list may do no more than confirm it."""
-THINKING_ROOM = 4096
-"""Tokens more than an answer may take, for a model that is seen to think: its thoughts count towards the limit."""
+"""Timeout for the list of models if the model is given, so that the list is not needed."""
+REASONING_TOKENS = 4096
+"""Added to the token limit of reasoning models, because their reasoning counts towards it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One call: chat messages, the most tokens an answer may have, sampling, and a JSON schema where JSON is wanted.
+class ChatRequest:
+    """One call: messages, the most tokens of the answer, sampling, and a JSON schema if the answer must be JSON.
 
-    `grown` is how often an answer was cut off before: a model that thinks gets twice the room for it each time.
+    `doublings` is how often a reasoning model's extra tokens are doubled, once for each earlier answer that was cut
+    off.
     """
 
     messages: Sequence[Mapping[str, str]]
@@ -41,7 +51,12 @@ class Request:
     temperature: float | None = 0.8
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
-    grown: int = 0
+    doublings: int = 0
+
+    @property
+    def characters(self) -> int:
+        """Characters of all messages together."""
+        return sum(len(message["content"]) for message in self.messages)
 
 
 type Response = tuple[int, Mapping[str, str], bytes]
@@ -49,18 +64,19 @@ type Response = tuple[int, Mapping[str, str], bytes]
 
 
 class Backend(Protocol):
-    """Whatever answers a request."""
+    """Anything that completes a request."""
 
-    async def reply(self, request: Request) -> Reply:
-        """Answer, or raise `RetryableError`, `ServerError` or `FatalServerError`."""
+    async def complete(self, request: ChatRequest) -> Completion:
+        """The completion. Raises `RetryableError`, `ServerError` or `FatalServerError`."""
         ...
 
 
 class Client:
-    """A chat-completions server, reached through the openai SDK's client on its aiohttp transport.
+    """A chat-completions server, called through the openai SDK's HTTP client with its aiohttp transport.
 
-    Requests go to that client as bytes, past the SDK's layers of typed models and retries, which cost as much again as
-    all the rest of a call; the table of errors is our own.
+    Requests go to that HTTP client as bytes. The SDK's typed models and retries would double the CPU time of a call,
+    and the retries here follow other rules. `answered` is True once the server has answered: from then on a refused
+    request fails alone and does not stop the run. Set it if an earlier run got answers from this server.
     """
 
     def __init__(self, settings: Settings, *, timeout: float = 600.0, concurrency: int = 50) -> None:
@@ -72,28 +88,23 @@ class Client:
             raise missing_package(error) from error
 
         self._network_errors = (httpx2.HTTPError, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
-        self._no_connection, self._cut_off = aiohttp.ClientConnectorError, aiohttp.ClientPayloadError
+        self._connection_failed, self._cut_off = aiohttp.ClientConnectorError, aiohttp.ClientPayloadError
         self._settings, self._timeout = settings, timeout
         self.model = settings.model
         self.answered = False
-        """Whether it has answered such requests before: then one that it does not take is alone at fault."""
-        self._dropped: set[str] = set()
-        self._most: int | None = None  # the highest limit that the model takes, once it has said so
-        self._thinks, self._room = False, THINKING_ROOM
+        self._refused: set[str] = set()  # parameters that the model does not accept
+        self._limit: int | None = None  # the highest token limit that the model accepts, once it has refused one
+        self._is_reasoning_model, self._reasoning_tokens = False, REASONING_TOKENS
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        patience = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
-        self._client = functools.partial(openai.DefaultAioHttpClient, limits=limits, timeout=patience)
-        self._http = self._client()
+        timeouts = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+        self._new_http = functools.partial(openai.DefaultAioHttpClient, limits=limits, timeout=timeouts)
+        self._http = self._new_http()
         sdk = openai.AsyncOpenAI(api_key=settings.key or NO_KEY, base_url=settings.address, http_client=self._http)
         headers = {**sdk.default_headers, **sdk.auth_headers, "Content-Type": "application/json"}
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
-        self._chat = httpx2.URL(f"{settings.address}/chat/completions")
+        self._url = httpx2.URL(f"{settings.address}/chat/completions")
         self._request = functools.partial(
-            httpx2.Request,
-            "POST",
-            self._chat,
-            headers=self._headers,
-            extensions={"timeout": patience.as_dict()},
+            httpx2.Request, "POST", self._url, headers=self._headers, extensions={"timeout": timeouts.as_dict()}
         )
 
     async def __aenter__(self) -> Self:
@@ -111,47 +122,88 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
-    async def reply(self, request: Request) -> Reply:
-        """Ask once; asks again at once only without a parameter that the model has just refused."""
+    async def complete(self, request: ChatRequest) -> Completion:
+        """One completion. A call is repeated only without a parameter that the model has just refused."""
         while True:
             body = self._body(request)
-            response = await self._post(encode(body), request)
-            if (reply := self._taken(*response, request, body)) is not None:
-                return _with_tokens(reply, request)
+            response = await self._send(encode(body), request)
+            if (completion := self._completion(response, request, body)) is not None:
+                return _with_tokens(completion, request)
 
-    def _taken(
-        self, status: int, headers: Mapping[str, str], content: bytes, request: Request, body: Mapping[str, Any]
-    ) -> Reply | None:
-        """The reply in a response; None where the same question may be asked again, without what was refused in it."""
-        if status < 300:
-            try:
-                return self._read(content, headers, request)
-            except completions.ErrorInside as inside:
-                status = inside.status
-        asked = [message["content"] for message in request.messages]
-        refusal = ErrorResponse.read(status, content, headers, key=self._settings.key, asked=asked)
-        if refusal.filtered:
-            return Reply("", "content_filter", 0, 0)
-        if refusal.too_long and self._thinks and self._room:
-            self._room //= 2  # what is too long may be no more than the room for thoughts
-            return None
-        if refusal.too_long or not self._drop_refused(refusal, body):
-            raise self._meant(refusal)
-        return None
+    async def complete_timed(self, request: ChatRequest) -> TimedCompletion:
+        """`complete` by streaming, with the time of the first token. Raises the same errors."""
+        started = time.monotonic()
+        while True:
+            body = self._streaming_body(request)
+            response, first_token = await self._stream(encode(body), started)
+            if (completion := self._completion(response, request, body)) is not None:
+                completion = replace(completion, counted=completion.tokens_out > 0)
+                return TimedCompletion(completion, first_token, time.monotonic() - started)
 
-    async def _post(self, body: bytes, request: Request) -> Response:
+    async def _send(self, body: bytes, request: ChatRequest) -> Response:
         try:
-            # the client's own time-out starts anew at each byte, and some gateways send blanks while they wait
+            # the HTTP client's timeout restarts at each byte, and some gateways send blanks while they wait
             async with asyncio.timeout(self._timeout):
                 response = await self._http.send(self._request(content=body))
         except self._network_errors as error:
-            raise self._unreached(error, request) from None
+            raise self._network_failure(error, request) from None
         return response.status_code, response.headers, response.content
 
-    def _body(self, request: Request) -> dict[str, Any]:
-        most = request.max_tokens + (self._room * 2**request.grown if self._thinks else 0)
-        most = most if self._most is None else min(most, self._most)
-        body: dict[str, Any] = {"model": self.model, "messages": request.messages, "max_tokens": most}
+    async def _stream(self, body: bytes, started: float) -> tuple[Response, float | None]:
+        """The response with the whole answer as its body, and the seconds to the first of several pieces."""
+        first_token: float | None = None
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._http.stream("POST", self._url, content=body, headers=self._headers) as response,
+            ):
+                if response.status_code >= 300 or "event-stream" not in response.headers.get("content-type", ""):
+                    return (response.status_code, response.headers, await response.aread()), None
+                answer = StreamedCompletion()
+                async for data in event_data(response.aiter_bytes()):
+                    answer.add(data)
+                    if first_token is None and answer.pieces:
+                        first_token = time.monotonic() - started
+        except self._network_errors as error:
+            raise self._network_failure(error) from None
+        whole = response.status_code, response.headers, answer.body()
+        return whole, first_token if answer.pieces > 1 else None
+
+    def _completion(self, response: Response, request: ChatRequest, body: Mapping[str, Any]) -> Completion | None:
+        """The completion in a response; None if the call is to be repeated without what was refused in `body`."""
+        status, headers, content = response
+        if status < 300:
+            try:
+                return self._read(content, headers, request)
+            except ErrorInBody as error:
+                status = error.status
+        prompts = [message["content"] for message in request.messages]
+        refusal = ErrorResponse.read(status, content, headers, key=self._settings.key, prompts=prompts)
+        if refusal.filtered:
+            return Completion("", "content_filter")
+        if refusal.too_long and self._is_reasoning_model and self._reasoning_tokens:
+            self._reasoning_tokens //= 2  # perhaps only these make the request too long
+            return None
+        if refusal.too_long or not self._adapt(refusal, body):
+            raise self._error(refusal)
+        return None
+
+    def _read(self, content: bytes, headers: Mapping[str, str], request: ChatRequest) -> Completion:
+        key = self._settings.key if is_secret(self._settings.key) else ""
+        content_type = redact(headers.get("content-type", ""), key)
+        completion = read_completion(content, content_type, prompt_characters=request.characters)
+        if key:  # answers go into files that are published
+            text, finish = redact(completion.text, key), redact(completion.finish, key)
+            completion = replace(completion, text=text, finish=finish)
+        self._is_reasoning_model |= completion.reasoned
+        self.answered = True
+        return completion
+
+    def _body(self, request: ChatRequest) -> dict[str, Any]:
+        extra = self._reasoning_tokens * 2**request.doublings if self._is_reasoning_model else 0
+        limit = request.max_tokens + extra
+        limit = limit if self._limit is None else min(limit, self._limit)
+        body: dict[str, Any] = {"model": self.model, "messages": request.messages, "max_tokens": limit}
         if request.temperature is not None:
             body["temperature"] = request.temperature
         if request.seed is not None:
@@ -159,36 +211,43 @@ class Client:
         if request.schema is not None:
             schema = {"name": "reply", "strict": True, "schema": request.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if "max_tokens" in self._dropped:
-            body["max_completion_tokens"] = most
-        return {key: value for key, value in body.items() if key not in self._dropped}
+        if "max_tokens" in self._refused:
+            body["max_completion_tokens"] = limit
+        return {key: value for key, value in body.items() if key not in self._refused}
 
-    def _drop_refused(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
-        """Heed a 400 that complains of a parameter, from now on; whether there was one that the body carried."""
+    def _streaming_body(self, request: ChatRequest) -> dict[str, Any]:
+        body = {**self._body(request), "stream": True}
+        return body if STREAM_OPTIONS in self._refused else {**body, STREAM_OPTIONS: {"include_usage": True}}
+
+    def _adapt(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
+        """Stop sending the parameter of `body` that was refused; False if the refusal is about none of them."""
+        if STREAM_OPTIONS in body and STREAM_OPTIONS in refusal.text:
+            self._refused.add(STREAM_OPTIONS)
+            return True
         if refusal.status not in (400, 422):
             return False
-        named = refusal.parameters([one for one in DROPPABLE if one in body])
+        named = refusal.refused_parameters([name for name in OPTIONAL if name in body])
         if not named and "response_format" in body:
-            named = ["response_format"]  # servers report_error of a schema in words of their own
-        if named and named[0] in LIMITS:
-            return self._heed_limit(refusal, named[0], body[named[0]])
-        self._dropped.update(named[:1])
+            named = ["response_format"]  # servers describe errors in a schema in words of their own
+        if named and named[0] in TOKEN_LIMITS:
+            return self._adapt_limit(refusal, named[0], body[named[0]])
+        self._refused.update(named[:1])
         return bool(named)
 
-    def _heed_limit(self, refusal: ErrorResponse, name: str, sent: int) -> bool:
-        """Send the limit by its other name where it is not known by this one, or a lower one where it is too high."""
+    def _adapt_limit(self, refusal: ErrorResponse, name: str, sent: int) -> bool:
+        """Send the token limit by its other name if this name is not supported, or a lower one if it is too high."""
         if not refusal.unsupported:
-            lower = refusal.lower_than(sent)
-            self._most = min(lower, self._most or lower) if lower else self._most
+            lower = refusal.lower_limit(sent)
+            self._limit = min(lower, self._limit or lower) if lower else self._limit
             return lower is not None
-        if name == LIMITS[1] and LIMITS[0] in self._dropped:
-            return False  # it knows neither name: without a limit, one answer could cost what it likes
-        self._dropped.add(name)
-        self._thinks = True  # models that want its other name are those that think
+        if name == TOKEN_LIMITS[1] and TOKEN_LIMITS[0] in self._refused:
+            return False  # it supports neither name, and without a limit the cost of an answer has no bound
+        self._refused.add(name)
+        self._is_reasoning_model = True  # only reasoning models want the other name
         return True
 
-    def _meant(self, refusal: ErrorResponse) -> ServerError:
-        return refusal.error(
+    def _error(self, refusal: ErrorResponse) -> ServerError:
+        return refusal.to_error(
             address=self._settings.address,
             model=self.model,
             key_variable=self._settings.key_variable,
@@ -196,76 +255,63 @@ class Client:
             answered=self.answered,
         )
 
-    def _unreached(self, error: Exception, request: Request | None = None) -> RetryableError:
-        """What a broken connection means. An answer that was made, or was in the making, is taken to be paid for."""
-        if _led_to(error, self._no_connection):
+    def _network_failure(self, error: Exception, request: ChatRequest | None = None) -> RetryableError:
+        """The error for a failed connection. An answer that was begun counts as paid: its tokens are estimated."""
+        if _caused_by(error, self._connection_failed):
             return RetryableError(f"no connection to {self._settings.address}", fault="connection")
-        late = _led_to(error, TimeoutError)
-        what = f"no answer within {self._timeout:g} s (--timeout)"
-        if not late:
-            what = f"the connection to {self._settings.address} broke off"
-        fault = "timeout" if late else "connection"
-        if request is None or not (late or _led_to(error, self._cut_off)):
-            return RetryableError(what, fault=fault)
-        guess = _asked(request) // CHARACTERS_A_TOKEN, request.max_tokens // 2
-        return RetryableError(what, fault=fault, tokens_in=guess[0], tokens_out=guess[1], counted=False)
+        timed_out = _caused_by(error, TimeoutError)
+        message, fault = f"the connection to {self._settings.address} was lost", "connection"
+        if timed_out:
+            message, fault = f"no answer within {self._timeout:g} s (--timeout)", "timeout"
+        if request is None or not (timed_out or _caused_by(error, self._cut_off)):
+            return RetryableError(message, fault=fault)
+        tokens_in, tokens_out = int(estimate_tokens(request.characters)), request.max_tokens // 2
+        return RetryableError(message, fault=fault, tokens_in=tokens_in, tokens_out=tokens_out, counted=False)
 
     async def _models(self) -> list[str]:
-        """What the server offers, empty when it does not tell; one that is not there ends the run before it begins."""
+        """The models that the server lists, empty if it does not. Raises `FatalServerError` if there is no server."""
         try:
-            # by a connection of its own: a server that trips over this page may drop it, and the next call on it
-            async with asyncio.timeout(LIST_SECONDS if self.model else CONNECT_SECONDS), self._client() as alone:
-                response = await alone.get(f"{self._settings.address}/models", headers=self._headers)
+            # on a connection of its own: some servers drop the connection after an error on this page
+            async with asyncio.timeout(LIST_SECONDS if self.model else CONNECT_SECONDS), self._new_http() as http:
+                response = await http.get(f"{self._settings.address}/models", headers=self._headers)
         except self._network_errors as error:
-            if not _led_to(error, self._no_connection):
-                return []  # it is there, and may still chat
-            own = "Is the server running? Check OPENAI_BASE_URL or --base-url."
-            hint = (
-                own if self._settings.base_url else "Is this machine online? A proxy or a firewall may stand between."
-            )
-            raise FatalServerError(self._unreached(error).message, hint=hint) from None
-        refusal = ErrorResponse.read(response.status_code, response.content, response.headers, key=self._settings.key)
-        if response.status_code in (401, 403) and not self.model:  # a key may be good for chats and not for this
-            raise self._meant(refusal)
+            if not _caused_by(error, self._connection_failed):
+                return []  # there is a server, and it may still answer chats
+            raise FatalServerError(self._network_failure(error).message, hint=self._connection_hint()) from None
+        if response.status_code in (401, 403) and not self.model:  # some keys may chat, but not list models
+            key = self._settings.key
+            raise self._error(ErrorResponse.read(response.status_code, response.content, response.headers, key=key))
         try:
             value: Any = parse(response.content)
-            return [without(str(one["id"]), self._settings.key) for one in value["data"]]
+            return [redact(str(card["id"]), self._settings.key) for card in value["data"]]
         except (ValueError, KeyError, TypeError):
             return []
+
+    def _connection_hint(self) -> str:
+        if self._settings.base_url:
+            return "Is the server running? Check OPENAI_BASE_URL or --base-url."
+        return "Is this machine online? A proxy or a firewall may block the connection."
 
     def _only(self, names: list[str]) -> str:
         if len(names) == 1:
             return names[0]
         hint = f"Set MODEL or --model{f' to one of: {", ".join(names[:8])}' if names else ''}."
         if not names and not self._settings.address.endswith("/v1"):
-            hint += " Most addresses end in /v1."
-        raise FatalServerError(f"no model is named, and {self._settings.address} does not offer just one", hint=hint)
-
-    def _read(self, content: bytes, headers: Mapping[str, str], request: Request) -> Reply:
-        key = self._settings.key if is_secret(self._settings.key) else ""
-        reply = completions.read(content, without(headers.get("content-type", ""), key), asked=_asked(request))
-        if key:  # an answer goes into files that are given away
-            reply = replace(reply, text=without(reply.text, key), finish=without(reply.finish, key))
-        self._thinks |= reply.thought
-        self.answered = True
-        return reply
+            hint += " Most base URLs end in /v1."
+        message = f"no model is given, and {self._settings.address} does not list exactly one"
+        raise FatalServerError(message, hint=hint)
 
 
-def _asked(request: Request) -> int:
-    """Characters of the messages."""
-    return sum(len(message["content"]) for message in request.messages)
+def _with_tokens(completion: Completion, request: ChatRequest) -> Completion:
+    """The completion with estimated tokens if the server did not count them: budgets need them."""
+    if completion.tokens_in or completion.tokens_out:
+        return completion
+    tokens_in, tokens_out = estimate_tokens(request.characters), estimate_tokens(len(completion.text))
+    return replace(completion, tokens_in=int(tokens_in), tokens_out=int(tokens_out), counted=False)
 
 
-def _with_tokens(reply: Reply, request: Request) -> Reply:
-    """The reply with its tokens guessed where the server did not count them: a budget must not be blind."""
-    if reply.tokens_in or reply.tokens_out:
-        return reply
-    guessed = _asked(request) // CHARACTERS_A_TOKEN, len(reply.text) // CHARACTERS_A_TOKEN
-    return replace(reply, tokens_in=guessed[0], tokens_out=guessed[1], counted=False)
-
-
-def _led_to(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Whether `error`, or one that led to it, is of a kind."""
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether `error` or an error that led to it is of this kind."""
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error is not None

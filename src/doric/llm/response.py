@@ -1,12 +1,11 @@
-"""A chat completion read: the text without a model's thoughts, why it ended, and the tokens that it took.
+"""Chat completions, whole or streamed: the answer without reasoning, the finish reason and the tokens used.
 
-Knows the many shapes that servers give an answer in, and nothing of sending requests. What cannot be read was paid for
-all the same: its error carries the tokens.
+Servers differ in the shape of their answers; this module reads all shapes that were met.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,59 +15,84 @@ from doric.core.errors import RetryableError
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
 THINKING_TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
-BROKEN = 502
-"""The status that an error within a 200 stands for when it names none."""
+UNKNOWN_ERROR = 502
+"""The status of an error in a 200 response that names none."""
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
-CHARACTERS_A_TOKEN = 3
-"""Of Doric, which is cut small."""
-MOST_TOKENS = 10**9
-"""No call has more: a larger count is an error of the server's."""
+CHARACTERS_PER_TOKEN = 3
+"""Doric has about 3 characters per token: its spellings are rare, so tokenizers split them into short pieces."""
+MAX_TOKENS = 10**9
+"""A larger count in a response is a mistake of the server."""
+STREAM_END = b"[DONE]"
+
+
+def estimate_tokens(characters: float) -> float:
+    """Tokens in a text of so many characters, for servers that do not count them and for forecasts.
+
+    >>> estimate_tokens(1200)
+    400.0
+    """
+    return characters / CHARACTERS_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back. `finish` is the server's finish reason: stop, length, content_filter or a word of its own.
+class Completion:
+    """One answer. `finish` is the finish reason: stop, length, content_filter or another word of the server.
 
-    `thought` says that the model was seen to think before it answered, `counted` that the server counted the tokens.
+    `counted` is False if the tokens are an estimate. `reasoned` is True if the model showed signs of reasoning:
+    reasoning text, reasoning tokens, or a token limit used up without an answer.
     """
 
     text: str
-    finish: str
-    tokens_in: int
-    tokens_out: int
+    finish: str = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
     counted: bool = True
-    thought: bool = False
+    reasoned: bool = False
 
 
-class ErrorInside(Exception):
-    """A response with status 200 that holds an error in place of an answer; `status` is the one it stands for."""
+@dataclass(frozen=True, slots=True)
+class TimedCompletion:
+    """A completion and its times in seconds since the request: to the first token and to the end.
+
+    `first_token` includes reasoning tokens, and is None if the answer came in one piece. The completion has no tokens
+    if the server did not count them.
+    """
+
+    completion: Completion
+    first_token: float | None
+    seconds: float
+
+
+class ErrorInBody(Exception):
+    """A response with status 200 that contains an error; `status` is the status that the error stands for."""
 
     def __init__(self, status: int) -> None:
         super().__init__(str(status))
         self.status = status
 
 
-def read(content: bytes, content_type: str, *, asked: int = 0) -> Reply:
-    """The reply in a response; `asked` is the prompt's characters, by which tokens are guessed that nobody counted.
+def read_completion(content: bytes, content_type: str, *, prompt_characters: int = 0) -> Completion:
+    """The completion in a response body. Tokens of an unreadable answer are estimated from `prompt_characters`.
 
-    Raises `ErrorInside`, and `RetryableError` with the tokens it cost when there is nothing to be read.
+    Raises `ErrorInBody`, or `RetryableError` with the tokens that the unreadable answer used.
     """
     try:
-        value = _parsed(content)
+        value = _parse(content)
     except (ValueError, RecursionError):
-        sizes = (asked, len(content)) if b'"choices"' in content else (0, 0)  # an answer was made, and broke
-        guessed = (size // CHARACTERS_A_TOKEN for size in sizes)
-        raise _unreadable(f"no whole JSON ({content_type or 'no type'})", *guessed, counted=False) from None
+        has_answer = b'"choices"' in content
+        sizes = (prompt_characters, len(content)) if has_answer else (0, 0)
+        estimated = (int(estimate_tokens(size)) for size in sizes)
+        raise _unreadable(f"incomplete JSON ({content_type or 'no content type'})", *estimated, counted=False) from None
     if not isinstance(value, dict):
-        raise _unreadable(f"not a chat completion ({content_type or 'no type'})")
+        raise _unreadable(f"not a chat completion ({content_type or 'no content type'})")
     usage = value.get("usage") if isinstance(value.get("usage"), dict) else {}
-    tokens = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
+    tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     choices = value.get("choices")
     if not choices and value.get("error"):
-        raise ErrorInside(_status(value["error"]))
+        raise ErrorInBody(_status(value["error"]))
     choice = choices[0] if isinstance(choices, list) and choices else None
     if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
-        raise ErrorInside(_status(choice.get("error")))
+        raise ErrorInBody(_status(choice.get("error")))
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
@@ -77,15 +101,81 @@ def read(content: bytes, content_type: str, *, asked: int = 0) -> Reply:
         raise _unreadable("the message is neither text nor parts with text", *tokens)
     finish = str(choice.get("finish_reason") or "stop")
     answer = _without_thinking(text)
-    silent = not answer and finish == "length"  # tokens were made, and not one of them shown
-    return Reply(answer, finish, *tokens, thought=silent or _thought(text, message, usage))
+    all_reasoning = not answer and finish == "length"
+    return Completion(answer, finish, *tokens, reasoned=all_reasoning or _reasoned(text, message, usage))
 
 
-def _parsed(content: bytes) -> Any:  # noqa: ANN401 - any JSON
+@dataclass(slots=True)
+class StreamedCompletion:
+    """One streamed answer so far. `add` each chunk; `finish` stays empty until the server ends the answer.
+
+    `pieces` counts the chunks with text or reasoning. `error` is the server's error event, None if there was none.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    finish: str = ""
+    pieces: int = 0
+    usage: dict[str, Any] | None = None
+    error: object = None
+
+    def add(self, chunk: bytes | Mapping[str, Any]) -> str:
+        """Add one chunk, as JSON or decoded; returns the text in it. Raises `RetryableError` if it is not a chunk."""
+        try:
+            value: Any = _parse(chunk) if isinstance(chunk, bytes) else chunk
+            self.error = value.get("error") or self.error
+            self.usage = value.get("usage") or self.usage
+            return "".join([self._add_choice(choice) for choice in value.get("choices") or ()])
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            raise _unreadable("not a chunk of a completion") from None
+
+    def _add_choice(self, choice: Mapping[str, Any]) -> str:
+        self.finish = choice.get("finish_reason") or self.finish
+        self.error = choice.get("error") or self.error
+        delta = choice.get("delta") or {}
+        reasoning, text = delta.get("reasoning_content") or delta.get("reasoning") or "", delta.get("content") or ""
+        self.reasoning += reasoning
+        self.text += text
+        self.pieces += bool(reasoning or text)
+        return text
+
+    def body(self) -> bytes:
+        """The same answer as the body of a response that is not streamed, for `read_completion`.
+
+        Raises `RetryableError` if the stream ended before the answer did.
+        """
+        if self.error and self.finish in ("", "error"):
+            return json.dumps({"error": self.error}).encode()
+        if not self.finish:
+            raise _unreadable("the stream ended before the answer was complete")
+        message = {"content": self.text, "reasoning_content": self.reasoning}
+        choice = {"message": message, "finish_reason": self.finish}
+        return json.dumps({"choices": [choice], "usage": self.usage}).encode()
+
+
+async def event_data(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The payload of each `data:` line of a server-sent event stream, without the final [DONE]."""
+    rest = b""
+    async for block in stream:
+        # not str.splitlines: it also splits at U+2028, which JSON may contain unescaped
+        *lines, rest = re.split(rb"[\r\n]", rest + block)
+        for line in lines:
+            if (data := _event_payload(line)) is not None:
+                yield data
+    if (data := _event_payload(rest)) is not None:
+        yield data
+
+
+def _event_payload(line: bytes) -> bytes | None:
+    data = line.removeprefix(b"data:").strip()
+    return data if line.startswith(b"data:") and data != STREAM_END else None
+
+
+def _parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return parse(content)
     except ValueError:
-        return json.loads(content)  # takes half a character (a lone surrogate), which some models make
+        return json.loads(content)  # accepts a lone surrogate (half of an emoji), which some models produce
 
 
 def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: bool = True) -> RetryableError:
@@ -98,22 +188,22 @@ def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: 
     )
 
 
-def _number(value: object) -> int:
-    """A count of tokens; 0 for what can be none, so that it is guessed and no budget is misled."""
-    return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else 0
+def _count(value: object) -> int:
+    """A count of tokens; 0 if `value` cannot be one, so that it is estimated and no budget is misled."""
+    return int(value) if isinstance(value, int | float) and 0 <= value <= MAX_TOKENS else 0
 
 
 def _status(error: object) -> int:
-    """The status that an error in a body stands for: its code, where that is a status or a known word."""
-    told = error if isinstance(error, dict) else {}
-    code = str(told.get("code") or told.get("status") or "")
+    """The HTTP status that an error object stands for: its code if that is a status or a known word."""
+    fields = error if isinstance(error, dict) else {}
+    code = str(fields.get("code") or fields.get("status") or "")
     if re.fullmatch(r"[45]\d\d", code):
         return int(code)
-    return next((STATUSES[word] for word in (code, str(told.get("type"))) if word in STATUSES), BROKEN)
+    return next((STATUSES[word] for word in (code, str(fields.get("type"))) if word in STATUSES), UNKNOWN_ERROR)
 
 
 def _joined(content: object) -> str | None:
-    """A message's text, in one piece or in parts; None when it is neither."""
+    """A message's text, given as a string or as parts; None if it is neither."""
     if isinstance(content, list):
         parts = [part.get("text") or "" if isinstance(part, dict) else part for part in content]
         content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
@@ -122,22 +212,22 @@ def _joined(content: object) -> str | None:
     if not isinstance(content, str):
         return None
     if any("\ud800" <= char <= "\udfff" for char in content):
-        return content.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # half an emoji is no loss
+        return content.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # join pairs, drop lone surrogates
     return content
 
 
-def _thought(text: str, message: Mapping[str, Any], usage: Mapping[str, Any]) -> bool:
-    """Whether a model thought before it answered: in the answer, in a field beside it, or only by its tokens."""
+def _reasoned(text: str, message: Mapping[str, Any], usage: Mapping[str, Any]) -> bool:
+    """Whether there is reasoning in the answer, in a field beside it, or in the token counts."""
     details = usage.get("completion_tokens_details")
-    counted = isinstance(details, dict) and _number(details.get("reasoning_tokens")) > 0
+    in_tokens = isinstance(details, dict) and _count(details.get("reasoning_tokens")) > 0
     parts = message.get("content")
-    apart = isinstance(parts, list) and any(isinstance(part, dict) and part.get("thinking") for part in parts)
-    beside = bool(message.get("reasoning_content") or message.get("reasoning"))
-    return counted or apart or beside or bool(THINKING_TAG.search(text))
+    in_parts = isinstance(parts, list) and any(isinstance(part, dict) and part.get("thinking") for part in parts)
+    in_field = bool(message.get("reasoning_content") or message.get("reasoning"))
+    return in_tokens or in_parts or in_field or bool(THINKING_TAG.search(text))
 
 
 def _without_thinking(text: str) -> str:
-    """The answer without a reasoning model's thoughts, finished or cut off."""
+    """The answer without reasoning in <think> tags, closed or cut off."""
     if not THINKING_TAG.search(text):
         return text.strip()
     return CUT_THINKING.sub("", THINKING.sub("", text)).strip()

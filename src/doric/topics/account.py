@@ -13,7 +13,7 @@ SHOWN = 80
 def forecast(groups: Sequence[Group], output: Path, price: Price | None) -> str:
     """What would be asked, as lines for people."""
     calls, into, out = expected(groups)
-    cost = f", about ${price.of(into, out):.2f} ({price.source})" if price else ""
+    cost = f", about ${price.cost(into, out):.2f} ({price.source})" if price else ""
     return "\n".join(
         [
             f"{sum(group.wanted for group in groups):,} new topics in {len(groups)} groups, written to {output}",

@@ -15,9 +15,9 @@ from doric.core.errors import DoricError, RetryableError, ServerError, SettingsE
 from doric.core.interrupts import interruptible
 from doric.core.settings import Settings, how_to_give, load_settings
 from doric.core.text import plain
-from doric.llm.backoff import backoff
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Client
+from doric.llm.rate_limits import backoff
 from doric.quality.decontamination import find_match
 from doric.topics import account, orders
 from doric.topics.additions import TopicFile
@@ -83,7 +83,7 @@ class Run:
     async def _ask_all(self, voice: Client, slots: asyncio.Semaphore) -> None:
         async with voice:
             log.info("Model %s at %s is asked for topics.", plain(voice.model), self._settings.address)
-            self._spend.guess = guess(self._groups)
+            self._spend.tokens_per_call = guess(self._groups)
             self._widener = Widener(voice, self._file.known, spend=self._spend, stop=self._stop, seed=self._args.seed)
             self._tasks = [asyncio.create_task(self._work(group, self._widener, slots)) for group in self._groups]
             with interruptible(self._stop_asking, self._break_off):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm.budget import Budget
-from doric.llm.client import Backend, Request
+from doric.llm.client import Backend, ChatRequest
 from doric.quality.gates import Rejection
 from doric.topics.filters import Known, spec, tidy, unfit
 from doric.topics.parse import read_list
@@ -92,14 +92,14 @@ class Widener:
 
         Raises `RetryableError` to be called again later and `FatalServerError` to stop everything.
         """
-        if spent := await self._spend.set_aside():  # by another group, while this one waited for its turn
+        if spent := await self._spend.reserve():  # by another group, while this one waited for its turn
             group.ended = spent
             return []
         if self._stop.is_set():  # while it waited for room in a budget
-            self._spend.settle()
+            self._spend.release()
             return []
         try:
-            reply = await self._voice.reply(request(group, self._seed))
+            completion = await self._voice.complete(request(group, self._seed))
         except RetryableError as error:
             self.faults[error.fault] += 1
             if error.tokens_in or error.tokens_out:  # an answer that could not be read was paid for
@@ -111,10 +111,10 @@ class Widener:
             group.ended = error.message
             return []
         finally:
-            self._spend.settle()
-        self._spend.add(reply.tokens_in, reply.tokens_out, counted=reply.counted)
+            self._spend.release()
+        self._spend.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
         group.calls += 1
-        kept = self._take(group, reply.text, reply.finish)
+        kept = self._take(group, completion.text, completion.finish)
         group.found += kept
         group.dry = 0 if kept else group.dry + 1
         group.ended = self._why_ended(group)
@@ -145,7 +145,7 @@ class Widener:
         return self._spend.exhausted() or ""
 
 
-def request(group: Group, seed: int) -> Request:
+def request(group: Group, seed: int) -> ChatRequest:
     """What the model is asked next for `group`: a seeded side to come from, and examples that it must not repeat."""
     rules = spec()["ask"]
     draw = random.Random(f"{seed}:{group.name}:{group.calls}")
@@ -160,12 +160,12 @@ def request(group: Group, seed: int) -> Request:
         {"role": "system", "content": rules["system"].strip()},
         {"role": "user", "content": json.dumps(data, ensure_ascii=False)},
     ]
-    return Request(
+    return ChatRequest(
         messages,
         max_tokens=100 + wanted * rules["tokens"],
         temperature=rules["temperature"],
         schema=SCHEMA,
-        grown=min(group.dry, MOST_GROWTHS),
+        doublings=min(group.dry, MOST_GROWTHS),
     )
 
 

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible voice against a server that misbehaves: one named error for each fault, and never the key."""
+"""The OpenAI-compatible client against a server that misbehaves: one named error for each fault, and never the key."""
 
 import asyncio
 import json
@@ -12,36 +12,37 @@ import pytest
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.settings import Settings
-from doric.llm.client import Client, Reply, Request
-from mock_server import Act, Call, Manners, MockServer
+from doric.llm.client import ChatRequest, Client
+from doric.llm.response import Completion
+from mock_server import Action, Behaviour, Call, MockServer
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 TEXT = "Haud the windae open a wee bittie."
-ASK = Request([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
+ASK = ChatRequest([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
 
 
 def settings(url: str, *, key: str = KEY, model: str = "mock-doric") -> Settings:
     return Settings("openai", url, model, "OPENAI_API_KEY", key)
 
 
-async def replies(
-    server: MockServer, *requests: Request, key: str = KEY, model: str = "mock-doric", patience: float = 5.0
-) -> list[Reply]:
-    async with server, Client(settings(server.url, key=key, model=model), timeout=patience) as voice:
-        return [await voice.reply(request) for request in requests]
+async def completions(
+    server: MockServer, *requests: ChatRequest, key: str = KEY, model: str = "mock-doric", seconds: float = 5.0
+) -> list[Completion]:
+    async with server, Client(settings(server.url, key=key, model=model), timeout=seconds) as client:
+        return [await client.complete(request) for request in requests]
 
 
-def one_reply(server: MockServer, **options) -> Reply:
-    return asyncio.run(replies(server, ASK, **options))[0]
+def one_completion(server: MockServer, **options) -> Completion:
+    return asyncio.run(completions(server, ASK, **options))[0]
 
 
-def always(act: Act) -> MockServer:
-    return MockServer(answer=lambda call: TEXT, decide=lambda call: act)
+def always(action: Action) -> MockServer:
+    return MockServer(answer=lambda call: TEXT, decide=lambda call: action)
 
 
 def failure(server: MockServer, **options) -> ServerError:
     with pytest.raises(ServerError) as caught:
-        one_reply(server, **options)
+        one_completion(server, **options)
     return caught.value
 
 
@@ -55,10 +56,10 @@ class Fate:
 
 
 FATES = {
-    "vanish": Fate(RetryableError, "connection", "broke off"),
-    "disconnect": Fate(RetryableError, "connection", "broke off"),
+    "vanish": Fate(RetryableError, "connection", "was lost"),
+    "disconnect": Fate(RetryableError, "connection", "was lost"),
     "hang": Fate(RetryableError, "timeout", "no answer within"),
-    "not_http": Fate(RetryableError, "connection", "broke off"),
+    "not_http": Fate(RetryableError, "connection", "was lost"),
     "drip": Fate(RetryableError, "timeout", "no answer within"),
     "rate_limit": Fate(RetryableError, "rate_limit", "429"),
     "error_500": Fate(RetryableError, "http_500", "500"),
@@ -70,8 +71,8 @@ FATES = {
     "null_choices": Fate(RetryableError, "http_502", "502"),
     "html": Fate(RetryableError, "malformed", "text/html"),
     "not_json": Fate(RetryableError, "malformed", "text/plain"),
-    "unauthorized": Fate(FatalServerError, says="refused the key (401)"),
-    "forbidden": Fate(FatalServerError, says="refused the key (403)"),
+    "unauthorized": Fate(FatalServerError, says="rejected the key (401)"),
+    "forbidden": Fate(FatalServerError, says="rejected the key (403)"),
     "payment": Fate(FatalServerError, says="the quota is used up (402)"),
     "quota": Fate(FatalServerError, says="the quota is used up (429)"),
     "no_model": Fate(FatalServerError, says="no model 'mock-doric'"),
@@ -87,7 +88,7 @@ def test_each_fault_has_its_error_and_keeps_the_key(kind, caplog, capfd):
     """Whatever the server does, one error says so in one line; the key is not in it, its trace or a log."""
     caplog.set_level(logging.DEBUG)
     fate = FATES[kind]
-    error = failure(always(Act(kind)), patience=0.3 if kind in ("hang", "drip") else 5.0)
+    error = failure(always(Action(kind)), seconds=0.3 if kind in ("hang", "drip") else 5.0)
     assert type(error) is fate.error
     assert fate.says in error.message
     assert "\n" not in error.message + error.hint
@@ -102,7 +103,7 @@ def test_each_fault_has_its_error_and_keeps_the_key(kind, caplog, capfd):
 
 def test_an_answer_that_quotes_the_key_comes_without_it():
     """The user's key is cut out of an answer: rows and topics are given away."""
-    found = one_reply(MockServer(answer=lambda call: f"Yer key is {call.key}, min."))
+    found = one_completion(MockServer(answer=lambda call: f"Yer key is {call.key}, min."))
     assert found.text == "Yer key is …, min."
 
 
@@ -110,7 +111,7 @@ def test_an_answer_that_quotes_the_key_comes_without_it():
 def test_a_word_in_place_of_a_key_spoils_no_answer(key):
     """What local servers take for a key is a word, and stays in an answer."""
     text = f"Haud the {key} open."
-    assert one_reply(MockServer(answer=lambda call: text), key=key).text == text
+    assert one_completion(MockServer(answer=lambda call: text), key=key).text == text
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_a_word_in_place_of_a_key_spoils_no_answer(key):
 )
 def test_retry_after_in_seconds(sent, after):
     """The wait that the server asks for is carried along; what is no number of seconds is as if it were not there."""
-    error = failure(always(Act("rate_limit", retry_after=sent)))
+    error = failure(always(Action("rate_limit", retry_after=sent)))
     assert isinstance(error, RetryableError)
     assert error.after == after
 
@@ -128,15 +129,15 @@ def test_retry_after_as_a_date():
     """A date half a minute away is a wait of half a minute; one in the past is no wait."""
     for seconds, most in ((30, 30), (-30, 0)):
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
-        error = failure(always(Act("error_503", retry_after=date)))
+        error = failure(always(Action("error_503", retry_after=date)))
         assert isinstance(error, RetryableError)
         assert error.after == pytest.approx(most, abs=3)
 
 
 def test_a_whole_answer():
     """The text, the finish reason and the tokens come back as the server gave them."""
-    server = always(Act())
-    reply = one_reply(server)
+    server = always(Action())
+    reply = one_completion(server)
     assert (reply.text, reply.finish) == (TEXT, "stop")
     assert reply.tokens_in > 0
     assert reply.tokens_out == len(TEXT) // 3
@@ -149,7 +150,7 @@ def test_a_whole_answer():
 
 def test_a_cut_answer_says_so():
     """A reply that ran out of tokens has the finish reason length."""
-    reply = one_reply(always(Act("truncated")))
+    reply = one_completion(always(Action("truncated")))
     assert reply.finish == "length"
     assert TEXT.startswith(reply.text)
 
@@ -157,12 +158,12 @@ def test_a_cut_answer_says_so():
 @pytest.mark.parametrize("kind", ["filtered", "filtered_400"])
 def test_a_content_filter_is_a_reply(kind):
     """A refusal by the server's content filter is an empty reply with that reason, in whichever form it comes."""
-    assert one_reply(always(Act(kind))).finish == "content_filter"
+    assert one_completion(always(Action(kind))).finish == "content_filter"
 
 
 def test_an_empty_answer_is_a_reply():
     """A reply without text is for the gates to judge."""
-    assert one_reply(always(Act("empty"))).text == ""
+    assert one_completion(always(Action("empty"))).text == ""
 
 
 @pytest.mark.parametrize(
@@ -178,15 +179,15 @@ def test_an_empty_answer_is_a_reply():
 )
 def test_thoughts_are_dropped(said, text):
     """What a reasoning model thinks aloud is not part of its answer."""
-    assert one_reply(always(Act(text=said))).text == text
+    assert one_completion(always(Action(text=said))).text == text
 
 
 @pytest.mark.parametrize("name", ["temperature", "seed", "max_tokens", "response_format"])
 def test_a_refused_parameter_is_dropped_and_remembered(name):
     """A parameter that the model refuses costs one call, once; the limit on tokens goes on under its other name."""
-    server = MockServer(Manners(refuses=(name,)), answer=lambda call: TEXT)
-    ask = Request(ASK.messages, 50, seed=7, schema={"type": "object"})
-    assert [reply.text for reply in asyncio.run(replies(server, ask, ask, ask))] == [TEXT] * 3
+    server = MockServer(Behaviour(refuses=(name,)), answer=lambda call: TEXT)
+    ask = ChatRequest(ASK.messages, 50, seed=7, schema={"type": "object"})
+    assert [reply.text for reply in asyncio.run(completions(server, ask, ask, ask))] == [TEXT] * 3
     assert server.stats.kinds == {f"refuses_{name}": 1, "ok": 3}
     assert name not in server.calls[-1].body
     assert ("max_completion_tokens" in server.calls[-1].body) == (name == "max_tokens")
@@ -195,11 +196,11 @@ def test_a_refused_parameter_is_dropped_and_remembered(name):
 def test_several_refused_parameters_at_once():
     """A model that takes neither temperature nor seed nor max_tokens is asked without them, by fifty calls at once."""
 
-    async def many() -> list[Reply]:
-        async with server, Client(settings(server.url), timeout=5) as voice:
-            return await asyncio.gather(*(voice.reply(ASK) for _ in range(50)))
+    async def many() -> list[Completion]:
+        async with server, Client(settings(server.url), timeout=5) as client:
+            return await asyncio.gather(*(client.complete(ASK) for _ in range(50)))
 
-    server = MockServer(Manners(refuses=("temperature", "seed", "max_tokens")), answer=lambda call: TEXT)
+    server = MockServer(Behaviour(refuses=("temperature", "seed", "max_tokens")), answer=lambda call: TEXT)
     assert {reply.text for reply in asyncio.run(many())} == {TEXT}
     assert set(server.calls[-1].body) == {"model", "messages", "max_completion_tokens"}
 
@@ -207,7 +208,7 @@ def test_several_refused_parameters_at_once():
 def test_a_limit_that_is_too_high_is_not_taken_for_a_refused_parameter():
     """A 400 that names max_tokens because the request is too long is an error, not a reason to drop the limit."""
     said = "'max_tokens' is too large: 4000. This model's maximum context length is 2048 tokens."
-    server = always(Act("context_400", text=said))
+    server = always(Action("context_400", text=said))
     assert "too long" in failure(server).message
     assert len(server.calls) == 1
 
@@ -215,11 +216,11 @@ def test_a_limit_that_is_too_high_is_not_taken_for_a_refused_parameter():
 def test_room_for_thoughts_that_does_not_fit_is_made_smaller():
     """Where a small server calls a request too long because of the room for thoughts, it gets less of that room."""
 
-    def decide(call: Call) -> Act | None:
-        return Act("context_400") if call.body["max_tokens"] > 2000 else None
+    def decide(call: Call) -> Action | None:
+        return Action("context_400") if call.body["max_tokens"] > 2000 else None
 
     server = MockServer(answer=lambda call: f"<think>Hm.</think>{TEXT}", decide=decide)
-    assert [reply.text for reply in asyncio.run(replies(server, *[ASK] * 4))] == [TEXT] * 4
+    assert [reply.text for reply in asyncio.run(completions(server, *[ASK] * 4))] == [TEXT] * 4
     limits = [call.body["max_tokens"] for call in server.calls]
     assert ASK.max_tokens < limits[-1] <= 2000
     assert sum(limit > 2000 for limit in limits) == 2
@@ -227,37 +228,39 @@ def test_room_for_thoughts_that_does_not_fit_is_made_smaller():
 
 def test_a_dummy_key_changes_no_complaint():
     """A key of one letter, as local servers are given, is not cut out of a server's words."""
-    server = MockServer(Manners(refuses=("max_tokens",)), answer=lambda call: TEXT)
-    assert one_reply(server, key="x").text == TEXT
+    server = MockServer(Behaviour(refuses=("max_tokens",)), answer=lambda call: TEXT)
+    assert one_completion(server, key="x").text == TEXT
 
 
 def test_a_server_without_keys_gets_a_placeholder():
     """A local server is asked without a key of the user's."""
-    server = always(Act())
-    assert one_reply(server, key="").text == TEXT
+    server = always(Action())
+    assert one_completion(server, key="").text == TEXT
     assert server.calls[0].key == "no-key"
 
 
 def test_a_missing_key_is_named():
     """When a server wants a key and none is set, the message names the variable to set."""
-    error = failure(MockServer(Manners(key=KEY), answer=lambda call: TEXT), key="")
+    error = failure(MockServer(Behaviour(key=KEY), answer=lambda call: TEXT), key="")
     assert "OPENAI_API_KEY" in error.hint
     assert "not set" in error.hint
 
 
 def test_the_only_model_is_found_out():
     """Without a model's name, the one that the server lists is used."""
-    server = always(Act())
-    assert one_reply(server, model="").text == TEXT
+    server = always(Action())
+    assert one_completion(server, model="").text == TEXT
     assert server.calls[0].body["model"] == "mock-doric"
 
 
 @pytest.mark.parametrize(
-    ("models", "says"), [((), "just one"), (("a", "b"), "just one"), (None, "just one")], ids=["none", "two", "no list"]
+    ("models", "says"),
+    [((), "exactly one"), (("a", "b"), "exactly one"), (None, "exactly one")],
+    ids=["none", "two", "no list"],
 )
 def test_no_model_can_be_found_out(models, says):
     """With no list of models, or more than one on it, the user is asked to name one, and told which there are."""
-    error = failure(MockServer(Manners(models=models), answer=lambda call: TEXT), model="")
+    error = failure(MockServer(Behaviour(models=models), answer=lambda call: TEXT), model="")
     assert isinstance(error, FatalServerError)
     assert says in error.message
     assert "--model" in error.hint
@@ -266,8 +269,8 @@ def test_no_model_can_be_found_out(models, says):
 
 def test_a_wrong_key_at_the_list_of_models():
     """A key that the list of models refuses is called a refused key, not a missing model."""
-    error = failure(MockServer(Manners(key="another"), answer=lambda call: TEXT), model="")
-    assert "refused the key (401)" in error.message
+    error = failure(MockServer(Behaviour(key="another"), answer=lambda call: TEXT), model="")
+    assert "rejected the key (401)" in error.message
     assert KEY not in "".join(traceback.format_exception(error))
 
 
@@ -288,15 +291,15 @@ def test_a_server_that_goes_away_may_come_back():
     """A server that was there and is no longer is asked again later."""
 
     async def ask() -> None:
-        async with Client(settings(server.url), timeout=5) as voice:
+        async with Client(settings(server.url), timeout=5) as client:
             await server.__aexit__()
-            await voice.reply(ASK)
+            await client.complete(ASK)
 
     async def start_and_ask() -> None:
         await server.__aenter__()
         await ask()
 
-    server = always(Act())
+    server = always(Action())
     with pytest.raises(RetryableError, match="connection") as caught:
         asyncio.run(start_and_ask())
     assert caught.value.fault == "connection"
@@ -320,25 +323,25 @@ def test_a_server_that_trips_over_its_list_of_models():
     async def asked():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-            async with Client(settings(url), timeout=5.0) as voice:
-                return await voice.reply(ASK)
+            async with Client(settings(url), timeout=5.0) as client:
+                return await client.complete(ASK)
 
     assert asyncio.run(asked()).text == TEXT
 
 
 def test_a_key_that_may_not_list_models():
     """A named model is asked even when the key may not see the list of models."""
-    server = MockServer(Manners(models=None), answer=lambda call: TEXT)
-    assert one_reply(server).text == TEXT
+    server = MockServer(Behaviour(models=None), answer=lambda call: TEXT)
+    assert one_completion(server).text == TEXT
 
 
 @pytest.mark.parametrize(
-    "manners", [Manners(), Manners(refuses=("max_tokens",))], ids=["it shows thoughts", "its parameters"]
+    "behaviour", [Behaviour(), Behaviour(refuses=("max_tokens",))], ids=["it shows thoughts", "its parameters"]
 )
-def test_a_model_that_thinks_gets_room_to(manners):
+def test_a_model_that_thinks_gets_room_to(behaviour):
     """Thoughts count towards the limit on tokens, so a model that is seen to think is given more."""
-    server = MockServer(manners, answer=lambda call: f"<think>Hm.</think>{TEXT}")
-    asyncio.run(replies(server, ASK, ASK))
+    server = MockServer(behaviour, answer=lambda call: f"<think>Hm.</think>{TEXT}")
+    asyncio.run(completions(server, ASK, ASK))
     limits = [call.body.get("max_tokens", 0) + call.body.get("max_completion_tokens", 0) for call in server.calls]
     assert limits[0] == 50
     assert limits[-1] > 1000
@@ -348,8 +351,8 @@ def test_cancelling_a_call_closes_it():
     """A call that is cancelled ends at once, and the server sees its connection go."""
 
     async def cancel() -> None:
-        async with server, Client(settings(server.url), timeout=60) as voice:
-            call = asyncio.create_task(voice.reply(ASK))
+        async with server, Client(settings(server.url), timeout=60) as client:
+            call = asyncio.create_task(client.complete(ASK))
             await asyncio.wait_for(arrived.wait(), 5)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -357,9 +360,9 @@ def test_cancelling_a_call_closes_it():
             await asyncio.sleep(0.05)
             assert server.stats.kinds == {"aborted": 1}
 
-    def hang(call: Call) -> Act:
+    def hang(call: Call) -> Action:
         arrived.set()
-        return Act("hang")
+        return Action("hang")
 
     arrived = asyncio.Event()
     server = MockServer(answer=lambda call: TEXT, decide=hang)
@@ -370,10 +373,10 @@ def test_calls_share_their_connections():
     """Two hundred calls, ten at a time, take ten connections at most, beside that which asked for the models."""
 
     async def many() -> None:
-        async with server, Client(settings(server.url), timeout=5, concurrency=10) as voice:
-            await asyncio.gather(*(voice.reply(ASK) for _ in range(200)))
+        async with server, Client(settings(server.url), timeout=5, concurrency=10) as client:
+            await asyncio.gather(*(client.complete(ASK) for _ in range(200)))
 
-    server = MockServer(Manners(latency=0.005), answer=lambda call: TEXT)
+    server = MockServer(Behaviour(latency=0.005), answer=lambda call: TEXT)
     asyncio.run(many())
     assert server.stats.requests == 200
     assert server.stats.connections <= 10 + 1
@@ -393,7 +396,7 @@ def test_the_mock_speaks_as_a_server_does():
             parts = [chunk.choices[0].delta.content or "" async for chunk in stream]
             return str(whole.choices[0].message.content), "".join(parts).strip()
 
-    server = always(Act())
+    server = always(Action())
     assert asyncio.run(ask()) == (TEXT, TEXT)
 
 
@@ -401,11 +404,11 @@ def test_the_mock_counts():
     """The mock tells requests, kinds of answer, and bodies that it had seen before."""
 
     async def ask() -> dict:
-        async with server, Client(settings(server.url), timeout=5) as voice:
-            await voice.reply(ASK)
-            await voice.reply(ASK)
+        async with server, Client(settings(server.url), timeout=5) as client:
+            await client.complete(ASK)
+            await client.complete(ASK)
             with pytest.raises(RetryableError):
-                await voice.reply(Request(ASK.messages, 99))
+                await client.complete(ChatRequest(ASK.messages, 99))
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
             writer.write(b"GET /stats HTTP/1.1\r\n\r\n")
             head = await reader.readuntil(b"\r\n\r\n")
@@ -413,8 +416,8 @@ def test_the_mock_counts():
             writer.close()
             return json.loads(head and await reader.readexactly(length))
 
-    def third_fails(call: Call) -> Act | None:
-        return Act("error_500") if call.number == 3 else None
+    def third_fails(call: Call) -> Action | None:
+        return Action("error_500") if call.number == 3 else None
 
     server = MockServer(answer=lambda call: TEXT, decide=third_fails)
     stats = asyncio.run(ask())

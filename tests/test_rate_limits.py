@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from doric.llm.backoff import FIRST_WAIT, LONGEST_WAIT, backoff
+from doric.llm.rate_limits import FIRST_BACKOFF, MAX_BACKOFF, backoff
 
 
 def waits(tries: int, after: float | None) -> list[float]:
@@ -13,7 +13,7 @@ def waits(tries: int, after: float | None) -> list[float]:
     return [backoff(tries, after, draw) for _ in range(500)]
 
 
-@pytest.mark.parametrize(("tries", "bound"), [(0, FIRST_WAIT), (1, 1.0), (4, 8.0), (7, LONGEST_WAIT), (10_000, 60.0)])
+@pytest.mark.parametrize(("tries", "bound"), [(0, FIRST_BACKOFF), (1, 1.0), (4, 8.0), (7, MAX_BACKOFF), (10_000, 60.0)])
 def test_the_bound_doubles_up_to_a_minute(tries, bound):
     """Waits are drawn from the whole time up to a bound, which doubles with each try and stops at a minute."""
     found = waits(tries, None)
@@ -30,7 +30,7 @@ def test_a_servers_word_is_kept_to():
     assert len(set(found)) > 400
 
 
-@pytest.mark.parametrize(("tries", "least"), [(0, 0.25), (3, 2.0), (20, LONGEST_WAIT / 2)])
+@pytest.mark.parametrize(("tries", "least"), [(0, 0.25), (3, 2.0), (20, MAX_BACKOFF / 2)])
 def test_at_once_is_not_at_once_for_ever(tries, least):
     """A server that says "at once" is asked later and later all the same."""
     assert min(waits(tries, 0.0)) >= least

@@ -8,9 +8,9 @@ from itertools import count, pairwise
 import pytest
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
-from doric.llm import scheduler as pool_module
-from doric.llm.backoff import FIRST_WAIT, LONGEST_WAIT
-from doric.llm.scheduler import GONE, RECENT, WINDOW, Scheduler
+from doric.llm import scheduler
+from doric.llm.rate_limits import FIRST_BACKOFF, MAX_BACKOFF, RECENT_CALLS
+from doric.llm.scheduler import MAX_LOST_IN_A_ROW, MAX_WAITING_RETRIES, Scheduler
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -71,12 +71,12 @@ def broken():
     return RetryableError("internal error", fault="500")
 
 
-def go(jobs, *, limit=4, seconds=1.0, script=None, also=None, **options):
+def go(jobs, *, concurrency=4, seconds=1.0, script=None, also=None, **options):
     """Run a pool over jobs to its end; the server, the seconds it took, and the error it raised."""
     with asyncio.Runner(loop_factory=Clock) as runner:
         loop = runner.get_loop()
         server = Server(loop, seconds, script)
-        workers = Scheduler(server, server.give_up, limit=limit, clock=loop.time, **options)
+        workers = Scheduler(server, server.give_up, concurrency=concurrency, clock=loop.time, **options)
 
         async def session():
             others = [asyncio.create_task(one) for one in (also(workers, server) if also else [])]
@@ -99,10 +99,10 @@ def test_every_job_is_done_once_and_no_more_at_a_time_than_allowed():
     assert seconds == pytest.approx(3)
 
 
-@pytest.mark.parametrize("limit", [1, 64])
-def test_work_that_never_waits_is_done_in_order(limit):
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_work_that_never_waits_is_done_in_order(concurrency):
     """However many workers there are, jobs that need no waiting end in the order in which they came."""
-    server, _, _ = go(range(1000), limit=limit, seconds=0)
+    server, _, _ = go(range(1000), concurrency=concurrency, seconds=0)
     assert server.done == list(range(1000))
 
 
@@ -119,7 +119,7 @@ def test_a_worker_whose_call_has_ended_begins_its_next_before_another_goes_on():
             loop.now += 0.3  # judging
             events.append("judged")
 
-        await Scheduler(work, lambda job, error: None, limit=4, clock=loop.time).run(range(8))
+        await Scheduler(work, lambda job, error: None, concurrency=4, clock=loop.time).run(range(8))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
         runner.run(main())
@@ -137,7 +137,7 @@ def test_the_first_call_leaves_before_the_last_worker_begins():
             events.append("sends")
             await asyncio.sleep(1)
 
-        await Scheduler(work, lambda job, error: None, limit=10).run(range(10))
+        await Scheduler(work, lambda job, error: None, concurrency=10).run(range(10))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
         runner.run(main())
@@ -162,7 +162,7 @@ def test_jobs_are_taken_one_at_a_time():
 
         return [watcher()]
 
-    go(jobs(), limit=5, also=watch)
+    go(jobs(), concurrency=5, also=watch)
     assert max(ahead) <= 5
 
 
@@ -174,7 +174,7 @@ def test_no_jobs_is_no_work():
 
 def test_waiting_retry_holds_no_worker():
     """With one worker, a job that has to wait ten seconds lets the others pass, and is then done first."""
-    server, _, _ = go(range(20), limit=1, script={0: [busy(after=10)]})
+    server, _, _ = go(range(20), concurrency=1, script={0: [busy(after=10)]})
     assert server.done[:9] == list(range(1, 10))
     assert server.done.index(0) in (10, 11)
     assert len(server.done) == 20
@@ -182,7 +182,7 @@ def test_waiting_retry_holds_no_worker():
 
 def test_server_names_the_wait():
     """A retry comes no earlier than the server asked, and little later, each by an amount of its own."""
-    server, _, _ = go(range(20), limit=20, script={job: [busy(after=30)] for job in range(20)})
+    server, _, _ = go(range(20), concurrency=20, script={job: [busy(after=30)] for job in range(20)})
     waits = [server.when(job)[1] - 1 for job in range(20)]
     assert all(30 <= wait <= 31 for wait in waits)
     assert len(set(waits)) == 20
@@ -193,10 +193,10 @@ def test_backoff_grows_and_is_drawn_by_seed():
     script = {"a": [broken() for _ in range(8)], "b": []}
 
     def waits(seed):
-        called = go(["b", "a"], limit=2, seconds=0, script=script, seed=seed)[0].when("a")
+        called = go(["b", "a"], concurrency=2, seconds=0, script=script, seed=seed)[0].when("a")
         return [later - earlier for earlier, later in pairwise(called)]
 
-    assert all(wait <= FIRST_WAIT * 2**tries + 1e-6 for tries, wait in enumerate(waits(1)))
+    assert all(wait <= FIRST_BACKOFF * 2**tries + 1e-6 for tries, wait in enumerate(waits(1)))
     assert max(max(waits(seed)) for seed in range(20)) > 16
     assert waits(1) == waits(1) != waits(2)
 
@@ -204,9 +204,9 @@ def test_backoff_grows_and_is_drawn_by_seed():
 def test_no_wait_is_longer_than_the_longest():
     """After ever so many tries the bound stays, and nothing overflows."""
     script = {"a": [broken() for _ in range(1200)]}
-    server, _, _ = go(["b", "a"], limit=2, seconds=0, script=script, max_retries=2000)
+    server, _, _ = go(["b", "a"], concurrency=2, seconds=0, script=script, max_retries=2000)
     called = server.when("a")
-    assert max(later - earlier for earlier, later in pairwise(called)) <= LONGEST_WAIT + 1e-6
+    assert max(later - earlier for earlier, later in pairwise(called)) <= MAX_BACKOFF + 1e-6
     assert "a" in server.done
 
 
@@ -214,7 +214,7 @@ def test_one_throttled_call_in_twenty_slows_nobody_else():
     """Random 429s cost their own jobs a wait, and the whole little more than nothing."""
     draw = random.Random(1)
     script = {job: [busy(after=1)] for job in range(2000) if draw.random() < 0.05}
-    server, seconds, _ = go(range(2000), limit=50, seconds=0.2, script=script)
+    server, seconds, _ = go(range(2000), concurrency=50, seconds=0.2, script=script)
     ideal = len(server.calls) / 50 * 0.2
     assert len(server.done) == 2000
     assert seconds < ideal * 1.2 + 1.1
@@ -222,17 +222,17 @@ def test_one_throttled_call_in_twenty_slows_nobody_else():
 
 def test_pool_slows_down_when_most_calls_are_throttled():
     """Once most recent calls are 429s nobody calls until the wait is over, and then not all in one instant."""
-    script = {job: [busy(after=20)] for job in range(RECENT)}
-    server, _, _ = go(range(400), limit=RECENT, script=script)
+    script = {job: [busy(after=20)] for job in range(RECENT_CALLS)}
+    server, _, _ = go(range(400), concurrency=RECENT_CALLS, script=script)
     assert not [time for time, _ in server.calls if 2.1 < time < 20]
     resumed = sorted({round(time, 3) for time, _ in server.calls if time > 20})
-    assert len(resumed) > RECENT
+    assert len(resumed) > RECENT_CALLS
     assert len(server.done) == 400
 
 
 def test_calls_a_minute_are_bounded():
     """With 60 calls a minute, calls start a second apart from the first on, whatever the number of workers."""
-    server, _, _ = go(range(30), limit=10, seconds=0.1, max_rpm=60)
+    server, _, _ = go(range(30), concurrency=10, seconds=0.1, max_rpm=60)
     times = [time for time, _ in server.calls]
     assert all(later - earlier >= 0.999 for earlier, later in pairwise(times))
     assert times[-1] < 29.5
@@ -248,10 +248,10 @@ def test_further_calls_of_a_job_count_too():
         async def work(job):
             times.append(loop.time())
             for _ in range(2):
-                await workers.turn()
+                await workers.acquire()
                 times.append(loop.time())
 
-        workers = Scheduler(work, lambda job, error: None, limit=5, max_rpm=60, clock=loop.time)
+        workers = Scheduler(work, lambda job, error: None, concurrency=5, max_rpm=60, clock=loop.time)
         await workers.run(range(10))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
@@ -270,10 +270,10 @@ def test_tokens_a_minute_are_bounded(tokens):
 
         async def work(job):
             await asyncio.sleep(5)
-            workers.used(tokens)
+            workers.report_tokens(tokens)
             spent.append(loop.time() - 1000)
 
-        workers = Scheduler(work, lambda job, error: None, limit=20, max_tpm=60_000, clock=loop.time)
+        workers = Scheduler(work, lambda job, error: None, concurrency=20, max_tpm=60_000, clock=loop.time)
         await workers.run(range(60_000 * 6 // tokens))
 
     with asyncio.Runner(loop_factory=Clock) as runner:
@@ -299,16 +299,16 @@ def test_the_first_minute_is_bounded_too(failing, guess):
             if failing and next(numbers) % 2:
                 raise RetryableError("busy", fault="rate_limit", after=0.01)
             await asyncio.sleep(20)
-            workers.used(5000)
+            workers.report_tokens(5000)
             spent.append(started)
 
         workers = Scheduler(
             work,
             lambda job, error: None,
-            limit=100,
+            concurrency=100,
             max_retries=99,
             max_tpm=300_000,
-            first_guess=guess,
+            tokens_per_call=guess,
             clock=loop.time,
         )
         await workers.run(range(240))
@@ -323,8 +323,8 @@ def test_the_first_minute_is_bounded_too(failing, guess):
 def test_a_pause_of_the_whole_pool_is_told_once(caplog):
     """When all wait because the server throttles, one line says for how long."""
     caplog.set_level("INFO")
-    go(range(400), limit=RECENT, script={job: [busy(after=20)] for job in range(RECENT)})
-    assert caplog.text.count("The server wants fewer calls: all wait for") == 1
+    go(range(400), concurrency=RECENT_CALLS, script={job: [busy(after=20)] for job in range(RECENT_CALLS)})
+    assert caplog.text.count("The server is throttling: all calls pause for") == 1
 
 
 def test_job_is_given_up_after_its_retries():
@@ -351,15 +351,15 @@ def test_server_that_goes_away_ends_the_run():
     script = {job: [broken() for _ in range(9)] for job in range(100, 2000)}
     server, _, error = go(range(2000), script=script, max_retries=2)
     assert isinstance(error, FatalServerError)
-    assert len(server.given_up) == GONE - 1
+    assert len(server.given_up) == MAX_LOST_IN_A_ROW - 1
     assert len(server.done) == 100
 
 
 def test_server_that_is_down_does_not_fill_the_memory():
     """While every call fails, only so many jobs are taken, however long it lasts."""
     script = {job: [broken() for _ in range(9)] for job in range(2000)}
-    server, _, _ = go(range(2000), limit=4, seconds=0, script=script, max_retries=6)
-    assert len({job for _, job in server.calls}) <= (WINDOW + 1) * 4 + 4
+    server, _, _ = go(range(2000), concurrency=4, seconds=0, script=script, max_retries=6)
+    assert len({job for _, job in server.calls}) <= (MAX_WAITING_RETRIES + 1) * 4 + 4
 
 
 def test_stop_ends_what_is_in_flight_and_takes_no_more():
@@ -404,7 +404,7 @@ def test_cancelling_the_run_waits_for_its_calls_to_break_off():
                 await asyncio.sleep(1)
                 ended.append(job)
 
-        running = asyncio.create_task(Scheduler(work, lambda job, error: None, limit=3).run(range(10)))
+        running = asyncio.create_task(Scheduler(work, lambda job, error: None, concurrency=3).run(range(10)))
         await asyncio.sleep(1)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -417,7 +417,7 @@ def test_cancelling_the_run_waits_for_its_calls_to_break_off():
 def test_fatal_error_lets_the_calls_in_flight_end():
     """One call's fatal error stops the run, but what is being answered is still taken."""
     script = {0: [FatalServerError("no such key")]}
-    server, seconds, error = go(range(100), limit=4, script=script)
+    server, seconds, error = go(range(100), concurrency=4, script=script)
     assert isinstance(error, FatalServerError)
     assert sorted(server.done) == [1, 2, 3]
     assert seconds == pytest.approx(1)
@@ -425,7 +425,7 @@ def test_fatal_error_lets_the_calls_in_flight_end():
 
 def test_fatal_error_does_not_wait_for_ever(monkeypatch):
     """A call that hangs after a fatal error is broken off when its grace is over."""
-    monkeypatch.setattr(pool_module, "GRACE", 5.0)
+    monkeypatch.setattr(scheduler, "GRACE_SECONDS", 5.0)
 
     async def main():
         async def work(job):
@@ -434,7 +434,7 @@ def test_fatal_error_does_not_wait_for_ever(monkeypatch):
 
         loop = asyncio.get_running_loop()
         with pytest.raises(FatalServerError):
-            await Scheduler(work, lambda job, error: None, limit=2).run(range(2))
+            await Scheduler(work, lambda job, error: None, concurrency=2).run(range(2))
         assert loop.time() == pytest.approx(1006)
 
     with asyncio.Runner(loop_factory=Clock) as runner:
@@ -465,7 +465,7 @@ def test_no_error_is_swallowed(where):
 
     async def main():
         loop = asyncio.get_running_loop()
-        await Scheduler(work, give_up, limit=3, max_retries=1, clock=loop.time).run(jobs())
+        await Scheduler(work, give_up, concurrency=3, max_retries=1, clock=loop.time).run(jobs())
 
     expected = ServerError if where == "within" else ZeroDivisionError
     with asyncio.Runner(loop_factory=Clock) as runner, pytest.raises(expected):
@@ -475,14 +475,14 @@ def test_no_error_is_swallowed(where):
 def test_retries_at_the_end_are_still_made():
     """When the jobs have run out, workers stay as long as retries wait, and no longer."""
     script = {job: [busy(after=10 * (job - 89))] for job in range(90, 100)}
-    server, seconds, _ = go(range(100), limit=50, script=script)
+    server, seconds, _ = go(range(100), concurrency=50, script=script)
     assert sorted(server.done) == list(range(100))
     assert 102 <= seconds <= 105
 
 
 def test_a_call_that_is_lost_for_good_costs_one_job():
     """A request that fails for good gives up its own job, and the others are done."""
-    server, _, error = go(range(6), limit=2, script={3: [ServerError("too long")]})
+    server, _, error = go(range(6), concurrency=2, script={3: [ServerError("too long")]})
     assert error is None
     assert sorted(server.done) == [0, 1, 2, 4, 5]
     assert server.given_up == [(3, "too long")]
@@ -490,16 +490,16 @@ def test_a_call_that_is_lost_for_good_costs_one_job():
 
 def test_when_every_call_is_lost_the_run_stops():
     """Where one job after the other fails for good, the run ends instead of going through them all."""
-    script = {job: [ServerError("too long")] for job in range(10 * GONE)}
-    server, _, error = go(range(10 * GONE), limit=1, script=script)
+    script = {job: [ServerError("too long")] for job in range(10 * MAX_LOST_IN_A_ROW)}
+    server, _, error = go(range(10 * MAX_LOST_IN_A_ROW), concurrency=1, script=script)
     assert isinstance(error, FatalServerError)
-    assert len(server.given_up) == GONE - 1
+    assert len(server.given_up) == MAX_LOST_IN_A_ROW - 1
 
 
 def test_calls_lost_here_and_there_do_not_stop_the_run():
     """Only jobs lost one after the other end a run: one that is done in between, and the count begins anew."""
-    script = {job: [ServerError("too long")] for job in range(10 * GONE) if job % (GONE - 1)}
-    server, _, error = go(range(10 * GONE), limit=1, script=script)
+    script = {job: [ServerError("too long")] for job in range(10 * MAX_LOST_IN_A_ROW) if job % (MAX_LOST_IN_A_ROW - 1)}
+    server, _, error = go(range(10 * MAX_LOST_IN_A_ROW), concurrency=1, script=script)
     assert error is None
     assert len(server.given_up) == len(script)
 
@@ -521,7 +521,7 @@ def test_who_is_throttled_while_others_are_answered_waits_in_a_queue():
 
         lost = []
         asked = Counting(work)
-        await Scheduler(asked, lambda job, error: lost.append(job), limit=50, max_retries=3, clock=loop.time).run(
+        await Scheduler(asked, lambda job, error: lost.append(job), concurrency=50, max_retries=3, clock=loop.time).run(
             range(120)
         )
         assert lost == []
@@ -546,17 +546,17 @@ class Counting:
 
 def test_a_pool_that_was_slowed_down_is_as_fast_again():
     """After a spell of 429s the calls at a time grow back to all that are allowed."""
-    script = {job: [busy(after=5)] for job in range(RECENT)}
-    server, _, _ = go(range(4000), limit=RECENT, script=script)
+    script = {job: [busy(after=5)] for job in range(RECENT_CALLS)}
+    server, _, _ = go(range(4000), concurrency=RECENT_CALLS, script=script)
     starts = [time for time, _ in server.calls]
-    assert sum(start > starts[-1] - 2 for start in starts) > 1.5 * RECENT
+    assert sum(start > starts[-1] - 2 for start in starts) > 1.5 * RECENT_CALLS
 
 
 def test_a_server_that_answered_an_earlier_run_is_there():
     """One job that fails again and again is lost alone where the server is known, and ends a run where it is not."""
     script = {0: [broken() for _ in range(20)]}
-    _, _, unknown = go([0], limit=1, script=script, max_retries=2)
-    server, _, known = go([0], limit=1, script=script, max_retries=2, answered=True)
+    _, _, unknown = go([0], concurrency=1, script=script, max_retries=2)
+    server, _, known = go([0], concurrency=1, script=script, max_retries=2, answered=True)
     assert isinstance(unknown, FatalServerError)
     assert known is None
     assert [job for job, _ in server.given_up] == [0]
@@ -565,7 +565,7 @@ def test_a_server_that_answered_an_earlier_run_is_there():
 def test_a_server_that_cannot_be_reached_ends_the_run_though_it_answered_before():
     """Where nobody answers any more, one job is enough to tell, and the user is asked whether the server runs."""
     script = {0: [RetryableError("no connection", fault="connection") for _ in range(20)]}
-    _, _, error = go([0], limit=1, script=script, max_retries=2, answered=True)
+    _, _, error = go([0], concurrency=1, script=script, max_retries=2, answered=True)
     assert isinstance(error, FatalServerError)
     assert "running" in error.hint
 
@@ -573,8 +573,8 @@ def test_a_server_that_cannot_be_reached_ends_the_run_though_it_answered_before(
 def test_what_has_to_stop_is_said_at_once(caplog):
     """While calls in flight are awaited, the reason stands on the screen already."""
     script = {0: [FatalServerError("no such key")]}
-    server, _, _ = go(range(3), limit=3, script=script)
-    assert "Stopping: no such key. Calls in flight are awaited" in caplog.text
+    server, _, _ = go(range(3), concurrency=3, script=script)
+    assert "Stopping: no such key. Waiting for the calls in flight" in caplog.text
     assert len(server.calls) == 3
 
 
@@ -587,7 +587,7 @@ def test_a_stop_while_workers_are_still_being_made_makes_no_more():
             calls.append(job)
             workers.stop()
 
-        workers = Scheduler(work, lambda job, error: None, limit=50)
+        workers = Scheduler(work, lambda job, error: None, concurrency=50)
         await workers.run(range(100))
         assert len(workers._workers) == 1
 
@@ -606,10 +606,10 @@ def test_a_call_without_tokens_tells_nothing_of_the_others():
         async def work(job):
             await asyncio.sleep(5)
             tokens = 1000 if job else 0
-            workers.used(tokens)
+            workers.report_tokens(tokens)
             spent.append((loop.time() - 1000, tokens))
 
-        workers = Scheduler(work, lambda job, error: None, limit=50, max_tpm=12_000, clock=loop.time)
+        workers = Scheduler(work, lambda job, error: None, concurrency=50, max_tpm=12_000, clock=loop.time)
         await workers.run(range(60))
 
     with asyncio.Runner(loop_factory=Clock) as runner:

@@ -3,7 +3,7 @@
 import pytest
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
-from doric.llm.errors import ErrorResponse, retry_after
+from doric.llm.errors import ErrorResponse, read_retry_after
 
 
 def refusal(status: int, body: str, after: str = "") -> ErrorResponse:
@@ -11,7 +11,7 @@ def refusal(status: int, body: str, after: str = "") -> ErrorResponse:
 
 
 def meaning(found: ErrorResponse) -> ServerError:
-    return found.error(address="http://h/v1", model="m", key_variable="K", key_given=True)
+    return found.to_error(address="http://h/v1", model="m", key_variable="K", key_given=True)
 
 
 def test_a_limit_that_mentions_billing_is_waited_for():
@@ -42,7 +42,7 @@ def test_a_flagged_account_is_not_a_flagged_question():
 def test_a_key_is_cut_out_however_it_is_written():
     """A slash of the key that JSON writes as two characters hides no key."""
     found = ErrorResponse.read(400, b'{"error": {"message": "bad key sk\\/abc, or sk/abc"}}', {}, key="sk/abc")
-    assert "abc" not in found.words
+    assert "abc" not in found.message
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_key_is_cut_out_however_it_is_written():
 )
 def test_a_wait_that_is_no_time_is_none(sent, after):
     """A header of four hundred digits, is as if it were not there; a date long ago is no wait."""
-    assert retry_after({"retry-after": sent}) == after
+    assert read_retry_after({"retry-after": sent}) == after
 
 
 def test_a_long_wait_is_said_and_not_waited():
@@ -65,6 +65,6 @@ def test_a_long_wait_is_said_and_not_waited():
 def test_a_limit_is_lowered_to_what_the_server_names():
     """The highest limit that a complaint names is taken, half where it names none, and nothing where none would do."""
     named = refusal(400, '{"error": {"message": "max_tokens is too large: 8192. gpt-4o-2024 takes at most 4,096"}}')
-    assert named.lower_than(8192) == 4096
-    assert refusal(400, '{"error": {"message": "max_tokens is too large"}}').lower_than(800) == 400
-    assert refusal(400, '{"error": {"message": "max_tokens is too large, 4096 is the most"}}').lower_than(100) is None
+    assert named.lower_limit(8192) == 4096
+    assert refusal(400, '{"error": {"message": "max_tokens is too large"}}').lower_limit(800) == 400
+    assert refusal(400, '{"error": {"message": "max_tokens is too large, 4096 is the most"}}').lower_limit(100) is None

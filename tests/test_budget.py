@@ -36,53 +36,53 @@ def test_another_model_has_none(model):
 
 def test_calls_are_added_up():
     """Tokens in and out, calls and cost, over all calls."""
-    spend = Budget(Price(1.0, 10.0, "a flag"))
-    spend.add(1000, 100)
-    spend.add(500, 50)
-    assert (spend.tokens_in, spend.tokens_out, spend.tokens, spend.calls) == (1500, 150, 1650, 2)
-    assert spend.cost == pytest.approx(0.003)
-    assert str(spend) == "1,500 tokens in, 150 out, $0.0030"
+    budget = Budget(Price(1.0, 10.0, "a flag"))
+    budget.add(1000, 100)
+    budget.add(500, 50)
+    assert (budget.tokens_in, budget.tokens_out, budget.tokens, budget.calls) == (1500, 150, 1650, 2)
+    assert budget.cost == pytest.approx(0.003)
+    assert str(budget) == "1,500 tokens in, 150 out, $0.0030"
 
 
 def test_without_a_price_there_is_no_cost():
     """Tokens are counted without a price; nothing is said of money."""
-    spend = Budget(max_cost=1.0)
-    spend.add(10**9, 0)
-    assert spend.cost is None
-    assert spend.exhausted() is None
-    assert "$" not in str(spend)
+    budget = Budget(max_cost=1.0)
+    budget.add(10**9, 0)
+    assert budget.cost is None
+    assert budget.exhausted() is None
+    assert "$" not in str(budget)
 
 
 def test_a_budget_of_tokens():
     """A budget is used up when it is reached, not before, and the sentence names the flag."""
-    spend = Budget(max_total_tokens=100)
-    spend.add(60, 39)
-    assert spend.exhausted() is None
-    spend.add(1, 0)
-    assert spend.exhausted() == "100 tokens used of --max-total-tokens 100"
+    budget = Budget(max_total_tokens=100)
+    budget.add(60, 39)
+    assert budget.exhausted() is None
+    budget.add(1, 0)
+    assert budget.exhausted() == "100 tokens used of --max-total-tokens 100"
 
 
 def test_a_budget_of_money():
     """The same with dollars."""
-    spend = Budget(Price(10.0, 10.0, "a flag"), max_cost=0.01)
-    spend.add(999, 0)
-    assert spend.exhausted() is None
-    spend.add(0, 1)
-    assert spend.exhausted() == "$0.0100 spent of --max-cost $0.01"
+    budget = Budget(Price(10.0, 10.0, "a flag"), max_cost=0.01)
+    budget.add(999, 0)
+    assert budget.exhausted() is None
+    budget.add(0, 1)
+    assert budget.exhausted() == "$0.0100 spent of --max-cost $0.01"
 
 
 def test_calls_in_flight_count_towards_a_budget():
     """A call waits while those in flight are likely to use up the rest, and goes when they took less."""
 
     async def main() -> list[str | None]:
-        spend = Budget(max_total_tokens=100, guess=(30.0, 20.0))
-        first = [await spend.set_aside(), await spend.set_aside()]
-        third = asyncio.create_task(spend.set_aside())
+        budget = Budget(max_total_tokens=100, tokens_per_call=(30.0, 20.0))
+        first = [await budget.reserve(), await budget.reserve()]
+        third = asyncio.create_task(budget.reserve())
         await asyncio.sleep(0)
-        assert spend.full
+        assert budget.nearly_exhausted
         assert not third.done()
-        spend.add(5, 5)
-        spend.settle()
+        budget.add(5, 5)
+        budget.release()
         return [*first, await third]
 
     assert asyncio.run(main()) == [None] * 3
@@ -92,12 +92,12 @@ def test_who_waits_for_a_budget_hears_that_it_is_used_up():
     """When the calls in flight take the rest, the one that waited is told so."""
 
     async def main() -> str | None:
-        spend = Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0001, guess=(60.0, 40.0))
-        await spend.set_aside()
-        second = asyncio.create_task(spend.set_aside())
+        budget = Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0001, tokens_per_call=(60.0, 40.0))
+        await budget.reserve()
+        second = asyncio.create_task(budget.reserve())
         await asyncio.sleep(0)
-        spend.add(100, 20)
-        spend.settle()
+        budget.add(100, 20)
+        budget.release()
         return await second
 
     assert asyncio.run(main()) == "$0.0001 spent of --max-cost $0.0001"
