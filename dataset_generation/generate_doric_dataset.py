@@ -113,7 +113,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Plan, speak, judge, journal; the exit status."""
-    from doric.core.cli import tell
+    from doric.core.cli import print_stderr
     from doric.core.errors import DoricError
     from doric.dataset.run import Session
 
@@ -127,9 +127,9 @@ async def run(args: argparse.Namespace) -> int:
                 await session.speak()
             except DoricError:
                 if session.paid:  # what was bought before the run had to stop
-                    tell(session.summary())
+                    print_stderr(session.summary())
                 raise
-    tell(session.summary())
+    print_stderr(session.summary())
     if args.report:
         from doric.report.dataset_page import write_dataset_report
 
@@ -140,10 +140,10 @@ async def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 slots left empty or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
-    from doric.core.cli import log_from, report_error
+    from doric.core.cli import report_error, setup_logging
     from doric.core.errors import DoricError
 
-    log_from(args.log_level.upper())
+    setup_logging(args.log_level.upper())
     try:
         return asyncio.run(run(args))
     except DoricError as error:

@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Read, ask, keep, sum up; the exit status."""
-    from doric.core.cli import tell
+    from doric.core.cli import print_stderr
     from doric.topics.expand import Run
 
     widening = Run.prepare(args)
@@ -67,17 +67,17 @@ async def run(args: argparse.Namespace) -> int:
         await widening.ask()
     finally:
         if widening.begun:
-            tell(widening.summary())
+            print_stderr(widening.summary())
     return widening.status()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 1 groups left short or a budget spent, 2 something to mend, 130 Ctrl-C or SIGTERM."""
     args = parse_args(argv)
-    from doric.core.cli import log_from, report_error
+    from doric.core.cli import report_error, setup_logging
     from doric.core.errors import DoricError
 
-    log_from("INFO")
+    setup_logging("INFO")
     try:
         return asyncio.run(run(args))
     except DoricError as error:

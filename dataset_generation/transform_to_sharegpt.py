@@ -103,17 +103,18 @@ def converted(
 
 def at_once(batch: list[bytes], *, drop_meta: bool, left: LeftOut) -> list[bytes] | None:
     """The rows of a batch in which nothing is wrong, nothing to be left out and no line blank; None of any other."""
-    from doric.core.codec import dump, parse
-    from doric.core.conversations import recast
+
+    from doric.core.conversations import to_sharegpt_in_place
     from doric.core.errors import InputError
+    from doric.core.files import encode_json, parse_json
 
     try:
-        rows = [cast(dict[str, Any], parse(line)) for line in batch]
+        rows = [cast(dict[str, Any], parse_json(line)) for line in batch]
         if any(row.get("meta", NOTHING).get("partial") for row in rows):
             return None
         if left.guard and any(map(left.held_in, rows)):
             return None
-        return [dump(recast(row, drop_meta=drop_meta)) for row in rows]
+        return [encode_json(to_sharegpt_in_place(row, drop_meta=drop_meta)) for row in rows]
     except (InputError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
@@ -122,9 +123,9 @@ def one_by_one(
     batch: list[bytes], first: int, file: str, *, drop_meta: bool, rejects: "Rejects | None", left: LeftOut
 ) -> Iterator[bytes]:
     """The rows of a batch in which something is wrong or to be left out, or a line is blank."""
-    from doric.core.codec import encode
     from doric.core.conversations import to_sharegpt
     from doric.core.errors import InputError
+    from doric.core.files import encode_json
     from doric.core.jsonl import decode
 
     for number, line in enumerate(batch, first):
@@ -133,7 +134,7 @@ def one_by_one(
         try:
             row = decode(line)
             meta = row.get("meta")
-            done = encode(to_sharegpt(row, drop_meta=drop_meta))
+            done = encode_json(to_sharegpt(row, drop_meta=drop_meta))
             if isinstance(meta, dict) and meta.get("partial"):
                 left.partial += 1
             elif found := left.held_in(row):
@@ -156,16 +157,15 @@ class Rejects:
 
     def add(self, number: int, line: bytes, reason: str) -> None:
         """Keep one line with its number and what is wrong with it."""
-        from doric.core.codec import encode
-        from doric.core.files import atomic_writer, explain
+        from doric.core.files import atomic_writer, encode_json, os_error
 
         text = line.decode(errors="replace").rstrip("\r\n")
         try:
             if self.count == 0:
                 self._out = self._stack.enter_context(atomic_writer(self.path))
-            self._out.write(encode({"line": number, "reason": reason, "text": text}) + b"\n")
+            self._out.write(encode_json({"line": number, "reason": reason, "text": text}) + b"\n")
         except OSError as error:
-            raise explain(error, self.path, "written") from error
+            raise os_error(error, self.path, "written") from error
         self.count += 1
 
     def __enter__(self) -> "Rejects":

@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from doric.core.codec import encode, parse
+from doric.core.files import encode_json, parse_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,7 +71,7 @@ class Call:
     @cached_property
     def body(self) -> dict[str, Any]:
         """The request's JSON."""
-        return parse(self.raw)  # ty: ignore[invalid-explicit-return]
+        return parse_json(self.raw)  # ty: ignore[invalid-explicit-return]
 
     @property
     def key(self) -> str:
@@ -260,7 +260,7 @@ class _Connection(asyncio.Protocol):
             case ["GET", "/v1/models"]:
                 self.transport.write(_models(self._server.behaviour, headers))
             case ["GET", "/stats"]:
-                self.transport.write(_http(200, encode(self._server.stats.as_json())))
+                self.transport.write(_http(200, encode_json(self._server.stats.as_json())))
             case _:
                 self.transport.write(_error(404, "Not Found"))
 
@@ -357,7 +357,7 @@ ANSWERS: dict[str, Callable[[Call, str], bytes]] = {
     "thinking": lambda call, text: _http(200, _completion(call, f"<think>The user wants Doric.</think>\n\n{text}")),
     "cut_thinking": lambda call, text: _http(200, _completion(call, "<think>The user wants Doric, so I", "length")),
     "malformed": lambda call, text: _http(200, _completion(call, text)[:-20]),
-    "no_choices": lambda call, text: _http(200, encode(NO_CHOICES)),
+    "no_choices": lambda call, text: _http(200, encode_json(NO_CHOICES)),
     "null_choices": lambda call, text: _http(200, b'{"choices":null,"error":{"message":"upstream failed","code":502}}'),
     "html": lambda call, text: _http(200, b"<!doctype html><title>Sign in</title>", "text/html"),
     "not_json": lambda call, text: _http(200, b"ok", "text/plain"),
@@ -382,7 +382,7 @@ def _error(
 ) -> bytes:
     body = {"error": {"message": message, "type": code or "invalid_request_error", "param": param, "code": code}}
     extra = "" if retry_after is None else f"Retry-After: {retry_after}\r\n"
-    return _http(status, encode(body), extra=extra)
+    return _http(status, encode_json(body), extra=extra)
 
 
 def _cut(text: str) -> str:
@@ -399,7 +399,7 @@ def _completion(call: Call, text: str, finish: str = "stop") -> bytes:
     message = {"role": "assistant", "content": text}
     usage = {"prompt_tokens": len(call.raw) // 4, "completion_tokens": len(text) // 3}
     usage["total_tokens"] = sum(usage.values())
-    return encode(
+    return encode_json(
         {
             "id": f"chatcmpl-{call.number}",
             "object": "chat.completion",
@@ -414,7 +414,7 @@ def _completion(call: Call, text: str, finish: str = "stop") -> bytes:
 def _stream(call: Call, text: str) -> bytes:
     deltas = [{"role": "assistant", "content": ""}, *({"content": f"{word} "} for word in text.split()), {}]
     lines = [
-        encode(
+        encode_json(
             {
                 "id": f"chatcmpl-{call.number}",
                 "object": "chat.completion.chunk",
@@ -437,7 +437,7 @@ def _models(behaviour: Behaviour, headers: Mapping[str, str]) -> bytes:
     if behaviour.models is None:
         return _error(404, "Not Found")
     return _http(
-        200, encode({"object": "list", "data": [{"id": name, "object": "model"} for name in behaviour.models]})
+        200, encode_json({"object": "list", "data": [{"id": name, "object": "model"} for name in behaviour.models]})
     )
 
 

@@ -172,10 +172,10 @@ def test_an_empty_output_is_no_list(tmp_path):
 
 
 ODD = {
-    "a key twice": ('{"note": 1, "note": 2, "groups": {"a": ["one"]}}', "the key 'note' stands twice"),
+    "a key twice": ('{"note": 1, "note": 2, "groups": {"a": ["one"]}}', "duplicate key 'note'"),
     "a number without end": (f'{{"note": {"1" * 5_000}, "groups": {{"a": ["one"]}}}}', "a number of 5,000 digits"),
-    "half a character": ('{"note": "\\ud800", "groups": {"a": ["one"]}}', "holds half a character"),
-    "half a character in a key": ('{"\\udc00": 1, "groups": {"a": ["one"]}}', "holds half a character"),
+    "half a character": ('{"note": "\\ud800", "groups": {"a": ["one"]}}', "contains half a character"),
+    "half a character in a key": ('{"\\udc00": 1, "groups": {"a": ["one"]}}', "contains half a character"),
     "a deep nest": (f'{{"note": {"[" * 100_000}{"]" * 100_000}, "a": ["one"]}}', "nested too deep"),
 }
 
@@ -201,7 +201,7 @@ def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
     file = TopicFile(path, path)
     edited = '{"groups": {"a": ["one"], "a": ["two"]}}'
     path.write_text(edited)
-    with pytest.raises(PlanError, match="'a' stands twice"):
+    with pytest.raises(PlanError, match="duplicate key 'a'"):
         file.write({"a": ["found"]})
     assert path.read_text() == edited
 

@@ -369,7 +369,7 @@ def test_a_report_does_not_replace_a_file_of_another_kind(topics, tmp_path):
     notes.write_text("# My notes\n", "utf-8")
     done = run(command("--topics-json", topics, "--report", notes, out=tmp_path / "out.jsonl"))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {notes}: it is there already, and is no page of a dataset")
+    assert done.stderr.startswith(f"error: {notes}: the file exists and is not a page of a dataset")
     assert os.listdir(tmp_path) == ["notes.md"]
 
 
@@ -451,7 +451,7 @@ BAD_TOPICS = {
     "another shape within": (b'{"farm": {"hens": 1}}', "the group 'farm' holds an object"),
     "no key": (b'[{"name": "hens"}]', "item 1 has no key 'topic'"),
     "a topic that is a number": (b'{"farm": ["hens", 12]}', "topic 2 of group 'farm' is a number, not a string"),
-    "half a character": (b'["hens \\ud800"]', "item 1 holds half a character"),
+    "half a character": (b'["hens \\ud800"]', "item 1 contains half a character"),
 }
 
 

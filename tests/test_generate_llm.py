@@ -14,8 +14,8 @@ import pytest
 
 import generate_doric_dataset as script
 import mock_server
-from doric.core import progress
-from doric.core.codec import encode
+from doric.core import cli
+from doric.core.files import encode_json
 from doric.llm.scheduler import MAX_LOST_IN_A_ROW
 from doric.quality import gates
 from doric.topics.lists import read_topics
@@ -319,7 +319,7 @@ def test_openai_without_a_key(capsys):
 
 def test_a_run_without_rows_is_not_silent(monkeypatch, caplog):
     """Off a terminal, a run whose answers are all refused says by the clock what it has asked, refused and spent."""
-    monkeypatch.setattr(progress, "SILENCE", 0.2)
+    monkeypatch.setattr(cli, "HEARTBEAT_SECONDS", 0.2)
     caplog.set_level("INFO")
     english = "This is plain English and nothing else at all, over and over again."
     with serving(Behaviour(latency=0.05), answer=lambda call: english) as server:
@@ -352,7 +352,9 @@ def hidden(call: Call) -> bytes:
 
 def whole(message: dict, finish: str = "stop", usage: dict | None = None) -> bytes:
     """A completion with this message."""
-    return mock_server._http(200, encode({"choices": [{"message": message, "finish_reason": finish}], "usage": usage}))
+    return mock_server._http(
+        200, encode_json({"choices": [{"message": message, "finish_reason": finish}], "usage": usage})
+    )
 
 
 def test_thoughts_that_are_not_shown_get_room_and_then_end_the_run(monkeypatch, capsys):
@@ -443,7 +445,7 @@ def test_a_count_of_tokens_that_is_none_is_a_guess(monkeypatch, capsys, count):
     """A server that counts tokens in figures that nothing can cost ends no run and switches no budget off."""
 
     def odd(call: Call, text: str) -> bytes:
-        reply = encode({"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": "COUNT"}})
+        reply = encode_json({"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": "COUNT"}})
         return mock_server._http(200, reply.replace(b'"COUNT"', count.encode()))
 
     monkeypatch.setitem(mock_server.ANSWERS, "ok", odd)
@@ -457,7 +459,7 @@ def test_a_count_of_tokens_that_is_none_is_a_guess(monkeypatch, capsys, count):
 def test_an_error_within_a_choice_costs_no_try(monkeypatch):
     """Where a gateway puts the model's failure into the answer's place, the slot is asked again, as after a 502."""
     error = {"finish_reason": "error", "error": {"code": 502, "message": "upstream"}, "message": {"content": ""}}
-    failed = mock_server._http(200, encode({"choices": [error]}))
+    failed = mock_server._http(200, encode_json({"choices": [error]}))
     monkeypatch.setitem(mock_server.ANSWERS, "choice", lambda call, text: failed)
     with serving(decide=of_call(2, 3, act=Action("choice"))) as server:
         assert generate(server) == 0
@@ -515,7 +517,7 @@ def test_a_topic_that_names_a_parameter_changes_no_request(monkeypatch):
 
     def complained(call: Call, text: str) -> bytes:
         said = {"detail": [{"type": "value_error", "msg": "odd", "input": call.prompt}]}
-        return mock_server._http(422, encode(said))
+        return mock_server._http(422, encode_json(said))
 
     monkeypatch.setitem(mock_server.ANSWERS, "echo_422", complained)
     with serving(decide=echo) as server:
@@ -526,7 +528,7 @@ def test_a_topic_that_names_a_parameter_changes_no_request(monkeypatch):
 
 def test_an_error_within_a_200_is_that_error(monkeypatch, capsys):
     """Where a gateway answers 200 with an error inside, it means what its status would: no credit ends the run."""
-    body = encode({"error": {"code": 402, "message": "Insufficient credits"}})
+    body = encode_json({"error": {"code": 402, "message": "Insufficient credits"}})
     monkeypatch.setitem(mock_server.ANSWERS, "inside", lambda call, text: mock_server._http(200, body))
     with serving(decide=lambda call: Action("inside")) as server:
         assert generate(server) == 2

@@ -15,8 +15,7 @@ import pytest
 
 import generate_topics_via_llm as script
 import mock_server
-from doric.core import lock
-from doric.core.codec import encode
+from doric.core.files import encode_json, locked
 from doric.quality.decontamination import held_out_prompts
 from doric.topics.filters import spec, tidy, unfit
 from mock_server import ROOT, Action, Behaviour, Call, serving
@@ -400,7 +399,7 @@ def test_topics_that_can_be_written_nowhere_are_printed(topics):
         _, told = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "not written anywhere: 1 new topics; copy them from here\ncarving spoons from birch wood\n" in told
-    assert "the file would pass the size limit" in told
+    assert "the file would exceed the size limit" in told
     assert widened(topics) == GROUPS
 
 
@@ -423,7 +422,7 @@ def test_every_group_failing_is_an_error(topics, capsys):
 def test_tokens_that_nobody_counted_are_told_as_a_guess(topics, monkeypatch, capsys):
     """Where the server counts no tokens, the summary says about how many there were."""
     uncounted = {"choices": [{"message": {"content": '["x"]'}, "finish_reason": "stop"}]}
-    monkeypatch.setitem(mock_server.ANSWERS, "ok", lambda call, text: mock_server._http(200, encode(uncounted)))
+    monkeypatch.setitem(mock_server.ANSWERS, "ok", lambda call, text: mock_server._http(200, encode_json(uncounted)))
     with serving(answer=lambda call: "") as server:
         widen(server, "--in-place")
     assert re.search(r"spent: about [\d,]+ tokens in", capsys.readouterr().err)
@@ -431,7 +430,7 @@ def test_tokens_that_nobody_counted_are_told_as_a_guess(topics, monkeypatch, cap
 
 def test_two_runs_on_one_list_lose_nothing(topics, capsys):
     """A second run on a list that is being widened is refused before it asks; the first keeps all that it found."""
-    with serving(Behaviour(latency=0.1), answer=fresh_topics()) as server, lock.held(topics):
+    with serving(Behaviour(latency=0.1), answer=fresh_topics()) as server, locked(topics):
         assert widen(server, "--in-place") == 2
     assert server.stats.requests == 0
     assert "another run is writing this file" in capsys.readouterr().err
@@ -502,7 +501,7 @@ def test_dry_run_asks_nothing(topics, capsys):
         (["--output", "-"], "cannot go to '-'"),
         (["--output", "wide.jsonl"], "a file of JSON lines is no topic list"),
         (["--in-place", "--input", "topics.jsonl"], "a file of JSON lines is no topic list"),
-        (["--in-place", "--base-url", "localhost:80"], "is not an address"),
+        (["--in-place", "--base-url", "localhost:80"], "is not valid"),
     ],
 )
 def test_a_mistake_is_named(topics, capsys, flags, says):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.core.text import finished, fold, sentences
+from doric.core.text import ends_sentence, fold, sentences
 from doric.dataset import prompts
 from doric.dataset.heuristic import NAMED, Ask, _holds, _refusals, answer
 from doric.dataset.phrases import MOVES, general, known
@@ -88,7 +88,7 @@ def test_an_answer_is_whole_sentences_each_once(one, attempt):
     assert len(said) >= 2
     assert len(set(map(fold, said))) == len(said)
     assert " ".join(text.split()) == text
-    assert finished(text)
+    assert ends_sentence(text)
     for line in said:
         assert line.lstrip("\"'‘“")[0].isupper(), line
         assert not set("{}") & set(line), line

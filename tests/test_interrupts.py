@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from doric.core.interrupts import interruptible
+from doric.core.cli import handle_interrupts
 
 
 async def pressed(presses: int, number: int = signal.SIGINT) -> list[str]:
     """What a run is told on so many signals."""
     told: asyncio.Queue[str] = asyncio.Queue()
     calls: list[str] = []
-    with interruptible(lambda: told.put_nowait("stop"), lambda: told.put_nowait("cancel")):
+    with handle_interrupts(lambda: told.put_nowait("stop"), lambda: told.put_nowait("cancel")):
         for _ in range(presses):
             os.kill(os.getpid(), number)
             calls.append(await told.get())
@@ -28,7 +28,7 @@ async def pressed(presses: int, number: int = signal.SIGINT) -> list[str]:
 def test_the_first_stops_and_the_second_cancels(caplog, presses, calls):
     """The first Ctrl-C stops, and is answered with one line; each further one cancels."""
     assert asyncio.run(pressed(presses)) == calls
-    assert caplog.text.count("Ctrl-C again stops now") == (presses > 0)
+    assert caplog.text.count("Press Ctrl-C again to stop now") == (presses > 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
@@ -43,7 +43,7 @@ def test_afterwards_ctrl_c_is_what_it_was():
 
     async def fails() -> None:
         loop = asyncio.get_running_loop()
-        with pytest.raises(ValueError, match="within"), interruptible(lambda: None, lambda: None):
+        with pytest.raises(ValueError, match="within"), handle_interrupts(lambda: None, lambda: None):
             raise ValueError("within")
         assert not loop.remove_signal_handler(signal.SIGINT)
         assert not loop.remove_signal_handler(signal.SIGTERM)
@@ -62,7 +62,7 @@ def test_a_system_without_handlers_runs_all_the_same(monkeypatch):
 
         monkeypatch.setattr(loop, "add_signal_handler", missing)
         monkeypatch.setattr(loop, "remove_signal_handler", missing)
-        with interruptible(lambda: None, lambda: None):
+        with handle_interrupts(lambda: None, lambda: None):
             return "ran"
 
     assert asyncio.run(runs()) == "ran"

@@ -103,7 +103,7 @@ def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
     """So does the way to ShareGPT, for good rows and for bad ones."""
     generated(topics, tmp_path / "made", None)
     rows = tmp_path / "rows.jsonl"
-    odd = '{"messages": [{"role": "user", "content": "\\u00e9 \\ud83d\\ude00 \\u2028"}], "meta": {"x": [1e-7, null]}}'
+    odd = '{"messages": [{"role": "user", "content": "\\u00e9 \\ud83d\\ude00 \\u2028"}], "meta": {"x": [0.25, null]}}'
     bad = '{"messages": [{"role": "nobody", "content": 1}]}\n{"messages": \n"x"\n'
     rows.write_bytes((tmp_path / "made" / "out.jsonl").read_bytes() + f"{odd}\n{bad}".encode())
     flags = ("--input", rows, "--output", "out.jsonl", "--skip-bad")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from doric.core.text import finished, fold, sentences
+from doric.core.text import ends_sentence, fold, sentences
 from doric.data import FOLDER as DATA
 from doric.dataset.phrases import MOVES, general, known, theme_of
 from doric.dialect.scores import score
@@ -138,7 +138,7 @@ def test_no_sentence_stands_in_two_files():
 def test_authored_lines_are_single_whole_sentences():
     """Each line is one sentence that begins with a capital and ends."""
     for line in everything():
-        assert finished(line), line
+        assert ends_sentence(line), line
         assert len(sentences(line)) == 1, line
         assert line[0].isupper() or not line[0].isalpha(), line
 

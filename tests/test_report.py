@@ -344,7 +344,7 @@ def test_a_report_replaces_only_a_report(dataset, tmp_path, capsys, flag):
         assert report_dataset.main(given) == 0
     file.write_text("# My notes\n", "utf-8")
     assert report_dataset.main(given) == 2
-    assert f"error: {file}: it is there already" in capsys.readouterr().err
+    assert f"error: {file}: the file exists" in capsys.readouterr().err
     assert file.read_text("utf-8") == "# My notes\n"
 
 

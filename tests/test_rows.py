@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doric.core.conversations import check_row, from_sharegpt, make_row, recast, stable_id, to_sharegpt
+from doric.core.conversations import check_row, from_sharegpt, make_row, stable_id, to_sharegpt, to_sharegpt_in_place
 from doric.core.errors import InputError
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -74,7 +74,7 @@ def test_there_and_back_is_the_same_row(row):
 def test_in_place_conversion_agrees_with_the_careful_one(row, drop_meta):
     """The fast conversion writes the same keys in the same order."""
     careful = to_sharegpt(row, drop_meta=drop_meta)
-    assert json.dumps(recast(row, drop_meta=drop_meta)) == json.dumps(careful)
+    assert json.dumps(to_sharegpt_in_place(row, drop_meta=drop_meta)) == json.dumps(careful)
 
 
 @pytest.mark.parametrize(("row", "complaint"), MALFORMED)
@@ -83,7 +83,7 @@ def test_malformed_row_is_refused_by_the_key_that_is_wrong(row, complaint):
     with pytest.raises(InputError, match=complaint):
         check_row(row)
     with pytest.raises(InputError):
-        recast(copy.deepcopy(row))
+        to_sharegpt_in_place(copy.deepcopy(row))
 
 
 def test_malformed_sharegpt_is_refused_in_its_own_words():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doric.core.text import plain
+from doric.core.text import printable
 from doric.evaluation import aggregate as scoreboard
 from doric.evaluation import exam
 from doric.evaluation import stats as intervals
@@ -299,7 +299,7 @@ def test_speed_is_that_after_the_first_token(changes, says):
 
 def test_a_finish_reason_of_control_characters_is_made_plain():
     """What a server calls the end of an answer is printed without what a terminal would obey."""
-    shown = plain(table.table(board_of([one("core-001", DORIC, finish="\x1b]0;pwned\x07\x9bstop")])))
+    shown = printable(table.table(board_of([one("core-001", DORIC, finish="\x1b]0;pwned\x07\x9bstop")])))
     assert "answers ended by: ]0;pwnedstop 1\n" in shown
 
 

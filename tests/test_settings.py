@@ -5,7 +5,7 @@ import traceback
 import pytest
 
 from doric.core.errors import SettingsError
-from doric.core.settings import Settings, choose_backend, how_to_give, load_settings
+from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 
@@ -95,7 +95,7 @@ def test_a_provider_fills_in_address_and_variable(tmp_path, provider, variable, 
     settings = load(tmp_path, {"MODEL_PROVIDER": provider, variable: KEY, "OPENAI_ORG_ID": "x"})
     assert (settings.key, settings.address) == (KEY, address)
     assert not load(tmp_path, {"MODEL_PROVIDER": provider}).given
-    assert variable in how_to_give(settings)
+    assert variable in credentials_hint(settings)
 
 
 def test_another_providers_key_is_not_sent(tmp_path):
@@ -116,7 +116,7 @@ def test_an_unknown_provider(tmp_path):
 )
 def test_a_base_url_that_is_no_address(tmp_path, url):
     """A base URL that cannot be one is refused before anything is asked."""
-    with pytest.raises(SettingsError, match="is not an address") as caught:
+    with pytest.raises(SettingsError, match="is not valid") as caught:
         load(tmp_path, base_url=url)
     assert "http://localhost:11434/v1" in caught.value.hint
 
@@ -194,7 +194,7 @@ def test_an_empty_variable_blanks_the_one_in_dotenv(tmp_path):
 @pytest.mark.parametrize("key", ["sk-“curly”", "sk-with\nbreak", "sk-with space", "sk-é"])
 def test_a_key_that_no_header_can_hold(tmp_path, key):
     """A key pasted with quotation marks or a line break is refused by its variable's name, and is not shown."""
-    with pytest.raises(SettingsError, match="OPENAI_API_KEY holds a character") as caught:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY contains a character") as caught:
         load(tmp_path, {"OPENAI_API_KEY": key})
     assert key not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
 

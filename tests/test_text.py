@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.core.text import finished, fold, prose, sentences, surface_tokens, words
+from doric.core.text import ends_sentence, fold, prose, sentences, surface_tokens, words
 
 
 def test_words_are_lower_cased_and_lose_apostrophes_at_their_edges():
@@ -94,4 +94,4 @@ def _removed(whole, kept):
 )
 def test_finished_allows_a_closing_mark_behind_the_stop(text, ends):
     """A text is finished when it ends in a stop, whatever quotes or brackets close behind it."""
-    assert finished(text) is ends
+    assert ends_sentence(text) is ends

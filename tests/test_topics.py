@@ -87,7 +87,7 @@ WRONG = {
     "an object whose group is a number": ([{"topic": HENS, "group": 4}], "'group' of item 1 is a number"),
     "a blank topic": ([HENS, "  "], "item 2 is empty"),
     "a blank group": ({" ": [HENS]}, "a group's name is empty"),
-    "half a character": ([HENS, "\ud800 sheep"], "item 2 holds half a character"),
+    "half a character": ([HENS, "\ud800 sheep"], "item 2 contains half a character"),
 }
 
 
@@ -118,12 +118,12 @@ UNREADABLE = {
         "the number 1e999 is too great",
     ),
     "what is no number": (b'{"version": NaN, "groups": {"farm": ["keeping hens"]}}', "not JSON: NaN"),
-    "a group twice": (b'{"farm": ["hens"], "farm": ["kale"]}', "the key 'farm' stands twice"),
+    "a group twice": (b'{"farm": ["hens"], "farm": ["kale"]}', "duplicate key 'farm'"),
     "a group twice, one in escapes": (
         b'{"groups": {"farm": ["a"], "\\u0066arm": ["b"]}}',
-        "the key 'farm' stands twice",
+        "duplicate key 'farm'",
     ),
-    "a topic twice": (b'[{"topic": "hens", "topic": "kale"}]', "the key 'topic' stands twice"),
+    "a topic twice": (b'[{"topic": "hens", "topic": "kale"}]', "duplicate key 'topic'"),
 }
 
 

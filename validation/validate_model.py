@@ -58,8 +58,8 @@ async def run(args: argparse.Namespace) -> int:
     """Examine, compare, judge, report; the exit status."""
     from doric.core.errors import SettingsError
     from doric.core.files import discard_stdout
-    from doric.core.settings import how_to_give, load_settings
-    from doric.core.text import plain
+    from doric.core.settings import credentials_hint, load_settings
+    from doric.core.text import printable
     from doric.evaluation import aggregate as scoreboard
     from doric.evaluation import exam, judge
     from doric.evaluation import run as candidate
@@ -70,7 +70,7 @@ async def run(args: argparse.Namespace) -> int:
     prompts = exam.chosen(args.limit)
     settings = load_settings(model=args.model, base_url=args.base_url)
     if not settings.given:
-        raise SettingsError("there is no model to examine: no key and no base URL", hint=how_to_give(settings))
+        raise SettingsError("there is no model to examine: no key and no base URL", hint=credentials_hint(settings))
     rival, umpire = _rival(args, settings, prompts, manner.rules), _umpire(args, settings)
 
     async def examined(one: "Settings", journal: str) -> "Result":
@@ -93,7 +93,7 @@ async def run(args: argparse.Namespace) -> int:
     write_scoreboard_report(result, page)
     print(f"figures in {args.out}, page in {page}\n", file=sys.stderr)
     try:
-        print(plain("\n\n".join(shown)), flush=True)
+        print(printable("\n\n".join(shown)), flush=True)
     except BrokenPipeError:
         discard_stdout()
     return 0
@@ -155,11 +155,11 @@ def _umpire(args: argparse.Namespace, own: "Settings") -> "Settings | None":
 
 
 def _announce(model: str, exam: "Evaluation") -> Callable[[], None]:
-    from doric.core.progress import Progress
+    from doric.core.cli import ProgressBar
 
     log.info("Asking %s: %d of %d turns to go.", model, exam.turns - exam.done, exam.turns)
     faults = lambda: f"faults {sum(exam.faults.values())}"  # noqa: E731 - one line says it
-    progress = Progress(exam.turns, exam.done, every=50, shown=True, note=faults)
+    progress = ProgressBar(exam.turns, exam.done, every=50, shown=True, note=faults)
     return progress.advance
 
 
@@ -167,14 +167,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script: 0 done, 2 something to mend, 130 interrupted."""
     args = parse_args(argv)
     try:
-        from doric.core.cli import log_from, report_error
+        from doric.core.cli import report_error, setup_logging
         from doric.core.errors import DoricError
     except ModuleNotFoundError:  # this script does not lie beside the package, as others do
         print("error: the package doric is not installed", file=sys.stderr)
         print("hint: Give the command with uv: uv run python validation/validate_model.py …", file=sys.stderr)
         return 2
 
-    log_from("INFO")
+    setup_logging("INFO")
     try:
         return asyncio.run(run(args))
     except DoricError as error:

@@ -1,1 +1,1 @@
-"""Errors, text, settings, files, JSON lines, conversations, the command line: what every package needs."""
+"""What every package needs: errors, text, settings, files, JSON Lines, conversations, the command line."""

@@ -1,37 +1,214 @@
-"""What a script says on the terminal: its log lines, what it sums up, and what went wrong, each as plain text.
+"""What every command does the same way: flags that are numbers, log lines, progress, Ctrl-C, errors, exit status.
 
-Topics, file contents and a server's words may hold characters that a terminal obeys; none of them gets there.
+Topics, files and servers may hold characters that a terminal obeys; everything printed here is made `printable` first.
 """
 
+import argparse
+import asyncio
+import atexit
+import contextlib
+import gc
 import logging
+import math
+import signal
 import sys
+import time
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any
 
 from doric.core.errors import DoricError
-from doric.core.text import plain
+from doric.core.files import discard_stdout
+from doric.core.text import printable
+
+log = logging.getLogger("doric")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MOST = 2**53
+"""The largest number that a flag takes unless it has a smaller limit of its own."""
+HEARTBEAT_SECONDS = 30.0
+"""A log line appears at least this often while rows are outstanding, so that a run never looks dead."""
 
 
-def tell(text: str) -> None:
-    """Print lines for people, beside the output."""
-    print(plain(text), file=sys.stderr)
+# --- running a command ----------------------------------------------------------------------------------------------
+
+
+def main(
+    parse_args: Callable[[Sequence[str] | None], argparse.Namespace],
+    run: Callable[[argparse.Namespace], int | Coroutine[Any, Any, int]],
+    *,
+    interrupted: str = "",
+) -> Callable[[Sequence[str] | None], int]:
+    """The `main(argv)` of a script: parse the flags, run, and return the exit status.
+
+    A `DoricError` is printed as `error: ...` and `hint: ...`, and exits with 2 (or its own `exit_status`); Ctrl-C
+    prints `interrupted`, if given, and exits with 130. `run` may be a coroutine function. Log lines start at
+    `--log-level` where the script has that flag, else at "info".
+    """
+
+    def command(argv: Sequence[str] | None = None) -> int:
+        args = parse_args(argv)
+        setup_logging(getattr(args, "log_level", "info"))
+        try:
+            result = run(args)
+            status = asyncio.run(result) if isinstance(result, Coroutine) else result
+            sys.stdout.flush()
+        except DoricError as error:
+            return report_error(error)
+        except KeyboardInterrupt:
+            if interrupted:
+                print_stderr(interrupted)
+            return 130
+        except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+            discard_stdout()
+            return 0
+        # else the collector would walk once more through all that the libraries made, for a fifth of a second
+        atexit.unregister(gc.freeze)
+        atexit.register(gc.freeze)
+        return status
+
+    return command
+
+
+def print_stderr(text: str) -> None:
+    """Print lines for people, separate from the output."""
+    print(printable(text), file=sys.stderr)
 
 
 def report_error(error: DoricError) -> int:
-    """Print what went wrong and what to do about it; the exit status that says so."""
-    tell("\n".join([f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]))
-    return 2
+    """Print what is wrong and what to do about it; the exit status of the error."""
+    print_stderr("\n".join([f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]))
+    return error.exit_status
 
 
-def log_from(level: int | str) -> None:
-    """Show our own log lines from `level` on, and of the libraries only what is wrong.
+def setup_logging(level: int | str) -> None:
+    """Print our own log lines from `level` ("info" or a number) on, and only warnings of the libraries.
 
-    They would write a line for each request, and whole requests when debugging.
+    They would log a line for each request, and whole requests at level debug.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_made_plain)
+    handler.addFilter(_make_printable)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    logging.getLogger("doric").setLevel(level)
+    logging.getLogger("doric").setLevel(level.upper() if isinstance(level, str) else level)
 
 
-def _made_plain(record: logging.LogRecord) -> bool:
-    record.msg, record.args = plain(record.getMessage()), ()
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
     return True
+
+
+# --- flags ----------------------------------------------------------------------------------------------------------
+
+
+def bounded[N: (int, float)](kind: type[N], low: float, high: float, *, above: bool = False) -> Callable[[str], N]:
+    """An argparse `type=` for numbers from `low` to `high`; `above` excludes `low` itself.
+
+    >>> bounded(int, 1, 9)("3")
+    3
+    """
+    sort = "whole number" if kind is int else "number"
+    limits = f"above {low:g}" if above else f"of at least {low:g}"
+    wanted = f"a {sort} {limits}" if high >= MOST else f"a {sort} {limits} and at most {high:g}"
+
+    def number(text: str) -> N:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or (above and value == low):  # nan is not between them
+            raise argparse.ArgumentTypeError(f"{text if len(text) <= 40 else text[:37] + '...'} is not {wanted}")
+        return kind(value)
+
+    return number
+
+
+positive_int = bounded(int, 1, MOST)
+non_negative_int = bounded(int, 0, MOST)
+positive_float = bounded(float, 0, MOST, above=True)
+non_negative_float = bounded(float, 0, MOST)
+share = bounded(float, 0, 1)
+"""A share of a whole, from 0 to 1."""
+
+
+# --- while it runs --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def handle_interrupts(stop: Callable[[], None], cancel: Callable[[], None]) -> Generator[None]:
+    """Within the block the first Ctrl-C or SIGTERM calls `stop` and logs a line, each further one calls `cancel`.
+
+    Enter it in a coroutine. On Windows Ctrl-C still raises `KeyboardInterrupt`.
+    """
+    stopping = False
+
+    def on_signal() -> None:
+        nonlocal stopping
+        if stopping:
+            cancel()
+            return
+        stopping = True
+        log.warning("Stopping after the calls in flight. Press Ctrl-C again to stop now.")
+        stop()
+
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):  # event loops on Windows have no signal handlers
+        for number in SIGNALS:
+            loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+
+class ProgressBar:
+    """Counts rows: a bar on a terminal (with tqdm installed), log lines elsewhere.
+
+    `total` rows in all, `done` of them before this run; a log line every `every` rows, none unless `shown`. `note`
+    returns the words after the figures and is called only when they are shown.
+    """
+
+    def __init__(self, total: int, done: int, *, every: int, shown: bool, note: Callable[[], str]) -> None:
+        self.total, self.done = total, done
+        self._every, self._shown, self._note = every, shown, note
+        self._done_before, self._began = done, time.monotonic()
+        self._last_line = self._began
+        self._bar = _tqdm(total, done) if shown and sys.stderr.isatty() else None
+
+    def advance(self) -> None:
+        """Count one more row."""
+        self.done += 1
+        if self._bar is not None:
+            self._bar.update()
+            if self._bar.n % 10 == 0 or self.total - self.done < 10:
+                self._bar.set_postfix_str(self._note(), refresh=False)
+        elif self._shown and (self.done % self._every == 0 or self.done == self.total):
+            self._log()
+
+    async def heartbeat(self) -> None:
+        """Until cancelled: log a line after `HEARTBEAT_SECONDS` without one, or refresh the bar."""
+        while True:
+            await asyncio.sleep(max(0.0, self._last_line + HEARTBEAT_SECONDS - time.monotonic()) or HEARTBEAT_SECONDS)
+            if self._bar is not None:
+                self._bar.set_postfix_str(self._note())
+                self._last_line = time.monotonic()
+            elif time.monotonic() - self._last_line >= HEARTBEAT_SECONDS:
+                self._log()
+
+    def close(self) -> None:
+        """Remove the bar from the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _log(self) -> None:
+        self._last_line = time.monotonic()
+        rate = (self.done - self._done_before) / max(1e-9, self._last_line - self._began)
+        if self._shown:
+            log.info("%d of %d rows, %.0f rows/s, %s", self.done, self.total, rate, self._note())
+
+
+def _tqdm(total: int, done: int) -> Any:  # noqa: ANN401 - tqdm's class, None when it is not installed
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, initial=done, unit="row", dynamic_ncols=True, smoothing=0.1)

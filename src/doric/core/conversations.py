@@ -57,7 +57,7 @@ def check_row(row: object) -> None:
 def to_sharegpt(row: Row, *, drop_meta: bool = False) -> Row:
     """The row as ShareGPT; `row` stays as it is. Raises `InputError` naming the key that is wrong."""
     check_row(row)
-    return recast({**row, "messages": [dict(turn) for turn in row["messages"]]}, drop_meta=drop_meta)
+    return to_sharegpt_in_place({**row, "messages": [dict(turn) for turn in row["messages"]]}, drop_meta=drop_meta)
 
 
 def from_sharegpt(row: Row) -> Row:
@@ -68,7 +68,7 @@ def from_sharegpt(row: Row) -> Row:
     return {**others, "messages": turns, **({"meta": row["meta"]} if "meta" in row else {})}
 
 
-def recast(row: Row, *, drop_meta: bool = False) -> Row:
+def to_sharegpt_in_place(row: Row, *, drop_meta: bool = False) -> Row:
     """`to_sharegpt` in place, for millions of rows: `row` is used up.
 
     Raises `InputError` for a malformed row without naming the key: give a fresh copy to `check_row` for that.

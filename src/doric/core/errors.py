@@ -1,19 +1,37 @@
-"""Everything that can go wrong for a user, as a sentence and a hint.
+"""Errors that a user can do something about: one sentence, and a hint.
 
 DoricError
-├── InputError         a file the user gave is not what it should be; names file and line
-├── SettingsError      a flag, a variable or a combination of them
-├── PlanError          this run and the file it would write do not belong together
-└── ServerError       a model server did not give an answer
-    ├── RetryableError       but may give one to the same call later: busy, broken off, garbled
-    └── FatalServerError   and will not give one to the next call either: key, model, quota
+├── InputError             a file that the user gave cannot be used; names the file and the line
+├── SettingsError          a flag or variable is missing, malformed or contradicts another
+├── PlanError              the output file belongs to another plan
+└── ServerError            a model server did not answer a request
+    ├── RetryableError     the same request may succeed later: busy, disconnected, unreadable answer
+    └── FatalServerError   no later request will succeed either: key, model, quota
 """
 
+import errno
 from pathlib import Path
+from typing import ClassVar
+
+REASONS = {
+    errno.ENOENT: ("there is no such file or folder", "Check the path."),
+    errno.EISDIR: ("it is a directory", "Name a file inside it."),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Check the path."),
+    errno.EEXIST: ("a part of its path is a file, not a folder", "Check the path."),
+    errno.EACCES: ("permission denied", "Choose a folder you own, or change its permissions."),
+    errno.EPERM: ("the system does not permit it", "Choose a folder you own, or change its permissions."),
+    errno.EROFS: ("the file system is read-only", "Choose another folder."),
+    errno.ENOSPC: ("the disk is full", "Free some space, then run the same command again."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space, then run the same command again."),
+    errno.EPIPE: ("the program that reads it has ended", ""),
+    errno.EFBIG: ("the file would exceed the size limit", "Raise the limit (ulimit -f) or write elsewhere."),
+}
 
 
 class DoricError(Exception):
-    """A fault that the user can mend: scripts print `message`, then `hint`, and exit with 2."""
+    """An error that the user can fix. Scripts print `message` and `hint`, and exit with `exit_status`."""
+
+    exit_status: ClassVar[int] = 2
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -22,7 +40,7 @@ class DoricError(Exception):
 
 
 class InputError(DoricError):
-    """A file is missing, unreadable or of the wrong shape."""
+    """A file is missing, unreadable or malformed. The message starts with `file` and `line`, if given."""
 
     def __init__(
         self, message: str, *, file: str | Path | None = None, line: int | None = None, hint: str = ""
@@ -35,29 +53,24 @@ class SettingsError(DoricError):
     """A flag or a variable is missing, malformed or contradicts another."""
 
 
-def missing_package(error: ImportError) -> SettingsError:
-    """The complaint about a package that a room needs and that is not there."""
-    hint = "Give the command with uv, which brings the packages: uv run python …"
-    return SettingsError(f"the package {error.name} is not installed", hint=hint)
-
-
 class PlanError(DoricError):
-    """The output file belongs to another plan, or the plan could not be met."""
+    """The output file belongs to another plan, or the plan cannot be carried out."""
 
 
 class ServerError(DoricError):
-    """One request to a model server failed for good."""
+    """A request to a model server failed and is not retried."""
 
 
 class FatalServerError(ServerError):
-    """No later request can succeed either: authentication, an unknown model, an exhausted quota."""
+    """No later request can succeed either: wrong key, unknown model, exhausted quota."""
 
 
 class RetryableError(ServerError):
-    """The same request may succeed later. `fault` is one word for the tally of faults.
+    """The same request may succeed later.
 
-    `after` is the wait in seconds that the server asked for, None when it named none; `throttled` marks a 429. The
-    tokens are those of an answer that was paid for and could not be read, `counted` by the server or guessed.
+    `fault` is one word that the summary counts errors by. `after` is the wait in seconds that the server asked for,
+    None when it named none. `throttled` marks a 429. `tokens_in` and `tokens_out` belong to an answer that was paid
+    for but could not be used; `counted` tells whether the server counted them (else they are estimated).
     """
 
     def __init__(
@@ -78,3 +91,15 @@ class RetryableError(ServerError):
         self.fault = fault
         self.after = after
         self.throttled = throttled
+
+
+def missing_package(error: ImportError) -> SettingsError:
+    """The error for a package that is needed but not installed."""
+    hint = "Run the command with uv, which installs the packages: uv run python …"
+    return SettingsError(f"the package {error.name} is not installed", hint=hint)
+
+
+def os_error(error: OSError, path: Path | str, verb: str) -> InputError:
+    """The `InputError` that says why `path` cannot be `verb` ("read", "written") and what to do about it."""
+    reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), "Check the path."))
+    return InputError(f"cannot be {verb}: {reason}", file=path, hint=hint)

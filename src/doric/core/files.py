@@ -1,129 +1,242 @@
-"""Whole files: replaced in one step or not at all, and what the operating system says as a sentence.
-
-Knows nothing of what is in a file. Open to every room, as `errors` is.
-"""
+"""Whole files: replaced in one step or not at all, locked, and the JSON that is in them."""
 
 import contextlib
 import errno
+import json
+import math
 import os
 import secrets
 import stat
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
-from doric.core.errors import InputError
+from doric.core.errors import DoricError, InputError, missing_package, os_error
 
-REASONS = {
-    errno.ENOENT: ("there is no such file or folder", "Check the path."),
-    errno.EISDIR: ("it is a directory", "Name a file inside it."),
-    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Check the path."),
-    errno.EEXIST: ("a part of its path is a file, not a folder", "Check the path."),
-    errno.EACCES: ("permission denied", "Choose a folder you own, or mend its permissions."),
-    errno.EPERM: ("the system does not permit it", "Choose a folder you own, or mend its permissions."),
-    errno.EROFS: ("the file system is read-only", "Choose another folder."),
-    errno.ENOSPC: ("the disk is full", "Free some space, then run the same command again."),
-    errno.EDQUOT: ("the disk quota is used up", "Free some space, then run the same command again."),
-    errno.EPIPE: ("nobody reads it any more", ""),
-    errno.EFBIG: ("the file would pass the size limit", "Raise the limit (ulimit -f) or write elsewhere."),
-}
+try:
+    import orjson
+except ImportError:
+    orjson = None
+
+type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
+
 HEAD = 4096
-"""Bytes by which a file of ours is known."""
+"""Bytes at the start of a file among which its mark must be."""
+HELD = "Wait until it ends, or choose another output file."
+"""The hint for a file that another run is writing."""
 
 
-def explain(error: OSError, path: Path | str, verb: str) -> InputError:
-    """The `InputError` that says why `path` cannot be `verb` ("read", "written") and what to do about it."""
-    reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), "Check the path."))
-    return InputError(f"cannot be {verb}: {reason}", file=path, hint=hint)
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def encode_json(value: Json) -> bytes:
+    """Compact UTF-8 JSON on one line, without a newline. Raises `InputError` for what JSON or UTF-8 cannot hold."""
+    try:
+        return orjson.dumps(value) if orjson else _encode_plain(value)
+    except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
+        raise InputError(f"this cannot be written as JSON: {error}") from error
+
+
+def parse_json(content: bytes) -> Json:
+    """The JSON value of `content`. Raises ValueError when it is not UTF-8 or not JSON."""
+    return orjson.loads(content) if orjson else _parse_plain(content)
+
+
+def _encode_plain(value: Json) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _parse_plain(content: bytes) -> Json:
+    try:
+        return json.loads(content.decode(), parse_constant=_not_json)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def load_document(text: str, file: Path | str, *, hint: str) -> Any:  # noqa: ANN401 - any JSON
+    """The value of a JSON document that people edit, read strictly enough to be written again without loss.
+
+    Raises `InputError` for text that is not JSON (with `hint`), duplicate keys, numbers too large, too deep nesting.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError(f"duplicate key {key!r}", file=file, hint="Remove or rename one of them.")
+            found[key] = value
+        return found
+
+    def number(digits: str) -> int | float:
+        try:
+            value = float(digits) if any(char in ".eE" for char in digits) else int(digits)
+        except ValueError:  # int() refuses more than some thousand digits
+            raise InputError(f"a number of {len(digits):,} digits", file=file, hint=FIX) from None
+        if not math.isfinite(value):
+            raise InputError(f"the number {digits[:40]} is too large", file=file, hint=FIX)
+        return value
+
+    def constant(name: str) -> NoReturn:
+        raise InputError(f"not JSON: {name}", file=file, hint=hint)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        what = f"not JSON: {error.msg} (column {error.colno})"
+        raise InputError(what, file=file, line=error.lineno, hint=hint) from error
+    except RecursionError as error:
+        raise InputError("nested too deeply", file=file, hint=FIX) from error
+
+
+def dump_document(value: Any, file: Path | str) -> bytes:  # noqa: ANN401 - any JSON
+    """A JSON document for people to read: indented, not escaped. Raises `InputError` for what UTF-8 cannot hold."""
+    try:
+        return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise InputError("it contains half a character (a lone surrogate)", file=file, hint=FIX) from error
+    except RecursionError as error:
+        raise InputError("nested too deeply", file=file, hint=FIX) from error
+
+
+FIX = "Correct it in the file, because the whole file is written again."
+
+
+# --- before writing -------------------------------------------------------------------------------------------------
 
 
 def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
-    """Raise `InputError` where `path` holds anything but an earlier `what`, which is known by `mark` near its head."""
+    """Raise `InputError` unless `path` is free or holds an earlier `what`, which has `mark` in its first bytes."""
     try:
-        with path.open("rb") as there:
-            head = there.read(HEAD)
+        with path.open("rb") as existing:
+            head = existing.read(HEAD)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise explain(error, path, "written") from error
+        raise os_error(error, path, "written") from error
     if head and mark not in head:
-        raise InputError(f"it is there already, and is no {what}", file=path, hint="Give another name.")
+        raise InputError(f"the file exists and is not a {what}", file=path, hint="Choose another name.")
 
 
 def check_writable(path: Path) -> None:
-    """Raise `InputError` where the system says that `path` cannot be written, or where no plain file can stand there.
+    """Raise `InputError` when `path` is not a regular file or the system says that it cannot be written.
 
-    It may let a file be replaced whose owner has made it read-only: that is refused too.
+    A rename could replace a file that its owner has made read-only, so that is refused here too.
     """
     if path.is_dir():
-        raise explain(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
+        raise os_error(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
     if path.exists() and not path.is_file():
-        raise InputError("cannot be written: it is no plain file", file=path, hint="Give another name.")
+        raise InputError("cannot be written: not a regular file", file=path, hint="Choose another name.")
     if path.exists() and not os.access(path, os.W_OK):
-        raise explain(PermissionError(errno.EACCES, "permission denied"), path, "written")
+        raise os_error(PermissionError(errno.EACCES, "permission denied"), path, "written")
 
 
-def discard_stdout() -> None:
-    """After a broken pipe: let nothing that is still buffered be tried once more at exit, and complained of."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def file_size(path: Path) -> int:
+    """Bytes in an output file, 0 when it does not exist yet. Raises `InputError` when `path` cannot be written."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise os_error(error, path, "written") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise os_error(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
+    return found.st_size
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO[bytes]]:
-    """Yield a binary file that becomes `path` when the block ends well and vanishes when it does not.
+def locked(path: Path) -> Generator[None]:
+    """Within the block no other run may write `path`, which may be replaced meanwhile.
 
-    Who may read and write it is as it was; where it is `like` another file, as it is there.
-    Missing parent folders are made. `-` is stdout; a device or a pipe is written directly, for neither can be
-    renamed over. A failed write raises `InputError`.
+    The lock is on a file beside it, removed at the end. Raises `DoricError` when another run holds it.
     """
-    target = Path(os.path.realpath(path))  # a rename would otherwise replace a symlink by a file
-    if str(path) == "-":
-        yield from _written_to_stdout()
-    elif target.exists() and not target.is_file():
-        yield from _written_directly(target, path)
-    else:
-        yield from _written_aside(target, path, like or target)
+    try:
+        from filelock import FileLock, Timeout  # not needed by most commands
+    except ImportError as error:
+        raise missing_package(error) from error
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise DoricError(f"{path}: another run is writing this file", hint=HELD) from error
+    except OSError as error:
+        raise os_error(error, path, "written") from error
+    try:
+        yield
+    finally:
+        # while it is still held: who has opened it meanwhile finds it unlinked, and filelock then opens a new one
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
 
 
 def atomic_write(path: Path | str, content: bytes, *, like: Path | None = None) -> None:
-    """Replace `path` by `content` in one step. Raises `InputError` when that cannot be done."""
+    """Replace `path` by `content` in one step. Raises `InputError` when that fails. `like`: see `atomic_writer`."""
     with atomic_writer(path, like=like) as out:
         out.write(content)
 
 
-def _written_to_stdout() -> Iterator[IO[bytes]]:
+@contextlib.contextmanager
+def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO[bytes]]:
+    """A binary file that becomes `path` when the block succeeds, and vanishes when it fails.
+
+    The file keeps its permissions, or takes those of the file `like`. Missing parent folders are created. `-` is
+    stdout. A device or a pipe is written directly, because a rename would replace it. Raises `InputError` when
+    writing fails.
+    """
+    target = Path(os.path.realpath(path))  # a rename would replace a symbolic link, not the file it points to
+    if str(path) == "-":
+        yield from _write_to_stdout()
+    elif target.exists() and not target.is_file():
+        yield from _write_directly(target, path)
+    else:
+        yield from _write_aside(target, path, like or target)
+
+
+def discard_stdout() -> None:
+    """After a broken pipe: drop what is still buffered, or Python would fail to write it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write_to_stdout() -> Iterator[IO[bytes]]:
     try:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except OSError as error:
         discard_stdout()
-        raise explain(error, "stdout", "written") from error
+        raise os_error(error, "stdout", "written") from error
 
 
-def _written_directly(target: Path, named: Path | str) -> Iterator[IO[bytes]]:
+def _write_directly(target: Path, shown: Path | str) -> Iterator[IO[bytes]]:
     try:
         with target.open("wb") as out:
             yield out
     except OSError as error:
-        raise explain(error, named, "written") from error
+        raise os_error(error, shown, "written") from error
 
 
-def _written_aside(target: Path, named: Path | str, like: Path) -> Iterator[IO[bytes]]:
+def _write_aside(target: Path, shown: Path | str, like: Path) -> Iterator[IO[bytes]]:
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("xb") as out:
             if like.exists():
-                with contextlib.suppress(PermissionError):  # file systems that know no such rights say so
-                    aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before there is anything in it to be read
+                with contextlib.suppress(PermissionError):  # some file systems have no permissions
+                    aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before there is anything in it to read
             yield out
             out.flush()
             os.fsync(out.fileno())
         aside.replace(target)
     except OSError as error:
-        raise explain(error, named, "written") from error
+        raise os_error(error, shown, "written") from error
     finally:
-        # Gone already after the rename; never there when the folder refused it.
+        # already gone after the rename; never there when the folder refused it
         with contextlib.suppress(OSError):
             aside.unlink()

@@ -1,7 +1,7 @@
-"""Flags, environment and `.env` to one frozen value: which model to ask, where, and with which key.
+"""Flags, environment variables and `.env` as one frozen value: which model to ask, where, and with which key.
 
-A flag wins over the environment, the environment over `.env`, also with an empty value. A key goes only to its own
-provider, or where the user sends OPENAI_API_KEY. Knows nothing of requests.
+A flag wins over the environment, and the environment over `.env`, also when its value is empty. A key is sent only to
+its own provider, or to the server that the user names together with OPENAI_API_KEY.
 """
 
 import ipaddress
@@ -21,12 +21,12 @@ PROVIDERS = {
     "huggingface": ("https://router.huggingface.co/v1", "HF_TOKEN"),
 }
 NO_KEY = "no-key"
-"""What a server without keys is sent, since the protocol wants something."""
+"""The key sent to servers that need none, because the protocol requires one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where to ask. `base_url` and `key` are empty when not given; `model` when the server must be asked for one."""
+    """Which server to ask. `base_url` and `key` are "" when not given, `model` when the server must be asked for it."""
 
     provider: str
     base_url: str
@@ -36,17 +36,17 @@ class Settings:
 
     @property
     def given(self) -> bool:
-        """Whether there is any model to ask: a key, or an address that may need none."""
+        """Whether there is any model to ask: a key, or a base URL that may need none."""
         return bool(self.key or self.base_url)
 
     @property
     def address(self) -> str:
-        """The base URL to use: the one given, else the provider's."""
+        """The base URL to use: the given one, else the provider's."""
         return self.base_url or PROVIDERS[self.provider][0]
 
     @property
     def local(self) -> bool:
-        """A base URL without a key: somebody's own server."""
+        """Whether there is a base URL but no key: the user's own server."""
         return bool(self.base_url) and not self.key
 
 
@@ -58,101 +58,48 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     dotenv: Path | None = None,
 ) -> Settings:
-    """Read the settings; `dotenv` is `.env` in the working folder unless named. Raises `SettingsError`.
+    """Read the settings. `dotenv` defaults to `.env` in the working folder. Raises `SettingsError`.
 
-    `key_variable` is for a second server beside the user's own: its key is read from there, whoever the provider.
+    `key_variable` is for a second server, such as a baseline: its key is read from that variable, and MODEL_PROVIDER
+    is ignored.
     """
-    values = _dotenv(dotenv or Path(".env")) | _environ(environ)
+    values = read_dotenv(dotenv or Path(".env")) | dict(os.environ if environ is None else environ)
     provider = ("" if key_variable else values.get("MODEL_PROVIDER", "").strip().lower()) or "openai"
     if provider not in PROVIDERS:
         raise SettingsError(f"MODEL_PROVIDER is '{provider}'", hint=f"Set it to one of: {', '.join(PROVIDERS)}.")
-    address, own_variable = PROVIDERS[provider]
-    variable = key_variable or own_variable
+    provider_url, provider_variable = PROVIDERS[provider]
+    variable = key_variable or provider_variable
     key = _checked_key(values.get(variable, "").strip(), variable)
-    standing = address if key and provider != "openai" else ""
+    default = provider_url if key and provider != "openai" else ""
     source = "--base-url" if base_url else "OPENAI_BASE_URL"
-    chosen = _checked_url(base_url or values.get("OPENAI_BASE_URL", "").strip() or standing, source)
+    chosen = normalize_url(base_url or values.get("OPENAI_BASE_URL", "").strip() or default, source=source)
     if key and chosen:
-        _check_reader(chosen, source, provider, variable)
+        _check_recipient(chosen, source, provider, variable)
     return Settings(provider, chosen, model or values.get("MODEL", "").strip(), variable, key)
 
 
-def same_origin(one: str, other: str) -> bool:
-    """Whether two addresses are of one server: scheme, host and port.
-
-    >>> same_origin("https://api.example.org/v1", "https://API.example.org:443/other")
-    True
-    """
-    return _origin(one) == _origin(other)
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
 def choose_backend(wanted: str, settings: Settings) -> str:
-    """ "openai" or "heuristic": what `--backend` asks for, or what the settings allow. Raises `SettingsError`."""
+    """ "openai" or "heuristic": the value of `--backend`, or what the settings allow. Raises `SettingsError`."""
     if wanted == "auto":
         return "openai" if settings.given else "heuristic"
     if wanted == "openai" and not settings.given:
-        raise SettingsError("--backend openai, but there is no key and no base URL", hint=how_to_give(settings))
+        raise SettingsError("--backend openai, but there is no key and no base URL", hint=credentials_hint(settings))
     return wanted
 
 
-def how_to_give(settings: Settings) -> str:
-    """The way to a key or a local server, in one line."""
+def credentials_hint(settings: Settings) -> str:
+    """How to give a key or a local server, in one line."""
     return (
         f"Set {settings.key_variable} (or copy .env.template to .env and fill it in), "
         "or name a local server with --base-url http://localhost:11434/v1."
     )
 
 
-def _checked_key(key: str, variable: str) -> str:
-    if all("!" <= char <= "~" for char in key):
-        return key
-    hint = "Copy it again: plain letters, digits and signs, without quotation marks or a line break."
-    raise SettingsError(f"{variable} holds a character that no key has", hint=hint)
+# --- .env -----------------------------------------------------------------------------------------------------------
 
 
-def _check_reader(url: str, source: str, provider: str, variable: str) -> None:
-    """Raise `SettingsError` where a provider's key would go to somebody else; warn where all could read it."""
-    parts, own = urlsplit(url), urlsplit(PROVIDERS[provider][0])
-    if provider != "openai" and (parts.scheme, parts.netloc) != (own.scheme, own.netloc):
-        hint = f"Leave out {source} to ask {own.netloc}, or set MODEL_PROVIDER=openai to ask the address."
-        raise SettingsError(f"MODEL_PROVIDER is {provider}, but {source} would send {variable} elsewhere", hint=hint)
-    if parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
-        log.warning("%s is sent to %s unencrypted: prefer https.", variable, parts.netloc)
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _checked_url(url: str, source: str) -> str:
-    """The address as it is used. What is none is not repeated: it may hold a key."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
-    except ValueError:  # a port that is no number
-        good = False
-    if url and not good:
-        hint = "It must begin with http:// or https:// and name a host, for instance http://localhost:11434/v1."
-        raise SettingsError(f"the base URL ({source}) is not an address", hint=hint)
-    if any(mark in url for mark in "@?#"):
-        hint = "Give the address alone; a key belongs in its variable."
-        raise SettingsError("the base URL carries a name, a key or a query", hint=hint)
-    return url.rstrip("/").removesuffix("/chat/completions")
-
-
-def _environ(environ: Mapping[str, str] | None) -> dict[str, str]:
-    return dict(os.environ if environ is None else environ)
-
-
-def _dotenv(path: Path) -> dict[str, str]:
+def read_dotenv(path: Path = Path(".env")) -> dict[str, str]:
+    """The variables of a `.env` file that are not empty; none when there is no such file. Raises `SettingsError`."""
     if not path.is_file():
         return {}
     try:
@@ -162,4 +109,93 @@ def _dotenv(path: Path) -> dict[str, str]:
     try:
         return {key: value for key, value in dotenv_values(path, encoding="utf-8-sig").items() if value}
     except (UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"{path} cannot be read", hint="Save it as UTF-8 text, readable by you.") from error
+        raise SettingsError(f"{path} cannot be read", hint="Save it as UTF-8 text that you may read.") from error
+
+
+def find_dotenv(folder: Path) -> Path:
+    """The nearest `.env` in `folder` or above it, but not above its repository (the folder with `.git`).
+
+    When there is none, the path `.env` in `folder`.
+    """
+    for above in (folder.absolute(), *folder.absolute().parents):
+        if (above / ".env").is_file():
+            return above / ".env"
+        if (above / ".git").exists():
+            break
+    return folder / ".env"
+
+
+# --- URLs -----------------------------------------------------------------------------------------------------------
+
+
+def normalize_url(url: str, *, source: str) -> str:
+    """A base URL without a final slash and without /chat/completions; "" stays "".
+
+    Raises `SettingsError` naming `source` (the flag or variable) unless it is an http(s) URL with a valid host and
+    port and without user, password, query or fragment. Invalid URLs are not echoed; they may contain a key.
+
+    >>> normalize_url("HTTP://[::1]:8000/v1/chat/completions/", source="VLLM_URL")
+    'http://[::1]:8000/v1'
+    """
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")  # as the connection will: no empty and no overlong label
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is not a number, a missing bracket, a host that cannot be encoded
+        valid = False
+    if not valid or any(map(str.isspace, url)):
+        hint = "It must begin with http:// or https:// and name a host, for instance http://localhost:11434/v1."
+        raise SettingsError(f"the URL in {source} is not valid", hint=hint)
+    if any(mark in url for mark in "@?#"):
+        hint = "Give the URL alone; a key belongs in its own variable."
+        raise SettingsError(f"the URL in {source} contains a user name, a key or a query", hint=hint)
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two URLs lead to the same server: equal scheme, host and port.
+
+    >>> same_origin("https://api.example.org/v1", "https://API.example.org:443/other")
+    True
+    """
+    return _origin(one) == _origin(other)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to a host name or IP address stays on this machine.
+
+    >>> [is_loopback(host) for host in ("localhost", "::1", "127.0.0.2", "192.168.0.7", "gpu-box", "localhost.org")]
+    [True, True, True, False, False, False]
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def _checked_key(key: str, variable: str) -> str:
+    if all("!" <= char <= "~" for char in key):
+        return key
+    hint = "Copy it again: ASCII letters, digits and signs only, without spaces or a line break."
+    raise SettingsError(f"{variable} contains a character that no key has", hint=hint)
+
+
+def _check_recipient(url: str, source: str, provider: str, variable: str) -> None:
+    """Raise `SettingsError` when a provider's key would go to another server; warn when it would go unencrypted."""
+    parts, own = urlsplit(url), urlsplit(PROVIDERS[provider][0])
+    if provider != "openai" and (parts.scheme, parts.netloc) != (own.scheme, own.netloc):
+        hint = f"Leave out {source} to ask {own.netloc}, or set MODEL_PROVIDER=openai to ask the URL."
+        raise SettingsError(f"MODEL_PROVIDER is {provider}, but {source} would send {variable} elsewhere", hint=hint)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        log.warning("%s is sent to %s unencrypted: prefer https.", variable, parts.netloc)

@@ -1,4 +1,4 @@
-"""Words, sentences and folding, the same for every room. Knows no Doric."""
+"""Words, sentences and case folding, and text made safe for a terminal or a UTF-8 file. Works for any language."""
 
 import re
 import unicodedata
@@ -6,24 +6,33 @@ import unicodedata
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|https?://\S+|www\.\S+|\S+@\S+\.\S+", re.DOTALL)
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+")
-# a' is "all" and no article: the one word whose last apostrophe tells it from another
+# a' means "all" and is not the article "a": the only word whose final apostrophe must be kept
 TOKEN = re.compile(r"[aA]'(?![^\W_])|[^\W_]+(?:'[^\W_]+)*|[,;:()—–]")
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SPACE = re.compile(r"\s+")
 TERMINALS = ".!?…"
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of characters that a terminal may obey, or that turn a line about."""
+
+INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories that a terminal may obey or that reorder a line: control, format, surrogate, separators."""
+JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
+"""Format characters that emoji, flags (Scotland's among them) and some scripts are spelled with: kept."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+# OSC, DCS, SOS, PM and APC strings. One longer than 2048 characters is shown, so that nothing is held back for ever.
+_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]{0,2048}"
+_CSI = r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}"
+ESCAPE_SEQUENCE = re.compile(rf"{_STRING}(?:\x07|\x1b\\|\x9c)|{_CSI}[@-~]|\x1b[ -/]{{0,8}}[0-OQ-WYZ\\`-~]")
+UNFINISHED_SEQUENCE = re.compile(rf"(?:{_STRING}\x1b?|{_CSI}|\x1b[ -/]{{0,8}})\Z")
 
 
 def prose(text: str) -> str:
-    """`text` with straight quotes and without code, addresses and links."""
+    """`text` with straight quotes and without code, e-mail addresses and links."""
     if "`" in text or "/" in text or "@" in text or "www" in text:
-        text = NOT_PROSE.sub(" ", text)  # first, for a lone backtick is read as an apostrophe
+        text = NOT_PROSE.sub(" ", text)  # first, because a lone backtick is read as an apostrophe
     return text.translate(QUOTES)
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of `text`, in order, stripped; a line break ends one as well as . ! ? do.
+    """The sentences of `text`, in order, stripped. A line break ends a sentence as . ! ? … do.
 
     >>> sentences("Aye. Fit like?\\nNae bad")
     ['Aye.', 'Fit like?', 'Nae bad']
@@ -32,7 +41,7 @@ def sentences(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words, apostrophes inside a word kept and those at its edges dropped.
+    """Lower-case words. Apostrophes inside a word are kept, those at its edges dropped.
 
     >>> words("Wi’ the Quine's o' 2 boaties!")
     ['wi', 'the', "quine's", 'o', '2', 'boaties']
@@ -41,12 +50,12 @@ def words(text: str) -> list[str]:
 
 
 def surface_tokens(sentence: str) -> list[str]:
-    """Words as written, and the punctuation that parts clauses, in order."""
+    """Words as written, and the punctuation that separates clauses, in order."""
     return TOKEN.findall(sentence)
 
 
 def fold(text: str) -> str:
-    """The form in which two texts are compared: NFKC, lower case, white space folded to single blanks.
+    """The form in which two texts are compared: NFKC, lower case, each run of white space one blank.
 
     >>> fold("  Fit\\n LIKE ")
     'fit like'
@@ -54,15 +63,55 @@ def fold(text: str) -> str:
     return SPACE.sub(" ", unicodedata.normalize("NFKC", text)).strip().lower()
 
 
-def finished(text: str) -> bool:
-    """Whether `text` ends as a sentence does, a closing quote or bracket allowed behind the stop."""
+def ends_sentence(text: str) -> bool:
+    """Whether `text` ends with . ! ? or …, possibly followed by closing quotes or brackets."""
     return text.rstrip().rstrip("\"'”’)").endswith(tuple(TERMINALS))
 
 
-def plain(text: str) -> str:
-    """The text as it may reach a terminal: without the control characters that a server's words can bring.
+def printable(text: str) -> str:
+    """`text` without anything that a terminal would obey; newlines and tabs stay.
 
-    >>> plain("m\\x1b[2J\\x07\\u202e, one\\n")
-    'm[2J, one\\n'
+    Removes whole escape sequences, control characters (\\r among them), bidirectional and other format characters.
+
+    >>> printable("a\\x1b[31mred\\x1b[0m \\x1b]0;title\\x07b\\u202e\\r\\n\\tc\\x9b2J")
+    'ared b\\n\\tc'
     """
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in UNSEEN)
+    return text if text.isprintable() else _visible(ESCAPE_SEQUENCE.sub("", text))
+
+
+class TerminalFilter:
+    """`printable` for text that arrives in pieces: an escape sequence may be split across any number of them."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """The text that may be shown now. The start of an escape sequence is held back until its end arrives."""
+        text = self._held + text
+        if text.isprintable():
+            return text
+        start = UNFINISHED_SEQUENCE.search(text)
+        text, self._held = (text[: start.start()], start.group()) if start else (text, "")
+        return printable(text)
+
+    def rest(self) -> str:
+        """What was held back and never became an escape sequence, without its control characters."""
+        text, self._held = self._held, ""
+        return _visible(text)
+
+
+def replace_surrogates(text: str) -> str:
+    """Text that can be encoded as UTF-8: each lone surrogate (an undecodable byte) becomes U+FFFD.
+
+    >>> replace_surrogates("a\\udcff")
+    'a\ufffd'
+    """
+    return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _visible(text: str) -> str:
+    return "".join(char for char in text if char.isprintable() or _is_kept(char))
+
+
+def _is_kept(char: str) -> bool:
+    return char in "\n\t" or char in JOINERS or unicodedata.category(char) not in INVISIBLE

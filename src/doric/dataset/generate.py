@@ -13,7 +13,7 @@ from typing import Any
 from doric.core.conversations import Row, make_row
 from doric.core.errors import FatalServerError, InputError, RetryableError
 from doric.core.jsonl import Journal
-from doric.core.text import finished, sentences
+from doric.core.text import ends_sentence, sentences
 from doric.dataset.plan import Job
 from doric.llm.budget import Budget
 from doric.quality import gates
@@ -336,7 +336,7 @@ def _whole(text: str) -> str:
     'Keep it dry.'
     """
     stripped = text.strip()
-    if finished(stripped):
+    if ends_sentence(stripped):
         return stripped
     whole = WHOLE.match(stripped)
     return whole.group() if whole else stripped

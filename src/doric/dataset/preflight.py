@@ -4,14 +4,12 @@ Reads, and writes nothing. Knows flags and files, and nothing of how a row is ma
 """
 
 import argparse
-import errno
 import itertools
 import logging
-import stat
 from pathlib import Path
 
 from doric.core.errors import InputError, SettingsError
-from doric.core.files import explain, refuse_foreign_file
+from doric.core.files import file_size, refuse_foreign_file
 from doric.core.settings import Settings
 from doric.dataset import instructions
 from doric.dataset.plan import Plan
@@ -98,19 +96,6 @@ def forecast(plan: Plan, out: Path | None, price: Price | None, seed: int) -> st
     return f"{told}\nabout ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
 
 
-def size(path: Path) -> int:
-    """Bytes in a file that is to be written, 0 when it is not there yet. Raises `InputError` when it cannot be."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    except OSError as error:
-        raise explain(error, path, "written") from error
-    if stat.S_ISDIR(found.st_mode):
-        raise explain(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
-    return found.st_size
-
-
 def lines(path: Path) -> int:
     """Lines in a file, 0 when it is not there."""
-    return sum(1 for _ in path.open("rb")) if size(path) else 0
+    return sum(1 for _ in path.open("rb")) if file_size(path) else 0

@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Self
 
-from doric.core.errors import InputError, PlanError, ServerError, SettingsError
-from doric.core.interrupts import interruptible
-from doric.core.jsonl import Journal, Sidecar
-from doric.core.progress import Progress
-from doric.core.settings import Settings, choose_backend, how_to_give, load_settings
+from doric.core.cli import ProgressBar, handle_interrupts
+from doric.core.errors import InputError, ServerError, SettingsError
+from doric.core.files import file_size
+from doric.core.jsonl import ResumableRun, then_and_now
+from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import preflight, speakers
 from doric.dataset.generate import BudgetExhausted, Spoken, Turn, Voice, Writer
 from doric.dataset.plan import Job, Mix, Plan
@@ -39,6 +39,7 @@ class Session:
         self._args, self._plan, self._settings, self.backend = args, plan, settings, backend
         self.out = Path(args.out)
         self.rejected = Path(f"{args.out}.rejected.jsonl")
+        self._files = ResumableRun((self.out, self.rejected), overwrite=args.overwrite)
         self._spend = Budget(preflight.price(args, settings), args.max_cost, args.max_total_tokens)
         tries = args.max_tries or DEFAULT_TRIES[backend]
         model = settings.model if backend == "openai" else ""
@@ -57,7 +58,7 @@ class Session:
         settings = load_settings(model=args.model, base_url=args.base_url)
         backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
         if backend == "heuristic" and args.backend == "auto":
-            log.info("No key and no base URL: the embedded voice writes the answers. %s", how_to_give(settings))
+            log.info("No key and no base URL: the embedded voice writes the answers. %s", credentials_hint(settings))
         if args.max_cost is not None and preflight.price(args, settings) is None and backend == "openai":
             raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
         preflight.check_files(args)
@@ -65,7 +66,7 @@ class Session:
 
     def forecast(self) -> str:
         """The plan, and the tokens and cost to expect, as lines for people. Raises `DoricError` as the run would."""
-        self._refuse_another(Sidecar.beside(self.out), self._fingerprint())
+        self._files.check(self._fingerprint(), describe=_difference)
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         lines = [f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"]
         if self.backend == "heuristic":
@@ -77,18 +78,13 @@ class Session:
     def opened(self) -> Generator[None]:
         """Take the run's files: refuse another plan's, mend what a crash left, go on from there."""
         fingerprint = self._fingerprint()
-        sidecar = Sidecar.beside(self.out)
-        self._refuse_another(sidecar, fingerprint)
-        fresh = self._args.overwrite
-        keep = fresh and preflight.size(self.out) > 0 and self._bought(sidecar)
-        with (
-            Journal(self.out, replay=self._writer.replay_row, fresh=fresh, keep=keep) as rows,
-            Journal(self.rejected, replay=self._writer.replay_rejection, fresh=fresh, keep=keep) as rejections,
-        ):
-            if keep:  # what a model was paid for outlives a wrong key
-                sidecar.keep()
-                log.info("What was there is kept in %s.bak, its refusals and its plan beside it.", self.out)
-            sidecar.store(fingerprint)
+        self._files.check(fingerprint, describe=_difference)
+        backup = self._args.overwrite and file_size(self.out) > 0 and self._bought()
+        replays = self._writer.replay_row, self._writer.replay_rejection
+        with self._files.open(*replays, backup=backup) as (rows, rejections):
+            if backup:  # answers that were paid for survive a wrong --overwrite
+                log.info("The old rows are kept in %s.bak, with the rejected answers and the plan.", self.out)
+            self._files.store(fingerprint)
             self._writer.attach(rows, rejections)
             yield
 
@@ -108,7 +104,7 @@ class Session:
             if self._server is not None and done:  # it has answered an earlier run: one odd request ends no other
                 self._server.answered = True
             args = self._args
-            progress = Progress(
+            progress = ProgressBar(
                 len(self._plan), done, every=args.progress_every, shown=not args.no_progress, note=self._note
             )
             stack.callback(progress.close)
@@ -130,7 +126,7 @@ class Session:
             )  # fmt: skip
             heartbeat = asyncio.create_task(progress.heartbeat())
             stack.callback(heartbeat.cancel)
-            with interruptible(self._interrupt, self._pool.cancel):
+            with handle_interrupts(self._interrupt, self._pool.cancel):
                 await self._pool.run(self._writer.open_jobs(self._plan))
 
     def summary(self) -> str:
@@ -180,31 +176,15 @@ class Session:
         spent = self._spend.exhausted() if self._budget_spent else None
         return f"{spent}; a budget is for one run: the same command goes on" if spent else ""
 
-    def _bought(self, sidecar: Sidecar) -> bool:
+    def _bought(self) -> bool:
         """Whether a model wrote what is there, as far as can be told."""
         try:
-            return (sidecar.load() or {}).get("backend") != "heuristic"
+            return (self._files.stored() or {}).get("backend") != "heuristic"
         except InputError:
             return True
 
     def _fingerprint(self) -> dict[str, object]:
         return self._plan.fingerprint() | {"backend": self.backend}
-
-    def _refuse_another(self, sidecar: Sidecar, fingerprint: dict[str, object]) -> None:
-        begun = [path for path in (self.out, self.rejected) if preflight.size(path)]
-        if self._args.overwrite or not begun:
-            return
-        hint = "Give --overwrite to start again, or another --out to keep both."
-        if sidecar.load() is None:
-            raise PlanError(
-                f"{begun[0]} holds rows of another making: there is no {sidecar.path.name} beside it", hint=hint
-            )
-        if differing := sidecar.differences(fingerprint):
-            changed = ", ".join(
-                f"other {key}" if key in HASHED else f"{key} {was} then, {now} now"
-                for key, (was, now) in differing.items()
-            )
-            raise PlanError(f"{begun[0]} was begun with another plan ({changed})", hint=hint)
 
     def _give_up(self, job: Job, error: ServerError) -> None:
         self._given_up.append((job, f"{error.message}; run the same command again"))
@@ -231,6 +211,10 @@ class Session:
 
     async def _unopened(self, turn: Turn) -> Spoken:
         raise AssertionError("the voice is opened by voiced()")
+
+
+def _difference(key: str, then: object, now: object) -> str:
+    return f"other {key}" if key in HASHED else then_and_now(key, then, now)
 
 
 def _counted(counts: dict[str, int]) -> str:

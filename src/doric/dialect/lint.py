@@ -204,7 +204,7 @@ def lint_sentences(files: Iterable[str]) -> Iterator[Finding]:
 def _sentences(value: object) -> Iterator[str]:
     """The strings of a TOML value that end like a sentence."""
     match value:
-        case str() if texts.finished(value) and " " in value:
+        case str() if texts.ends_sentence(value) and " " in value:
             yield value
         case list():
             yield from itertools.chain.from_iterable(map(_sentences, value))

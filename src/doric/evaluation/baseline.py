@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from doric.core.errors import InputError
-from doric.core.files import explain
+from doric.core.errors import InputError, os_error
 from doric.evaluation import exam
 from doric.evaluation.exam import Rules
 from doric.evaluation.metrics import ModelAnswer, mark
@@ -27,7 +26,7 @@ def saved(path: Path) -> Result:
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
-        raise explain(error, path, "read") from error
+        raise os_error(error, path, "read") from error
     except (ValueError, RecursionError) as error:
         raise InputError("not a saved validation result", file=path, hint=HINT) from error
     about, given = _about(value, path), _answers(value, path)

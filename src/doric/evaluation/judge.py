@@ -18,9 +18,9 @@ from typing import Any
 from doric import data
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
-from doric.core.jsonl import Journal, Sidecar
+from doric.core.jsonl import Journal, ResumableRun
 from doric.core.settings import Settings
-from doric.evaluation.run import Manner, Result, address, holds_rows, refuse_another
+from doric.evaluation.run import Manner, Result, address
 from doric.evaluation.stats import share
 from doric.llm.client import ChatRequest, Client
 from doric.llm.response import Completion
@@ -247,13 +247,12 @@ async def judged(
     Raises `PlanError` when the journal is another judge's, `FatalServerError` when the server cannot go on.
     """
     court = PairwiseJudge(cases, max_retries=manner.max_retries)
-    begun = not fresh and holds_rows(journal_path)
+    files = ResumableRun((journal_path,), overwrite=fresh)
     async with Client(settings, timeout=manner.timeout, concurrency=manner.concurrency) as server:
         plan = {"judge": server.model, "address": address(settings), "rubric": rubric()}
-        if begun:
-            refuse_another(journal_path, plan)
-        with Journal(journal_path, replay=court.replay, fresh=not begun) as journal:
-            Sidecar.beside(journal_path).store(plan)
+        files.check(plan)
+        with files.open(court.replay) as (journal,):
+            files.store(plan)
             if court.done:
                 words = "%d of %d verdicts are taken from %s; --overwrite asks for all of them again."
                 log.info(words, court.done, court.calls, journal_path)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from doric.core.errors import InputError, PlanError
+from doric.core.errors import InputError
 from doric.core.files import atomic_write
-from doric.core.jsonl import Journal, Sidecar
+from doric.core.jsonl import ResumableRun
 from doric.core.settings import Settings, load_settings, same_origin
 from doric.evaluation import aggregate as scoreboard
 from doric.evaluation import exam
@@ -131,13 +131,12 @@ async def examine(
     Raises `PlanError` when the journal is of another exam, `FatalServerError` when the server cannot go on.
     """
     sitting = Evaluation(prompts, manner.rules, max_retries=manner.max_retries)
-    sidecar = Sidecar.beside(journal_path)
-    begun = not fresh and holds_rows(journal_path)
-    stored = (sidecar.load() or {}) if begun else {}
+    files = ResumableRun((journal_path,), overwrite=fresh)
+    begun = files.resumes
+    stored = (files.stored() or {}) if begun else {}
     asked = replace(settings, model=settings.model or stored.get("model", ""))
     plan = {"model": asked.model, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
-    if begun:
-        refuse_another(journal_path, plan)
+    files.check(plan, ignore=(ASKED,))
     async with contextlib.AsyncExitStack() as stack:
 
         def opened() -> Awaitable[Client]:
@@ -146,8 +145,7 @@ async def examine(
 
         # before the journal is emptied: a server that is not there, or wants another key, must cost no earlier answer
         server = None if begun else await opened()
-        replay = lambda row: sitting.replay(asdict(answer_of(row)))  # noqa: E731 - one line says it
-        journal = stack.enter_context(Journal(journal_path, replay=replay, fresh=not begun))
+        (journal,) = stack.enter_context(files.open(lambda row: sitting.replay(asdict(answer_of(row)))))
         plan[ASKED] = str(stored.get(ASKED, "an unknown day")) if sitting.done else ""
         if sitting.done:
             words = "%d of %d answers are taken from %s (asked: %s); --overwrite asks for all of them again."
@@ -156,7 +154,7 @@ async def examine(
             plan[ASKED] = _until_now(plan[ASKED])
             server = server or await opened()
             plan["model"] = server.model
-            sidecar.store(plan)
+            files.store(plan)
             sitting.attach(journal, announce(server.model, sitting))
             await sitting.sit(server.complete_timed, manner.concurrency)
     known = {held.id: held for held in prompts}
@@ -183,19 +181,3 @@ def _until_now(asked: str) -> str:
     """When answers were asked for, with what is asked for now."""
     first, now = asked.partition(" to ")[0], datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"{first} to {now}" if first not in ("", now) else now
-
-
-def holds_rows(journal: Path) -> bool:
-    """Whether there is anything in a journal."""
-    return journal.exists() and journal.stat().st_size > 0
-
-
-def refuse_another(journal: Path, plan: dict[str, Any]) -> None:
-    """Raise `PlanError` unless the journal was begun with this very plan, on whatever day."""
-    hint = "Give --overwrite to start again, or another --out to keep both."
-    sidecar = Sidecar.beside(journal)
-    if (stored := sidecar.load()) is None:
-        raise PlanError(f"{journal} holds answers, but {sidecar.path.name} is not beside it", hint=hint)
-    if differing := sidecar.differences({**plan, ASKED: stored[ASKED]} if ASKED in stored else plan):
-        changed = ", ".join(f"{key} {was} then, {now} now" for key, (was, now) in differing.items())
-        raise PlanError(f"{journal} was begun with another plan ({changed})", hint=hint)

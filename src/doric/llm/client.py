@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from doric.core.codec import encode, parse
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
+from doric.core.files import encode_json, parse_json
 from doric.core.settings import NO_KEY, Settings
 from doric.llm.errors import ErrorResponse, is_secret, redact
 from doric.llm.response import (
@@ -126,7 +126,7 @@ class Client:
         """One completion. A call is repeated only without a parameter that the model has just refused."""
         while True:
             body = self._body(request)
-            response = await self._send(encode(body), request)
+            response = await self._send(encode_json(body), request)
             if (completion := self._completion(response, request, body)) is not None:
                 return _with_tokens(completion, request)
 
@@ -135,7 +135,7 @@ class Client:
         started = time.monotonic()
         while True:
             body = self._streaming_body(request)
-            response, first_token = await self._stream(encode(body), started)
+            response, first_token = await self._stream(encode_json(body), started)
             if (completion := self._completion(response, request, body)) is not None:
                 completion = replace(completion, counted=completion.tokens_out > 0)
                 return TimedCompletion(completion, first_token, time.monotonic() - started)
@@ -282,7 +282,7 @@ class Client:
             key = self._settings.key
             raise self._error(ErrorResponse.read(response.status_code, response.content, response.headers, key=key))
         try:
-            value: Any = parse(response.content)
+            value: Any = parse_json(response.content)
             return [redact(str(card["id"]), self._settings.key) for card in value["data"]]
         except (ValueError, KeyError, TypeError):
             return []

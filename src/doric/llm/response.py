@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from doric.core.codec import parse
 from doric.core.errors import RetryableError
+from doric.core.files import parse_json
 
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
@@ -173,7 +173,7 @@ def _event_payload(line: bytes) -> bytes | None:
 
 def _parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
-        return parse(content)
+        return parse_json(content)
     except ValueError:
         return json.loads(content)  # accepts a lone surrogate (half of an emoji), which some models produce
 

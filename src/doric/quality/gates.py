@@ -129,7 +129,7 @@ def too_long(answer: Answer) -> Rejection | None:
 
 def unfinished(answer: Answer) -> Rejection | None:
     """Rejects a text whose last sentence has no end, as when the token limit cut it off."""
-    if texts.finished(answer.text):
+    if texts.ends_sentence(answer.text):
         return None
     return Rejection("unfinished", f"the last sentence does not end ('…{answer.text.rstrip()[-25:]}')")
 

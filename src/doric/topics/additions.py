@@ -12,9 +12,8 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from doric.core import document, lock
-from doric.core.errors import InputError, PlanError
-from doric.core.files import atomic_write, check_writable, explain
+from doric.core.errors import InputError, PlanError, os_error
+from doric.core.files import atomic_write, check_writable, dump_document, load_document, locked
 from doric.core.text import fold
 from doric.topics.lists import SHAPES, read_groups
 
@@ -60,7 +59,7 @@ class TopicFile:
     @contextlib.contextmanager
     def held(self) -> Generator[None]:
         """Keep other runs off the file. Raises `DoricError` when one has changed it, or it cannot be written."""
-        with lock.held(self.output):
+        with locked(self.output):
             if self._read() != self._there:
                 raise PlanError(f"{self.output} has just been changed", hint="Run the same command again.")
             for path in (self.output, self.backup):
@@ -95,7 +94,7 @@ class TopicFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise explain(error, self.output, "read") from error
+            raise os_error(error, self.output, "read") from error
 
     def _joined(self, there: bytes | None, added: Groups) -> bytes:
         """What somebody else made of the file meanwhile, and what is added and not in it."""
@@ -113,12 +112,12 @@ class TopicFile:
     def _with(self, added: Groups) -> bytes:
         if not self._same_kind:
             whole = {group: [*topics, *added.get(group, ())] for group, topics in self.groups.items()}
-            return document.written({"groups": whole}, self.output) if _is_json(self.output) else _lines(whole)
+            return dump_document({"groups": whole}, self.output) if _is_json(self.output) else _lines(whole)
         if not _is_json(self.output):
             end = b"" if self._before.endswith(b"\n") else b"\n"
             return self._before + end + _lines(added)
-        value = document.read(self._before.decode("utf-8-sig"), self.output, hint=SHAPES)
-        return document.written(_extended(value, added), self.output)
+        value = load_document(self._before.decode("utf-8-sig"), self.output, hint=SHAPES)
+        return dump_document(_extended(value, added), self.output)
 
 
 def _folders(output: Path) -> Iterator[Path]:

@@ -11,10 +11,10 @@ import random
 from pathlib import Path
 from typing import Self
 
+from doric.core.cli import handle_interrupts
 from doric.core.errors import DoricError, RetryableError, ServerError, SettingsError
-from doric.core.interrupts import interruptible
-from doric.core.settings import Settings, how_to_give, load_settings
-from doric.core.text import plain
+from doric.core.settings import Settings, credentials_hint, load_settings
+from doric.core.text import printable
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Client
 from doric.llm.rate_limits import backoff
@@ -54,19 +54,21 @@ class Run:
         for topic in file.known:
             if held := find_match(topic):
                 log.warning(
-                    "The topic '%s' is too near the held-out prompt %s; it stays in the list.", plain(topic), held.id
+                    "The topic '%s' is too near the held-out prompt %s; it stays in the list.",
+                    printable(topic),
+                    held.id,
                 )
         settings = load_settings(model=args.model, base_url=args.base_url)
         if not settings.given and not args.dry_run:
             raise SettingsError(
-                "widening topics needs a model, and there is no key and no base URL", hint=how_to_give(settings)
+                "widening topics needs a model, and there is no key and no base URL", hint=credentials_hint(settings)
             )
         names = orders.chosen(args.groups, file.groups, file.source)
         return cls(args, file, settings, [Group(name, file.groups[name], args.per_group) for name in names])
 
     def forecast(self) -> str:
         """What would be asked, as lines for people."""
-        return plain(account.forecast(self._groups, self._file.output, self._spend.price))
+        return printable(account.forecast(self._groups, self._file.output, self._spend.price))
 
     async def ask(self) -> None:
         """Ask for all groups at once; what one group found is on disk before its next call.
@@ -82,11 +84,11 @@ class Run:
 
     async def _ask_all(self, voice: Client, slots: asyncio.Semaphore) -> None:
         async with voice:
-            log.info("Model %s at %s is asked for topics.", plain(voice.model), self._settings.address)
+            log.info("Model %s at %s is asked for topics.", printable(voice.model), self._settings.address)
             self._spend.tokens_per_call = guess(self._groups)
             self._widener = Widener(voice, self._file.known, spend=self._spend, stop=self._stop, seed=self._args.seed)
             self._tasks = [asyncio.create_task(self._work(group, self._widener, slots)) for group in self._groups]
-            with interruptible(self._stop_asking, self._break_off):
+            with handle_interrupts(self._stop_asking, self._break_off):
                 results = await asyncio.gather(*self._tasks, return_exceptions=True)
         self._save_the_rest()
         for failed in (one for one in results if isinstance(one, Exception)):
@@ -105,7 +107,7 @@ class Run:
         lines += account.spent(self._spend)
         if self._interrupted:
             lines.append("  interrupted: what was found is kept; run the command again for more")
-        return plain("\n".join(lines))
+        return printable("\n".join(lines))
 
     def status(self) -> int:
         """0 when every group has its number, 130 after Ctrl-C, else 1."""

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from doric.core import document
-from doric.core.errors import InputError
-from doric.core.files import explain
-from doric.core.text import fold, plain
+from doric.core.errors import InputError, os_error
+from doric.core.files import load_document
+from doric.core.text import fold, printable
 
 UNGROUPED = "general"
 SHAPES = 'Give ["topic", …], [{"topic": …, "group": …}, …], {group: ["topic", …]} or {"groups": {group: ["topic", …]}}.'
@@ -86,7 +85,7 @@ def _read(path: Path | str) -> str:
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise explain(error, path, "read") from error
+        raise os_error(error, path, "read") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise InputError("not UTF-8 text", file=path, line=line, hint="Save the file as UTF-8.") from error
@@ -109,7 +108,7 @@ def _from_lines(text: str, path: Path | str) -> Iterator[Share]:
 
 def _from_json(text: str, path: Path | str) -> Iterator[Share]:
     hint = "Mend it there, or name a plain-text list, *.txt (the generator takes it as --topics)."
-    value = document.read(text, path, hint=hint)
+    value = load_document(text, path, hint=hint)
     if isinstance(value, list):
         yield from _from_list(value, path)
     elif isinstance(value, dict):
@@ -150,7 +149,7 @@ def _text(value: object, what: str, path: Path | str) -> str:
     if not (stripped := " ".join(value.split())):
         _wrong(path, f"{what} is empty")
     if any("\ud800" <= char <= "\udfff" for char in stripped):
-        _wrong(path, f"{what} {document.HALF}")
+        _wrong(path, f"{what} contains half a character (a lone surrogate)")
     return stripped
 
 
@@ -160,4 +159,4 @@ def _kind(value: object) -> str:
 
 
 def _wrong(path: Path | str, what: str) -> NoReturn:
-    raise InputError(plain(what), file=path, hint=SHAPES)
+    raise InputError(printable(what), file=path, hint=SHAPES)

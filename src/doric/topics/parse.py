@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from doric.core.text import finished
+from doric.core.text import ends_sentence
 
 FENCED = re.compile(r"```[\w-]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 FENCE = re.compile(r"```[\w-]*")
@@ -135,4 +135,4 @@ def _bare(text: str, cut: bool) -> list[str]:
     """Every line but one that leads in with a colon, if they look like a list."""
     lines = [stripped for line in text.splitlines() if (stripped := line.strip()) and not stripped.endswith(":")]
     lines = lines[:-1] if cut else lines
-    return [] if len(lines) < FEWEST_LINES or any(map(finished, lines)) else lines
+    return [] if len(lines) < FEWEST_LINES or any(map(ends_sentence, lines)) else lines
