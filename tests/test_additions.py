@@ -295,5 +295,5 @@ def test_a_pipe_is_no_topic_file(tmp_path):
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     os.mkfifo(tmp_path / "pipe.txt")
     for source, output in (("in.txt", "pipe.txt"), ("pipe.txt", "out.txt")):
-        with pytest.raises(InputError, match="no plain file"):
+        with pytest.raises(InputError, match="not a regular file"):
             TopicFile(tmp_path / source, tmp_path / output)

@@ -115,7 +115,7 @@ UNREADABLE = {
     "a number without end": (b"[" + b"1" * 5_000 + b"]", "a number of 5,000 digits"),
     "an infinite number": (
         b'{"version": 1e999, "groups": {"farm": ["keeping hens"]}}',
-        "the number 1e999 is too great",
+        "the number 1e999 is too large",
     ),
     "what is no number": (b'{"version": NaN, "groups": {"farm": ["keeping hens"]}}', "not JSON: NaN"),
     "a group twice": (b'{"farm": ["hens"], "farm": ["kale"]}', "duplicate key 'farm'"),
