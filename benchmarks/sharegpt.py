@@ -8,8 +8,8 @@ take turns; the figures are medians. The ratios are those of each to the bare lo
 """
 
 import argparse
-import asyncio
 import itertools
+import runpy
 import statistics
 import tempfile
 import time
@@ -25,6 +25,7 @@ from doric.dialect.scores import score
 from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parent.parent
+SCRIPT = runpy.run_path(str(ROOT / "dataset_generation" / "transform_to_sharegpt.py"))
 FIGURES = ("substrate", "north_east", "leakage", "spread", "contamination")
 
 
@@ -56,9 +57,7 @@ def bare(source: Path, target: Path) -> None:
 
 def guarded(source: Path, target: Path, *flags: str) -> None:
     """The script, from its arguments on."""
-    from transform_to_sharegpt import parse_args, run
-
-    asyncio.run(run(parse_args(["--input", str(source), "--output", str(target), "--overwrite", *flags])))
+    SCRIPT["main"](["--input", str(source), "--output", str(target), "--overwrite", *flags])
 
 
 def conversion(source: Path, target: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_chat_with_an_answer_that_is_not_whole_is_left_out(paths, capsys):
     assert convert(*paths) == 0
     assert [row.get("meta", {}).get("id") for _, row in jsonl.read_jsonl(target)] == ["a", "b", "d", None]
     assert capsys.readouterr().err == (
-        f"4 rows of {source} converted to {target}; 2 left out for an answer that is not whole (meta.partial)\n"
+        f"4 rows of {source} converted to {target}; 2 left out because an answer is incomplete (meta.partial)\n"
     )
 
 
@@ -100,7 +100,7 @@ def test_a_file_of_such_chats_only_is_refused(paths, capsys):
     """Nothing but rows that are left out is no dataset, and the reason is named."""
     paths[0].write_bytes(lines([PARTIAL]))
     assert convert(*paths) == 2
-    assert "in.jsonl: every chat in it holds an answer that is not whole" in capsys.readouterr().err
+    assert "in.jsonl: every chat in it has an incomplete answer" in capsys.readouterr().err
     assert not paths[1].exists()
 
 
@@ -187,7 +187,7 @@ def test_file_of_bad_rows_only_is_refused(paths, capsys):
     """--skip-bad does not turn a file of something else into an empty dataset."""
     paths[0].write_bytes(b"hallo\nfit like\n")
     assert convert(*paths, "--skip-bad") == 2
-    assert "in.jsonl: not one of 2 rows has messages" in capsys.readouterr().err
+    assert "in.jsonl: none of 2 rows has messages" in capsys.readouterr().err
     assert os.listdir(paths[1].parent) == ["in.jsonl"]
 
 
@@ -340,7 +340,7 @@ def test_held_out_prompts_are_left_out_and_named(paths, capsys):
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["--input", str(source), "--output", str(target)]) == 0
     assert len(target.read_text().splitlines()) == 1
-    assert f"2 left out for asking what is held out ({first.id}, {second.id})" in capsys.readouterr().err
+    assert f"2 left out because they ask a held-out prompt ({first.id}, {second.id})" in capsys.readouterr().err
     assert main(["--input", str(source), "--output", str(target), "--overwrite", "--no-guard"]) == 0
     assert len(target.read_text().splitlines()) == 3
 

@@ -36,7 +36,7 @@ def main(
     run: Callable[[argparse.Namespace], int | Coroutine[Any, Any, int]],
     *,
     interrupted: str = "",
-) -> Callable[[Sequence[str] | None], int]:
+) -> Callable[..., int]:
     """The `main(argv)` of a script: parse the flags, run, and return the exit status.
 
     A `DoricError` is printed as `error: ...` and `hint: ...`, and exits with 2 (or its own `exit_status`); Ctrl-C

@@ -32,7 +32,9 @@ class TopicFile:
 
     def __init__(self, source: Path, output: Path) -> None:
         if source.exists() and not source.is_file() and not source.is_dir():
-            raise InputError("not a regular file, so it can be read only once", file=source, hint="Save it in one first.")
+            raise InputError(
+                "not a regular file, so it can be read only once", file=source, hint="Save it in one first."
+            )
         if output.exists() and not output.is_file():
             check_writable(output)
         groups = read_groups(source)
