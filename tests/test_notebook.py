@@ -1,4 +1,4 @@
-"""The notebook as it is committed, and its checks: each one stops a run that would spoil a model."""
+"""The committed notebook and its checks: each check stops a run that would damage the model."""
 
 import ast
 import copy
@@ -23,33 +23,32 @@ NOTEBOOK = Path(__file__).parents[1] / "finetune_notebook" / "doric_finetune.ipy
 CELLS = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
 CODE = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
 TEXT = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown"]
-ROOMS = {"text", "lexicon", "gates", "rows", "heldout", "errors"}
 CHAT = [{"role": "user", "content": "Fit’s on at 7.30?"}, {"role": "assistant", "content": "Naething, I dinna think."}]
 
 
-# ---- as it is committed
+# ---- the committed notebook
 
 
 def test_notebook_carries_no_outputs():
-    """What is committed has never been run: no output, no execution count."""
+    """The committed notebook has no outputs and no execution counts."""
     assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in CELLS)
 
 
 def test_notebook_has_its_thirteen_sections():
-    """A title and thirteen numbered sections stand in order."""
+    """The notebook has a title and thirteen numbered sections in order."""
     heads = [line for text in TEXT for line in text.splitlines() if line.startswith("#")]
     assert heads[0].startswith("# ")
     assert [int(head.split()[1]) for head in heads[1:]] == list(range(1, 14))
 
 
 def test_every_code_cell_begins_with_a_sentence():
-    """The first line of each code cell says in plain words what it does."""
+    """The first line of each code cell is a sentence that says what the cell does."""
     firsts = [source.partition("\n")[0] for source in CODE]
     assert [first for first in firsts if not re.fullmatch(r"# (@title )?[A-Z].+\.( \{ run: \"auto\" \})?", first)] == []
 
 
 def test_every_form_field_can_be_read_by_colab():
-    """Each `@param` is a list or a JavaScript object after an assignment of a literal to a capital name."""
+    """Each `@param` follows an assignment of a literal to an upper-case name and is a list or a JavaScript object."""
     fields = [line for source in CODE for line in source.splitlines() if "@param" in line]
     assert len(fields) > 30
     for field in fields:
@@ -59,17 +58,19 @@ def test_every_form_field_can_be_read_by_colab():
             assert ast.literal_eval(value) in json.loads(kind), name
 
 
-def test_notebook_needs_only_the_rooms_that_need_only_python():
-    """Of this project it imports text, lexicon, gates, rows, heldout and errors, so Colab needs no more packages."""
-    found = set()
-    for node in (node for source in CODE for node in ast.walk(ast.parse(source))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "doric":
-            found |= {alias.name for alias in node.names} if node.module == "doric" else {node.module.split(".")[1]}
-    assert found <= ROOMS
+def test_imports_from_doric_need_only_the_standard_library():
+    """What the notebook imports from doric can be imported without other packages: Colab installs it with --no-deps."""
+    nodes = [node for source in CODE for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    imports = [ast.unparse(node) for node in nodes if (node.module or "").split(".")[0] == "doric"]
+    assert imports
+    environment = {**os.environ, "PYTHONPATH": str(NOTEBOOK.parents[1] / "src")}
+    command = [sys.executable, "-S", "-c", "\n".join(imports)]  # -S: no site-packages
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_is_uploaded_unless_it_is_ticked():
-    """Both upload boxes are empty and the Hub repository is private, as committed."""
+    """In the committed notebook, both upload boxes are unticked and the Hub repository is private."""
     source = "\n".join(CODE)
     for line in ("UPLOAD_MODEL = False  #", "UPLOAD_DATASET = False  #", "HUB_PRIVATE = True  #"):
         assert line in source
@@ -80,7 +81,7 @@ def test_nothing_is_uploaded_unless_it_is_ticked():
 
 @pytest.fixture(scope="session")
 def plan(notebook):
-    """A plan for the CPU with the settings as committed."""
+    """A plan for a CPU with the committed settings."""
     forms = "\n".join(line for source in CODE for line in source.splitlines() if "# @param" in line)
     names = {}
     exec(forms, names)
@@ -88,27 +89,27 @@ def plan(notebook):
     return notebook.settle({**names, "BASE_MODEL": "some/model"}, machine, "trl")
 
 
-def test_override_refuses_unknown_settings_and_names_the_near_one(notebook, monkeypatch):
-    """A setting that does not exist stops the run, and the one that was probably meant is named."""
+def test_override_refuses_unknown_settings_and_suggests_a_similar_one(notebook, monkeypatch):
+    """A setting that does not exist stops the run, and the hint names the most similar setting."""
     monkeypatch.setenv("DORIC_NB_OVERRIDES", '{"MAX_STEP": 3}')
-    with pytest.raises(notebook.Fault, match="no setting MAX_STEP") as caught:
+    with pytest.raises(notebook.UserError, match="no setting MAX_STEP") as caught:
         notebook.override({"MAX_STEPS": 0}, last=True)
     assert "MAX_STEPS" in caught.value.hint
 
 
-def test_override_keeps_the_kind_of_a_setting(notebook, monkeypatch):
-    """A whole number will do for a number; a text will not."""
+def test_override_keeps_the_type_of_a_setting(notebook, monkeypatch):
+    """A float setting accepts an integer but not a string."""
     names = {"WARMUP": 0.05}
     monkeypatch.setenv("DORIC_NB_OVERRIDES", '{"WARMUP": 0}')
     notebook.override(names)
     assert names == {"WARMUP": 0.0}
     monkeypatch.setenv("DORIC_NB_OVERRIDES", '{"WARMUP": "none"}')
-    with pytest.raises(notebook.Fault, match="WARMUP is 'none'"):
+    with pytest.raises(notebook.UserError, match="WARMUP is 'none'"):
         notebook.override(names)
 
 
-def test_menus_hold_a_headless_run_too(notebook, plan):
-    """What a form's menu offers is what a headless run may choose; anything else is refused with the choices."""
+def test_menus_apply_to_headless_runs_too(notebook, plan):
+    """A headless run may use only the values of a form's menu; the error for any other value lists the choices."""
     offered = {}
     for field in (line for source in CODE for line in source.splitlines() if "@param [" in line):
         offered[field.partition(" = ")[0]] = tuple(json.loads(field.partition("@param ")[2]))
@@ -116,21 +117,21 @@ def test_menus_hold_a_headless_run_too(notebook, plan):
     assert offered == notebook.MENUS
     chosen = {name: choices[0] for name, choices in offered.items()}
     notebook.check_menus(chosen)
-    with pytest.raises(notebook.Fault, match="SCHEDULE is 'steep'") as caught:
+    with pytest.raises(notebook.UserError, match="SCHEDULE cannot be 'steep'") as caught:
         notebook.check_menus({**chosen, "SCHEDULE": "steep"})
     assert "cosine, linear, constant" in caught.value.hint
 
 
 def test_unsloth_is_chosen_only_with_a_gpu(notebook):
-    """Without a GPU TRL trains; asking for Unsloth there stops the run."""
+    """Without a GPU, TRL is used; BACKEND = unsloth stops the run."""
     assert notebook.choose_backend("auto", gpu=False) == "trl"
     assert notebook.choose_backend("trl", gpu=True) == "trl"
-    with pytest.raises(notebook.Fault, match="CUDA"):
+    with pytest.raises(notebook.UserError, match="CUDA"):
         notebook.choose_backend("unsloth", gpu=False)
 
 
-def test_unsloth_is_called_with_what_its_source_has(notebook, plan, monkeypatch):
-    """Unsloth cannot be run without a GPU: at least every argument given to it stands in its installed source."""
+def test_unsloth_is_called_with_arguments_that_exist(notebook, plan, monkeypatch):
+    """Unsloth needs a GPU to run, so this checks only that its installed source has every argument that is used."""
     from importlib.metadata import distribution
 
     calls = {}
@@ -158,33 +159,33 @@ def test_unsloth_is_called_with_what_its_source_has(notebook, plan, monkeypatch)
 
 
 def test_model_is_sized_without_being_loaded(notebook, smollm2):
-    """The shape read from a configuration is the model's own, and tied weights are counted once."""
+    """The size comes from the configuration alone, and tied weights are counted once."""
     shape = notebook.model_shape(str(smollm2))
     assert (shape.parameters, shape.layers, shape.vocabulary) == (134_515_008, 30, 49_152)
     assert shape.linear["q_proj"] == 30 * (576 + 576)
 
 
-def test_model_that_cannot_be_read_is_a_sentence(notebook, monkeypatch):
-    """A wrong model name says so, and names the way without a connection."""
+def test_model_that_cannot_be_read_gives_a_clear_error(notebook, monkeypatch):
+    """The error for a wrong model name says what to do without a connection."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(notebook.Fault, match="nowhere/at-all could not be read") as caught:
+    with pytest.raises(notebook.UserError, match="nowhere/at-all could not be read") as caught:
         notebook.model_shape("nowhere/at-all")
     assert "smollm2_checkpoint.py" in caught.value.hint
 
 
 def test_quantised_base_is_refused_or_mapped(notebook, tmp_path, capsys):
-    """A 4-bit name on the Hub is taken for its 16-bit original; a folder of quantised weights is refused."""
+    """A 4-bit name on the Hub is replaced with its 16-bit original; a folder of quantised weights is refused."""
     assert notebook.base_model("auto", "unsloth/Qwen3-4B-unsloth-bnb-4bit", "T4") == "unsloth/Qwen3-4B"
     assert "FOUR_BIT decides" in capsys.readouterr().out
     settings = {"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(notebook.Fault, match="already quantised") as caught:
+    with pytest.raises(notebook.UserError, match="already quantised") as caught:
         notebook.model_shape(str(tmp_path))
     assert "16-bit original" in caught.value.hint
 
 
-def test_fused_experts_are_neither_targets_nor_made_smaller(notebook, plan, tmp_path, capsys):
-    """Of a Mixtral the attention is trained, with a note, and 4 bits do not shrink the experts in the estimate."""
+def test_fused_experts_are_neither_trained_nor_quantised(notebook, plan, tmp_path, capsys):
+    """In a Mixtral only the attention is trained, with a note, and the estimate counts its experts in 16 bits."""
     from transformers import MixtralConfig
 
     MixtralConfig(
@@ -195,21 +196,21 @@ def test_fused_experts_are_neither_targets_nor_made_smaller(notebook, plan, tmp_
     settled = notebook.with_targets(plan, shape)
     assert settled.targets == ("q_proj", "k_proj", "v_proj", "o_proj")
     assert "fused experts" in capsys.readouterr().out
-    with pytest.raises(notebook.Fault, match="none of the layers c_attn"):
+    with pytest.raises(notebook.UserError, match="none of the layers c_attn"):
         notebook.with_targets(replace(plan, targets=("c_attn",)), shape)
 
 
-def test_address_of_the_project_is_one(notebook):
-    """The badge leads to the project that the setup cell names."""
+def test_badge_and_setup_cell_have_the_same_address(notebook):
+    """The Colab badge links to the repository that the setup cell clones."""
     address = notebook.REPOSITORY.removeprefix("https://github.com/")
     assert f"colab.research.google.com/github/{address}/blob/main/finetune_notebook/doric_finetune.ipynb" in TEXT[0]
 
 
-def test_project_added_on_kaggle_is_copied_to_where_it_can_be_written(notebook, tmp_path):
-    """What was added to a Kaggle notebook is read-only: the project is taken from there, and copied."""
-    room = tmp_path / "input/my-upload/doric/src/doric/core/conversations.py"
-    room.parent.mkdir(parents=True)
-    room.touch()
+def test_project_added_on_kaggle_is_copied_to_a_writable_folder(notebook, tmp_path):
+    """Kaggle's added files are read-only, so the project is copied from there."""
+    module = tmp_path / "input/my-upload/doric/src/doric/core/conversations.py"
+    module.parent.mkdir(parents=True)
+    module.touch()
     (tmp_path / "working").mkdir()
     found = notebook.fetch_project(tmp_path / "working", tmp_path / "input")
     assert found == tmp_path / "working/doric"
@@ -217,7 +218,7 @@ def test_project_added_on_kaggle_is_copied_to_where_it_can_be_written(notebook, 
 
 
 def test_hosted_machine_gets_packages_into_its_own_python(notebook, tmp_path, monkeypatch):
-    """The setup installs into the Python that runs the notebook, held by the constraints, and nothing for serving."""
+    """The setup installs into the Python that runs the notebook, with the constraints and without serving packages."""
     calls = []
     monkeypatch.setattr(notebook.shutil, "which", lambda name: name)
     run = lambda command, **more: (calls.append(command), SimpleNamespace(returncode=0))[1]  # noqa: E731
@@ -230,7 +231,7 @@ def test_hosted_machine_gets_packages_into_its_own_python(notebook, tmp_path, mo
 
 
 def test_batch_shrinks_with_the_budget(notebook, plan, smollm2):
-    """The less memory, the smaller the proposed batch; accumulation makes up for it."""
+    """With less memory the proposed batch is smaller, and accumulation compensates for it."""
     shape = notebook.model_shape(str(smollm2))
     batches = [notebook.propose_batch(shape, plan, 16, budget) for budget in (64.0, 6.0, 3.0, 0.5)]
     assert batches == sorted(batches, reverse=True)
@@ -240,8 +241,8 @@ def test_batch_shrinks_with_the_budget(notebook, plan, smollm2):
     assert small.batch * small.accumulation >= 16
 
 
-def test_versions_that_are_held_are_pinned_without_local_labels(notebook, tmp_path):
-    """What must not move on a hosted machine is written as plain pins that uv can satisfy."""
+def test_installed_versions_are_pinned_without_local_labels(notebook, tmp_path):
+    """Packages that must not change on a hosted machine are pinned without local version labels, as uv needs it."""
     notebook.hold_versions(tmp_path / "constraints.txt")
     pins = (tmp_path / "constraints.txt").read_text().splitlines()
     assert any(pin.startswith("torch==") for pin in pins)
@@ -249,16 +250,16 @@ def test_versions_that_are_held_are_pinned_without_local_labels(notebook, tmp_pa
 
 
 def test_an_uploaded_zip_of_the_project_is_enough(notebook, tmp_path):
-    """Where nothing can be cloned, a zip of the folder is unpacked and found."""
+    """An uploaded zip file of the project is unpacked and used instead of a clone."""
     with zipfile.ZipFile(tmp_path / "project.zip", "w") as archive:
         archive.writestr("project/src/doric/core/conversations.py", "")
     assert notebook.fetch_project(tmp_path) == tmp_path / "project"
 
 
-def test_colab_only_ways_say_so_elsewhere(notebook, tmp_path):
-    """Uploading and Google Drive end in a sentence where there is no Colab."""
+def test_colab_features_give_a_clear_error_elsewhere(notebook, tmp_path):
+    """Uploading and Google Drive stop with an error outside Colab."""
     for call in (lambda: notebook.upload_file(tmp_path), notebook.mount_drive):
-        with pytest.raises(notebook.Fault, match="Colab only"):
+        with pytest.raises(notebook.UserError, match="Colab only"):
             call()
 
 
@@ -271,9 +272,9 @@ def sharegpt(*turns, **meta):
 
 
 def test_wrong_role_stops_the_run(notebook):
-    """A role that is none of ShareGPT's is named with its line, and the remedy with it."""
+    """The error for an unknown role names its line, and the hint says how to fix it."""
     row = sharegpt(("human", "Fit like?"), ("bot", "Nae bad."))
-    with pytest.raises(notebook.Fault, match=r"data:7: conversations\[1\]\.from .* 'bot'") as caught:
+    with pytest.raises(notebook.UserError, match=r"data:7: conversations\[1\]\.from .* 'bot'") as caught:
         notebook.as_example(row, "data:7")
     assert "transform_to_sharegpt.py" in caught.value.hint
 
@@ -289,20 +290,20 @@ def test_wrong_role_stops_the_run(notebook):
     ids=["unanswered", "empty answer", "answer first", "two questions"],
 )
 def test_row_without_an_answer_stops_the_run(notebook, turns):
-    """A row must go question, answer, question, answer, and none may be empty."""
-    with pytest.raises(notebook.Fault, match="end with an answer"):
+    """Questions and answers must alternate, and none may be empty."""
+    with pytest.raises(notebook.UserError, match="end with an answer"):
         notebook.as_example(sharegpt(*turns), "data:1")
 
 
-def test_broken_line_is_named(notebook, tmp_path):
-    """A line that is not JSON stops the run with its number."""
+def test_invalid_json_line_is_named(notebook, tmp_path):
+    """The error for a line that is not JSON has the line's number."""
     (tmp_path / "data.jsonl").write_text('{"a": 1}\n{"a": \n')
-    with pytest.raises(notebook.Fault, match=r"data\.jsonl:2 is not JSON"):
+    with pytest.raises(notebook.UserError, match=r"data\.jsonl:2 is not JSON"):
         notebook.read_file(tmp_path / "data.jsonl")
 
 
 def examples(notebook, count=60, groups=3):
-    """Examples of `count` topics in `groups` groups, three rows a topic, one of them a refusal."""
+    """Examples for `count` topics in `groups` groups: three rows per topic, one of them a refusal."""
     made = []
     for at in range(count):
         for turn, kind in enumerate(("core", "core", "safety")):
@@ -312,8 +313,8 @@ def examples(notebook, count=60, groups=3):
     return made
 
 
-def test_test_part_shares_no_topic_and_no_prompt(notebook):
-    """Whole topics are set aside, some of every group, and what the test asks is not trained on."""
+def test_test_set_shares_no_topic_and_no_prompt(notebook):
+    """Whole topics of every group go to the test set, and no test prompt is in the training set."""
     found = examples(notebook)
     twin = replace(found[0], topic="another topic", messages=found[-1].messages)
     split = notebook.split_by_topic([*found, twin], 0.1, seed=1)
@@ -323,25 +324,25 @@ def test_test_part_shares_no_topic_and_no_prompt(notebook):
 
 
 def test_shared_prompt_stops_the_run(notebook):
-    """A split that leaks a prompt is refused."""
+    """A split with a prompt in both sets is refused."""
     found = examples(notebook, 4)
-    with pytest.raises(notebook.Fault, match="share"):
+    with pytest.raises(notebook.UserError, match="share"):
         notebook.check_split(notebook.Split(found, found[:1]))
 
 
 def test_held_out_prompts_and_surplus_refusals_are_dropped(notebook):
-    """Held-out prompts, doubled rows, other buckets and refusals beyond their share are kept out, and counted."""
+    """Held-out prompts, duplicates, other buckets and refusals above their share are dropped and counted."""
     asked = held_out_prompts()[0].prompt
     held = notebook.as_example(sharegpt(("human", asked.upper()), ("gpt", "Na."), topic="x", kind="core"), "test")
     found = examples(notebook)
     kept, why = notebook.keep([*found, found[0], held], ["core", "safety"], 0.05, seed=1)
-    assert why["held-out prompt"] == why["said twice"] == 1
+    assert why["held-out prompt"] == why["duplicate"] == 1
     assert sum(one.bucket == "safety" for one in kept) / len(kept) <= 0.05
     assert notebook.keep(found, ["core"], 0.05, seed=1)[1]["another bucket"] == 60
 
 
 def test_dataset_is_pushed_private_and_with_a_card(notebook, monkeypatch, capsys):
-    """The dataset helper always says whether the repository is private, and prints who can see it."""
+    """The upload always sets the private flag and prints whether the repository is private."""
     import datasets
     import huggingface_hub
 
@@ -365,7 +366,7 @@ def test_dataset_is_pushed_private_and_with_a_card(notebook, monkeypatch, capsys
 
 @pytest.fixture(scope="session")
 def tokenizer(notebook, smollm2):
-    """SmolLM2's tokenizer."""
+    """The tokenizer of SmolLM2."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(smollm2)
@@ -378,7 +379,7 @@ def ends(notebook, tokenizer, smollm2):
 
 
 def test_only_answers_are_trained_and_each_to_its_end(notebook, tokenizer, ends):
-    """In a chat of two rounds both answers are trained with the mark that ends them, and nothing else is."""
+    """In a chat with two answers, exactly both answers and their end tokens are trained."""
     chat = [*CHAT, {"role": "user", "content": "Ay?"}, {"role": "assistant", "content": "Aye."}]
     row = notebook.encode(tokenizer, chat, ends)
     notebook.check_row_tokens(tokenizer, chat, row, ends)
@@ -386,8 +387,8 @@ def test_only_answers_are_trained_and_each_to_its_end(notebook, tokenizer, ends)
     assert tokenizer.decode(trained) == "Naething, I dinna think.<|im_end|>Aye.<|im_end|>"
 
 
-def test_mask_is_trls_own_but_for_the_newline_after_the_end(notebook, tokenizer, ends, plan, tiny, tmp_path):
-    """TRL, given prompt and completion, trains the same tokens and the newline that follows the end."""
+def test_mask_equals_trls_mask_except_for_the_newline_after_the_end(notebook, tokenizer, ends, plan, tiny, tmp_path):
+    """For prompt and completion, TRL trains the same tokens and also the newline after the end token."""
     from datasets import Dataset
     from trl import SFTTrainer
 
@@ -404,37 +405,37 @@ def test_mask_is_trls_own_but_for_the_newline_after_the_end(notebook, tokenizer,
 
 
 def test_template_without_an_end_stops_the_run(notebook, tokenizer, ends):
-    """A template that does not end an answer would train a model that never stops."""
+    """A template that does not end its answers is refused: the model would never stop."""
     endless = copy.deepcopy(tokenizer)
     endless.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
     row = notebook.encode(endless, CHAT, ends)
-    with pytest.raises(notebook.Fault, match="not an end token") as caught:
+    with pytest.raises(notebook.UserError, match="not an end token") as caught:
         notebook.check_row_tokens(endless, CHAT, row, ends)
     assert "chat_template" in caught.value.hint
 
 
-def test_padding_that_is_the_end_stops_the_run(notebook, tokenizer):
-    """Padding and end must differ; `auto` mends it, a wish for it is refused with a token to take."""
+def test_padding_equal_to_the_end_stops_the_run(notebook, tokenizer):
+    """The padding and end tokens must differ; the hint names another token, and `auto` fixes it."""
     same = copy.deepcopy(tokenizer)
     same.pad_token = same.eos_token
-    with pytest.raises(notebook.Fault, match="must differ") as caught:
+    with pytest.raises(notebook.UserError, match="must differ") as caught:
         notebook.check_tokens(same)
     assert "<|endoftext|>" in caught.value.hint
     notebook.set_padding(same, "auto")
     notebook.check_tokens(same)
 
 
-def test_question_that_is_trained_stops_the_run(notebook, tokenizer, ends):
-    """Labels that hold the question too, or only half of the answer, are refused, and what is trained is named."""
+def test_trained_question_stops_the_run(notebook, tokenizer, ends):
+    """Labels with the question, or with only a part of the answer, are refused; the error shows the trained text."""
     row = notebook.encode(tokenizer, CHAT, ends)
     stop = row.ids.index(ends[0], next(at for at, label in enumerate(row.labels) if label != -100)) + 1
     early = row.ids[:stop] + row.labels[stop:]
-    with pytest.raises(notebook.Fault, match="Trained is more than the answer") as caught:
+    with pytest.raises(notebook.UserError, match="The trained text is more than the answer") as caught:
         notebook.check_row_tokens(tokenizer, CHAT, notebook.Encoded(row.ids, early), ends)
     assert "the questions must be grey" in caught.value.hint
     begun = next(at for at, label in enumerate(row.labels) if label != -100)
     late = [-100] * (begun + 2) + row.labels[begun + 2 :]
-    with pytest.raises(notebook.Fault, match="not the whole answer"):
+    with pytest.raises(notebook.UserError, match="not the whole answer"):
         notebook.check_row_tokens(tokenizer, CHAT, notebook.Encoded(row.ids, late), ends)
 
 
@@ -446,11 +447,11 @@ FOLDS = (
     "{%- elif m['role'] == 'assistant' %}{{ ' ' + m['content'] + '<|im_end|>' }}{%- endif %}"
     "{%- endfor %}"
 )
-"""A template that puts the system message into the last question, as Mistral's does."""
+"""A template that moves the system message into the last question, as Mistral's does."""
 
 
 def test_system_message_folded_into_the_last_question_is_not_trained(notebook, tokenizer, ends):
-    """Where the template moves the system message from turn to turn, the answers alone are still what is trained."""
+    """Only the answers are trained, also with a template that moves the system message to another turn."""
     folding = copy.deepcopy(tokenizer)
     folding.chat_template = FOLDS
     chat = [{"role": "system", "content": "Spik Doric."}, *CHAT, {"role": "user", "content": "Ay?"}, CHAT[1]]
@@ -461,32 +462,32 @@ def test_system_message_folded_into_the_last_question_is_not_trained(notebook, t
     assert "Spik Doric.\n\nAy?" in folding.decode(row.ids)
 
 
-def test_template_that_refuses_a_chat_is_a_sentence(notebook, tokenizer):
-    """A template without a system role, as Gemma's, says so in a sentence."""
+def test_template_without_a_system_role_gives_a_clear_error(notebook, tokenizer):
+    """With a template without a system role, such as Gemma's, the hint says to remove the system messages."""
     strict = copy.deepcopy(tokenizer)
     strict.chat_template = "{{ raise_exception('System role not supported') }}"
-    with pytest.raises(notebook.Fault, match="System role not supported") as caught:
+    with pytest.raises(notebook.UserError, match="System role not supported") as caught:
         notebook.render(strict, [{"role": "system", "content": "Spik Doric."}, *CHAT])
     assert "remove the system messages" in caught.value.hint
 
 
 def test_row_with_nothing_trained_stops_the_run(notebook, tokenizer, ends):
-    """A row whose labels are all masked is refused."""
+    """A row without trained tokens is refused."""
     row = notebook.encode(tokenizer, CHAT, ends)
-    with pytest.raises(notebook.Fault, match="no trained token"):
+    with pytest.raises(notebook.UserError, match="no trained token"):
         notebook.check_row_tokens(tokenizer, CHAT, replace(row, labels=[-100] * len(row.ids)), ends)
 
 
 def test_doubled_first_token_stops_the_run(notebook, tokenizer, ends):
-    """Tokens that are not the template's own are refused, a doubled first one among them."""
+    """Tokens that differ from the template's are refused, for example a second start token."""
     row = notebook.encode(tokenizer, CHAT, ends)
     double = replace(row, ids=[tokenizer.bos_token_id, *row.ids], labels=[-100, *row.labels])
-    with pytest.raises(notebook.Fault, match="template"):
+    with pytest.raises(notebook.UserError, match="template"):
         notebook.check_row_tokens(tokenizer, CHAT, double, ends)
 
 
 def test_coloured_row_shows_every_letter_once(notebook, tokenizer, ends):
-    """The pieces of a coloured row make up its text again, letters of several tokens unbroken."""
+    """The pieces of a coloured row add up to its text, and no character is split."""
     chat = [CHAT[0], {"role": "assistant", "content": "Aye – “fairly” 🐑, naïve café."}]
     row = notebook.encode(tokenizer, chat, ends)
     assert "".join(text for text, _ in notebook.pieces(tokenizer, row)) == tokenizer.decode(row.ids)
@@ -497,7 +498,7 @@ def test_coloured_row_shows_every_letter_once(notebook, tokenizer, ends):
 
 @pytest.fixture
 def tiny(notebook):
-    """A Llama of two small layers with random weights, over SmolLM2's vocabulary."""
+    """A Llama with two small layers, random weights and SmolLM2's vocabulary."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -507,14 +508,14 @@ def tiny(notebook):
 
 
 def test_packed_rows_do_not_see_each_other(notebook, tokenizer, tiny):
-    """Fed as the trainer feeds it, a packed row is read as if it stood alone."""
+    """In the trainer's batches, a packed row gets the same predictions as without packing."""
     found = notebook.leak(tiny, notebook.packed_batch(tokenizer, "trl"), [5, 6, 7, 8], [9, 10, 11, 12], [20, 21, 22])
     notebook.check_leak(found)
     assert found["change"] < 1e-4
 
 
 def test_leaking_pack_stops_the_run(notebook, tiny):
-    """With one mask over the whole pack each row sees the one before it, and the run is stopped."""
+    """If one attention mask covers the whole pack, rows see the row before them, and the run stops."""
     import torch
 
     def one_mask(parts):
@@ -522,35 +523,35 @@ def test_leaking_pack_stops_the_run(notebook, tiny):
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     found = notebook.leak(tiny, one_mask, [5, 6, 7, 8], [9, 10, 11, 12], [20, 21, 22])
-    with pytest.raises(notebook.Fault, match="see each other") as caught:
+    with pytest.raises(notebook.UserError, match="see each other") as caught:
         notebook.check_leak(found)
     assert "PACKING to off" in caught.value.hint
 
 
 def test_packing_loses_no_token(notebook):
-    """Tokens in are tokens out; where they are not, the run is stopped."""
+    """Packing keeps every token; if tokens are lost, the run stops."""
     coded = [notebook.Encoded(list(range(size)), list(range(size))) for size in (5, 9, 30, 12, 7, 21)]
     packs = notebook.packed(coded, 32)
     assert max(map(sum, packs)) <= 32
     notebook.check_packing(coded, packs)
-    with pytest.raises(notebook.Fault, match="lost"):
+    with pytest.raises(notebook.UserError, match="lost"):
         notebook.check_packing(coded, packs[1:])
 
 
 # ---- training
 
 
-def test_loss_that_is_no_number_stops_the_run(notebook):
-    """NaN and infinity, in training or on held-out rows, end the run with advice."""
+def test_nan_or_infinite_loss_stops_the_run(notebook):
+    """NaN or infinity as training or held-out loss stops the run with a hint."""
     notebook.check_loss({"loss": 2.0}, 1)
     for logs in ({"loss": math.nan}, {"eval_loss": math.inf}):
-        with pytest.raises(notebook.Fault, match="at step 3") as caught:
+        with pytest.raises(notebook.UserError, match="at step 3") as caught:
             notebook.check_loss(logs, 3)
         assert "LEARNING_RATE" in caught.value.hint
 
 
 def test_trainer_that_changes_the_rows_is_caught(notebook):
-    """Rows and labels in the trainer must be those that were checked; packing asked for must have happened."""
+    """The trainer must have the rows and labels that were checked, and must pack if PACKING is on."""
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     def trainer(held, **more):
@@ -560,22 +561,22 @@ def test_trainer_that_changes_the_rows_is_caught(notebook):
     whole = notebook.as_dataset([row, other])
     notebook.check_labels(trainer(whole), [row, other], packing=False)
     unmasked = notebook.as_dataset([replace(row, labels=row.ids), other])
-    with pytest.raises(notebook.Fault, match="changed the rows"):
+    with pytest.raises(notebook.UserError, match="changed the rows"):
         notebook.check_labels(trainer(unmasked), [row, other], packing=False)
-    with pytest.raises(notebook.Fault, match="did not pack"):
+    with pytest.raises(notebook.UserError, match="did not pack"):
         notebook.check_labels(trainer(whole), [row, other], packing=True)
-    with pytest.raises(notebook.Fault, match="runs the rows of a batch together") as caught:
+    with pytest.raises(notebook.UserError, match="joins the rows of a batch") as caught:
         notebook.check_labels(trainer(whole, padding_free=True), [row, other], packing=False)
     assert "padding_free=False" in caught.value.hint
 
 
-def test_rows_of_a_batch_are_told_to_stay_apart(notebook, plan, tmp_path):
-    """What Unsloth would decide when left open, to run the rows of a batch together, is decided: no."""
+def test_rows_of_a_batch_stay_separate(notebook, plan, tmp_path):
+    """padding_free is set to False explicitly, because Unsloth would otherwise join the rows of a batch."""
     assert notebook.training_settings(plan, tmp_path, 1).padding_free is False
 
 
 def written(checkpoint):
-    """A checkpoint with what a whole one holds, in small."""
+    """Write a small checkpoint with all files of a complete one."""
     import torch
     from safetensors.torch import save_file
 
@@ -588,8 +589,8 @@ def written(checkpoint):
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json"])
 @pytest.mark.parametrize("left", [0, 40, None], ids=["empty", "half", "missing"])
-def test_half_written_checkpoint_is_passed_over(notebook, tmp_path, capsys, name, left):
-    """A checkpoint that was cut off while it was written is passed over with a note; the one before it is taken."""
+def test_incomplete_checkpoint_is_skipped(notebook, tmp_path, capsys, name, left):
+    """An incomplete checkpoint is skipped with a note, and the checkpoint before it is used."""
     checkpoints, mark = tmp_path / "checkpoints", {"rate": 0.1}
     assert notebook.start_from(checkpoints, mark, resume=True) is None
     for step in (5, 10):
@@ -601,11 +602,11 @@ def test_half_written_checkpoint_is_passed_over(notebook, tmp_path, capsys, name
         whole = b'{"log_history": [' + bytes(100) if name == "trainer_state.json" else broken.read_bytes()
         broken.write_bytes(whole[:left])
     assert notebook.start_from(checkpoints, mark, resume=True) == str(checkpoints / "checkpoint-5")
-    assert "checkpoint-10 was not written to its end" in capsys.readouterr().out
+    assert "checkpoint-10 is incomplete and is skipped" in capsys.readouterr().out
 
 
-def test_what_a_run_owes_to_the_moment_is_no_other_setting(notebook, plan, tmp_path):
-    """With less memory free than when it began, a run goes on with the batch and the number format it began with."""
+def test_resumed_run_keeps_its_batch_and_number_format(notebook, plan, tmp_path):
+    """With less free memory than at its start, a run resumes with the batch and the number format of its start."""
     names = {"RESUME": True, "BATCH": 0, "ACCUMULATION": 0}
     began = replace(plan, batch=4, accumulation=1, dtype="bfloat16")
     notebook.start_from(tmp_path / "checkpoints", notebook.fingerprint(began, {}), resume=True)
@@ -618,13 +619,13 @@ def test_what_a_run_owes_to_the_moment_is_no_other_setting(notebook, plan, tmp_p
     assert notebook.as_before(now, {**names, "RESUME": False}, tmp_path) == now
 
 
-def test_another_runs_checkpoints_are_not_taken(notebook, tmp_path):
-    """Checkpoints are gone on from only by the run that wrote them; RESUME off begins again."""
+def test_checkpoints_of_another_run_are_not_used(notebook, tmp_path):
+    """Only a run with the same settings resumes from checkpoints; without RESUME a run starts again."""
     checkpoints, mark = tmp_path / "checkpoints", {"rate": 0.1}
     assert notebook.start_from(checkpoints, mark, resume=True) is None
     written(checkpoints / "checkpoint-5")
     assert notebook.start_from(checkpoints, mark, resume=True) == str(checkpoints / "checkpoint-5")
-    with pytest.raises(notebook.Fault, match="other settings: rate") as caught:
+    with pytest.raises(notebook.UserError, match="other settings: rate") as caught:
         notebook.start_from(checkpoints, {"rate": 0.2}, resume=True)
     assert "RUN_NAME" in caught.value.hint
     assert notebook.start_from(checkpoints, {"rate": 0.2}, resume=False) is None
@@ -655,7 +656,7 @@ class Dies(nb.Watch):
         if state.global_step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
     def update(self, history):
-        """There is no page to draw on."""
+        """Without a notebook there is nothing to draw."""
 watch = Dies(nb.curves(36.0))
 checkpoints = folder / "checkpoints"
 resumed = nb.start_from(checkpoints, nb.fingerprint(plan, {{"train": coded}}), True)
@@ -671,15 +672,15 @@ done = {{"steps": trainer.state.global_step, "log": log, "taken": len(watch.seco
 
 
 def train_apart(folder, smollm2, die_at):
-    """Train ten steps in a Python of its own that kills itself at `die_at`; its exit status."""
+    """Train ten steps in a separate process that kills itself at step `die_at`; its exit status."""
     folder.mkdir(exist_ok=True)
     script = TRAIN.format(conftest=str(Path(__file__).with_name("conftest.py").resolve()), smollm2=str(smollm2))
     command = [sys.executable, "-W", "ignore", "-c", script, str(folder), str(die_at)]
     return subprocess.run(command, check=False).returncode
 
 
-def test_killed_training_goes_on_without_a_jump(notebook, smollm2, tmp_path):
-    """Killed at step 7 and started again, a run ends at the same step with the losses of one never interrupted."""
+def test_killed_training_resumes_with_the_same_losses(notebook, smollm2, tmp_path):
+    """A run that is killed at step 7 and started again has the same steps and losses as an uninterrupted run."""
     assert train_apart(tmp_path / "whole", smollm2, die_at=0) == 0
     assert train_apart(tmp_path / "killed", smollm2, die_at=7) == -signal.SIGKILL
     assert train_apart(tmp_path / "killed", smollm2, die_at=0) == 0
@@ -690,7 +691,7 @@ def test_killed_training_goes_on_without_a_jump(notebook, smollm2, tmp_path):
 
 
 def test_finished_run_started_again_trains_no_further_step(notebook, smollm2, tmp_path):
-    """A run at its end is read back: the same steps, losses and weights, and not one step more."""
+    """A finished run is loaded: the same steps, losses and weights, and no further step."""
     assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
     first = json.loads((tmp_path / "run" / "log.json").read_text())
     assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
@@ -707,8 +708,8 @@ ROWS = [([1, 5, 6, 7, 8, 2], [-100, -100, 6, 7, 8, 2]), ([1, 9, 10, 11, 2], [-10
 GOOD = {"eos": True, "template": True, "file": ""}
 
 
-def test_model_that_was_saved_wrongly_stops_the_run(notebook, tiny):
-    """A merged model with other weights fails the comparison, and the run stops with advice."""
+def test_wrong_merged_model_stops_the_run(notebook, tiny):
+    """A merged model with other weights fails the comparison, and the run stops with a hint."""
     import torch
 
     reference = notebook.token_log_probs(tiny, ROWS)
@@ -719,28 +720,28 @@ def test_model_that_was_saved_wrongly_stops_the_run(notebook, tiny):
     found = notebook.compare(reference, notebook.token_log_probs(other, ROWS))
     result = {"form": "merged", **found, **GOOD}
     assert notebook.verdicts([result], four_bit=False)[0][""] == "FAIL"
-    with pytest.raises(notebook.Fault, match="saved merged is not the model that was trained") as caught:
+    with pytest.raises(notebook.UserError, match="saved merged differs from the trained model") as caught:
         notebook.check_parity([result], {"top1": 0.1, "kl": 9.0}, four_bit=False)
     assert "adapter" in caught.value.hint
 
 
 @pytest.mark.parametrize("lost", ["eos", "template"])
-def test_saved_model_that_ends_otherwise_stops_the_run(notebook, lost):
-    """A merge that rewrites the end token or the template fails although its weights are right."""
+def test_saved_model_with_another_end_or_template_stops_the_run(notebook, lost):
+    """A merge that changes the end token or the template fails, even if its weights are correct."""
     result = {"form": "merged", "top1": 1.0, "kl": 0.0, **GOOD, lost: False}
-    with pytest.raises(notebook.Fault, match="not the model that was trained"):
+    with pytest.raises(notebook.UserError, match="differs from the trained model"):
         notebook.check_parity([result], {"top1": 0.1, "kl": 9.0}, four_bit=False)
 
 
 def test_training_that_changed_nothing_stops_the_run(notebook):
-    """When the trained model is no farther from the base than rounding, saving it makes no sense."""
+    """If the trained model differs from the base model only by rounding, the run stops."""
     result = {"form": "merged", "top1": 0.99, "kl": 0.004, **GOOD}
-    with pytest.raises(notebook.Fault, match="as near to the base model"):
+    with pytest.raises(notebook.UserError, match="as close to the base model"):
         notebook.check_parity([result], {"top1": 0.99, "kl": 0.005}, four_bit=False)
 
 
-def test_form_that_was_not_looked_at_stops_nothing(notebook):
-    """A saved model that this machine has no room for is `not checked` in the table, with the reason."""
+def test_format_that_was_not_checked_does_not_stop_the_run(notebook):
+    """A saved model that does not fit into memory is `not checked` in the table, with the reason."""
     fine = {"form": "adapter", "top1": 1.0, "kl": 0.0, **GOOD}
     results = [fine, {"form": "merged", "file": "", "skipped": ["loading it takes 99 GB", "Elsewhere."]}]
     lines = notebook.verdicts(results, four_bit=False)
@@ -749,27 +750,31 @@ def test_form_that_was_not_looked_at_stops_nothing(notebook):
     notebook.check_parity(results, {"top1": 0.1, "kl": 9.0}, four_bit=False)
 
 
-def test_room_is_looked_for_before_loading(notebook, smollm2, monkeypatch):
-    """A model is sized from its settings, on the Hub or not; it goes where there is room, or is not loaded."""
+def test_free_memory_is_checked_before_loading(notebook, smollm2, monkeypatch):
+    """A model's size comes from its configuration; it is loaded on a device with enough memory, or not at all."""
     where = {"base": str(smollm2)}
     assert notebook.weight_bytes(where, "float32")["cpu"] == 4 * 134_515_008
     for cuda, cpu, device in ((8e9, 8e9, "cuda"), (5e8, 8e9, "cpu")):
         monkeypatch.setattr(notebook, "free_bytes", lambda free={"cuda": cuda, "cpu": cpu}: free)
         assert notebook.room_for(where, "bfloat16") == device
     monkeypatch.setattr(notebook, "free_bytes", lambda: {"cuda": 0, "cpu": 1e8})
-    with pytest.raises(MemoryError, match=r"takes 0\.3 GB and 0\.1 GB are free"):
+    with pytest.raises(MemoryError, match=r"takes 0\.3 GB, but only 0\.1 GB are free"):
         notebook.load_saved(where, "bfloat16")
     looked = notebook.look({"rows": ROWS}, "merged", where, "bfloat16", None)
-    assert looked == {"form": "merged", "file": "", "skipped": ["loading it takes 0.3 GB and 0.1 GB are free", ANY]}
+    assert looked == {
+        "form": "merged",
+        "file": "",
+        "skipped": ["loading it takes 0.3 GB, but only 0.1 GB are free", ANY],
+    }
 
 
-def test_form_that_kills_its_python_leaves_the_others(notebook, tmp_path, monkeypatch):
-    """Whatever ends the making of a GGUF file, the merged model and its result stay; without one nothing is tried."""
+def test_failed_format_does_not_affect_the_others(notebook, tmp_path, monkeypatch):
+    """If the GGUF process fails, the merged model and its result stay; without a merged model no GGUF is tried."""
 
     def apart(job, folder):
         if job["form"] == "q8_0":
             (folder / "unfinished.gguf").touch()
-            raise notebook.Fault("It was killed.", "Try again.")
+            raise notebook.UserError("It was killed.", "Try again.")
         return [{"form": job["form"], "top1": 1.0, "kl": 0.0, **GOOD}]
 
     monkeypatch.setattr(notebook, "run_apart", apart)
@@ -778,17 +783,17 @@ def test_form_that_kills_its_python_leaves_the_others(notebook, tmp_path, monkey
     assert results[-1] == {"form": "q8_0", "file": "", "failed": ["It was killed.", "Try again."]}
     assert notebook.verdicts(results, four_bit=False)[-1][""] == "not made"
     assert list(tmp_path.iterdir()) == []
-    failed = [{"form": "merged", "file": "", "failed": ["no room", "x"]}]
+    failed = [{"form": "merged", "file": "", "failed": ["not enough memory", "x"]}]
     monkeypatch.setattr(notebook, "run_apart", lambda job, folder: failed)
     assert notebook.make_forms({}, tmp_path, ["merged", "q8_0"])[-1]["failed"][0] == "there is no merged model"
 
 
-def test_gguf_file_that_could_not_be_read_back_is_kept(notebook, tmp_path, monkeypatch, capsys):
-    """A GGUF file that was made and not looked at is kept, and said to be unproven."""
+def test_gguf_file_that_could_not_be_loaded_is_kept(notebook, tmp_path, monkeypatch, capsys):
+    """A GGUF file that was written but not checked is kept, with a warning."""
 
     def apart(job, folder):
         (folder / "doric-q8_0.gguf").touch()
-        raise notebook.Fault("GGUF model with architecture x is not supported yet.", "Try again.")
+        raise notebook.UserError("GGUF model with architecture x is not supported yet.", "Try again.")
 
     monkeypatch.setattr(notebook, "run_apart", apart)
     results = notebook.make_forms({}, tmp_path, ["q8_0"])
@@ -797,8 +802,8 @@ def test_gguf_file_that_could_not_be_read_back_is_kept(notebook, tmp_path, monke
     assert "before you rely on it" in capsys.readouterr().out
 
 
-def test_saved_tokenizer_is_held_against_the_base_models(notebook, smollm2, tokenizer, tmp_path):
-    """Another end in the generation settings, or another template, than the base model's is found."""
+def test_saved_tokenizer_is_compared_with_the_base_models(notebook, smollm2, tokenizer, tmp_path):
+    """An end token or a template that differs from the base model's is found."""
     tokenizer.save_pretrained(tmp_path)
     ends = [tokenizer.eos_token_id]
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
@@ -811,8 +816,8 @@ def test_saved_tokenizer_is_held_against_the_base_models(notebook, smollm2, toke
     assert notebook.same_tokens(str(smollm2), str(tmp_path), ends)["template"] is False
 
 
-def test_gguf_words_must_cut_doric_as_the_tokenizer_does(notebook, tokenizer):
-    """A GGUF file whose merges are in another order cuts Doric up otherwise, and is found out."""
+def test_gguf_vocabulary_must_tokenize_doric_as_the_tokenizer_does(notebook, tokenizer):
+    """A GGUF file with its merges in another order tokenizes Doric differently and is rejected."""
     spec = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     words = sorted(spec["vocab"], key=spec["vocab"].get)
     merges = [one if isinstance(one, str) else " ".join(one) for one in spec["merges"]]
@@ -820,47 +825,47 @@ def test_gguf_words_must_cut_doric_as_the_tokenizer_does(notebook, tokenizer):
     assert not notebook.same_cuts(tokenizer, words, merges[::-1])
 
 
-def test_large_forms_stay_off_google_drive(notebook, tmp_path, capsys):
-    """With KEEP_ON_DRIVE the merged model and the GGUF file stay on the machine; without it they lie beside the run."""
+def test_large_files_are_not_written_to_google_drive(notebook, tmp_path, capsys):
+    """With KEEP_ON_DRIVE the merged model and the GGUF file stay on the machine, else they are in the run's folder."""
     drive, project = tmp_path / "drive" / "doric", tmp_path / "project"
     assert notebook.export_folder(project, drive, "doric", drive=False) == drive / "export"
     local = notebook.export_folder(project, drive, "doric", drive=True)
     assert local == project / "finetune_notebook/runs/doric/export"
-    assert "stay on this machine" in capsys.readouterr().out
+    assert "on this machine only" in capsys.readouterr().out
 
 
 def test_failed_gguf_keeps_the_merged_model(notebook, tmp_path, capsys):
-    """Without a GGUF file, or with one that answers otherwise, the merged model stays and the next step is said."""
+    """If the GGUF file is missing or gives other answers, the merged model stays and the next step is printed."""
     (tmp_path / "doric-q8_0.gguf").touch()
     fine = {"form": "q8_0", "top1": 0.99, "kl": 0.001, **GOOD, "file": "doric-q8_0.gguf"}
     assert notebook.usable_gguf([fine], tmp_path, four_bit=False) == tmp_path / "doric-q8_0.gguf"
     failed = {"form": "q8_0", "failed": ["No converter.", "Set LLAMA_CPP."]}
     assert notebook.usable_gguf([failed], tmp_path, four_bit=False) is None
-    assert "Next: Set LLAMA_CPP." in capsys.readouterr().out
+    assert "Next step: Set LLAMA_CPP." in capsys.readouterr().out
     assert notebook.usable_gguf([{**fine, "top1": 0.2}], tmp_path, four_bit=False) is None
     assert (tmp_path / "do-not-use-doric-q8_0.gguf").exists()
 
 
-def test_missing_converter_is_a_sentence(notebook, tmp_path, monkeypatch):
-    """LLAMA_CPP that names a folder without the converter is told so."""
+def test_missing_converter_gives_a_clear_error(notebook, tmp_path, monkeypatch):
+    """LLAMA_CPP set to a folder without the converter is an error."""
     monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
     with pytest.raises(RuntimeError, match="no convert_hf_to_gguf"):
         notebook.gguf_converter(tmp_path, notebook.CONVERTER)
 
 
-def test_only_the_converters_own_package_is_fetched_as_source(notebook, tmp_path, monkeypatch):
-    """What pip needs to read that package's source still comes ready-made; a failed fetch says what to do."""
+def test_only_the_converters_own_package_is_downloaded_as_source(notebook, tmp_path, monkeypatch):
+    """Only the converter's package is downloaded as source, not its build tools; a failed download gives a hint."""
     calls = []
     monkeypatch.delenv("LLAMA_CPP", raising=False)
     run = lambda command, **more: (calls.append(command), SimpleNamespace(returncode=1))[1]  # noqa: E731
     monkeypatch.setattr(notebook.subprocess, "run", run)
-    with pytest.raises(RuntimeError, match="could be fetched"):
+    with pytest.raises(RuntimeError, match="could not be downloaded"):
         notebook.gguf_converter(tmp_path, notebook.CONVERTER)
     assert calls[0][calls[0].index("--no-binary") + 1] == "llama-cpp-python"
 
 
-def test_card_carries_what_the_hub_reads(notebook, plan):
-    """The card names base model, licence and languages, and shows the scores."""
+def test_card_has_the_metadata_for_the_hub(notebook, plan):
+    """The card has the base model, the licence, the library and the scores."""
     card = notebook.model_card(
         replace(plan, base="Qwen/Qwen3-4B-Instruct-2507"),
         {"data": "3 chats"},
@@ -877,7 +882,7 @@ def test_card_carries_what_the_hub_reads(notebook, plan):
 
 
 def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
-    """Every repository is made with an explicit private flag, and who can see it is printed."""
+    """Every repository is created with an explicit private flag, and its visibility is printed."""
     import huggingface_hub
 
     made = []
@@ -900,7 +905,7 @@ def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
     assert ("me/doric-gguf", "doric-q8_0.gguf") in sent
     sent.clear()
     private["me/doric"] = False
-    with pytest.raises(notebook.Fault, match="me/doric is public"):
+    with pytest.raises(notebook.UserError, match="me/doric is public"):
         notebook.push_model({"": tmp_path}, cards, "me/doric", True)
     assert sent == []
 
@@ -911,13 +916,13 @@ def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
         ({"HUB_NAME": "your-name/doric"}, "HUB_NAME is"),
         ({"HUB_NAME": "no slash"}, "HUB_NAME is"),
         ({"HUB_NAME": "else/doric"}, "cannot write to else"),
-        ({"HUB_NAME": "me/reads"}, "may only read"),
+        ({"HUB_NAME": "me/reads"}, "has read access only"),
         ({"HUB_NAME": "me/seen"}, "me/seen-chats is public"),
     ],
     ids=["not chosen", "no name", "another's", "token that reads", "public already"],
 )
-def test_upload_that_cannot_be_made_is_refused_before_the_training(notebook, monkeypatch, names, said):
-    """Name, token and visibility are looked at when a box is ticked, not after hours of training."""
+def test_upload_that_would_fail_is_refused_before_training(notebook, monkeypatch, names, said):
+    """Name, token and visibility are checked before training if an upload is ticked."""
     import huggingface_hub
 
     role = "read" if "reads" in names["HUB_NAME"] else "write"
@@ -927,16 +932,16 @@ def test_upload_that_cannot_be_made_is_refused_before_the_training(notebook, mon
     monkeypatch.setattr(huggingface_hub.HfApi, "repo_exists", lambda self, repo, **more: "seen-chats" in repo)
     monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda self, repo, **more: SimpleNamespace(private=False))
     ticked = {"UPLOAD_MODEL": True, "UPLOAD_DATASET": True, "HUB_PRIVATE": True}
-    with pytest.raises(notebook.Fault, match=said):
+    with pytest.raises(notebook.UserError, match=said):
         notebook.check_hub({**ticked, **names})
     if role == "write":
         notebook.check_hub({**ticked, "HUB_NAME": "club/doric"})
 
 
-def test_upload_without_a_token_is_a_sentence(notebook, monkeypatch):
-    """A ticked upload without a token says where to put one."""
+def test_upload_without_a_token_gives_a_clear_error(notebook, monkeypatch):
+    """The error for a ticked upload without a token says where to set the token."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    with pytest.raises(notebook.Fault, match="no Hugging Face token"):
+    with pytest.raises(notebook.UserError, match="no Hugging Face token"):
         notebook.hub_token()
 
 
@@ -944,7 +949,7 @@ def test_upload_without_a_token_is_a_sentence(notebook, monkeypatch):
 
 
 def test_scores_separate_doric_from_english(notebook):
-    """Doric answers score as Scots of the North-East and pass the gates; English ones do neither."""
+    """Doric answers have high scores and pass the gates; English answers do neither."""
     prompts = [one for one in held_out_prompts() if one.bucket == "core"][:1]
     doric = (
         "Tak the jar an haud it aneth het watter for a file, bit dinna burn yersel. Syne gie the lid a chap wi a "
@@ -960,8 +965,8 @@ def test_scores_separate_doric_from_english(notebook):
     assert bad["pass the gates"] == bad["stop by themselves"] == 0
 
 
-def test_word_said_over_and_over_counts_once(notebook):
-    """An untrained model that sticks at one Scots word is not taken for one that writes Scots."""
+def test_repeated_word_counts_once(notebook):
+    """An answer that only repeats one Scots word does not count as Scots."""
     prompts = [one for one in held_out_prompts() if one.bucket == "core"][:2]
     english = (
         "You should hold the jar under hot water for a while and then tap the lid with a spoon until it opens. " * 5
@@ -971,7 +976,7 @@ def test_word_said_over_and_over_counts_once(notebook):
 
 
 def test_prompts_cover_every_bucket(notebook):
-    """The fixed prompts take the same number of each bucket, and harmless look-alikes beside the harmful."""
+    """The prompts have the same number from each bucket, and harmless prompts beside the harmful ones."""
     chosen = notebook.choose_prompts(3, ["core", "multi", "adv", "safety"])
     assert [(one.bucket, one.benign) for one in chosen[::3]] == [
         ("core", False), ("multi", False), ("adv", False), ("safety", False), ("safety", True),
@@ -979,11 +984,11 @@ def test_prompts_cover_every_bucket(notebook):
     assert chosen == notebook.choose_prompts(3, ["core", "multi", "adv", "safety"])
 
 
-# ---- other people's readers
+# ---- other libraries
 
 
 def test_unsloth_reads_the_file_unchanged(notebook):
-    """Unsloth's standardize_data_formats, out of the installed package's source, maps our roles without options."""
+    """standardize_data_formats of the installed Unsloth maps the roles of our file without options."""
     from importlib.metadata import distribution
 
     from datasets import Dataset, IterableDataset
@@ -1004,7 +1009,7 @@ def test_unsloth_reads_the_file_unchanged(notebook):
 
 
 def test_trl_renames_keys_but_not_roles_so_the_notebook_maps_them(notebook):
-    """TRL reads the file but leaves human and gpt as roles, which no template knows: the notebook maps them."""
+    """TRL keeps human and gpt as roles, which chat templates do not accept, so the notebook maps them."""
     from trl import maybe_convert_to_chatml
 
     row = sharegpt(("human", "Fit like?"), ("gpt", "Nae bad."))
@@ -1013,7 +1018,7 @@ def test_trl_renames_keys_but_not_roles_so_the_notebook_maps_them(notebook):
 
 
 def test_reporting_is_off_without_a_key(notebook, monkeypatch):
-    """Neither Weights & Biases nor trackio is used unless its key is set."""
+    """Without their keys, neither Weights & Biases nor trackio is used."""
     for name in ("WANDB_API_KEY", "TRACKIO_SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
     assert notebook.reporters() == ["none"]

@@ -1,4 +1,4 @@
-"""The notebook run from end to end without a browser."""
+"""The notebook, run from start to end without a browser."""
 
 import importlib.util
 import json
@@ -11,12 +11,12 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "run_notebook.py"
 QUICK = {"MAX_STEPS": 3, "HELD_OUT_ROWS": 8, "PROMPTS_PER_BUCKET": 1, "MAX_NEW_TOKENS": 24}
-QUICK |= {"LEARNING_RATE": 0.005, "WARMUP": 0}  # in three steps the adapter must come clear of rounding
+QUICK |= {"LEARNING_RATE": 0.005, "WARMUP": 0}  # after three steps the change must exceed rounding errors
 
 
 @pytest.fixture(scope="module")
 def script():
-    """The runner as a module."""
+    """The script as a module."""
     spec = importlib.util.spec_from_file_location("run_notebook", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -24,7 +24,7 @@ def script():
 
 
 def run(folder, settings):
-    """Run the notebook in `folder` with settings; the finished process."""
+    """Run the notebook in `folder` with these settings; the finished process."""
     pytest.importorskip("trl", reason="the notebook needs `uv sync --group finetune`")
     given = [f"--set={name}={value}" for name, value in {"RUNS_FOLDER": folder, "RUN_NAME": "test", **settings}.items()]
     command = [sys.executable, str(SCRIPT), *given, "--out", str(folder / "done.ipynb")]
@@ -36,20 +36,20 @@ def run(folder, settings):
     ("text", "value"),
     [("X=3", 3), ("X=0.5", 0.5), ("X=false", False), ("X=True", True), ("X=a/b", "a/b"), ("X='3'", "3"), ("X=", "")],
 )
-def test_setting_is_read_as_what_it_looks_like(script, text, value):
-    """Numbers and truth values are those; all else is text."""
+def test_setting_is_parsed_by_its_form(script, text, value):
+    """Numbers, booleans and quoted strings are parsed; everything else is text."""
     assert script.setting(text) == ("X", value)
 
 
-def test_help_needs_no_heavy_package():
-    """--help answers from the standard library alone."""
+def test_help_needs_no_other_package():
+    """--help needs only the standard library."""
     done = subprocess.run([sys.executable, "-S", str(SCRIPT), "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "run_notebook.py --set MAX_STEPS=170" in done.stdout
 
 
-def test_three_steps_go_through_every_cell(smollm2, tmp_path):
-    """A run of three steps passes every check, saves every form of the model, and draws a page."""
+def test_three_steps_run_every_cell(smollm2, tmp_path):
+    """A run with three steps passes every check, saves every model format and writes the page."""
     done = run(tmp_path, {**QUICK, "BASE_MODEL": smollm2, "DATA_PATH": tmp_path / "doric_sharegpt.jsonl"})
     assert done.returncode == 0, done.stderr[-3000:]
     cells = json.loads((tmp_path / "done.ipynb").read_text("utf-8"))["cells"]
@@ -66,21 +66,21 @@ def test_three_steps_go_through_every_cell(smollm2, tmp_path):
     assert "<h1" in (tmp_path / "done.html").read_text("utf-8")
 
 
-def test_failing_check_ends_in_a_sentence_and_a_hint(smollm2, tmp_path):
-    """A planted wrong role stops the run at its cell: status 2, the cell's sentence, what is wrong, what to do."""
+def test_failed_check_prints_an_error_and_a_hint(smollm2, tmp_path):
+    """A wrong role in the data stops the run with exit status 2, an error with the cell's title, and a hint."""
     row = {"conversations": [{"from": "human", "value": "Fit like?"}, {"from": "bot", "value": "Nae bad."}]}
     (tmp_path / "bad.jsonl").write_text(json.dumps(row), "utf-8")
     done = run(tmp_path, {**QUICK, "BASE_MODEL": smollm2, "DATA_PATH": tmp_path / "bad.jsonl"})
     assert done.returncode == 2
     error, hint = done.stderr.strip().splitlines()[-2:]
-    assert error.startswith("error: Read the rows, and show one as it stands in the file. bad.jsonl:1:")
+    assert error.startswith("error: Read the rows and show the first one. bad.jsonl:1:")
     assert "'bot'" in error
     assert hint.startswith("hint: ")
     assert "What to do:" in (tmp_path / "done.html").read_text("utf-8")
 
 
 def test_unknown_setting_is_refused(tmp_path):
-    """A misspelt setting is refused before any work, with the right name."""
+    """A misspelt setting is refused at the start, and the hint has the right name."""
     done = run(tmp_path, {"MAX_STEP": 3, "BASE_MODEL": tmp_path})
     assert done.returncode == 2
     assert "There is no setting MAX_STEP." in done.stderr
@@ -88,7 +88,7 @@ def test_unknown_setting_is_refused(tmp_path):
 
 
 def test_the_page_loads_no_badge(script):
-    """A linked picture from elsewhere is a plain link on the page, and the notebook itself keeps it."""
+    """On the page a linked image is replaced with a plain link; the notebook itself keeps the image."""
     nbformat = pytest.importorskip("nbformat")
     badge = "[![Open in Colab](https://example.org/badge.svg)](https://example.org/open)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(badge)])
@@ -96,8 +96,8 @@ def test_the_page_loads_no_badge(script):
     assert notebook.cells[0].source == badge
 
 
-def test_without_its_packages_it_says_how_to_begin(script, monkeypatch, capsys):
-    """Started without the finetune group: one line and the command, no traceback."""
+def test_missing_packages_give_a_hint(script, monkeypatch, capsys):
+    """Without the finetune group, the script prints an error and the right command, and no traceback."""
     monkeypatch.setitem(sys.modules, "nbformat", None)
     assert script.main(["--set", "MAX_STEPS=1"]) == 2
-    assert "hint: begin with: uv run --group finetune" in capsys.readouterr().err
+    assert "hint: start it with: uv run --group finetune" in capsys.readouterr().err
