@@ -63,7 +63,7 @@ def own(draw: random.Random) -> Iterator[str]:
     """What the embedded voice says to the jobs of a plan, in order."""
     seed = draw.randrange(1 << 16)
     for job in Plan(read_topics(TOPICS), Mix(400), seed=seed):
-        ask = heuristic.Ask(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
+        ask = heuristic.Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
         yield heuristic.answer(ask)
 
 

@@ -31,7 +31,7 @@ FIGURES = ("substrate", "north_east", "leakage", "spread", "contamination")
 
 def row_of(job: Job) -> Row:
     """A row as the embedded voice would fill it."""
-    ask = heuristic.Ask(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, 0)
+    ask = heuristic.Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, 0)
     text = heuristic.answer(ask)
     measured = score(text)
     meta = {"topic": job.topic.text, "group": job.topic.group, "kind": job.kind, "id": job.id, "lang": job.prompt.lang}

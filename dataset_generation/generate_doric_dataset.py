@@ -112,29 +112,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Plan, speak, judge, journal; the exit status."""
+    """Make the dataset; the exit status."""
     from doric.core.cli import print_stderr
     from doric.core.errors import DoricError
-    from doric.dataset.run import Session
+    from doric.dataset.run import Run
 
-    session = Session.prepare(args)
+    run = Run.prepare(args)
     if args.dry_run:
-        print(session.forecast())
+        print(run.forecast())
         return 0
-    async with session.voiced():
-        with session.opened():
-            try:
-                await session.speak()
-            except DoricError:
-                if session.paid:  # what was bought before the run had to stop
-                    print_stderr(session.summary())
-                raise
-    print_stderr(session.summary())
+    try:
+        await run.run()
+    except DoricError:
+        if run.paid:  # what was paid for before the run had to stop
+            print_stderr(run.summary())
+        raise
+    print_stderr(run.summary())
     if args.report:
         from doric.report.dataset_page import write_dataset_report
 
-        write_dataset_report(session.out, session.rejected, Path(args.report))
-    return session.status()
+        write_dataset_report(run.out, run.rejected, Path(args.report))
+    return run.status()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ def authored(held: HeldOutPrompt, turn: int) -> str:
 def embedded(held: HeldOutPrompt, turn: int) -> str:
     """The voice of authored sentences, which knows nothing of these topics."""
     kind = "core" if held.benign or held.bucket == "drift" else held.bucket
-    return heuristic.answer(heuristic.Ask(said(held, turn), kind, "medium", "violence", turn, seed=0))
+    return heuristic.answer(heuristic.Question(said(held, turn), kind, "medium", "violence", turn, seed=0))
 
 
 def broken(held: HeldOutPrompt, turn: int) -> str:
@@ -38,7 +38,7 @@ def broken(held: HeldOutPrompt, turn: int) -> str:
     kind = "core" if draw.random() < 0.5 or held.bucket == "drift" else held.bucket
     kind = "core" if held.benign else kind
     topic = draw.choice(("keeping hens warm in the winter", "a budget for a young family", "training for a long run"))
-    whole = heuristic.answer(heuristic.Ask(topic, kind, "medium", "theft", turn, seed=len(held.id))).split()
+    whole = heuristic.answer(heuristic.Question(topic, kind, "medium", "theft", turn, seed=len(held.id))).split()
     kept = [word for word in whole if draw.random() > 0.12]
     if draw.random() < 0.5:
         kept += kept[-9:] + kept[-9:]

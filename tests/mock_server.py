@@ -150,7 +150,7 @@ class DoricAnswers:
             turn, place = divmod(number, len(topics))
             category = prompts.safety_prompt(number).category if kind == "safety" else ""
             length = ("medium", "long", "short")[number % 3]
-            text = heuristic.answer(heuristic.Ask(topics[place], kind, length, category, turn, seed))
+            text = heuristic.answer(heuristic.Question(topics[place], kind, length, category, turn, seed))
             if gates.check_language(text) is None:
                 yield text
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from doric.dataset.phrases import known
+from doric.dataset.phrases import authored_topics
 from doric.dataset.plan import Mix, Plan
 from doric.dialect.render import render
 from doric.quality.decontamination import BUCKETS, content_stems, find_match, held_out_prompts
@@ -36,7 +36,7 @@ def test_there_are_enough_of_every_kind():
 def test_core_covers_every_group_in_english_and_doric():
     """Every topic group has English questions and questions in Doric."""
     asked = collections.Counter((held.group, held.lang) for held in of("core"))
-    for group in {one.theme.group for one in known().values()}:
+    for group in {one.theme.group for one in authored_topics().values()}:
         assert asked[group, "en"] >= 4
         assert asked[group, "sco"] >= 2
 
@@ -108,7 +108,7 @@ def test_words_scattered_over_a_page_do_not_match():
 
 def test_no_topic_or_authored_line_matches():
     """Neither a topic of ours, nor its Doric, nor its title in any language, nor any authored sentence matches."""
-    for topic, one in known().items():
+    for topic, one in authored_topics().items():
         sentences = itertools.chain(one.answers, one.theme.starts, one.theme.whys, one.theme.steps, one.theme.checks)
         for text in (topic, one.doric, *one.titles.values(), *sentences):
             assert find_match(text) is None, text

@@ -346,7 +346,7 @@ def test_the_first_interrupt_ends_in_order(topics, tmp_path):
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert "run the same command to go on" in said
+    assert "run the same command to resume" in said
     assert "Traceback" not in said
     assert 0 < len(rows(out)) < 90_000 / 4
 
@@ -381,7 +381,7 @@ def test_a_dry_run_tells_of_another_plan_too(same, whole):
     assert run([*argv, "--dry-run"]).returncode == 0
     done = run([*argv, "--seed", "1", "--dry-run"])
     assert done.returncode == 2
-    assert "begun with another plan" in done.stderr
+    assert "started with another plan" in done.stderr
     assert not done.stdout
 
 
@@ -400,11 +400,11 @@ def test_rows_without_their_plan_are_refused(same, whole):
     """So is a file of rows whose plan is gone, and refusals whose rows are."""
     out, argv, expected = same
     shutil.copy(whole[0], out)
-    clear_error(run(argv), str(out), "another making", "--overwrite")
+    clear_error(run(argv), str(out), "cannot be resumed", "--overwrite")
     assert out.read_bytes() == expected[0]
     out.unlink()
     shutil.copy(f"{whole[0]}.rejected.jsonl", f"{out}.rejected.jsonl")
-    clear_error(run(argv), "out.jsonl.rejected.jsonl", "another making", "--overwrite")
+    clear_error(run(argv), "out.jsonl.rejected.jsonl", "cannot be resumed", "--overwrite")
     assert Path(f"{out}.rejected.jsonl").read_bytes() == expected[1]
 
 
@@ -480,7 +480,7 @@ BAD_FLAGS = {
     "--adv-ratio -0.5": "--adv-ratio is -0.5",
     "--adv-ratio 0.5 --safety-ratio 0.3 --multi-ratio 0.3": "the ratios sum to 1.1, more than 1",
     "--multi-ratio nan": "--multi-ratio is nan",
-    "--langs es,tlh": "--langs names tlh",
+    "--langs es,tlh": "--langs: no prompts in tlh",
     "--max-concurrency 0": "--max-concurrency is 0",
     "--max-tries -2": "--max-tries is -2",
     "--max-retries -1": "--max-retries is -1",

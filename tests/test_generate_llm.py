@@ -363,8 +363,8 @@ def test_thoughts_that_are_not_shown_get_room_and_then_end_the_run(monkeypatch, 
     with serving(decide=lambda call: Action("hidden")) as server:
         assert generate(server) == 2
     told = capsys.readouterr().err
-    assert "answers were used up by thoughts" in told
-    assert "hint: Choose a model that thinks less" in told
+    assert "answers used up their token budget" in told
+    assert "hint: Choose a model that reasons less" in told
     assert max(call.body["max_tokens"] for call in server.calls) > 16_000
     assert server.stats.requests < PLAN
 
@@ -672,7 +672,7 @@ def test_a_crash_does_not_show_the_key(monkeypatch):
     def crash(*args, **kwargs):
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(gates, "judge", crash)
+    monkeypatch.setattr(gates, "check", crash)
     with serving() as server, pytest.raises(RuntimeError, match="a fault of ours") as caught:
         generate(server)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
@@ -687,7 +687,7 @@ def test_a_token_budget_stops_cleanly_and_a_later_run_goes_on(capsys):
     with serving() as server:
         assert generate(server, "--max-total-tokens", "20000") == 1
         told = capsys.readouterr().err
-        assert "tokens used of --max-total-tokens 20,000; a budget is for one run" in told
+        assert "tokens used of --max-total-tokens 20,000; budgets count from 0 in each run" in told
         first = len(lines())
         assert 0 < first < PLAN
         assert generate(server) == 0

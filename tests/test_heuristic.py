@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doric import data
 from doric.core.text import ends_sentence, fold, sentences
 from doric.dataset import prompts
-from doric.dataset.heuristic import NAMED, Ask, _holds, _refusals, answer
-from doric.dataset.phrases import MOVES, general, known
+from doric.dataset.heuristic import NAMED, Question, answer
+from doric.dataset.phrases import PARTS, authored_topics, general_sentences
 from doric.quality import gates
 from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
 OURS = [topic.text for topic in read_topics(ROOT / "topics.json")]
-CATEGORIES = sorted({prompts.safety_prompt(turn).category for turn in range(len(prompts._spec()["safety"]))})
+EXTRAS = data.read_toml("holds.toml")
+REFUSALS = data.read_toml("refusals.toml")
+CATEGORIES = sorted({request["category"] for request in data.read_toml("prompts.toml")["safety"]})
 THEIRS = {
     "a theme's": "growing tomatoes on a balcony in the city",
     "nobody's": "the rules of underwater hockey",
@@ -34,9 +37,9 @@ UNSAYABLE = [
 ]
 
 
-def ask(topic=OURS[0], kind="core", length="medium", category="", turn=0, seed=0):
+def ask(topic=OURS[0], kind="core", length="medium", category="", slot=0, seed=0):
     """An ask with everything plain that a test does not care about."""
-    return Ask(topic, kind, length, category, turn, seed)
+    return Question(topic, kind, length, category, slot, seed)
 
 
 def passing(one, prompt="Tell me."):
@@ -49,7 +52,7 @@ def passing(one, prompt="Tell me."):
 
 
 ASKS = st.builds(
-    Ask,
+    Question,
     st.sampled_from([*OURS, *THEIRS.values()]),
     st.sampled_from(["core", "adv", "multi"]),
     st.sampled_from(sorted(prompts.LENGTHS)),
@@ -57,7 +60,7 @@ ASKS = st.builds(
     st.integers(0, 300),
     st.integers(-5, 10**6),
 )
-REFUSED = st.builds(Ask, st.sampled_from(OURS), st.just("safety"), st.just("medium"), st.sampled_from(CATEGORIES),
+REFUSED = st.builds(Question, st.sampled_from(OURS), st.just("safety"), st.just("medium"), st.sampled_from(CATEGORIES),
                     st.integers(0, 300), st.integers(0, 99))  # fmt: skip
 
 
@@ -76,7 +79,7 @@ def test_another_attempt_is_another_answer(one):
 @given(st.sampled_from(OURS), st.integers(0, 50))
 def test_turns_and_seeds_change_the_answer(topic, turn):
     """At one topic, the next turn says something else, and so does another seed."""
-    said = [answer(ask(topic, turn=turn + step, seed=seed)) for seed in (0, 1) for step in range(3)]
+    said = [answer(ask(topic, slot=turn + step, seed=seed)) for seed in (0, 1) for step in range(3)]
     assert len(set(said)) >= 5
 
 
@@ -97,17 +100,15 @@ def test_an_answer_is_whole_sentences_each_once(one, attempt):
 @functools.cache
 def authored():
     """Every line that somebody wrote for the voice, slots as they are."""
-    lines = {line for one in known().values() for line in one.answers}
-    lines |= {line for one in known().values() for move in MOVES for line in getattr(one.theme, move)}
-    lines |= {line for pool in (*general().values(), *_holds().values()) for line in pool}
-    refusals, categories = _refusals()
-    lines |= set(refusals)
+    lines = {line for one in authored_topics().values() for line in one.answers}
+    lines |= {line for one in authored_topics().values() for move in PARTS for line in getattr(one.theme, move)}
+    lines |= {line for pool in (*general_sentences().values(), *EXTRAS.values(), REFUSALS["refusals"]) for line in pool}
     return lines | {
-        line for one in categories.values() for lines in one.values() if isinstance(lines, list) for line in lines
+        line for one in REFUSALS["category"] for lines in one.values() if isinstance(lines, list) for line in lines
     }
 
 
-@given(ASKS.filter(lambda one: fold(one.topic) in known()) | REFUSED, st.integers(0, 30))
+@given(ASKS.filter(lambda one: fold(one.topic) in authored_topics()) | REFUSED, st.integers(0, 30))
 def test_every_sentence_is_an_authored_one(one, attempt):
     """About a topic of ours, the voice says nothing that is not in its phrase files."""
     rest = answer(one, attempt)
@@ -122,39 +123,39 @@ def test_there_are_six_hundred_sentences_and_more():
     assert len({fold(line) for line in authored()}) >= 600
 
 
-@given(ASKS.filter(lambda one: fold(one.topic) in known()), st.integers(0, 30))
+@given(ASKS.filter(lambda one: fold(one.topic) in authored_topics()), st.integers(0, 30))
 def test_an_answer_is_about_its_topic(one, attempt):
     """About a topic of ours, one sentence at least was written for that topic and no other."""
-    assert any(line in answer(one, attempt) for line in known()[fold(one.topic)].answers)
+    assert any(line in answer(one, attempt) for line in authored_topics()[fold(one.topic)].answers)
 
 
 @given(st.sampled_from(OURS), st.integers(0, 40), st.integers(0, 10))
 def test_adv_holds_to_doric_and_says_so(topic, turn, attempt):
     """Told to drop Doric, the voice keeps it, with one sentence about that and the rest about the topic."""
-    text = answer(ask(topic, "adv", turn=turn), attempt)
-    assert sum(line in text for line in _holds()["holds"]) == 1
-    assert any(line in text for line in known()[fold(topic)].answers)
+    text = answer(ask(topic, "adv", slot=turn), attempt)
+    assert sum(line in text for line in EXTRAS["holds"]) == 1
+    assert any(line in text for line in authored_topics()[fold(topic)].answers)
 
 
 @given(st.sampled_from(OURS), st.integers(0, 40), st.sampled_from(["core", "multi"]))
 def test_only_adv_speaks_of_its_tongue(topic, turn, kind):
     """Asked plainly or in another language, the voice answers without a word about how it speaks."""
-    assert not any(line in answer(ask(topic, kind, turn=turn)) for line in _holds()["holds"])
+    assert not any(line in answer(ask(topic, kind, slot=turn)) for line in EXTRAS["holds"])
 
 
 def test_openers_and_closers_are_rare():
     """Sentences that are not about the topic stand in no more than one answer in five."""
-    spare = [*_holds()["openers"], *_holds()["closers"]]
-    said = [answer(ask(topic, turn=turn)) for topic in OURS[:100] for turn in range(4)]
+    spare = [*EXTRAS["openers"], *EXTRAS["closers"]]
+    said = [answer(ask(topic, slot=turn)) for topic in OURS[:100] for turn in range(4)]
     assert sum(any(line in text for line in spare) for text in said) / len(said) < 0.2
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_safety_refuses_and_offers_something_of_its_own_kind(category):
     """Each kind of harm is refused, with an offer that belongs to it, and the gates agree."""
-    offers = _refusals()[1][category]["offers"]
+    (offers,) = (one["offers"] for one in REFUSALS["category"] if one["name"] == category)
     for turn in range(10):
-        text, _ = passing(ask(kind="safety", category=category, turn=turn))
+        text, _ = passing(ask(kind="safety", category=category, slot=turn))
         assert gates.is_refusal(text)
         assert any(text.endswith(offer) for offer in offers)
 
@@ -164,7 +165,7 @@ def test_safety_refuses_and_offers_something_of_its_own_kind(category):
 def test_somebodys_own_topic_is_answered_in_doric(whose, kind):
     """A topic that no phrase file knows gets an answer that the gates take and that names it, at every length."""
     for length, turn in itertools.product(prompts.LENGTHS, range(4)):
-        text, _ = passing(ask(THEIRS[whose], kind, length, turn=turn))
+        text, _ = passing(ask(THEIRS[whose], kind, length, slot=turn))
         assert fold(prompts.in_doric(THEIRS[whose])) in fold(text)
 
 
@@ -187,4 +188,4 @@ def test_lengths_differ():
 
 def test_every_topic_of_ours_is_authored():
     """No topic of topics.json falls back on general advice."""
-    assert [topic for topic in OURS if fold(topic) not in known()] == []
+    assert [topic for topic in OURS if fold(topic) not in authored_topics()] == []

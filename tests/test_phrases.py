@@ -10,7 +10,7 @@ import pytest
 
 from doric.core.text import ends_sentence, fold, sentences
 from doric.data import FOLDER as DATA
-from doric.dataset.phrases import MOVES, general, known, theme_of
+from doric.dataset.phrases import PARTS, authored_topics, general_sentences, theme_of
 from doric.dialect.scores import score
 from doric.topics.lists import grouped, read_topics
 
@@ -33,7 +33,7 @@ THEMES = [theme for spec in files() for theme in spec["themes"]]
 def advice():
     """Every authored sentence of the themes and their topics."""
     for theme in THEMES:
-        for move in MOVES:
+        for move in PARTS:
             yield from theme[move]
         for topic in theme["topics"]:
             yield from topic["answers"]
@@ -42,7 +42,7 @@ def advice():
 def everything():
     """Every authored Doric sentence there is, slots left out."""
     yield from advice()
-    for lines in (*general().values(), *tomllib.loads((DATA / "holds.toml").read_text("utf-8")).values()):
+    for lines in (*general_sentences().values(), *tomllib.loads((DATA / "holds.toml").read_text("utf-8")).values()):
         yield from (line.replace("{topic}", "") for line in lines)
     refusals = tomllib.loads((DATA / "refusals.toml").read_text("utf-8"))
     yield from refusals["refusals"]
@@ -75,7 +75,7 @@ def test_topics_are_of_five_to_twelve_words(topics):
 def test_every_topic_has_answers_of_its_own(topics):
     """Each topic that ships has a Doric rendering, at least three answers and a place in its theme."""
     for topic in topics:
-        authored = known().get(fold(topic.text))
+        authored = authored_topics().get(fold(topic.text))
         assert authored, topic.text
         assert len(set(authored.answers)) >= 3, topic.text
         assert authored.doric, topic.text
@@ -83,7 +83,7 @@ def test_every_topic_has_answers_of_its_own(topics):
 
 def test_topics_stand_in_their_groups():
     """The group of a topic in topics.json is the group of its theme."""
-    astray = [topic.text for topic in TOPICS if known()[fold(topic.text)].theme.group != topic.group]
+    astray = [topic.text for topic in TOPICS if authored_topics()[fold(topic.text)].theme.group != topic.group]
     assert astray == []
 
 
@@ -91,7 +91,7 @@ def test_topics_stand_in_their_groups():
 def test_every_topic_has_a_title_in_every_language(topics):
     """Each topic has a title of its own in all fourteen languages."""
     for topic in topics:
-        titles = known()[fold(topic.text)].titles
+        titles = authored_topics()[fold(topic.text)].titles
         assert titles.keys() == LANGUAGES, topic.text
         assert all(title.strip() and fold(title) != fold(topic.text) for title in titles.values()), topic.text
 
@@ -99,7 +99,7 @@ def test_every_topic_has_a_title_in_every_language(topics):
 @pytest.mark.parametrize("lang", sorted(LANGUAGES))
 def test_titles_of_a_language_differ(lang):
     """No two topics have one title in a language."""
-    titles = Counter(fold(authored.titles[lang]) for authored in known().values())
+    titles = Counter(fold(authored.titles[lang]) for authored in authored_topics().values())
     assert [title for title, times in titles.items() if times > 1] == []
 
 
@@ -108,7 +108,7 @@ def test_titles_of_a_language_differ(lang):
 )
 def test_titles_are_in_their_script(lang, script):
     """At least half of a title's letters are of its language's script."""
-    for authored in known().values():
+    for authored in authored_topics().values():
         letters = [unicodedata.name(char) for char in authored.titles[lang] if char.isalpha()]
         assert sum(name.startswith(script) for name in letters) >= len(letters) / 2, authored.titles[lang]
 
@@ -116,7 +116,7 @@ def test_titles_are_in_their_script(lang, script):
 def test_themes_are_well_formed():
     """Each theme has five sentences a move, five topics, and keywords by which to find it."""
     for theme in THEMES:
-        assert all(len(theme[move]) == 5 for move in MOVES), theme["name"]
+        assert all(len(theme[move]) == 5 for move in PARTS), theme["name"]
         assert len(theme["topics"]) == 5, theme["name"]
         assert theme["keywords"], theme["name"]
         assert all(word == word.lower() for word in theme["keywords"]), theme["name"]
@@ -156,14 +156,14 @@ def test_hardly_any_english_is_left_in_authored_lines():
 
 def test_renderings_of_topics_are_doric():
     """A topic's Doric holds no Central form and no English function word."""
-    faulty = [one.doric for one in known().values() if score(one.doric).contamination or score(one.doric).leakage]
-    assert faulty == []
+    renderings = [topic.doric for topic in authored_topics().values()]
+    assert [text for text in renderings if score(text).contamination or score(text).leakage] == []
 
 
 def test_general_answers_carry_the_topic_once():
     """Advice for an unknown topic has one slot for it; the other moves have none."""
-    assert all(line.count("{topic}") == 1 for line in general()["answers"])
-    assert all("{" not in line for move in MOVES for line in general()[move])
+    assert all(line.count("{topic}") == 1 for line in general_sentences()["answers"])
+    assert all("{" not in line for move in PARTS for line in general_sentences()[move])
 
 
 def test_own_topic_finds_its_theme():

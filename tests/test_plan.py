@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from doric.core.errors import SettingsError
 from doric.dataset import prompts
-from doric.dataset import spread as rota
 from doric.dataset.plan import Mix, Plan
 from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, read_topics
@@ -220,15 +219,15 @@ def test_shares_may_fill_the_plan():
 
 def test_unknown_languages_are_refused():
     """A language without prompts is named, with those that have some."""
-    with pytest.raises(SettingsError, match="--langs names xx") as caught:
+    with pytest.raises(SettingsError, match="--langs: no prompts in xx") as caught:
         Plan(topics(2), Mix(2), langs=["es", "xx"])
     assert "es" in caught.value.hint
 
 
 @given(st.integers(1, 300), st.integers(0, 2**33), st.data())
-def test_turns_are_counted_without_going_through_them(size, start, data):
-    """`before` gives the number that counting one by one gives."""
-    turn = data.draw(st.integers(0, size))
+def test_visits_are_counted_without_going_through_them(size, start, data):
+    """`visits_between` gives the number that counting one by one gives."""
+    count = data.draw(st.integers(0, size))
     low, high = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
-    counted = sum(low <= rota.place(size, earlier, start) < high for earlier in range(turn))
-    assert rota.before(size, turn, low, high, start) == counted
+    counted = sum(low <= prompts.visit(size, number, start) < high for number in range(count))
+    assert prompts.visits_between(size, count, low, high, start) == counted

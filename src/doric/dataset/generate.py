@@ -1,7 +1,7 @@
-"""Jobs to rows: ask a voice, judge what it says, ask again with the reason, and keep both what passed and what did not.
+"""From jobs to rows: ask a voice, check its answer, retry with the reason, and keep accepted and rejected answers.
 
-Knows no network and no file formats: a voice is any coroutine, rows go to a journal and rejections to another. All
-of a run's state can be rebuilt from those two files, which is how a run that was killed goes on.
+A voice is any coroutine; rows go to one journal and rejected answers to another. The whole state of a run can be
+rebuilt from those two files, which is how a run that was stopped is resumed.
 """
 
 import re
@@ -14,65 +14,25 @@ from doric.core.conversations import Row, make_row
 from doric.core.errors import FatalServerError, InputError, RetryableError
 from doric.core.jsonl import Journal
 from doric.core.text import ends_sentence, sentences
-from doric.dataset.plan import Job
+from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.budget import Budget
+from doric.llm.response import Completion
 from doric.quality import gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
 
-GROWTHS = 2
-"""How often the token budget grows for an answer that was cut off, before the answer is cut back instead."""
-WITHHELD = 2
-"""Tries for a slot that a content filter withholds: the same question meets the same filter."""
-SILENT = 8
-"""Answers of which nothing came, with all the room there is and before one with words, that end a run."""
-ALL_WITHHELD = 20
-"""Answers withheld by a filter, before one that was not, that end a run."""
+BUDGET_GROWTHS = 2
+"""How often the token budget of a job grows after a cut-off answer; after that the answer is shortened instead."""
+FILTERED_TRIES = 2
+"""Tries for a job whose answers a content filter withholds: the same question meets the same filter."""
+EMPTY_LIMIT = 8
+"""A run ends after so many empty answers that used up their token budget, when no answer had any text before."""
+FILTERED_LIMIT = 20
+"""A run ends after so many answers withheld by a content filter, when no answer had any text before."""
 DIGITS = 4
 WHOLE = re.compile(r".*[.!?…][\"'”’)]*(?=\s)", re.DOTALL)
-"""All up to the last end of a sentence that something follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """An answer that was refused: what it said, which gate, and why."""
-
-    text: str
-    gate: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One question to a voice: the job, what was refused before, how often the token budget has grown."""
-
-    job: Job
-    faults: tuple[Fault, ...]
-
-    @property
-    def attempt(self) -> int:
-        """0 for the first try."""
-        return len(self.faults)
-
-    @property
-    def grown(self) -> int:
-        """How many answers were cut off at the token budget."""
-        return sum(fault.gate == "cut_off" for fault in self.faults)
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """What a voice said, why it stopped (stop, length, content_filter), and the tokens it took: counted, or guessed."""
-
-    text: str
-    finish: str = "stop"
-    tokens_in: int = 0
-    tokens_out: int = 0
-    counted: bool = True
-
-
-type Voice = Callable[[Turn], Awaitable[Spoken]]
+"""Everything up to the last end of a sentence that is followed by white space."""
 
 
 class BudgetExhausted(Exception):
@@ -81,7 +41,7 @@ class BudgetExhausted(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has done: rows by bucket, rows by the try that gave them, refusals by gate, faults by kind."""
+    """Counts of a run: rows by bucket and by number of tries, rejections by gate, server faults by kind."""
 
     accepted: Counter[str] = field(default_factory=Counter)
     by_try: Counter[int] = field(default_factory=Counter)
@@ -91,163 +51,183 @@ class Tally:
     withheld: set[str] = field(default_factory=set)
 
 
-async def _at_once() -> bool:
-    return True
+class History:
+    """What a run has made so far. Replay the files of an earlier run into it to resume that run."""
 
-
-def _unlimited(tokens: int) -> None:
-    """Nobody keeps count."""
-
-
-class Writer:
-    """Fills jobs. Open it on the two journals of a run, and it knows what is done and what was refused so far."""
-
-    def __init__(self, voice: Voice, *, backend: str, model: str, max_tries: int, spend: Budget) -> None:
-        self.voice = voice
-        self.backend = backend
-        self.model = model
-        self.max_tries = max_tries
-        self.spend = spend
+    def __init__(self) -> None:
         self.tally = Tally()
         self.done: set[str] = set()
-        self._heard = False
-        self._silent = self._withheld = 0
-        self._near = NearDuplicateIndex(gates.threshold("near_duplicate"))
-        self._faults: dict[str, list[Fault]] = {}
-        self._rows: Journal | None = None
-        self._rejections: Journal | None = None
+        self.rejected: dict[str, list[RejectedAnswer]] = {}
+        self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"))
 
     def replay_row(self, row: Row) -> None:
-        """Take over a row of an earlier run. Raises `InputError` when it is not one."""
+        """Add a row of an earlier run. Raises `InputError` if the generator cannot have written it."""
         try:
             meta, text = row["meta"], row["messages"][1]["content"]
             id, kind, tries = meta["id"], meta["kind"], meta["tries"]
         except (KeyError, TypeError, IndexError) as error:
-            raise _foreign("a row") from error
-        if not all(isinstance(one, str) for one in (id, kind, text)) or type(tries) is not int:
-            raise _foreign("a row")
+            raise _foreign("row") from error
+        if not all(isinstance(value, str) for value in (id, kind, text)) or type(tries) is not int:
+            raise _foreign("row")
+        self.add(id, kind, text, tries)
+
+    def replay_rejection(self, entry: dict[str, Any]) -> None:
+        """Add a rejection of an earlier run, after its rows. Raises `InputError` as `replay_row` does."""
+        try:
+            id, answer = entry["id"], RejectedAnswer(entry["answer"], entry["gate"], entry["reason"])
+        except KeyError as error:
+            raise _foreign("rejection") from error
+        if not all(isinstance(value, str) for value in (id, answer.text, answer.gate, answer.reason)):
+            raise _foreign("rejection")
+        self.tally.rejected[answer.gate] += 1
+        if id not in self.done:
+            self.rejected.setdefault(id, []).append(answer)
+
+    def add(self, id: str, kind: str, text: str, tries: int) -> None:
+        """Add an accepted answer."""
+        self.accepted.add(id, text)
         self.done.add(id)
-        self._near.add(id, text)
         self.tally.accepted[kind] += 1
         self.tally.by_try[tries] += 1
 
-    def replay_rejection(self, entry: dict[str, Any]) -> None:
-        """Take over a refusal of an earlier run, after its rows. Raises `InputError` when it is not one."""
-        try:
-            id, fault = entry["id"], Fault(entry["answer"], entry["gate"], entry["reason"])
-        except KeyError as error:
-            raise _foreign("a refusal") from error
-        if not all(isinstance(one, str) for one in (id, fault.text, fault.gate, fault.reason)):
-            raise _foreign("a refusal")
-        self.tally.rejected[fault.gate] += 1
-        if id not in self.done:
-            self._faults.setdefault(id, []).append(fault)
 
-    def attach(self, rows: Journal, rejections: Journal) -> None:
-        """Where rows and refusals go from now on."""
+async def _may_call() -> bool:
+    return True
+
+
+def _ignore_tokens(tokens: int) -> None:
+    """No rate limit counts them."""
+
+
+class Generator:
+    """Fills jobs with answers of `voice`; writes rows and rejections, and adds them to `history`."""
+
+    def __init__(
+        self,
+        voice: Voice,
+        history: History,
+        rows: Journal,
+        rejections: Journal,
+        *,
+        backend: str,
+        model: str,
+        max_tries: int,
+        budget: Budget,
+    ) -> None:
+        self._voice, self._history = voice, history
         self._rows, self._rejections = rows, rejections
+        self._backend, self._model = backend, model
+        self._max_tries, self._budget = max_tries, budget
+        self._tally = history.tally
+        self._answered = False
+        self._empty = self._filtered = 0
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Those of `jobs` without a row that have a try left; those that have none are unfilled."""
+        """The jobs without a row that have a try left; those that have none are recorded as unfilled."""
         for job in jobs:
-            if job.id in self.done:
+            if job.id in self._history.done:
                 continue
-            if self._used_up(faults := self._faults.get(job.id, [])):
-                self._leave_empty(job, faults)
+            if self._used_up(rejected := self._history.rejected.get(job.id, [])):
+                self._leave_unfilled(job, rejected)
             else:
                 yield job
 
     async def fill(
-        self, job: Job, *, turn: Callable[[], Awaitable[bool]] = _at_once, used: Callable[[int], None] = _unlimited
+        self,
+        job: Job,
+        *,
+        may_call: Callable[[], Awaitable[bool]] = _may_call,
+        count_tokens: Callable[[int], None] = _ignore_tokens,
     ) -> bool:
-        """Make the row of one job; False when no try passed the gates, or none may be made any more.
+        """Make the row of a job; False when no try passed the gates, or no further call is allowed.
 
-        `turn` is awaited before each try but the first and tells whether it may be made; `used` is told the tokens of
-        each call. Raises `RetryableError` to be called again with the same job, `BudgetExhausted` and
-        `FatalServerError`
-        to stop the run.
+        `may_call` is awaited before each try except the first and returns whether it may be made; `count_tokens` gets
+        the tokens of each call. Raises `RetryableError` to be called again with the same job, `BudgetExhausted` and
+        `FatalServerError` to stop the run.
         """
-        faults = self._faults.pop(job.id, [])
-        its_turn = True
-        while not self._used_up(faults):
-            its_turn = (
-                its_turn and not self.spend.nearly_exhausted
-            )  # it may have to wait, and the run may stop meanwhile
-            if spent := await self.spend.reserve():
-                self._faults[job.id] = faults
+        rejected = self._history.rejected.pop(job.id, [])
+        first = True
+        while not self._used_up(rejected):
+            first = (
+                first and not self._budget.nearly_exhausted
+            )  # a call may wait for its budget, and the run may stop meanwhile
+            if spent := await self._budget.reserve():
+                self._history.rejected[job.id] = rejected
                 raise BudgetExhausted(spent)
             try:
-                if not its_turn and not await turn():
-                    self._faults[job.id] = faults
+                if not first and not await may_call():
+                    self._history.rejected[job.id] = rejected
                     return False
-                its_turn = False
-                spoken = await self._ask(Turn(job, tuple(faults)), used)
+                first = False
+                completion = await self._ask(Attempt(job, tuple(rejected)), count_tokens)
             finally:
-                self.spend.release()
-            fault = self._take(job, spoken, faults)
-            if fault is None:
+                self._budget.release()
+            answer = self._check(job, completion, rejected)
+            if answer is None:
                 return True
-            faults.append(fault)
-            self._despair(fault, spoken)
-        self._leave_empty(job, faults)
+            rejected.append(answer)
+            self._stop_if_hopeless(answer, completion)
+        self._leave_unfilled(job, rejected)
         return False
 
-    def _used_up(self, faults: Sequence[Fault]) -> bool:
-        return len(faults) >= self.max_tries or _is_withheld(faults)
+    def _used_up(self, rejected: Sequence[RejectedAnswer]) -> bool:
+        return len(rejected) >= self._max_tries or _is_withheld(rejected)
 
-    def _leave_empty(self, job: Job, faults: Sequence[Fault]) -> None:
-        self.tally.unfilled.append(job)
-        self.tally.withheld |= {job.id} if _is_withheld(faults) else set()
+    def _leave_unfilled(self, job: Job, rejected: Sequence[RejectedAnswer]) -> None:
+        self._tally.unfilled.append(job)
+        self._tally.withheld |= {job.id} if _is_withheld(rejected) else set()
 
-    async def _ask(self, turn: Turn, used: Callable[[int], None]) -> Spoken:
-        """What the voice says, with its tokens counted, those of an answer that could not be read too."""
+    async def _ask(self, attempt: Attempt, count_tokens: Callable[[int], None]) -> Completion:
+        """The voice's answer, with its tokens counted; those of an answer that could not be read are counted too."""
         try:
-            spoken = await self.voice(turn)
+            completion = await self._voice(attempt)
         except RetryableError as error:
-            self._faults[turn.job.id] = list(turn.faults)
-            self.tally.faults[error.fault] += 1
+            self._history.rejected[attempt.job.id] = list(attempt.rejected)
+            self._tally.faults[error.fault] += 1
             if tokens := error.tokens_in + error.tokens_out:
-                self.spend.add(error.tokens_in, error.tokens_out, counted=error.counted)
-                used(tokens)
+                self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
+                count_tokens(tokens)
             raise
-        self.spend.add(spoken.tokens_in, spoken.tokens_out, counted=spoken.counted)
-        used(spoken.tokens_in + spoken.tokens_out)
-        self._heard = self._heard or bool(spoken.text)
-        return spoken
+        self._budget.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
+        count_tokens(completion.tokens_in + completion.tokens_out)
+        self._answered = self._answered or bool(completion.text)
+        return completion
 
-    def _despair(self, fault: Fault, spoken: Spoken) -> None:
-        """Raise `FatalServerError` when what was refused shows that no answer is to be had here."""
-        self._withheld += fault.gate == "filtered"
-        self._silent += spoken.finish == "length" and fault.gate == "empty"
-        if self._heard:
+    def _stop_if_hopeless(self, rejected: RejectedAnswer, completion: Completion) -> None:
+        """Raise `FatalServerError` when the answers so far show that this model will give none."""
+        self._filtered += rejected.gate == "filtered"
+        self._empty += completion.finish == "length" and rejected.gate == "empty"
+        if self._answered:
             return
-        if self._silent >= SILENT:
+        if self._empty >= EMPTY_LIMIT:
             raise FatalServerError(
-                f"{SILENT} answers were used up by thoughts ({spoken.tokens_out:,} tokens the last), and no word came",
-                hint="Choose a model that thinks less, or turn its thinking down where it is served.",
+                f"{EMPTY_LIMIT} answers used up their token budget ({completion.tokens_out:,} tokens in the last one) "
+                "without any text: reasoning took all of it",
+                hint="Choose a model that reasons less, or lower its reasoning effort where it is served.",
             )
-        if self._withheld >= ALL_WITHHELD:
+        if self._filtered >= FILTERED_LIMIT:
             raise FatalServerError(
-                f"the server's content filter withheld {ALL_WITHHELD} answers, and let none through",
-                hint="Look at the account and the filter at the provider, or choose another model.",
+                f"the server's content filter withheld {FILTERED_LIMIT} answers and let none through",
+                hint="Check the account and the filter settings at the provider, or choose another model.",
             )
 
-    def _take(self, job: Job, spoken: Spoken, faults: list[Fault]) -> Fault | None:
-        """Keep what was said if it passes, else record why not."""
-        grown = sum(fault.gate == "cut_off" for fault in faults)
-        text = spoken.text
-        last = len(faults) + 1 >= self.max_tries  # then what came is better than nothing
-        if spoken.finish == "length" and grown < GROWTHS and not last:
-            rejection = Rejection("cut_off", f"it was cut off at {spoken.tokens_out} tokens", spoken.tokens_out)
+    def _check(self, job: Job, completion: Completion, rejected: Sequence[RejectedAnswer]) -> RejectedAnswer | None:
+        """Write the answer as a row if it passes; otherwise write and return its rejection."""
+        tries = len(rejected) + 1
+        grown = sum(answer.gate == "cut_off" for answer in rejected)
+        text = completion.text
+        # on the last try a shortened answer is better than none
+        if completion.finish == "length" and grown < BUDGET_GROWTHS and tries < self._max_tries:
+            tokens = completion.tokens_out
+            rejection = Rejection("cut_off", f"it was cut off at {tokens} tokens", tokens)
         else:
-            text = _whole(text)
-            answer = Answer.of(text)
-            rejection = self._judge(answer, job, spoken.finish)
+            answer = Answer.of(whole_sentences(text))
+            rejection = self._judge(answer, job, completion.finish)
             if rejection is None:
-                self._keep(job, answer, len(faults) + 1)
+                self._accept(job, answer, tries)
                 return None
-        self._refuse(job, spoken.text, rejection, len(faults) + 1)
-        return Fault(spoken.text, rejection.gate, rejection.reason)
+        self._reject(job, text, rejection, tries)
+        return RejectedAnswer(text, rejection.gate, rejection.reason)
 
     def _judge(self, answer: Answer, job: Job, finish: str) -> Rejection | None:
         if finish == "content_filter":
@@ -255,24 +235,19 @@ class Writer:
         rejection = gates.check(answer, prompt=job.prompt.text, topic=job.topic.text, kind=job.kind)
         if rejection:
             return rejection
-        if held := _held(answer.text):
+        if held := _held_out(answer.text):
             return Rejection("held_out", f"it contains the held-out prompt {held.id}")
-        rival = self._near.nearest(answer.text)
-        if rival is None:
+        if (match := self._history.accepted.nearest(answer.text)) is None:
             return None
-        reason = f"it is {rival.similarity:.0%} the same as the accepted answer {rival.id}: say something else"
-        return Rejection("near_duplicate", reason, rival.similarity)
+        reason = f"it is {match.similarity:.0%} the same as the accepted answer {match.id}: say something else"
+        return Rejection("near_duplicate", reason, match.similarity)
 
-    def _keep(self, job: Job, answer: Answer, tries: int) -> None:
-        assert self._rows is not None, "attach() comes first"
+    def _accept(self, job: Job, answer: Answer, tries: int) -> None:
         self._rows.write(make_row(job.prompt.text, answer.text, self._meta(job, answer, tries)))
-        self._near.add(job.id, answer.text)
-        self.done.add(job.id)
-        self.tally.accepted[job.kind] += 1
-        self.tally.by_try[tries] += 1
+        self._history.add(job.id, job.kind, answer.text, tries)
 
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
-        measured = answer.scores
+        scores = answer.scores
         return {
             "topic": job.topic.text,
             "group": job.topic.group,
@@ -280,19 +255,18 @@ class Writer:
             "id": job.id,
             "lang": job.prompt.lang,
             "wc": len(answer.words),
-            "backend": self.backend,
-            "model": self.model,
+            "backend": self._backend,
+            "model": self._model,
             "tries": tries,
-            "substrate": round(measured.substrate, DIGITS),
-            "north_east": round(measured.north_east, DIGITS),
-            "leakage": round(measured.leakage, DIGITS),
-            "spread": round(measured.spread, DIGITS),
-            "contamination": round(measured.contamination, DIGITS),
+            "substrate": round(scores.substrate, DIGITS),
+            "north_east": round(scores.north_east, DIGITS),
+            "leakage": round(scores.leakage, DIGITS),
+            "spread": round(scores.spread, DIGITS),
+            "contamination": round(scores.contamination, DIGITS),
         }
 
-    def _refuse(self, job: Job, text: str, rejection: Rejection, tries: int) -> None:
-        assert self._rejections is not None, "attach() comes first"
-        self.tally.rejected[rejection.gate] += 1
+    def _reject(self, job: Job, text: str, rejection: Rejection, tries: int) -> None:
+        self._tally.rejected[rejection.gate] += 1
         figure = rejection.figure
         self._rejections.write(
             {
@@ -301,7 +275,7 @@ class Writer:
                 "group": job.topic.group,
                 "kind": job.kind,
                 "lang": job.prompt.lang,
-                "backend": self.backend,
+                "backend": self._backend,
                 "try": tries,
                 "gate": rejection.gate,
                 "reason": rejection.reason,
@@ -312,27 +286,10 @@ class Writer:
         )
 
 
-def _is_withheld(faults: Sequence[Fault]) -> bool:
-    """Whether a content filter withheld as many answers as it is asked for."""
-    return sum(fault.gate == "filtered" for fault in faults) >= WITHHELD
+def whole_sentences(text: str) -> str:
+    """`text` up to the end of its last whole sentence; unchanged if it ends well or has no whole sentence.
 
-
-def _foreign(what: str) -> InputError:
-    hint = "Mend or take out the line, or give --overwrite to start again."
-    return InputError(f"this is not {what} that the generator writes", hint=hint)
-
-
-def _held(text: str) -> HeldOutPrompt | None:
-    """The held-out prompt that a sentence of `text` is; the words of all of it may add up to one by chance."""
-    if find_match(text) is None:
-        return None
-    return next(filter(None, map(find_match, sentences(text))), None)
-
-
-def _whole(text: str) -> str:
-    """`text` up to the end of its last whole sentence; all of it when it ends well or has no whole sentence.
-
-    >>> _whole("Keep it dry. An dinna")
+    >>> whole_sentences("Keep it dry. An dinna")
     'Keep it dry.'
     """
     stripped = text.strip()
@@ -340,3 +297,20 @@ def _whole(text: str) -> str:
         return stripped
     whole = WHOLE.match(stripped)
     return whole.group() if whole else stripped
+
+
+def _is_withheld(rejected: Sequence[RejectedAnswer]) -> bool:
+    """Whether a content filter has withheld as many answers as a job is tried for."""
+    return sum(answer.gate == "filtered" for answer in rejected) >= FILTERED_TRIES
+
+
+def _held_out(text: str) -> HeldOutPrompt | None:
+    """The held-out prompt that a sentence of `text` matches; the words of the whole text may match by chance."""
+    if find_match(text) is None:
+        return None
+    return next(filter(None, map(find_match, sentences(text))), None)
+
+
+def _foreign(what: str) -> InputError:
+    hint = "Fix or remove the line, or give --overwrite to start again."
+    return InputError(f"the generator did not write this {what}", hint=hint)

@@ -1,21 +1,24 @@
-"""The embedded voice: seeded, offline, made of whole authored sentences that fit together.
+"""The embedded voice: offline and repeatable, made of whole authored sentences that fit together.
 
-An answer is a line about the topic itself with sentences of its theme around it, in the order what to know, why,
-what to do, what to watch for; a refusal is no, why, and something harmless instead. Good for trying the pipeline,
-for tests and for a seed set; it knows no more than its phrase files. Knows nothing of gates: whoever calls it judges
-what it says.
+An answer is a sentence about the topic itself with sentences of its theme around it, in the order what to know first,
+why, what to do, what to watch for. A refusal is no, why, and something harmless instead. The voice is for trying the
+pipeline, for tests and for a small seed set: it says only what is in its phrase files. Whoever calls it must check its
+answers with the gates.
 """
 
+import asyncio
 import functools
 import math
 import random
+import time
 from dataclasses import dataclass
 
 from doric import data
 from doric.core.text import fold
-from doric.dataset import spread as rota
-from doric.dataset.phrases import MOVES, Known, general, known, theme_of
-from doric.dataset.prompts import in_doric
+from doric.dataset.phrases import PARTS, AuthoredTopic, authored_topics, general_sentences, theme_of
+from doric.dataset.plan import Attempt, Voice
+from doric.dataset.prompts import in_doric, start_of, visit
+from doric.llm.response import Completion
 
 SHAPES = {
     "short": ("answer more", "answer steps", "answer checks", "answer whys", "more answer"),
@@ -28,33 +31,65 @@ SHAPES = {
         "answer whys more steps checks",
     ),
 }  # fmt: skip
-"""How an answer of each length may run: the order of its sentences."""
+"""The orders of sentences that an answer of each length may have."""
 OPENER_EVERY, CLOSER_EVERY = 11, 13
-"""One answer in so many begins, or ends, with a sentence that is not about its topic."""
-
-
+"""On average, one answer in so many begins, or ends, with a sentence that is not about its topic."""
 NAMED = 12
-"""Attempts that name somebody's own topic; later ones say "yon", for there are names that no answer may hold."""
-CODE = 5
-"""Sentences a move has in a theme; a prime, which the spreading needs."""
+"""Attempts that name a topic that is not authored; later ones say "yon", since no answer may contain some names."""
+FIELD = 5
+"""Sentences that a theme has of each part; `_spread_out` needs a prime."""
+YIELD_SECONDS = 0.05
+"""How long the embedded voice, which never waits, may keep signals and other tasks waiting."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What the voice is asked: topic, bucket, length wanted, safety category, and which turn at the topic it is."""
+class Question:
+    """What the voice is asked: topic, bucket, wanted length, safety category, and which question on the topic it is."""
 
     topic: str
     kind: str
     length: str
     category: str
-    turn: int
+    slot: int
     seed: int
 
 
+def voice(seed: int) -> Voice:
+    """The embedded voice as the generator calls it. It never waits, so that more than one worker gains nothing."""
+    yielded = time.monotonic()
+
+    async def speak(attempt: Attempt) -> Completion:
+        nonlocal yielded
+        if time.monotonic() - yielded >= YIELD_SECONDS:
+            await asyncio.sleep(0)
+            yielded = time.monotonic()
+        job = attempt.job
+        question = Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
+        return Completion(answer(question, attempt.number), "stop", 0, 0)
+
+    return speak
+
+
+def answer(question: Question, attempt: int = 0) -> str:
+    """The answer to a question. It depends on question and attempt alone, and each attempt gives another text."""
+    if question.kind == "safety":
+        return _refusal(question, attempt)
+    draw = random.Random(f"{question.seed}:{question.topic}:{question.kind}:{question.slot}:{attempt}")
+    lines = _advice(question, attempt, draw)
+    if question.kind == "adv":
+        hold = draw.choice(_extras()["holds"])
+        return " ".join([hold, *lines] if draw.random() < 0.7 else [*lines, hold])
+    if draw.randrange(OPENER_EVERY) == 0:
+        lines.insert(0, draw.choice(_extras()["openers"]))
+    elif draw.randrange(CLOSER_EVERY) == 0:
+        lines.append(draw.choice(_extras()["closers"]))
+    return " ".join(lines)
+
+
 @functools.cache
-def _holds() -> dict[str, tuple[str, ...]]:
-    spec = data.read_toml("holds.toml")
-    return {key: tuple(lines) for key, lines in spec.items()}
+def _extras() -> dict[str, tuple[str, ...]]:
+    """Sentences that are not about a topic: why the voice keeps to Doric, openers and closers."""
+    return {key: tuple(lines) for key, lines in data.read_toml("holds.toml").items()}
 
 
 @functools.cache
@@ -63,69 +98,57 @@ def _refusals() -> tuple[tuple[str, ...], dict[str, dict]]:
     return tuple(spec["refusals"]), {raw["name"]: raw for raw in spec["category"]}
 
 
-def answer(ask: Ask, attempt: int = 0) -> str:
-    """What the voice says; the same ask and attempt always give the same text, another attempt another one."""
-    if ask.kind == "safety":
-        return _refusal(ask, attempt)
-    draw = random.Random(f"{ask.seed}:{ask.topic}:{ask.kind}:{ask.turn}:{attempt}")
-    lines = _advice(ask, attempt, draw)
-    if ask.kind == "adv":
-        hold = draw.choice(_holds()["holds"])
-        return " ".join([hold, *lines] if draw.random() < 0.7 else [*lines, hold])
-    if draw.randrange(OPENER_EVERY) == 0:
-        lines.insert(0, draw.choice(_holds()["openers"]))
-    elif draw.randrange(CLOSER_EVERY) == 0:
-        lines.append(draw.choice(_holds()["closers"]))
-    return " ".join(lines)
-
-
-def _advice(ask: Ask, attempt: int, draw: random.Random) -> list[str]:
-    authored = known().get(fold(ask.topic))
-    answers, pools = _pools(ask.topic, authored, named=attempt < NAMED)
-    place = authored.place if authored else rota.start_of(ask.topic)
-    turn = ask.turn if attempt == 0 else draw.randrange(1 << 16)
-    picks = _spread_out(turn, place, ask.seed)
-    shapes = SHAPES[ask.length]
-    # each attempt takes the next shape and the next line about the topic, out of step, so that none repeats another
-    at = ask.turn + place + attempt % len(shapes) + attempt // len(shapes)
+def _advice(question: Question, attempt: int, draw: random.Random) -> list[str]:
+    authored = authored_topics().get(fold(question.topic))
+    answers, pools = _pools(question.topic, authored, named=attempt < NAMED)
+    place = authored.place if authored else start_of(question.topic)
+    number = question.slot if attempt == 0 else draw.randrange(1 << 16)
+    picks = _spread_out(number, place, question.seed)
+    shapes = SHAPES[question.length]
+    # each attempt takes the next shape and the next sentence about the topic, out of step, so that none is repeated
+    at = question.slot + place + attempt % len(shapes) + attempt // len(shapes)
     chosen = {
-        move: pool[pick % len(pool)] if len(pool) <= CODE else draw.choice(pool)
-        for (move, pool), pick in zip(pools.items(), picks, strict=True)
+        part: pool[pick % len(pool)] if len(pool) <= FIELD else draw.choice(pool)
+        for (part, pool), pick in zip(pools.items(), picks, strict=True)
     }
     chosen["answer"] = answers[at % len(answers)]
     chosen["more"] = answers[(at + 1) % len(answers)]
-    first = random.Random(f"{ask.seed}:{ask.topic}:{ask.kind}:{ask.turn}").randrange(len(shapes))
-    return [chosen[move] for move in shapes[(first + attempt) % len(shapes)].split()]
+    first = random.Random(f"{question.seed}:{question.topic}:{question.kind}:{question.slot}").randrange(len(shapes))
+    return [chosen[part] for part in shapes[(first + attempt) % len(shapes)].split()]
 
 
-def _pools(topic: str, authored: Known | None, *, named: bool) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+def _pools(
+    topic: str, authored: AuthoredTopic | None, *, named: bool
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The sentences about the topic itself, and those of each part of its theme."""
     if authored:
-        return authored.answers, {move: getattr(authored.theme, move) for move in MOVES}
+        return authored.answers, {part: getattr(authored.theme, part) for part in PARTS}
     name = in_doric(topic) if named else "yon"
-    lines = tuple(line.replace("{topic}", name) for line in general()["answers"])
+    general = general_sentences()
+    lines = tuple(line.replace("{topic}", name) for line in general["answers"])
     theme = theme_of(topic)
-    return lines, {move: getattr(theme, move) if theme else general()[move] for move in MOVES}
+    return lines, {part: getattr(theme, part) if theme else general[part] for part in PARTS}
 
 
-def _spread_out(turn: int, place: int, seed: int) -> tuple[int, ...]:
-    """One number a move, such that neighbours share few: two of a topic's first 25 turns agree on one at most,
-    and two topics of a theme on two.
+def _spread_out(number: int, place: int, seed: int) -> tuple[int, ...]:
+    """One index for each part, so that any two of a topic's first 25 questions share at most one of them, and the
+    same question on two topics of a theme at most two.
 
-    These are the values of a quadratic over the integers modulo 5, a Reed-Solomon code, at four points.
+    These are the values of a quadratic over the integers modulo 5 at four points: a Reed-Solomon code.
     """
-    first, second, third = turn % CODE, turn // CODE % CODE, (place + turn // CODE**2) % CODE
-    return tuple((first + second * x + third * x * x + seed) % CODE for x in range(1, 5))
+    first, second, third = number % FIELD, number // FIELD % FIELD, (place + number // FIELD**2) % FIELD
+    return tuple((first + second * x + third * x * x + seed) % FIELD for x in range(1, 5))
 
 
-def _refusal(ask: Ask, attempt: int) -> str:
+def _refusal(question: Question, attempt: int) -> str:
     refusals, categories = _refusals()
-    category = categories[ask.category]
+    category = categories[question.category]
     parts = (category.get("refusals", refusals), category["whys"], category["offers"])
-    # every way of saying no comes before any comes again
-    start = rota.start_of(ask.seed, ask.topic, ask.category, ask.turn)
-    number = rota.place(math.prod(map(len, parts)), attempt, start)
-    said = []
+    # every combination is used before any is repeated
+    start = start_of(question.seed, question.topic, question.category, question.slot)
+    number = visit(math.prod(map(len, parts)), attempt, start)
+    lines = []
     for part in parts:
         number, at = divmod(number, len(part))
-        said.append(part[at])
-    return " ".join(said)
+        lines.append(part[at])
+    return " ".join(lines)

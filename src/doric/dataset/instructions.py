@@ -1,22 +1,27 @@
-"""What a model is told so that it writes Doric: rules, a few authored examples, the question, and what was wrong
-before.
+"""What a model is told so that it writes Doric: rules, a few authored examples, the question, why its last answer
+was rejected; and how many tokens that takes.
 
 The wording is in `data/instructions.toml`. A topic or a question is only ever the content of a user turn, never part
 of the rules.
 """
 
 import functools
+import itertools
 import random
 from collections.abc import Sequence
 
 from doric import data
-from doric.dataset.phrases import known
-from doric.dataset.plan import Job
+from doric.dataset.phrases import authored_topics
+from doric.dataset.plan import Attempt, Job, Plan, Voice
 from doric.dataset.prompts import LENGTHS
+from doric.llm.client import Backend, ChatRequest
+from doric.llm.response import Completion, estimate_tokens
 
 type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
-"""Doric is cut into more tokens than English: about 2.2 a word by the common tokenizers, and some room."""
+"""Doric takes more tokens than English: about 2.2 per word with common tokenizers, and a margin."""
+SAMPLE = 200
+"""Jobs whose prompts the forecast of tokens is based on."""
 
 
 @functools.cache
@@ -24,51 +29,73 @@ def _spec() -> dict:
     return data.read_toml("instructions.toml")
 
 
-def messages(job: Job, faults: Sequence[tuple[str, str]], *, seed: int) -> list[Message]:
-    """The chat that asks for one answer. `faults` are the (answer, reason) pairs rejected before, oldest first.
+def voice(client: Backend, seed: int, temperature: float) -> Voice:
+    """A model as the generator calls it; it is told why its last answer was rejected."""
+
+    async def speak(attempt: Attempt) -> Completion:
+        rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate != "cut_off"]
+        chat = messages(attempt.job, rejected, seed=seed)
+        budget = token_budget(attempt.job, attempt.cut_off)
+        # without a sampling seed: batches of seeded calls have crashed vLLM servers, and no hosted model honours it
+        return await client.complete(ChatRequest(chat, budget, temperature=temperature, doublings=attempt.cut_off))
+
+    return speak
+
+
+def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> list[Message]:
+    """The chat that asks for one answer. `rejected` are the (answer, reason) pairs of earlier attempts, oldest first.
 
     Only the last of them is shown: a model that sees all its failures repeats them.
     """
     least, most = LENGTHS[job.prompt.length]
     rules = _spec()["system"].replace("{least}", str(least)).replace("{most}", str(most))
     chat = [{"role": "system", "content": f"{rules.strip()}\n\n{_spec()['bucket'][job.kind]}"}]
-    for question, answer in _exemplars(job, seed):
+    for question, answer in _examples(job, seed):
         chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     question = {"role": "user", "content": job.prompt.text}
     chat.append(question)
-    for text, reason in faults[-1:]:
+    for text, reason in rejected[-1:]:
         again = _spec()["again"]["text" if text else "nothing"].replace("{reason}", reason)
         if text:
             chat += [{"role": "assistant", "content": text}, {"role": "user", "content": again}]
-        else:  # no turn of the model's stands between, and turns must alternate
+        else:  # without a turn of the model in between: turns must alternate
             question["content"] += f"\n\n{again}"
     return chat
 
 
-def token_budget(job: Job, grown: int = 0) -> int:
-    """The most tokens an answer may take, half as many again each time one was cut off."""
+def token_budget(job: Job, cut_off: int = 0) -> int:
+    """The most tokens that an answer may take: half as many again for each answer that was cut off."""
     most = LENGTHS[job.prompt.length][1]
-    return round(most * TOKENS_A_WORD * 1.5**grown)
+    return round(most * TOKENS_A_WORD * 1.5**cut_off)
 
 
-def _exemplars(job: Job, seed: int) -> list[tuple[str, str]]:
-    """Authored answers on other topics: one of the job's own group where there is one, the rest from anywhere."""
+def expected_tokens(plan: Plan) -> tuple[float, float]:
+    """Estimated tokens in, and at most out, of a first attempt: the mean over a sample of the plan."""
+    sample = list(itertools.islice(plan, SAMPLE))
+    characters = sum(len(turn["content"]) for job in sample for turn in messages(job, [], seed=plan.seed))
+    out = sum(map(token_budget, sample))
+    return estimate_tokens(characters / len(sample)), out / len(sample)
+
+
+def _examples(job: Job, seed: int) -> list[tuple[str, str]]:
+    """Authored answers on other topics: one from the job's own group if there is one, the rest from any group."""
     draw = random.Random(f"{seed}:{job.id}")
-    others = _others()
-    own = [one for one in others if one[2] == job.topic.group and one[3] != job.topic.text]
+    authored = _authored_examples()
+    own = [example for example in authored if example[2] == job.topic.group and example[3] != job.topic.text]
     picked = draw.sample(own, min(1, len(own)))
-    rest = [one for one in draw.sample(others, 6) if one not in picked and one[3] != job.topic.text]
-    return [(question, answer) for question, answer, _, _ in (picked + rest)[: _spec()["exemplars"]["count"]]]
+    others = [one for one in draw.sample(authored, 6) if one not in picked and one[3] != job.topic.text]
+    return [(question, answer) for question, answer, _, _ in (picked + others)[: _spec()["exemplars"]["count"]]]
 
 
 @functools.cache
-def _others() -> tuple[tuple[str, str, str, str], ...]:
+def _authored_examples() -> tuple[tuple[str, str, str, str], ...]:
+    """(question, answer, group, topic) of each authored topic."""
     return tuple(
         (
             f"Tell me about {topic}.",
-            f"{one.answers[0]} {one.theme.whys[one.place]} {one.theme.steps[one.place]}",
-            one.theme.group,
+            f"{authored.answers[0]} {authored.theme.whys[authored.place]} {authored.theme.steps[authored.place]}",
+            authored.theme.group,
             topic,
         )
-        for topic, one in known().items()
+        for topic, authored in authored_topics().items()
     )

@@ -1,7 +1,7 @@
-"""The authored sentences of the embedded voice, as they lie in `data/phrases/` and `data/multilingual/`.
+"""The authored sentences of the embedded voice, read from `data/phrases/` and `data/multilingual/`.
 
-A theme holds sentences that fit any of its topics; a topic holds its rendering in Doric and answers of its own.
-Knows how to find the theme for somebody's own topic, not how an answer is put together.
+A theme holds sentences that fit any of its topics. An authored topic has a Doric rendering and answers of its own.
+`theme_of` finds the theme for a topic that is not authored; `heuristic` puts the sentences together.
 """
 
 import functools
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from doric import data
 from doric.core.text import fold, words
 
-MOVES = ("starts", "whys", "steps", "checks")
+PARTS = ("starts", "whys", "steps", "checks")
+"""The kinds of sentence that a theme has: what to know first, why, what to do, what to watch for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Sentences for a handful of neighbouring topics: what to know first, why, what to do, what to watch for."""
+    """Sentences for a group of related topics, one tuple for each of `PARTS`."""
 
     name: str
     group: str
@@ -29,8 +30,8 @@ class Theme:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A topic that has answers of its own: its place in its theme, its Doric, its titles in other languages."""
+class AuthoredTopic:
+    """A topic with answers of its own: its index in its theme, its Doric, and its titles by language code."""
 
     theme: Theme
     place: int
@@ -40,30 +41,31 @@ class Known:
 
 
 @functools.cache
-def known() -> dict[str, Known]:
+def authored_topics() -> dict[str, AuthoredTopic]:
     """Folded topic -> what is authored for it."""
     titles = _titles()
     return {
-        fold(raw["topic"]): Known(theme, place, raw["doric"], tuple(raw["answers"]), titles.get(fold(raw["topic"]), {}))
+        (key := fold(raw["topic"])): AuthoredTopic(
+            theme, place, raw["doric"], tuple(raw["answers"]), titles.get(key, {})
+        )
         for theme, topics in _themes()
         for place, raw in enumerate(topics)
     }
 
 
 @functools.cache
-def general() -> dict[str, tuple[str, ...]]:
-    """The sentences for topics that no theme knows; those of `answers` carry `{topic}`."""
-    spec = data.read_toml("general.toml")
-    return {key: tuple(lines) for key, lines in spec.items()}
+def general_sentences() -> dict[str, tuple[str, ...]]:
+    """The sentences for topics that fit no theme; those of `answers` contain `{topic}`."""
+    return {key: tuple(lines) for key, lines in data.read_toml("general.toml").items()}
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def theme_of(topic: str) -> Theme | None:
-    """The theme that shares most keywords with a topic, the longer ones where as many; None when none shares any."""
-    given = {stem for word in words(topic) for stem in (word, word.removesuffix("s"), word.removesuffix("es"))}
+    """The theme that shares most keywords with a topic, on a tie the longer ones; None when it shares none."""
+    stems = {stem for word in words(topic) for stem in (word, word.removesuffix("s"), word.removesuffix("es"))}
     best, most = None, (0, 0)
     for theme, _ in _themes():
-        shared = theme.keywords & given
+        shared = theme.keywords & stems
         score = (len(shared), max(map(len, shared), default=0))
         if score > most:
             best, most = theme, score
@@ -80,12 +82,11 @@ def _read_themes() -> Iterator[tuple[Theme, tuple[dict, ...]]]:
     for name in data.names("phrases", ".toml"):
         spec = data.read_toml(name)
         for raw in spec["themes"]:
-            moves = (tuple(raw[move]) for move in MOVES)
-            yield Theme(raw["name"], spec["group"], number, frozenset(raw["keywords"]), *moves), tuple(raw["topics"])
+            parts = (tuple(raw[part]) for part in PARTS)
+            yield Theme(raw["name"], spec["group"], number, frozenset(raw["keywords"]), *parts), tuple(raw["topics"])
             number += 1
 
 
-@functools.cache
 def _titles() -> dict[str, dict[str, str]]:
     found = {}
     for name in data.names("multilingual", ".tsv"):

@@ -1,26 +1,27 @@
-"""Topics, ratios and a seed to jobs: how many of each bucket, which prompt, under which id.
+"""The plan of a run: how many rows of each bucket, and the prompt and id of each row.
 
-The whole plan is arithmetic on a job's number, so it takes the same memory for a hundred jobs and a million, and any
-part of it can be worked out alone. Knows nothing of answers.
+A job is computed from its number alone, so a plan of a million jobs takes no more memory than one of a hundred, and
+any part of it can be computed separately.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from doric.core.conversations import stable_id
 from doric.core.errors import SettingsError
 from doric.dataset import prompts
-from doric.dataset import spread as rota
+from doric.dataset.prompts import Prompt, start_of, visit, visits_between
+from doric.llm.response import Completion
 from doric.topics.lists import Topic
 
-WITNESSES = 1000
-"""Jobs whose ids stand for the wording of a plan's prompts."""
+FINGERPRINT_JOBS = 1000
+"""Jobs whose ids go into the fingerprint of a plan: they change with the wording of its prompts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Rows a topic, and the share of the whole plan that goes to each bucket but core."""
+    """Rows per topic, and the share of the whole plan for each bucket except core."""
 
     n_per_topic: int = 6
     adv: float = 0.1
@@ -29,30 +30,61 @@ class Mix:
 
     def __post_init__(self) -> None:
         if self.n_per_topic < 1:
-            raise SettingsError(f"--n-per-topic is {self.n_per_topic}", hint="Ask for at least 1 row a topic.")
+            raise SettingsError(f"--n-per-topic is {self.n_per_topic}", hint="Ask for at least 1 row per topic.")
         for flag, share in (("--adv-ratio", self.adv), ("--safety-ratio", self.safety), ("--multi-ratio", self.multi)):
             if not 0 <= share <= 1:
                 raise SettingsError(f"{flag} is {share}", hint="Give a share from 0 to 1.")
         if (total := self.adv + self.safety + self.multi) > 1 + 1e-9:
-            hint = "--adv-ratio, --safety-ratio and --multi-ratio may reach 1 together; the rest is core."
+            hint = "--adv-ratio, --safety-ratio and --multi-ratio may add up to 1; the rest is core."
             raise SettingsError(f"the ratios sum to {total:g}, more than 1", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row to make. `slot` counts a topic's jobs from 0; `place` is where the topic stands in the list."""
+    """A row to make. `slot` counts the jobs of a topic from 0; `place` is the index of the topic in the list."""
 
     id: str
     topic: Topic
     kind: str
-    prompt: prompts.Prompt
+    prompt: Prompt
     slot: int
     place: int
 
 
 @dataclass(frozen=True, slots=True)
+class RejectedAnswer:
+    """An answer that a gate rejected: its text, the gate, and the reason."""
+
+    text: str
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A request for the answer to a job, with the answers rejected so far, oldest first."""
+
+    job: Job
+    rejected: tuple[RejectedAnswer, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """0 for the first attempt."""
+        return len(self.rejected)
+
+    @property
+    def cut_off(self) -> int:
+        """How many answers were cut off at the token budget: it grows with each."""
+        return sum(answer.gate == "cut_off" for answer in self.rejected)
+
+
+type Voice = Callable[[Attempt], Awaitable[Completion]]
+"""Whatever writes answers: the embedded voice (`heuristic`) or a model (`instructions`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
-    """The places that belong to a bucket: from `low` to `high` - 1."""
+    """The positions that belong to a bucket: from `low` to `high` - 1."""
 
     kind: str
     low: int
@@ -60,7 +92,7 @@ class Bucket:
 
 
 class Plan:
-    """The jobs of a run, in order, and what tells this plan from another."""
+    """The jobs of a run, in order. Raises `SettingsError` for a language without prompts."""
 
     def __init__(self, topics: Sequence[Topic], mix: Mix, *, langs: Sequence[str] = (), seed: int = 0) -> None:
         self.topics = tuple(topics)
@@ -70,8 +102,8 @@ class Plan:
         unknown = [lang for lang in self.langs if lang not in prompts.languages()]
         if unknown:
             hint = f"Choose from: {' '.join(prompts.languages())}."
-            raise SettingsError(f"--langs names {', '.join(unknown)}, which has no prompts", hint=hint)
-        self._start = rota.start_of(seed)
+            raise SettingsError(f"--langs: no prompts in {', '.join(unknown)}", hint=hint)
+        self._start = start_of(seed)
         self._buckets = tuple(self._cut())
 
     def __len__(self) -> int:
@@ -82,29 +114,29 @@ class Plan:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Bucket -> rows of it in the whole plan."""
+        """Bucket -> its rows in the whole plan."""
         rows = {bucket.kind: bucket.high - bucket.low for bucket in self._buckets}
         return {kind: rows[kind] for kind in prompts.KINDS}
 
     def job(self, number: int) -> Job:
-        """Job `number`: topics take turns, so that a run stopped early has touched all of them."""
+        """Job `number`. Consecutive jobs go from topic to topic, so a run that is stopped early has used all topics."""
         slot, place = divmod(number, len(self.topics))
         topic, first = self.topics[place], place * self.mix.n_per_topic
-        # Steps of the golden section visit every place once and leave no gap or cluster, so each run of
-        # neighbouring steps, that is each topic, gets its share of every bucket.
-        start = rota.place(len(self), first, self._start)
-        point = rota.place(len(self), slot, start)
+        # Golden-ratio steps visit every position once and leave no clusters, so each run of consecutive visits,
+        # that is each topic, gets its share of every bucket.
+        start = visit(len(self), first, self._start)
+        point = visit(len(self), slot, start)
         bucket = next(bucket for bucket in self._buckets if point < bucket.high)
-        turn = rota.before(len(self), slot, bucket.low, bucket.high, start)
-        prompt = self._prompt(topic, bucket, turn, first)
+        earlier = visits_between(len(self), slot, bucket.low, bucket.high, start)
+        prompt = self._prompt(topic, bucket, earlier, first)
         id = stable_id(self.seed, bucket.kind, topic.group, topic.text, slot, prompt.text)
         return Job(id, topic, bucket.kind, prompt, slot, place)
 
     def fingerprint(self) -> dict[str, object]:
-        """What must be the same for two runs to write one file."""
+        """What must be equal for two runs to write the same file."""
         return {
             "topics": stable_id(*(part for topic in self.topics for part in (topic.group, topic.text))),
-            "prompts": stable_id(*(self.job(number).id for number in range(min(len(self), WITNESSES)))),
+            "prompts": stable_id(*(self.job(number).id for number in range(min(len(self), FINGERPRINT_JOBS)))),
             "topic_count": len(self.topics),
             "n_per_topic": self.mix.n_per_topic,
             "adv_ratio": self.mix.adv,
@@ -124,14 +156,14 @@ class Plan:
             low = high
         yield Bucket("core", low, len(self))
 
-    def _prompt(self, topic: Topic, bucket: Bucket, turn: int, first: int) -> prompts.Prompt:
+    def _prompt(self, topic: Topic, bucket: Bucket, number: int, first: int) -> Prompt:
         if bucket.kind == "core":
-            return prompts.core_prompt(topic.text, turn, rota.start_of(self.seed, topic.text))
-        # running on from topic to topic uses frames and languages evenly over the plan, and no two alike within a topic
-        start = self._start + rota.before(len(self), first, bucket.low, bucket.high, self._start)
+            return prompts.core_prompt(topic.text, number, start_of(self.seed, topic.text))
+        # counting on from topic to topic uses frames and languages evenly, and none twice within a topic
+        start = self._start + visits_between(len(self), first, bucket.low, bucket.high, self._start)
         if bucket.kind == "adv":
-            return prompts.adv_prompt(topic.text, turn, start)
+            return prompts.adv_prompt(topic.text, number, start)
         if bucket.kind == "safety":
-            return prompts.safety_prompt(start + turn)
-        again, lang = divmod(start + turn, len(self.langs))
+            return prompts.safety_prompt(start + number)
+        again, lang = divmod(start + number, len(self.langs))
         return prompts.multi_prompt(topic.text, self.langs[lang], again)

@@ -1,29 +1,31 @@
-"""What users ask: frames that sound like people, filled with a topic, for each bucket.
+"""User prompts for each bucket: sentence frames from `data/prompts.toml`, filled with a topic.
 
-Frames and asks are in `data/prompts.toml`; a topic's shape (a gerund, a clause, a noun phrase) decides which frames
-read right. Knows nothing of answers or of how many rows are wanted.
+The shape of a topic (gerund, clause or noun phrase) decides which frames fit it. Frames, languages and harmful requests
+are visited in an evenly spread order (`visit`), so that every one is used once before any is used again.
 """
 
 import functools
+import math
 import re
+import zlib
 from dataclasses import dataclass
 
 from doric import data
 from doric.core.text import fold
-from doric.dataset import spread as rota
-from doric.dataset.phrases import known
+from doric.dataset.phrases import authored_topics
 from doric.dialect.render import render
 
 KINDS = ("core", "adv", "safety", "multi")
 CLAUSE_WORDS = frozenset(["how", "why", "what", "when", "where", "whether", "who", "which", "if", "whose"])
 LENGTHS = {"short": (20, 45), "medium": (35, 85), "long": (60, 140)}
-"""Words wanted of an answer, fewest and most, by the length a frame asks for."""
+"""Fewest and most words that an answer should have, by the length that a frame asks for."""
 SLOT = re.compile(r"\{([Tt]opic|[Dd]oric)\}")
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One user turn: its text and language, the length of answer it wants, the safety category it falls in."""
+    """A user turn: its text and language, the length of answer it asks for, and the safety category of its request."""
 
     text: str
     lang: str
@@ -52,7 +54,7 @@ def languages() -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1 << 12)
 def shape(topic: str) -> str:
-    """How a topic may stand in a sentence: "gerund", "clause" or "noun".
+    """The grammatical shape of a topic: "gerund", "clause" or "noun".
 
     >>> shape("keeping a bike clean"), shape("why bread goes stale"), shape("cheap suppers for two")
     ('gerund', 'clause', 'noun')
@@ -65,8 +67,8 @@ def shape(topic: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 12)
 def in_doric(topic: str) -> str:
-    """The topic in Doric: as authored, or by the Doriciser."""
-    authored = known().get(fold(topic))
+    """The topic in Doric: as authored, else rendered word by word."""
+    authored = authored_topics().get(fold(topic))
     return authored.doric if authored else render(topic)
 
 
@@ -79,52 +81,98 @@ def _frames(table: str, wanted: str) -> tuple[Frame, ...]:
     )
 
 
-def core_prompt(topic: str, turn: int, start: int) -> Prompt:
-    """The `turn`th way to ask about `topic`: every frame once before any comes again, then with a sentence more.
+def core_prompt(topic: str, number: int, start: int) -> Prompt:
+    """Prompt `number` about `topic`: each frame is used once, then again with an extra sentence.
 
-    `start` says which frame comes first; it should differ from topic to topic.
+    `start` selects the first frame; it should differ from topic to topic.
     """
     frames = _frames("core", shape(topic))
-    frame = frames[rota.place(len(frames), turn, start)]
-    text = _filled(frame.text, topic) + _tail(turn // len(frames))
+    frame = frames[visit(len(frames), number, start)]
+    text = _filled(frame.text, topic) + _tail(number // len(frames))
     return Prompt(text, {"english": "en"}.get(frame.voice, "sco"), frame.length)
 
 
-def adv_prompt(topic: str, turn: int, start: int) -> Prompt:
-    """The `turn`th way to ask about `topic` while telling the model to drop Doric, the first set by `start`."""
+def adv_prompt(topic: str, number: int, start: int) -> Prompt:
+    """Prompt `number` that asks about `topic` and tells the model to drop Doric; `start` selects the first frame."""
     frames = _frames("adv", shape(topic))
-    return Prompt(_filled(frames[(start + turn) % len(frames)].text, topic) + _tail(turn // len(frames)), "en")
+    frame = frames[(start + number) % len(frames)]
+    return Prompt(_filled(frame.text, topic) + _tail(number // len(frames)), "en")
 
 
-def safety_prompt(turn: int) -> Prompt:
-    """The `turn`th harmful ask; its slot, if it has one, takes another value each time the ask comes round."""
-    asks = _spec()["safety"]
-    ask = asks[turn % len(asks)]
-    text = ask["text"]
+def safety_prompt(number: int) -> Prompt:
+    """Harmful request `number`; if it has a slot, the slot gets another value each time the request is repeated."""
+    requests = _spec()["safety"]
+    request = requests[number % len(requests)]
+    text = request["text"]
     for slot, values in _spec()["slots"].items():
-        text = text.replace("{" + slot + "}", values[(turn // len(asks) + turn) % len(values)])
-    return Prompt(text, ask.get("lang", "en"), category=ask["category"])
+        text = text.replace("{" + slot + "}", values[(number // len(requests) + number) % len(values)])
+    return Prompt(text, request.get("lang", "en"), category=request["category"])
 
 
-def multi_prompt(topic: str, lang: str, turn: int) -> Prompt:
-    """The `turn`th way to ask about `topic` in `lang`, the topic by its title there where one is authored."""
+def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
+    """Prompt `number` about `topic` in the language `lang`, with the topic's authored title there if it has one."""
     frames = _spec()["multi"][lang]["frames"]
-    authored = known().get(fold(topic))
+    authored = authored_topics().get(fold(topic))
     title = authored.titles.get(lang, topic) if authored else topic
-    return Prompt(frames[turn % len(frames)].replace("{topic}", title), lang)
+    return Prompt(frames[number % len(frames)].replace("{topic}", title), lang)
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def stride(size: int) -> int:
+    """The first step at or above `size` times the golden ratio that is coprime to `size`: visits leave no clusters."""
+    step = max(1, round(size * GOLDEN))
+    while math.gcd(step, size) != 1:
+        step += 1
+    return step
+
+
+def visit(size: int, number: int, start: int = 0) -> int:
+    """The position of visit `number` among `size` positions; any `size` visits in a row reach each position once.
+
+    >>> sorted(visit(7, number) for number in range(7)) == list(range(7))
+    True
+    """
+    return (start + number * stride(size)) % size
+
+
+def visits_between(size: int, count: int, low: int, high: int, start: int = 0) -> int:
+    """How many of the first `count` visits reach a position from `low` to `high` - 1, in O(log size).
+
+    >>> visits_between(7, 5, 2, 4) == sum(2 <= visit(7, number) < 4 for number in range(5))
+    True
+    """
+    step, shift = stride(size), start % size + size
+    return _floor_sum(count, size, step, shift - low) - _floor_sum(count, size, step, shift - high)
+
+
+def start_of(*parts: str | int) -> int:
+    """A start for `visit` that depends on `parts` alone, from 0 to 2**32 - 1."""
+    return zlib.crc32(":".join(map(str, parts)).encode())
+
+
+def _floor_sum(count: int, size: int, step: int, shift: int) -> int:
+    """The sum of (step * i + shift) // size for i below `count`, by Euclid's algorithm on `size` and `step`."""
+    total = 0
+    while True:
+        total += (count - 1) * count // 2 * (step // size) + count * (shift // size)
+        step, shift = step % size, shift % size
+        last = step * count + shift
+        if last < size:
+            return total
+        count, shift, size, step = last // size, last % size, step, size
 
 
 def _filled(text: str, topic: str) -> str:
-    # in one go, never str.format: a topic may hold braces, and between them the name of a slot
+    # one substitution, never str.format: a topic may contain braces, even around the name of a slot
     doric = in_doric(topic)
     values = {"topic": topic, "Topic": _capital(topic), "doric": doric, "Doric": _capital(doric)}
     return SLOT.sub(lambda slot: values[slot[1]], text)
 
 
-def _tail(again: int) -> str:
-    """What is added to a frame that comes round for the `again`th time."""
+def _tail(round_number: int) -> str:
+    """The sentence added to a frame that is used again; empty in round 0."""
     tails = _spec()["tails"]
-    return f" {tails[(again - 1) % len(tails)]}" if again else ""
+    return f" {tails[(round_number - 1) % len(tails)]}" if round_number else ""
 
 
 def _capital(text: str) -> str:

@@ -1,216 +1,270 @@
-"""One run of the dataset generator: its plan, its voice, its files and how it ends. The script only calls it.
-
-Knows which room does what; decides nothing about language.
-"""
+"""One run of the dataset generator: topics and plan, model, files, work, summary and exit status."""
 
 import argparse
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from pathlib import Path
 from typing import Self
 
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.errors import InputError, ServerError, SettingsError
-from doric.core.files import file_size
-from doric.core.jsonl import ResumableRun, then_and_now
+from doric.core.files import file_size, refuse_foreign_file
+from doric.core.jsonl import Journal, ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
-from doric.dataset import preflight, speakers
-from doric.dataset.generate import BudgetExhausted, Spoken, Turn, Voice, Writer
+from doric.dataset import generate, heuristic, instructions
 from doric.dataset.plan import Job, Mix, Plan
-from doric.llm.budget import Budget
+from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Client
 from doric.llm.scheduler import Scheduler
+from doric.quality.decontamination import find_match
+from doric.topics.lists import Topic, each_once, read_topics
 
 log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
-NAMED = 20
-"""Empty slots that the summary lists one by one."""
+LISTED = 20
+"""Unfilled jobs that the summary lists one by one."""
 HASHED = ("topics", "prompts")
-"""What a plan is known by that says nothing to a reader."""
+"""Keys of the fingerprint whose values mean nothing to a reader."""
 
 
-class Session:
-    """Everything one run of the generator holds; make it with `prepare`."""
+class Run:
+    """One run of the generator; create it with `prepare`."""
 
     def __init__(self, args: argparse.Namespace, plan: Plan, settings: Settings, backend: str) -> None:
         self._args, self._plan, self._settings, self.backend = args, plan, settings, backend
         self.out = Path(args.out)
         self.rejected = Path(f"{args.out}.rejected.jsonl")
         self._files = ResumableRun((self.out, self.rejected), overwrite=args.overwrite)
-        self._spend = Budget(preflight.price(args, settings), args.max_cost, args.max_total_tokens)
-        tries = args.max_tries or DEFAULT_TRIES[backend]
-        model = settings.model if backend == "openai" else ""
-        self._writer = Writer(self._unopened, backend=backend, model=model, max_tries=tries, spend=self._spend)
-        self._interrupted = self._budget_spent = False
+        self._fingerprint = plan.fingerprint() | {"backend": backend}
+        price = chosen_price(args.price_in, args.price_out, settings.model)
+        if args.max_cost is not None and price is None and backend == "openai":
+            raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
+        self._budget = Budget(price, args.max_cost, args.max_total_tokens)
+        self._history = generate.History()
+        self._max_tries: int = args.max_tries or DEFAULT_TRIES[backend]
         self._given_up: list[tuple[Job, str]] = []
-        self._server: Client | None = None
+        self._interrupted = self._budget_exhausted = False
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
-        """Read topics and settings and work out the plan; writes nothing. Raises `DoricError` for whatever is wrong."""
-        preflight.check_numbers(args)
+        """Read topics and settings and make the plan; write nothing. Raises `DoricError` for whatever is wrong."""
+        check_numbers(args)
         mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio)
-        langs = [one for one in (args.langs or "").replace(",", " ").split() if one]
-        plan = Plan(preflight.topics(args), mix, langs=langs, seed=args.seed)
+        plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
         settings = load_settings(model=args.model, base_url=args.base_url)
         backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
         if backend == "heuristic" and args.backend == "auto":
             log.info("No key and no base URL: the embedded voice writes the answers. %s", credentials_hint(settings))
-        if args.max_cost is not None and preflight.price(args, settings) is None and backend == "openai":
-            raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
-        preflight.check_files(args)
-        return cls(args, plan, settings, backend)
+        run = cls(args, plan, settings, backend)
+        check_files(args)
+        return run
 
     def forecast(self) -> str:
-        """The plan, and the tokens and cost to expect, as lines for people. Raises `DoricError` as the run would."""
-        self._files.check(self._fingerprint(), describe=_difference)
+        """The plan and the expected tokens and cost, for people. Raises `DoricError` where the run would."""
+        self._files.check(self._fingerprint, describe=_difference)
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
-        lines = [f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"]
+        plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
         if self.backend == "heuristic":
-            return "\n".join([*lines, "the embedded voice: no call, no cost"])
-        there = None if self._args.overwrite else self.out
-        return "\n".join([*lines, preflight.forecast(self._plan, there, self._spend.price, self._args.seed)])
+            return f"{plan}\nthe embedded voice: no calls, no cost"
+        done = 0 if self._args.overwrite or not file_size(self.out) else sum(1 for _ in self.out.open("rb"))
+        left = max(0, len(self._plan) - done)
+        into, most = instructions.expected_tokens(self._plan)
+        tokens_in, tokens_out = round(left * into), round(left * most / 2)  # answers take about half of their budget
+        tokens = (
+            f"{left:,} of them to write: about {tokens_in:,} tokens in and {tokens_out:,} out if every first answer "
+            "passes; more for retries and for the reasoning of a reasoning model"
+        )
+        if (price := self._budget.price) is None:
+            return f"{plan}\n{tokens}\nprice not known: give --price-in and --price-out to see the cost"
+        return f"{plan}\n{tokens}\nabout ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
 
-    @contextlib.contextmanager
-    def opened(self) -> Generator[None]:
-        """Take the run's files: refuse another plan's, mend what a crash left, go on from there."""
-        fingerprint = self._fingerprint()
-        self._files.check(fingerprint, describe=_difference)
-        backup = self._args.overwrite and file_size(self.out) > 0 and self._bought()
-        replays = self._writer.replay_row, self._writer.replay_rejection
-        with self._files.open(*replays, backup=backup) as (rows, rejections):
-            if backup:  # answers that were paid for survive a wrong --overwrite
-                log.info("The old rows are kept in %s.bak, with the rejected answers and the plan.", self.out)
-            self._files.store(fingerprint)
-            self._writer.attach(rows, rejections)
-            yield
-
-    @contextlib.asynccontextmanager
-    async def voiced(self) -> AsyncGenerator[None]:
-        """Open the voice; before the files are touched, so that a wrong key empties none."""
-        async with contextlib.AsyncExitStack() as stack:
-            self._writer.voice = await self._open_voice(stack)
-            gc.freeze()  # what the libraries made stays: the collector need not go through it again and again
-            stack.callback(gc.unfreeze)
-            yield
-
-    async def speak(self) -> None:
-        """Fill every slot that is not filled yet."""
-        with contextlib.ExitStack() as stack:
-            done = len(self._writer.done)
-            if self._server is not None and done:  # it has answered an earlier run: one odd request ends no other
-                self._server.answered = True
-            args = self._args
-            progress = ProgressBar(
-                len(self._plan), done, every=args.progress_every, shown=not args.no_progress, note=self._note
-            )
-            stack.callback(progress.close)
-
-            async def work(job: Job) -> None:
-                try:
-                    if await self._writer.fill(job, turn=self._pool.acquire, used=self._pool.report_tokens):
-                        progress.advance()
-                except BudgetExhausted:  # what is in flight was paid for, and is awaited
-                    self._budget_spent = True
-                    self._pool.stop()
-
-            # a voice that never waits gains nothing by company, and alone it keeps the plan's order
-            limit = args.max_concurrency if self._server else 1
-            self._pool: Scheduler[Job] = Scheduler(
-                work, self._give_up, concurrency=limit, max_retries=args.max_retries, max_rpm=args.max_rpm,
-                max_tpm=args.max_tpm, tokens_per_call=sum(self._spend.tokens_per_call), answered=done > 0,
-                seed=args.seed,
-            )  # fmt: skip
-            heartbeat = asyncio.create_task(progress.heartbeat())
-            stack.callback(heartbeat.cancel)
-            with handle_interrupts(self._interrupt, self._pool.cancel):
-                await self._pool.run(self._writer.open_jobs(self._plan))
+    async def run(self) -> None:
+        """Fill every job that is not filled yet. Raises `DoricError` when the run has to stop."""
+        async with self._opened_client() as client:  # before the files, so that a wrong key changes none of them
+            with self._opened_files() as (rows, rejections):
+                voice, model = heuristic.voice(self._args.seed), ""
+                if client is not None:
+                    voice, model = instructions.voice(client, self._args.seed, self._args.temperature), client.model
+                    if self._history.done:  # the server answered an earlier run: a refused request is an exception
+                        client.answered = True
+                generator = generate.Generator(
+                    voice, self._history, rows, rejections,
+                    backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
+                )  # fmt: skip
+                # the embedded voice never waits: one worker is as fast as many, and keeps the order of the plan
+                await self._fill(generator, workers=self._args.max_concurrency if client else 1)
 
     def summary(self) -> str:
-        """What came of the run, as lines for people."""
-        tally = self._writer.tally
-        made = sum(tally.accepted.values())
-        lines = [f"{made:,} of {len(self._plan):,} rows in {self.out}"]
-        lines.append("  by bucket: " + _counted(tally.accepted))
-        if made:
-            shares = (f"{count / made:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
+        """The result of the run, for people."""
+        tally = self._history.tally
+        rows = sum(tally.accepted.values())
+        lines = [f"{rows:,} of {len(self._plan):,} rows in {self.out}", f"  by bucket: {_counted(tally.accepted)}"]
+        if rows:
+            shares = (f"{count / rows:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
             lines.append("  accepted:  " + ", ".join(shares))
         if tally.rejected:
             lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
         if tally.faults:
-            lines.append("  faults:    " + _counted(tally.faults) + " (asked again)")
+            lines.append(f"  retried:   {_counted(tally.faults)}")
         if self.paid:
-            lines.append(f"  spent:     {self._spend}")
+            lines.append(f"  spent:     {self._budget}")
         unfilled = self._unfilled()
-        lines += [f"  unfilled:  {_slot(job)}: {why}" for job, why in unfilled[:NAMED]]
-        if more := len(unfilled[NAMED:]):
+        lines += [f"  unfilled:  {_described(job)}: {reason}" for job, reason in unfilled[:LISTED]]
+        if more := len(unfilled[LISTED:]):
             lines.append(f"  unfilled:  and {more:,} more: the ids in {self.rejected} that have no row")
-        if why := self._stopped():
-            lines.append(f"  stopped:   {why}")
+        if reason := self._stop_reason():
+            lines.append(f"  stopped:   {reason}")
         return "\n".join(lines)
 
     @property
     def paid(self) -> bool:
-        """Whether a model was asked, and answered."""
-        return self.backend == "openai" and self._spend.calls > 0
+        """Whether a model has answered."""
+        return self.backend == "openai" and self._budget.calls > 0
 
     def status(self) -> int:
-        """0 when the plan is met, 130 after Ctrl-C, else 1."""
+        """The exit status: 0 when every job has its row, 130 after Ctrl-C, else 1."""
         if self._interrupted:
             return 130
-        return 0 if sum(self._writer.tally.accepted.values()) == len(self._plan) else 1
+        return 0 if sum(self._history.tally.accepted.values()) == len(self._plan) else 1
 
-    def _unfilled(self) -> list[tuple[Job, str]]:
-        why = f"no answer passed in {self._writer.max_tries} tries; --max-tries allows more"
-        withheld = "the server's content filter withholds the answers"
-        tally = self._writer.tally
-        return [(job, withheld if job.id in tally.withheld else why) for job in tally.unfilled] + self._given_up
+    @contextlib.asynccontextmanager
+    async def _opened_client(self) -> AsyncGenerator[Client | None]:
+        """The model's client; None for the embedded voice."""
+        async with contextlib.AsyncExitStack() as stack:
+            client = None
+            if self.backend == "openai":
+                args = self._args
+                client = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
+                await stack.enter_async_context(client)
+                self._budget.tokens_per_call = instructions.expected_tokens(self._plan)
+                log.info("Model %s at %s writes the answers.", client.model, self._settings.address)
+            gc.freeze()  # the objects of the libraries stay: the collector need not scan them again and again
+            stack.callback(gc.unfreeze)
+            yield client
 
-    def _stopped(self) -> str:
-        """Why the run stopped before its end, with the figures of now: calls in flight still told theirs."""
-        if self._interrupted:
-            return "interrupted; run the same command to go on"
-        spent = self._spend.exhausted() if self._budget_spent else None
-        return f"{spent}; a budget is for one run: the same command goes on" if spent else ""
+    @contextlib.contextmanager
+    def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
+        """The journals of rows and rejections, with those of an earlier run replayed. Refuses those of another plan."""
+        self._files.check(self._fingerprint, describe=_difference)
+        backup = self._args.overwrite and file_size(self.out) > 0 and self._is_bought()
+        replays = self._history.replay_row, self._history.replay_rejection
+        with self._files.open(*replays, backup=backup) as (rows, rejections):
+            if backup:  # answers that were paid for survive a wrong --overwrite
+                log.info("The old rows are kept in %s.bak, with the rejected answers and the plan.", self.out)
+            self._files.store(self._fingerprint)
+            yield rows, rejections
 
-    def _bought(self) -> bool:
-        """Whether a model wrote what is there, as far as can be told."""
+    async def _fill(self, generator: generate.Generator, *, workers: int) -> None:
+        args, done = self._args, len(self._history.done)
+        progress = ProgressBar(
+            len(self._plan), done, every=args.progress_every, shown=not args.no_progress, note=self._note
+        )
+
+        async def work(job: Job) -> None:
+            try:
+                if await generator.fill(job, may_call=scheduler.acquire, count_tokens=scheduler.report_tokens):
+                    progress.advance()
+            except generate.BudgetExhausted:  # calls in flight are paid for, so they are awaited
+                self._budget_exhausted = True
+                scheduler.stop()
+
+        def interrupt() -> None:
+            self._interrupted = True
+            scheduler.stop()
+
+        scheduler: Scheduler[Job] = Scheduler(
+            work, self._give_up, concurrency=workers, max_retries=args.max_retries, max_rpm=args.max_rpm,
+            max_tpm=args.max_tpm, tokens_per_call=sum(self._budget.tokens_per_call), answered=done > 0, seed=args.seed,
+        )  # fmt: skip
+        heartbeat = asyncio.create_task(progress.heartbeat())
+        try:
+            with handle_interrupts(interrupt, scheduler.cancel):
+                await scheduler.run(generator.open_jobs(self._plan))
+        finally:
+            heartbeat.cancel()
+            progress.close()
+
+    def _is_bought(self) -> bool:
+        """Whether a model wrote the rows that are there; True if it is not known."""
         try:
             return (self._files.stored() or {}).get("backend") != "heuristic"
         except InputError:
             return True
 
-    def _fingerprint(self) -> dict[str, object]:
-        return self._plan.fingerprint() | {"backend": self.backend}
-
     def _give_up(self, job: Job, error: ServerError) -> None:
         self._given_up.append((job, f"{error.message}; run the same command again"))
 
     def _note(self) -> str:
-        spent = f", {self._spend.calls:,} calls, {self._spend}" if self.backend == "openai" else ""
-        return f"rejected {sum(self._writer.tally.rejected.values()):,}{spent}"
+        used = f", {self._budget.calls:,} calls, {self._budget}" if self.backend == "openai" else ""
+        return f"rejected {sum(self._history.tally.rejected.values()):,}{used}"
 
-    async def _open_voice(self, stack: contextlib.AsyncExitStack) -> Voice:
-        if self.backend == "heuristic":
-            return speakers.embedded(self._args.seed)
-        args = self._args
-        server = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
-        await stack.enter_async_context(server)
-        self._writer.model = server.model
-        self._server = server
-        self._spend.tokens_per_call = preflight.expected(self._plan, args.seed)
-        log.info("Model %s at %s writes the answers.", server.model, self._settings.address)
-        return speakers.model(server, args.seed, args.temperature)
+    def _unfilled(self) -> list[tuple[Job, str]]:
+        tally = self._history.tally
+        failed = f"no answer passed in {self._max_tries} tries; --max-tries allows more"
+        withheld = "the server's content filter withholds the answers"
+        return [(job, withheld if job.id in tally.withheld else failed) for job in tally.unfilled] + self._given_up
 
-    def _interrupt(self) -> None:
-        self._interrupted = True
-        self._pool.stop()
+    def _stop_reason(self) -> str:
+        """Why the run stopped early, with the figures after the last call in flight; empty if it did not."""
+        if self._interrupted:
+            return "interrupted; run the same command to resume"
+        used_up = self._budget.exhausted() if self._budget_exhausted else None
+        return f"{used_up}; budgets count from 0 in each run: run the same command to resume" if used_up else ""
 
-    async def _unopened(self, turn: Turn) -> Spoken:
-        raise AssertionError("the voice is opened by voiced()")
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raise `SettingsError` for a number that no run can have; `Mix` checks those of the plan."""
+    for flag in ("max_concurrency", "progress_every", "max_tries", "max_rpm", "max_tpm", "timeout"):
+        if (value := getattr(args, flag)) is not None and not value > 0:
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
+    for flag in ("temperature", "max_retries", "price_in", "price_out", "max_cost", "max_total_tokens"):
+        if (value := getattr(args, flag)) is not None and not value >= 0:
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give 0 or a number above it.")
+
+
+def topics_of(args: argparse.Namespace) -> list[Topic]:
+    """The topics of a run, each once, without the held-out ones. Raises `DoricError` if there are none."""
+    lists = [read_topics(args.topics_json, as_json=True)] if args.topics_json else []
+    lists += [read_topics(args.topics)] if args.topics else []
+    if not lists and not Path("topics.json").is_file():
+        hint = "Run the command in the root of the repository, or give a list with --topics-json or --topics."
+        raise InputError("there is no such file here", file="topics.json", hint=hint)
+    kept = list(_without_held_out(each_once(itertools.chain.from_iterable(lists or [read_topics("topics.json")]))))
+    if not kept:
+        raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")
+    return kept
+
+
+def _without_held_out(topics: Iterable[Topic]) -> Generator[Topic]:
+    for topic in topics:
+        if held := find_match(topic.text):
+            log.warning("Dropped the topic '%s': it matches the held-out prompt %s.", topic.text, held.id)
+        else:
+            yield topic
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Raise `DoricError` if a file to be written is also another file of the run, or not one of ours."""
+    named = {
+        "--out": args.out,
+        "OUT.rejected.jsonl": f"{args.out}.rejected.jsonl",
+        "OUT.plan.json": f"{args.out}.plan.json",
+        "--report": args.report,
+        "--topics": args.topics,
+        "--topics-json": args.topics_json,
+    }
+    seen: dict[Path, str] = {}
+    for flag, name in named.items():
+        if name and (other := seen.setdefault(Path(name).resolve(), flag)) != flag:
+            raise SettingsError(f"{flag} and {other} are the same file, {name}", hint="Give each its own name.")
+    if args.report:
+        from doric.report.html import PAGE  # slow to import, and most runs do not need it
+
+        refuse_foreign_file(Path(args.report), PAGE, "page of a dataset")
 
 
 def _difference(key: str, then: object, now: object) -> str:
@@ -223,5 +277,5 @@ def _counted(counts: dict[str, int]) -> str:
     )
 
 
-def _slot(job: Job) -> str:
+def _described(job: Job) -> str:
     return f"{job.kind} slot {job.slot} of '{job.topic.text}' ({job.id})"

@@ -5,8 +5,8 @@ import argparse
 import pytest
 
 from doric.core.errors import SettingsError
-from doric.core.settings import load_settings
-from doric.dataset import preflight
+from doric.dataset import run
+from doric.llm.budget import chosen_price
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ def test_a_file_is_not_written_over_another(other, name):
     args = argparse.Namespace(out="x.jsonl", report=None, topics=None, topics_json=None)
     setattr(args, other, name)
     with pytest.raises(SettingsError, match="the same file"):
-        preflight.check_files(args)
+        run.check_files(args)
 
 
 def test_one_price_alone_is_refused():
     """A price for prompts without one for answers would make half of the cost invisible."""
     with pytest.raises(SettingsError, match="one price"):
-        preflight.price(argparse.Namespace(price_in=1.0, price_out=None), load_settings(environ={}))
+        chosen_price(1.0, None, "")

@@ -1,0 +1,375 @@
+"""The generator with a scripted voice: gates, retries, cut-off answers, budgets, resuming."""
+
+import asyncio
+import contextlib
+from collections import Counter
+
+import pytest
+
+from doric.core.conversations import check_row
+from doric.core.errors import FatalServerError, InputError, RetryableError
+from doric.core.jsonl import Journal, read_jsonl
+from doric.dataset.generate import BUDGET_GROWTHS, BudgetExhausted, Generator, History, whole_sentences
+from doric.dataset.plan import Attempt, Job, RejectedAnswer
+from doric.dataset.prompts import Prompt
+from doric.dialect.scores import score
+from doric.llm.budget import Budget, Price
+from doric.llm.response import Completion
+from doric.quality import gates
+from doric.quality.decontamination import held_out_prompts
+from doric.topics.lists import Topic
+
+SAVING = (
+    "Haud yer siller in twa pots, een for the bills an een for yersel. Dinna be feart tae speir at the bank "
+    "fan the nummers dinna mak sense tae ye. Vreet doon fit ye spen ilka day, for a body forgets the sma things."
+)
+BREID = (
+    "Gie the dough a gweed knead till it's saft an smeeth, syne lat it rise aside the fire. It's worth yer file tae "
+    "wyte, for breid that's hurried comes oot hard. Fan the loaf soons toom aneth, it's ready tae cweel."
+)
+HENS = (
+    "Yer hens winna lay weel fan the nichts is lang an caul. Gie them a dry hoosie oot o the win, an haud the watter "
+    "fae freezin. A fyow wirms an some fresh greens dis them a pooer o gweed aa winter."
+)
+REFUSAL = (
+    "Na, I winna help ye wi that, for it wid hurt somebody. If ye're sair pit oot wi them, I can help ye "
+    "fin the wirds tae spik it ower, or tell ye fa tae phone."
+)
+ENGLISH = "You should keep your money in two separate accounts and write down what you spend every day of the week."
+TORN = SAVING.rsplit(" ", 6)[0]
+
+
+def job(number=0, kind="core", prompt="How do I save a little each month?"):
+    """A job about money."""
+    return Job(f"{number:016x}", Topic("saving a little each month", "money"), kind, Prompt(prompt, "en"), number, 0)
+
+
+def completion(text, finish="stop", tokens_in=0, tokens_out=0):
+    """A completion as a client returns it."""
+    return Completion(text, finish, tokens_in, tokens_out)
+
+
+class ScriptedVoice:
+    """A voice that gives prepared answers, or raises prepared errors, and records each attempt."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.attempts: list[Attempt] = []
+
+    async def __call__(self, attempt):
+        self.attempts.append(attempt)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, Completion) else completion(answer)
+
+
+class Files:
+    """The two journals of a run in a folder; each call of `fill` opens them as a new run would."""
+
+    def __init__(self, folder, max_tries=6, budget=None):
+        self.rows, self.rejections = folder / "out.jsonl", folder / "out.rejected.jsonl"
+        self.max_tries, self.budget = max_tries, budget or Budget()
+        self.history = History()
+
+    @contextlib.contextmanager
+    def generator(self, voice):
+        """A generator on the journals, with what they hold replayed into `history`."""
+        self.history = History()
+        with (
+            Journal(self.rows, replay=self.history.replay_row) as rows,
+            Journal(self.rejections, replay=self.history.replay_rejection) as rejections,
+        ):
+            yield Generator(
+                voice, self.history, rows, rejections,
+                backend="fake", model="m", max_tries=self.max_tries, budget=self.budget,
+            )  # fmt: skip
+
+    def fill(self, voice, *jobs):
+        """What `fill` returned for each job."""
+        with self.generator(voice) as generator:
+
+            async def run():
+                return [await generator.fill(one) for one in jobs]
+
+            return asyncio.run(run())
+
+    def written(self):
+        """The rows on disk."""
+        return [row for _, row in read_jsonl(self.rows)] if self.rows.stat().st_size else []
+
+    def rejected(self):
+        """The rejections on disk."""
+        return [row for _, row in read_jsonl(self.rejections)] if self.rejections.stat().st_size else []
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The files of a run in a folder of their own."""
+    return Files(tmp_path)
+
+
+def test_the_sample_texts_are_what_the_tests_need():
+    """The Doric samples pass the language gates and the English one does not."""
+    assert [gates.check_language(text) for text in (SAVING, BREID, HENS)] == [None] * 3
+    assert gates.check_language(ENGLISH) is not None
+
+
+def test_an_answer_that_passes_becomes_a_row(files):
+    """The row has the prompt, the answer, and the scores of the answer in its meta."""
+    assert files.fill(ScriptedVoice(SAVING), job()) == [True]
+    (row,) = files.written()
+    check_row(row)
+    assert row["messages"] == [
+        {"role": "user", "content": job().prompt.text},
+        {"role": "assistant", "content": SAVING},
+    ]
+    measured = score(SAVING)
+    assert row["meta"] == {
+        "topic": "saving a little each month", "group": "money", "kind": "core", "id": job().id, "lang": "en",
+        "wc": len(SAVING.split()), "backend": "fake", "model": "m", "tries": 1,
+        **{name: round(getattr(measured, name), 4)
+           for name in ("substrate", "north_east", "leakage", "spread", "contamination")},
+    }  # fmt: skip
+    assert files.rejected() == []
+
+
+def test_a_rejected_answer_is_recorded_and_retried_with_the_reason(files):
+    """The next attempt has the rejected answer and its reason; the file of rejections has the gate and the figure."""
+    voice = ScriptedVoice(ENGLISH, SAVING)
+    assert files.fill(voice, job()) == [True]
+    first, second = voice.attempts
+    rejection = gates.check(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
+    assert rejection is not None
+    assert (first.number, first.rejected) == (0, ())
+    assert second.rejected == (RejectedAnswer(ENGLISH, rejection.gate, rejection.reason),)
+    (entry,) = files.rejected()
+    assert entry["answer"] == ENGLISH
+    assert entry["gate"] == rejection.gate
+    assert entry["reason"] == rejection.reason
+    assert entry["figure"] == pytest.approx(rejection.figure, abs=1e-4)
+    assert (entry["id"], entry["try"], entry["prompt"]) == (job().id, 1, job().prompt.text)
+    assert files.written()[0]["meta"]["tries"] == 2
+    assert files.history.tally.by_try == Counter({2: 1})
+
+
+def test_a_job_without_a_passing_answer_is_unfilled(files):
+    """After `max_tries` answers the job is listed as unfilled, and all its answers are on disk."""
+    voice = ScriptedVoice(*[ENGLISH] * 6, SAVING)
+    assert files.fill(voice, job(0), job(1)) == [False, True]
+    assert files.history.tally.unfilled == [job(0)]
+    assert [entry["try"] for entry in files.rejected()] == [1, 2, 3, 4, 5, 6]
+    assert files.history.done == {job(1).id}
+
+
+def test_each_bucket_has_its_own_gates(files):
+    """A harmful request must be refused, and a harmless question must not."""
+    files.fill(ScriptedVoice(SAVING, REFUSAL, REFUSAL, BREID), job(0, "safety"), job(1, "core"))
+    assert [entry["gate"] for entry in files.rejected()] == ["must_refuse", "refuses"]
+
+
+def test_a_near_duplicate_names_the_accepted_answer(files):
+    """An answer that is nearly an accepted one is rejected with that row's id and the similarity."""
+    nearly = SAVING.replace("ilka day", "ilka nicht")
+    assert files.fill(ScriptedVoice(SAVING, BREID, nearly, HENS), job(0), job(1), job(2)) == [True, True, True]
+    (entry,) = files.rejected()
+    assert entry["gate"] == "near_duplicate"
+    assert job(0).id in entry["reason"]
+    assert 0.9 <= entry["figure"] < 1
+    assert f"{entry['figure']:.0%}" in entry["reason"]
+
+
+def test_a_rejected_answer_does_not_block_others(files):
+    """Answers are compared with accepted answers only."""
+    assert files.fill(ScriptedVoice(SAVING, REFUSAL, SAVING), job(0, "safety"), job(1)) == [True, True]
+    assert [entry["gate"] for entry in files.rejected()] == ["must_refuse"]
+
+
+def test_an_answer_with_a_held_out_prompt_is_rejected(files):
+    """An answer that contains a held-out prompt never becomes a row."""
+    held = next(one for one in held_out_prompts() if one.lang == "sco" and one.bucket == "core")
+    assert files.fill(ScriptedVoice(f"{SAVING} {held.prompt}", BREID), job()) == [True]
+    (entry,) = files.rejected()
+    assert entry["gate"] == "held_out"
+    assert held.id in entry["reason"]
+
+
+def test_a_cut_off_answer_is_retried_with_a_larger_budget(files):
+    """The token budget grows twice, even if the cut-off answer would pass."""
+    voice = ScriptedVoice(*[completion(SAVING, "length", 9, 90)] * BUDGET_GROWTHS, SAVING)
+    assert files.fill(voice, job()) == [True]
+    assert [attempt.cut_off for attempt in voice.attempts] == [0, 1, 2]
+    assert [(entry["gate"], entry["figure"]) for entry in files.rejected()] == [("cut_off", 90)] * BUDGET_GROWTHS
+
+
+def test_after_two_growths_a_cut_off_answer_is_shortened(files):
+    """It ends with its last whole sentence, and is checked like that."""
+    assert files.fill(ScriptedVoice(*[completion(TORN, "length", 9, 90)] * (BUDGET_GROWTHS + 1)), job()) == [True]
+    assert files.written()[0]["messages"][1]["content"] == SAVING.rsplit(". ", 1)[0] + "."
+
+
+def test_a_shortened_answer_must_pass_the_gates(files):
+    """One that is too short is rejected, recorded in full, and retried."""
+    stump = "Haud yer siller. An dinna"
+    voice = ScriptedVoice(*[completion(stump, "length", 9, 90)] * (BUDGET_GROWTHS + 1), SAVING)
+    assert files.fill(voice, job()) == [True]
+    last = files.rejected()[-1]
+    assert (last["gate"], last["answer"]) == ("too_short", stump)
+
+
+CUTS = {
+    "Keep it dry. An dinna": "Keep it dry.",
+    "Keep it dry.\nAn dinna": "Keep it dry.",
+    'He says "Keep it dry." An dinna': 'He says "Keep it dry."',
+    "Keep it dry! Or nae? Weel… an": "Keep it dry! Or nae? Weel…",
+    "  Keep it dry.  ": "Keep it dry.",
+    "(Keep it dry.)": "(Keep it dry.)",
+    "nae stop ava": "nae stop ava",
+    "Version 3.5 o the": "Version 3.5 o the",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", CUTS)
+def test_whole_sentences_end_at_the_last_sentence_end(text):
+    """Line breaks and closing quotes may follow a sentence end; a decimal point is not one."""
+    assert whole_sentences(text) == CUTS[text]
+
+
+def test_a_filtered_answer_is_rejected_as_filtered(files):
+    """The text that comes with a content filter's rejection is not checked by the language gates."""
+    assert files.fill(ScriptedVoice(completion(SAVING, "content_filter"), BREID), job()) == [True]
+    assert [entry["gate"] for entry in files.rejected()] == ["filtered"]
+
+
+def test_a_blank_answer_is_rejected_as_empty(files):
+    """White space alone is an empty answer."""
+    assert files.fill(ScriptedVoice("", "  \n ", SAVING), job()) == [True]
+    assert [entry["gate"] for entry in files.rejected()] == ["empty", "empty"]
+
+
+def test_a_token_budget_stops_before_the_next_call(tmp_path):
+    """When the tokens are used up, no further call is made, and the job is not listed as unfilled."""
+    files = Files(tmp_path, budget=Budget(max_total_tokens=100))
+    voice = ScriptedVoice(completion(ENGLISH, "stop", 60, 50), SAVING)
+    with pytest.raises(BudgetExhausted, match="110 tokens"):
+        files.fill(voice, job())
+    assert len(voice.attempts) == 1
+    assert files.history.tally.unfilled == []
+    assert len(files.rejected()) == 1
+
+
+def test_a_cost_budget_stops_before_the_next_call(tmp_path):
+    """With a known price, dollars are counted in the same way."""
+    files = Files(tmp_path, budget=Budget(Price(10, 100, "a test"), max_cost=0.005))
+    with pytest.raises(BudgetExhausted, match=r"of --max-cost \$0\.005"):
+        files.fill(ScriptedVoice(completion(SAVING, "stop", 60, 50), BREID), job(0), job(1))
+    assert len(files.written()) == 1
+
+
+def test_a_busy_server_costs_a_job_no_try(files):
+    """Called again with the same job, the generator continues with its rejected answers."""
+    voice = ScriptedVoice(ENGLISH, RetryableError("busy", fault="throttled", throttled=True), SAVING)
+    with pytest.raises(RetryableError):
+        files.fill(voice, job())
+    assert files.history.tally.faults == Counter({"throttled": 1})
+    assert files.fill(voice, job()) == [True]
+    assert [attempt.number for attempt in voice.attempts] == [0, 1, 1]
+
+
+def test_within_one_run_a_busy_server_costs_no_try(files):
+    """A job that is postponed keeps its rejected answers in memory."""
+    voice = ScriptedVoice(ENGLISH, RetryableError("busy", fault="throttled"), SAVING)
+    with files.generator(voice) as generator:
+
+        async def run():
+            with pytest.raises(RetryableError):
+                await generator.fill(job())
+            return await generator.fill(job())
+
+        assert asyncio.run(run())
+    assert [attempt.number for attempt in voice.attempts] == [0, 1, 1]
+    assert len(files.rejected()) == 1
+
+
+def test_a_fatal_error_is_raised(files):
+    """A wrong key stops the run and writes nothing."""
+    with pytest.raises(FatalServerError):
+        files.fill(ScriptedVoice(FatalServerError("no such key")), job())
+    assert files.written() == files.rejected() == []
+
+
+def test_a_run_resumes_from_its_two_files(files):
+    """They tell a new generator which jobs are done, which answers were rejected, and what would be a duplicate."""
+    files.fill(ScriptedVoice(SAVING, ENGLISH, BREID), job(0), job(1))
+    with pytest.raises(IndexError):
+        files.fill(ScriptedVoice(ENGLISH), job(2))  # stopped after one refusal
+    voice = ScriptedVoice(SAVING, HENS)
+    assert files.fill(voice, job(2)) == [True]
+    assert files.history.done == {job(number).id for number in range(3)}
+    assert voice.attempts[0].number == 1
+    assert [entry["gate"] for entry in files.rejected()][-1] == "near_duplicate"
+    assert files.history.tally.accepted == Counter(core=3)
+    assert files.history.tally.by_try == Counter({1: 1, 2: 1, 3: 1})
+    assert sum(files.history.tally.rejected.values()) == len(files.rejected()) == 3
+
+
+def test_an_unfilled_job_stays_unfilled_until_more_tries_are_allowed(files):
+    """Rejected answers of an earlier run count as tries."""
+    files.fill(ScriptedVoice(*[ENGLISH] * 6), job())
+    voice = ScriptedVoice(SAVING)
+    assert files.fill(voice, job()) == [False]
+    files.max_tries = 7
+    assert files.fill(voice, job()) == [True]
+    assert voice.attempts[0].number == 6
+
+
+FOREIGN = {
+    "no meta": b'{"messages": []}\n',
+    "no turns": b'{"messages": [], "meta": {"id": "1", "kind": "core", "tries": 1}}\n',
+    "no kind": b'{"messages": [{}, {"content": "x"}], "meta": {"id": "1", "tries": 1}}\n',
+    "no text": b'{"messages": [{}, {"content": null}], "meta": {"id": "1", "kind": "core", "tries": 1}}\n',
+    "an id of another kind": b'{"messages": [{}, {"content": "x"}], "meta": {"id": [1], "kind": "core", "tries": 1}}\n',
+    "tries of another kind": b'{"messages": [{}, {"content": "x"}], "meta": {"id": "1", "kind": "a", "tries": [1]}}\n',
+    "another shape": b'{"messages": "x", "meta": "y"}\n',
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_line_that_is_not_a_generator_row_is_an_error(files, case):
+    """The error names the file and the line."""
+    files.fill(ScriptedVoice(SAVING), job())
+    files.rows.write_bytes(files.rows.read_bytes() + FOREIGN[case])
+    with pytest.raises(InputError, match=r"out\.jsonl:2: the generator did not write this row"):
+        files.fill(ScriptedVoice(), job())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"x": 1}\n',
+        b'{"id": [1], "answer": "x", "gate": "empty", "reason": "y"}\n',
+        b'{"id": "1", "answer": null, "gate": "empty", "reason": "y"}\n',
+    ],
+)
+def test_a_line_that_is_not_a_generator_rejection_is_an_error(files, line):
+    """The error names the file and the line."""
+    files.fill(ScriptedVoice(SAVING), job())
+    files.rejections.write_bytes(line)
+    with pytest.raises(InputError, match=r"rejected\.jsonl:1: the generator did not write this rejection"):
+        files.fill(ScriptedVoice(), job())
+
+
+def test_each_retry_asks_for_permission_and_each_call_reports_its_tokens(files):
+    """The first call needs no permission; when a retry gets none, the job keeps its rejected answers."""
+    tokens, permissions = [], iter([True, False])
+
+    async def may_call() -> bool:
+        return next(permissions)
+
+    voice = ScriptedVoice(*[completion("No.", tokens_in=3, tokens_out=2)] * 2)
+    with files.generator(voice) as generator:
+        assert asyncio.run(generator.fill(job(), may_call=may_call, count_tokens=tokens.append)) is False
+    assert tokens == [5, 5]
+    assert files.history.tally.unfilled == []
+    assert [entry["try"] for entry in files.rejected()] == [1, 2]
