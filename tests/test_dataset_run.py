@@ -22,5 +22,5 @@ def test_a_file_is_not_written_over_another(other, name):
 
 def test_one_price_alone_is_refused():
     """A price for prompts without one for answers would make half of the cost invisible."""
-    with pytest.raises(SettingsError, match="one price"):
+    with pytest.raises(SettingsError, match="only one of --price-in and --price-out"):
         chosen_price(1.0, None, "")

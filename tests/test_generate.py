@@ -44,11 +44,6 @@ def job(number=0, kind="core", prompt="How do I save a little each month?"):
     return Job(f"{number:016x}", Topic("saving a little each month", "money"), kind, Prompt(prompt, "en"), number, 0)
 
 
-def completion(text, finish="stop", tokens_in=0, tokens_out=0):
-    """A completion as a client returns it."""
-    return Completion(text, finish, tokens_in, tokens_out)
-
-
 class ScriptedVoice:
     """A voice that gives prepared answers, or raises prepared errors, and records each attempt."""
 
@@ -61,7 +56,7 @@ class ScriptedVoice:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, Completion) else completion(answer)
+        return answer if isinstance(answer, Completion) else Completion(answer)
 
 
 class Files:
@@ -196,7 +191,7 @@ def test_an_answer_with_a_held_out_prompt_is_rejected(files):
 
 def test_a_cut_off_answer_is_retried_with_a_larger_budget(files):
     """The token budget grows twice, even if the cut-off answer would pass."""
-    voice = ScriptedVoice(*[completion(SAVING, "length", 9, 90)] * BUDGET_GROWTHS, SAVING)
+    voice = ScriptedVoice(*[Completion(SAVING, "length", 9, 90)] * BUDGET_GROWTHS, SAVING)
     assert files.fill(voice, job()) == [True]
     assert [attempt.cut_off for attempt in voice.attempts] == [0, 1, 2]
     assert [(entry["gate"], entry["figure"]) for entry in files.rejected()] == [("cut_off", 90)] * BUDGET_GROWTHS
@@ -204,14 +199,14 @@ def test_a_cut_off_answer_is_retried_with_a_larger_budget(files):
 
 def test_after_two_growths_a_cut_off_answer_is_shortened(files):
     """It ends with its last whole sentence, and is checked like that."""
-    assert files.fill(ScriptedVoice(*[completion(TORN, "length", 9, 90)] * (BUDGET_GROWTHS + 1)), job()) == [True]
+    assert files.fill(ScriptedVoice(*[Completion(TORN, "length", 9, 90)] * (BUDGET_GROWTHS + 1)), job()) == [True]
     assert files.written()[0]["messages"][1]["content"] == SAVING.rsplit(". ", 1)[0] + "."
 
 
 def test_a_shortened_answer_must_pass_the_gates(files):
     """One that is too short is rejected, recorded in full, and retried."""
     stump = "Haud yer siller. An dinna"
-    voice = ScriptedVoice(*[completion(stump, "length", 9, 90)] * (BUDGET_GROWTHS + 1), SAVING)
+    voice = ScriptedVoice(*[Completion(stump, "length", 9, 90)] * (BUDGET_GROWTHS + 1), SAVING)
     assert files.fill(voice, job()) == [True]
     last = files.rejected()[-1]
     assert (last["gate"], last["answer"]) == ("too_short", stump)
@@ -238,7 +233,7 @@ def test_whole_sentences_end_at_the_last_sentence_end(text):
 
 def test_a_filtered_answer_is_rejected_as_filtered(files):
     """The text that comes with a content filter's rejection is not checked by the language gates."""
-    assert files.fill(ScriptedVoice(completion(SAVING, "content_filter"), BREID), job()) == [True]
+    assert files.fill(ScriptedVoice(Completion(SAVING, "content_filter"), BREID), job()) == [True]
     assert [entry["gate"] for entry in files.rejected()] == ["filtered"]
 
 
@@ -251,7 +246,7 @@ def test_a_blank_answer_is_rejected_as_empty(files):
 def test_a_token_budget_stops_before_the_next_call(tmp_path):
     """When the tokens are used up, no further call is made, and the job is not listed as unfilled."""
     files = Files(tmp_path, budget=Budget(max_total_tokens=100))
-    voice = ScriptedVoice(completion(ENGLISH, "stop", 60, 50), SAVING)
+    voice = ScriptedVoice(Completion(ENGLISH, "stop", 60, 50), SAVING)
     with pytest.raises(BudgetExhausted, match="110 tokens"):
         files.fill(voice, job())
     assert len(voice.attempts) == 1
@@ -263,7 +258,7 @@ def test_a_cost_budget_stops_before_the_next_call(tmp_path):
     """With a known price, dollars are counted in the same way."""
     files = Files(tmp_path, budget=Budget(Price(10, 100, "a test"), max_cost=0.005))
     with pytest.raises(BudgetExhausted, match=r"of --max-cost \$0\.005"):
-        files.fill(ScriptedVoice(completion(SAVING, "stop", 60, 50), BREID), job(0), job(1))
+        files.fill(ScriptedVoice(Completion(SAVING, "stop", 60, 50), BREID), job(0), job(1))
     assert len(files.written()) == 1
 
 
@@ -367,7 +362,7 @@ def test_each_retry_asks_for_permission_and_each_call_reports_its_tokens(files):
     async def may_call() -> bool:
         return next(permissions)
 
-    voice = ScriptedVoice(*[completion("No.", tokens_in=3, tokens_out=2)] * 2)
+    voice = ScriptedVoice(*[Completion("No.", tokens_in=3, tokens_out=2)] * 2)
     with files.generator(voice) as generator:
         assert asyncio.run(generator.fill(job(), may_call=may_call, count_tokens=tokens.append)) is False
     assert tokens == [5, 5]

@@ -148,9 +148,8 @@ class Generator:
         rejected = self._history.rejected.pop(job.id, [])
         first = True
         while not self._used_up(rejected):
-            first = (
-                first and not self._budget.nearly_exhausted
-            )  # a call may wait for its budget, and the run may stop meanwhile
+            # a call may have to wait for its budget, and the run may stop meanwhile
+            first = first and not self._budget.nearly_exhausted
             if spent := await self._budget.reserve():
                 self._history.rejected[job.id] = rejected
                 raise BudgetExhausted(spent)

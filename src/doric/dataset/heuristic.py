@@ -65,7 +65,7 @@ def voice(seed: int) -> Voice:
             yielded = time.monotonic()
         job = attempt.job
         question = Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
-        return Completion(answer(question, attempt.number), "stop", 0, 0)
+        return Completion(answer(question, attempt.number))
 
     return speak
 
