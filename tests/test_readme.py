@@ -1,4 +1,4 @@
-"""Every command that README.md shows is run, in a copy of the repository, or named here with the test that runs it."""
+"""Every command in README.md is run in a copy of the repository, or is listed here with the test that runs it."""
 
 import json
 import os
@@ -18,19 +18,19 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
-    "./check": "this very run: .ci/run calls it",
-    "./journey.sh": "half an hour long, run by hand: each of its steps has a test of its own",
+    "./check": "runs these tests; .ci/run calls it",
+    "./journey.sh": "takes half an hour and is run by hand; each of its steps has its own test",
     "uv run --group finetune python finetune_notebook/run_notebook.py": "tests/test_run_notebook.py, with three steps",
     "cd modal": "tests/test_vllm_doric.py, against a recorder, and tests/test_chat_cli.py, in a terminal",
     "uv run python chat_cli.py": "tests/test_chat_cli.py, in a pseudo-terminal",
     "uv run modal": "tests/test_vllm_doric.py, against a recorder",
-    "uv run --group vllm vllm serve": "its arguments need a GPU; modal/README.md has the CPU's, run by hand",
+    "uv run --group vllm vllm serve": "needs a GPU; the CPU version in modal/README.md is run by hand",
 }
-"""How a command begins that is not run here -> what runs it."""
+"""The start of each command that is not run here -> what runs it."""
 
 
 def commands() -> list[str]:
-    """The commands in README's shell blocks, continuation lines joined, comments dropped."""
+    """The commands in README's shell blocks, with continuation lines joined and without comments."""
     lines = "\n".join(BLOCK.findall(README)).replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
@@ -40,7 +40,7 @@ RUN_HERE = [command for command in commands() if not command.startswith(tuple(EL
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The repository as a new user has it, in a folder of its own."""
+    """A copy of the repository as a new user gets it."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -64,22 +64,22 @@ def server():
 
 
 def as_argv(command: str, url: str) -> list[str]:
-    """The command with this Python for uv's, and the mock server for whichever server README names."""
+    """The command with this Python instead of `uv run python`, and with the mock server's URL for a local server."""
     argv = [sys.executable if word == "python" else word for word in shlex.split(command)]
     if argv[:2] == ["uv", "run"]:
         argv = argv[2:]
     return [url if word.startswith("http://localhost") else word for word in argv]
 
 
-def test_readme_shows_commands():
-    """README holds the two commands that a new user starts with."""
+def test_readme_shows_the_two_first_commands():
+    """README has the two commands that a new user starts with."""
     assert any(one.startswith("uv run python dataset_generation/generate_doric_dataset.py") for one in commands())
     assert "./check" in commands()
 
 
 @pytest.mark.parametrize("command", RUN_HERE)
 def test_every_command_in_readme_runs(command, copy, server):
-    """A command copied from README ends well, from top to bottom, on a fresh copy of the repository."""
+    """README's commands, run in order in a new copy of the repository, all succeed."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "MODEL"))}
     environ |= (
         {"PYTHONPATH": str(copy / "src"), "OPENAI_API_KEY": "not-a-real-key"}
@@ -93,13 +93,13 @@ def test_every_command_in_readme_runs(command, copy, server):
 
 
 @pytest.mark.parametrize("start", ELSEWHERE)
-def test_no_stand_in_without_a_command(start):
-    """What is said to be run elsewhere is still in README."""
+def test_listed_commands_are_still_in_readme(start):
+    """Every command that is listed above as run elsewhere is still in README."""
     assert any(command.startswith(start) for command in commands())
 
 
 def test_local_servers_listen_to_this_machine_only():
-    """Every `vllm serve` that a README shows is bound to 127.0.0.1: vLLM would answer the whole network."""
+    """Every `vllm serve` in a README has --host 127.0.0.1: without it vLLM answers the whole network."""
     for page in (README, (ROOT / "modal" / "README.md").read_text("utf-8")):
         served = [line for block in BLOCK.findall(page) for line in block.splitlines() if "vllm serve " in line]
         assert served
@@ -107,25 +107,25 @@ def test_local_servers_listen_to_this_machine_only():
 
 
 def test_ci_runs_readmes_own_test_command():
-    """.ci/run ends in the command that README gives for the tests."""
+    """.ci/run runs the command that README gives for the tests."""
     assert "exec ./check" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
-def test_check_runs_the_tests_with_the_packages_that_fine_tune():
-    """The notebook's own tests are part of ./check, not skipped; README names the light way beside it."""
+def test_check_runs_the_tests_with_the_fine_tuning_packages():
+    """./check does not skip the notebook's tests; README also names the light version."""
     assert "uv run --group finetune pytest" in (ROOT / "check").read_text("utf-8")
-    assert "`uv run pytest` is the light way" in README
+    assert "`uv run pytest` is the light version" in README
 
 
-def test_links_in_readme_lead_somewhere():
-    """Each relative link of README names a file of this repository."""
+def test_relative_links_in_readme_exist():
+    """Each relative link in README leads to a file of this repository."""
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_the_row_that_readme_shows_is_a_row_of_the_dataset(tmp_path):
-    """README's chat is one that its first command writes, word for word."""
+    """The row in README is, word for word, a row that README's first command writes."""
     command = next(one for one in commands() if "generate_doric_dataset.py --topics-json" in one)
     argv = [
         word if word != "datasets/doric_synth.jsonl" else str(tmp_path / "rows.jsonl") for word in as_argv(command, "")
