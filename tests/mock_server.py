@@ -1,10 +1,10 @@
-"""A server that speaks the OpenAI protocol over real HTTP, misbehaves in every way that was met, and counts its calls.
+"""An OpenAI-compatible server over real HTTP for tests and benchmarks: it can fail in many ways and counts its calls.
 
     uv run python tests/mock_server.py --port 8123 --latency 0.2 --jitter 0.5 --rate-limit-share 0.05 --retry-after 1
 
-In a test: `async with MockServer(Behaviour(latency=0.2)) as server` on the test's own loop, or `with serving(...) as
-server` on a thread of its own, for a client in another process. GET /stats, and the command when it is stopped, tell
-what was served. Raw asyncio, so that it is never what a benchmark waits for.
+In a test: `async with MockServer(Behaviour(latency=0.2)) as server` on the test's event loop, or `with serving(...) as
+server` on a separate thread, for a client in another process. GET /stats returns what was served; the command prints
+the same when it is stopped. It is written with raw asyncio, so that a benchmark measures the client and not the server.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do with one call. `text` and `seconds` (until the answer) win over the server's own."""
+    """How to answer one call: a kind of answer or fault. `text` and `seconds` (latency) override the server's own."""
 
     kind: str = "ok"
     text: str | None = None
@@ -41,11 +41,11 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How the server behaves: seconds, and for each kind of fault the share of calls that meet it.
+    """How the server behaves: latency in seconds, and the share of calls that meet each kind of fault.
 
-    `jitter` 0.5 draws each latency between half of it and half as much again. `refuses` names parameters that are
-    answered with 400; `key`, when set, is the only one let in; `models` is what /v1/models lists, None for a server
-    without that page.
+    With `jitter` 0.5, latencies vary between 50% and 150%. The calls numbered in `stragglers` take
+    `straggler_seconds`. Parameters in `refuses` are answered with 400. If `key` is set, other keys get 401. `models`
+    is the list at /v1/models, None if the server does not have that page.
     """
 
     latency: float = 0.0
@@ -62,7 +62,7 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Call:
-    """One call to /v1/chat/completions, counted from 1."""
+    """One call to /v1/chat/completions, numbered from 1."""
 
     number: int
     raw: bytes
@@ -70,23 +70,23 @@ class Call:
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The request's JSON."""
+        """The request as JSON."""
         return parse_json(self.raw)  # ty: ignore[invalid-explicit-return]
 
     @property
     def key(self) -> str:
-        """The key it came with."""
+        """The API key of the call."""
         return self.headers.get("authorization", "").removeprefix("Bearer ")
 
     @property
     def prompt(self) -> str:
         """The last user message."""
-        return next(one["content"] for one in reversed(self.body["messages"]) if one["role"] == "user")
+        return next(message["content"] for message in reversed(self.body["messages"]) if message["role"] == "user")
 
 
 @dataclass(slots=True)
 class Stats:
-    """What was served, by kind: `ok` is a whole answer. Lateness is the server's own, in seconds."""
+    """What was served, by kind (`ok` is a complete answer), and how late the server itself was, in seconds."""
 
     requests: int = 0
     in_flight: int = 0
@@ -96,10 +96,10 @@ class Stats:
     late_sum: float = 0.0
     late_max: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
-    asked: Counter[int] = field(default_factory=Counter)
+    bodies: Counter[int] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
-        """The figures for people and programs; `duplicates` counts calls whose whole body had been seen before."""
+        """The figures as JSON; `duplicates` counts calls whose body is the same as that of an earlier call."""
         return {
             "requests": self.requests,
             "in_flight": self.in_flight,
@@ -108,39 +108,39 @@ class Stats:
             "first_call_at": self.first_call_at,
             "late_mean_ms": round(1000 * self.late_sum / max(1, self.requests), 3),
             "late_max_ms": round(1000 * self.late_max, 1),
-            "duplicates": sum(self.asked.values()) - len(self.asked),
+            "duplicates": sum(self.bodies.values()) - len(self.bodies),
             "kinds": dict(sorted(self.kinds.items())),
         }
 
 
 class DoricAnswers:
-    """Authored answers of the embedded voice that the gates take, a new one at each call; asked for harm, refusals."""
+    """Answers of the heuristic backend that pass the gates, a new one for each call; refusals for harmful prompts."""
 
     def __init__(self, prepared: int = 0, seed: int = 0) -> None:
-        self._made = {"core": self._answers("core", seed), "safety": self._answers("safety", seed)}
-        self._ready: dict[str, deque[str]] = {"core": deque(), "safety": deque()}
+        self._answers = {"core": self._generate("core", seed), "safety": self._generate("safety", seed)}
+        self._prepared: dict[str, deque[str]] = {"core": deque(), "safety": deque()}
         if prepared:
             self._prepare(prepared)
 
     def _prepare(self, count: int) -> None:
-        """Make answers in advance, no two of them near-duplicates, a tenth as many refusals."""
+        """Generate `count` answers and a tenth as many refusals in advance, without near-duplicates."""
         from doric.quality.near_duplicates import NearDuplicateIndex
 
         index = NearDuplicateIndex()
         for kind, wanted in (("core", count), ("safety", count // 10)):
-            while len(self._ready[kind]) < wanted:
-                text = next(self._made[kind])
+            while len(self._prepared[kind]) < wanted:
+                text = next(self._answers[kind])
                 if index.nearest(text) is None:
                     index.add(str(len(index)), text)
-                    self._ready[kind].append(text)
+                    self._prepared[kind].append(text)
 
     def __call__(self, call: Call) -> str:
-        """The next answer; those prepared first, for making one takes a millisecond."""
+        """The next answer, prepared ones first: generating an answer takes a millisecond."""
         kind = "safety" if b"something harmful" in call.raw else "core"
-        return self._ready[kind].popleft() if self._ready[kind] else next(self._made[kind])
+        return self._prepared[kind].popleft() if self._prepared[kind] else next(self._answers[kind])
 
     @staticmethod
-    def _answers(kind: str, seed: int) -> Iterator[str]:
+    def _generate(kind: str, seed: int) -> Iterator[str]:
         from doric.dataset import heuristic, prompts
         from doric.quality import gates
         from doric.topics.lists import read_topics
@@ -156,7 +156,7 @@ class DoricAnswers:
 
 
 class MockServer:
-    """The server, on the running event loop. `decide` may choose an `Action` for a call, `answer` writes its text."""
+    """The server on the running event loop. `decide` may choose an `Action` for a call; `answer` writes the answers."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class MockServer:
 
     @property
     def url(self) -> str:
-        """The base URL, as OPENAI_BASE_URL wants it."""
+        """The base URL, for OPENAI_BASE_URL."""
         assert self._server is not None, "not started"
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
@@ -194,12 +194,12 @@ class MockServer:
             connection.transport.abort()
 
     def action_for(self, call: Call) -> Action:
-        """What happens to `call`: what `decide` says, a straggler's fate, or the shares' draw."""
+        """The action for `call`: from `decide`, else from the behaviour, else at random by the shares."""
         if (chosen := self._decide(call)) is not None:
             return chosen
         if self.behaviour.key is not None and call.key != self.behaviour.key:
             return Action("unauthorized")
-        if (refused := next((one for one in self.behaviour.refuses if one in call.body), None)) is not None:
+        if (refused := next((name for name in self.behaviour.refuses if name in call.body), None)) is not None:
             return Action(f"refuses_{refused}")
         if call.number in self.behaviour.stragglers:
             return Action(seconds=self.behaviour.straggler_seconds)
@@ -211,12 +211,12 @@ class MockServer:
         return Action()
 
     def latency(self) -> float:
-        """Seconds until the next answer."""
-        swing = self.behaviour.jitter
-        return self.behaviour.latency * (self._draw.uniform(1 - swing, 1 + swing) if swing else 1.0)
+        """Latency of the next answer in seconds."""
+        jitter = self.behaviour.jitter
+        return self.behaviour.latency * (self._draw.uniform(1 - jitter, 1 + jitter) if jitter else 1.0)
 
     def text(self, call: Call, action: Action) -> str:
-        """What the model says to `call`."""
+        """The model's answer to `call`."""
         return self._answer(call) if action.text is None else action.text
 
 
@@ -270,9 +270,9 @@ class _Connection(asyncio.Protocol):
         stats.first_call_at = stats.first_call_at or time.time()
         stats.in_flight += 1
         stats.peak_in_flight = max(stats.peak_in_flight, stats.in_flight)
-        stats.asked[hash(raw)] += 1
+        stats.bodies[hash(raw)] += 1
         call = Call(stats.requests, raw, headers)
-        if len(server.calls) < 10_000:  # enough for any test; a benchmark must not keep them all
+        if len(server.calls) < 10_000:  # enough for any test; in a benchmark they would fill the memory
             server.calls.append(call)
         action = server.action_for(call)
         seconds = server.latency() if action.seconds is None else action.seconds
@@ -347,7 +347,7 @@ ERRORS: dict[str, tuple[int, str, str | None]] = {
     "echo_500": (500, "Internal error while handling key {key}", None),
     "unprocessable": (422, "body.messages: field required", None),
 }
-"""Kind of fault -> status, message (`{key}` is the caller's key: some servers do quote it) and code."""
+"""Kind of fault -> status, message and code. `{key}` is replaced by the caller's key: some servers quote it."""
 
 ANSWERS: dict[str, Callable[[Call, str], bytes]] = {
     "ok": lambda call, text: _http(200, _completion(call, text)),
@@ -362,7 +362,7 @@ ANSWERS: dict[str, Callable[[Call, str], bytes]] = {
     "html": lambda call, text: _http(200, b"<!doctype html><title>Sign in</title>", "text/html"),
     "not_json": lambda call, text: _http(200, b"ok", "text/plain"),
 }
-"""Kind -> the whole response with status 200."""
+"""Kind of answer -> the response with status 200."""
 
 FAULTS = ("vanish", "disconnect", "hang", "drip", "not_http", *ERRORS, *(kind for kind in ANSWERS if kind != "ok"))
 
@@ -448,7 +448,7 @@ def serving(
     answer: Callable[[Call], str] | None = None,
     decide: Callable[[Call], Action | None] = lambda call: None,
 ) -> Generator[MockServer]:
-    """A `MockServer` on a thread of its own."""
+    """A `MockServer` on a separate thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -464,18 +464,20 @@ def serving(
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line; every kind of fault has a share."""
+    """The command line; there is a share for every kind of fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0, help="0 lets the system choose")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds")
-    parser.add_argument("--jitter", type=float, default=0.0, help="0.5: latency varies by half of it either way")
-    parser.add_argument("--retry-after", help="the header that goes with 429, 500, 502 and 503")
-    parser.add_argument("--straggler-at", type=int, action="append", default=[], help="number of a call that is slow")
+    parser.add_argument("--jitter", type=float, default=0.0, help="0.5: latencies vary between 50%% and 150%%")
+    parser.add_argument("--retry-after", help="Retry-After header of 429, 500, 502 and 503")
+    parser.add_argument("--straggler-at", type=int, action="append", default=[], help="number of a slow call")
     parser.add_argument("--straggler-seconds", type=float, default=30.0)
-    parser.add_argument("--refuses", action="append", default=[], metavar="PARAMETER", help="answer it with 400")
-    parser.add_argument("--key", help="the only key that is let in")
-    parser.add_argument("--model", action="append", help="what /v1/models lists")
-    parser.add_argument("--answers", type=int, default=0, help="answers to prepare before serving")
+    parser.add_argument(
+        "--refuses", action="append", default=[], metavar="PARAMETER", help="parameter to answer with 400"
+    )
+    parser.add_argument("--key", help="the only key to accept")
+    parser.add_argument("--model", action="append", help="model to list at /v1/models")
+    parser.add_argument("--answers", type=int, default=0, help="number of answers to generate before serving")
     parser.add_argument("--seed", type=int, default=0)
     for kind in FAULTS:
         parser.add_argument(f"--{kind.replace('_', '-')}-share", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -484,7 +486,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 async def run(args: argparse.Namespace) -> None:
-    """Serve until a signal comes, then print what was served as one line of JSON."""
+    """Serve until a signal arrives, then print the statistics as one line of JSON."""
     shares = {kind: share for kind in FAULTS if (share := vars(args)[f"{kind}_share"])}
     behaviour = Behaviour(
         latency=args.latency,

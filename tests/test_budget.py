@@ -1,4 +1,4 @@
-"""Tokens and money: what a run has cost, and when it has cost enough."""
+"""Budgets and prices: what a run has used, and when it must stop."""
 
 import asyncio
 
@@ -18,8 +18,8 @@ from doric.llm.budget import Budget, Price, known_price
         ("gpt-5", "gpt-5"),
     ],
 )
-def test_a_known_model_has_a_price(model, listed):
-    """A model, its dated versions, and it under a router's name have the listed price, and the source says of when."""
+def test_a_listed_model_has_a_price(model, listed):
+    """A listed model, its dated versions, and its name at a router have the list price; the source has the date."""
     price = known_price(model)
     assert price is not None
     assert price.source.startswith(f"list price of {listed} on 20")
@@ -29,13 +29,13 @@ def test_a_known_model_has_a_price(model, listed):
 @pytest.mark.parametrize(
     "model", ["", "gpt-5-pro", "gpt-5.1", "gpt-4o-audio-preview", "gpt-50", "SmolLM2-135M", "my/gpt"]
 )
-def test_another_model_has_none(model):
-    """A model that only begins like a listed one is another model, at another price."""
+def test_an_unlisted_model_has_no_price(model):
+    """A model whose name only begins like a listed one has no known price."""
     assert known_price(model) is None
 
 
 def test_calls_are_added_up():
-    """Tokens in and out, calls and cost, over all calls."""
+    """Tokens in and out, calls and cost are summed over all calls."""
     budget = Budget(Price(1.0, 10.0, "a flag"))
     budget.add(1000, 100)
     budget.add(500, 50)
@@ -45,7 +45,7 @@ def test_calls_are_added_up():
 
 
 def test_without_a_price_there_is_no_cost():
-    """Tokens are counted without a price; nothing is said of money."""
+    """Without a price, tokens are counted, and no cost is shown."""
     budget = Budget(max_cost=1.0)
     budget.add(10**9, 0)
     assert budget.cost is None
@@ -53,8 +53,8 @@ def test_without_a_price_there_is_no_cost():
     assert "$" not in str(budget)
 
 
-def test_a_budget_of_tokens():
-    """A budget is used up when it is reached, not before, and the sentence names the flag."""
+def test_a_token_budget():
+    """A budget is exhausted when it is reached, not before, and the sentence names the flag."""
     budget = Budget(max_total_tokens=100)
     budget.add(60, 39)
     assert budget.exhausted() is None
@@ -62,8 +62,8 @@ def test_a_budget_of_tokens():
     assert budget.exhausted() == "100 tokens used of --max-total-tokens 100"
 
 
-def test_a_budget_of_money():
-    """The same with dollars."""
+def test_a_cost_budget():
+    """A cost budget works as a token budget does."""
     budget = Budget(Price(10.0, 10.0, "a flag"), max_cost=0.01)
     budget.add(999, 0)
     assert budget.exhausted() is None
@@ -72,7 +72,7 @@ def test_a_budget_of_money():
 
 
 def test_calls_in_flight_count_towards_a_budget():
-    """A call waits while those in flight are likely to use up the rest, and goes when they took less."""
+    """A call waits while the calls in flight may use up the rest, and goes ahead if they used less."""
 
     async def main() -> list[str | None]:
         budget = Budget(max_total_tokens=100, tokens_per_call=(30.0, 20.0))
@@ -88,8 +88,8 @@ def test_calls_in_flight_count_towards_a_budget():
     assert asyncio.run(main()) == [None] * 3
 
 
-def test_who_waits_for_a_budget_hears_that_it_is_used_up():
-    """When the calls in flight take the rest, the one that waited is told so."""
+def test_a_waiting_call_is_told_that_the_budget_is_exhausted():
+    """A call that waited gets the reason if the calls in flight use up the budget."""
 
     async def main() -> str | None:
         budget = Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0001, tokens_per_call=(60.0, 40.0))
@@ -103,7 +103,7 @@ def test_who_waits_for_a_budget_hears_that_it_is_used_up():
     assert asyncio.run(main()) == "$0.0001 spent of --max-cost $0.0001"
 
 
-def test_a_budget_of_nothing():
-    """A budget of zero is used up at once: no call is made."""
+def test_a_budget_of_zero():
+    """A budget of zero is exhausted before the first call."""
     assert Budget(max_total_tokens=0).exhausted()
     assert Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0).exhausted()

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible client against a server that misbehaves: one named error for each fault, and never the key."""
+"""The client against a mock server with every kind of fault: each becomes one error, without the API key."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from mock_server import Action, Behaviour, Call, MockServer
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 TEXT = "Haud the windae open a wee bittie."
-ASK = ChatRequest([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
+REQUEST = ChatRequest([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
 
 
 def settings(url: str, *, key: str = KEY, model: str = "mock-doric") -> Settings:
@@ -33,7 +33,7 @@ async def completions(
 
 
 def one_completion(server: MockServer, **options) -> Completion:
-    return asyncio.run(completions(server, ASK, **options))[0]
+    return asyncio.run(completions(server, REQUEST, **options))[0]
 
 
 def always(action: Action) -> MockServer:
@@ -47,53 +47,53 @@ def failure(server: MockServer, **options) -> ServerError:
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What a fault becomes: the class, its word in the tally, and what the user is told."""
+class Expected:
+    """The error that a fault becomes: its class, its name in the fault counts, and a part of its message."""
 
     error: type[ServerError]
     fault: str = ""
     says: str = ""
 
 
-FATES = {
-    "vanish": Fate(RetryableError, "connection", "was lost"),
-    "disconnect": Fate(RetryableError, "connection", "was lost"),
-    "hang": Fate(RetryableError, "timeout", "no answer within"),
-    "not_http": Fate(RetryableError, "connection", "was lost"),
-    "drip": Fate(RetryableError, "timeout", "no answer within"),
-    "rate_limit": Fate(RetryableError, "rate_limit", "429"),
-    "error_500": Fate(RetryableError, "http_500", "500"),
-    "error_502": Fate(RetryableError, "http_502", "502"),
-    "error_503": Fate(RetryableError, "http_503", "503"),
-    "echo_500": Fate(RetryableError, "http_500", "500"),
-    "malformed": Fate(RetryableError, "malformed", "could not be read"),
-    "no_choices": Fate(RetryableError, "malformed", "no choices"),
-    "null_choices": Fate(RetryableError, "http_502", "502"),
-    "html": Fate(RetryableError, "malformed", "text/html"),
-    "not_json": Fate(RetryableError, "malformed", "text/plain"),
-    "unauthorized": Fate(FatalServerError, says="rejected the key (401)"),
-    "forbidden": Fate(FatalServerError, says="rejected the key (403)"),
-    "payment": Fate(FatalServerError, says="the quota is used up (402)"),
-    "quota": Fate(FatalServerError, says="the quota is used up (429)"),
-    "no_model": Fate(FatalServerError, says="no model 'mock-doric'"),
-    "no_model_400": Fate(FatalServerError, says="no model 'mock-doric'"),
-    "bad_request": Fate(FatalServerError, says="400"),
-    "unprocessable": Fate(FatalServerError, says="422"),
-    "context_400": Fate(ServerError, says="too long"),
+EXPECTED = {
+    "vanish": Expected(RetryableError, "connection", "was lost"),
+    "disconnect": Expected(RetryableError, "connection", "was lost"),
+    "hang": Expected(RetryableError, "timeout", "no answer within"),
+    "not_http": Expected(RetryableError, "connection", "was lost"),
+    "drip": Expected(RetryableError, "timeout", "no answer within"),
+    "rate_limit": Expected(RetryableError, "rate_limit", "429"),
+    "error_500": Expected(RetryableError, "http_500", "500"),
+    "error_502": Expected(RetryableError, "http_502", "502"),
+    "error_503": Expected(RetryableError, "http_503", "503"),
+    "echo_500": Expected(RetryableError, "http_500", "500"),
+    "malformed": Expected(RetryableError, "malformed", "could not be read"),
+    "no_choices": Expected(RetryableError, "malformed", "no choices"),
+    "null_choices": Expected(RetryableError, "http_502", "502"),
+    "html": Expected(RetryableError, "malformed", "text/html"),
+    "not_json": Expected(RetryableError, "malformed", "text/plain"),
+    "unauthorized": Expected(FatalServerError, says="rejected the key (401)"),
+    "forbidden": Expected(FatalServerError, says="rejected the key (403)"),
+    "payment": Expected(FatalServerError, says="the quota is used up (402)"),
+    "quota": Expected(FatalServerError, says="the quota is used up (429)"),
+    "no_model": Expected(FatalServerError, says="no model 'mock-doric'"),
+    "no_model_400": Expected(FatalServerError, says="no model 'mock-doric'"),
+    "bad_request": Expected(FatalServerError, says="400"),
+    "unprocessable": Expected(FatalServerError, says="422"),
+    "context_400": Expected(ServerError, says="too long"),
 }
 
 
-@pytest.mark.parametrize("kind", FATES)
-def test_each_fault_has_its_error_and_keeps_the_key(kind, caplog, capfd):
-    """Whatever the server does, one error says so in one line; the key is not in it, its trace or a log."""
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_each_fault_becomes_one_error_without_the_key(kind, caplog, capfd):
+    """Each fault becomes one error with a message of one line; the key is not in it, its traceback or a log."""
     caplog.set_level(logging.DEBUG)
-    fate = FATES[kind]
+    expected = EXPECTED[kind]
     error = failure(always(Action(kind)), seconds=0.3 if kind in ("hang", "drip") else 5.0)
-    assert type(error) is fate.error
-    assert fate.says in error.message
+    assert type(error) is expected.error
+    assert expected.says in error.message
     assert "\n" not in error.message + error.hint
     if isinstance(error, RetryableError):
-        assert error.fault == fate.fault
+        assert error.fault == expected.fault
         assert error.throttled == (kind == "rate_limit")
     else:
         assert error.hint
@@ -101,15 +101,15 @@ def test_each_fault_has_its_error_and_keeps_the_key(kind, caplog, capfd):
     assert KEY not in "".join(seen)
 
 
-def test_an_answer_that_quotes_the_key_comes_without_it():
-    """The user's key is cut out of an answer: rows and topics are given away."""
+def test_the_key_is_redacted_in_an_answer():
+    """The user's key is redacted in answers, because datasets and topic lists are published."""
     found = one_completion(MockServer(answer=lambda call: f"Yer key is {call.key}, min."))
     assert found.text == "Yer key is …, min."
 
 
 @pytest.mark.parametrize("key", ["doric", "windae", "a", "not-needed"])
-def test_a_word_in_place_of_a_key_spoils_no_answer(key):
-    """What local servers take for a key is a word, and stays in an answer."""
+def test_a_placeholder_key_is_not_redacted_in_an_answer(key):
+    """A plain word used as a key, as for local servers, stays in answers."""
     text = f"Haud the {key} open."
     assert one_completion(MockServer(answer=lambda call: text), key=key).text == text
 
@@ -119,14 +119,14 @@ def test_a_word_in_place_of_a_key_spoils_no_answer(key):
     [("1", 1.0), ("0.25", 0.25), ("0", 0.0), (None, None), ("soon", None), ("-3", None), ("nan", None), ("inf", None)],
 )
 def test_retry_after_in_seconds(sent, after):
-    """The wait that the server asks for is carried along; what is no number of seconds is as if it were not there."""
+    """Retry-After is passed on in seconds; invalid values count as absent."""
     error = failure(always(Action("rate_limit", retry_after=sent)))
     assert isinstance(error, RetryableError)
     assert error.after == after
 
 
 def test_retry_after_as_a_date():
-    """A date half a minute away is a wait of half a minute; one in the past is no wait."""
+    """Retry-After may be a date; a date in the past means no wait."""
     for seconds, most in ((30, 30), (-30, 0)):
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
         error = failure(always(Action("error_503", retry_after=date)))
@@ -134,35 +134,35 @@ def test_retry_after_as_a_date():
         assert error.after == pytest.approx(most, abs=3)
 
 
-def test_a_whole_answer():
-    """The text, the finish reason and the tokens come back as the server gave them."""
+def test_a_complete_answer():
+    """Text, finish reason and token counts are those of the server; the request has the given fields and no other."""
     server = always(Action())
-    reply = one_completion(server)
-    assert (reply.text, reply.finish) == (TEXT, "stop")
-    assert reply.tokens_in > 0
-    assert reply.tokens_out == len(TEXT) // 3
+    completion = one_completion(server)
+    assert (completion.text, completion.finish) == (TEXT, "stop")
+    assert completion.tokens_in > 0
+    assert completion.tokens_out == len(TEXT) // 3
     sent = server.calls[0].body
     assert sent == {
-        "model": "mock-doric", "messages": ASK.messages, "max_tokens": 50, "temperature": 0.8, "seed": 7,
+        "model": "mock-doric", "messages": REQUEST.messages, "max_tokens": 50, "temperature": 0.8, "seed": 7,
     }  # fmt: skip
     assert server.calls[0].key == KEY
 
 
-def test_a_cut_answer_says_so():
-    """A reply that ran out of tokens has the finish reason length."""
-    reply = one_completion(always(Action("truncated")))
-    assert reply.finish == "length"
-    assert TEXT.startswith(reply.text)
+def test_a_cut_off_answer_has_the_finish_reason_length():
+    """An answer that reached the token limit has the finish reason "length"."""
+    completion = one_completion(always(Action("truncated")))
+    assert completion.finish == "length"
+    assert TEXT.startswith(completion.text)
 
 
 @pytest.mark.parametrize("kind", ["filtered", "filtered_400"])
-def test_a_content_filter_is_a_reply(kind):
-    """A refusal by the server's content filter is an empty reply with that reason, in whichever form it comes."""
+def test_a_content_filter_gives_an_empty_completion(kind):
+    """An answer blocked by a content filter is an empty completion, whichever form the server uses."""
     assert one_completion(always(Action(kind))).finish == "content_filter"
 
 
-def test_an_empty_answer_is_a_reply():
-    """A reply without text is for the gates to judge."""
+def test_an_empty_answer_is_a_completion():
+    """An empty answer is returned, and left to the gates to reject."""
     assert one_completion(always(Action("empty"))).text == ""
 
 
@@ -177,77 +177,77 @@ def test_an_empty_answer_is_a_reply():
         ("I think <b> is a tag", "I think <b> is a tag"),
     ],
 )
-def test_thoughts_are_dropped(said, text):
-    """What a reasoning model thinks aloud is not part of its answer."""
+def test_reasoning_is_removed(said, text):
+    """A reasoning model's reasoning is not part of its answer."""
     assert one_completion(always(Action(text=said))).text == text
 
 
 @pytest.mark.parametrize("name", ["temperature", "seed", "max_tokens", "response_format"])
-def test_a_refused_parameter_is_dropped_and_remembered(name):
-    """A parameter that the model refuses costs one call, once; the limit on tokens goes on under its other name."""
+def test_a_refused_parameter_is_not_sent_again(name):
+    """A parameter that the model refuses costs one call once; the token limit is sent by its other name."""
     server = MockServer(Behaviour(refuses=(name,)), answer=lambda call: TEXT)
-    ask = ChatRequest(ASK.messages, 50, seed=7, schema={"type": "object"})
-    assert [reply.text for reply in asyncio.run(completions(server, ask, ask, ask))] == [TEXT] * 3
+    request = ChatRequest(REQUEST.messages, 50, seed=7, schema={"type": "object"})
+    assert [completion.text for completion in asyncio.run(completions(server, request, request, request))] == [TEXT] * 3
     assert server.stats.kinds == {f"refuses_{name}": 1, "ok": 3}
     assert name not in server.calls[-1].body
     assert ("max_completion_tokens" in server.calls[-1].body) == (name == "max_tokens")
 
 
-def test_several_refused_parameters_at_once():
-    """A model that takes neither temperature nor seed nor max_tokens is asked without them, by fifty calls at once."""
+def test_several_parameters_refused_by_concurrent_calls():
+    """Fifty concurrent calls succeed with a model that accepts neither temperature nor seed nor max_tokens."""
 
     async def many() -> list[Completion]:
         async with server, Client(settings(server.url), timeout=5) as client:
-            return await asyncio.gather(*(client.complete(ASK) for _ in range(50)))
+            return await asyncio.gather(*(client.complete(REQUEST) for _ in range(50)))
 
     server = MockServer(Behaviour(refuses=("temperature", "seed", "max_tokens")), answer=lambda call: TEXT)
-    assert {reply.text for reply in asyncio.run(many())} == {TEXT}
+    assert {completion.text for completion in asyncio.run(many())} == {TEXT}
     assert set(server.calls[-1].body) == {"model", "messages", "max_completion_tokens"}
 
 
-def test_a_limit_that_is_too_high_is_not_taken_for_a_refused_parameter():
-    """A 400 that names max_tokens because the request is too long is an error, not a reason to drop the limit."""
+def test_a_request_that_is_too_long_is_not_a_refused_parameter():
+    """A 400 that mentions max_tokens because the request is too long is an error; the limit is not dropped."""
     said = "'max_tokens' is too large: 4000. This model's maximum context length is 2048 tokens."
     server = always(Action("context_400", text=said))
     assert "too long" in failure(server).message
     assert len(server.calls) == 1
 
 
-def test_room_for_thoughts_that_does_not_fit_is_made_smaller():
-    """Where a small server calls a request too long because of the room for thoughts, it gets less of that room."""
+def test_reasoning_tokens_are_halved_if_the_request_is_too_long():
+    """If the extra tokens of a reasoning model make the request too long, fewer are requested."""
 
     def decide(call: Call) -> Action | None:
         return Action("context_400") if call.body["max_tokens"] > 2000 else None
 
     server = MockServer(answer=lambda call: f"<think>Hm.</think>{TEXT}", decide=decide)
-    assert [reply.text for reply in asyncio.run(completions(server, *[ASK] * 4))] == [TEXT] * 4
+    assert [completion.text for completion in asyncio.run(completions(server, *[REQUEST] * 4))] == [TEXT] * 4
     limits = [call.body["max_tokens"] for call in server.calls]
-    assert ASK.max_tokens < limits[-1] <= 2000
+    assert REQUEST.max_tokens < limits[-1] <= 2000
     assert sum(limit > 2000 for limit in limits) == 2
 
 
-def test_a_dummy_key_changes_no_complaint():
-    """A key of one letter, as local servers are given, is not cut out of a server's words."""
+def test_a_short_placeholder_key_is_not_redacted_in_an_error():
+    """A key of one letter, as for local servers, is not redacted in the server's messages."""
     server = MockServer(Behaviour(refuses=("max_tokens",)), answer=lambda call: TEXT)
     assert one_completion(server, key="x").text == TEXT
 
 
-def test_a_server_without_keys_gets_a_placeholder():
-    """A local server is asked without a key of the user's."""
+def test_without_a_key_a_placeholder_is_sent():
+    """A local server gets a placeholder and no key of the user's."""
     server = always(Action())
     assert one_completion(server, key="").text == TEXT
     assert server.calls[0].key == "no-key"
 
 
 def test_a_missing_key_is_named():
-    """When a server wants a key and none is set, the message names the variable to set."""
+    """If a server requires a key and none is set, the hint names the variable to set."""
     error = failure(MockServer(Behaviour(key=KEY), answer=lambda call: TEXT), key="")
     assert "OPENAI_API_KEY" in error.hint
     assert "not set" in error.hint
 
 
-def test_the_only_model_is_found_out():
-    """Without a model's name, the one that the server lists is used."""
+def test_the_only_listed_model_is_used():
+    """Without a model name, the only model that the server lists is used."""
     server = always(Action())
     assert one_completion(server, model="").text == TEXT
     assert server.calls[0].body["model"] == "mock-doric"
@@ -258,8 +258,8 @@ def test_the_only_model_is_found_out():
     [((), "exactly one"), (("a", "b"), "exactly one"), (None, "exactly one")],
     ids=["none", "two", "no list"],
 )
-def test_no_model_can_be_found_out(models, says):
-    """With no list of models, or more than one on it, the user is asked to name one, and told which there are."""
+def test_without_a_single_listed_model_the_user_must_choose(models, says):
+    """If the server lists no model or several, the user is asked for a name; the hint lists the choices."""
     error = failure(MockServer(Behaviour(models=models), answer=lambda call: TEXT), model="")
     assert isinstance(error, FatalServerError)
     assert says in error.message
@@ -268,15 +268,15 @@ def test_no_model_can_be_found_out(models, says):
 
 
 def test_a_wrong_key_at_the_list_of_models():
-    """A key that the list of models refuses is called a refused key, not a missing model."""
+    """A key that is refused at the list of models is reported as a rejected key, not as a missing model."""
     error = failure(MockServer(Behaviour(key="another"), answer=lambda call: TEXT), model="")
     assert "rejected the key (401)" in error.message
     assert KEY not in "".join(traceback.format_exception(error))
 
 
 @pytest.mark.parametrize("model", ["", "some-model"])
-def test_nobody_is_listening(model):
-    """A server that is not there ends the run before it begins, with the address."""
+def test_no_server_at_the_address(model):
+    """If there is no server, the run ends before it begins, and the message has the address."""
 
     async def ask() -> None:
         async with Client(settings("http://127.0.0.1:9/v1", model=model), timeout=5):
@@ -287,13 +287,13 @@ def test_nobody_is_listening(model):
     assert "OPENAI_BASE_URL" in caught.value.hint
 
 
-def test_a_server_that_goes_away_may_come_back():
-    """A server that was there and is no longer is asked again later."""
+def test_a_lost_server_is_a_retryable_error():
+    """A server that disappears during the run is a retryable error."""
 
     async def ask() -> None:
         async with Client(settings(server.url), timeout=5) as client:
             await server.__aexit__()
-            await client.complete(ASK)
+            await client.complete(REQUEST)
 
     async def start_and_ask() -> None:
         await server.__aenter__()
@@ -305,8 +305,8 @@ def test_a_server_that_goes_away_may_come_back():
     assert caught.value.fault == "connection"
 
 
-def test_a_server_that_trips_over_its_list_of_models():
-    """One that answers 500 there, and drops that connection when more comes on it, loses no call by it."""
+def test_an_error_at_the_list_of_models_loses_no_call():
+    """A server that answers 500 at its list of models and drops that connection loses no call by it."""
 
     async def serve(reader, writer):
         head = await reader.readuntil(b"\r\n\r\n")
@@ -315,8 +315,8 @@ def test_a_server_that_trips_over_its_list_of_models():
             await reader.read(1)
         else:
             await reader.readuntil(b"}]")
-            reply = json.dumps({"choices": [{"message": {"content": TEXT}}]}).encode()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(reply), reply))
+            body = json.dumps({"choices": [{"message": {"content": TEXT}}]}).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
             await writer.drain()
         writer.close()
 
@@ -324,35 +324,35 @@ def test_a_server_that_trips_over_its_list_of_models():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
             async with Client(settings(url), timeout=5.0) as client:
-                return await client.complete(ASK)
+                return await client.complete(REQUEST)
 
     assert asyncio.run(asked()).text == TEXT
 
 
 def test_a_key_that_may_not_list_models():
-    """A named model is asked even when the key may not see the list of models."""
+    """A given model is used even if the server does not show a list of models."""
     server = MockServer(Behaviour(models=None), answer=lambda call: TEXT)
     assert one_completion(server).text == TEXT
 
 
 @pytest.mark.parametrize(
-    "behaviour", [Behaviour(), Behaviour(refuses=("max_tokens",))], ids=["it shows thoughts", "its parameters"]
+    "behaviour", [Behaviour(), Behaviour(refuses=("max_tokens",))], ids=["reasoning in the answer", "refused parameter"]
 )
-def test_a_model_that_thinks_gets_room_to(behaviour):
-    """Thoughts count towards the limit on tokens, so a model that is seen to think is given more."""
+def test_reasoning_models_get_more_tokens(behaviour):
+    """Reasoning counts towards the token limit, so a model that reasons gets a higher limit."""
     server = MockServer(behaviour, answer=lambda call: f"<think>Hm.</think>{TEXT}")
-    asyncio.run(completions(server, ASK, ASK))
+    asyncio.run(completions(server, REQUEST, REQUEST))
     limits = [call.body.get("max_tokens", 0) + call.body.get("max_completion_tokens", 0) for call in server.calls]
     assert limits[0] == 50
     assert limits[-1] > 1000
 
 
-def test_cancelling_a_call_closes_it():
-    """A call that is cancelled ends at once, and the server sees its connection go."""
+def test_cancelling_a_call_closes_its_connection():
+    """A cancelled call ends at once, and the server sees its connection close."""
 
     async def cancel() -> None:
         async with server, Client(settings(server.url), timeout=60) as client:
-            call = asyncio.create_task(client.complete(ASK))
+            call = asyncio.create_task(client.complete(REQUEST))
             await asyncio.wait_for(arrived.wait(), 5)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -369,12 +369,12 @@ def test_cancelling_a_call_closes_it():
     asyncio.run(cancel())
 
 
-def test_calls_share_their_connections():
-    """Two hundred calls, ten at a time, take ten connections at most, beside that which asked for the models."""
+def test_calls_share_connections():
+    """Two hundred calls, ten at a time, use at most ten connections, and one for the list of models."""
 
     async def many() -> None:
         async with server, Client(settings(server.url), timeout=5, concurrency=10) as client:
-            await asyncio.gather(*(client.complete(ASK) for _ in range(200)))
+            await asyncio.gather(*(client.complete(REQUEST) for _ in range(200)))
 
     server = MockServer(Behaviour(latency=0.005), answer=lambda call: TEXT)
     asyncio.run(many())
@@ -382,8 +382,8 @@ def test_calls_share_their_connections():
     assert server.stats.connections <= 10 + 1
 
 
-def test_the_mock_speaks_as_a_server_does():
-    """The plain SDK reads the mock's answers, streamed or not."""
+def test_the_mock_server_is_compatible_with_the_sdk():
+    """The openai SDK reads the mock server's answers, streamed or not."""
 
     async def ask() -> tuple[str, str]:
         import openai
@@ -400,15 +400,15 @@ def test_the_mock_speaks_as_a_server_does():
     assert asyncio.run(ask()) == (TEXT, TEXT)
 
 
-def test_the_mock_counts():
-    """The mock tells requests, kinds of answer, and bodies that it had seen before."""
+def test_the_mock_server_counts_calls():
+    """The mock server counts calls, kinds of answer, and repeated request bodies."""
 
     async def ask() -> dict:
         async with server, Client(settings(server.url), timeout=5) as client:
-            await client.complete(ASK)
-            await client.complete(ASK)
+            await client.complete(REQUEST)
+            await client.complete(REQUEST)
             with pytest.raises(RetryableError):
-                await client.complete(ChatRequest(ASK.messages, 99))
+                await client.complete(ChatRequest(REQUEST.messages, 99))
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
             writer.write(b"GET /stats HTTP/1.1\r\n\r\n")
             head = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Hearing an answer piece by piece: times, broken streams, and servers that do not stream."""
+"""The client with streaming: times, broken streams, and servers that do not stream."""
 
 import asyncio
 
@@ -11,24 +11,24 @@ from doric.llm.response import TimedCompletion
 from mock_server import Action, Behaviour, MockServer
 
 TEXT = "Haud the windae open a wee bittie."
-ASK = ChatRequest([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
+REQUEST = ChatRequest([{"role": "user", "content": "How do I dry washing?"}], max_tokens=50, seed=7)
 
 
-async def hear(server: MockServer, seconds: float = 5.0, key: str = "") -> TimedCompletion:
+async def stream(server: MockServer, seconds: float = 5.0, key: str = "") -> TimedCompletion:
     async with (
         server,
         Client(Settings("openai", server.url, "m", "OPENAI_API_KEY", key), timeout=seconds) as client,
     ):
-        return await client.complete_timed(ASK)
+        return await client.complete_timed(REQUEST)
 
 
-def heard(action: Action | None = None, **manners) -> TimedCompletion:
-    return asyncio.run(hear(MockServer(Behaviour(**manners), answer=lambda call: TEXT, decide=lambda call: action)))
+def streamed(action: Action | None = None, **manners) -> TimedCompletion:
+    return asyncio.run(stream(MockServer(Behaviour(**manners), answer=lambda call: TEXT, decide=lambda call: action)))
 
 
-def test_an_answer_is_put_together_from_its_pieces():
-    """Text, finish reason and times come out of the stream; tokens that the server does not count are not known."""
-    found = heard(latency=0.05)
+def test_the_answer_is_joined_from_its_chunks():
+    """Text, finish reason and times come from the stream; tokens that the server does not count are not known."""
+    found = streamed(latency=0.05)
     assert found.completion.text == TEXT
     assert found.completion.finish == "stop"
     assert (found.completion.tokens_out, found.completion.counted) == (0, False)
@@ -36,16 +36,16 @@ def test_an_answer_is_put_together_from_its_pieces():
     assert 0.04 < found.first_token <= found.seconds
 
 
-def test_a_stream_that_quotes_the_key_comes_without_it():
-    """The user's key is cut out of an answer that comes in pieces, too."""
+def test_the_key_is_redacted_in_a_streamed_answer():
+    """The user's key is redacted in a streamed answer too."""
     server = MockServer(answer=lambda call: f"Yer key is {call.key} min.")
-    assert asyncio.run(hear(server, key="sk-test-5f0c2b7e91d34a68")).completion.text == "Yer key is … min."
+    assert asyncio.run(stream(server, key="sk-test-5f0c2b7e91d34a68")).completion.text == "Yer key is … min."
 
 
-def test_a_server_without_token_counts_is_asked_without():
-    """A server that refuses `stream_options` is asked again at once without it."""
+def test_refused_stream_options_are_not_sent_again():
+    """A server that refuses `stream_options` is called again at once without it."""
     server = MockServer(Behaviour(refuses=("stream_options",)), answer=lambda call: TEXT)
-    assert asyncio.run(hear(server)).completion.text == TEXT
+    assert asyncio.run(stream(server)).completion.text == TEXT
     assert ["stream_options" in call.body for call in server.calls] == [True, False]
 
 
@@ -59,16 +59,16 @@ def test_a_server_without_token_counts_is_asked_without():
         ("no_model", FatalServerError),
     ],
 )  # fmt: skip
-def test_faults_have_the_names_that_plain_replies_give_them(kind, error):
-    """Each fault of a server becomes the same error as without streaming."""
+def test_faults_are_the_same_errors_as_without_streaming(kind, error):
+    """Each fault of a server becomes the same kind of error as without streaming."""
     server = MockServer(answer=lambda call: TEXT, decide=lambda call: Action(kind))
     with pytest.raises(error):
-        asyncio.run(hear(server, seconds=0.5))
+        asyncio.run(stream(server, seconds=0.5))
 
 
-def test_a_filtered_answer_is_an_empty_one():
-    """A content filter is an answer without words, not a fault."""
-    found = heard(Action("filtered_400"))
+def test_a_content_filter_gives_an_empty_completion():
+    """An answer blocked by a content filter is an empty completion, not an error."""
+    found = streamed(Action("filtered_400"))
     assert (found.completion.text, found.completion.finish) == ("", "content_filter")
 
 
@@ -81,16 +81,16 @@ def test_a_filtered_answer_is_an_empty_one():
         ([], "ended before"),
     ],
 )
-def test_a_stream_that_is_torn_or_garbled_is_tried_again(events, says):
-    """Half a stream is no answer, however it ends."""
+def test_an_incomplete_or_malformed_stream_is_retryable(events, says):
+    """A stream that is not valid or ends early is a retryable error."""
     with pytest.raises(RetryableError, match=says):
-        asyncio.run(spoken(events))
+        asyncio.run(stream_of(events))
 
 
-def test_thoughts_are_left_out_and_an_empty_start_is_no_first_piece():
-    """A reasoning model's thoughts, inside or beside the answer, are not part of it."""
+def test_reasoning_is_removed_and_counts_as_the_first_token():
+    """Reasoning, inside or beside the answer, is removed from it; an empty first chunk is not the first token."""
     found = asyncio.run(
-        spoken(
+        stream_of(
             [
                 '{"choices":[{"delta":{"role":"assistant","content":""}}]}',
                 '{"choices":[{"delta":{"reasoning_content":"Washing, ken."}}]}',
@@ -105,17 +105,17 @@ def test_thoughts_are_left_out_and_an_empty_start_is_no_first_piece():
     assert found.first_token is not None
 
 
-def test_an_answer_in_one_piece_has_no_first_piece_to_time():
-    """A server that sends its whole answer as one event does not stream."""
+def test_an_answer_in_one_chunk_has_no_first_token_time():
+    """A server that sends its whole answer in one chunk does not stream, so no time is measured."""
     whole = (
         '{"choices":[{"delta":{"content":"Haud it ticht."},"finish_reason":"stop"}],"usage":{"completion_tokens":5}}'
     )
-    found = asyncio.run(spoken([whole]))
+    found = asyncio.run(stream_of([whole]))
     assert (found.completion.text, found.completion.tokens_out, found.first_token) == ("Haud it ticht.", 5, None)
 
 
-async def spoken(events: list[str]) -> TimedCompletion:
-    """What is heard of a server that streams `events` and nothing else."""
+async def stream_of(events: list[str]) -> TimedCompletion:
+    """The completion from a server that streams `events`."""
     body = "".join(f"data: {event}\n\n" for event in events) + "data: [DONE]\n\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,4 +131,4 @@ async def spoken(events: list[str]) -> TimedCompletion:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with Client(Settings("openai", url, "m", "OPENAI_API_KEY", ""), timeout=3.0) as client:
-            return await client.complete_timed(ASK)
+            return await client.complete_timed(REQUEST)

@@ -1,4 +1,4 @@
-"""What a server's refusal means for the run, whatever words it is put in."""
+"""What an error response means for the run, for the wordings of different servers."""
 
 import pytest
 
@@ -6,41 +6,41 @@ from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm.errors import ErrorResponse, read_retry_after
 
 
-def refusal(status: int, body: str, after: str = "") -> ErrorResponse:
+def response(status: int, body: str, after: str = "") -> ErrorResponse:
     return ErrorResponse.read(status, body.encode(), {"retry-after": after} if after else {}, key="")
 
 
-def meaning(found: ErrorResponse) -> ServerError:
-    return found.to_error(address="http://h/v1", model="m", key_variable="K", key_given=True)
+def error_of(response: ErrorResponse) -> ServerError:
+    return response.to_error(address="http://h/v1", model="m", key_variable="K", key_given=True)
 
 
-def test_a_limit_that_mentions_billing_is_waited_for():
-    """A rate limit whose text speaks of quota or billing is tried again; only a quota that is gone stops the run."""
-    limit = refusal(429, '{"error": {"code": "rate_limit_exceeded", "message": "see /account/billing"}}')
-    minute = refusal(429, '{"error": {"message": "You exceeded your current quota. Please retry in 23s."}}')
-    gone = refusal(429, '{"error": {"code": "insufficient_quota", "message": "You exceeded your current quota"}}')
-    assert isinstance(meaning(limit), RetryableError)
-    assert isinstance(meaning(minute), RetryableError)
-    assert isinstance(meaning(gone), FatalServerError)
+def test_a_rate_limit_that_mentions_billing_is_retryable():
+    """A rate limit that mentions quota or billing is retryable; only an exhausted quota stops the run."""
+    limit = response(429, '{"error": {"code": "rate_limit_exceeded", "message": "see /account/billing"}}')
+    minute = response(429, '{"error": {"message": "You exceeded your current quota. Please retry in 23s."}}')
+    gone = response(429, '{"error": {"code": "insufficient_quota", "message": "You exceeded your current quota"}}')
+    assert isinstance(error_of(limit), RetryableError)
+    assert isinstance(error_of(minute), RetryableError)
+    assert isinstance(error_of(gone), FatalServerError)
 
 
-def test_moderation_is_a_filtered_answer_and_not_a_bad_key():
-    """A 403 because the input was flagged concerns one row, not the key."""
-    assert refusal(403, '{"error": {"message": "requires moderation and your input was flagged"}}').filtered
-    assert not refusal(403, '{"error": {"message": "no access"}}').filtered
+def test_a_403_by_moderation_is_a_filtered_answer():
+    """A 403 because the input was flagged is a filtered answer, not a rejected key."""
+    assert response(403, '{"error": {"message": "requires moderation and your input was flagged"}}').filtered
+    assert not response(403, '{"error": {"message": "no access"}}').filtered
 
 
-def test_a_flagged_account_is_not_a_flagged_question():
-    """A 403 that calls the account flagged is a refused key; one with a filter's code is a filtered answer."""
-    account = refusal(403, '{"error": {"message": "Your organization has been flagged and API access is disabled"}}')
-    coded = refusal(403, '{"error": {"message": "Not today", "code": "content_filter"}}')
+def test_a_flagged_account_is_not_a_filtered_answer():
+    """A 403 about a flagged account is a rejected key; with the code of a content filter it is a filtered answer."""
+    account = response(403, '{"error": {"message": "Your organization has been flagged and API access is disabled"}}')
+    coded = response(403, '{"error": {"message": "Not today", "code": "content_filter"}}')
     assert not account.filtered
-    assert isinstance(meaning(account), FatalServerError)
+    assert isinstance(error_of(account), FatalServerError)
     assert coded.filtered
 
 
-def test_a_key_is_cut_out_however_it_is_written():
-    """A slash of the key that JSON writes as two characters hides no key."""
+def test_a_key_is_redacted_in_any_json_form():
+    """A key is redacted also where JSON escapes its slash."""
     found = ErrorResponse.read(400, b'{"error": {"message": "bad key sk\\/abc, or sk/abc"}}', {}, key="sk/abc")
     assert "abc" not in found.message
 
@@ -49,22 +49,22 @@ def test_a_key_is_cut_out_however_it_is_written():
     ("sent", "after"),
     [("86400", 86400.0), ("9" * 400, None), ("Thu, 01 Jan 0001 00:00:00 +2300", 0.0), ("1e999", None)],
 )
-def test_a_wait_that_is_no_time_is_none(sent, after):
-    """A header of four hundred digits, is as if it were not there; a date long ago is no wait."""
+def test_invalid_retry_after_values(sent, after):
+    """A Retry-After that is not a finite number counts as absent; a date long ago means no wait."""
     assert read_retry_after({"retry-after": sent}) == after
 
 
-def test_a_long_wait_is_said_and_not_waited():
-    """Beyond ten minutes the run ends, and the message says when to come back."""
-    day = meaning(refusal(429, "{}", after="86400"))
+def test_a_long_retry_after_ends_the_run():
+    """A Retry-After above ten minutes is a fatal error, and its message has the time."""
+    day = error_of(response(429, "{}", after="86400"))
     assert isinstance(day, FatalServerError)
     assert "24 h" in day.message
-    assert isinstance(meaning(refusal(429, "{}", after="600")), RetryableError)
+    assert isinstance(error_of(response(429, "{}", after="600")), RetryableError)
 
 
-def test_a_limit_is_lowered_to_what_the_server_names():
-    """The highest limit that a complaint names is taken, half where it names none, and nothing where none would do."""
-    named = refusal(400, '{"error": {"message": "max_tokens is too large: 8192. gpt-4o-2024 takes at most 4,096"}}')
+def test_a_token_limit_is_lowered_to_what_the_server_accepts():
+    """The highest lower limit in the message is used, half if it names none, and None if neither helps."""
+    named = response(400, '{"error": {"message": "max_tokens is too large: 8192. gpt-4o-2024 takes at most 4,096"}}')
     assert named.lower_limit(8192) == 4096
-    assert refusal(400, '{"error": {"message": "max_tokens is too large"}}').lower_limit(800) == 400
-    assert refusal(400, '{"error": {"message": "max_tokens is too large, 4096 is the most"}}').lower_limit(100) is None
+    assert response(400, '{"error": {"message": "max_tokens is too large"}}').lower_limit(800) == 400
+    assert response(400, '{"error": {"message": "max_tokens is too large, 4096 is the most"}}').lower_limit(100) is None

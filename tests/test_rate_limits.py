@@ -1,29 +1,40 @@
-"""The wait before another try: how it grows, where it ends, and what a server's own word does to it."""
+"""Backoff of retries, limits per minute, and the throttle."""
 
+import asyncio
+import functools
 import random
 
 import pytest
 
-from doric.llm.rate_limits import FIRST_BACKOFF, MAX_BACKOFF, backoff
+from doric.llm.rate_limits import (
+    FIRST_BACKOFF,
+    MAX_BACKOFF,
+    RECENT_CALLS,
+    RateLimiter,
+    StoppableClock,
+    Throttle,
+    backoff,
+)
+from virtual_clock import START, VirtualClock
 
 
 def waits(tries: int, after: float | None) -> list[float]:
-    """Many waits of one kind."""
+    """Five hundred waits with one seed."""
     draw = random.Random(0)
     return [backoff(tries, after, draw) for _ in range(500)]
 
 
 @pytest.mark.parametrize(("tries", "bound"), [(0, FIRST_BACKOFF), (1, 1.0), (4, 8.0), (7, MAX_BACKOFF), (10_000, 60.0)])
-def test_the_bound_doubles_up_to_a_minute(tries, bound):
-    """Waits are drawn from the whole time up to a bound, which doubles with each try and stops at a minute."""
+def test_the_backoff_bound_doubles_up_to_a_minute(tries, bound):
+    """Waits are random from zero to a bound, which doubles with each try up to a minute."""
     found = waits(tries, None)
     assert max(found) <= bound
     assert max(found) > 0.9 * bound
     assert min(found) < 0.1 * bound
 
 
-def test_a_servers_word_is_kept_to():
-    """Nobody comes back before the server said, and hardly later, but not all in the same instant."""
+def test_retry_after_is_honoured():
+    """No retry comes earlier than Retry-After, few much later, and not all in the same instant."""
     found = waits(0, 20.0)
     assert min(found) >= 20
     assert max(found) < 21
@@ -31,11 +42,132 @@ def test_a_servers_word_is_kept_to():
 
 
 @pytest.mark.parametrize(("tries", "least"), [(0, 0.25), (3, 2.0), (20, MAX_BACKOFF / 2)])
-def test_at_once_is_not_at_once_for_ever(tries, least):
-    """A server that says "at once" is asked later and later all the same."""
+def test_repeated_zero_retry_after_is_not_honoured(tries, least):
+    """If Retry-After is 0 again and again, the waits grow all the same."""
     assert min(waits(tries, 0.0)) >= least
 
 
-def test_one_seed_one_wait():
-    """The same draw gives the same waits."""
+def test_backoff_depends_only_on_the_seed():
+    """The same seed gives the same waits."""
     assert waits(3, None) == waits(3, None)
+
+
+def in_virtual_time(work):
+    """Run `work` with a clock that starts at `START` seconds; what it returns."""
+    with asyncio.Runner(loop_factory=VirtualClock) as runner:
+        return runner.run(work(StoppableClock(runner.get_loop().time)))
+
+
+def test_calls_are_spread_over_the_minute():
+    """With 30 calls per minute, a call may start every two seconds, for all tasks together."""
+
+    async def work(clock):
+        limiter, times = RateLimiter(clock, max_rpm=30), []
+
+        async def call():
+            await limiter.acquire()
+            times.append(clock.now() - START)
+
+        await asyncio.gather(*(call() for _ in range(4)))
+        return times
+
+    assert in_virtual_time(work) == pytest.approx([0, 2, 4, 6])
+
+
+def test_reported_tokens_replace_the_expected_ones():
+    """A call that used fewer tokens than expected lets the next call start earlier; a released call costs nothing."""
+
+    async def start_of_next_call(clock, end):
+        limiter = RateLimiter(clock, max_tpm=600, tokens_per_call=100)  # 10 tokens per second
+        await limiter.acquire()
+        end(limiter)
+        await limiter.acquire()
+        return clock.now() - START
+
+    for seconds, end in (
+        (3, lambda limiter: limiter.report(30)),
+        (20, lambda limiter: limiter.report(200)),
+        (0, lambda limiter: limiter.release()),
+    ):
+        assert in_virtual_time(functools.partial(start_of_next_call, end=end)) == pytest.approx(seconds)
+
+
+def test_without_limits_nobody_waits():
+    """Without limits a call may start at once."""
+
+    async def work(clock):
+        limiter = RateLimiter(clock)
+        for _ in range(100):
+            await limiter.acquire()
+            limiter.report(10_000)
+        return clock.now() - START
+
+    assert in_virtual_time(work) == 0
+
+
+def test_a_stop_ends_the_wait_for_a_limit():
+    """Once the run is stopped, nobody waits for a limit any more."""
+
+    async def work(clock):
+        limiter = RateLimiter(clock, max_rpm=1)
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
+        await asyncio.sleep(5)
+        clock.stop()
+        await waiting
+        return clock.now() - START
+
+    assert in_virtual_time(work) == 5
+
+
+def throttled_often(clock: StoppableClock, concurrency: int = 8) -> Throttle:
+    """A throttle after a full series of 429s."""
+    throttle = Throttle(clock, concurrency, random.Random(0))
+    for _ in range(RECENT_CALLS):
+        throttle.failed(throttled=True)
+    return throttle
+
+
+def test_a_single_429_does_not_pause_all_calls():
+    """As long as most recent calls are answered, a 429 changes nothing for other calls."""
+
+    async def work(clock):
+        throttle = Throttle(clock, 8, random.Random(0))
+        throttle.failed(throttled=True)
+        throttle.pause(20, in_flight=8)
+        await throttle.wait()
+        return clock.now() - START, throttle.allowed, throttle.pauses
+
+    assert in_virtual_time(work) == (0, 8, 0)
+
+
+def test_a_pause_halves_the_concurrent_calls_once():
+    """All 429s of one pause halve the number of concurrent calls once, and all wait until its end."""
+
+    async def work(clock):
+        throttle = throttled_often(clock)
+        for _ in range(5):
+            throttle.pause(20, in_flight=8)
+        await throttle.wait()
+        return clock.now() - START, throttle.allowed, throttle.pauses
+
+    seconds, allowed, pauses = in_virtual_time(work)
+    assert 20 <= seconds <= 30
+    assert (allowed, pauses) == (4, 1)
+
+
+def test_concurrent_calls_grow_back_to_the_maximum():
+    """Once most calls are answered again, the number of concurrent calls grows, and not beyond the maximum."""
+
+    async def work(clock):
+        throttle = throttled_often(clock)
+        throttle.pause(20, in_flight=8)
+        allowed = []
+        for _ in range(3 * RECENT_CALLS):
+            throttle.succeeded()
+            allowed.append(throttle.allowed)
+        return allowed
+
+    allowed = in_virtual_time(work)
+    assert allowed == sorted(allowed)
+    assert (allowed[0], allowed[-1]) == (4, 8)

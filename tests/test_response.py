@@ -1,0 +1,175 @@
+"""Reading completions: the shapes that servers use, streamed chunks, and the lines of an event stream."""
+
+import asyncio
+import json
+
+import pytest
+
+from doric.core.errors import RetryableError
+from doric.llm.response import (
+    Completion,
+    ErrorInBody,
+    StreamedCompletion,
+    estimate_tokens,
+    event_data,
+    read_completion,
+)
+
+TEXT = "Haud the windae open a wee bittie."
+
+
+def read(value: object) -> Completion:
+    return read_completion(json.dumps(value).encode(), "application/json")
+
+
+def with_message(message: dict, **fields) -> dict:
+    return {"choices": [{"message": message, "finish_reason": "stop"}], **fields}
+
+
+def test_a_completion_is_read():
+    """Text, finish reason and tokens come from the first choice and the usage."""
+    value = with_message({"content": f" {TEXT}\n"}, usage={"prompt_tokens": 12, "completion_tokens": 9})
+    assert read(value) == Completion(TEXT, "stop", 12, 9)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "Haud "}, {"type": "text", "text": "it."}], "Haud it."),
+        (["Haud ", "it."], "Haud it."),
+        ([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Haud it."}], "Haud it."),
+        (None, ""),
+        ("Haud \ud83d it.", "Haud  it."),
+        ("Haud \ud83d\ude00 it.", "Haud \U0001f600 it."),
+    ],
+    ids=["parts", "strings", "reasoning part", "null", "lone surrogate", "surrogate pair"],
+)
+def test_content_has_several_shapes(content, text):
+    """Content may be text, parts or null; half of an emoji is dropped."""
+    assert read(with_message({"content": content})).text == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        with_message({"content": TEXT, "reasoning_content": "hm"}),
+        with_message({"content": TEXT, "reasoning": "hm"}),
+        with_message({"content": f"<think>hm</think>{TEXT}"}),
+        with_message({"content": [{"thinking": "hm"}, {"text": TEXT}]}),
+        with_message({"content": TEXT}, usage={"completion_tokens_details": {"reasoning_tokens": 5}}),
+        {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]},
+    ],
+    ids=["reasoning_content", "reasoning", "tags", "part", "tokens", "no answer within the limit"],
+)
+def test_signs_of_reasoning(value):
+    """A model is known to reason by its text, by fields, by token counts, or by an empty answer at the limit."""
+    assert read(value).reasoned
+    assert not read(with_message({"content": TEXT})).reasoned
+
+
+@pytest.mark.parametrize("count", [-1, 10**12, "9", None, float("nan")])
+def test_impossible_token_counts_are_zero(count):
+    """A count that cannot be right counts as missing, so that it is estimated."""
+    found = read_completion(
+        json.dumps(with_message({"content": TEXT}, usage={"prompt_tokens": count})).encode(), "application/json"
+    )
+    assert found.tokens_in == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ({"error": {"code": 429}}, 429),
+        ({"error": {"type": "insufficient_quota"}}, 429),
+        ({"error": "overloaded"}, 502),
+        ({"choices": [{"error": {"code": "503"}}]}, 503),
+        ({"choices": [{"finish_reason": "error", "message": {"content": "x"}}]}, 502),
+    ],
+)
+def test_an_error_with_status_200(value, status):
+    """An error in a response with status 200 has the status that its code stands for, else 502."""
+    with pytest.raises(ErrorInBody) as caught:
+        read(value)
+    assert caught.value.status == status
+
+
+def test_the_tokens_of_an_unreadable_answer_are_estimated():
+    """An answer that breaks off was paid for: its error has tokens by the number of characters."""
+    content = json.dumps(with_message({"content": TEXT})).encode()[:-4]
+    with pytest.raises(RetryableError, match="could not be read") as caught:
+        read_completion(content, "application/json", prompt_characters=300)
+    error = caught.value
+    assert (error.tokens_in, error.tokens_out, error.counted) == (100, int(estimate_tokens(len(content))), False)
+
+
+def chunk(**delta: str) -> dict:
+    return {"choices": [{"delta": delta}]}
+
+
+def test_a_streamed_answer_is_collected():
+    """Each chunk, decoded or as JSON, returns its text; the whole answer is read as one that is not streamed."""
+    answer = StreamedCompletion()
+    chunks = [
+        {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+        chunk(reasoning_content="hm"),
+        chunk(content="Haud "),
+        chunk(content="it."),
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 9}},
+    ]
+    texts = [answer.add(value if number % 2 else json.dumps(value).encode()) for number, value in enumerate(chunks)]
+    assert texts == ["", "", "Haud ", "it.", "", ""]
+    assert (answer.text, answer.reasoning, answer.finish, answer.pieces) == ("Haud it.", "hm", "stop", 3)
+    assert read_completion(answer.body(), "") == Completion("Haud it.", "stop", 4, 9, reasoned=True)
+
+
+def test_half_an_emoji_in_each_of_two_chunks():
+    """A surrogate pair that is split over two chunks becomes one character."""
+    answer = StreamedCompletion()
+    answer.add(rb'{"choices":[{"delta":{"content":"\ud83d"}}]}')
+    answer.add(rb'{"choices":[{"delta":{"content":"\ude00"},"finish_reason":"stop"}]}')
+    assert read_completion(answer.body(), "").text == "\U0001f600"
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"choices":[{"delta":{"content":5}}]}', b'{"choices":[7]}'])
+def test_what_is_not_a_chunk_is_retryable(data):
+    """An event that is not a chunk of a completion is a malformed answer."""
+    with pytest.raises(RetryableError, match="not a chunk"):
+        StreamedCompletion().add(data)
+
+
+def test_a_stream_without_a_finish_reason_is_incomplete():
+    """A stream that ends before the answer does is not taken for a short answer."""
+    answer = StreamedCompletion()
+    answer.add(chunk(content="Haud"))
+    with pytest.raises(RetryableError, match="ended before the answer was complete"):
+        answer.body()
+
+
+def test_an_error_event_in_a_stream():
+    """An error event becomes the same error as in a response that is not streamed."""
+    answer = StreamedCompletion()
+    answer.add(chunk(content="Haud"))
+    answer.add({"error": {"message": "out of memory", "code": 503}})
+    assert answer.error == {"message": "out of memory", "code": 503}
+    with pytest.raises(ErrorInBody) as caught:
+        read_completion(answer.body(), "")
+    assert caught.value.status == 503
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r"])
+def test_events_are_read_from_blocks_of_any_size(size, end):
+    """Events are found wherever the stream is split; comments, other fields and [DONE] are left out."""
+    events = ['{"a": "\u2028 wee"}', "{}", '{"b": 1}']
+    lines = [": ping", "event: x", *(f"data:{' ' * at}{event}" for at, event in enumerate(events)), "data: [DONE]"]
+    content = end.join(lines).encode()
+
+    async def main() -> list[str]:
+        async def blocks():
+            for at in range(0, len(content), size):
+                yield content[at : at + size]
+
+        return [data.decode() async for data in event_data(blocks())]
+
+    assert asyncio.run(main()) == events
