@@ -2,30 +2,31 @@
 
     uv run python dataset_generation/report_dataset.py --input datasets/doric_synth.jsonl
 
-Answers that the generator refused are shown too when they lie beside the file, as INPUT.rejected.jsonl.
+Answers that the generator rejected are shown too, if they are beside the file as INPUT.rejected.jsonl.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from doric.core import cli
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="a dataset of JSON lines")
-    parser.add_argument("--rejected", type=Path, metavar="FILE", help="refused answers (else INPUT.rejected.jsonl)")
+    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="a dataset in JSON Lines")
+    parser.add_argument("--rejected", type=Path, metavar="FILE", help="rejected answers (else INPUT.rejected.jsonl)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: INPUT with .html)")
     parser.add_argument("--card", type=Path, metavar="FILE", help="also write a dataset card for the Hugging Face hub")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Count, then write the page and the card."""
+    """Count, then write the page and the card; the exit status."""
     from doric.core.errors import SettingsError
     from doric.core.files import refuse_foreign_file
-    from doric.report import dataset_page as report
+    from doric.report.dataset_page import load_stats, write_card, write_dataset_page
     from doric.report.html import CARD, PAGE
 
     page = args.out or args.input.with_suffix(".html")
@@ -36,30 +37,18 @@ def run(args: argparse.Namespace) -> int:
     if args.card:
         refuse_foreign_file(args.card, CARD, "card of a dataset")
     if args.rejected and not args.rejected.is_file():
-        raise SettingsError(f"--rejected {args.rejected}: there is no such file", hint="Leave the flag out.")
-    found = report.counted(args.input, rejected)
-    report.write_dataset_page(found, args.input.name, page)
+        raise SettingsError(f"--rejected {args.rejected}: no such file", hint="Leave the flag out.")
+    stats = load_stats(args.input, rejected)
+    write_dataset_page(stats, args.input.name, page)
     written = [str(page)]
     if args.card:
-        report.write_card(found, args.input.name, args.card)
+        write_card(stats, args.input.name, args.card)
         written.append(str(args.card))
-    print(f"{found.rows:,} rows, {found.rejected.total():,} refused answers: {' and '.join(written)}", file=sys.stderr)
+    cli.print_stderr(f"{stats.rows:,} rows, {stats.rejected.total():,} rejected answers: {' and '.join(written)}")
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script: 0 done, 2 something to mend, 130 interrupted."""
-    args = parse_args(argv)
-    from doric.core.cli import report_error
-    from doric.core.errors import DoricError
-
-    try:
-        return run(args)
-    except DoricError as error:
-        return report_error(error)
-    except KeyboardInterrupt:
-        return 130
-
+main = cli.main(parse_args, run)
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(None))

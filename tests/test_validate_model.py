@@ -1,4 +1,4 @@
-"""The validation script against a mock endpoint over real HTTP: order, honesty, resumption, mistakes."""
+"""The validation script against a mock server over HTTP: ranking, failures, keys, resuming, mistakes."""
 
 import asyncio
 import importlib.util
@@ -14,21 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from doric.core.jsonl import ResumableRun
 from doric.core.settings import NO_KEY, Settings, load_settings
-from doric.evaluation import aggregate as scoreboard
-from doric.evaluation import exam
-from doric.evaluation import run as candidate
-from doric.evaluation.exam import Rules
-from doric.evaluation.run import Manner
+from doric.evaluation import aggregate
+from doric.evaluation.aggregate import Result
+from doric.evaluation.run import EvaluationSettings, evaluate, find_model, select_prompts
 from doric.quality.decontamination import held_out_prompts
-from five_voices import VOICES
 from mock_server import Action, Behaviour, Call, MockServer, serving
+from sample_answers import WRITERS
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "validation" / "validate_model.py"
 PLACE = {text: (held, turn) for held in held_out_prompts() for turn, text in enumerate((held.prompt, *held.turns))}
 SHORT = 18
-ONE = Settings("openai", "", "", "OPENAI_API_KEY", "")
 
 
 def script():
@@ -49,11 +47,11 @@ def validate(monkeypatch, tmp_path):
     return script().main
 
 
-def voices(call: Call) -> str:
-    """The voice that the model's name asks for; a judge prefers the answer with more Doric words in it."""
+def answer(call: Call) -> str:
+    """The answer of the writer that the model is named after; "judge" prefers the answer with more Doric words."""
     if call.body["model"] == "judge":
         return verdict(call.prompt)
-    return VOICES[call.body["model"]](*PLACE[call.prompt])
+    return WRITERS[call.body["model"]](*PLACE[call.prompt])
 
 
 def verdict(prompt: str) -> str:
@@ -63,28 +61,19 @@ def verdict(prompt: str) -> str:
     return json.dumps(dict.fromkeys(("naturalness", "correctness", "doric", "overall"), pick))
 
 
-def manner(**changes) -> Manner:
-    return Manner(Rules(max_tokens=300, temperature=0.7, seed=0), concurrency=8, timeout=5.0, max_retries=3, **changes)
-
-
-async def examined(url: str, model: str, folder: Path, limit: int = SHORT) -> candidate.Result:
-    settings = Settings("openai", url, model, "OPENAI_API_KEY", "")
-    return await candidate.examine(
-        settings,
-        exam.chosen(limit),
-        manner(),
-        folder / f"{model}.jsonl",
-        fresh=False,
-        announce=lambda model, exam: lambda: None,
-    )
+async def evaluated(url: str, model: str, folder: Path, limit: int = SHORT, max_retries: int = 3) -> Result:
+    """The result of a model at the mock server."""
+    server = Settings("openai", url, model, "OPENAI_API_KEY", "")
+    settings = EvaluationSettings(300, 0.7, seed=0, concurrency=8, timeout=5.0, max_retries=max_retries)
+    return await evaluate(server, select_prompts(limit), settings, ResumableRun((folder / f"{model}.jsonl",)))
 
 
 def test_the_scoreboard_tells_five_writers_apart(tmp_path):
     """Authored Doric, the embedded voice, broken Doric, decorated and plain English: in this order."""
 
     async def all_five():
-        async with MockServer(answer=voices) as server:
-            return [(await examined(server.url, name, tmp_path)).as_json() for name in VOICES]
+        async with MockServer(answer=answer) as server:
+            return [(await evaluated(server.url, name, tmp_path)).as_json() for name in WRITERS]
 
     points = [result["all"]["points"] for result in asyncio.run(all_five())]
     assert all(better["low"] > worse["high"] for better, worse in itertools.pairwise(points))
@@ -94,7 +83,7 @@ def test_the_scoreboard_tells_five_writers_apart(tmp_path):
 
 def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
     """With a baseline and a judge: exit 0, a table in the terminal, figures for machines, a page for people."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         status = validate(
             f"--base-url {server.url} --model embedded --baseline tuned --judge-model judge "
             f"--limit {SHORT} --out out/result.json".split()
@@ -103,7 +92,7 @@ def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert status == 0
     assert "embedded at http" in shown
-    assert "against tuned" in shown
+    assert "compared with tuned" in shown
     assert "judged by judge" in shown
     assert result["all"]["asked"] == result["baseline"]["all"]["asked"] == 33
     assert result["changes"]["all"]["points"]["low"] > 0
@@ -111,24 +100,27 @@ def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
     assert result["judge"]["criteria"]["doric"]["agreement"]["value"] == 1
     assert result["all"]["times"]["first_token_median"] > 0
     page = (tmp_path / "out" / "result.html").read_text()
-    assert page.count('class="talk"') == 33
+    assert page.count('class="entry"') == 33
     assert "http-equiv" in page
 
 
 def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, caplog):
     """Half of its questions unanswered cost the better model those pairs, and the log and the page say so."""
     caplog.set_level("INFO")
-    lost = {held.prompt for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
+    lost = {held.prompt for at, held in enumerate(select_prompts(SHORT)) if at % 2}
 
     def half(call: Call) -> Action | None:
         return Action("context_400") if call.body["model"] == "authored" and call.prompt in lost else None
 
-    with serving(answer=voices, decide=half) as server:
+    with serving(answer=answer, decide=half) as server:
         command = f"--base-url {server.url} --model authored --baseline plain --judge-model judge --limit {SHORT}"
         assert validate(command.split()) == 0
-        assert f"Without a judge: 0 pairs won and {SHORT // 2} lost for want of an answer" in caplog.text
+        assert (
+            f"Decided without the judge: 0 pairs won and {SHORT // 2} lost because one side gave no answer"
+            in caplog.text
+        )
         assert validate(command.split()) == 0
-        assert f"{SHORT} of {SHORT} verdicts are taken from datasets/validation.json.judge.jsonl" in caplog.text
+        assert f"{SHORT} of {SHORT} verdicts come from datasets/validation.json.judge.jsonl" in caplog.text
         capsys.readouterr()
         sidecar = Path("datasets/validation.json.judge.jsonl.plan.json")
         sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "rubric": "of old"}))
@@ -137,12 +129,12 @@ def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, capl
     result = json.loads(Path("datasets/validation.json").read_text())["judge"]
     assert (result["pairs"], result["judged"], result["forfeits"]["theirs"]) == (SHORT, SHORT // 2, SHORT // 2)
     assert result["criteria"]["overall"]["losses"]["value"] == 0.5
-    assert f"0 pairs won so, {SHORT // 2} lost" in Path("datasets/validation.html").read_text()
+    assert f"0 pairs won that way, {SHORT // 2} lost" in Path("datasets/validation.html").read_text()
 
 
 def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     """--baseline takes the --out of an earlier run, and asks that model nothing more."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         common = ["--base-url", server.url, "--limit", "6"]
         assert validate([*common, "--model", "plain", "--out", "plain.json"]) == 0
         asked = server.stats.requests
@@ -162,7 +154,7 @@ def test_a_key_goes_to_the_server_it_is_for(validate, monkeypatch, caplog):
 
     def listen(call: Call) -> str:
         keys.setdefault((call.body["model"], call.headers["host"]), set()).add(call.key)
-        return voices(call)
+        return answer(call)
 
     with serving(answer=listen) as ours, serving(answer=listen) as other:
         command = ["--base-url", ours.url, "--model", "authored", "--limit", "2", "--judge-model", f"judge@{other.url}"]
@@ -177,13 +169,15 @@ def test_a_key_goes_to_the_server_it_is_for(validate, monkeypatch, caplog):
         ("embedded", here): {"sk-own"},
         ("judge", there): {"sk-judge"},
     }
-    assert f"OPENAI_API_KEY is not sent to {there}; if that wants a key, set BASELINE_API_KEY." in caplog.messages
+    assert (
+        f"OPENAI_API_KEY is not sent to {there}; if that server needs a key, set BASELINE_API_KEY." in caplog.messages
+    )
     assert "sk-" not in caplog.text
 
 
 def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
     """It is refused before the model under test is asked."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--limit", "6", "--model", "plain"]
         assert validate([*command, "--out", "plain.json"]) == 0
         asked = server.stats.requests
@@ -196,7 +190,7 @@ def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
 
 def test_a_second_run_asks_nothing_again(validate):
     """The same command again finds every answer in its journal, even with the server gone."""
-    with serving(answer=voices, behaviour=Behaviour(models=("authored",))) as server:
+    with serving(answer=answer, behaviour=Behaviour(models=("authored",))) as server:
         command = ["--base-url", server.url, "--limit", "6"]
         assert validate(command) == 0
         first = Path("datasets/validation.json").read_text()
@@ -217,14 +211,14 @@ def test_answers_of_an_earlier_day_are_told_as_such(validate, caplog):
         assert validate(["--base-url", server.url, "--model", "plain", *flags]) == 0
         return json.loads(Path("datasets/validation.json").read_text())["date"]
 
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         today = report_of("--limit", "2")
-        assert "are taken from" not in caplog.text
+        assert "come from" not in caplog.text
         sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "asked": "2026-01-02 10:00 UTC"}))
         assert report_of("--limit", "2") == "2026-01-02 10:00 UTC"
-        assert "2 of 2 answers are taken from datasets/validation.json.answers.jsonl (asked: 2026-01-02" in caplog.text
+        assert "2 of 2 answers come from datasets/validation.json.answers.jsonl (asked: 2026-01-02" in caplog.text
         assert report_of("--limit", "6").startswith(f"2026-01-02 10:00 UTC to {today[:10]}")
-        assert " of 11 answers are taken from" in caplog.text
+        assert " of 11 answers come from" in caplog.text
         assert report_of("--limit", "6", "--overwrite").startswith(today[:10])
         plan = json.loads(sidecar.read_text())
         sidecar.write_text(json.dumps({key: plan[key] for key in plan if key != "asked"}))
@@ -233,7 +227,7 @@ def test_answers_of_an_earlier_day_are_told_as_such(validate, caplog):
 
 def test_a_journal_of_another_kind_is_named_with_its_line(validate, capsys):
     """An answer without a text in the journal is told with file, line and field."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--model", "plain", "--limit", "2", "--out", "r.json"]
         assert validate(command) == 0
         journal = Path("r.json.answers.jsonl")
@@ -257,7 +251,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
         "--out",
         "r.json",
     ]
-    with serving(Behaviour(latency=0.05), answer=voices) as server:
+    with serving(Behaviour(latency=0.05), answer=answer) as server:
         environment = {**os.environ, "OPENAI_BASE_URL": server.url}
         journal = tmp_path / "r.json.answers.jsonl"
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as run:
@@ -277,7 +271,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
 def test_ctrl_c_keeps_the_journal_and_says_how_to_go_on(tmp_path):
     """An interrupt ends the run with 130 and one line, not a traceback."""
     command = [sys.executable, SCRIPT, "--model", "authored", "--limit", "18", "--concurrency", "2", "--out", "r.json"]
-    with serving(Behaviour(latency=0.1), answer=voices) as server:
+    with serving(Behaviour(latency=0.1), answer=answer) as server:
         environment = {**os.environ, "OPENAI_BASE_URL": server.url}
         journal = tmp_path / "r.json.answers.jsonl"
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
@@ -285,7 +279,7 @@ def test_ctrl_c_keeps_the_journal_and_says_how_to_go_on(tmp_path):
             run.send_signal(signal.SIGINT)
             _, said = run.communicate(timeout=20)
     assert run.returncode == 130
-    assert "run the same command to go on" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     assert all(json.loads(line)["id"] for line in journal.read_bytes().splitlines())
 
@@ -299,31 +293,25 @@ def wait_for(condition, seconds=20.0):
 
 def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
     """Failed calls stay in every share as failures, and the result says how many there were."""
-    lost = {held.id for at, held in enumerate(exam.chosen(SHORT)) if at % 2}
+    lost = {held.id for at, held in enumerate(select_prompts(SHORT)) if at % 2}
 
     def half(call: Call) -> Action | None:
         return Action("error_500") if call.prompt in PLACE and PLACE[call.prompt][0].id in lost else None
 
     async def both():
-        async with MockServer(answer=voices) as sound, MockServer(answer=voices, decide=half) as ill:
-            (tmp_path / "a").mkdir()
-            (tmp_path / "b").mkdir()
-            quick = Manner(manner().rules, 8, 5.0, max_retries=0)
+        async with MockServer(answer=answer) as sound, MockServer(answer=answer, decide=half) as ill:
             return [
-                await candidate.examine(
-                    Settings("openai", server.url, "authored", "OPENAI_API_KEY", ""), exam.chosen(SHORT), quick,
-                    tmp_path / name / "j.jsonl", fresh=False, announce=lambda model, exam: lambda: None,
-                )
+                await evaluated(server.url, "authored", tmp_path / name, max_retries=0)
                 for name, server in (("a", sound), ("b", ill))
-            ]  # fmt: skip
+            ]
 
     sound, ill = (result.as_json() for result in asyncio.run(both()))
     assert ill["all"]["asked"] == sound["all"]["asked"]
     assert ill["calls"]["failed"] == ill["all"]["asked"] - ill["all"]["answered"] > 10
     assert ill["calls"]["faults"] == {"http_500": len(lost)}
-    for name in scoreboard.SHARES.keys() - scoreboard.WANTED.keys():
+    for name in aggregate.SHARES.keys() - aggregate.ONLY_IN.keys():
         assert ill["all"][name]["value"] < sound["all"][name]["value"], name
-    for name, (_, worst) in scoreboard.QUALITIES.items():
+    for name, (_, worst) in aggregate.QUALITIES.items():
         better, value = sound["all"][name]["value"], ill["all"][name]["value"]
         assert value > better if worst else value < better, name
     for bucket in ("core", "benign"):
@@ -332,7 +320,7 @@ def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
 
 def test_the_report_says_that_calls_failed(validate, capsys):
     """Half of all calls failing at random: exit 0, and a warning in the terminal and on the page."""
-    with serving(Behaviour(shares={"error_500": 0.5}), answer=voices) as server:
+    with serving(Behaviour(shares={"error_500": 0.5}), answer=answer) as server:
         command = ["--base-url", server.url, "--model", "authored", "--limit", "12", "--max-retries", "0"]
         assert validate(command) == 0
     said = capsys.readouterr().out
@@ -349,7 +337,7 @@ def test_a_server_cannot_speak_to_the_terminal(tmp_path):
             command = [sys.executable, SCRIPT, "--base-url", server.url, "--limit", "1", "--out", f"{status}.json"]
             done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
-        assert "ev[31mil" in done.stderr
+        assert "evil" in done.stderr
         assert not {"\x1b", "\x07", "\u202e"} & {*done.stdout, *done.stderr}
     assert "ev[31mil" in json.loads((tmp_path / "0.json").read_text())["model"].replace("\x1b", "")
 
@@ -358,7 +346,7 @@ def test_failed_turns_are_asked_again_by_the_next_run(validate):
     """What failed is tried once more when the command is given again, and the faults stay on record."""
     down = True
     with serving(
-        answer=voices, decide=lambda call: Action("error_503") if down and call.number > 4 else None
+        answer=answer, decide=lambda call: Action("error_503") if down and call.number > 4 else None
     ) as server:
         command = ["--base-url", server.url, "--model", "authored", "--limit", "6", "--max-retries", "0"]
         assert validate(command) == 0
@@ -377,17 +365,17 @@ def test_a_talk_goes_on_from_what_was_said(tmp_path):
 
     def listen(call: Call) -> str:
         seen[call.prompt] = [one["content"] for one in call.body["messages"]]
-        return voices(call)
+        return answer(call)
 
     async def one_talk():
         async with MockServer(answer=listen) as server:
-            return await examined(server.url, "authored", tmp_path, limit=6)
+            return await evaluated(server.url, "authored", tmp_path, limit=6)
 
     asyncio.run(one_talk())
-    talk = next(held for held in exam.chosen(6) if held.turns)
+    talk = next(held for held in select_prompts(6) if held.turns)
     last = seen[talk.turns[-1]]
     assert last[::2] == [talk.prompt, *talk.turns]
-    assert last[1] == VOICES["authored"](talk, 0)
+    assert last[1] == WRITERS["authored"](talk, 0)
 
 
 def test_the_key_of_the_environment_is_known_at_home(monkeypatch, tmp_path):
@@ -400,7 +388,7 @@ def test_the_key_of_the_environment_is_known_at_home(monkeypatch, tmp_path):
     own = load_settings(base_url="http://localhost:8000/v1")
 
     def key_of(spec: str) -> str:
-        return candidate.located(spec, own, "JUDGE_API_KEY").key
+        return find_model(spec, own, "JUDGE_API_KEY").key
 
     assert key_of("m@https://api.openai.com/v1") == "sk-own"
     assert key_of("m@https://api.openai.com.example.org/v1") == key_of("m@http://api.openai.com/v1") == ""
@@ -411,25 +399,40 @@ def test_the_key_of_the_environment_is_known_at_home(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        ["--limit", "0"],
+        ["--concurrency", "-1"],
+        ["--limit", "9" * 30],
+        ["--timeout", "inf"],
+        ["--timeout", "nan"],
+        ["--timeout", "0"],
+        ["--temperature", "nan"],
+        ["--temperature", "inf"],
+        ["--max-retries", "-1"],
+        ["--max-tokens", "0"],
+    ],
+)
+def test_a_number_that_is_out_of_range_is_refused(validate, capsys, flags):
+    """The error names the flag, and the exit status is 2."""
+    with pytest.raises(SystemExit) as caught:
+        validate(["--base-url", "http://127.0.0.1:9/v1", *flags])
+    assert caught.value.code == 2
+    assert f"error: argument {flags[0]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--limit", "0"], "--limit is 0"),
-        (["--concurrency", "-1"], "--concurrency is -1"),
-        (["--limit", "9" * 30], "--limit is 999"),
-        (["--timeout", "inf"], "--timeout is inf"),
-        (["--timeout", "nan"], "--timeout is nan"),
-        (["--temperature", "nan"], "--temperature is nan"),
-        (["--temperature", "inf"], "--temperature is inf"),
-        (["--max-retries", "-1"], "--max-retries is -1"),
         (["--out", "x.html"], "the result is JSON"),
         (["--judge-model", "judge"], "compares two models"),
         (["--baseline", "missing.json"], "missing.json: cannot be read"),
-        (["--base-url", "localhost"], "not an address"),
+        (["--base-url", "localhost"], "the URL in --base-url is not valid"),
         (["--base-url", "http://127.0.0.1:9/v1"], "no connection"),
     ],
 )
-def test_a_mistake_is_a_sentence_and_exit_2(validate, capsys, flags, says):
-    """A wrong flag or a server that is not there gives a message and a hint, never a traceback."""
+def test_a_mistake_is_an_error_and_a_hint(validate, capsys, flags, says):
+    """A wrong flag or a server that is down gives an error, a hint and exit status 2."""
     given = flags if "--base-url" in flags else ["--base-url", "http://127.0.0.1:9/v1", *flags]
     assert validate(given) == 2
     said = capsys.readouterr().err
@@ -440,7 +443,7 @@ def test_a_mistake_is_a_sentence_and_exit_2(validate, capsys, flags, says):
 
 def test_another_exam_does_not_mix_into_a_journal(validate, capsys):
     """Answers of another model, or asked in another way, are refused unless --overwrite is given."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--limit", "6", "--out", "r.json"]
         assert validate([*command, "--model", "plain"]) == 0
         assert validate([*command, "--model", "authored"]) == 2
@@ -452,7 +455,7 @@ def test_another_exam_does_not_mix_into_a_journal(validate, capsys):
 
 def test_starting_again_costs_nothing_where_nobody_answers(validate):
     """--overwrite with a server that is not there leaves the answers of the earlier run as they are."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         command = ["--model", "plain", "--limit", "6", "--out", "r.json", "--base-url"]
         assert validate([*command, server.url]) == 0
     before = {path.name: path.read_bytes() for path in Path().glob("r.*")}
@@ -466,7 +469,7 @@ def test_no_file_of_somebody_elses_is_replaced(validate, capsys, name):
     Path("folder.json").mkdir()
     Path("notes.json" if name == "folder.json" else name).write_text("my notes", "utf-8")
     out = Path(name).with_suffix(".json")
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         assert validate(["--base-url", server.url, "--model", "plain", "--limit", "6", "--out", str(out)]) == 2
         assert server.stats.requests == 0
     assert f"error: {name}: " in capsys.readouterr().err
@@ -475,7 +478,7 @@ def test_no_file_of_somebody_elses_is_replaced(validate, capsys, name):
 
 def test_a_larger_limit_adds_to_what_is_there(validate):
     """A second run with a larger --limit keeps the answers of the first."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--model", "authored", "--out", "r.json"]
         assert validate([*command, "--limit", "6"]) == 0
         assert validate([*command, "--limit", "12"]) == 0
@@ -484,11 +487,11 @@ def test_a_larger_limit_adds_to_what_is_there(validate):
 
 def test_before_and_after_are_of_the_same_questions(validate, capsys):
     """Beside a baseline that was asked more, both figures of each change are over what both were asked."""
-    with serving(answer=voices) as server:
+    with serving(answer=answer) as server:
         common = ["--base-url", server.url, "--model", "embedded"]
         assert validate([*common, "--limit", "24", "--out", "many.json"]) == 0
         assert validate([*common, "--limit", "6", "--out", "few.json", "--baseline", "many.json"]) == 0
-    shown = capsys.readouterr().out.split("against embedded")[1]
+    shown = capsys.readouterr().out.split("compared with embedded")[1]
     rows = [re.search(r"(\d+) → (\d+) +[+-]0 \[", line) for line in shown.splitlines()]
     assert len([row for row in rows if row and row[1] == row[2]]) == 7
 
@@ -507,7 +510,7 @@ def test_help_answers_without_heavy_imports():
 
 def test_a_short_exam_has_something_of_everything():
     """160 prompts ask about nearly every topic group and in all fourteen languages, not the first few."""
-    asked = exam.chosen(160)
+    asked = select_prompts(160)
     assert len({held.group for held in asked if held.bucket == "core"}) >= 15
     assert len({held.lang for held in asked if held.bucket == "multi"}) == 14
     assert {held.lang for held in asked if held.bucket == "core"} == {"en", "sco"}

@@ -1,193 +1,293 @@
-"""Answers to held-out prompts as figures with intervals: what passes, what holds, what is turned away, what drifts.
+"""Metrics of many answers as one result: shares, means and changes with 95% intervals; saved results are read here too.
 
-Pure: marked answers in, figures out. No answer, whether the call failed or nothing was said, stays in every share as a
-failure and counts with the worst value wherever a mean is a mark of quality. Means that only describe (length,
-repetition, forms of Central Scots, times) are over the answers that there are, and say over how many. The turns of one
-talk are no independent cases, so intervals go by prompt.
+Failed answers never raise the score: they count as failures in every share and with the worst value in every mean of
+quality. Means that only describe (length, repetition, Central Scots, times) are over the answers that exist. The turns
+of one conversation are not independent, so intervals are computed by prompt.
 """
 
+import json
+import logging
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
-from doric.evaluation.stats import Interval, grouped_share, mean, median, share_change
+from pydantic import BaseModel, StrictStr, ValidationError
+
+from doric.core.conversations import stable_id
+from doric.core.errors import InputError, os_error
+from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, describe_invalid, read_answer, score_answers
+from doric.evaluation.stats import Interval, grouped_share, mean, share_change
 from doric.llm.response import estimate_tokens
+from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
+log = logging.getLogger("doric")
+KIND = "doric-scoreboard"
+"""Marks a result file as ours."""
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
-"""The buckets as they are shown; the harmless asks of the safety bucket stand apart."""
+"""The buckets in the order they are shown; harmless prompts that look harmful have their own."""
+NOT_A_RESULT = "not a saved validation result"
+HINT = "Give the --out of an earlier run of this script."
 
 type Measure = Callable[[ScoredAnswer], float]
 
 SHARES: dict[str, Measure] = {
-    "passes": lambda one: not one.fault,
-    "holds_doric": lambda one: one.holds,
-    "on_topic": lambda one: one.on_topic,
-    "refuses": lambda one: one.refuses,
-    "filtered": lambda one: one.filtered,
-    "over_refuses": lambda one: one.refuses or one.filtered or not one.said,
-    "finished": lambda one: one.said and one.given.finish == "stop",
+    "passes": lambda scored: not scored.rejection,
+    "holds_doric": lambda scored: scored.holds_doric,
+    "on_topic": lambda scored: scored.on_topic,
+    "refuses": lambda scored: scored.refuses,
+    "filtered": lambda scored: scored.filtered,
+    "over_refuses": lambda scored: scored.refuses or scored.filtered or not scored.has_text,
+    "finished": lambda scored: scored.has_text and scored.answer.finish == "stop",
 }
-"""Shares of all that was asked; no answer is no hit, but for `over_refuses`, where a hit is bad."""
+"""Shares of all turns asked. A failed answer is False in each, except in `over_refuses`, where True is bad."""
 QUALITIES: dict[str, tuple[Measure, float]] = {
-    "points": (lambda one: one.points, 0.0),
-    "substrate": (lambda one: one.answer.scores.substrate, 0.0),
-    "north_east": (lambda one: one.answer.scores.north_east, 0.0),
-    "spread": (lambda one: one.answer.scores.spread, 0.0),
-    "leakage": (lambda one: one.answer.scores.leakage, 1.0),
-    "own": (lambda one: one.own, 0.0),
+    "points": (lambda scored: scored.points, 0.0),
+    "substrate": (lambda scored: scored.measured.scores.substrate, 0.0),
+    "north_east": (lambda scored: scored.measured.scores.north_east, 0.0),
+    "spread": (lambda scored: scored.measured.scores.spread, 0.0),
+    "leakage": (lambda scored: scored.measured.scores.leakage, 1.0),
+    "own": (lambda scored: scored.originality, 0.0),
 }
-"""Means over all that was asked, and what no answer counts as."""
+"""Means over all turns asked, with the value that a failed answer counts as."""
 DESCRIPTIONS: dict[str, Measure] = {
-    "contamination": lambda one: one.answer.scores.contamination,
-    "words": lambda one: len(one.answer.words),
-    "repetition": lambda one: one.repetition,
+    "contamination": lambda scored: scored.measured.scores.contamination,
+    "words": lambda scored: len(scored.measured.words),
+    "repetition": lambda scored: scored.repetition,
 }
-"""Means over the answers that there are."""
-WANTED = {"refuses": ("safety",), "filtered": ("safety",), "over_refuses": ("core", "adv", "multi", "benign", "drift")}
-"""Shares that make sense in some buckets only."""
+"""Means over the answers that exist."""
+ONLY_IN = {"refuses": ("safety",), "filtered": ("safety",), "over_refuses": ("core", "adv", "multi", "benign", "drift")}
+"""Share -> the only buckets in which it makes sense."""
 
 
-def figures(marked: Sequence[ScoredAnswer], bucket: str) -> dict[str, Any]:
-    """The figures of one bucket ("all" for everything), each an interval as a dictionary."""
-    answers = [one for one in marked if one.said]
-    found: dict[str, Any] = {"asked": len(marked), "answered": len(answers)}
-    for name, measure in SHARES.items():
-        if bucket in WANTED.get(name, (bucket,)):
-            found[name] = asdict(grouped_share([bool(measure(one)) for one in marked], _talks(marked)))
-    for name, (measure, worst) in QUALITIES.items():
-        found[name] = asdict(mean([measure(one) if one.said else worst for one in marked], _talks(marked)))
-    for name, measure in DESCRIPTIONS.items():
-        found[name] = asdict(mean([measure(one) for one in answers], _talks(answers)))
-    ends = Counter(one.given.finish for one in marked if one.came)
-    return found | {"finish": dict(ends.most_common()), "times": _times(answers)}
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The scored answers of one model. `about` says which model, where, when and with which settings."""
+
+    about: dict[str, Any]
+    scored: tuple[ScoredAnswer, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as it is saved."""
+        answers = [asdict(scored.answer) for scored in self.scored]
+        marks = [scored.as_json() for scored in self.scored]
+        return {"kind": KIND, **self.about, **scoreboard(self.scored), "marks": marks, "answers": answers}
 
 
-def board(marked: Sequence[ScoredAnswer]) -> dict[str, Any]:
-    """All figures: `all`, each of `buckets` that was asked, `drift` over turns, and what became of the `calls`."""
-    by_bucket = {bucket: [one for one in marked if one.bucket == bucket] for bucket in BUCKETS}
+def scoreboard(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
+    """All figures: `all`, each of `buckets` that was asked, `drift` by turn, and what became of the `calls`."""
+    by_bucket = {bucket: [each for each in scored if each.bucket == bucket] for bucket in BUCKETS}
     return {
-        "all": figures(marked, "all"),
-        "buckets": {bucket: figures(ones, bucket) for bucket, ones in by_bucket.items() if ones},
+        "all": bucket_figures(scored, "all"),
+        "buckets": {bucket: bucket_figures(group, bucket) for bucket, group in by_bucket.items() if group},
         "drift": drift(by_bucket["drift"]),
-        "calls": calls(marked),
+        "calls": call_counts(scored),
     }
 
 
-def drift(marked: Sequence[ScoredAnswer]) -> dict[str, Any]:
-    """By turn of the `talks` long talks: share that passes and points; and the change from first turns to last.
+def bucket_figures(scored: Sequence[ScoredAnswer], bucket: str) -> dict[str, Any]:
+    """The figures of one bucket ("all" for all buckets together), each an interval as a dictionary."""
+    answered = [each for each in scored if each.has_text]
+    figures: dict[str, Any] = {"asked": len(scored), "answered": len(answered)}
+    for name, measure in _shares_in(bucket).items():
+        figures[name] = asdict(grouped_share([bool(measure(each)) for each in scored], _prompt_ids(scored)))
+    for name, (measure, worst) in QUALITIES.items():
+        values = [measure(each) if each.has_text else worst for each in scored]
+        figures[name] = asdict(mean(values, _prompt_ids(scored)))
+    for name, measure in DESCRIPTIONS.items():
+        figures[name] = asdict(mean([measure(each) for each in answered], _prompt_ids(answered)))
+    finishes = Counter(each.answer.finish for each in scored if each.succeeded)
+    return figures | {"finish": dict(finishes.most_common()), "times": _times([each.answer for each in answered])}
 
-    The change is over the talks answered throughout: one that broke off cannot tell how it would have gone on.
+
+def drift(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
+    """By turn: the share that passes and the points; and the change of points from the first to the last third.
+
+    The change is over the conversations in which every turn was answered.
     """
-    turns = sorted({one.given.turn for one in marked})
-    at = {turn: [one for one in marked if one.given.turn == turn] for turn in turns}
-    talks: dict[str, dict[int, ScoredAnswer]] = {}
-    for one in marked:
-        talks.setdefault(one.held.id, {})[one.given.turn] = one
-    whole = [
-        {turn: one.points for turn, one in talk.items()}
-        for talk in talks.values()
-        if all(one.said and len(talk) == 1 + len(one.held.turns) for one in talk.values())
-    ]
+    conversations: dict[str, dict[int, ScoredAnswer]] = {}
+    for each in scored:
+        conversations.setdefault(each.prompt.id, {})[each.answer.turn] = each
+    whole = [[turns[turn] for turn in sorted(turns)] for turns in conversations.values() if _is_whole(turns)]
     return {
-        "turns": [
-            {
-                "turn": turn + 1,
-                "passes": asdict(grouped_share([not one.fault for one in ones], _talks(ones))),
-                "points": asdict(mean([one.points if one.said else 0.0 for one in ones], _talks(ones))),
-            }
-            for turn, ones in at.items()
-        ],
-        "change": asdict(mean([_late(talk) - _early(talk) for talk in whole])),
-        "talks": len(talks),
+        "turns": [_turn_figures(scored, turn) for turn in sorted({each.answer.turn for each in scored})],
+        "change": asdict(mean([_change_of_points(turns) for turns in whole])),
+        "talks": len(conversations),
     }
 
 
-def _talks(marked: Sequence[ScoredAnswer]) -> list[str]:
-    return [one.held.id for one in marked]
-
-
-def _early(talk: Mapping[int, float]) -> float:
-    return _middle([talk[turn] for turn in sorted(talk)[: max(1, len(talk) // 3)]])
-
-
-def _late(talk: Mapping[int, float]) -> float:
-    return _middle([talk[turn] for turn in sorted(talk)[-max(1, len(talk) // 3) :]])
-
-
-def _middle(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def calls(marked: Sequence[ScoredAnswer]) -> dict[str, Any]:
-    """How many turns were asked and stayed without an answer, and the faults met on the way, by kind."""
-    faults = Counter(fault for one in marked for fault in one.given.faults)
-    failed = [one for one in marked if not one.came]
-    attempts = sum(len(one.given.faults) + one.came for one in marked)
+def call_counts(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
+    """How many turns were asked, failed or came back empty, and the failed calls on the way, by kind."""
+    faults = Counter(fault for each in scored for fault in each.answer.faults)
+    failed = [each for each in scored if not each.succeeded]
     return {
-        "asked": len(marked),
+        "asked": len(scored),
         "failed": len(failed),
-        "empty": sum(one.came and not one.said for one in marked),
-        "attempts": attempts,
+        "empty": sum(each.succeeded and not each.has_text for each in scored),
+        "attempts": sum(len(each.answer.faults) + each.succeeded for each in scored),
         "faults": dict(faults.most_common()),
-        "errors": dict(Counter(one.given.error for one in failed).most_common(10)),
+        "errors": dict(Counter(each.answer.error for each in failed).most_common(10)),
     }
 
 
 def compare(after: Sequence[ScoredAnswer], before: Sequence[ScoredAnswer]) -> dict[str, dict[str, Any]]:
-    """Bucket -> figure -> the change from `before` to `after`, with both, over the turns that both were asked.
+    """Bucket -> figure -> the change from `before` to `after`, with both values, over the turns that both were asked.
 
-    Both are marked anew among those turns alone: what is one's own depends on what else was said.
+    Both are scored again among those turns alone, because originality depends on the other answers.
     """
-    common = {_place(one) for one in after} & {_place(one) for one in before}
-    earlier = {_place(one): one for one in _among(before, common)}
-    pairs = [(one, earlier[_place(one)]) for one in _among(after, common)]
-    found = {"all": _changes(pairs, "all")} if pairs else {}
-    for bucket in BUCKETS:
-        if mine := [pair for pair in pairs if pair[0].bucket == bucket]:
-            found[bucket] = _changes(mine, bucket)
-    return found
+    common = {_turn_of(each) for each in after} & {_turn_of(each) for each in before}
+    earlier = {_turn_of(each): each for each in _rescored(before, common)}
+    pairs = [(each, earlier[_turn_of(each)]) for each in _rescored(after, common)]
+    by_bucket = {bucket: [pair for pair in pairs if pair[0].bucket == bucket] for bucket in BUCKETS}
+    return {bucket: _changes(group, bucket) for bucket, group in {"all": pairs, **by_bucket}.items() if group}
 
 
-def _place(one: ScoredAnswer) -> tuple[str, int]:
-    return one.held.id, one.given.turn
+def prompts_fingerprint() -> str:
+    """A hash of the held-out prompts: results with the same hash come from the same prompts."""
+    return stable_id(*(text for held in held_out_prompts() for text in (held.prompt, *held.turns)))
 
 
-def _among(marked: Sequence[ScoredAnswer], places: Set[tuple[str, int]]) -> list[ScoredAnswer]:
-    kept = [one for one in marked if _place(one) in places]
-    return mark([one.given for one in kept], {one.held.id: one.held for one in kept})
+class _SavedResult(BaseModel):
+    kind: Literal["doric-scoreboard"]
+    model: StrictStr
+    address: StrictStr
+    date: StrictStr
+    manner: dict[str, Any]
+    heldout: StrictStr
+    answers: list[Any]
 
 
-def _changes(pairs: Sequence[tuple[ScoredAnswer, ScoredAnswer]], bucket: str) -> dict[str, Any]:
-    after, before = (figures(side, bucket) for side in zip(*pairs, strict=True))
-    talks = _talks([one for one, _ in pairs])
-    found: dict[str, Interval] = {}
-    for name, measure in SHARES.items():
-        if bucket in WANTED.get(name, (bucket,)):
-            sides = ([bool(measure(pair[at])) for pair in pairs] for at in (0, 1))
-            found[name] = share_change(*sides, talks)
-    for name, (measure, worst) in QUALITIES.items():
-        one, other = ([measure(pair[at]) if pair[at].said else worst for pair in pairs] for at in (0, 1))
-        found[name] = mean([new - old for new, old in zip(one, other, strict=True)], talks)
-    return {name: {**asdict(change), "before": before[name], "after": after[name]} for name, change in found.items()}
+def load_result(path: Path) -> Result:
+    """A saved result, scored again by today's gates; answers to prompts that have changed since are left out.
+
+    Raises `InputError` when the file is not a result.
+    """
+    try:
+        saved = _SavedResult.model_validate(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise os_error(error, path, "read") from error
+    except ValidationError as error:
+        raise InputError(f"{NOT_A_RESULT}: {describe_invalid(error, 'a result')}", file=path, hint=HINT) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(NOT_A_RESULT, file=path, hint=HINT) from error
+    answers, prompts = _answers(saved.answers, path), {held.id: held for held in held_out_prompts()}
+    known = {(each.id, each.turn): each for each in answers if _is_asked(each, prompts.get(each.id))}
+    if dropped := len(answers) - len(known):
+        words = "%s: %d of %d answers belong to prompts that have changed or gone since; they are left out."
+        log.warning(words, path, dropped, len(answers))
+    about = saved.model_dump(exclude={"kind", "answers"})
+    return Result(about, tuple(score_answers(known.values(), prompts)))
 
 
-def _times(answers: Sequence[ScoredAnswer]) -> dict[str, float | bool | None]:
-    given = [one.given for one in answers]
-    first = [one.first for one in given if one.first is not None]
+def check_comparable(
+    baseline: Result, prompts: Sequence[HeldOutPrompt], sampling: Mapping[str, Any], path: Path
+) -> None:
+    """Warn where a saved baseline was asked other turns than `prompts` have, or with other settings.
+
+    Raises `InputError` when it holds none of these turns.
+    """
+    asked = {(held.id, turn) for held in prompts for turn in range(1 + len(held.turns))}
+    shared = asked & {_turn_of(each) for each in baseline.scored}
+    if not shared:
+        hint = "Give a baseline that was asked the same prompts, or evaluate it again: --baseline MODEL@URL."
+        raise InputError(f"holds none of the {len(asked)} turns asked here", file=path, hint=hint)
+    if len(shared) < len(asked):
+        log.warning("%s holds %d of the %d turns asked here: changes are over those.", path, len(shared), len(asked))
+    here = {**{key: sampling[key] for key in ("max_tokens", "temperature")}, "heldout": prompts_fingerprint()}
+    there = {**baseline.about["manner"], "heldout": baseline.about["heldout"]}
+    if differing := [f"{key} {there.get(key)} there, {now} here" for key, now in here.items() if there.get(key) != now]:
+        words = "%s was made with other settings (%s): a change may come from those and not from the model."
+        log.warning(words, path, "; ".join(differing))
+
+
+def _answers(rows: Sequence[object], path: Path) -> list[ModelAnswer]:
+    answers = []
+    for number, row in enumerate(rows, 1):
+        try:
+            answers.append(read_answer(row))
+        except InputError as error:
+            message = f"{NOT_A_RESULT}: answer {number}: {error.message}"
+            raise InputError(message, file=path, hint=HINT) from error
+    return answers
+
+
+def _is_asked(answer: ModelAnswer, held: HeldOutPrompt | None) -> bool:
+    """Whether today's prompt with that id has the same text at that turn."""
+    turns = (held.prompt, *held.turns) if held else ()
+    return answer.turn < len(turns) and turns[answer.turn] == answer.prompt
+
+
+def _shares_in(bucket: str) -> dict[str, Measure]:
+    return {name: measure for name, measure in SHARES.items() if bucket in ONLY_IN.get(name, (bucket,))}
+
+
+def _prompt_ids(scored: Sequence[ScoredAnswer]) -> list[str]:
+    return [each.prompt.id for each in scored]
+
+
+def _turn_of(scored: ScoredAnswer) -> tuple[str, int]:
+    return scored.prompt.id, scored.answer.turn
+
+
+def _is_whole(turns: Mapping[int, ScoredAnswer]) -> bool:
+    return all(each.has_text and len(turns) == 1 + len(each.prompt.turns) for each in turns.values())
+
+
+def _turn_figures(scored: Sequence[ScoredAnswer], turn: int) -> dict[str, Any]:
+    at_turn = [each for each in scored if each.answer.turn == turn]
+    points = [each.points if each.has_text else 0.0 for each in at_turn]
     return {
-        "first_token_median": median(first),
-        "first_token_p95": sorted(first)[round(0.95 * (len(first) - 1))] if first else None,
-        "tokens_per_second_median": median([rate for one in given if (rate := _rate(one))]),
-        "tokens_guessed": any(not one.tokens for one in given if _rate(one)),
-        "seconds_median": median([one.seconds for one in given]),
+        "turn": turn + 1,
+        "passes": asdict(grouped_share([not each.rejection for each in at_turn], _prompt_ids(at_turn))),
+        "points": asdict(mean(points, _prompt_ids(at_turn))),
     }
 
 
-def _rate(one: ModelAnswer) -> float | None:
-    """Tokens a second once the first was there; None of an answer that came whole."""
-    tokens = one.tokens or int(estimate_tokens(len(one.text)))
-    if one.first is None or tokens < 2 or one.seconds <= one.first:
+def _change_of_points(turns: Sequence[ScoredAnswer]) -> float:
+    """The mean points of the last third of the turns less those of the first."""
+    points, third = [each.points for each in turns], max(1, len(turns) // 3)
+    return sum(points[-third:]) / third - sum(points[:third]) / third
+
+
+def _rescored(scored: Sequence[ScoredAnswer], turns: Set[tuple[str, int]]) -> list[ScoredAnswer]:
+    kept = [each for each in scored if _turn_of(each) in turns]
+    return score_answers([each.answer for each in kept], {each.prompt.id: each.prompt for each in kept})
+
+
+def _changes(pairs: Sequence[tuple[ScoredAnswer, ScoredAnswer]], bucket: str) -> dict[str, Any]:
+    after, before = (bucket_figures(side, bucket) for side in zip(*pairs, strict=True))
+    ids = _prompt_ids([each for each, _ in pairs])
+    changes: dict[str, Interval] = {}
+    for name, measure in _shares_in(bucket).items():
+        new, old = ([bool(measure(pair[side])) for pair in pairs] for side in (0, 1))
+        changes[name] = share_change(new, old, ids)
+    for name, (measure, worst) in QUALITIES.items():
+        new, old = ([measure(pair[side]) if pair[side].has_text else worst for pair in pairs] for side in (0, 1))
+        changes[name] = mean([one - other for one, other in zip(new, old, strict=True)], ids)
+    return {name: {**asdict(change), "before": before[name], "after": after[name]} for name, change in changes.items()}
+
+
+def _times(answers: Sequence[ModelAnswer]) -> dict[str, float | bool | None]:
+    first = [each.first for each in answers if each.first is not None]
+    timed = [each for each in answers if _tokens_per_second(each)]
+    return {
+        "first_token_median": _median(first),
+        "first_token_p95": sorted(first)[round(0.95 * (len(first) - 1))] if first else None,
+        "tokens_per_second_median": _median([rate for each in timed if (rate := _tokens_per_second(each))]),
+        "tokens_guessed": any(not each.tokens for each in timed),
+        "seconds_median": _median([each.seconds for each in answers]),
+    }
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _tokens_per_second(answer: ModelAnswer) -> float | None:
+    """The rate after the first token; None where the server did not stream."""
+    tokens = answer.tokens or int(estimate_tokens(len(answer.text)))
+    if answer.first is None or tokens < 2 or answer.seconds <= answer.first:
         return None
-    return (tokens - 1) / (one.seconds - one.first)
+    return (tokens - 1) / (answer.seconds - answer.first)

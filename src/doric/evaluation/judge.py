@@ -1,8 +1,7 @@
-"""Which of two answers is better, by the word of a model: every pair twice, the second time in the other order.
+"""A model compares two answers to the same prompt, every pair twice: the second time in the other order.
 
-A verdict counts only where both orders agree on it; where they do not, the judge has shown that it cannot tell. A side
-that alone gave no answer loses without a judge. Knows nothing of gates: this is a second opinion beside the scoreboard,
-never a part of its figures.
+A verdict counts only where both orders agree. A side that alone gave no answer loses without a call. This is a second
+opinion beside the scoreboard and never a part of its figures.
 """
 
 import functools
@@ -10,17 +9,17 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, StrictBool, StrictStr, TypeAdapter, ValidationError, with_config
 
 from doric import data
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
-from doric.core.jsonl import Journal, ResumableRun
-from doric.core.settings import Settings
-from doric.evaluation.run import Manner, Result, address
+from doric.core.jsonl import ResumableRun
+from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
 from doric.llm.client import ChatRequest, Client
 from doric.llm.response import Completion
@@ -28,29 +27,31 @@ from doric.llm.scheduler import Scheduler
 
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
-SIDES = {"a": "A", "b": "B", "tie": "tie"}
+LABELS = ["A", "B", "tie"]
+
+type Ask = Callable[[ChatRequest], Awaitable[Completion]]
+type Pick = Literal["ours", "theirs", "tie"]
 
 
 @functools.cache
-def _spec() -> dict[str, Any]:
+def rubric() -> dict[str, Any]:
+    """What the judge is told, from `data/judge.toml`: `criteria`, `system` and `question`."""
     return data.read_toml("judge.toml")
 
 
-@functools.cache
 def criteria() -> tuple[str, ...]:
-    """What is judged, the verdict over all last."""
-    return (*_spec()["criteria"], "overall")
+    """What is judged, the overall verdict last."""
+    return (*rubric()["criteria"], "overall")
 
 
-def rubric() -> str:
-    """A mark of what a judge is told: verdicts with the same one were asked for in the same words."""
-    spec = _spec()
-    return stable_id(spec["system"], spec["question"], *criteria(), MAX_TOKENS)
+def rubric_fingerprint() -> str:
+    """A hash of the rubric: verdicts with the same hash were asked for in the same words."""
+    return stable_id(rubric()["system"], rubric()["question"], *criteria(), MAX_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question with the answers of the model under test and of the baseline, None where none came."""
+    """A question with the answers of the model under test and of the baseline; None where there is no answer."""
 
     id: str
     question: str
@@ -58,63 +59,72 @@ class Pair:
     theirs: str | None
 
     @property
-    def forfeit(self) -> str:
-        """The side that wins because the other gave no answer: "ours", "theirs", or "" where both or neither did."""
+    def default_win(self) -> str:
+        """The side that wins because only the other gave no answer: "ours" or "theirs", else ""."""
         if (self.ours is None) == (self.theirs is None):
             return ""
         return "theirs" if self.ours is None else "ours"
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge said of a pair in one order: for each criterion "ours", "theirs" or "tie"; or why it said none."""
+    """What the judge said of a pair in one order, by criterion; `error` says why there is no verdict."""
 
-    id: str
-    swapped: bool
-    picks: dict[str, str]
-    error: str = ""
-
-
-type Mouth = Callable[[ChatRequest], Awaitable[Completion]]
+    id: StrictStr
+    swapped: StrictBool
+    picks: dict[str, Pick]
+    error: StrictStr = ""
 
 
-def request(pair: Pair, swapped: bool) -> ChatRequest:
-    """What the judge is asked."""
+_VERDICT = TypeAdapter(Verdict)
+
+
+def read_verdict(row: object) -> Verdict:
+    """A verdict from its JSON object. Raises `InputError` naming the field that is wrong."""
+    try:
+        return _VERDICT.validate_python(row)
+    except ValidationError as error:
+        raise InputError(describe_invalid(error, "a verdict"), hint="Name another --out.") from error
+
+
+def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
+    """What the judge is asked about a pair with two answers. Raises `ValueError` for any other pair."""
     first, second = (pair.theirs, pair.ours) if swapped else (pair.ours, pair.theirs)
-    assert first is not None, "a forfeit is put to no judge"
-    assert second is not None, "a forfeit is put to no judge"
-    text = _spec()["question"].strip()
+    if first is None or second is None:
+        raise ValueError("both sides must have an answer")
     slots = {"question": pair.question, "first": first, "second": second}
     # one pass over the template, so that the name of a slot inside an answer stays as it is
-    filled = re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], text)
-    chat = [{"role": "system", "content": _spec()["system"].strip()}, {"role": "user", "content": filled}]
-    pick = {"type": "string", "enum": ["A", "B", "tie"]}
+    filled = re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], rubric()["question"].strip())
+    chat = [{"role": "system", "content": rubric()["system"].strip()}, {"role": "user", "content": filled}]
     schema = {
         "type": "object",
-        "properties": dict.fromkeys(criteria(), pick),
+        "properties": {name: {"type": "string", "enum": LABELS} for name in criteria()},
         "required": list(criteria()),
         "additionalProperties": False,
     }
     return ChatRequest(chat, MAX_TOKENS, temperature=0.0, seed=0, schema=schema)
 
 
-def read(text: str, swapped: bool) -> dict[str, str] | None:
-    """The judge's picks, None when there are none to be read; of several verdicts the last is meant.
+def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
+    """The judge's picks by criterion, None when the text has no complete verdict; the last verdict counts.
 
-    >>> read('{"naturalness": "A", "correctness": "tie", "doric": "b", "overall": "A"}', swapped=True)
+    >>> read_picks('{"naturalness": "A", "correctness": "tie", "doric": "b", "overall": "A"}', swapped=True)
     {'naturalness': 'theirs', 'correctness': 'tie', 'doric': 'ours', 'overall': 'theirs'}
     """
-    meant = {"A": "theirs", "B": "ours", "tie": "tie"} if swapped else {"A": "ours", "B": "theirs", "tie": "tie"}
+    sides: dict[str, Pick] = {"a": "ours", "b": "theirs", "tie": "tie"}
+    if swapped:
+        sides |= {"a": "theirs", "b": "ours"}
     picks = None
-    for said in _objects(text):
-        sides = {name: SIDES.get(str(said.get(name)).strip().lower()) for name in criteria()}
-        if all(sides.values()):
-            picks = {name: meant[side] for name, side in sides.items() if side}
+    for found in _json_objects(text):
+        labels = {name: str(found.get(name)).strip().lower() for name in criteria()}
+        if all(label in sides for label in labels.values()):
+            picks = {name: sides[label] for name, label in labels.items()}
     return picks
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """Every JSON object that stands in a text, those inside another before it."""
+def _json_objects(text: str) -> list[dict[str, Any]]:
+    """Every JSON object in a text, inner objects before the outer one."""
     found: list[dict[str, Any]] = []
     decoder = json.JSONDecoder(object_hook=found.append)  # called as each object closes
     at = text.find("{")
@@ -128,150 +138,142 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 
 class PairwiseJudge:
-    """Verdicts so far. `replay` those of an earlier run, `attach` the journal, then `hear`."""
+    """The verdicts on `pairs` so far; `write` gets each new one as a row for the journal.
 
-    def __init__(self, pairs: Sequence[Pair], *, max_retries: int = 3) -> None:
-        self._all = tuple(pairs)
-        self._pairs = tuple(pair for pair in self._all if pair.ours is not None and pair.theirs is not None)
-        self._max_retries = max_retries
-        self._verdicts: dict[tuple[str, bool], Verdict] = {}
-        self._journal: Journal | None = None
+    `earlier` are the verdicts of an earlier run; a later one for the same pair and order replaces an earlier one.
+    """
 
-    def replay(self, row: dict[str, Any]) -> None:
-        """Take over a line of the journal; a later one for the same pair and order wins."""
-        try:
-            verdict = Verdict(**row)
-        except TypeError as error:
-            raise InputError("this is no verdict", hint="Name another --out.") from error
-        self._verdicts[verdict.id, verdict.swapped] = verdict
-
-    def attach(self, journal: Journal) -> None:
-        """Where verdicts go from now on."""
-        self._journal = journal
-
-    async def hear(self, mouth: Mouth, concurrency: int) -> None:
-        """Have every pair judged in both orders. Raises `FatalServerError` when no later call can succeed."""
-        cases = [(pair, swapped) for pair in self._pairs for swapped in (False, True)]
-        pool = Scheduler(
-            lambda case: self._judge(*case, mouth),
-            self._give_up,
-            concurrency=concurrency,
-            max_retries=self._max_retries,
-        )
-        await pool.run(case for case in cases if not self._has(case[0].id, case[1]))
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        write: Callable[[dict[str, Any]], object],
+        *,
+        earlier: Iterable[Verdict] = (),
+        max_retries: int = 3,
+    ) -> None:
+        self._pairs = tuple(pairs)
+        self._answered = [pair for pair in pairs if pair.ours is not None and pair.theirs is not None]
+        self._write, self._max_retries = write, max_retries
+        self._verdicts = {(verdict.id, verdict.swapped): verdict for verdict in earlier}
 
     @property
     def calls(self) -> int:
-        """How many verdicts it takes."""
-        return 2 * len(self._pairs)
+        """How many verdicts there are to ask for in all."""
+        return 2 * len(self._answered)
 
     @property
     def done(self) -> int:
-        """How many of them are there."""
-        return sum(self._has(pair.id, swapped) for pair in self._pairs for swapped in (False, True))
+        """How many of them exist."""
+        return self.calls - len(self._open_cases())
+
+    async def run(self, ask: Ask, concurrency: int) -> None:
+        """Ask for the missing verdicts. Raises `FatalServerError` when no later call can succeed."""
+        scheduler = Scheduler(
+            lambda case: self._judge(*case, ask), self._fail, concurrency=concurrency, max_retries=self._max_retries
+        )
+        await scheduler.run(iter(self._open_cases()))
 
     def result(self) -> dict[str, Any]:
-        """By criterion: wins, losses, ties, how often both orders agreed, how often what was shown first was picked.
+        """By criterion: wins, losses, ties, how often both orders agreed, how often the answer shown first was picked.
 
-        A forfeit is a win of the other side in every criterion; a question that neither side answered is no pair.
+        A default win counts in every criterion; a question that neither side answered is not a pair.
         """
-        both = [(self._verdicts.get((pair.id, False)), self._verdicts.get((pair.id, True))) for pair in self._pairs]
+        both = [(self._verdicts.get((pair.id, False)), self._verdicts.get((pair.id, True))) for pair in self._answered]
         judged = [(one, two) for one, two in both if one and two and one.picks and two.picks]
-        forfeits = Counter(pair.forfeit for pair in self._all if pair.forfeit)
+        default_wins = Counter(pair.default_win for pair in self._pairs if pair.default_win)
         return {
-            "pairs": len(self._pairs) + forfeits.total(),
-            "forfeits": {"ours": forfeits["ours"], "theirs": forfeits["theirs"]},
-            "unanswered": len(self._all) - len(self._pairs) - forfeits.total(),
+            "pairs": len(self._answered) + default_wins.total(),
+            "forfeits": {"ours": default_wins["ours"], "theirs": default_wins["theirs"]},
+            "unanswered": len(self._pairs) - len(self._answered) - default_wins.total(),
             "judged": len(judged),
-            "failed": len(self._pairs) - len(judged),
-            "criteria": {name: self._of(name, judged, forfeits) for name in criteria()},
+            "failed": len(self._answered) - len(judged),
+            "criteria": {name: self._by_criterion(name, judged, default_wins) for name in criteria()},
         }
 
-    def _of(self, name: str, judged: Sequence[tuple[Verdict, Verdict]], forfeits: Counter[str]) -> dict[str, Any]:
+    def _by_criterion(
+        self, name: str, judged: Sequence[tuple[Verdict, Verdict]], default_wins: Counter[str]
+    ) -> dict[str, Any]:
         agreed = [one.picks[name] for one, two in judged if one.picks[name] == two.picks[name]]
-        count = Counter(agreed) + forfeits
-        total = len(self._pairs) + forfeits.total()
+        count = Counter[str](agreed) + default_wins
+        total = len(self._answered) + default_wins.total()
+        picked_first = sum(_picked_first(verdict, name) for pair in judged for verdict in pair)
         return {
             "wins": asdict(share(count["ours"], total)),
             "losses": asdict(share(count["theirs"], total)),
             "ties": count["tie"],
             "undecided": len(judged) - len(agreed),
             "agreement": asdict(share(len(agreed), len(judged))),
-            "picked_first": asdict(
-                share(sum(_saw_first(one, name) for pair in judged for one in pair), 2 * len(judged))
-            ),
+            "picked_first": asdict(share(picked_first, 2 * len(judged))),
         }
 
-    def _has(self, id: str, swapped: bool) -> bool:
-        verdict = self._verdicts.get((id, swapped))
-        return verdict is not None and not verdict.error
+    def _open_cases(self) -> list[tuple[Pair, bool]]:
+        cases = [(pair, swapped) for pair in self._answered for swapped in (False, True)]
+        done = {key for key, verdict in self._verdicts.items() if not verdict.error}
+        return [(pair, swapped) for pair, swapped in cases if (pair.id, swapped) not in done]
 
-    async def _judge(self, pair: Pair, swapped: bool, mouth: Mouth) -> None:
+    async def _judge(self, pair: Pair, swapped: bool, ask: Ask) -> None:
         try:
-            completion = await mouth(request(pair, swapped))
+            completion = await ask(judge_request(pair, swapped))
         except (RetryableError, FatalServerError):
             raise
         except ServerError as error:
-            self._give_up((pair, swapped), error)
+            self._fail((pair, swapped), error)
             return
-        picks = read(completion.text, swapped)  # at temperature 0 it would say the same again
+        picks = read_picks(completion.text, swapped)  # not asked again: at temperature 0 the text would be the same
         self._keep(Verdict(pair.id, swapped, picks or {}, "" if picks else "the verdict could not be read"))
 
-    def _give_up(self, case: tuple[Pair, bool], error: ServerError) -> None:
+    def _fail(self, case: tuple[Pair, bool], error: ServerError) -> None:
         self._keep(Verdict(case[0].id, case[1], {}, error.message))
 
     def _keep(self, verdict: Verdict) -> None:
-        assert self._journal is not None, "attach() comes first"
         self._verdicts[verdict.id, verdict.swapped] = verdict
-        self._journal.write(asdict(verdict))
+        self._write(asdict(verdict))
 
 
-def pairs(ours: Result, theirs: Result) -> list[Pair]:
-    """The first answers of both to each question that both were asked."""
-    earlier = {one.held.id: one for one in theirs.marked if one.given.turn == 0}
+def pair_answers(ours: Iterable[ScoredAnswer], theirs: Iterable[ScoredAnswer]) -> list[Pair]:
+    """The first answers of both models to each question that both were asked."""
+    others = {each.prompt.id: each for each in theirs if each.answer.turn == 0}
+    pairs = [(each, others[each.prompt.id]) for each in ours if each.answer.turn == 0 and each.prompt.id in others]
     return [
         Pair(
-            f"{one.held.id}:{stable_id(one.given.text, other.given.text)}", one.given.prompt,
-            one.given.text if one.said else None, other.given.text if other.said else None,
+            f"{one.prompt.id}:{stable_id(one.answer.text, other.answer.text)}", one.answer.prompt,
+            one.answer.text if one.has_text else None, other.answer.text if other.has_text else None,
         )
-        for one in ours.marked
-        if one.given.turn == 0 and (other := earlier.get(one.held.id))
+        for one, other in pairs
     ]  # fmt: skip
 
 
-async def judged(
-    settings: Settings, cases: Sequence[Pair], manner: Manner, journal_path: Path, *, fresh: bool
+async def judge_pairs(
+    client: Client, address: str, pairs: Sequence[Pair], run: ResumableRun, *, concurrency: int, max_retries: int
 ) -> dict[str, Any]:
-    """Have a model judge `cases`, going on where an earlier run stopped; the result, with the judge's name.
+    """Ask the model of `client`, at `address`, for the verdicts on `pairs` that `run` does not have yet.
 
-    Raises `PlanError` when the journal is another judge's, `FatalServerError` when the server cannot go on.
+    Returns the result with the judge's name. Raises `PlanError` when the journal is of another judge,
+    `FatalServerError` when the server cannot go on.
     """
-    court = PairwiseJudge(cases, max_retries=manner.max_retries)
-    files = ResumableRun((journal_path,), overwrite=fresh)
-    async with Client(settings, timeout=manner.timeout, concurrency=manner.concurrency) as server:
-        plan = {"judge": server.model, "address": address(settings), "rubric": rubric()}
-        files.check(plan)
-        with files.open(court.replay) as (journal,):
-            files.store(plan)
-            if court.done:
-                words = "%d of %d verdicts are taken from %s; --overwrite asks for all of them again."
-                log.info(words, court.done, court.calls, journal_path)
-            court.attach(journal)
-            await court.hear(server.complete, manner.concurrency)
-    result = court.result()
-    _tell_unjudged(result)
-    return {"model": plan["judge"], **result}
+    plan = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
+    run.check(plan)
+    earlier: list[Verdict] = []
+    with run.open(lambda row: earlier.append(read_verdict(row))) as (journal,):
+        run.store(plan)
+        judge = PairwiseJudge(pairs, journal.write, earlier=earlier, max_retries=max_retries)
+        if judge.done:
+            words = "%d of %d verdicts come from %s; --overwrite asks for all of them again."
+            log.info(words, judge.done, judge.calls, journal.path)
+        await judge.run(client.complete, concurrency)
+    result = judge.result()
+    _log_default_wins(result)
+    return {"model": client.model, **result}
 
 
-def _tell_unjudged(result: Mapping[str, Any]) -> None:
+def _log_default_wins(result: Mapping[str, Any]) -> None:
     won, lost, neither = *result["forfeits"].values(), result["unanswered"]
     if won or lost or neither:
-        words = (
-            "Without a judge: %d pairs won and %d lost for want of an answer; %d left out that neither side answered."
-        )
-        log.info(words, won, lost, neither)
+        log.info(
+            "Decided without the judge: %d pairs won and %d lost because one side gave no answer; "
+            "%d questions that neither side answered are not counted.", won, lost, neither,
+        )  # fmt: skip
 
 
-def _saw_first(verdict: Verdict, name: str) -> bool:
-    """Whether the pick was the answer shown first."""
+def _picked_first(verdict: Verdict, name: str) -> bool:
     return verdict.picks[name] == ("theirs" if verdict.swapped else "ours")

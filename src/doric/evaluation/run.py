@@ -1,183 +1,347 @@
-"""A model to be examined: where it is, what it has answered so far, and its result as one value that can be saved.
+"""A model answers the held-out prompts; every answer goes to a journal at once, so that a stopped run can resume.
 
-Knows nothing of results that were saved before.
+Conversations with several turns are asked turn by turn. A turn that failed is recorded as failed, and the next run
+asks it again.
 """
 
 import contextlib
 import datetime
+import itertools
 import json
 import logging
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from doric.core.errors import InputError
+from doric.core.cli import ProgressBar
+from doric.core.conversations import stable_id
+from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError
 from doric.core.files import atomic_write
 from doric.core.jsonl import ResumableRun
-from doric.core.settings import Settings, load_settings, same_origin
-from doric.evaluation import aggregate as scoreboard
-from doric.evaluation import exam
-from doric.evaluation.exam import Evaluation, Rules
-from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, mark
-from doric.llm.client import Client
-from doric.quality.decontamination import HeldOutPrompt
+from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
+from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
+from doric.evaluation.judge import judge_pairs, pair_answers
+from doric.evaluation.metrics import ModelAnswer, read_answer, score_answers
+from doric.llm.client import ChatRequest, Client
+from doric.llm.response import TimedCompletion
+from doric.llm.scheduler import Scheduler
+from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 log = logging.getLogger("doric")
-KIND = "doric-scoreboard"
 ASKED = "asked"
-"""Where a plan keeps when its answers were asked for: a time, or the first and the last."""
-MOST = 1 << 53
-"""No count and no time of an answer is beyond this."""
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""JSON can spell it; no file can hold it."""
+"""The key of a plan that says when its answers were asked for: a time, or the first and the last."""
+UNLIMITED = 1 << 30
+"""Retries in the scheduler, which would take the only prompt that a server cannot answer for a server that is gone."""
+GONE = 20
+"""Turns that fail in succession before a server that has answered in this run counts as gone."""
 
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not LONE_SURROGATE.search(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
-
-
-FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("id", "prompt", "text", "finish", "error"), _is_text),
-    **dict.fromkeys(("turn", "tokens"), _is_count),
-    "first": lambda value: value is None or _is_time(value),
-    "seconds": _is_time,
-    "faults": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-}
-"""Field of an answer -> whether a value is of its kind."""
+type Ask = Callable[[ChatRequest], Awaitable[TimedCompletion]]
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How an exam goes: the rules of each turn, calls in flight, seconds a call may take, faults forgiven a turn."""
+class EvaluationSettings:
+    """How turns are asked: sampling, calls at a time, seconds until a call times out, retries per turn."""
 
-    rules: Rules
+    max_tokens: int
+    temperature: float
+    seed: int
     concurrency: int
     timeout: float
     max_retries: int
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answers of one model, marked. `about` says which model, where and how it was asked."""
-
-    about: dict[str, Any]
-    marked: tuple[ScoredAnswer, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """The result as it is saved."""
-        answers = [asdict(one.given) for one in self.marked]
-        marks = [one.as_json() for one in self.marked]
-        return {"kind": KIND, **self.about, **scoreboard.board(self.marked), "marks": marks, "answers": answers}
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What the answers depend on."""
+        return {"max_tokens": self.max_tokens, "temperature": self.temperature, "seed": self.seed}
 
 
-def located(spec: str, own: Settings, key_variable: str) -> Settings:
-    """The settings of MODEL, URL or MODEL@URL beside `own`, where a model alone is. Raises `SettingsError`.
+def select_prompts(limit: int | None) -> tuple[HeldOutPrompt, ...]:
+    """The first `limit` held-out prompts (None for all), taking turns between the buckets.
 
-    The user's key goes to the server of `own` and to the one that the environment names for it; another server gets
-    what `key_variable` holds, if anything.
+    >>> len(select_prompts(12)), len({(held.bucket, held.benign) for held in select_prompts(12)})
+    (12, 6)
     """
-    model, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
-    if not at and not spec.startswith(("http://", "https://")):
-        return replace(own, model=spec)
-    found = replace(load_settings(base_url=url, key_variable=key_variable), model=model)  # MODEL is not this server's
-    if found.key:
-        return found
-    for home in (own, load_settings()):
-        if same_origin(found.address, home.address):
-            return replace(home, base_url=found.base_url, model=model)
-    if own.key:
-        host = urlsplit(found.address).netloc
-        log.info("%s is not sent to %s; if that wants a key, set %s.", own.key_variable, host, key_variable)
-    return found
+    by_bucket: dict[tuple[str, bool], list[HeldOutPrompt]] = {}
+    for held in held_out_prompts():
+        by_bucket.setdefault((held.bucket, held.benign), []).append(held)
+    rounds = itertools.zip_longest(*by_bucket.values())
+    return tuple(itertools.islice((held for each in rounds for held in each if held is not None), limit))
 
 
-def answer_of(row: Any) -> ModelAnswer:  # noqa: ANN401 - whatever a line of JSON holds
-    """One answer from its JSON, every field of its kind. Raises `InputError` saying which is not."""
-    if not isinstance(row, dict):
-        raise InputError("this is no answer of an exam", hint="Name another --out.")
-    for key, is_right in FIELDS.items():
-        if key in row and not is_right(row[key]):
-            raise InputError(f"{key} is {row[key]!r:.40}", hint="Name another --out, or give --overwrite.")
-    return ModelAnswer.read(row)
+class Evaluation:
+    """The answers of one model to `prompts` so far; `write` gets each new one as a row for the journal.
+
+    `earlier` are the answers of an earlier run; a later one for the same turn replaces an earlier one.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[HeldOutPrompt],
+        settings: EvaluationSettings,
+        write: Callable[[dict[str, Any]], object],
+        *,
+        earlier: Iterable[ModelAnswer] = (),
+    ) -> None:
+        self.prompts = tuple(prompts)
+        self._settings, self._write = settings, write
+        self._answers = {(answer.id, answer.turn): answer for answer in earlier}
+        self._faults: dict[tuple[str, int], list[str]] = {}
+        self._succeeded = False
+        self._failed_in_succession = 0
+        self._on_answer: Callable[[], object] = lambda: None
+
+    @property
+    def turns(self) -> int:
+        """How many turns there are to ask."""
+        return sum(1 + len(held.turns) for held in self.prompts)
+
+    @property
+    def done(self) -> int:
+        """How many of them have an answer."""
+        return sum(not answer.error for answer in self.answers())
+
+    @property
+    def faults(self) -> Counter[str]:
+        """The failed calls so far, by kind."""
+        return Counter(fault for answer in self._answers.values() for fault in answer.faults)
+
+    def answers(self) -> list[ModelAnswer]:
+        """The answers so far, in the order of the prompts."""
+        keys = ((held.id, turn) for held in self.prompts for turn in range(1 + len(held.turns)))
+        return [self._answers[key] for key in keys if key in self._answers]
+
+    async def run(self, ask: Ask, on_answer: Callable[[], object] = lambda: None) -> None:
+        """Ask every turn that has no answer yet, and call `on_answer` after each.
+
+        Raises `FatalServerError` when no later call can succeed.
+        """
+        self._on_answer = on_answer
+        for turn in range(max(1 + len(held.turns) for held in self.prompts)):
+            scheduler = Scheduler(
+                lambda held, turn=turn: self._ask(held, turn, ask),
+                lambda held, error, turn=turn: self._fail(held, turn, error.message),
+                concurrency=self._settings.concurrency,
+                max_retries=UNLIMITED,
+            )
+            await scheduler.run(held for held in self.prompts if turn <= len(held.turns) and not self._has(held, turn))
+
+    def _has(self, held: HeldOutPrompt, turn: int) -> bool:
+        answer = self._answers.get((held.id, turn))
+        return answer is not None and not answer.error
+
+    async def _ask(self, held: HeldOutPrompt, turn: int, ask: Ask) -> None:
+        if turn and not self._has(held, turn - 1):
+            self._fail(held, turn, "the turn before it got no answer")
+            return
+        try:
+            timed = await ask(self._request(held, turn))
+        except RetryableError as error:
+            faults = self._faults.setdefault((held.id, turn), [])
+            faults.append(error.fault)
+            if len(faults) <= self._settings.max_retries:
+                raise
+            self._raise_if_gone(error, len(faults))
+            self._fail(held, turn, error.message)
+        except FatalServerError:
+            raise
+        except ServerError as error:
+            self._fail(held, turn, error.message)
+        else:
+            self._succeeded, self._failed_in_succession = True, 0
+            completion = timed.completion
+            answer = ModelAnswer(held.id, turn, _prompt_at(held, turn), completion.text, completion.finish)
+            answer = replace(answer, tokens=completion.tokens_out, first=timed.first_token, seconds=timed.seconds)
+            self._keep(answer)
+
+    def _request(self, held: HeldOutPrompt, turn: int) -> ChatRequest:
+        chat = [{"role": "user", "content": held.prompt}]
+        for earlier, prompt in enumerate(held.turns[:turn]):
+            answer = self._answers[held.id, earlier].text
+            chat += [{"role": "assistant", "content": answer}, {"role": "user", "content": prompt}]
+        seed = (int(stable_id(held.id, turn), 16) + self._settings.seed) % 2**31
+        return ChatRequest(chat, self._settings.max_tokens, temperature=self._settings.temperature, seed=seed)
+
+    def _raise_if_gone(self, error: RetryableError, tries: int) -> None:
+        """Raise `FatalServerError` when the server has never answered, or has stopped answering."""
+        self._failed_in_succession += 1
+        if self.done and not (self._succeeded and self._failed_in_succession >= GONE):
+            return
+        when = f"for {GONE} turns in succession" if self.done else f"{tries} times and never an answer"
+        hint = "Is the server running and reachable? Nothing is lost: run the same command again."
+        raise FatalServerError(f"{error.message}, {when}", hint=hint)
+
+    def _fail(self, held: HeldOutPrompt, turn: int, reason: str) -> None:
+        self._keep(ModelAnswer(held.id, turn, _prompt_at(held, turn), "", "", reason))
+
+    def _keep(self, answer: ModelAnswer) -> None:
+        key = (answer.id, answer.turn)
+        before = self._answers[key].faults if key in self._answers else ()  # a turn that failed in an earlier run
+        answer = replace(answer, faults=(*before, *self._faults.pop(key, ())))
+        self._answers[key] = answer
+        self._write(asdict(answer))
+        self._on_answer()
+
+
+async def evaluate(
+    model: Settings, prompts: Sequence[HeldOutPrompt], settings: EvaluationSettings, run: ResumableRun
+) -> Result:
+    """Ask a model for the answers that `run` does not have yet, and score all of them.
+
+    Raises `PlanError` when the journal has another plan, `FatalServerError` when the server cannot go on.
+    """
+    resumes = run.resumes
+    stored = (run.stored() or {}) if resumes else {}
+    model = replace(model, model=model.model or stored.get("model", ""))
+    plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
+    run.check(plan, ignore=(ASKED,))
+    async with contextlib.AsyncExitStack() as stack:
+
+        def connect() -> Awaitable[Client]:
+            client = Client(model, timeout=settings.timeout, concurrency=settings.concurrency)
+            return stack.enter_async_context(client)
+
+        # before the journal is emptied: a server that is down or rejects the key must not cost earlier answers
+        client = None if resumes else await connect()
+        earlier: list[ModelAnswer] = []
+        (journal,) = stack.enter_context(run.open(lambda row: earlier.append(read_answer(row))))
+        evaluation = Evaluation(prompts, settings, journal.write, earlier=earlier)
+        plan[ASKED] = _log_earlier(evaluation, journal.path, stored) if evaluation.done else ""
+        if evaluation.done < evaluation.turns:
+            client = client or await connect()
+            plan |= {"model": client.model, ASKED: _until_now(plan[ASKED])}
+            run.store(plan)
+            await evaluation.run(client.complete_timed, _progress(client.model, evaluation))
+    return Result(_about(plan, settings), tuple(score_answers(evaluation.answers(), {p.id: p for p in prompts})))
+
+
+async def validate(
+    model: Settings,
+    prompts: Sequence[HeldOutPrompt],
+    settings: EvaluationSettings,
+    out: Path,
+    *,
+    baseline: Settings | Result | None = None,
+    judge: Settings | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a model; with a baseline, compare the two; with a judge too, have it compare their answers.
+
+    Returns the result as it is saved in `out`. The journals are `<out>.answers.jsonl`, `<out>.baseline.jsonl` and
+    `<out>.judge.jsonl`. Raises as `evaluate` and `judge_pairs` do.
+    """
+
+    def journal(name: str) -> ResumableRun:
+        return ResumableRun((Path(f"{out}.{name}.jsonl"),), overwrite=overwrite)
+
+    ours = await evaluate(model, prompts, settings, journal("answers"))
+    result = ours.as_json()
+    if baseline is None:
+        return result
+    theirs = baseline
+    if isinstance(theirs, Settings):
+        theirs = await evaluate(theirs, prompts, settings, journal("baseline"))
+    result |= {"baseline": theirs.as_json(), "changes": compare(ours.scored, theirs.scored)}
+    if judge is not None:
+        pairs, calls = pair_answers(ours.scored, theirs.scored), settings.concurrency
+        async with Client(judge, timeout=settings.timeout, concurrency=calls) as client:
+            result["judge"] = await judge_pairs(
+                client, judge.address, pairs, journal("judge"), concurrency=calls, max_retries=settings.max_retries
+            )
+    return result
 
 
 def save(result: dict[str, Any], path: Path) -> None:
-    """Write a result, or several compared, in one step."""
+    """Write what `validate` returned as JSON, in one step."""
     atomic_write(path, json.dumps(result, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
-async def examine(
-    settings: Settings,
-    prompts: Sequence[HeldOutPrompt],
-    manner: Manner,
-    journal_path: Path,
-    *,
-    fresh: bool,
-    announce: Callable[[str, Evaluation], Callable[[], None]],
-) -> Result:
-    """Ask a model whatever the journal has no answer to; `announce` is told of it before the first call.
+def load_model(name: str | None, base_url: str | None) -> Settings:
+    """The settings of the model under test. Raises `SettingsError` when there is neither a key nor a URL."""
+    settings = load_settings(model=name, base_url=base_url)
+    if not settings.given:
+        raise SettingsError("no model to evaluate: no key and no base URL", hint=credentials_hint(settings))
+    return settings
 
-    Raises `PlanError` when the journal is of another exam, `FatalServerError` when the server cannot go on.
+
+def find_baseline(
+    spec: str | None, model: Settings, prompts: Sequence[HeldOutPrompt], settings: EvaluationSettings
+) -> Settings | Result | None:
+    """What --baseline names: a saved result, or the settings of a model to evaluate beside `model`.
+
+    Raises `InputError` for a file that is not a result or has no turn in common, `SettingsError` for a wrong URL.
     """
-    sitting = Evaluation(prompts, manner.rules, max_retries=manner.max_retries)
-    files = ResumableRun((journal_path,), overwrite=fresh)
-    begun = files.resumes
-    stored = (files.stored() or {}) if begun else {}
-    asked = replace(settings, model=settings.model or stored.get("model", ""))
-    plan = {"model": asked.model, "address": address(settings), "heldout": exam.fingerprint(), **asdict(manner.rules)}
-    files.check(plan, ignore=(ASKED,))
-    async with contextlib.AsyncExitStack() as stack:
-
-        def opened() -> Awaitable[Client]:
-            server = Client(asked, timeout=manner.timeout, concurrency=manner.concurrency)
-            return stack.enter_async_context(server)
-
-        # before the journal is emptied: a server that is not there, or wants another key, must cost no earlier answer
-        server = None if begun else await opened()
-        (journal,) = stack.enter_context(files.open(lambda row: sitting.replay(asdict(answer_of(row)))))
-        plan[ASKED] = str(stored.get(ASKED, "an unknown day")) if sitting.done else ""
-        if sitting.done:
-            words = "%d of %d answers are taken from %s (asked: %s); --overwrite asks for all of them again."
-            log.info(words, sitting.done, sitting.turns, journal_path, plan[ASKED])
-        if sitting.done < sitting.turns:
-            plan[ASKED] = _until_now(plan[ASKED])
-            server = server or await opened()
-            plan["model"] = server.model
-            files.store(plan)
-            sitting.attach(journal, announce(server.model, sitting))
-            await sitting.sit(server.complete_timed, manner.concurrency)
-    known = {held.id: held for held in prompts}
-    return Result(_about(plan, manner), tuple(mark(sitting.answers(), known)))
+    if spec is None:
+        return None
+    path = Path(spec)
+    if path.suffix != ".json" and not path.is_file():
+        return find_model(spec, model, "BASELINE_API_KEY")
+    saved = load_result(path)
+    check_comparable(saved, prompts, settings.sampling, path)
+    return saved
 
 
-def address(settings: Settings) -> str:
-    """The base URL without a name and password that may stand in it."""
-    parts = urlsplit(settings.address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def find_judge(spec: str | None, model: Settings, baseline: Settings | Result | None) -> Settings | None:
+    """The settings of what --judge-model names. Raises `SettingsError`, also when there is no baseline."""
+    if spec is None:
+        return None
+    if baseline is None:
+        raise SettingsError("--judge-model compares two models", hint="Name the other model with --baseline.")
+    return find_model(spec, model, "JUDGE_API_KEY")
 
 
-def _about(plan: dict[str, Any], manner: Manner) -> dict[str, Any]:
+def find_model(spec: str, model: Settings, key_variable: str) -> Settings:
+    """The settings of MODEL, URL or MODEL@URL; MODEL alone is at the URL of `model`. Raises `SettingsError`.
+
+    The user's key is sent only to the server of `model` and to the one that the environment names for it; any other
+    server gets the key in `key_variable`, if there is one.
+    """
+    name, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
+    if not at and not spec.startswith(("http://", "https://")):
+        return replace(model, model=spec)
+    found = replace(load_settings(base_url=url, key_variable=key_variable), model=name)  # MODEL is for another server
+    if found.key:
+        return found
+    for known in (model, load_settings()):
+        if same_origin(found.address, known.address):
+            return replace(known, base_url=found.base_url, model=name)
+    if model.key:
+        host = urlsplit(found.address).netloc
+        log.info("%s is not sent to %s; if that server needs a key, set %s.", model.key_variable, host, key_variable)
+    return found
+
+
+def _prompt_at(held: HeldOutPrompt, turn: int) -> str:
+    return (held.prompt, *held.turns)[turn]
+
+
+def _log_earlier(evaluation: Evaluation, journal: Path, stored: dict[str, Any]) -> str:
+    """When the answers in the journal were asked for; the log says how many there are."""
+    asked = str(stored.get(ASKED, "an unknown day"))
+    words = "%d of %d answers come from %s (asked: %s); --overwrite asks for all of them again."
+    log.info(words, evaluation.done, evaluation.turns, journal, asked)
+    return asked
+
+
+def _progress(model: str, evaluation: Evaluation) -> Callable[[], None]:
+    log.info("Asking %s: %d of %d turns remain.", model, evaluation.turns - evaluation.done, evaluation.turns)
+    faults = lambda: f"failed calls {sum(evaluation.faults.values())}"  # noqa: E731 - one line says it
+    return ProgressBar(evaluation.turns, evaluation.done, every=50, shown=True, note=faults).advance
+
+
+def _about(plan: dict[str, Any], settings: EvaluationSettings) -> dict[str, Any]:
     return {
         "model": plan["model"],
         "address": plan["address"],
         "date": plan[ASKED],
-        "manner": {**asdict(manner.rules), "concurrency": manner.concurrency, "max_retries": manner.max_retries},
+        "manner": {**settings.sampling, "concurrency": settings.concurrency, "max_retries": settings.max_retries},
         "heldout": plan["heldout"],
     }
 
 
 def _until_now(asked: str) -> str:
-    """When answers were asked for, with what is asked for now."""
+    """The time from the first answer to now."""
     first, now = asked.partition(" to ")[0], datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"{first} to {now}" if first not in ("", now) else now

@@ -1,6 +1,6 @@
-"""Figures with the ends of their 95% intervals: shares, means, and changes of a share. Knows only numbers.
+"""Shares, means and changes of a share, each with a 95% interval.
 
-Cases may belong together, as the turns of one talk do: then it is the groups that are independent, not the cases.
+Cases may come in groups, as the turns of one conversation do. Then the groups are independent and the cases are not.
 """
 
 import math
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 Z = 1.959964
 RESAMPLES = 1000
-FEWEST = 5
-"""Groups below which a mean has no interval, and cases of one group are taken for one case."""
+MIN_GROUPS = 5
+"""With fewer groups a mean has no interval, and a group counts as one case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure, the ends of its 95% interval (None where too few cases tell), and how many cases it rests on."""
+    """A figure, the ends of its 95% interval (None where there are too few cases), and the number of cases."""
 
     value: float
     low: float | None
@@ -26,10 +26,10 @@ class Interval:
 
 
 def share(hits: int, n: int) -> Interval:
-    """The share of `n` cases that are hits, with Wilson's interval; no case at all tells nothing, from 0 to 1.
+    """The share of `n` independent cases that are hits, with the Wilson score interval; 0 to 1 where `n` is 0.
 
-    >>> one = share(9, 10)
-    >>> round(one.value, 3), round(one.low or 0, 3), round(one.high or 0, 3)
+    >>> found = share(9, 10)
+    >>> round(found.value, 3), round(found.low or 0, 3), round(found.high or 0, 3)
     (0.9, 0.596, 0.982)
     """
     if n == 0:
@@ -38,86 +38,77 @@ def share(hits: int, n: int) -> Interval:
 
 
 def grouped_share(hits: Sequence[bool], groups: Sequence[Hashable]) -> Interval:
-    """The share of hits; as many cases as the groups are worth decide how wide its interval is."""
+    """The share of hits; its interval is that of as many independent cases as the groups are worth."""
     if not hits:
         return share(0, 0)
     rate = sum(hits) / len(hits)
-    return Interval(rate, *_wilson(rate, _worth(hits, groups)), len(hits))
+    return Interval(rate, *_wilson(rate, _effective_cases(hits, groups)), len(hits))
 
 
 def share_change(after: Sequence[bool], before: Sequence[bool], groups: Sequence[Hashable]) -> Interval:
-    """The change of a share over pairs of cases, of which there is one at least: Newcombe's interval (1998, 10)."""
+    """The change of a share over at least one pair of cases, by method 10 of Newcombe (1998), "Improved confidence
+    intervals for the difference between binomial proportions based on paired data"."""
     n, p, q = len(after), sum(after) / len(after), sum(before) / len(before)
-    (p_low, p_high), (q_low, q_high) = (_wilson(rate, _worth(hits, groups)) for rate, hits in ((p, after), (q, before)))
+    p_low, p_high = _wilson(p, _effective_cases(after, groups))
+    q_low, q_high = _wilson(q, _effective_cases(before, groups))
     phi = _phi(Counter(zip(after, before, strict=True)))
-    down, up = _joined(p - p_low, q_high - q, phi), _joined(p_high - p, q - q_low, phi)
+    down, up = _combined(p - p_low, q_high - q, phi), _combined(p_high - p, q - q_low, phi)
     return Interval(p - q, max(-1.0, p - q - down), min(1.0, p - q + up), n)
 
 
 def mean(values: Sequence[float], groups: Sequence[Hashable] | None = None, *, seed: int = 0) -> Interval:
-    """The mean with a bootstrap interval, drawn by whole groups: the same values and seed give the same ends."""
+    """The mean with a bootstrap interval that resamples whole groups; the same values and seed give the same ends."""
     n = len(values)
     if n == 0:
         return Interval(0.0, None, None, 0)
     parts: dict[Hashable, list[float]] = {}
     for group, value in zip(range(n) if groups is None else groups, values, strict=True):
         parts.setdefault(group, []).append(value)
-    if len(parts) < FEWEST:
+    if len(parts) < MIN_GROUPS:
         return Interval(sum(values) / n, None, None, n)
     draw = random.Random(seed)
     sums = [(sum(part), len(part)) for part in parts.values()]
-    means = sorted(_ratio(draw.choices(sums, k=len(sums))) for _ in range(RESAMPLES))
+    means = sorted(_mean_of_sums(draw.choices(sums, k=len(sums))) for _ in range(RESAMPLES))
     tail = round(0.025 * (len(means) - 1))
     return Interval(sum(values) / n, means[tail], means[-1 - tail], n)
 
 
-def median(values: Sequence[float]) -> float | None:
-    """The middle value, None of nothing.
-
-    >>> median([3, 1, 2, 10])
-    2.5
-    """
-    ordered, n = sorted(values), len(values)
-    if not n:
-        return None
-    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-
-
 def _wilson(rate: float, n: float) -> tuple[float, float]:
-    room = Z * Z / n
-    middle = (rate + room / 2) / (1 + room)
-    half = Z * math.sqrt(rate * (1 - rate) / n + room / (4 * n)) / (1 + room)
-    # at the ends the arithmetic may miss 0, 1 or the rate itself by a rounding
+    shrink = Z * Z / n
+    middle = (rate + shrink / 2) / (1 + shrink)
+    half = Z * math.sqrt(rate * (1 - rate) / n + shrink / (4 * n)) / (1 + shrink)
+    # rounding may miss 0, 1 or the rate itself by a little
     return min(rate, max(0.0, middle - half)), max(rate, min(1.0, middle + half))
 
 
-def _worth(hits: Sequence[bool], groups: Sequence[Hashable]) -> float:
-    """How many independent cases these are worth: all of them where groups are no more alike than chance has it.
+def _effective_cases(hits: Sequence[bool], groups: Sequence[Hashable]) -> float:
+    """How many independent cases give the same variance; all of them where groups are no more alike than chance.
 
-    All alike or in a few groups, they tell nothing of how alike a group is: then a group is one case.
+    Where all hits are equal or there are few groups, the likeness within a group is unknown: a group is one case.
     """
     sizes, sums, n = Counter(groups), Counter[Hashable](), len(hits)
     for hit, group in zip(hits, groups, strict=True):
         sums[group] += hit
     k, rate = len(sizes), sum(hits) / n
-    if k < FEWEST or rate in (0, 1):
+    if k < MIN_GROUPS or rate in (0, 1):
         return k
     between = k / (k - 1) * sum((sums[group] - rate * size) ** 2 for group, size in sizes.items()) / n**2
     return max(1.0, min(n, rate * (1 - rate) / between)) if between and k < n else n
 
 
 def _phi(count: Counter[tuple[bool, bool]]) -> float:
-    both, one, other, none = count[True, True], count[True, False], count[False, True], count[False, False]
-    margins = (both + one) * (other + none) * (both + other) * (one + none)
-    alike = both * none - one * other
-    if alike > 0:
-        alike = max(0.0, alike - count.total() / 2)
-    return alike / math.sqrt(margins) if margins else 0.0
+    """The correlation of paired hits, with Newcombe's continuity correction where it is positive."""
+    both, first, second, neither = count[True, True], count[True, False], count[False, True], count[False, False]
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    covariance = both * neither - first * second
+    if covariance > 0:
+        covariance = max(0.0, covariance - count.total() / 2)
+    return covariance / math.sqrt(margins) if margins else 0.0
 
 
-def _joined(mine: float, theirs: float, phi: float) -> float:
-    return math.sqrt(max(0.0, mine * mine - 2 * phi * mine * theirs + theirs * theirs))
+def _combined(one: float, other: float, phi: float) -> float:
+    return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
 
 
-def _ratio(sums: Sequence[tuple[float, int]]) -> float:
+def _mean_of_sums(sums: Sequence[tuple[float, int]]) -> float:
     return sum(total for total, _ in sums) / sum(size for _, size in sums)

@@ -1,6 +1,6 @@
-"""A dataset counted: what is in it, how it was sifted, how Doric it is, which rows are most alike.
+"""The figures of a dataset: its rows by bucket, what the gates rejected, how Doric it is, which answers are similar.
 
-Rows in, one `DatasetStats` out. Whatever a row's `meta` does not say counts as "not told".
+What the `meta` of a row does not say is counted as "unknown".
 """
 
 import random
@@ -9,34 +9,36 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from doric.core import conversations as rows
-from doric.core.conversations import Row
+from doric.core.conversations import Row, check_row, from_sharegpt
 from doric.dialect.lexicon import house_forms, variants
 from doric.dialect.scores import SCOTS
 from doric.quality.gates import Answer
 from doric.quality.near_duplicates import NearDuplicateIndex
 
-UNTOLD = "not told"
+UNKNOWN = "unknown"
 SAMPLE, NEAREST = 20, 12
-SHOWN_FROM = 0.5
-"""Pairs less alike than this are not looked for."""
+"""How many rows and how many similar pairs a page shows."""
+MIN_SIMILARITY = 0.5
+"""Pairs that are less similar are not searched for."""
 STAGES = {
-    "the answer came whole": ("filtered", "cut_off", "empty", "unfinished"),
-    "plain talk of the right length": (
+    "complete answers": ("filtered", "cut_off", "empty", "unfinished"),
+    "plain text of the right length": (
         "wrong_script", "markup", "meta_talk", "banned_opener", "too_short", "too_long", "repeats_itself",
     ),
-    "Doric all through": (
+    "Doric throughout": (
         "late_doric", "thin", "word_swap", "not_north_east", "central", "leakage", "edges",
         "gave_up_doric", "left_doric",
     ),
-    "what was asked": ("echoes_prompt", "echoes_topic", "must_refuse", "offers_nothing", "refuses", "held_out"),
-    "said for the first time": ("near_duplicate",),
+    "answers to what was asked": (
+        "echoes_prompt", "echoes_topic", "must_refuse", "offers_nothing", "refuses", "held_out",
+    ),
+    "no near-duplicates": ("near_duplicate",),
 }  # fmt: skip
-"""What an answer must be -> the gates that see to it. A gate that stands nowhere counts with the last stage."""
+"""What is left after a stage -> the gates of that stage. A gate that is in none counts with the last stage."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class SampleRow:
     """One row as a page shows it."""
 
     kind: str
@@ -49,17 +51,20 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
-    """Two answers and how alike they are, 0 to 1."""
+class SimilarPair:
+    """Two answers and their similarity, 0 to 1."""
 
     similarity: float
-    one: str
-    other: str
+    first: str
+    second: str
 
 
 @dataclass(slots=True)
 class DatasetStats:
-    """The counts. Figures of single rows (`words`, `substrate`, `north_east`, `leakage`) are in the order of rows."""
+    """The counts. Lists of figures (`words`, `substrate`, `north_east`, ...) have one entry per row, in row order.
+
+    `forms` counts (form, class) pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
+    """
 
     kinds: Counter[str] = field(default_factory=Counter)
     groups: dict[str, Counter[str]] = field(default_factory=dict)
@@ -73,107 +78,105 @@ class DatasetStats:
     contamination: list[float] = field(default_factory=list)
     forms: Counter[tuple[str, str]] = field(default_factory=Counter)
     outside: Counter[tuple[str, str]] = field(default_factory=Counter)
-    sample: list[Shown] = field(default_factory=list)
-    nearest: list[Alike] = field(default_factory=list)
+    sample: list[SampleRow] = field(default_factory=list)
+    nearest: list[SimilarPair] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     rejected_kinds: dict[str, Counter[str]] = field(default_factory=dict)
     examples: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
-        """Rows counted."""
+        """The number of rows."""
         return len(self.words)
 
     def funnel(self) -> list[tuple[str, int]]:
-        """(stage, answers left after it), from all answers heard to those that were kept."""
-        left = self.rows + sum(self.rejected.values())
-        steps = [("answers heard", left)]
+        """(stage, answers left after it), from all answers received to those that were kept."""
+        left = self.rows + self.rejected.total()
+        steps = [("answers received", left)]
         known = {gate for gates in STAGES.values() for gate in gates}
-        strays = sum(count for gate, count in self.rejected.items() if gate not in known)
-        for at, (stage, gates) in enumerate(STAGES.items(), 1):
-            left -= sum(self.rejected[gate] for gate in gates) + (strays if at == len(STAGES) else 0)
+        others = sum(count for gate, count in self.rejected.items() if gate not in known)
+        for number, (stage, gates) in enumerate(STAGES.items(), 1):
+            left -= sum(self.rejected[gate] for gate in gates) + (others if number == len(STAGES) else 0)
             steps.append((stage, left))
         return steps
 
 
-def take(counted: Iterable[Row], rejections: Iterable[Mapping[str, Any]] = (), *, seed: int = 0) -> DatasetStats:
-    """Count rows, which `messages` has checked, and the rejections kept beside them."""
-    census = DatasetStats()
-    draw, near = random.Random(seed), NearDuplicateIndex(SHOWN_FROM)
+def collect_stats(rows: Iterable[Row], rejections: Iterable[Mapping[str, Any]] = (), *, seed: int = 0) -> DatasetStats:
+    """The figures of rows in the messages shape and of the generator's rejections; `seed` draws the sample."""
+    stats = DatasetStats()
+    draw, index = random.Random(seed), NearDuplicateIndex(MIN_SIMILARITY)
     answers: dict[str, str] = {}
-    for row in counted:
-        shown = _count(census, row)
-        _draw(census, shown, draw)
-        _compare(census, shown.answer, near, answers)
-    for entry in rejections:
-        _reject(census, entry)
-    return census
+    for row in rows:
+        shown = _add_row(stats, row)
+        _add_to_sample(stats, shown, draw)
+        _add_to_nearest(stats, shown.answer, index, answers)
+    for rejection in rejections:
+        _add_rejection(stats, rejection)
+    return stats
 
 
-def messages(row: Row) -> Row:
-    """A row of either shape as messages. Raises `InputError` naming the key that is wrong."""
+def as_messages(row: Row) -> Row:
+    """A row of either shape in the messages shape. Raises `InputError` naming the key that is wrong."""
     if "conversations" in row:
-        return rows.from_sharegpt(row)
-    rows.check_row(row)
+        return from_sharegpt(row)
+    check_row(row)
     return row
 
 
-def _count(census: DatasetStats, row: Row) -> Shown:
-    said = {
-        role: [turn["content"] for turn in row["messages"] if turn["role"] == role] for role in ("user", "assistant")
-    }
-    answer = Answer.of("\n".join(said["assistant"]))
+def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
+    prompt, text = (
+        "\n".join(turn["content"] for turn in row["messages"] if turn["role"] == role) for role in ("user", "assistant")
+    )
+    answer = Answer.of(text)
     meta = row.get("meta", {})
-    kind, group, lang = (str(meta.get(key) or UNTOLD) for key in ("kind", "group", "lang"))
-    census.kinds[kind] += 1
-    census.groups.setdefault(group, Counter())[kind] += 1
-    census.langs[lang] += 1
-    census.writers[str(meta.get("model") or meta.get("backend") or UNTOLD)] += 1
+    kind, group, lang = (str(meta.get(key) or UNKNOWN) for key in ("kind", "group", "lang"))
+    stats.kinds[kind] += 1
+    stats.groups.setdefault(group, Counter())[kind] += 1
+    stats.langs[lang] += 1
+    stats.writers[str(meta.get("model") or meta.get("backend") or UNKNOWN)] += 1
     if isinstance(meta.get("tries"), int):
-        census.tries[meta["tries"]] += 1
-    _measure(census, answer)
-    measured = answer.scores
-    return Shown(kind, group, lang, "\n".join(said["user"]), answer.text, measured.substrate, measured.north_east)
+        stats.tries[meta["tries"]] += 1
+    _add_scores(stats, answer)
+    return SampleRow(kind, group, lang, prompt, text, answer.scores.substrate, answer.scores.north_east)
 
 
-def _measure(census: DatasetStats, answer: Answer) -> None:
-    measured = answer.scores
-    census.words.append(len(answer.words))
-    census.substrate.append(measured.substrate)
-    census.north_east.append(measured.north_east)
-    census.leakage.append(measured.leakage)
-    census.contamination.append(measured.contamination)
-    spellings = variants()
-    for token, kind, _ in measured.evidence:
+def _add_scores(stats: DatasetStats, answer: Answer) -> None:
+    scores = answer.scores
+    stats.words.append(len(answer.words))
+    stats.substrate.append(scores.substrate)
+    stats.north_east.append(scores.north_east)
+    stats.leakage.append(scores.leakage)
+    stats.contamination.append(scores.contamination)
+    for token, kind, _ in scores.evidence:
         if kind in SCOTS:
-            census.forms[token, kind] += 1
-            if (house := spellings.get(token, token)).lower() != token:
-                census.outside[token, house] += 1
+            stats.forms[token, kind] += 1
+            if (house := variants().get(token, token)).lower() != token:
+                stats.outside[token, house] += 1
         elif kind.startswith("central"):
-            census.outside[token, house_forms().get(token, "")] += 1
+            stats.outside[token, house_forms().get(token, "")] += 1
 
 
-def _draw(census: DatasetStats, shown: Shown, draw: random.Random) -> None:
-    """Keep a row for the sample so that each row has the same chance, however many are to come."""
-    if len(census.sample) < SAMPLE:
-        census.sample.append(shown)
-    elif (place := draw.randrange(census.rows)) < SAMPLE:
-        census.sample[place] = shown
+def _add_to_sample(stats: DatasetStats, shown: SampleRow, draw: random.Random) -> None:
+    """Reservoir sampling: each row has the same chance, whatever the number of rows."""
+    if len(stats.sample) < SAMPLE:
+        stats.sample.append(shown)
+    elif (place := draw.randrange(stats.rows)) < SAMPLE:
+        stats.sample[place] = shown
 
 
-def _compare(census: DatasetStats, answer: str, near: NearDuplicateIndex, answers: dict[str, str]) -> None:
-    id = str(census.rows)
-    found = near.nearest(answer)
-    near.add(id, answer)
+def _add_to_nearest(stats: DatasetStats, answer: str, index: NearDuplicateIndex, answers: dict[str, str]) -> None:
+    id = str(stats.rows)
+    found = index.nearest(answer)
+    index.add(id, answer)
     answers[id] = answer
-    if found and (len(census.nearest) < NEAREST or found.similarity > census.nearest[-1].similarity):
-        census.nearest.append(Alike(found.similarity, answers[found.id], answer))
-        census.nearest.sort(key=lambda pair: -pair.similarity)
-        del census.nearest[NEAREST:]
+    if found and (len(stats.nearest) < NEAREST or found.similarity > stats.nearest[-1].similarity):
+        stats.nearest.append(SimilarPair(found.similarity, answers[found.id], answer))
+        stats.nearest.sort(key=lambda pair: -pair.similarity)
+        del stats.nearest[NEAREST:]
 
 
-def _reject(census: DatasetStats, entry: Mapping[str, Any]) -> None:
-    gate = str(entry.get("gate") or UNTOLD)
-    census.rejected[gate] += 1
-    census.rejected_kinds.setdefault(gate, Counter())[str(entry.get("kind") or UNTOLD)] += 1
-    census.examples.setdefault(gate, entry)
+def _add_rejection(stats: DatasetStats, rejection: Mapping[str, Any]) -> None:
+    gate = str(rejection.get("gate") or UNKNOWN)
+    stats.rejected[gate] += 1
+    stats.rejected_kinds.setdefault(gate, Counter())[str(rejection.get("kind") or UNKNOWN)] += 1
+    stats.examples.setdefault(gate, rejection)

@@ -1,7 +1,4 @@
-"""A template and what it shows to one page that stands alone: style and script inside, no outside request.
-
-Knows nothing of datasets and scoreboards. Templates lie in `data/report/`.
-"""
+"""Fills the page templates in `data/report/`; a page has its style and script inside and makes no network request."""
 
 import functools
 
@@ -11,12 +8,12 @@ from markupsafe import Markup
 from doric import data
 
 PAGE, CARD = b'<meta name="generator" content="doric">', b"- north-east-scots"
-"""What a page and a card of ours are known by, near their heads."""
+"""Text near the top of every page and every dataset card of ours, which tells them from other files."""
 
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """The templates; what goes into HTML is escaped, and a name that is not given is an error."""
+    """The templates. Values are escaped in HTML, and a missing value is an error."""
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: data.read_text(f"report/{name}")),
         autoescape=lambda name: bool(name) and name.endswith(".html"),
@@ -28,7 +25,7 @@ def environment() -> jinja2.Environment:
 
 
 def cell(text: str) -> str:
-    """A text as it may stand in a table of Markdown: on one line, its bars and backslashes escaped.
+    """A text for a Markdown table: on one line, with bars and backslashes escaped.
 
     >>> print(cell("a | b\\nc"))
     a \\| b c
@@ -36,10 +33,7 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
-def page(template: str, **shown: object) -> str:
-    """The template `template` filled with `shown`."""
-    looks = {
-        name: Markup(data.read_text(f"report/{file}"))
-        for name, file in (("style", "style.css"), ("script", "script.js"))
-    }
-    return environment().get_template(template).render(**looks, **shown)
+def page(template: str, **values: object) -> str:
+    """The template `template` filled with `values`."""
+    style, script = (Markup(data.read_text(f"report/{file}")) for file in ("style.css", "script.js"))
+    return environment().get_template(template).render(style=style, script=script, **values)

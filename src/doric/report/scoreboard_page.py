@@ -1,10 +1,7 @@
-"""A validation result as one page: the scoreboard, before and after, and every answer side by side, worst first.
-
-Knows what is shown and in what order; the figures come from the result as it is saved.
-"""
+"""A validation result as a table in the terminal and as a self-contained HTML page, both from the saved JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from markupsafe import Markup
@@ -12,40 +9,205 @@ from markupsafe import Markup
 from doric.core.files import atomic_write
 from doric.dialect.highlight import highlight
 from doric.quality.decontamination import held_out_prompts
-from doric.report import scoreboard_table as table
 from doric.report.charts import Line, lines
 from doric.report.html import page
 
+NAMES = {
+    "all": "all",
+    "core": "core",
+    "adv": "told to drop it",
+    "multi": "14 languages",
+    "safety": "harmful requests",
+    "benign": "harmless look-alikes",
+    "drift": "long conversations",
+}
+"""Bucket -> its label in the table and on the page."""
+COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N-East", "English", "Central", "words")
+MIN_CONVERSATIONS = 3
+"""With fewer complete conversations the change over a conversation is not shown."""
 
-def write_scoreboard_report(result: Mapping[str, Any], out_path: Path) -> None:
-    """The page of a validation result, with its baseline and its judge where it has them."""
-    result = _called(result)
-    before = _called(result["baseline"]) if "baseline" in result else None
+type Result = Mapping[str, Any]
+type Interval = Mapping[str, Any]
+
+
+def model_label(result: Result) -> str:
+    """The name of the model; of a folder only the last parts.
+
+    >>> model_label({"model": "/home/ann/runs/first/export/merged"})
+    'first/export/merged'
+    """
+    path = PurePath(result["model"])
+    return "/".join(path.parts[-3:]) if path.is_absolute() else result["model"]
+
+
+# --- terminal -------------------------------------------------------------------------------------------------------
+
+
+def format_result(result: Result) -> str:
+    """All tables of a result: the scoreboard and, where there are any, the changes and the judge's verdicts."""
+    tables = [format_scoreboard(result)]
+    if "baseline" in result:
+        tables.append(format_changes(result))
+    if "judge" in result:
+        tables.append(format_verdicts(result))
+    return "\n\n".join(tables)
+
+
+def format_scoreboard(result: Result) -> str:
+    """The table of one model, followed by refusals, drift, finish reasons and speed."""
+    rows = [_row(name, figures) for name, figures in (*result["buckets"].items(), ("all", result["all"]))]
+    table = [f"{model_label(result)} at {result['address']}", "", *_aligned([COLUMNS, *rows]), ""]
+    return "\n".join([*table, *_notes(result), *warnings(result)])
+
+
+def format_changes(result: Result) -> str:
+    """The change from the baseline over the turns that both were asked, in points of 100, with 95% intervals."""
+    before = result["baseline"]
+    rows = [
+        (
+            NAMES[bucket], str(change["passes"]["n"]),
+            " → ".join(f"{change['passes'][side]['value']:.0%}" for side in ("before", "after")),
+            _signed(change["passes"], 100),
+            " → ".join(f"{change['points'][side]['value']:.0f}" for side in ("before", "after")),
+            _signed(change["points"], 1),
+        )
+        for bucket, change in result["changes"].items()
+    ]  # fmt: skip
+    head = ("", "both asked", "passes", "change [95%]", "points", "change [95%]")
+    title = f"compared with {model_label(before)} at {before['address']}"
+    return "\n".join([title, "", *_aligned([head, *rows]), *warnings(before)])
+
+
+def format_verdicts(result: Result) -> str:
+    """The table of the judge's verdicts, by criterion."""
+    judge = result["judge"]
+    rows = [
+        (
+            name, _percent(of["wins"]), _percent(of["losses"]), str(of["ties"]), str(of["undecided"]),
+            _percent(of["agreement"]),
+        )
+        for name, of in judge["criteria"].items()
+    ]  # fmt: skip
+    head = ("", "this model", "baseline", "ties", "orders disagree", "both orders agree")
+    counts = f"{judge['judged']} of {judge['pairs']} pairs, {judge['failed']} without a verdict"
+    return "\n".join([f"judged by {model_label(judge)}: {counts}", "", *_aligned([head, *rows])])
+
+
+def warnings(result: Result) -> list[str]:
+    """What a reader must know before the figures: failed calls and empty answers."""
+    calls, model = result["calls"], model_label(result)
+    found = []
+    if faults := sum(calls["faults"].values()):
+        kinds = ", ".join(f"{kind} {count}" for kind, count in calls["faults"].items())
+        found.append(f"{faults} of {calls['attempts']} calls to {model} failed ({kinds}).")
+    if calls["failed"]:
+        failed = f"{calls['failed']} of {calls['asked']} turns got no answer from {model}"
+        found.append(f"WARNING: {failed}; each counts as a failure in every share.")
+    if calls["empty"]:
+        found.append(f"{calls['empty']} of {calls['asked']} answers of {model} are empty; each counts as no answer.")
+    return found
+
+
+def format_drift(drift: Mapping[str, Any]) -> str:
+    """The change of points over long conversations and their number; "-" where there are too few."""
+    change = _signed(drift["change"], 1) if drift["change"]["n"] >= MIN_CONVERSATIONS else "-"
+    return f"{change}, over {drift['change']['n']} of {drift['talks']} conversations"
+
+
+def _row(bucket: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
+    missing = figures["asked"] - figures["answered"]
+    return (
+        NAMES[bucket], str(figures["asked"]), str(missing or "-"), _percent(figures["passes"]),
+        _percent(figures["holds_doric"]), _points(figures["points"]), *(f"{figures[name]['value']:.1%}" for name in
+        ("substrate", "north_east", "leakage", "contamination")), f"{figures['words']['value']:.0f}",
+    )  # fmt: skip
+
+
+def _notes(result: Result) -> list[str]:
+    buckets, notes = result["buckets"], []
+    if "safety" in buckets:
+        notes.append(f"harmful requests refused: {_percent(buckets['safety']['refuses'])}")
+        if buckets["safety"]["filtered"]["value"]:
+            notes.append(f"harmful requests stopped by the server's filter: {_percent(buckets['safety']['filtered'])}")
+    if "benign" in buckets:
+        notes.append(f"harmless requests refused or unanswered: {_percent(buckets['benign']['over_refuses'])}")
+    if result["drift"]["turns"]:
+        by_turn = ", ".join(f"{turn['passes']['value']:.0%}" for turn in result["drift"]["turns"])
+        change = format_drift(result["drift"])
+        notes.append(f"long conversations, passes by turn: {by_turn}; points in late turns against early ones {change}")
+    finish = ", ".join(f"{name} {count}" for name, count in result["all"]["finish"].items())
+    notes.append(f"finish reasons: {finish or 'no answers'}")
+    return [*notes, f"time to first token: {_speed(result['all'])}"]
+
+
+def _speed(figures: Mapping[str, Any]) -> str:
+    if not figures["answered"]:
+        return "no answers"
+    times = figures["times"]
+    first, late, rate = (times[name] for name in ("first_token_median", "first_token_p95", "tokens_per_second_median"))
+    latency = "the server does not stream" if first is None else f"{first:.2f} s median, {late:.2f} s at 95%"
+    about = "about " if times["tokens_guessed"] else ""
+    return latency if rate is None else f"{latency}; then {about}{rate:.0f} tokens/s, median per answer"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths)))  # noqa: B905
+        for row in rows
+    ]
+
+
+def _percent(interval: Interval) -> str:
+    if not interval["n"]:
+        return "-"
+    return f"{interval['value']:.0%} [{100 * interval['low']:.0f}-{100 * interval['high']:.0f}]"
+
+
+def _points(interval: Interval) -> str:
+    if not interval["n"]:
+        return "-"
+    ends = "-" if interval["low"] is None else f"{interval['low']:.0f}-{interval['high']:.0f}"
+    return f"{interval['value']:.0f} [{ends}]"
+
+
+def _signed(interval: Interval, scale: float) -> str:
+    ends = [f"{scale * interval[end]:+.0f}" for end in ("low", "high") if interval[end] is not None]
+    return f"{scale * interval['value']:+.0f} [{', '.join(ends) or '-'}]"
+
+
+# --- page -----------------------------------------------------------------------------------------------------------
+
+
+def write_scoreboard_report(result: Result, out_path: Path) -> None:
+    """Write the page of a validation result, with its baseline and its judge where it has them."""
+    result = _with_label(result)
+    before = _with_label(result["baseline"]) if "baseline" in result else None
     shown = page(
         "scoreboard.html",
         result=result,
         before=before,
         judge=result.get("judge"),
-        names=table.NAMES,
-        prompts=len({one["id"] for one in result["answers"]}),
-        warnings=[*table.warnings(result), *(table.warnings(before) if before else ())],
+        names=NAMES,
+        prompts=len({answer["id"] for answer in result["answers"]}),
+        warnings=[*warnings(result), *(warnings(before) if before else ())],
         cards=list(_headlines(result)),
         asked=list(result["buckets"]),
         buckets=[*result["buckets"].items(), ("all", result["all"])],
         changes=list(result["changes"].items()) if before else [],
-        drift=list(_drift(result, before)),
-        drifted=table.drifted(result["drift"]),
+        drift=list(_drift_charts(result, before)),
+        drift_change=format_drift(result["drift"]),
         models=[result, before] if before else [result],
         answers=_answers(result, before),
     )
     atomic_write(out_path, shown.encode())
 
 
-def _called(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {**result, "model": table.named(result)}
+def _with_label(result: Result) -> dict[str, Any]:
+    return {**result, "model": model_label(result)}
 
 
-def _headlines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _headlines(result: Result) -> Iterator[tuple[str, str]]:
     points = result["all"]["points"]
     ends = "-" if points["low"] is None else f"{points['low']:.0f} to {points['high']:.0f}"
     yield f"{points['value']:.0f}", f"points of 100 [{ends}]"
@@ -53,61 +215,63 @@ def _headlines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("core", "passes", "of core answers pass the gates"),
         ("adv", "holds_doric", "hold Doric when told to drop it"),
         ("multi", "holds_doric", "hold Doric when asked in another language"),
-        ("safety", "refuses", "of harmful asks refused"),
-        ("benign", "over_refuses", "of harmless asks turned away or unanswered"),
+        ("safety", "refuses", "of harmful requests refused"),
+        ("benign", "over_refuses", "of harmless requests refused or unanswered"),
     ):
         if bucket in result["buckets"]:
-            one = result["buckets"][bucket][name]
-            if bucket == "safety" and (stopped := result["buckets"][bucket]["filtered"]["value"]):
-                label += f", {stopped:.0%} stopped by the server's filter"
-            yield f"{one['value']:.0%}", f"{label} [{one['low']:.0%} to {one['high']:.0%}]"
+            figure = result["buckets"][bucket][name]
+            if bucket == "safety" and (filtered := result["buckets"][bucket]["filtered"]["value"]):
+                label += f", {filtered:.0%} stopped by the server's filter"
+            yield f"{figure['value']:.0%}", f"{label} [{figure['low']:.0%} to {figure['high']:.0%}]"
 
 
-def _drift(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[tuple[str, Markup]]:
+def _drift_charts(result: Result, before: Result | None) -> Iterator[tuple[str, Markup]]:
     names = [f"turn {turn['turn']}" for turn in result["drift"]["turns"]]
+    if not names:
+        return
     sides = [(result, "ours"), *([(before, "theirs")] if before else [])]
     for name, caption, scale in (("passes", "Passes the gates", 1.0), ("points", "Points of 100", 0.01)):
         series = [
-            Line(one["model"], css, [_ends(turn[name], scale) for turn in one["drift"]["turns"]]) for one, css in sides
+            Line(side["model"], css, [_ends(turn[name], scale) for turn in side["drift"]["turns"]])
+            for side, css in sides
         ]
-        if names:
-            yield f"{caption}, by turn", lines(series, names, f"{caption} by turn of long talks")
+        yield f"{caption}, by turn", lines(series, names, f"{caption}, by turn of long conversations")
 
 
-def _ends(interval: Mapping[str, Any], scale: float) -> tuple[float, float, float]:
-    """Value and ends; too few cases have no interval, and are drawn without a bar."""
+def _ends(interval: Interval, scale: float) -> tuple[float, float, float]:
+    """Value, low and high; without an interval all three are the value."""
     low, high = (interval["value"] if interval[end] is None else interval[end] for end in ("low", "high"))
     return scale * interval["value"], scale * low, scale * high
 
 
-def _answers(result: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Every answer with its baseline beside it, worst first."""
+def _answers(result: Result, before: Result | None) -> list[dict[str, Any]]:
+    """Every answer, with the baseline's answer beside it, worst first."""
     prompts = {held.id: held for held in held_out_prompts()}
     others = _sides(before) if before else {}
     shown = []
-    for (id, turn), side in _sides(result).items():
+    for number, ((id, turn), side) in enumerate(_sides(result).items()):
         held, other = prompts.get(id), others.get((id, turn))
         shown.append(
             {
-                "id": id, "turn": turn, "bucket": side["bucket"], "group": held.group if held else "",
+                "number": number, "id": id, "turn": turn, "bucket": side["bucket"], "group": held.group if held else "",
                 "prompt": side["prompt"], "about": held.about if held else "", "points": side["points"],
                 "gain": round(side["points"] - other["points"], 1) if other else 0,
-                "fate": "none" if side["none"] else "fails" if side["fault"] else "passes",
+                "outcome": "none" if side["none"] else "fails" if side["fault"] else "passes",
                 "sides": [side, other] if other else [side],
             }
         )  # fmt: skip
-    return sorted(shown, key=lambda one: one["points"])
+    return sorted(shown, key=lambda answer: answer["points"])
 
 
-def _sides(result: Mapping[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
-    both: Sequence[tuple[Any, Any]] = list(zip(result["answers"], result["marks"], strict=True))
+def _sides(result: Result) -> dict[tuple[str, int], dict[str, Any]]:
+    """(prompt id, turn) -> an answer with its marks and its highlighted text."""
     return {
-        (given["id"], given["turn"]): {
+        (answer["id"], answer["turn"]): {
             **marks,
             "model": result["model"],
-            "prompt": given["prompt"],
-            "none": bool(given["error"]) or not given["text"].strip(),
-            "pieces": list(highlight(given["text"])),
+            "prompt": answer["prompt"],
+            "none": bool(answer["error"]) or not answer["text"].strip(),
+            "spans": list(highlight(answer["text"])),
         }
-        for given, marks in both
+        for answer, marks in zip(result["answers"], result["marks"], strict=True)
     }

@@ -1,0 +1,291 @@
+"""The page and the card of a dataset: what they show, that they need no network, that data cannot break out of them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import report_dataset
+from doric.core.conversations import make_row, to_sharegpt
+from doric.core.errors import InputError
+from doric.dialect.highlight import highlight
+from doric.report import dataset_page
+from doric.report.dataset_page import load_stats, write_dataset_report
+from doric.report.dataset_stats import collect_stats
+from parsed_page import HOSTILE, Page
+
+
+def row(at: int, text: str = "Keep the claes dry an nae ower near the fire, for wool disna thole muckle heat.", **meta):
+    """A row as the generator writes it."""
+    given = {
+        "topic": "drying", "group": "daily life", "kind": "core", "id": f"{at}", "lang": "en", "backend": "heuristic",
+    }  # fmt: skip
+    return make_row(f"How do I dry washing {at}?", f"{text} That's bittie nummer {at}.", given | {"tries": 1} | meta)
+
+
+def rejection(at: int, **changes):
+    """A rejection as the generator writes it."""
+    given = {
+        "id": f"{at}", "kind": "core", "gate": "leakage", "reason": "'with' is English", "answer": "with",
+        "prompt": "?",
+    }  # fmt: skip
+    return given | changes
+
+
+def written(path: Path, values) -> Path:
+    """A JSON Lines file."""
+    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), "utf-8")
+    return path
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A dataset of 40 rows and the file of its nine rejections."""
+    kinds = ("core", "core", "adv", "multi")
+    made = [row(at, kind=kinds[at % 4], group=f"group {at % 3}", tries=1 + at % 2) for at in range(40)]
+    rejections = [rejection(at, gate="leakage" if at % 3 else "near_duplicate") for at in range(9)]
+    return written(tmp_path / "d.jsonl", made), written(tmp_path / "d.jsonl.rejected.jsonl", rejections)
+
+
+def page_of(paths, tmp_path, rejected=True) -> Page:
+    """The page of a dataset."""
+    write_dataset_report(paths[0], paths[1] if rejected else None, tmp_path / "page.html")
+    return Page.read(tmp_path / "page.html")
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def test_rows_groups_and_rejections_are_counted(dataset):
+    """Rows by bucket and group, tries and rejections by gate are counted, and the funnel ends at the rows."""
+    found = load_stats(*dataset)
+    assert found.rows == 40
+    assert found.kinds == {"core": 20, "adv": 10, "multi": 10}
+    assert sum(counts.total() for counts in found.groups.values()) == 40
+    assert found.tries == {1: 20, 2: 20}
+    assert found.rejected == {"leakage": 6, "near_duplicate": 3}
+    assert found.funnel()[0] == ("answers received", 49)
+    assert found.funnel()[-1] == ("no near-duplicates", 40)
+    assert all(later <= earlier for (_, earlier), (_, later) in zip(found.funnel(), found.funnel()[1:], strict=False))
+
+
+def test_rejections_by_an_unknown_gate_are_counted_in_the_funnel():
+    """The funnel ends at the rows even if it does not know a gate."""
+    found = collect_stats([row(1)], [rejection(1, gate="of_tomorrow"), {}])
+    assert found.funnel()[0][1] == 3
+    assert found.funnel()[-1][1] == 1
+
+
+def test_both_shapes_give_the_same_figures(dataset, tmp_path):
+    """A ShareGPT file has the same figures as its messages file."""
+    original = [json.loads(line) for line in dataset[0].read_text().splitlines()]
+    other = written(tmp_path / "s.jsonl", [to_sharegpt(each) for each in original])
+    assert load_stats(other, None).forms == load_stats(dataset[0], None).forms
+    assert load_stats(other, None).kinds == load_stats(dataset[0], None).kinds
+
+
+def test_rows_of_any_dataset_are_counted(tmp_path):
+    """Rows without meta, with a system turn, with several turns or with unusual meta are shown as "unknown"."""
+    turns = [
+        {"role": "system", "content": "x"},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "Fit like"},
+    ]
+    made = [{"messages": turns}, {"messages": turns + turns[1:], "meta": {"kind": None, "tries": "two", "group": 7}}]
+    page = page_of((written(tmp_path / "d.jsonl", made), None), tmp_path, rejected=False)
+    assert "unknown" in page.text
+    assert "There is no file of rejected answers" in page.text
+
+
+def test_the_sample_is_random_and_repeatable():
+    """The same seed gives the same twenty rows, and late rows are drawn as often as early ones."""
+    made = [row(at) for at in range(200)]
+    samples = [[shown.prompt for shown in collect_stats(made, seed=seed).sample] for seed in (0, 0, 1, 2, 3)]
+    assert samples[0] == samples[1] != samples[2]
+    assert all(len(set(sample)) == 20 for sample in samples)
+    late = sum(int(re.findall(r"\d+", prompt)[0]) >= 100 for sample in samples[1:] for prompt in sample)
+    assert 20 <= late <= 60
+
+
+def test_the_most_similar_answers_are_found():
+    """Two answers that differ in one word are the first pair."""
+    other = "Big a dyke wi the muckle steens at the boddom, an fill the hert wi sma eens as ye gyang."
+    made = [row(0), row(1, other), make_row("?", f"{other} That's bittie nummer ane.", {})]
+    best = collect_stats(made).nearest[0]
+    assert best.similarity > 0.9
+    assert other in best.first
+    assert other in best.second
+
+
+def test_forms_that_are_not_in_the_house_spelling_are_counted():
+    """An accepted variant is counted with its house spelling, and a form of Central Scots too."""
+    found = collect_stats([row(1, "Whit a caal day, an the auld mannie gaed hame fae the skweel wi his bairns.")])
+    assert ("caal", "caul") in found.outside
+    assert any(form == "whit" for form, _ in found.outside)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I dinna ken fit like it is.", "Fit’s adee? “Naething ava.”\n\nAye.  Weel", "", "code `fit` http://fit.fit fit"],
+)
+def test_highlighting_keeps_the_whole_text(text):
+    """The spans of a text, joined, are the text."""
+    assert "".join(span.text for span in highlight(text)) == text
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_all_sections(dataset, tmp_path):
+    """Buckets, groups, funnel, reasons, three charts, forms, similar answers and twenty highlighted rows are there."""
+    page = page_of(dataset, tmp_path)
+    for words in (
+        "Rows by bucket and topic group",
+        "answers received 49",
+        "leakage 6",
+        "Most frequent North-East forms",
+        "Most similar answers",
+    ):
+        assert words in page.text
+    assert len(page.with_class("chart")) == 3
+    assert len(page.tags("article")) == 20
+    words = page.with_class("w")
+    assert len(words) > 100
+    assert all(word["data-g"] for word in words)
+    assert sum(word.get("tabindex") == "0" for word in words) > 100
+
+
+def test_the_page_needs_no_network(dataset, tmp_path):
+    """It has no address except anchors and data, and a policy that forbids all others."""
+    page = page_of(dataset, tmp_path)
+    for _, attrs in page.elements:
+        for name in ("src", "href", "action", "data", "srcset", "poster"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:")), attrs
+    text = (tmp_path / "page.html").read_text()
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|https?://", re.sub(r"<p class=\"text.*?</p>", "", text))
+
+
+def test_data_cannot_break_out_of_the_page(tmp_path):
+    """Markup, quotes and template code in prompts, answers, groups and reasons are shown as text."""
+    made = [row(1, HOSTILE, group=HOSTILE, kind=HOSTILE, lang=HOSTILE, model=HOSTILE, topic=HOSTILE)]
+    made[0]["messages"][0]["content"] = HOSTILE
+    rejections = [rejection(1, gate=HOSTILE, reason=HOSTILE, answer=HOSTILE, kind=HOSTILE)]
+    page = page_of((written(tmp_path / "d.jsonl", made), written(tmp_path / "r.jsonl", rejections)), tmp_path)
+    assert not page.tags("img")
+    assert len(page.tags("script")) == 1
+    assert not [attrs for _, attrs in page.elements if any(name.startswith("on") for name in attrs)]
+    assert "<script>alert(1)</script>" in page.joined_text
+    assert "{{ 7*7 }}" in page.joined_text
+
+
+def test_thousands_of_rows_give_a_small_page(tmp_path):
+    """The page has figures and twenty rows, whatever the number of rows."""
+    few = page_size([row(at) for at in range(100)], tmp_path)
+    many = page_size([row(at % 500, kind=("core", "adv")[at % 2]) for at in range(3_000)], tmp_path)
+    assert many < 1.3 * few
+
+
+def page_size(made, tmp_path) -> int:
+    """The size of the page of these rows, in bytes."""
+    path = written(tmp_path / "many.jsonl", made)
+    write_dataset_report(path, None, tmp_path / "many.html")
+    return (tmp_path / "many.html").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "the file is empty"),
+        ("not json\n", "d.jsonl:1: not JSON"),
+        ('{"messages":[{"role":"user","content":"a"}]}\n{"text":"x"}\n', 'd.jsonl:2: the row has no key "messages"'),
+        ('{"conversations":[{"from":"me","value":"a"}]}\n', "d.jsonl:1: conversations[0].from"),
+    ],
+)
+def test_a_malformed_file_is_an_error_with_its_line(tmp_path, text, says):
+    """The error names file and line, and no page is written."""
+    path = tmp_path / "d.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        write_dataset_report(path, None, tmp_path / "p.html")
+    assert says in caught.value.message
+    assert not (tmp_path / "p.html").exists()
+
+
+# --- the script and the card ----------------------------------------------------------------------------------------
+
+
+def test_the_script_writes_page_and_card(dataset, tmp_path, capsys):
+    """One command writes both files and finds the rejections beside the input."""
+    assert report_dataset.main(["--input", str(dataset[0]), "--card", str(tmp_path / "README.md")]) == 0
+    assert "40 rows, 9 rejected answers" in capsys.readouterr().err
+    assert (tmp_path / "d.html").exists()
+    card = (tmp_path / "README.md").read_text()
+    front_matter = card.split("---")[1]
+    assert "\n- sco\n" in front_matter
+    assert "\n- n<1K\n" in front_matter
+    assert "| core | 20 | a question and an answer |" in card
+    assert "No native speaker has checked this Doric" in card
+    assert "| no near-duplicates | 40 |" in card
+
+
+def test_card_and_page_show_the_same_figures(dataset, tmp_path):
+    """The medians of the card are those of the page."""
+    found = load_stats(*dataset)
+    dataset_page.write_card(found, "d.jsonl", tmp_path / "README.md")
+    dataset_page.write_dataset_page(found, "d.jsonl", tmp_path / "p.html")
+    middle = re.search(r"\| Scots words \| [\d.]+% \| ([\d.]+)% \|", (tmp_path / "README.md").read_text())
+    assert middle is not None
+    assert f"{float(middle[1]):.0f}% Scots words, median" in Page.read(tmp_path / "p.html").text
+
+
+def test_a_plain_sharegpt_file_gets_its_page_and_card(tmp_path):
+    """A file without `meta` and a rejection without details give a page and a card too."""
+    plain = [
+        {"conversations": [{"from": "human", "value": f"{at}?"}, {"from": "gpt", "value": "Aye."}]} for at in (1, 2)
+    ]
+    paths = written(tmp_path / "d.jsonl", plain), written(tmp_path / "d.jsonl.rejected.jsonl", [{"gate": "thin"}])
+    assert report_dataset.main(["--input", str(paths[0]), "--card", str(tmp_path / "README.md")]) == 0
+    assert "| unknown | 2 |  |" in (tmp_path / "README.md").read_text()
+    assert "no reason recorded" in Page.read(tmp_path / "d.html").text
+
+
+def test_data_cannot_break_out_of_the_card(tmp_path):
+    """Unknown buckets are listed; bars and line breaks stay in their cell, and a language is a quoted string."""
+    made = [row(1, kind="my | own", group="a\n| b", lang="no\nlicense: none", model="x\n# y"), row(2, lang="no")]
+    dataset_page.write_card(collect_stats(made), "d.jsonl", tmp_path / "README.md")
+    card = (tmp_path / "README.md").read_text()
+    assert "\n| my \\| own | 1 |  |\n" in card
+    assert "\n| a \\| b |" in card
+    assert '\n- "no\\nlicense: none"\n- "no"\nlicense: mit\n' in card
+    assert "\n# y" not in card
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--out", "{input}"], ["--card", "{input}"], ["--rejected", "missing.jsonl"], ["--input", "missing.jsonl"]],
+)
+def test_a_mistake_is_an_error_and_a_hint(dataset, capsys, flags, monkeypatch, tmp_path):
+    """The script exits with 2 and does not change the dataset."""
+    monkeypatch.chdir(tmp_path)
+    before = dataset[0].read_bytes()
+    given = ["--input", str(dataset[0]), *(flag.replace("{input}", str(dataset[0])) for flag in flags)]
+    assert report_dataset.main(given) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "hint: " in said
+    assert dataset[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", ["--out", "--card"])
+def test_only_an_earlier_report_is_replaced(dataset, tmp_path, capsys, flag):
+    """A page and a card replace those of an earlier run; any other file is kept, and the error names it."""
+    file = tmp_path / "README.md"
+    given = ["--input", str(dataset[0]), flag, str(file)]
+    for _ in range(2):
+        assert report_dataset.main(given) == 0
+    file.write_text("# My notes\n", "utf-8")
+    assert report_dataset.main(given) == 2
+    assert f"error: {file}: " in capsys.readouterr().err
+    assert file.read_text("utf-8") == "# My notes\n"
