@@ -1,13 +1,13 @@
-# # Serve Doric on Modal with vLLM, behind two locks
+# # Serve a Doric model on Modal with vLLM, protected by two credentials
 #
 #     cd modal
-#     uv run modal deploy vllm_doric.py    # a URL that starts a GPU when called and stops it when nobody calls
-#     uv run modal run vllm_doric.py       # a throw-away copy: health, lock, one streamed answer and its timing
+#     uv run modal deploy vllm_doric.py    # a URL; a GPU starts at the first request and stops when there are no more
+#     uv run modal run vllm_doric.py       # test a temporary copy: health, API key, one streamed answer and its timing
 #
-# The file reads from top to bottom: what can be chosen, the image, the storage, the inner lock, the server, the check.
-# It runs twice: on your machine when you deploy, and in the container when somebody calls. Nothing set in your shell
-# exists over there, so every choice is written into the image. Keys are the exception: they travel in a Modal Secret
-# and are in no image, no argument list and no log. `README.md` beside this file walks through all of it.
+# Read the file from top to bottom: settings, revisions, image, storage, API key check, vLLM arguments, server, test.
+# The file runs twice: on your machine when you deploy, and in the container when a request comes. The variables of your
+# shell do not exist in the container, so all settings are written into the image. Keys are the exception: they are in a
+# Modal Secret, and never in an image, an argument list or a log. `README.md` in this folder explains every step.
 
 import hmac
 import inspect
@@ -31,22 +31,23 @@ import modal
 
 MINUTES = 60
 PORT = 8000
-START_LIMIT = 20 * MINUTES  # the first start of a big model: download, compile, capture graphs
+START_LIMIT = 20 * MINUTES  # a big model's first start downloads weights, compiles and captures CUDA graphs
 
-# ## What can be chosen
+# ## Settings
 #
-# Each field is a variable of that name, in the environment or in `.env`; the environment wins, an empty one is unset.
-# `DORIC_MODEL` is a merged checkpoint, or a LoRA adapter when `DORIC_BASE_MODEL` says what it adapts. Either is a Hub
-# repository (`you/doric-4b`) or a folder of the Volume `doric-models`, which is mounted at `/models`. `DORIC_GPU` may
-# name several, `L4,A10`: Modal takes the first that it has. They share one command line, so all count the same.
+# Each field is a variable with the same name, in the environment or in `.env`. The environment takes precedence, and an
+# empty value counts as unset. `DORIC_MODEL` is a merged checkpoint, or a LoRA adapter if `DORIC_BASE_MODEL` is set to
+# its base model. Both are Hub repositories (`you/doric-4b`) or folders in the Volume `doric-models`, which is mounted
+# at `/models`. `DORIC_GPU` may list several types, such as `L4,A10`: Modal uses the first one that is available. All
+# types must have the same number of GPUs, because there is only one vLLM command line.
 
 GPUS = ("T4", "L4", "A10", "A10G", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000")
-GPUS += ("H100", "H100!", "H200", "B200", "B200+")  # as of 2026; a newer one is added here
+GPUS += ("H100", "H100!", "H200", "B200", "B200+")  # as of 2026; add newer GPUs here
 
 
 @dataclass(frozen=True)
 class Config:
-    """One deployment's choices, written into the image by `as_env` and read back there by `from_env`."""
+    """The settings of a deployment: `as_env` writes them into the image, `from_env` reads them in the container."""
 
     DORIC_MODEL: str = "/models/doric"
     DORIC_REVISION: str = ""
@@ -61,7 +62,7 @@ class Config:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Config":
-        """The choices among these variables. Raises ValueError naming the variable that is wrong."""
+        """The settings in these variables. Raises ValueError with the name of an invalid variable."""
         values: dict[str, Any] = {}
         for field in fields(cls):
             text = env.get(field.name, "").strip()
@@ -73,35 +74,40 @@ class Config:
                 values[field.name] = text if field.type is str else int(text) if field.type is int else text == "1"
         chosen = cls(**values)
         if wrong := [name for name, _ in chosen.gpus() if name not in GPUS]:
-            raise ValueError(f"DORIC_GPU must be one of {' '.join(GPUS)}, or several with commas, not {wrong[0]!r}")
+            raise ValueError(f"DORIC_GPU must be one of {' '.join(GPUS)}, or a list with commas, not {wrong[0]!r}")
         counts = {count or "1" for _, count in chosen.gpus()}
         if len(counts) != 1 or not counts <= set("12345678"):
-            raise ValueError(f"DORIC_GPU must ask for one number of GPUs, from :1 to :8, not {chosen.DORIC_GPU!r}")
+            raise ValueError(
+                f"DORIC_GPU must have the same number of GPUs (:1 to :8) for all types, not {chosen.DORIC_GPU!r}"
+            )
         return chosen
 
     def gpus(self) -> list[tuple[str, str]]:
-        """The GPUs to try, in order, each with how many of it ("" for one)."""
+        """The GPU types to try, in order, each with its number of GPUs as a string ("" means one)."""
         parts = [part.strip().partition(":") for part in self.DORIC_GPU.upper().split(",")]
         return [(name, count) for name, _, count in parts]
 
     def as_env(self) -> dict[str, str]:
-        """The same choices as variables for the image. No key is among them."""
+        """The settings as variables for the image. None of them is a key."""
         return {name: str(int(value) if isinstance(value, bool) else value) for name, value in asdict(self).items()}
 
 
 def on_hub(model: str) -> bool:
-    """Whether a model is a Hub repository rather than a folder."""
+    """Whether a model is a Hub repository and not a folder."""
     return bool(model) and not model.startswith("/")
 
 
 def variables() -> dict[str, str]:
-    """What the deployer set: `.env` beside or above this file, then the environment. In the container: the image's."""
+    """The variables of the environment and of `.env` in this folder or above; in the container, those of the image."""
     if not modal.is_local():
         return dict(os.environ)
     try:
-        from dotenv import dotenv_values, find_dotenv  # not in the image, and not needed there
+        from dotenv import dotenv_values, find_dotenv  # neither installed nor needed in the image
     except ModuleNotFoundError:
-        print("note: .env is not read without python-dotenv: start with `uv run`, or install it", file=sys.stderr)
+        print(
+            "note: .env is not read, because python-dotenv is missing. Start with `uv run`, or install python-dotenv",
+            file=sys.stderr,
+        )
         return dict(os.environ)
     written = {name: text for name, text in dotenv_values(find_dotenv()).items() if text is not None}
     return {**written, **os.environ}
@@ -114,16 +120,16 @@ except ValueError as error:
     print(f"error: {error}\nhint: modal/README.md has a table of the variables", file=sys.stderr)
     raise SystemExit(2) from None
 
-# ## What main is today
+# ## Revisions
 #
-# A model on the Hub without a revision is asked for its newest commit while deploying, and that commit is deployed:
-# what answers next month is what was looked at today. Keys go to the host they are for, wherever it redirects to.
+# If no revision is set for a model on the Hub, its newest commit is looked up when you deploy, and that commit is
+# served until the next deployment. A redirect to another host is refused, so that no key is sent there.
 
 
-class Patient(urllib.request.HTTPRedirectHandler):
-    """Modal answers a request that waits for a container with a 303 every 150 s: follow up to twenty of them.
+class SameHostRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows up to 20 redirects on the same host and raises URLError for a redirect to another host.
 
-    A redirect to another host would take the keys there: it raises URLError.
+    While a request waits for a container, Modal answers with a 303 to the same host every 150 s.
     """
 
     max_repeats = max_redirections = 20
@@ -133,42 +139,42 @@ class Patient(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if (old.scheme, old.netloc) != (new.scheme, new.netloc):
-            raise urllib.error.URLError(f"it sends us on to {new.scheme}://{new.hostname}")
+            raise urllib.error.URLError(f"it redirects to another host, {new.scheme}://{new.hostname}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def call(
     url: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None, seconds: float = START_LIMIT
 ) -> HTTPResponse:
-    """GET, or POST of a JSON body; the open response. Raises urllib.error.HTTPError for 4xx and 5xx."""
+    """Send a GET request, or a POST with a JSON body; the open response. Raises HTTPError for a 4xx or 5xx status."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {**headers, "Content-Type": "application/json"})
-    return urllib.request.build_opener(Patient).open(request, timeout=seconds)
+    return urllib.request.build_opener(SameHostRedirects).open(request, timeout=seconds)
 
 
 def commit_of(repo: str, env: Mapping[str, str]) -> str:
-    """The newest commit of a Hub repository. Raises OSError or ValueError when the Hub does not say."""
+    """The newest commit of a Hub repository. Raises OSError or ValueError if the Hub does not name one."""
     hub = env.get("HF_ENDPOINT") or "https://huggingface.co"
     token = {"Authorization": f"Bearer {env['HF_TOKEN']}"} if env.get("HF_TOKEN") else {}
     with call(f"{hub}/api/models/{repo}/revision/main", token, seconds=10) as answer:
         match json.load(answer):
             case {"sha": str(commit)}:
                 return commit
-    raise ValueError("it names no commit")
+    raise ValueError("no commit in the response")
 
 
 def pinned(repo: str, revision: str, variable: str) -> str:
-    """The revision to deploy, asked of the Hub where none is set; "" with a note where the Hub does not say."""
+    """The revision to deploy. If it is not set, the Hub is asked; "" with a note if the Hub names none."""
     if not modal.is_local() or not on_hub(repo) or revision:
         return revision
     try:
         commit = commit_of(repo, given)
     except (OSError, HTTPException, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
-        print(f"note: {variable} is not set and the Hub does not name a commit of {repo} ({why}):", file=sys.stderr)
-        print("      each start takes what is on main that day; HF_TOKEN opens a private repository", file=sys.stderr)
+        print(f"note: {variable} is not set, and the Hub did not name a commit of {repo} ({why}).", file=sys.stderr)
+        print("      Each start will use the current main. A private repository needs HF_TOKEN.", file=sys.stderr)
         return ""
-    print(f"note: {variable} is not set: {repo} is deployed at {commit}, which is main today", file=sys.stderr)
+    print(f"note: {variable} is not set: {repo} is deployed at {commit}, the current main", file=sys.stderr)
     return commit
 
 
@@ -180,8 +186,8 @@ config = replace(
 
 # ## The image
 #
-# CUDA 13, because the vLLM wheel is linked against `libcudart.so.13`; the `devel` flavour, because FlashInfer compiles
-# kernels on first use. The three versions are the ones that the rehearsal on a CPU was run with.
+# CUDA 13, because the vLLM wheel is linked against `libcudart.so.13`. The `devel` image, because FlashInfer compiles
+# kernels at the first use. The three package versions are those of the test on a CPU.
 
 image = (
     modal.Image.from_registry("nvidia/cuda:13.0.1-devel-ubuntu24.04", add_python="3.12")
@@ -192,8 +198,8 @@ image = (
 
 # ## Storage and keys
 #
-# Weights and compiled kernels outlive the container in Volumes: the second start reads them instead of making them.
-# The Secret must hold `VLLM_API_KEY`, and holds `HF_TOKEN` too when a repository is private:
+# Weights and compiled kernels are kept in Volumes, so that later starts do not download or compile them again.
+# The Secret must contain `VLLM_API_KEY`, and `HF_TOKEN` if a repository is private:
 #
 #     uv run modal secret create doric-vllm --from-dotenv ../.env.modal
 
@@ -204,10 +210,10 @@ volumes: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
 }
 secret = modal.Secret.from_name("doric-vllm", required_keys=["VLLM_API_KEY"])
 
-# ## The inner lock
+# ## The API key check
 #
-# vLLM's own key check guards `/v1` and a few more prefixes, and leaves others open: `POST /invocations` generates text
-# for anyone. This middleware is asked first, on every path. Only the two liveness probes pass without the key.
+# vLLM's own key check covers `/v1` and a few other prefixes only: anyone could generate text with `POST /invocations`.
+# This middleware therefore checks the key on every path. Only the two health checks need no key.
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -215,7 +221,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class RequireKey:
-    """ASGI middleware: 401 for all but /health and /ping unless `Authorization: Bearer $VLLM_API_KEY` is sent."""
+    """ASGI middleware: answers 401 without `Authorization: Bearer $VLLM_API_KEY`, except on /health and /ping."""
 
     def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]]) -> None:
         self.app = app
@@ -237,64 +243,72 @@ class RequireKey:
         return hmac.compare_digest(dict(headers).get(b"authorization", b""), self.expected)
 
 
-def lay_lock(folder: Path) -> None:
-    """Write RequireKey as a module `doric_lock`: the vLLM process can count neither on this file nor on modal."""
+def write_key_check(folder: Path) -> None:
+    """Write RequireKey as the module `doric_lock`: the vLLM process can import neither this file nor modal."""
     head = "from __future__ import annotations\n\nimport hmac\nimport os\n\n\n"
     (folder / "doric_lock.py").write_text(head + inspect.getsource(RequireKey), encoding="utf-8")
 
 
 # ## The server's arguments
 #
-# The adapter is served as `doric` and its base as `doric-base`, so that one server shows before and after. vLLM notices
-# an adapter of too high a rank only after it has loaded the base, so the rank is read first and rounded up to what
-# vLLM allows. There is no chat template and no system prompt here: both are the checkpoint's own business.
+# The adapter is served as `doric` and its base model as `doric-base`, so that one server offers both. vLLM rejects an
+# adapter with too high a rank only after loading the base model, so the rank is read first and rounded up to a rank
+# that vLLM allows. There is no chat template and no system prompt here: both come from the checkpoint.
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def lora_rank(adapter: Path) -> int:
-    """The smallest rank vLLM can be told that holds the adapter in this folder. Raises ValueError if none does."""
+    """The smallest rank that vLLM allows for the adapter in this folder. Raises ValueError if there is none."""
     file = adapter / "adapter_config.json"
     if not file.is_file():
-        raise ValueError(f"no adapter_config.json in {adapter}: for a merged model leave DORIC_BASE_MODEL unset")
+        raise ValueError(f"no adapter_config.json in {adapter}. If it is a merged model, unset DORIC_BASE_MODEL")
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         ranks = [settings["r"], *(settings.get("rank_pattern") or {}).values()]
         rank = max(map(int, ranks))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        remedy = "is it a LoRA adapter, saved by PEFT? Otherwise merge it into its base and unset DORIC_BASE_MODEL"
-        raise ValueError(f'{file} does not say the adapter\'s rank as a number "r": {remedy}') from error
+        remedy = "If PEFT did not save it as a LoRA adapter, merge it into its base model and unset DORIC_BASE_MODEL"
+        raise ValueError(f'{file} does not give the adapter\'s rank as a number "r". {remedy}') from error
     if rank > RANKS[-1]:
-        raise ValueError(f"{adapter} has rank {rank}, vLLM serves at most {RANKS[-1]}: merge it into its base instead")
+        raise ValueError(
+            f"{adapter} has rank {rank}, but vLLM serves at most {RANKS[-1]}. Merge it into its base model"
+        )
     return next(allowed for allowed in RANKS if allowed >= rank)
 
 
 def lora_argv(model: str, revision: str) -> list[str]:
-    """The arguments that serve this adapter as `doric`, fetched first when it is on the Hub: vLLM would take main."""
+    """The vLLM arguments for this adapter. A Hub adapter is downloaded first: vLLM itself would ignore the revision.
+
+    Raises RuntimeError if it cannot be downloaded, and ValueError if it cannot be served.
+    """
     folder = Path(model)
     if on_hub(model):
         try:
             from huggingface_hub import snapshot_download
-        except ModuleNotFoundError:  # a start rehearsed outside the image: name what vLLM would fetch, at any rank
+        except ModuleNotFoundError:  # a test outside the image: vLLM would download it
             return ["--enable-lora", "--max-lora-rank", str(RANKS[-1]), "--lora-modules", f"doric={model}"]
         try:
             folder = Path(snapshot_download(model, revision=revision or None))
-        except OSError as error:  # all that the Hub's client raises when it is refused, cut off or answered nothing
+        except OSError as error:  # every error of the Hub's client: refused, interrupted or no answer
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            remedy = f"is there a {model}, and is HF_TOKEN in the Secret if it is private? Deploy again to try again"
-            raise RuntimeError(f"the adapter cannot be fetched from the Hub: {reason}: {remedy}") from error
+            remedy = f"Check the name {model}, and HF_TOKEN in the Secret if it is private; then deploy again"
+            raise RuntimeError(f"the adapter cannot be downloaded from the Hub: {reason}. {remedy}") from error
     return ["--enable-lora", "--max-lora-rank", str(lora_rank(folder)), "--lora-modules", f"doric={folder}"]
 
 
 def vllm_argv(config: Config) -> list[str]:
-    """The whole `vllm serve` command line. No key is in it: vLLM and the lock read VLLM_API_KEY themselves."""
+    """The `vllm serve` command line. It contains no key: vLLM and RequireKey read VLLM_API_KEY from the environment.
+
+    Raises ValueError or RuntimeError if the model cannot be served.
+    """
     if config.DORIC_BASE_MODEL:
         model, revision, name = config.DORIC_BASE_MODEL, config.DORIC_BASE_REVISION, "doric-base"
         lora = lora_argv(config.DORIC_MODEL, config.DORIC_REVISION)
     else:
         model, revision, name, lora = config.DORIC_MODEL, config.DORIC_REVISION, "doric", []
         if (Path(model) / "adapter_config.json").is_file():
-            raise ValueError(f"{model} is a LoRA adapter: set DORIC_BASE_MODEL to the model it was trained on")
+            raise ValueError(f"{model} is a LoRA adapter: set DORIC_BASE_MODEL to the model that it was trained on")
     pin = ["--revision", revision] if on_hub(model) and revision else []
     gpus = config.gpus()[0][1] or "1"
     return [
@@ -308,8 +322,8 @@ def vllm_argv(config: Config) -> list[str]:
 
 # ## The server
 #
-# `max_containers` caps the bill: callers beyond what it can hold wait in Modal's queue. The edge is closed unless
-# `DORIC_PUBLIC=1`: without a proxy token a stranger cannot even start the GPU. Even then the inner lock stands.
+# `max_containers` limits the cost: further requests wait in Modal's queue. Unless `DORIC_PUBLIC=1`, Modal rejects
+# requests without a proxy token before a GPU starts. The API key is required in both cases.
 
 app = modal.App("doric-vllm")
 
@@ -322,26 +336,26 @@ app = modal.App("doric-vllm")
     max_containers=config.MAX_CONTAINERS,
     scaledown_window=config.SCALEDOWN_MINUTES * MINUTES,
     startup_timeout=START_LIMIT,
-    timeout=20 * MINUTES,  # for one request, streamed to its end
+    timeout=20 * MINUTES,  # time limit for one request, including streaming
 )
 @modal.concurrent(max_inputs=32)
 @modal.web_server(PORT, startup_timeout=START_LIMIT, requires_proxy_auth=not config.DORIC_PUBLIC)
 def serve() -> None:
-    """Start vLLM and return once it answers. Raises RuntimeError or ValueError with the reason when it will not."""
+    """Start vLLM and return when it is ready. Raises RuntimeError or ValueError with the reason if it cannot start."""
     if not os.environ.get("VLLM_API_KEY"):
-        raise RuntimeError("the Secret doric-vllm holds an empty VLLM_API_KEY")
+        raise RuntimeError("the Secret doric-vllm has an empty VLLM_API_KEY")
     argv = vllm_argv(config)
     lock = Path(tempfile.mkdtemp(prefix="doric-lock-"))
-    lay_lock(lock)
+    write_key_check(lock)
     print("starting:", *argv, flush=True)
     path = [str(lock), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)})
     wait_until_ready(process, START_LIMIT - MINUTES)
-    threading.Thread(target=leave_with, args=(process,), daemon=True).start()
+    threading.Thread(target=exit_with, args=(process,), daemon=True).start()
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Return when /health answers 200. Raises RuntimeError when the process ends first or the time is up."""
+    """Return when /health answers 200. Raises RuntimeError if the process ends first or the time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (code := process.poll()) is not None:
@@ -349,41 +363,41 @@ def wait_until_ready(process: subprocess.Popen[bytes], seconds: float) -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=5):
                 return
-        except OSError:  # not listening yet, or listening and still loading
+        except OSError:  # not listening yet, or still loading
             time.sleep(1)
     process.terminate()
     raise RuntimeError(f"vLLM was not ready within {seconds:.0f} s")
 
 
 def likely_reason(config: Config) -> str:
-    """What to say of a vLLM that will not start: a folder that was never uploaded looks to it like a bad Hub name."""
+    """The likely reason why vLLM did not start. vLLM itself takes a missing folder for a wrong Hub name."""
     for model in (config.DORIC_MODEL, config.DORIC_BASE_MODEL):
         if model and not on_hub(model) and not Path(model).is_dir():
-            return f"there is no {model}; put it there with: modal volume put doric-models FOLDER {model[7:]}"
-    return "its own words are in the log above"
+            return f"there is no {model}. Upload it with: modal volume put doric-models FOLDER {model[7:]}"
+    return "see its messages in the log above"
 
 
-def leave_with(process: subprocess.Popen[bytes]) -> None:
-    """End the container when vLLM ends: Modal then starts a fresh one instead of calling a closed port for ever."""
+def exit_with(process: subprocess.Popen[bytes]) -> None:
+    """End the container when vLLM ends, so that Modal starts a new one instead of calling a closed port."""
     while process.poll() is None:
         time.sleep(2)
-    print(f"vLLM ended with exit code {process.returncode}: leaving", flush=True)
+    print(f"vLLM ended with exit code {process.returncode}; the container stops", flush=True)
     os._exit(1)
 
 
-# ## The check
+# ## The test
 #
-# `modal run vllm_doric.py` starts a throw-away copy and calls it first as a stranger and then as its owner. It needs
-# the keys on this side too: `VLLM_API_KEY`, and `MODAL_KEY` with `MODAL_SECRET` unless the edge is open.
+# `modal run vllm_doric.py` starts a temporary copy and calls it without and with the API key. It needs the keys on your
+# machine too: `VLLM_API_KEY`, and also `MODAL_KEY` and `MODAL_SECRET` unless `DORIC_PUBLIC=1`.
 
 
 @app.local_entrypoint()
 def check(prompt: str = "Fit like the day? Fit's a good denner for a caul nicht?") -> None:
-    """Wait for health, try the lock, stream one answer and print the time to its first token."""
+    """Wait until the server is healthy, test the API key check, stream one answer and print its timing."""
     url, mine = serve.get_web_url(), variables()
     wanted = ["VLLM_API_KEY"] if config.DORIC_PUBLIC else ["VLLM_API_KEY", "MODAL_KEY", "MODAL_SECRET"]
     if missing := [name for name in wanted if not mine.get(name)]:
-        sys.exit(f"error: {', '.join(missing)} not set on this side\nhint: the check calls as you would; see .env")
+        sys.exit(f"error: {', '.join(missing)} not set on this machine\nhint: add the missing keys to .env")
     edge = {} if config.DORIC_PUBLIC else {"Modal-Key": mine["MODAL_KEY"], "Modal-Secret": mine["MODAL_SECRET"]}
     started = time.monotonic()
     try:
@@ -396,57 +410,57 @@ def check(prompt: str = "Fit like the day? Fit's a good denner for a caul nicht?
     except urllib.error.URLError as error:
         sys.exit(f"error: {url} cannot be reached: {error.reason}")
     except (OSError, HTTPException) as error:
-        sys.exit(f"error: {url} broke off: {type(error).__name__} {error}".rstrip())
+        sys.exit(f"error: the connection to {url} failed: {type(error).__name__} {error}".rstrip())
 
 
 def require_lock(url: str, headers: Mapping[str, str]) -> None:
-    """Leave with an error unless this URL refuses a call that carries no inner key."""
+    """Exit with an error unless this URL answers 401 to a request without the API key."""
     try:
         call(url, headers).close()
     except urllib.error.HTTPError as error:
         if error.code != 401:
             raise
-        print("locked: no key, no answer")
+        print("API key check: a request without the key is refused")
     else:
-        sys.exit(f"error: {url} answered without the key: the inner lock is not there")
+        sys.exit(f"error: {url} answered without the API key: the key check is not active")
 
 
 def stream_one(url: str, headers: Mapping[str, str], prompt: str) -> None:
-    """Print one answer as it streams, then the time to its first token and its length in streamed pieces."""
+    """Print one answer as it streams, then the time to the first token and the number of chunks. Exits on an error."""
     body = {"model": "doric", "messages": [{"role": "user", "content": prompt}], "max_tokens": 200, "stream": True}
     print(f"> {prompt}")
-    asked, first, pieces, finish = time.monotonic(), None, 0, None
+    asked, first, chunks, finish = time.monotonic(), None, 0, None
     with call(url, headers, body) as response:
         for line in response:
             if not line.startswith(b"data:") or line[5:].strip() in (b"", b"[DONE]"):
                 continue
-            text, finish = piece(line[5:], finish)
+            text, finish = read_event(line[5:], finish)
             if text:
                 first = first or time.monotonic()
-                pieces += 1
+                chunks += 1
                 print(printable(text), end="", flush=True)
     if finish is None:
-        sys.exit("\nerror: the answer broke off: it came without a finish_reason")
+        sys.exit("\nerror: the answer is incomplete: the stream ended without a finish_reason")
     if first is None:
         sys.exit("error: the answer was empty")
-    print(f"\nfirst token after {first - asked:.2f} s, {pieces} pieces in {time.monotonic() - asked:.2f} s")
+    print(f"\nfirst token after {first - asked:.2f} s, {chunks} chunks in {time.monotonic() - asked:.2f} s")
 
 
-def piece(event: bytes, finish: str | None) -> tuple[str, str | None]:
-    """The text of one event, and why the answer ended as far as is known. Leaves with an error the server sends."""
+def read_event(event: bytes, finish: str | None) -> tuple[str, str | None]:
+    """The text of one event and the finish_reason so far. Exits with the message of an error event."""
     try:
-        said = json.loads(event)
+        data = json.loads(event)
     except ValueError:
-        sys.exit(f"\nerror: the server sent something that is not JSON: {printable(repr(event[:200]))}")
-    match said:
+        sys.exit(f"\nerror: the server sent an event that is not JSON: {printable(repr(event[:200]))}")
+    match data:
         case {"error": error} if error:
-            said = error.get("message", error) if isinstance(error, dict) else error
-            sys.exit(f"\nerror: the server broke off: {printable(str(said))}")
+            message = error.get("message", error) if isinstance(error, dict) else error
+            sys.exit(f"\nerror: the server reported an error: {printable(str(message))}")
         case {"choices": [choice, *_]}:
             return (choice.get("delta") or {}).get("content") or "", choice.get("finish_reason") or finish
     return "", finish
 
 
 def printable(text: str) -> str:
-    """What a model or a server says, without what a terminal would obey."""
+    """The text without control characters, which a terminal would execute."""
     return "".join(char for char in text if char.isprintable() or char in "\n\t")

@@ -1,4 +1,4 @@
-"""The Modal app as Modal gets it: deployed to a recorder, started as in its container, and its locks tried."""
+"""The Modal app: deployed to a recorder, started as in its container, and its access control tested."""
 
 import importlib.util
 import io
@@ -32,8 +32,8 @@ from vllm_doric import Config, RequireKey
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "modal" / "vllm_doric.py"
 SECRET = {"doric-vllm": {"VLLM_API_KEY"}}
-HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # where nobody answers: no test asks the real one
-# Flags of older vLLM servers that today's parser refuses, most of them still in examples on the web.
+HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # a closed port: no test calls the real Hub
+# Flags of older vLLM versions that the current parser refuses; web examples still use most of them.
 REMOVED = {
     "--disable-log-requests",
     "--swap-space",
@@ -54,7 +54,7 @@ REMOVED = {
 
 @dataclass
 class Deployed:
-    """What came of `modal deploy`."""
+    """The result of `modal deploy`."""
 
     code: int
     output: str
@@ -63,7 +63,7 @@ class Deployed:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Callable[..., Deployed]:
-    """Deploy a copy of the app from a folder of its own, so that nobody's .env is read but the test's."""
+    """Deploys a copy of the app from a separate folder, so that only the test's .env is read."""
 
     def ship(*, secrets: dict[str, set[str]] = SECRET, dotenv: str = "", **env: str) -> Deployed:
         app = tmp_path / "app" / APP.name
@@ -91,7 +91,7 @@ vllm_doric.serve.local()
 
 
 def start(folder: Path, image_env: dict[str, str], key: str = "sk-container") -> subprocess.CompletedProcess[str]:
-    """Run `serve` as the container does: the uploaded file, the image's variables and the Secret, nothing else."""
+    """Run `serve` as in the container: with the uploaded file, the image's variables and the Secret only."""
     folder.mkdir(exist_ok=True)
     shutil.copy(APP, folder)
     env = {"PATH": os.environ["PATH"], "MODAL_IS_REMOTE": "1", "VLLM_API_KEY": key, **image_env}
@@ -101,7 +101,7 @@ def start(folder: Path, image_env: dict[str, str], key: str = "sk-container") ->
 
 
 def argv_of(folder: Path, image_env: dict[str, str]) -> list[str]:
-    """The command line that the container would run."""
+    """The vLLM command line that the container would run."""
     done = start(folder, image_env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])["argv"]
@@ -116,8 +116,8 @@ def adapter(folder: Path, rank: int, **more: Any) -> Path:
 # -- deployed ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_deploys_locked_capped_and_patient(shipped):
-    """One web function behind proxy auth, with time to start, a cap on containers, many callers each, caches kept."""
+def test_deployment_has_proxy_auth_limits_and_caches(shipped):
+    """One web function with proxy auth, a long start timeout, a container limit, concurrent inputs and volumes."""
     done = shipped()
     assert done.code == 0, done.output
     assert "eprecat" not in done.output
@@ -133,7 +133,7 @@ def test_it_deploys_locked_capped_and_patient(shipped):
 
 
 def test_versions_are_pinned(shipped):
-    """What the image installs is exact, the base image and uv included."""
+    """The image pins exact versions, also of the base image and uv."""
     builds = shipped().recorder.sent(api_pb2.ImageGetOrCreateRequest)
     commands = "\n".join(line for build in builds for line in build.image.dockerfile_commands)
     assert re.search(r"FROM nvidia/cuda:\d+\.\d+\.\d+-devel", commands)
@@ -141,14 +141,14 @@ def test_versions_are_pinned(shipped):
     assert not re.search(r"uv:latest|pip install[^\n]* [a-z_]+( |$)(?!=)", commands)
 
 
-def test_a_server_at_home_is_of_the_same_version():
-    """`uv run --group vllm` brings the vLLM that the app serves with."""
+def test_local_vllm_has_the_same_version():
+    """`uv run --group vllm` installs the vLLM version of the app."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
     assert f'"{groups["vllm"][0]}"' in APP.read_text("utf-8")
 
 
-def test_choices_reach_the_container(shipped, tmp_path):
-    """What the deployer chose is in the image, and so in the arguments of a container that never saw that shell."""
+def test_settings_reach_the_container(shipped, tmp_path):
+    """The settings of the shell are written into the image and so reach vLLM's arguments in the container."""
     done = shipped(
         DORIC_MODEL="acme/doric-4b",
         DORIC_REVISION="abc123",
@@ -169,7 +169,7 @@ def test_choices_reach_the_container(shipped, tmp_path):
 
 
 def test_dotenv_is_read_and_the_environment_wins(shipped):
-    """A .env beside the app is as good as the shell, and the shell is asked first."""
+    """Settings are read from .env in the app's folder; the environment takes precedence."""
     done = shipped(dotenv="DORIC_MODEL=acme/from-file\nMAX_MODEL_LEN=1024\n", MAX_MODEL_LEN="2048")
     assert done.recorder.image_env["DORIC_MODEL"] == "acme/from-file"
     assert done.recorder.image_env["MAX_MODEL_LEN"] == "2048"
@@ -178,7 +178,7 @@ def test_dotenv_is_read_and_the_environment_wins(shipped):
 
 @pytest.fixture
 def hub() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
-    """A Hub that knows one repository: its address, and the paths it was asked with their keys."""
+    """A Hub with one repository: its URL, and the list of requests as (path, Authorization header)."""
     asked: list[tuple[str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -199,7 +199,7 @@ def hub() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
 
 
 def test_a_revision_that_is_not_set_is_resolved_when_deploying(shipped, hub, tmp_path):
-    """Without a revision the commit that main is at goes into the image; a set one, or a folder, asks nobody."""
+    """Without a revision, main's commit is written into the image; a set revision or a folder needs no request."""
     url, asked = hub
     done = shipped(HF_ENDPOINT=url, HF_TOKEN="hf-mine", DORIC_MODEL="acme/doric")
     assert done.recorder.image_env["DORIC_REVISION"] == "c0ffee"
@@ -212,11 +212,11 @@ def test_a_revision_that_is_not_set_is_resolved_when_deploying(shipped, hub, tmp
     assert len(asked) == 1
 
 
-def test_a_revision_that_nobody_knows_is_a_note(shipped, hub):
-    """A Hub that does not answer, or not that, leaves the deployment unpinned and says so, base and adapter alike."""
+def test_unknown_revision_gives_a_note(shipped, hub):
+    """If the Hub does not name a commit, the deployment is not pinned and prints a note; the base is still pinned."""
     done = shipped(HF_ENDPOINT=hub[0], DORIC_MODEL="acme/other", DORIC_BASE_MODEL="acme/doric")
     assert (done.code, done.recorder.image_env["DORIC_BASE_REVISION"]) == (0, "c0ffee")
-    assert "DORIC_REVISION is not set and the Hub does not name a commit of acme/other (Not Found)" in done.output
+    assert "DORIC_REVISION is not set, and the Hub did not name a commit of acme/other (Not Found)" in done.output
 
 
 @pytest.mark.parametrize(
@@ -225,15 +225,15 @@ def test_a_revision_that_nobody_knows_is_a_note(shipped, hub):
         ("L5", "one of T4 L4 .* not 'L5'"),
         ("", None),
         ("L4,", "one of .* not ''"),
-        ("L4:0", "from :1 to :8"),
-        ("L4:x", "from :1 to :8"),
-        ("H100:16", "from :1 to :8"),
-        ("L4,A100:2", "one number of GPUs"),
+        ("L4:0", ":1 to :8"),
+        ("L4:x", ":1 to :8"),
+        ("H100:16", ":1 to :8"),
+        ("L4,A100:2", "the same number of GPUs"),
         ("h100!:2, h200:2", None),
     ],
 )
 def test_gpus_are_checked_before_anything_is_sent(text, said):
-    """A GPU that Modal does not have, or a list whose members count differently, is refused with what there is."""
+    """An unknown GPU, or a list with different numbers of GPUs, is refused with the allowed values."""
     if said is None:
         Config.from_env({"DORIC_GPU": text})
         return
@@ -242,7 +242,7 @@ def test_gpus_are_checked_before_anything_is_sent(text, said):
 
 
 def test_several_gpus_are_tried_in_order(shipped, tmp_path):
-    """A list with commas reaches Modal as a list of choices, and vLLM is told the number that all of them have."""
+    """A comma-separated list reaches Modal as alternatives, and vLLM gets their common number of GPUs."""
     done = shipped(DORIC_GPU="L40S:2, A100-80GB:2")
     (created,) = done.recorder.sent(api_pb2.FunctionCreateRequest)
     gpus = [ranked.function.resources.gpu_config for ranked in created.function_data.ranked_functions]
@@ -251,17 +251,17 @@ def test_several_gpus_are_tried_in_order(shipped, tmp_path):
     assert "--tensor-parallel-size 2" in argv
 
 
-def test_dotenv_without_its_package_is_said(shipped, tmp_path):
-    """Where python-dotenv is missing a note says how to have .env read, and the environment alone counts."""
+def test_missing_dotenv_package_gives_a_note(shipped, tmp_path):
+    """Without python-dotenv only the environment is read, and a note says so."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "dotenv.py").write_text("raise ModuleNotFoundError('dotenv')")
     done = shipped(dotenv="DORIC_MODEL=acme/from-file\n", PYTHONPATH=str(tmp_path / "lib"))
     assert (done.code, done.recorder.image_env["DORIC_MODEL"]) == (0, "/models/doric")
-    assert ".env is not read without python-dotenv: start with `uv run`" in done.output
+    assert ".env is not read, because python-dotenv is missing. Start with `uv run`" in done.output
 
 
 def test_no_key_leaves_the_machine(shipped, tmp_path):
-    """Keys in the deployer's environment or .env are in no request to Modal; the Secret's is in no argument list."""
+    """No request to Modal has a key from the environment or .env, and no argument list has the Secret's key."""
     keys = {"VLLM_API_KEY": "sk-mine", "MODAL_KEY": "wk-mine", "MODAL_SECRET": "ws-mine", "HF_TOKEN": "hf-mine"}
     done = shipped(dotenv="OPENAI_API_KEY=sk-file\n", **keys)
     sent = b"".join(request.SerializeToString() for request in done.recorder.requests) + done.output.encode()
@@ -270,8 +270,8 @@ def test_no_key_leaves_the_machine(shipped, tmp_path):
     assert "sk-container" not in started.stdout + started.stderr
 
 
-def test_public_opens_the_edge_only(shipped, tmp_path):
-    """DORIC_PUBLIC=1 takes Modal's lock away and leaves the inner one on."""
+def test_public_turns_off_proxy_auth_only(shipped, tmp_path):
+    """DORIC_PUBLIC=1 turns off Modal's proxy auth; the API key check stays on."""
     done = shipped(DORIC_PUBLIC="1")
     assert not done.recorder.function.webhook_config.requires_proxy_auth
     argv = argv_of(tmp_path / "container", done.recorder.image_env)
@@ -282,8 +282,8 @@ def test_public_opens_the_edge_only(shipped, tmp_path):
     ("secrets", "said"),
     [({}, "Secret 'doric-vllm' not found"), ({"doric-vllm": {"OTHER"}}, "Secret is missing key(s): ['VLLM_API_KEY']")],
 )
-def test_a_missing_secret_refuses_the_deploy(shipped, secrets, said):
-    """Without the Secret, or without the key in it, nothing is deployed and the reason is named."""
+def test_a_missing_secret_stops_the_deployment(shipped, secrets, said):
+    """Without the Secret, or without the key in it, nothing is deployed, and the error names the reason."""
     done = shipped(secrets=secrets)
     assert (done.code, said in done.output) == (1, True)
     assert done.recorder.sent(api_pb2.AppPublishRequest) == []
@@ -292,15 +292,15 @@ def test_a_missing_secret_refuses_the_deploy(shipped, secrets, said):
 @pytest.mark.parametrize(
     "wrong", [{"DORIC_PUBLIC": "yes"}, {"FAST_BOOT": "on"}, {"MAX_MODEL_LEN": "8k"}, {"MAX_CONTAINERS": "0"}]
 )
-def test_a_wrong_variable_is_named_before_anything_is_sent(shipped, wrong):
-    """A variable that cannot be read ends in one line and exit 2, without a traceback."""
+def test_an_invalid_variable_stops_before_anything_is_sent(shipped, wrong):
+    """An invalid variable gives a short error with its name and exit status 2, without a traceback."""
     done = shipped(**wrong)
     assert (done.code, done.recorder.requests) == (2, [])
     assert done.output.startswith(f"error: {next(iter(wrong))} must be")
 
 
-def test_every_variable_survives_the_image():
-    """What as_env writes from_env reads back."""
+def test_settings_survive_the_image():
+    """from_env reads back what as_env writes."""
     config = Config(DORIC_MODEL="a/b", DORIC_PUBLIC=True, FAST_BOOT=False, MAX_CONTAINERS=7)
     assert Config.from_env(config.as_env()) == config
 
@@ -321,13 +321,13 @@ def test_every_variable_survives_the_image():
     ],
 )
 def test_the_rank_is_rounded_up(tmp_path, settings, allowed):
-    """vLLM is told the smallest rank it allows that holds every matrix of the adapter."""
+    """vLLM gets the smallest allowed rank that is enough for every matrix of the adapter."""
     rank = settings.pop("r")
     assert vllm_doric.lora_rank(adapter(tmp_path, rank, **settings)) == allowed
 
 
 def test_base_and_adapter_are_served_under_their_names(tmp_path):
-    """With a base model the adapter is `doric`, the base `doric-base`, and the revision pins the base."""
+    """With a base model, the adapter is served as `doric` and the base as `doric-base`, at its revision."""
     folder = adapter(tmp_path / "lora", 24)
     env = {"DORIC_MODEL": str(folder), "DORIC_BASE_MODEL": "acme/base", "DORIC_BASE_REVISION": "f00"}
     argv = " ".join(argv_of(tmp_path / "container", env))
@@ -335,8 +335,8 @@ def test_base_and_adapter_are_served_under_their_names(tmp_path):
     assert f"--enable-lora --max-lora-rank 32 --lora-modules doric={folder}" in argv
 
 
-def test_a_hub_adapter_is_fetched_at_its_revision(tmp_path, monkeypatch):
-    """An adapter on the Hub is downloaded at the pinned revision, which vLLM itself would not do."""
+def test_a_hub_adapter_is_downloaded_at_its_revision(tmp_path, monkeypatch):
+    """An adapter on the Hub is downloaded at the pinned revision; vLLM itself would use main."""
     asked = []
 
     class Hub:
@@ -351,8 +351,8 @@ def test_a_hub_adapter_is_fetched_at_its_revision(tmp_path, monkeypatch):
     assert argv[argv.index("--lora-modules") + 1] == f"doric={tmp_path}"
 
 
-def test_a_hub_that_cannot_be_reached_is_said_so(monkeypatch):
-    """An adapter that cannot be fetched is a sentence with its name and what to look at, before vLLM starts."""
+def test_a_hub_that_cannot_be_reached_gives_a_clear_error(monkeypatch):
+    """If an adapter cannot be downloaded, the error names it and says what to check, before vLLM starts."""
 
     class Hub:
         @staticmethod
@@ -360,23 +360,25 @@ def test_a_hub_that_cannot_be_reached_is_said_so(monkeypatch):
             raise FileNotFoundError("An error happened while trying to locate the files on the Hub\nand so on")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
-    with pytest.raises(RuntimeError, match=r"cannot be fetched .* locate the files on the Hub: is there a acme/lora"):
+    with pytest.raises(
+        RuntimeError, match=r"cannot be downloaded .* locate the files on the Hub\. Check the name acme/lora"
+    ):
         vllm_doric.vllm_argv(Config("acme/lora", "abc", "acme/base"))
 
 
 @pytest.mark.parametrize(
     "text", ["{}", "[]", "not json", '{"r": null}', '{"r": "many"}', '{"r": 8, "rank_pattern": 3}']
 )
-def test_an_adapter_that_states_no_rank_is_said_so(tmp_path, text):
-    """A configuration without a rank is an error that names the file and what to do instead."""
+def test_an_adapter_without_a_rank_gives_a_clear_error(tmp_path, text):
+    """The error for a configuration without a rank names the file and says what to do."""
     (tmp_path / "adapter_config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"adapter_config\.json does not say .* merge it into its base"):
+    with pytest.raises(ValueError, match=r"adapter_config\.json does not give .* merge it into its base"):
         vllm_doric.lora_rank(tmp_path)
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_no_flag_is_one_that_vllm_dropped(tmp_path, fast):
-    """None of the flags that newer servers refuse is used, and no key is among the arguments."""
+def test_no_flag_was_removed_from_vllm(tmp_path, fast):
+    """The command line has none of the removed flags and no key."""
     lora = vllm_doric.vllm_argv(Config(str(adapter(tmp_path, 8)), "", "acme/base", FAST_BOOT=fast))
     merged = vllm_doric.vllm_argv(Config("acme/doric", FAST_BOOT=fast))
     assert not REMOVED & {*lora, *merged}
@@ -388,15 +390,15 @@ def test_no_flag_is_one_that_vllm_dropped(tmp_path, fast):
     ("rank", "base", "said"),
     [(8, "", "set DORIC_BASE_MODEL"), (None, "acme/base", "no adapter_config.json"), (600, "acme/base", "at most 512")],
 )
-def test_what_cannot_be_served_is_said_before_vllm_starts(tmp_path, rank, base, said):
-    """An adapter without a base, a base without an adapter and too high a rank fail in a second, not in minutes."""
+def test_a_model_that_cannot_be_served_is_refused_before_vllm_starts(tmp_path, rank, base, said):
+    """An adapter without a base, a base without an adapter, and too high a rank are refused at once."""
     folder = adapter(tmp_path / "m", rank) if rank else tmp_path
     with pytest.raises(ValueError, match=said):
         vllm_doric.vllm_argv(Config(str(folder), DORIC_BASE_MODEL=base))
 
 
 def test_an_empty_key_does_not_start(tmp_path):
-    """A Secret that holds an empty key would leave the server open: it is refused."""
+    """A Secret with an empty key is refused, because the server would be open."""
     done = start(tmp_path, {}, key="")
     assert done.returncode != 0
     assert "empty VLLM_API_KEY" in done.stderr
@@ -404,7 +406,7 @@ def test_an_empty_key_does_not_start(tmp_path):
 
 @pytest.fixture
 def health(monkeypatch) -> Iterator[list[int]]:
-    """A /health on the app's port; the list holds the statuses it answers with, the last one for ever."""
+    """A /health endpoint on the app's port; it answers with the statuses of the list and then repeats the last one."""
     statuses = [200]
 
     class Handler(BaseHTTPRequestHandler):
@@ -430,15 +432,15 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_ready_is_when_health_says_so(health, sleeper):
-    """A server that listens and still loads is not ready."""
+def test_the_server_is_ready_when_health_answers_200(health, sleeper):
+    """A server that listens but is still loading is not ready."""
     health[:] = [503, 200]
     vllm_doric.wait_until_ready(sleeper, 20)
     assert health == [200]
 
 
-def test_a_dead_server_is_noticed(monkeypatch):
-    """A process that ends before it is ready ends the wait at once, with its exit code and the likely reason."""
+def test_a_process_that_ends_early_is_reported(monkeypatch):
+    """If the process ends before it is ready, the error has its exit code and the likely reason."""
     monkeypatch.setattr(vllm_doric, "config", Config("/models/nosuch"))
     process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     process.wait()
@@ -447,7 +449,7 @@ def test_a_dead_server_is_noticed(monkeypatch):
 
 
 def test_the_wait_has_a_deadline(health, sleeper):
-    """A server that never gets ready is ended when its time is up."""
+    """A server that is not ready in time is stopped."""
     health[:] = [503]
     with pytest.raises(RuntimeError, match="not ready within"):
         vllm_doric.wait_until_ready(sleeper, 0.1)
@@ -464,8 +466,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def lock(tmp_path, monkeypatch) -> type[RequireKey]:
-    """The lock as the vLLM process imports it: laid down as a module that needs neither modal nor the app."""
-    vllm_doric.lay_lock(tmp_path)
+    """RequireKey as the vLLM process imports it: from a module that needs neither modal nor the app."""
+    vllm_doric.write_key_check(tmp_path)
     monkeypatch.setenv("VLLM_API_KEY", "sk-right")
     spec = importlib.util.spec_from_file_location("doric_lock", tmp_path / "doric_lock.py")
     assert spec
@@ -477,7 +479,7 @@ def lock(tmp_path, monkeypatch) -> type[RequireKey]:
 
 
 async def sent_to(lock: type[RequireKey], kind: str, path: str, *headers: tuple[bytes, bytes]) -> list[dict[str, Any]]:
-    """What a client gets from a server behind the lock; the server itself says "in"."""
+    """The messages that a client gets; the server behind the key check sends "in"."""
     messages: list[dict[str, Any]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -500,7 +502,7 @@ RIGHT = (b"authorization", b"Bearer sk-right")
 @pytest.mark.parametrize("path", ["/v1/models", "/invocations", "/metrics", "/", "/health/", "//health", "/ping2"])
 @pytest.mark.parametrize("header", [None, b"Bearer sk-wrong", b"Bearer ", b"sk-right", b"Basic sk-right", b"\xff"])
 async def test_no_path_opens_without_the_key(lock, path, header):
-    """Every path but the probes is 401 without the right bearer, whatever else is sent."""
+    """Without the right key, every path except the health checks answers 401."""
     headers = [] if header is None else [(b"authorization", header)]
     messages = await sent_to(lock, "http", path, *headers)
     assert messages[0]["status"] == 401
@@ -508,8 +510,8 @@ async def test_no_path_opens_without_the_key(lock, path, header):
 
 
 @pytest.mark.anyio
-async def test_the_key_and_the_probes_get_in(lock):
-    """The right key opens everything; /health and /ping are open, for Modal and for load balancers."""
+async def test_the_key_and_the_health_checks_get_in(lock):
+    """With the right key every path works; /health and /ping need no key."""
     assert await sent_to(lock, "http", "/v1/models", RIGHT) == [{"type": "in"}]
     assert await sent_to(lock, "http", "/health") == [{"type": "in"}]
     assert await sent_to(lock, "http", "/ping") == [{"type": "in"}]
@@ -518,7 +520,7 @@ async def test_the_key_and_the_probes_get_in(lock):
 
 @pytest.mark.anyio
 async def test_a_websocket_needs_the_key_too(lock):
-    """A socket without the key is closed, on a probe's path as well."""
+    """A websocket without the key is closed, also on the paths of the health checks."""
     assert await sent_to(lock, "websocket", "/v1/realtime") == [{"type": "websocket.close", "code": 1008}]
     assert await sent_to(lock, "websocket", "/health") == [{"type": "websocket.close", "code": 1008}]
     assert await sent_to(lock, "websocket", "/v1/realtime", RIGHT) == [{"type": "in"}]
@@ -539,33 +541,33 @@ def served(monkeypatch) -> Iterator[ChatMock]:
 
 
 def test_the_check_streams_one_answer(served, capsys):
-    """`modal run` waits for health through redirects, finds the lock shut, and times one streamed answer."""
+    """`modal run` waits for health through redirects, tests the key check and times one streamed answer."""
     served.manners.first = [(303, "/health?waiting=1"), (303, "/health")]
     vllm_doric.check("Fit like?")
     out = capsys.readouterr().out
     assert "healthy after" in out
-    assert "locked: no key, no answer" in out
+    assert "a request without the key is refused" in out
     assert "doric saw 1 messages" in out
-    assert re.search(r"first token after \d+\.\d\d s, \d+ pieces", out)
+    assert re.search(r"first token after \d+\.\d\d s, \d+ chunks", out)
 
 
-def test_the_check_notices_an_open_lock(served):
+def test_the_check_detects_a_missing_key_check(served):
     """A server that answers without the key fails the check."""
     served.manners.key = ""
-    with pytest.raises(SystemExit, match="the inner lock is not there"):
+    with pytest.raises(SystemExit, match="the key check is not active"):
         vllm_doric.check("Fit like?")
 
 
-def test_the_check_needs_the_keys_on_this_side(served, monkeypatch):
-    """What is not set here is named before anything is called."""
+def test_the_check_needs_the_keys_on_this_machine(served, monkeypatch):
+    """Missing keys are named before the server is called."""
     monkeypatch.setattr(vllm_doric, "variables", lambda: {"VLLM_API_KEY": "sk-right"})
     with pytest.raises(SystemExit, match="MODAL_KEY, MODAL_SECRET not set"):
         vllm_doric.check("Fit like?")
     assert served.paths == []
 
 
-def test_the_check_names_a_server_that_fails(served):
-    """A status that nobody expected is an error with the server's words."""
+def test_the_check_reports_an_unexpected_status(served):
+    """The error for an unexpected status has the server's message."""
     served.manners.first = [(500, "")]
     with pytest.raises(SystemExit, match=r"answered 500: .*starting"):
         vllm_doric.check("Fit like?")
@@ -575,8 +577,8 @@ def test_the_check_names_a_server_that_fails(served):
     ("prompt", "said"),
     [("die", "without a finish_reason"), ("fail", "the engine is dead"), ("empty", "the answer was empty")],
 )
-def test_the_check_needs_a_whole_answer(served, prompt, said):
-    """An answer that breaks off, an error in mid-stream and an empty answer each fail the check with a sentence."""
+def test_the_check_needs_a_complete_answer(served, prompt, said):
+    """An incomplete answer, an error in the stream and an empty answer each fail the check with a message."""
     with pytest.raises(SystemExit, match=said):
         vllm_doric.check(prompt)
 
@@ -585,36 +587,36 @@ def test_the_check_needs_a_whole_answer(served, prompt, said):
     ("stream", "said"),
     [
         (b'data: {"choices": [{"delta": {"content": "Aye"}}]}\n\ndata: [DONE]\n\n', "without a finish_reason"),
-        (b'data: {"error": {"message": "out of \\u001b[2Jmemory"}}\n\n', r"broke off: out of \[2Jmemory"),
+        (b'data: {"error": {"message": "out of \\u001b[2Jmemory"}}\n\n', r"reported an error: out of \[2Jmemory"),
         (b"data: {\n\n", "not JSON"),
     ],
 )
 def test_the_check_reads_the_stream_to_its_end(served, monkeypatch, stream, said):
-    """A stream must end with a reason; what is in an error event is shown without what a terminal would obey."""
+    """A stream must end with a finish_reason; error messages are printed without control characters."""
     monkeypatch.setattr(vllm_doric, "call", lambda *_: io.BytesIO(stream))
     with pytest.raises(SystemExit, match=said):
         vllm_doric.stream_one("http://x", {}, "Fit like?")
 
 
-def test_the_check_prints_nothing_that_a_terminal_obeys(served, capsys):
-    """Escape sequences in an answer lose what makes them one."""
+def test_the_check_prints_no_control_characters(served, capsys):
+    """Escape sequences in an answer are made harmless."""
     vllm_doric.check("escape")
     out = capsys.readouterr().out
     assert "cleared" in out
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", out)
 
 
-def test_the_check_hands_no_key_to_another_host(served):
-    """A redirect that leaves the server fails the check, and nothing is sent there."""
+def test_the_check_sends_no_key_to_another_host(served):
+    """A redirect to another host fails the check, and nothing is sent there."""
     with ChatMock() as stranger:
         served.manners.first = [(303, f"{stranger.url}/health")]
-        with pytest.raises(SystemExit, match="cannot be reached: it sends us on to"):
+        with pytest.raises(SystemExit, match="cannot be reached: it redirects to another host"):
             vllm_doric.check("Fit like?")
         assert stranger.paths == []
 
 
-def test_the_check_survives_a_server_that_speaks_no_http(monkeypatch):
-    """Bytes that are no HTTP are an error in one line."""
+def test_the_check_reports_a_server_that_is_not_http(monkeypatch):
+    """A response that is not HTTP gives an error in one line."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -627,14 +629,16 @@ def test_the_check_survives_a_server_that_speaks_no_http(monkeypatch):
         keys = {"VLLM_API_KEY": "sk-right", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
         monkeypatch.setattr(vllm_doric.serve, "get_web_url", lambda: url)
         monkeypatch.setattr(vllm_doric, "variables", lambda: keys)
-        with pytest.raises(SystemExit, match="broke off: BadStatusLine"):
+        with pytest.raises(SystemExit, match="failed: BadStatusLine"):
             vllm_doric.check("Fit like?")
 
 
-# -- for real ----------------------------------------------------------------------------------------------------------
+# -- with vLLM ---------------------------------------------------------------------------------------------------------
 
 VLLM = shutil.which("vllm", path=f"{os.environ.get('VLLM_ENV', '')}/bin")
-needs_vllm = pytest.mark.skipif(not VLLM, reason="VLLM_ENV names no environment with vLLM: modal/README.md, On a CPU")
+needs_vllm = pytest.mark.skipif(
+    not VLLM, reason="VLLM_ENV must be an environment with vLLM: see modal/README.md, On a CPU"
+)
 PARSE = """
 import sys
 import time
@@ -645,7 +649,7 @@ validate_parsed_serve_args(make_arg_parser(FlexibleArgumentParser(prog="vllm ser
 
 
 def real_adapter(folder: Path, rank: int, seed: int) -> Path:
-    """A LoRA adapter for SmolLM2-135M that changes what it says; written by hand, so that nothing is needed for it."""
+    """A random LoRA adapter for SmolLM2-135M that changes its answers, written without torch or peft."""
     draw, header, data = random.Random(seed), {}, bytearray()
     for layer in range(4):
         for part, shape in (("A", [rank, 576]), ("B", [576, rank])):
@@ -661,13 +665,13 @@ def real_adapter(folder: Path, rank: int, seed: int) -> Path:
 
 @dataclass
 class Served:
-    """A real vLLM behind the lock."""
+    """A running vLLM server with the key check."""
 
     url: str
     log: Path
 
     def status(self, method: str, path: str, *headers: str) -> int:
-        """What a request without a body is answered with."""
+        """The status of the answer to a request without a body."""
         argv = ["curl", "-s", "-m", "30", "-o", os.devnull, "-w", "%{http_code}", "-X", method, f"{self.url}{path}"]
         done = subprocess.run([*argv, *(word for header in headers for word in ("-H", header))], capture_output=True)
         return int(done.stdout)
@@ -675,7 +679,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def real(smollm2, tmp_path_factory) -> Iterator[Served]:
-    """vLLM with the app's own arguments, less those for a GPU, an adapter more, on a free port of this machine."""
+    """vLLM with the app's arguments, adapted to a CPU, with a second adapter and on a free local port."""
     folder = tmp_path_factory.mktemp("vllm")
     config = Config(str(real_adapter(folder / "a", 24, 1)), "", str(smollm2), MAX_MODEL_LEN=1024)
     argv = vllm_doric.vllm_argv(config)
@@ -685,7 +689,7 @@ def real(smollm2, tmp_path_factory) -> Iterator[Served]:
     argv[argv.index("--port") + 1] = port
     at = argv.index("--lora-modules") + 2
     argv.insert(at, f"other={real_adapter(folder / 'b', 8, 2)}")
-    vllm_doric.lay_lock(folder)
+    vllm_doric.write_key_check(folder)
     cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_WAIT_POLICY": "PASSIVE", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     env = {**os.environ, **cpu, "HF_HUB_OFFLINE": "1", "VLLM_API_KEY": "sk-right", "PYTHONPATH": str(folder)}
     served = Served(f"http://127.0.0.1:{port}", folder / "log")
@@ -705,7 +709,7 @@ def real(smollm2, tmp_path_factory) -> Iterator[Served]:
 
 @needs_vllm
 def test_vllm_parses_the_arguments(tmp_path):
-    """vLLM's own parser accepts the command line of a merged model and of an adapter on its base."""
+    """vLLM's own parser accepts the command lines for a merged model and for an adapter with its base."""
     lora = vllm_doric.vllm_argv(Config(str(adapter(tmp_path, 24)), "", "acme/base", "f00"))
     for argv in (lora, vllm_doric.vllm_argv(Config("acme/doric", "abc", FAST_BOOT=False))):
         subprocess.run([Path(VLLM or "").parent / "python", "-c", PARSE, *argv[2:]], check=True, timeout=300)
@@ -713,7 +717,7 @@ def test_vllm_parses_the_arguments(tmp_path):
 
 @needs_vllm
 def test_no_route_of_vllm_opens_without_the_key(real):
-    """Every route that vLLM says it has, and some it hides, is 401 without the key, but for the two probes."""
+    """Without the key, every route that vLLM logs, and some others, answer 401, except the two health checks."""
     routes = re.findall(r"Route: (\S+), Methods: ([A-Z, ]+)", real.log.read_text())
     assert len(routes) > 20
     tried = [(method, path) for path, methods in routes for method in methods.split(", ")]
@@ -726,7 +730,7 @@ def test_no_route_of_vllm_opens_without_the_key(real):
 
 @needs_vllm
 def test_adapters_are_served_by_name_and_stream(real, tmp_path):
-    """Base and both adapters, of different rank, answer differently under their names, through the chat itself."""
+    """The base and two adapters of different rank give different answers under their names, through the chat."""
     env = {**os.environ, "VLLM_URL": real.url, "VLLM_API_KEY": "sk-right", "XDG_STATE_HOME": str(tmp_path)}
     argv = [sys.executable, str(APP.with_name("chat_cli.py")), "--set", "temperature=0", "--set", "max_tokens=12"]
     answers = {
@@ -744,27 +748,27 @@ def test_adapters_are_served_by_name_and_stream(real, tmp_path):
     assert len(set(answers.values())) == 3
 
 
-# -- described ---------------------------------------------------------------------------------------------------------
+# -- documented --------------------------------------------------------------------------------------------------------
 
 
-def test_every_choice_is_in_the_template_and_in_the_table():
-    """.env.template shows each variable of a deployment with its default, and the README's table has a row for it."""
+def test_every_setting_is_in_the_template_and_in_the_table():
+    """.env.template has each variable of a deployment with its default, and the README's table has a row for it."""
     template, page = (ROOT / ".env.template").read_text("utf-8"), (APP.with_name("README.md")).read_text("utf-8")
     for name, value in Config().as_env().items():
         assert f"\n# {name}={value}\n" in template
         assert f"\n| `{name}` | " in page
 
 
-def test_the_template_sets_nothing_by_itself():
-    """A copied .env.template deploys what no .env deploys."""
+def test_the_template_changes_no_default():
+    """A deployment with an unchanged copy of .env.template has the default settings."""
     values = dict(
         line.split("=", 1) for line in (ROOT / ".env.template").read_text("utf-8").splitlines() if "=" in line
     )
     assert Config.from_env({name: value for name, value in values.items() if not name.startswith("#")}) == Config()
 
 
-def test_the_quick_start_makes_a_key_that_is_kept(tmp_path):
-    """The README's own lines put the key into the Secret's file and into .env, readable by the user alone."""
+def test_the_quick_start_saves_the_new_key(tmp_path):
+    """The README's commands write the key to .env.modal and .env, and only the user can read .env.modal."""
     page = APP.with_name("README.md").read_text("utf-8")
     lines = [line for line in page.splitlines() if line.startswith("(umask 077;")]
     (tmp_path / "modal").mkdir()
@@ -778,7 +782,7 @@ def test_the_quick_start_makes_a_key_that_is_kept(tmp_path):
     assert {".env", ".env.modal"} <= set(ignored)
 
 
-# -- and the folder it lives in ----------------------------------------------------------------------------------------
+# -- the folder --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("argv", [["-c", "import modal; modal.App"], ["-m", "modal", "--help"]])
