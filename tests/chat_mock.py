@@ -1,19 +1,22 @@
-"""A small chat server over real HTTP for a person or a terminal to talk to: it streams word by word, and can fail.
+"""A small chat server over real HTTP, for a person or a test: it streams word by word, and can fail.
 
     uv run python tests/chat_mock.py --port 8123 --pause 0.05
 
-What it does is in what it is asked: `die` breaks off in mid-answer, `escape` answers with escape sequences, `long`
-goes on for 400 words, `repeat TEXT` says TEXT again, `fail` sends an error event, `empty` nothing at all; to anything
-else it says how many messages it saw and the system prompt. One letter is a token.
+The question decides the answer: `die` breaks off in the middle, `escape` contains escape sequences, `long` has 400
+words, `repeat TEXT` is TEXT, `fail` sends an error event, `empty` nothing at all; any other question is answered with
+the number of messages and the system prompt. One letter is a token.
 """
 
 import argparse
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 WINDOW = 4000
@@ -30,11 +33,12 @@ class Manners:
     pause: float = 0.0
     models: list[dict[str, Any]] = field(default_factory=lambda: [BASE, *ADAPTERS])
     first: list[tuple[int, str]] = field(default_factory=list)  # status and Location of the next replies, once each
-    edge: bool = False  # whether Modal's own 401 is what a stranger gets
+    message: str = "starting"  # what those replies say
+    edge: bool = False  # whether a wrong key gets Modal's own 401
 
 
 class ChatMock(ThreadingHTTPServer):
-    """The server on a thread; `asked` holds every request body, `aborted` counts streams that the client closed."""
+    """The server on a thread. `asked` has every question, `aborted` counts the streams that the client closed."""
 
     daemon_threads = True
 
@@ -43,7 +47,14 @@ class ChatMock(ThreadingHTTPServer):
         self.manners = manners or Manners()
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
+        self.headers: list[Message] = []
         self.aborted = 0
+
+    def use_tls(self, certificate: Path) -> None:
+        """Speak https from now on, with a certificate and its key in one file."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
     def url(self) -> str:
@@ -104,9 +115,10 @@ class Handler(BaseHTTPRequestHandler):
         """Whether the request was answered with a redirect, an error or a 401 already."""
         manners = self.server.manners
         self.server.paths.append(self.path)
+        self.server.headers.append(self.headers)
         if manners.first:
             status, place = manners.first.pop(0)
-            self.reply(status, {"error": {"message": "starting"}}, place)
+            self.reply(status, {"error": {"message": manners.message}}, place)
         elif manners.key and self.path != "/health" and self.headers.get("Authorization") != f"Bearer {manners.key}":
             at_edge = {"error": "modal-http: missing credentials for proxy authorization"}
             self.reply(401, at_edge if manners.edge else {"error": {"message": "Unauthorized"}})

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from doric.chat.cleaner import clean
+from doric.core.text import printable
 
 CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
 
@@ -68,7 +68,7 @@ class Terminal:
     @property
     def text(self) -> str:
         """Everything shown so far, without escape sequences."""
-        return clean(self.raw.decode(errors="replace"))
+        return printable(self.raw.decode(errors="replace"))
 
     @property
     def prompts(self) -> int:

@@ -16,19 +16,19 @@ def server() -> Iterator[ChatMock]:
 
 
 def test_a_retry_that_fails_keeps_the_old_answer(server, tmp_path):
-    """When asking again brings nothing, the answer there was stands, in the file and for what is asked next."""
+    """If /retry gets no answer, the earlier answer is kept, in the file and in the next request."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("hello")
         server.manners.first = [(500, "")]
         shown = chat.say("/retry")
         assert "answered 500" in shown
-        assert "the answer there was stays" in shown
+        assert "the earlier answer is kept" in shown
         assert "saw 3 messages" in chat.say("aye")
     assert [turn["role"] for turn in rows(tmp_path)[0]["messages"]] == ["user", "assistant"] * 2
 
 
 def test_a_retry_stopped_before_its_first_word_keeps_the_old_answer(server, tmp_path):
-    """Ctrl-C before anything came takes nothing away, the mark of an answer that was not whole neither."""
+    """Ctrl-C before the first token changes nothing; a partial answer stays marked as partial."""
     with Terminal(tmp_path, server.url) as chat:
         assert "Aye weel" in chat.say("die")
         server.manners.first = [(503, "")] * 10_000
@@ -37,7 +37,7 @@ def test_a_retry_stopped_before_its_first_word_keeps_the_old_answer(server, tmp_
         chat.expect("> die")
         until(lambda: len(server.paths) > 3)
         chat.type("\x03")
-        chat.expect("the answer there was stays")
+        chat.expect("the earlier answer is kept")
         chat.ready(prompts + 1)
         server.manners.first = []
         assert "saw 3 messages" in chat.say("aye")
@@ -46,7 +46,7 @@ def test_a_retry_stopped_before_its_first_word_keeps_the_old_answer(server, tmp_
 
 
 def test_an_undone_chat_stays_undone(server, tmp_path):
-    """Taking the only exchange back empties the file, so that --resume does not bring it back."""
+    """Removing the only exchange empties the file, so that --resume does not bring it back."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("repeat a secret")
         chat.say("/undo")
@@ -54,21 +54,21 @@ def test_an_undone_chat_stays_undone(server, tmp_path):
     assert rows(tmp_path) == []
     with Terminal(tmp_path, server.url, "--resume") as chat:
         assert "secret" not in chat.text
-        assert "it goes on empty" in chat.text
+        assert "it starts empty" in chat.text
         assert "saw 1 messages" in chat.say("hello")
         chat.leave()
     assert len(rows(tmp_path)) == 1
     assert len(list((tmp_path / "doric" / "chats").iterdir())) == 1
 
 
-def test_an_undo_counts_before_the_server_is_there(server, tmp_path):
-    """What is taken back right after --resume is gone, although no model was found yet."""
+def test_an_undo_needs_no_server(server, tmp_path):
+    """/undo right after --resume removes the exchange from the file, although no model was found yet."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("hello")
         chat.say("aye")
         chat.leave()
     with Terminal(tmp_path, "http://127.0.0.1:9", "--resume") as chat:
-        assert "taken back: aye" in chat.say("/undo")
+        assert "removed: aye" in chat.say("/undo")
     (row,) = rows(tmp_path)
     assert (len(row["messages"]), row["meta"]["backend"]) == (2, "doric")
 
@@ -88,7 +88,7 @@ def test_saving_needs_an_answer_and_no_server(server, tmp_path):
     assert (row["messages"][0]["content"], row["meta"]["backend"]) == ("hello", "doric")
 
 
-def test_a_limit_that_leaves_no_room_is_refused_here(server, tmp_path):
+def test_a_limit_that_leaves_no_room_is_refused(server, tmp_path):
     """max_tokens of the window's size is refused with both figures, when it is set and when a question is asked."""
     with Terminal(tmp_path, server.url, "--set", f"max_tokens={WINDOW}") as chat:
         assert "question and answer share 4,000 tokens" in " ".join(chat.say("hello").split())
@@ -98,28 +98,28 @@ def test_a_limit_that_leaves_no_room_is_refused_here(server, tmp_path):
     assert [body["max_tokens"] for body in server.asked] == [3900]
 
 
-def test_setting_takes_both_forms_and_knows_its_names(server, tmp_path):
-    """/set NAME VALUE and /set NAME=VALUE are the same; a name that is none is refused with those that are."""
+def test_set_accepts_two_forms_and_known_names_only(server, tmp_path):
+    """/set NAME VALUE and /set NAME=VALUE are the same; an unknown name is an error that lists the known ones."""
     with Terminal(tmp_path, server.url) as chat:
         for form in ("temperature 0.2", "temperature=0.3", "temperature = 0.4", "temperature=off"):
             chat.say(f"/set {form}")
             chat.say("hello")
         shown = chat.say("/set heat 1") + chat.say("/set heat") + chat.say("/set heat=off")
         assert shown.count("there is no option 'heat': temperature, top_p, max_tokens") == 3
-        assert "from 0 to 2" in chat.say("/set temperature=3")
-        assert "as the server has it" in chat.say("/set")
+        assert "of at least 0 and at most 2" in chat.say("/set temperature=3")
+        assert "the default of the server" in chat.say("/set")
     assert [body.get("temperature") for body in server.asked] == [0.2, 0.3, 0.4, None]
 
 
 def test_a_model_that_is_not_listed_is_refused(server, tmp_path):
-    """/model takes what the server lists; where it lists nothing, the name is taken with a warning."""
+    """/model accepts what the server lists; if it lists nothing, any name is accepted with a note."""
     with Terminal(tmp_path, server.url) as chat:
         shown = chat.say("/model gpt")
         assert "there is no model 'gpt' here" in shown
         assert "served here: doric-base, other, doric" in shown
         assert "doric saw" in chat.say("hello")
         server.manners.models = []
-        assert "does not list what it serves; gpt is asked" in chat.say("/model gpt")
+        assert "does not list its models; gpt is asked" in chat.say("/model gpt")
         assert "gpt saw" in chat.say("hello")
         server.manners.first = [(404, "")]
-        assert "does not list what it serves; gpt2 is asked" in chat.say("/model gpt2")
+        assert "does not list its models; gpt2 is asked" in chat.say("/model gpt2")

@@ -1,6 +1,6 @@
-"""The line that a conversation is typed into: its keys, what it remembers of earlier sessions, what stands below.
+"""The input line of a conversation: its keys, its history across sessions, and the status line below it.
 
-Importing this takes a tenth of a second; a single question does without.
+Importing prompt_toolkit takes a tenth of a second; a single question does not need it.
 """
 
 import asyncio
@@ -17,57 +17,61 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
 
-from doric.chat.cleaner import clean
 from doric.chat.session import Session
 from doric.chat.terminal import columns
+from doric.core.text import printable
+
+START_DELAY = 0.2
+"""Seconds between the first prompt and the search for the model: its imports would delay the first keys."""
 
 
-class Remembered(FileHistory):
-    """What was typed, across sessions; where its file cannot be used, `fault` says so and memory has to do."""
+class SharedHistory(FileHistory):
+    """What was typed, across sessions. If the file cannot be used, `problem` says why and memory is used instead."""
 
-    fault = ""
+    problem = ""
 
     def load_history_strings(self) -> Iterable[str]:
         try:
             return list(super().load_history_strings())
         except OSError as error:
-            self._note(error)
+            self._report(error)
             return []
 
     def store_string(self, string: str) -> None:
         try:
             super().store_string(string)
         except OSError as error:
-            self._note(error)
+            self._report(error)
 
-    def _note(self, error: OSError) -> None:
-        self.fault = f"cannot use {self.filename!s}: {error.strerror}"
+    def _report(self, error: OSError) -> None:
+        self.problem = f"cannot use {self.filename!s}: {error.strerror}"
 
 
 def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
     """A function that reads one message: Enter sends, Alt-Enter and pasted line ends stay in the text.
 
-    While it waits, the server is looked for; it raises Refused as soon as the server does.
+    The search for the model starts once the prompt is shown; if the server refuses it, reading raises that error.
     """
-    began = time.monotonic()
+    server, began = session.server, time.monotonic()
 
     def status() -> str:
-        waiting = f"{session.waiting_for()} … {time.monotonic() - began:.0f} s"
-        return clean(session.status() or waiting)[: columns() - 1]
+        waiting = f"{server.waiting_for()} … {time.monotonic() - began:.0f} s"
+        return printable(session.status() or waiting)[: columns() - 1]
 
-    async def look_out() -> None:
-        while session.finder.looking:
+    async def watch() -> None:
+        await asyncio.sleep(START_DELAY)
+        server.start()
+        while server.looking:
             await asyncio.sleep(0.2)
             get_app().invalidate()
-        if session.finder.refused and not get_app().is_done:
-            get_app().exit(exception=session.finder.refused)
+        if server.refused and not get_app().is_done:
+            get_app().exit(exception=server.refused)
 
-    def watch() -> None:
-        session.finder.start()
-        if session.finder.model is None:
-            get_app().create_background_task(look_out())
+    def start_watching() -> None:
+        if server.model is None:
+            get_app().create_background_task(watch())
 
-    memory = Remembered(str(history)) if history else InMemoryHistory()
+    memory = SharedHistory(str(history)) if history else InMemoryHistory()
     reader = PromptSession(
         "\n>>> ",
         multiline=True,
@@ -78,20 +82,20 @@ def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
         style=Style.from_dict({"bottom-toolbar": "noreverse ansibrightblack"}),
         output=create_output(always_prefer_tty=True),
     )
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def read() -> str:
-        text = reader.prompt(pre_run=watch)
-        if isinstance(memory, Remembered) and memory.fault not in ("", *told):
-            told.add(memory.fault)
-            session.screen.note(f"[{memory.fault}: the up arrow reaches into this session only]")
+        text = reader.prompt(pre_run=start_watching)
+        if isinstance(memory, SharedHistory) and memory.problem not in ("", *reported):
+            reported.add(memory.problem)
+            session.screen.note(f"[{memory.problem}: the up arrow reaches only into this session]")
         return text
 
     return read
 
 
 def bindings() -> KeyBindings:
-    """Enter sends, Alt-Enter starts a line: the other way round from what the library does with more than one line."""
+    """Enter sends and Alt-Enter starts a line; prompt_toolkit's default for several lines is the reverse."""
     keys = KeyBindings()
 
     @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))

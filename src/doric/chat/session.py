@@ -1,192 +1,292 @@
-"""A chat in progress: the conversation, the model that answers it, what it was told about sampling, and its figures.
+"""A chat in progress: the conversation, the sampling options, what fits the model's window, and token counts.
 
-Knows no commands and no prompt: it is the same for one question from a pipe and for an evening at the terminal.
+It is the same for one question from a pipe and for a conversation at a terminal.
 """
 
-from collections.abc import Generator, Mapping
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from doric.chat.cleaner import Cleaner
-from doric.chat.endpoint import Answer, Model, stream
-from doric.chat.errors import BrokenOff, Refused, TooLong
-from doric.chat.finder import Finder
-from doric.chat.options import leave_room
-from doric.chat.store import BadFile, forget, write
-from doric.chat.terminal import Clock, Screen, hushed
-from doric.chat.transcript import TURN, Transcript, estimate, fit
+from doric.chat import store
+from doric.chat.store import Chat, Message
+from doric.chat.terminal import Screen, WaitTimer, echo_off
+from doric.core.cli import bounded
+from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError, SettingsError
+from doric.core.text import TerminalFilter
+from doric.llm.response import StreamedCompletion, estimate_tokens
+
+TEMPLATE_TOKENS = 6
+"""Tokens that a chat template adds to each message, approximately."""
+UNLIMITED = 10**9
+OPTIONS: dict[str, Callable[[str], float]] = {
+    "temperature": bounded(float, 0, 2),
+    "top_p": bounded(float, 0.01, 1),
+    "max_tokens": bounded(int, 1, 1_000_000),
+    "repetition_penalty": bounded(float, 0.1, 10),
+    "seed": bounded(int, 0, 2**31),
+}
+"""Sampling options of /set and --set, with the function that reads a value."""
+
+
+# --- the server, as a session sees it -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Model:
+    """A served model: its name, the tokens of its context window (if known), and the base model that it adapts."""
+
+    name: str
+    window: int | None = None
+    parent: str | None = None
+
+
+class TooLong(ServerError):
+    """The request has more tokens than the model can read."""
+
+
+@dataclass(slots=True)
+class Answer(StreamedCompletion):
+    """An answer so far, and its times in seconds since the question: to the first token and to the last."""
+
+    first_token: float = 0.0
+    seconds: float = 0.0
+
+    def tokens(self, kind: str) -> int:
+        """The server's count of "prompt" or "completion" tokens, 0 if it gave none."""
+        count = self.usage.get(f"{kind}_tokens") if isinstance(self.usage, dict) else 0
+        return count if isinstance(count, int) else 0
+
+
+class ModelServer(Protocol):
+    """What a session needs of `doric.chat.server.Server`, where the members are explained."""
+
+    model: Model | None
+    models: list[Model]
+    refused: FatalServerError | None
+
+    @property
+    def looking(self) -> bool: ...
+    def waiting_for(self) -> str: ...
+    def start(self) -> None: ...
+    def find(self) -> Model: ...
+    def select(self, name: str) -> None: ...
+    def stream(
+        self, messages: Sequence[Message], options: Mapping[str, float], answer: StreamedCompletion
+    ) -> Generator[str]: ...
+
+
+# --- sampling options and the window --------------------------------------------------------------------------------
+
+
+def check_option(name: str) -> None:
+    """Raise `SettingsError` unless there is such an option."""
+    if name not in OPTIONS:
+        raise SettingsError(f"there is no option {name!r}: {', '.join(OPTIONS)}")
+
+
+def parse_option(name: str, text: str) -> float:
+    """The value of an option. Raises `SettingsError`."""
+    check_option(name)
+    try:
+        return OPTIONS[name](text)
+    except ArgumentTypeError as error:
+        raise SettingsError(f"{name}: {error}") from error
+
+
+def check_room(max_tokens: float, window: int | None) -> None:
+    """Raise `SettingsError` when an answer of that length would leave no room for a question."""
+    if window is not None and max_tokens >= window:
+        raise SettingsError(
+            f"max_tokens {max_tokens:,.0f} leaves no room for a question: question and answer share {window:,} tokens"
+        )
+
+
+def fit(messages: list[Message], budget: int, tokens_per_char: float) -> list[Message]:
+    """The system prompt, the last message, and as many before it as fit into `budget` tokens.
+
+    Whole exchanges are dropped, the oldest first, so that the rest still starts with a question.
+
+    >>> chat = [{"role": r, "content": "x" * 100} for r in ("user", "assistant", "user", "assistant", "user")]
+    >>> [len(fit(chat, budget, 0.25)) for budget in (1000, 100, 10)]
+    [5, 3, 1]
+    """
+    head = messages[:1] if messages and messages[0]["role"] == "system" else []
+    tail = messages[len(head) :]
+    while len(tail) > 1 and count_tokens(head + tail, tokens_per_char) > budget:
+        tail = tail[1:]
+        while len(tail) > 1 and tail[0]["role"] != "user":
+            tail = tail[1:]
+    return head + tail
+
+
+def count_tokens(messages: list[Message], tokens_per_char: float) -> int:
+    """An estimate of the tokens of messages, including those of the chat template."""
+    return int(sum(len(message["content"]) * tokens_per_char + TEMPLATE_TOKENS for message in messages))
+
+
+# --- the session ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How an answer ended: the exit code of a program that asked for nothing else, and what to tell the user."""
+    """How an answer ended: the exit code after a single question, and a note for the user."""
 
     code: int
-    remark: str = ""
+    note: str = ""
 
 
-WHOLE = Ending(0)
+COMPLETE = Ending(0)
 CUT = Ending(0, "cut: no tokens left for more")
 EMPTY = Ending(1, "the answer was empty")
 STOPPED = Ending(130, "stopped")
 
 
 @dataclass
-class Totals:
-    """What a session has cost so far."""
-
-    answers: int = 0
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-
-
-@dataclass
 class Session:
-    """Everything that lasts from one question to the next; `file` is where the chat is kept, if anywhere."""
+    """What lasts from one question to the next. The chat is kept in `file`, if there is one."""
 
-    finder: Finder
+    server: ModelServer
     screen: Screen
     file: Path | None = None
-    chat: Transcript = field(default_factory=Transcript)
+    chat: Chat = field(default_factory=Chat)
     options: dict[str, float] = field(default_factory=dict)
     last: Answer = field(default_factory=Answer)
-    totals: Totals = field(default_factory=Totals)
-    tokens_per_char: float = 0.4  # before the first answer says how many there really were
-    limit: int = 10**9  # tokens of messages, as far as refusals have taught
-    left_out: int = 0  # messages at the front that the last request had no room for
-    unkept: bool = False  # whether the file could not be written the last time, which is said once
+    answers: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_per_char: float = estimate_tokens(1)  # replaced by the model's own ratio after each answer
+    limit: int = UNLIMITED  # tokens of messages that the server accepts, lowered when it refuses a request
+    left_out: int = 0  # messages that the last request had no room for
+    save_failed: bool = False  # so that a failure is reported only once
 
     def __post_init__(self) -> None:
-        self.clock = Clock(self.screen, self.waiting_for)
+        self.timer = WaitTimer(self.screen, self.server.waiting_for)
 
     def connect(self) -> Model:
-        """The model to talk to, found now if it is not yet; a clock shows the wait. Raises ChatError."""
-        if self.finder.model:
-            return self.finder.model
-        with self.clock:
-            return self.finder.wait()
+        """The model that answers, found now if necessary; a timer shows the wait. Raises `ServerError`."""
+        if self.server.model:
+            return self.server.model
+        with self.timer:
+            return self.server.find()
+
+    def switch(self, chat: Chat) -> None:
+        """Continue with another chat, which is kept under its own id from now on."""
+        self.chat = chat
+        self.left_out = 0
+        if self.file:
+            self.file = self.file.with_name(f"{chat.id}.jsonl")
 
     def ask(self, text: str) -> Ending:
-        """Ask, show the answer as it comes and keep it. Raises ChatError or BadOption if none came at all."""
+        """Ask, show the answer while it streams, and keep it. Raises `DoricError` if there is no answer at all."""
         self.chat.ask(text)
         return self.answer()
 
     def answer(self) -> Ending:
-        """The same for the question that is open already."""
+        """`ask` for the question that is still unanswered."""
         shown: list[str] = []
         ending = self._show(shown)
         text = "".join(shown)
-        if ending is WHOLE:
-            ending = EMPTY if not text.strip() else CUT if self.last.finish == "length" else WHOLE
-        self._count()
+        if ending is COMPLETE:
+            ending = EMPTY if not text.strip() else CUT if self.last.finish == "length" else COMPLETE
+        self.answers += 1
+        self.tokens_in += self.last.tokens("prompt")
+        self.tokens_out += self.last.tokens("completion")
         if text.strip():
-            self.chat.answer(text, whole=ending is WHOLE)
+            self.chat.answer(text, complete=ending is COMPLETE)
             self.chat.backend = self.connect().name
             self.save()
-        if ending.remark:
-            kept = "; what came is kept" if text.strip() else ""
-            self.screen.note(f"[{ending.remark}{f'{kept}; /retry asks again' if self.file else ''}]")
+        if ending.note:
+            kept = "; the part received is kept" if text.strip() else ""
+            self.screen.note(f"[{ending.note}{f'{kept}; /retry asks again' if self.file else ''}]")
         return ending
 
+    def save(self) -> None:
+        """Write the chat to its file, if it has one. A failure is reported once and the chat goes on."""
+        if not self.file:
+            return
+        try:
+            (store.write if self.chat.answered else store.remove)(self.file, self.chat)
+            self.save_failed = False
+        except InputError as error:
+            if not self.save_failed:
+                self.screen.note(f"[{error}: this chat is in memory only]")
+            self.save_failed = True
+
+    def status(self) -> str:
+        """The model and how full its window is, on one line; "" before the model is known."""
+        if not (model := self.server.model):
+            return ""
+        used = count_tokens(self.chat.messages, self.tokens_per_char)
+        part = f"about {used:,} of " if used else ""
+        return model.name + (f", {part}{model.window:,} tokens" if model.window else "")
+
     def _show(self, shown: list[str]) -> Ending:
-        """Write the answer as it comes, and put what was written into `shown`."""
-        writer, cleaner, ending = self.screen.writer(), Cleaner(), WHOLE
+        """Write the answer while it streams, and append what was written to `shown`."""
+        writer, terminal_filter, ending = self.screen.writer(), TerminalFilter(), COMPLETE
         self.last = Answer()
         try:
-            with hushed(), closing(self._pieces()) as pieces:
+            with echo_off(), closing(self._pieces()) as pieces:
                 for piece in pieces:
-                    shown.append(cleaner.feed(piece))
+                    shown.append(terminal_filter.feed(piece))
                     writer.write(shown[-1])
-        except BrokenOff as error:
+        except RetryableError as error:
             ending = Ending(1, f"error: {error}")
         except KeyboardInterrupt:
             ending = STOPPED
-        shown.append(cleaner.rest())
+        shown.append(terminal_filter.rest())
         writer.write(shown[-1])
         writer.end_line()
         return ending
 
-    def _count(self) -> None:
-        self.totals.answers += 1
-        self.totals.prompt_tokens += self.last.prompt_tokens
-        self.totals.answer_tokens += self.last.answer_tokens
-
-    def save(self) -> None:
-        """Keep the chat as it is now, if it is one that is kept; where that fails it goes on, and says so once."""
-        if not self.file:
-            return
-        try:
-            if self.chat.answered:
-                write(self.file, self.chat.row())
-            else:
-                forget(self.file, self.chat.id)
-            self.unkept = False
-        except BadFile as error:
-            if not self.unkept:
-                self.screen.note(f"[{error}: this chat is in memory only]")
-            self.unkept = True
-
     def _pieces(self) -> Generator[str]:
-        """The pieces of the answer; on the way the oldest messages are left out until the rest fits the window."""
+        """The pieces of the answer. The oldest messages are left out until the server accepts the rest."""
         budget = self._budget()
         while True:
             messages = fit(self.chat.messages, budget, self.tokens_per_char)
-            pieces = stream(self.finder.wire, self._request(messages), self.last)
-            with closing(pieces):
+            with closing(self._timed(messages)) as pieces:
                 try:
-                    with self.clock:
+                    with self.timer:
                         first = next(pieces, "")
-                except Refused as error:
-                    if error.status == 404:
-                        error.hint = (
-                            f"served here: {', '.join(model.name for model in self.finder.served) or 'not said'}"
-                        )
-                    raise
                 except TooLong as error:
                     if len(fit(self.chat.messages, 0, 1)) == len(messages):
-                        raise TooLong("this message is too long for the model", str(error)) from error
-                    budget = self.limit = min(budget, estimate(messages, self.tokens_per_char)) * 3 // 4
+                        raise TooLong("this message is too long for the model", hint=error.message) from error
+                    budget = self.limit = min(budget, count_tokens(messages, self.tokens_per_char)) * 3 // 4
                     continue
-                self._say_what_is_left_out(len(self.chat.messages) - len(messages))
+                self._report_left_out(len(self.chat.messages) - len(messages))
                 yield from chain([first], pieces)
-                self._learn(messages)
+                self._calibrate(messages)
                 return
 
+    def _timed(self, messages: list[Message]) -> Generator[str]:
+        """The pieces of one request; sets the times of `last`."""
+        began = time.monotonic()
+        with closing(self.server.stream(messages, self.options, self.last)) as pieces:
+            for piece in pieces:
+                self.last.seconds = time.monotonic() - began
+                self.last.first_token = self.last.first_token or self.last.seconds
+                yield piece
+
     def _budget(self) -> int:
-        """How many tokens the messages may take: the window less what the answer needs. Raises BadOption."""
+        """Tokens that the messages may have: the window less the answer's tokens. Raises `SettingsError`."""
         window = self.connect().window
-        leave_room(self.options.get("max_tokens", 0), window)
+        check_room(self.options.get("max_tokens", 0), window)
         if window is None:
             return self.limit
         return min(self.limit, window - int(self.options.get("max_tokens", min(1024, window // 4))))
 
-    def _request(self, messages: list[dict[str, str]]) -> Mapping[str, Any]:
-        return {"model": self.connect().name, "messages": messages, **self.options}
-
-    def _say_what_is_left_out(self, count: int) -> None:
+    def _report_left_out(self, count: int) -> None:
         if count > self.left_out:
             self.screen.note(f"[the model's window is full: it no longer sees the first {count} messages]")
         self.left_out = count
 
-    def _learn(self, messages: list[dict[str, str]]) -> None:
-        """Take this model's own count of tokens, for the next estimate."""
+    def _calibrate(self, messages: list[Message]) -> None:
+        """Take the ratio of tokens to characters from the server's own count."""
         chars = sum(len(message["content"]) for message in messages)
-        counted = self.last.prompt_tokens - TURN * len(messages)
+        counted = self.last.tokens("prompt") - TEMPLATE_TOKENS * len(messages)
         if chars > 200 and counted > 0:
             self.tokens_per_char = counted / chars
-
-    def status(self) -> str:
-        """The model and how full its window is, in one line; "" before it is found."""
-        if not (model := self.finder.model):
-            return ""
-        used = estimate(self.chat.messages, self.tokens_per_char)
-        part = f"about {used:,} of " if used else ""
-        return model.name + (f", {part}{model.window:,} tokens" if model.window else "")
-
-    def waiting_for(self) -> str:
-        """What a clock says while there is nothing to show."""
-        wire = self.finder.wire
-        return f"waiting for {wire.address.host}" + (f" ({wire.obstacle})" if wire.obstacle else "")

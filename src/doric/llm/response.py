@@ -153,22 +153,28 @@ class StreamedCompletion:
         return json.dumps({"choices": [choice], "usage": self.usage}).encode()
 
 
-async def event_data(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The payload of each `data:` line of a server-sent event stream, without the final [DONE]."""
-    rest = b""
-    async for block in stream:
+class EventSplitter:
+    """Splits a server-sent event stream into the payloads of its `data:` lines, without the final [DONE]."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, block: bytes) -> list[bytes]:
+        """The payloads that are complete with this block. Feed a newline at the end of the stream."""
         # not str.splitlines: it also splits at U+2028, which JSON may contain unescaped
-        *lines, rest = re.split(rb"[\r\n]", rest + block)
-        for line in lines:
-            if (data := _event_payload(line)) is not None:
-                yield data
-    if (data := _event_payload(rest)) is not None:
-        yield data
+        *lines, self._rest = re.split(rb"[\r\n]", self._rest + block)
+        payloads = (line.removeprefix(b"data:").strip() for line in lines if line.startswith(b"data:"))
+        return [payload for payload in payloads if payload != STREAM_END]
 
 
-def _event_payload(line: bytes) -> bytes | None:
-    data = line.removeprefix(b"data:").strip()
-    return data if line.startswith(b"data:") and data != STREAM_END else None
+async def event_data(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The payloads of a server-sent event stream, each as soon as its line is complete."""
+    splitter = EventSplitter()
+    async for block in stream:
+        for payload in splitter.feed(block):
+            yield payload
+    for payload in splitter.feed(b"\n"):
+        yield payload
 
 
 def _parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON

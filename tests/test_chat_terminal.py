@@ -1,4 +1,4 @@
-"""The screen: answers wrapped as they stream."""
+"""Terminal output: answers are wrapped while they stream."""
 
 import io
 import re
@@ -6,14 +6,14 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.chat.terminal import Writer
+from doric.chat.terminal import WrappedOutput
 
 
 @given(st.lists(st.sampled_from(["a", "b", " ", "\n", "日", "e\u0301"]), max_size=80).map("".join), st.integers(5, 20))
 def test_wrapping_keeps_the_text_and_the_width(text, width):
     """Wrapped text is the same text but for spaces turned into line ends, and no line is wider than asked."""
     out = io.StringIO()
-    Writer(out, width).write(text)
+    WrappedOutput(out, width).write(text)
     shown = [""]
     for part in re.split(r"(\x1b\[\d+D\x1b\[K|\n)", out.getvalue()):
         if part == "\n":

@@ -1,0 +1,404 @@
+"""An OpenAI-compatible server: its models, its streamed answers, cold starts, and which host may see which key.
+
+Requests use httpx2, the HTTP library of the openai SDK, without the SDK itself: its import takes a second, which
+somebody who asks one question would have to wait. httpx2 is imported in the background while the prompt appears.
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urljoin, urlsplit
+
+from doric.chat.session import Model, TooLong
+from doric.chat.store import Message
+from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError, missing_package
+from doric.core.settings import is_loopback, normalize_url, same_origin
+from doric.llm.errors import ErrorResponse
+from doric.llm.response import EventSplitter, StreamedCompletion
+
+if TYPE_CHECKING:
+    import httpx2
+
+VARIABLES = ("VLLM_URL", "VLLM_API_KEY", "MODAL_KEY", "MODAL_SECRET", "MODAL_DOMAIN")
+MAX_REDIRECTS = 20
+"""Modal sends a redirect every 150 s while a container starts."""
+STARTING = (502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+STALL_SECONDS = 300.0
+"""Without a byte for so long in the middle of an answer, the server is given up."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
+"""Seconds between two tries; each pause is half as long again as the one before."""
+TLS_FAULTS = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted (SSL_CERT_FILE names the trusted ones)",
+    "WRONG_VERSION_NUMBER": "it does not speak https",
+}
+CLOSED = ("Server disconnected", "peer closed connection")
+CHECK_SERVER = "Is VLLM_URL an OpenAI-compatible server?"
+
+
+class NoServer(ServerError):
+    """No answer within the time allowed."""
+
+    exit_status = 1
+
+
+class Refused(FatalServerError):
+    """The server refused a request; `status` is the HTTP status if there is no better explanation, else 0."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server is, and the keys for it, which are not in the repr. `url` has no final slash and no /v1.
+
+    `modal_domain` is a domain of the user's own that leads to Modal.
+    """
+
+    url: str
+    api_key: str = field(default="", repr=False)
+    modal_key: str = field(default="", repr=False)
+    modal_secret: str = field(default="", repr=False)
+    modal_domain: str = ""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read VLLM_URL, VLLM_API_KEY, MODAL_KEY, MODAL_SECRET and MODAL_DOMAIN. Raises `SettingsError`."""
+        values = [env.get(name, "").strip() for name in VARIABLES]
+        for name, text in zip(VARIABLES, values, strict=True):
+            if not text.isascii() or not text.isprintable() or " " in text:
+                hint = "Copy it again; was something else pasted with it?"
+                raise SettingsError(f"{name} contains a character that cannot be sent", hint=hint)
+        url = normalize_url(values[0], source="VLLM_URL").removesuffix("/v1").rstrip("/")
+        if not url:
+            hint = "Put the URL that `modal deploy` printed, or http://localhost:8000, into .env."
+            raise SettingsError("VLLM_URL is not set", hint=hint)
+        return cls(url, *values[1:])
+
+    @property
+    def host(self) -> str:
+        """The host, with the port if the URL names one."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def at_modal(self) -> bool:
+        """Whether Modal's proxy token may be sent: over https, to Modal or to the domain said to lead there."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        own = self.modal_domain.lower().removeprefix("https://").rstrip("/")
+        return parts.scheme == "https" and (host.endswith(".modal.run") or host == own)
+
+    @property
+    def warning(self) -> str:
+        """A warning if the key would leave this machine unencrypted, else ""."""
+        parts = urlsplit(self.url)
+        if not self.api_key or parts.scheme == "https" or is_loopback(parts.hostname or ""):
+            return ""
+        tunnel = f"ssh -L 8000:localhost:{parts.port or 80} {parts.hostname}, and VLLM_URL=http://localhost:8000"
+        return f"VLLM_API_KEY goes to {self.host} unencrypted; use https, or a tunnel: {tunnel}"
+
+    def headers(self) -> dict[str, str]:
+        """The headers of every request. A key that is not set, or not meant for this host, is not sent."""
+        keys = {"Authorization": f"Bearer {self.api_key}" if self.api_key else ""}
+        if self.at_modal:
+            keys |= {"Modal-Key": self.modal_key, "Modal-Secret": self.modal_secret}
+        return {"Content-Type": "application/json", **{name: key for name, key in keys.items() if key}}
+
+    def redirect(self, url: str, location: str) -> str:
+        """Where a redirect leads: to the same origin or its https twin. Raises `FatalServerError` for other hosts."""
+        shown = "an invalid URL"
+        try:
+            target = urljoin(url, location)
+            old, new = urlsplit(self.url), urlsplit(target)
+            twin = old.scheme == "http" and new.scheme == "https" and old.hostname == new.hostname
+            if same_origin(self.url, target) or twin:
+                return target
+            shown = f"{new.scheme}://{new.netloc.rpartition('@')[2]}"
+        except ValueError:
+            pass
+        raise FatalServerError(f"{self.host} redirects to {shown}", hint="Is VLLM_URL right? Keys are not sent there.")
+
+
+class Server:
+    """The server at one address. A request waits up to `wait` seconds for a server that is still starting.
+
+    `model` is the model that answers, once it is known: `wanted`, else an adapter. `models` are all that are served.
+    `refused` is set when the search in the background was refused; `obstacle` says why the last try got no answer.
+    """
+
+    def __init__(self, address: Address, *, wait: float, wanted: str = "") -> None:
+        self.address = address
+        self.wait = wait
+        self.models: list[Model] = []
+        self.model: Model | None = None
+        self.refused: FatalServerError | None = None
+        self.obstacle = ""
+        self._wanted = wanted
+        self._thread: threading.Thread | None = None
+
+    def waiting_for(self) -> str:
+        """What a request waits for, and why it has no answer yet."""
+        return f"waiting for {self.address.host}" + (f" ({self.obstacle})" if self.obstacle else "")
+
+    def start(self) -> None:
+        """Look for the model in the background, once. This also wakes the server."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, daemon=True)
+            self._thread.start()
+
+    @property
+    def looking(self) -> bool:
+        """Whether the search in the background is still running."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def find(self) -> Model:
+        """The model, found now if necessary. Raises `ServerError`."""
+        if self._thread:
+            self._thread.join()
+        if self.refused:
+            raise self.refused
+        return self.model or self._find()
+
+    def select(self, name: str) -> None:
+        """Update `models`, and use the model of this name from now on unless it is "". Raises `ServerError`."""
+        self.models = self._list(needed=not name)
+        names = [model.name for model in self.models]
+        if name and names and name not in names:
+            raise FatalServerError(f"there is no model {name!r} here", hint=f"served here: {', '.join(names)}")
+        if name:
+            self.model = choose(self.models, name)
+
+    def stream(
+        self, messages: Sequence[Message], options: Mapping[str, float], answer: StreamedCompletion
+    ) -> Generator[str]:
+        """The pieces of one answer, which `answer` collects. Closing the generator makes the server stop.
+
+        Raises `TooLong` or another `ServerError` if there is no answer, and `RetryableError` if it breaks off.
+        """
+        sent = {"stream": True, "stream_options": {"include_usage": True}}
+        body = {"model": self.find().name, "messages": messages, **options, **sent}
+        with closing(self._chat(body)) as response:
+            if "event-stream" not in response.headers.get("Content-Type", ""):
+                raise FatalServerError("the server did not stream its answer", hint=CHECK_SERVER)
+            try:
+                for event in _events(response):
+                    text = answer.add(event)
+                    if answer.error:
+                        raise _broken_off(ErrorResponse.read(0, event, {}, key=self.address.api_key).message)
+                    if text:
+                        yield text
+            except _network_errors() as error:
+                if not answer.finish:
+                    raise _broken_off(_reason(error)) from error
+        if not answer.finish:
+            raise _broken_off("the end of the answer is missing")
+
+    def _chat(self, body: Mapping[str, Any]) -> "httpx2.Response":
+        try:
+            return self._request("POST", "/v1/chat/completions", body)
+        except Refused as error:
+            if error.status == 404:
+                error.hint = f"served here: {', '.join(model.name for model in self.models) or 'not listed'}"
+            raise
+
+    def _look(self) -> None:
+        try:
+            self._find()
+        except FatalServerError as error:
+            self.refused = error
+        except ServerError:  # the first question tries again
+            pass
+
+    def _find(self) -> Model:
+        self.models = self._list(needed=not self._wanted)
+        self.model = choose(self.models, self._wanted)
+        return self.model
+
+    def _list(self, *, needed: bool) -> list[Model]:
+        """All models served; an adapter has the window of its base. If not `needed`, a missing list counts as empty."""
+        try:
+            with closing(self._request("GET", "/v1/models")) as response:
+                cards = _json_object(response.read()).get("data") or []
+        except Refused as error:
+            if needed or not error.status:
+                raise
+            return []
+        windows = {card.get("id"): card.get("max_model_len") for card in cards}
+        return [
+            Model(card["id"], card.get("max_model_len") or windows.get(card.get("parent")), card.get("parent"))
+            for card in cards
+            if card.get("id")
+        ]
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> "httpx2.Response":
+        """The open response with status 200. Tries again while nobody listens or the server is starting."""
+        deadline = time.monotonic() + self.wait
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                response = self._follow(method, path, body, deadline)
+                if response.status_code == 200:
+                    self.obstacle = ""
+                    response.request.extensions["timeout"]["read"] = STALL_SECONDS  # for the body
+                    return response
+                with closing(response):
+                    if response.status_code not in STARTING:
+                        raise self._refusal(response)
+                self.obstacle = f"HTTP {response.status_code}"
+            except _network_errors() as error:
+                if _is_permanent(error):
+                    message = f"{self.address.host} cannot be reached: {_reason(error)}"
+                    raise FatalServerError(message, hint="Check VLLM_URL.") from error
+                self.obstacle = _reason(error)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                message = f"no answer from {self.address.host} in {self.wait:.0f} s ({self.obstacle})"
+                raise NoServer(message, hint="A first start can take minutes: --wait SECONDS waits longer.")
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def _follow(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float) -> "httpx2.Response":
+        """One request and the redirects that it leads to, all of them to the same host."""
+        url = self.address.url + path
+        content = None if body is None else json.dumps(body).encode()
+        for _ in range(MAX_REDIRECTS + 1):
+            left, headers = max(deadline - time.monotonic(), 0.1), self.address.headers()
+            request = self._http.build_request(method, url, content=content, headers=headers, timeout=left)
+            response = self._http.send(request, stream=True)
+            location = response.headers.get("Location", "")
+            if response.status_code not in REDIRECTS or not location:
+                return response
+            response.close()
+            url = self.address.redirect(url, location)
+            if response.status_code == 303:
+                method, content = "GET", None
+        message = f"{self.address.host} redirected more than {MAX_REDIRECTS} times"
+        raise FatalServerError(message, hint="Check VLLM_URL.")
+
+    @cached_property
+    def _http(self) -> "httpx2.Client":
+        """A client that follows no redirect by itself. https goes through the proxy that the environment names."""
+        try:
+            import ssl  # the prompt appears without waiting for these
+
+            import httpx2
+        except ImportError as error:
+            raise missing_package(error) from error
+        tls = ssl.create_default_context()  # trusts what the system trusts, or what SSL_CERT_FILE names
+        once = httpx2.Limits(max_keepalive_connections=0)  # an idle connection may be dead by the next question
+        direct = httpx2.HTTPTransport(verify=tls, trust_env=False, limits=once)
+        proxied = httpx2.HTTPTransport(verify=tls, trust_env=False, limits=once, proxy=_proxy(self.address.url))
+        headers = {"Accept-Encoding": "identity"}  # compression would delay tokens
+        return httpx2.Client(transport=direct, mounts={"https://": proxied}, trust_env=False, headers=headers)
+
+    def _refusal(self, response: "httpx2.Response") -> ServerError:
+        """What an error response means to somebody who set the variables."""
+        address, status = self.address, response.status_code
+        body = next(response.iter_bytes(4096), b"")
+        refusal = ErrorResponse.read(status, body, response.headers, key=address.api_key)
+        at_modal = "modal-http" in refusal.text  # Modal's own response, not the container's
+        if status in (401, 403) and at_modal:
+            state = "were refused"
+            if not (address.modal_key and address.modal_secret):
+                state = "are not both set"
+            elif not address.at_modal:
+                state = "are sent only to https://*.modal.run and to the host in MODAL_DOMAIN"
+            message = f"Modal rejected the proxy token: MODAL_KEY and MODAL_SECRET {state}"
+            return Refused(message, hint="Both are parts of a proxy token; see .env.template.")
+        if status in (401, 403):
+            state = "was refused" if address.api_key else "is not set"
+            message = f"{address.host} requires a key: VLLM_API_KEY {state}"
+            return Refused(message, hint="It is the key in the server's Secret; see .env.template.")
+        if status == 404 and at_modal:
+            hint = "Check VLLM_URL, or deploy: see modal/README.md."
+            return Refused(f"nothing is deployed at {address.url}", hint=hint)
+        if refusal.too_long:
+            return TooLong(refusal.message)
+        return Refused(f"{address.host} answered {status}: {refusal.message}", status=status)
+
+
+def choose(models: list[Model], wanted: str) -> Model:
+    """The model to talk to: the wanted one; else an adapter, `doric` before others; else the first.
+
+    A wanted model need not be listed. Raises `FatalServerError` if there is none.
+    """
+    if wanted:
+        return next((model for model in models if model.name == wanted), Model(wanted))
+    if not models:
+        raise FatalServerError("the server lists no model", hint="Set VLLM_MODEL to the name of one.")
+    adapters = [model for model in models if model.parent]
+    return next((model for model in adapters if model.name == "doric"), (adapters or models)[0])
+
+
+def _events(response: "httpx2.Response") -> Iterator[bytes]:
+    """The events of a stream, each as soon as its line is complete."""
+    splitter = EventSplitter()
+    for block in response.iter_bytes():
+        yield from splitter.feed(block)
+    yield from splitter.feed(b"\n")
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ServerError("the server sent something that is not JSON", hint=CHECK_SERVER)
+    return value
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy for https to this host, from HTTPS_PROXY and NO_PROXY."""
+    from urllib.request import getproxies, proxy_bypass
+
+    proxy = "" if proxy_bypass(urlsplit(url).hostname or "") else getproxies().get("https", "")
+    return proxy if urlsplit(proxy).scheme in ("http", "https") else None
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    import httpx2
+
+    return httpx2.HTTPError, httpx2.InvalidURL, OSError
+
+
+def _broken_off(reason: str) -> RetryableError:
+    return RetryableError(f"the server broke off: {reason}", fault="connection")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error of the operating system, if one led to `error`."""
+    while (cause := error.__cause__ or error.__context__) and not isinstance(error, OSError):
+        error = cause
+    return error
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Whether waiting cannot help: an unknown host, a TLS fault, an invalid URL."""
+    import httpx2
+
+    cause = _cause(error)
+    unknown = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+    return unknown or isinstance(error, httpx2.InvalidURL) or any(mark in str(error) for mark in TLS_FAULTS)
+
+
+def _reason(error: Exception) -> str:
+    """A failed connection in a few words."""
+    cause, words = _cause(error), str(error)
+    if isinstance(cause, TimeoutError):
+        return "no reply"
+    if not words or any(mark in words for mark in CLOSED):
+        return "the connection closed"
+    for mark, explanation in TLS_FAULTS.items():
+        if mark in words:
+            return explanation
+    words = (cause.strerror if isinstance(cause, OSError) else None) or words
+    return words[0].lower() + words[1:]

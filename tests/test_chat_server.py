@@ -1,0 +1,460 @@
+"""Where the model is: URLs as people write them, which host sees which key, proxies, TLS, and the choice of a model."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from chat_mock import ChatMock
+from chat_terminal import ask
+from doric.chat.server import Address, Server, choose
+from doric.chat.session import Answer, Model
+from doric.core.errors import FatalServerError, RetryableError
+
+KEYS = {"VLLM_API_KEY": "sk-1", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
+
+
+@pytest.fixture
+def server() -> Iterator[ChatMock]:
+    with ChatMock() as mock:
+        yield mock
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "VLLM_URL is not set"),
+        ("localhost:8000", "not valid"),
+        ("http://host:port", "not valid"),
+        ("http://me:secret@host", "contains a user name"),
+        ("http://sk-secret@host/v1", "contains a user name"),
+        ("http://ho st", "cannot be sent"),
+        ("http://me:secret@ho st", "cannot be sent"),
+        ("http://host:99999", "not valid"),
+        ("http://host:0", "not valid"),
+        ("http://me:secret@host:99999", "not valid"),
+        ("http://[::1", "not valid"),
+        ("http://a..b", "not valid"),
+        (f"http://{'a' * 64}.org", "not valid"),
+        ("http://host?key=secret", "contains a user name, a key or a query"),
+        ("https://", "not valid"),
+        ("ftp://host", "not valid"),
+    ],
+)
+def test_a_wrong_url_fails_at_once(tmp_path, url, said):
+    """A URL that can never work is an error, not a server to wait for, and its secrets are not shown."""
+    done = ask(tmp_path, url, "hello", "--wait", "20")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "hint: " in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "{}/", "{}/v1", "{}/v1/", " {}/v1/ ", "{}/v1/chat/completions", "{}/v1/chat/completions/"]
+)
+def test_the_url_may_end_in_any_usual_way(server, tmp_path, form):
+    """VLLM_URL works with or without /v1, the rest of the path that people copy, and a trailing slash."""
+    assert ask(tmp_path, form.format(server.url), "hello").returncode == 0
+    assert server.paths == ["/v1/models", "/v1/chat/completions"]
+
+
+def test_an_address_does_not_show_its_keys():
+    """Neither the repr nor the host of an address carries a key."""
+    address = Address.from_env({"VLLM_URL": "https://a.modal.run/v1", **KEYS})
+    assert not re.search("sk-1|wk-1|ws-1", repr(address) + address.host)
+    assert address.headers() == {
+        "Content-Type": "application/json",
+        "Authorization": "Bearer sk-1",
+        "Modal-Key": "wk-1",
+        "Modal-Secret": "ws-1",
+    }
+
+
+# -- who sees which key ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "domain", "sent"),
+    [
+        ("https://acme--doric-vllm-serve.modal.run", "", True),
+        ("https://ACME.MODAL.RUN/v1", "", True),
+        ("https://doric.example.org", "doric.example.org", True),
+        ("https://doric.example.org", "Doric.Example.org", True),
+        ("https://doric.example.org:8443", "https://doric.example.org/", True),
+        ("https://doric.example.org", "", False),
+        ("https://doric.example.org", "example.org", False),
+        ("http://acme.modal.run", "", False),
+        ("https://acme.modal.run.example.org", "", False),
+        ("https://modal.run.example.org", "", False),
+        ("https://notmodal.run", "", False),
+        ("http://localhost:8000", "", False),
+    ],
+)
+def test_modals_keys_go_to_modal_only(url, domain, sent):
+    """Modal's proxy token is sent over https to *.modal.run, and to the one host that MODAL_DOMAIN names."""
+    headers = Address.from_env({**KEYS, "VLLM_URL": url, "MODAL_DOMAIN": domain}).headers()
+    assert ("Modal-Key" in headers, "Modal-Secret" in headers) == (sent, sent)
+    assert headers["Authorization"] == "Bearer sk-1"
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "warns"),
+    [
+        ("http://gpu-box:8000", "sk-1", True),
+        ("http://192.168.0.7:8000", "sk-1", True),
+        ("http://example.org", "sk-1", True),
+        ("http://example.org", "", False),
+        ("https://example.org", "sk-1", False),
+        ("http://localhost:8000", "sk-1", False),
+        ("http://127.0.0.1:8000", "sk-1", False),
+        ("http://[::1]:8000", "sk-1", False),
+    ],
+)
+def test_an_unencrypted_key_is_warned_about(url, key, warns):
+    """A key that would cross a network unencrypted causes a warning without the key; this machine is no network."""
+    warning = Address.from_env({"VLLM_URL": url, "VLLM_API_KEY": key}).warning
+    assert bool(warning) == warns
+    assert "sk-1" not in warning
+
+
+def test_the_warning_is_on_standard_error(tmp_path):
+    """The warning comes before anything is sent, and is not part of the answer."""
+    done = ask(tmp_path, "http://0.0.0.0:9", "hello", "--wait", "0", VLLM_API_KEY="sk-1")
+    assert done.stderr.startswith("warning: VLLM_API_KEY goes to 0.0.0.0:9 unencrypted")
+    assert (done.returncode, done.stdout, "sk-1" in done.stderr) == (1, "", False)
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Redirects every request to another server, and records what was sent."""
+
+    server: "Recorder"  # ty: ignore[incompatible-mutable-override]
+
+    def log_message(self, format: str, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
+        self.send_response(self.server.status)
+        self.send_header("Location", self.server.target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET
+
+
+class Recorder(ThreadingHTTPServer):
+    """A server on a thread; `seen` has the method and headers of every request."""
+
+    daemon_threads = True
+
+    def __init__(self, target: str = "", status: int = 307) -> None:
+        super().__init__(("127.0.0.1", 0), Redirecting)
+        self.target, self.status = target, status
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def server_close(self) -> None:
+        self.shutdown()
+        super().server_close()
+
+
+class AtModal(Address):
+    """An address on this machine that counts as Modal's, so that the proxy token is sent."""
+
+    at_modal = True
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_key_reaches_another_origin(status):
+    """A redirect to another port is refused before anything is sent there, be it for the models or for an answer."""
+    with Recorder() as stranger, Recorder(f"{stranger.url}/v1/models", status) as recorder:
+        server = Server(AtModal(recorder.url, "sk-1", "wk-1", "ws-1"), wait=5)
+        with pytest.raises(FatalServerError, match="redirects to http://127"):
+            server.select("")
+        server.model = Model("doric")
+        with pytest.raises(FatalServerError, match="redirects to http://127"):
+            list(server.stream([{"role": "user", "content": "a"}], {}, Answer()))
+    assert [method for method, _ in recorder.seen] == ["GET", "POST"]
+    for _, headers in recorder.seen:
+        assert (headers["authorization"], headers["modal-key"], headers["modal-secret"]) == (
+            "Bearer sk-1",
+            "wk-1",
+            "ws-1",
+        )
+    assert stranger.seen == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_on_the_same_host_keeps_the_request(server, status):
+    """Within the same origin a redirected question is asked again at the new path, with its key and its text."""
+    server.manners.key = "sk-1"
+    server.manners.first = [(status, f"{server.url}/v1/chat/completions")]
+    client = Server(Address(server.url, "sk-1"), wait=5)
+    client.model = Model("doric")
+    assert list(client.stream([{"role": "user", "content": "repeat aye"}], {}, Answer())) == ["aye "]
+    assert server.paths == ["/v1/chat/completions"] * 2
+
+
+@pytest.mark.parametrize(
+    ("location", "allowed"),
+    [
+        ("https://gpu-box/v1/models", True),
+        ("https://gpu-box:8443/v1/models", True),
+        ("/v1/models?again=1", True),
+        ("http://gpu-box:8001/v1/models", False),
+        ("https://other-box/v1/models", False),
+        ("//other-box/v1/models", False),
+        ("http://gpu-box:8000@other-box/v1/models", False),
+    ],
+)
+def test_only_the_same_origin_or_its_https_twin_is_followed(location, allowed):
+    """A redirect may change the path, or http to https on the same host, and nothing else."""
+    address = Address("http://gpu-box:8000")
+    if allowed:
+        assert address.redirect("http://gpu-box:8000/v1/models", location).endswith(location)
+    else:
+        with pytest.raises(FatalServerError, match="redirects to http"):
+            address.redirect("http://gpu-box:8000/v1/models", location)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("https://me:secret@else.example/x?token=secret", "redirects to https://else.example"),
+        ("http://[::1", "an invalid URL"),
+        ("http://host:99999/", "an invalid URL"),
+    ],
+)
+def test_a_redirect_to_another_host_is_shown_without_secrets(server, tmp_path, place, said):
+    """The target of a refused redirect is named by its host alone, and an invalid one is no traceback."""
+    server.manners.first = [(307, place)]
+    done = ask(tmp_path, server.url, "hello")
+    assert (done.returncode, said in done.stderr, "secret" in done.stderr) == (2, True, False)
+
+
+# -- TLS and proxies ---------------------------------------------------------------------------------------------------
+
+
+class Tunnel(threading.Thread):
+    """An HTTP proxy that leads every CONNECT to one port of this machine; `asked` has its request heads."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.asked: list[str] = []
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            client, _ = self.listener.accept()
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            self.asked.append(head.decode())
+            there = socket.create_connection(("127.0.0.1", self.port))
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            for source, sink in ((client, there), (there, client)):
+                threading.Thread(target=self.copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A certificate of this test for a.modal.run and a.example, with its key in the same file."""
+    if not shutil.which("openssl"):
+        pytest.skip("makes a certificate with openssl")
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    names = "subjectAltName=DNS:a.modal.run,DNS:a.example"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a.modal.run"]
+    subprocess.run(
+        [*command, "-addext", names, "-keyout", path, "-out", path.with_suffix(".crt")], check=True, capture_output=True
+    )
+    path.write_text(path.read_text() + path.with_suffix(".crt").read_text())
+    return path
+
+
+@pytest.fixture
+def tunnel(server, certificate) -> Tunnel:
+    """A proxy to the mock server, which speaks TLS."""
+    server.use_tls(certificate)
+    return Tunnel(server.server_port)
+
+
+def settings(tunnel: Tunnel, certificate: Path, **more: str) -> dict[str, str]:
+    return {**KEYS, "HTTPS_PROXY": f"http://me:pass@{tunnel.address}", "SSL_CERT_FILE": str(certificate), **more}
+
+
+def test_a_proxy_and_a_certificate_of_ones_own_are_used(server, tunnel, certificate, tmp_path):
+    """HTTPS_PROXY tunnels the request with its login, SSL_CERT_FILE is trusted, and the keys go through to Modal."""
+    server.manners.key = "sk-1"
+    done = ask(tmp_path, "https://a.modal.run", "hello", **settings(tunnel, certificate))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "doric saw 1 messages, system none.\n", "")
+    assert len(tunnel.asked) == 2
+    for head in tunnel.asked:
+        assert head.startswith("CONNECT a.modal.run:443 ")
+        assert "Basic bWU6cGFzcw==" in head
+        assert not re.search("sk-1|wk-1|ws-1", head)
+    assert server.headers[-1]["Modal-Key"] == "wk-1"
+
+
+def test_a_rejected_proxy_token_differs_from_one_that_was_not_sent(server, tunnel, certificate, tmp_path):
+    """If Modal refuses at its edge, the error says whether the token was refused, is missing or was not sent."""
+    server.manners.key, server.manners.edge = "sk-right", True
+    for url, said in (("https://a.modal.run", "were refused"), ("https://a.example", "are sent only to https")):
+        done = ask(tmp_path, url, "hello", **settings(tunnel, certificate))
+        assert (done.returncode, "Modal rejected the proxy token" in done.stderr) == (2, True)
+        assert said in done.stderr
+        assert not re.search("sk-1|wk-1|ws-1", done.stderr)
+
+
+def test_a_missing_deployment_is_named(server, tunnel, certificate, tmp_path):
+    """Modal's own 404 means that nothing is deployed at that URL."""
+    server.manners.first = [(404, "")]
+    server.manners.message = "modal-http: app for invoked web endpoint is stopped"
+    done = ask(tmp_path, "https://a.modal.run", "hello", **settings(tunnel, certificate))
+    assert (done.returncode, "nothing is deployed at https://a.modal.run" in done.stderr) == (2, True)
+
+
+def test_a_tls_fault_is_not_waited_out(server, tunnel, certificate, tmp_path):
+    """An untrusted certificate, and a server that does not speak https, are errors at once."""
+    done = ask(tmp_path, "https://a.modal.run", "hello", **{**settings(tunnel, certificate), "SSL_CERT_FILE": ""})
+    assert (done.returncode, "its certificate is not trusted" in done.stderr) == (2, True)
+    with ChatMock() as plain:
+        done = ask(tmp_path, plain.url.replace("http:", "https:"), "hello")
+    assert (done.returncode, "it does not speak https" in done.stderr) == (2, True)
+
+
+def test_plain_http_uses_no_proxy(server, tmp_path):
+    """A server at an http URL is asked directly, whatever proxies the environment names."""
+    nobody = "http://127.0.0.1:9"
+    proxies = {"HTTP_PROXY": nobody, "http_proxy": nobody, "ALL_PROXY": "socks5://127.0.0.1:9", "HTTPS_PROXY": nobody}
+    assert ask(tmp_path, server.url, "hello", **proxies).returncode == 0
+
+
+# -- servers that do not keep to the protocol --------------------------------------------------------------------------
+
+
+def test_an_unknown_host_is_not_waited_for(monkeypatch):
+    """A host name that does not exist is an error at once."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(FatalServerError, match=r"nohost\.invalid cannot be reached: name or service not known"):
+        Server(Address("http://nohost.invalid"), wait=60).find()
+
+
+class Fixed(BaseHTTPRequestHandler):
+    """Answers every request with the same body."""
+
+    content_type, body = "text/html", b"<html>Welcome</html>"
+
+    def log_message(self, format: str, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Type", self.content_type)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_POST = do_GET
+
+
+def fixed(content_type: str, body: bytes) -> ThreadingHTTPServer:
+    kind = type("Answering", (Fixed,), {"content_type": content_type, "body": body})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
+
+
+def test_a_web_page_is_not_a_model_server(tmp_path):
+    """A server that answers with a web page is named as what it is: not JSON, or not a stream."""
+    with fixed("text/html", b"<html>Welcome</html>") as page:
+        url = f"http://127.0.0.1:{page.server_port}"
+        done = ask(tmp_path, url, "hello")
+        assert (done.returncode, "not JSON" in done.stderr, "OpenAI-compatible" in done.stderr) == (2, True, True)
+        server = Server(Address(url), wait=5)
+        server.model = Model("doric")
+        with pytest.raises(FatalServerError, match="did not stream"):
+            list(server.stream([], {}, Answer()))
+        page.shutdown()
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b""])
+@pytest.mark.parametrize("prefix", [b"data: ", b"data:"])
+def test_events_are_read_in_every_usual_form(end, prefix):
+    """Comments, CRLF line ends, no blank after the colon and a missing last line end are all understood."""
+    event = {"choices": [{"delta": {"content": "aye\u2028"}, "finish_reason": "stop"}]}
+    body = b": ping\r\n\r\nevent: x\n" + prefix + json.dumps(event, ensure_ascii=False).encode() + end
+    with fixed("text/event-stream", body) as page:
+        server = Server(Address(f"http://127.0.0.1:{page.server_port}"), wait=5)
+        server.model = Model("doric")
+        assert list(server.stream([], {}, Answer())) == ["aye\u2028"]
+        page.shutdown()
+
+
+def test_a_garbled_event_breaks_the_answer_off():
+    """An event that is not JSON ends the answer as a lost connection does."""
+    with fixed("text/event-stream", b"data: {nonsense\n\n") as page:
+        server = Server(Address(f"http://127.0.0.1:{page.server_port}"), wait=5)
+        server.model = Model("doric")
+        with pytest.raises(RetryableError, match="could not be read"):
+            list(server.stream([], {}, Answer()))
+        page.shutdown()
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "chosen"),
+    [
+        ([Model("b"), Model("x", parent="b")], "", "x"),
+        ([Model("b"), Model("x", parent="b"), Model("doric", parent="b")], "", "doric"),
+        ([Model("only"), Model("doric")], "", "only"),
+        ([Model("b"), Model("x", parent="b")], "b", "b"),
+        ([Model("b"), Model("x", parent="b")], "unlisted", "unlisted"),
+    ],
+)
+def test_choosing_a_model(names, wanted, chosen):
+    """The wanted model; else an adapter, doric before others; else the first."""
+    assert choose(names, wanted).name == chosen
+
+
+def test_choosing_among_none():
+    """A server that lists nothing is reported as such."""
+    with pytest.raises(FatalServerError, match="lists no model"):
+        choose([], "")

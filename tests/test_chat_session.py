@@ -1,0 +1,29 @@
+"""Sampling options, and which messages fit the model's window."""
+
+import pytest
+
+from doric.chat.session import check_room, fit, parse_option
+from doric.core.errors import SettingsError
+
+
+@pytest.mark.parametrize(("name", "text"), [("seed", "1.5"), ("seed", "x"), ("top_p", "nan"), ("heat", "1")])
+def test_an_option_out_of_range_is_refused(name, text):
+    """Numbers of the wrong kind, not-a-numbers and unknown names are refused."""
+    with pytest.raises(SettingsError):
+        parse_option(name, text)
+
+
+def test_a_limit_as_large_as_the_window_is_refused():
+    """max_tokens must leave room for a question; the refusal holds both figures, and an unknown window refuses none."""
+    check_room(3999, 4000)
+    check_room(10**6, None)
+    for limit in (4000, 5000):
+        with pytest.raises(SettingsError, match=rf"max_tokens {limit:,} .* share 4,000 tokens"):
+            check_room(limit, 4000)
+
+
+def test_fitting_keeps_the_system_prompt_and_the_last_question():
+    """However small the budget, the model sees its instructions and what it was asked."""
+    roles = ["system", "user", "assistant", "user"]
+    chat = [{"role": role, "content": role * 100} for role in roles]
+    assert [message["role"] for message in fit(chat, 0, 1.0)] == ["system", "user"]

@@ -1,0 +1,187 @@
+"""A chat as messages, as a row of the dataset, and as a line of a file."""
+
+import json
+import stat
+
+import pytest
+from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doric.chat.store import Chat, read, read_latest, remove, user_path, write
+from doric.core.errors import DoricError, InputError
+
+
+def one_exchange(chat_id: str, text: str = "a") -> Chat:
+    return Chat([{"role": "user", "content": text}, {"role": "assistant", "content": text}], id=chat_id)
+
+
+# -- messages and rows
+
+
+def test_the_system_prompt_moves_partial_answers():
+    """Setting and clearing the system prompt keeps the marks of partial answers on those answers."""
+    chat = Chat()
+    chat.ask("a")
+    chat.answer("b", complete=False)
+    chat.system = "s"
+    assert chat.partial == {2}
+    chat.system = ""
+    assert (chat.partial, chat.turns) == ({1}, chat.messages)
+    assert chat.drop_exchange() == "a"
+    assert (chat.partial, chat.messages) == (set(), [])
+
+
+def test_an_unanswered_question_is_replaced_and_not_kept():
+    """Turns alternate whatever fails: an unanswered question is replaced by the next, and is in no row."""
+    chat = Chat()
+    chat.ask("a")
+    chat.answer("b", complete=True)
+    chat.ask("c")
+    assert len(chat.row()["messages"]) == 2
+    chat.ask("d")
+    assert [message["content"] for message in chat.messages] == ["a", "b", "d"]
+
+
+def test_a_training_row_gets_a_new_id():
+    """A row that did not come from a chat is never replaced by the chat that continues it."""
+    row = {"messages": [{"role": "user", "content": "a"}], "meta": {"id": "abc", "group": "farming", "partial": 5}}
+    assert Chat.from_row(row).id != "abc"
+    assert Chat.from_row({**row, "meta": {"id": "../../x", "group": "chat"}}).id != "../../x"
+    assert Chat.from_row({**row, "meta": {"id": "abc", "group": "chat", "partial": [0, 7, "x"]}}).partial == {0}
+
+
+def test_a_row_is_saved_with_the_model_that_answered():
+    """A loaded chat keeps the name of its model until another model answers."""
+    chat = Chat.from_row({"messages": [{"role": "user", "content": "a"}], "meta": {"backend": "gpt"}})
+    assert chat.row()["meta"]["backend"] == "gpt"
+    assert not chat.answered
+
+
+def test_a_copy_is_independent():
+    """Changes of a chat do not change a copy made before."""
+    chat = Chat()
+    chat.ask("a")
+    chat.answer("b", complete=False)
+    before = chat.copy()
+    chat.drop_answer()
+    assert (before.turns[-1]["content"], before.partial, before.id) == ("b", {1}, chat.id)
+
+
+# -- files
+
+
+@pytest.mark.parametrize(
+    "row", [[], {}, {"messages": []}, {"messages": ["a"]}, {"messages": [{"role": "human", "content": "a"}]}]
+)
+def test_a_row_of_another_shape_is_refused(tmp_path, row):
+    """A file whose last line is not a chat is an error that names the file."""
+    file = tmp_path / "x.jsonl"
+    file.write_text(json.dumps(row))
+    with pytest.raises(InputError, match=r"x\.jsonl"):
+        read(file)
+
+
+def test_writing_keeps_other_lines(tmp_path):
+    """Lines that are not this chat stay as they are, and so does the file's mode; a new folder is not created."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text('not json\n{"a": 1}\n\n')
+    file.chmod(0o644)
+    chat = one_exchange("me")
+    write(file, chat)
+    chat.ask("c")
+    chat.answer("d", complete=True)
+    write(file, chat)
+    assert file.read_text() == f'not json\n{{"a": 1}}\n{json.dumps(chat.row())}\n'
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    with pytest.raises(InputError, match="cannot be written"):
+        write(tmp_path / "no" / "folder.jsonl", chat)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.jsonl"]
+
+
+def test_a_new_file_is_private(tmp_path):
+    """A chat in a new file can be read by its owner only."""
+    write(tmp_path / "mine.jsonl", one_exchange("me"))
+    assert stat.S_IMODE((tmp_path / "mine.jsonl").stat().st_mode) == 0o600
+
+
+def test_a_link_stays_a_link(tmp_path):
+    """Saving to a symbolic link replaces the file that it points to."""
+    (tmp_path / "link.jsonl").symlink_to("mine.jsonl")
+    write(tmp_path / "link.jsonl", one_exchange("me"))
+    write(tmp_path / "link.jsonl", one_exchange("you"))
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len((tmp_path / "mine.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_file_that_is_being_written_is_refused(tmp_path):
+    """While another program writes the file, saving is an error, so that neither loses a row."""
+    with FileLock(tmp_path / ".mine.jsonl.lock"), pytest.raises(DoricError, match="another run is writing"):
+        write(tmp_path / "mine.jsonl", one_exchange("me"))
+
+
+ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
+
+
+def test_only_a_newline_ends_a_line(tmp_path):
+    """Characters that other programs treat as line ends may be in a row, and the file is read and kept whole."""
+    file = tmp_path / "mine.jsonl"
+    other = json.dumps(one_exchange("other", ODD).row(), ensure_ascii=False)
+    file.write_text(other + "\n", encoding="utf-8")
+    mine = one_exchange("me", ODD)
+    write(file, mine)
+    assert read(file).messages[0]["content"] == ODD
+    assert file.read_text(encoding="utf-8").split("\n")[0] == other
+    remove(file, mine)
+    assert file.read_text(encoding="utf-8") == other + "\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all examples of a property: a folder for each takes longer than the test."""
+    return tmp_path_factory.mktemp("chats")
+
+
+@given(st.text(max_size=20))
+def test_what_is_written_is_read(folder, text):
+    """Every text comes back from the file as it was."""
+    file = folder / "x.jsonl"
+    file.unlink(missing_ok=True)
+    text = text.encode("utf-8", "replace").decode()
+    write(file, one_exchange("me", text))
+    assert read(file).messages[0]["content"] == text
+
+
+def test_a_lone_surrogate_in_a_file_is_replaced(tmp_path):
+    """A lone surrogate, which JSON can spell, becomes a character that can be sent and written."""
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"messages": [{"role": "user", "content": "a\\ud800b"}]}')
+    assert read(file).messages[0]["content"] == "a\ufffdb"
+
+
+def test_removing_a_chat_that_was_never_kept_makes_no_file(tmp_path):
+    """A chat that was never kept leaves nothing when it is removed."""
+    remove(tmp_path / "x.jsonl", one_exchange("me"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_emptied_chat_is_resumed_empty(tmp_path):
+    """A chat whose only exchange was removed continues without messages, under its own id."""
+    write(tmp_path / "me.jsonl", one_exchange("me"))
+    remove(tmp_path / "me.jsonl", one_exchange("me"))
+    assert (tmp_path / "me.jsonl").read_bytes() == b""
+    assert (read_latest(tmp_path).id, read_latest(tmp_path).messages) == ("me", [])
+
+
+def test_an_unknown_home_folder_is_an_error():
+    """A ~ with a user name that does not exist is an error and not a traceback."""
+    with pytest.raises(InputError, match="~nosuchuser"):
+        user_path("~nosuchuser/x.jsonl")
+
+
+def test_an_impossible_file_name_is_an_error():
+    """Neither reading nor writing a name that contains a NUL is a traceback."""
+    with pytest.raises(InputError):
+        read(user_path("a\0b"))
+    with pytest.raises(InputError):
+        write(user_path("a\0b"), one_exchange("me"))
