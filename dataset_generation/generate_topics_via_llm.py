@@ -55,20 +55,20 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Read, ask, keep, sum up; the exit status."""
+    """Expand the list; the exit status."""
     from doric.core.cli import print_stderr
     from doric.topics.expand import Run
 
-    widening = Run.prepare(args)
+    run = Run.prepare(args)
     if args.dry_run:
-        print(widening.forecast())
+        print(run.forecast())
         return 0
     try:
-        await widening.ask()
+        await run.run()
     finally:
-        if widening.begun:
-            print_stderr(widening.summary())
-    return widening.status()
+        if run.has_results:
+            print_stderr(run.summary())
+    return run.status()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from doric.core.text import ends_sentence, fold, sentences
 from doric.data import FOLDER as DATA
 from doric.dataset.phrases import PARTS, authored_topics, general_sentences, theme_of
 from doric.dialect.scores import score
-from doric.topics.lists import grouped, read_topics
+from doric.topics.lists import by_group, read_topics
 
 ROOT = Path(__file__).parent.parent
 TOPICS = read_topics(ROOT / "topics.json")
@@ -59,7 +59,7 @@ def measured():
 def test_enough_topics_in_enough_groups():
     """topics.json holds at least 480 topics in 16 groups, topics.txt at least 600, no two alike."""
     assert len(TOPICS) >= 480
-    assert len(grouped(TOPICS)) == 16
+    assert len(by_group(TOPICS)) == 16
     assert len(PLAIN) >= 600
     assert len({fold(topic.text) for topic in PLAIN}) == len(PLAIN)
     assert len({fold(topic.text) for topic in TOPICS}) == len(TOPICS)

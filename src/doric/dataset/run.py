@@ -21,7 +21,7 @@ from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Client
 from doric.llm.scheduler import Scheduler
 from doric.quality.decontamination import find_match
-from doric.topics.lists import Topic, each_once, read_topics
+from doric.topics.lists import Topic, read_topics, unique_topics
 
 log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
@@ -233,7 +233,7 @@ def topics_of(args: argparse.Namespace) -> list[Topic]:
     if not lists and not Path("topics.json").is_file():
         hint = "Run the command in the root of the repository, or give a list with --topics-json or --topics."
         raise InputError("there is no such file here", file="topics.json", hint=hint)
-    kept = list(_without_held_out(each_once(itertools.chain.from_iterable(lists or [read_topics("topics.json")]))))
+    kept = list(_without_held_out(unique_topics(itertools.chain.from_iterable(lists or [read_topics("topics.json")]))))
     if not kept:
         raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")
     return kept

@@ -1,44 +1,177 @@
-"""One run of the topic widener: its file, its voice, its groups at work, and how it ends. The script only calls it.
+"""One run that expands a topic list: ask a model for topics of each group, filter them, and add them to the file.
 
-Knows which room does what; decides nothing about topics.
+A group is asked again until it has enough topics, or the model has no more to give. Names of groups and topics are
+untrusted: they go to the model as JSON in a user turn, never into its instructions.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from doric.core.cli import handle_interrupts
-from doric.core.errors import DoricError, RetryableError, ServerError, SettingsError
+from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.core.text import printable
 from doric.llm.budget import Budget, chosen_price
-from doric.llm.client import Client
+from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.rate_limits import backoff
 from doric.quality.decontamination import find_match
-from doric.topics import account, orders
-from doric.topics.additions import TopicFile
-from doric.topics.widener import Group, Widener, guess
+from doric.quality.gates import Rejection
+from doric.topics.filters import KnownTopics, check_topic, normalise, rules
+from doric.topics.lists import JSON_LINES, TopicFile, choose_groups
+from doric.topics.parse import read_list
 
 log = logging.getLogger("doric")
-TRIES = 8
-"""Faults of the server in a row that a group forgives; about a minute of waiting."""
+MAX_RETRIES = 8
+"""Server errors in a row after which a group is given up: about a minute of waiting."""
+MAX_CALLS = 200
+"""Calls for one group: a model that gives one topic per call is not worth more."""
+MAX_DOUBLINGS = 2
+"""How often the tokens for reasoning are doubled, once for each call in a row without a new topic."""
+TOPIC_TOKENS, WORD_TOKENS = 14, 1.4
+"""Tokens of a topic in an answer and of a word in a prompt, for the forecast."""
+SHOWN = 80
+"""Characters of a rejected topic in the summary."""
+SCHEMA = {
+    "type": "object",
+    "properties": {"topics": {"type": "array", "items": {"type": "string"}}},
+    "required": ["topics"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(slots=True)
+class Group:
+    """A group that is expanded. The first `written` topics of `found` are on disk; `stop_reason` is why it fell short.
+
+    `empty_calls` counts the calls in a row that gave no new topic.
+    """
+
+    name: str
+    existing: Sequence[str]
+    wanted: int
+    found: list[str] = field(default_factory=list)
+    written: int = 0
+    calls: int = 0
+    empty_calls: int = 0
+    stop_reason: str = ""
+
+    @property
+    def missing(self) -> int:
+        """Topics still wanted."""
+        return self.wanted - len(self.found)
+
+    @property
+    def unwritten(self) -> list[str]:
+        """Topics found that are not on disk."""
+        return self.found[self.written :]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run: rejected topics by rule, with an example and its reason for each, and server errors by kind."""
+
+    rejected: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, tuple[str, str]] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def reject(self, text: str, rejection: Rejection) -> None:
+        """Count a rejected topic."""
+        self.rejected[rejection.gate] += 1
+        self.examples.setdefault(rejection.gate, (text, rejection.reason))
+
+
+class Expander:
+    """Asks `client` for topics of groups that share one index of known `topics`, so that none is found twice.
+
+    No call is made once `stop` is set.
+    """
+
+    def __init__(
+        self, client: Backend, topics: Iterable[str], tally: Tally, budget: Budget, stop: asyncio.Event, *, seed: int
+    ) -> None:
+        self._client, self._tally, self._budget, self._stop, self._seed = client, tally, budget, stop, seed
+        self._known = KnownTopics()
+        for text in topics:
+            self._known.add(text)
+
+    async def ask(self, group: Group) -> list[str]:
+        """Make one call for `group`; the new topics. Sets `group.stop_reason` if no further call is worth making.
+
+        Raises `RetryableError` to be called again later and `FatalServerError` to stop the run.
+        """
+        if used_up := await self._budget.reserve():
+            group.stop_reason = used_up
+            return []
+        try:
+            if self._stop.is_set():  # while this call waited for its budget
+                return []
+            completion = await self._client.complete(chat_request(group, self._seed))
+        except RetryableError as error:
+            self._tally.faults[error.fault] += 1
+            if error.tokens_in or error.tokens_out:  # an answer that could not be read was paid for
+                self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
+            raise
+        except FatalServerError:
+            raise
+        except ServerError as error:
+            group.stop_reason = error.message
+            return []
+        finally:
+            self._budget.release()
+        self._budget.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
+        group.calls += 1
+        new = self._new_topics(completion.text, completion.finish, most=group.missing)
+        group.found += new
+        group.empty_calls = 0 if new else group.empty_calls + 1
+        group.stop_reason = self._stop_reason(group)
+        return new
+
+    def _new_topics(self, text: str, finish: str, *, most: int) -> list[str]:
+        items = read_list(text, cut=finish == "length")
+        if not items:
+            reason = (
+                "the server's content filter withheld it" if finish == "content_filter" else "there is no list in it"
+            )
+            self._tally.reject(" ".join(text.split())[:60], Rejection("no_list", reason))
+        new: list[str] = []
+        for item in map(normalise, items):
+            rejection = check_topic(item) or self._known.find_duplicate(item)
+            if rejection:
+                self._tally.reject(item, rejection)
+            elif len(new) < most:
+                self._known.add(item)
+                new.append(item)
+        return new
+
+    def _stop_reason(self, group: Group) -> str:
+        if group.missing <= 0:
+            return ""
+        if group.empty_calls >= rules()["ask"]["dry"]:
+            return f"{group.empty_calls} calls in a row gave no new suitable topic"
+        if group.calls >= MAX_CALLS:
+            return f"{group.calls} calls were not enough"
+        return self._budget.exhausted() or ""
 
 
 class Run:
-    """Everything one run holds; make it with `prepare`."""
+    """One run; create it with `prepare`."""
 
     def __init__(self, args: argparse.Namespace, file: TopicFile, settings: Settings, groups: list[Group]) -> None:
         self._args, self._file, self._settings, self._groups = args, file, settings, groups
         price = chosen_price(args.price_in, args.price_out, settings.model)
         if args.max_cost is not None and price is None:
-            raise SettingsError("--max-cost, but the price is not known", hint="Give --price-in and --price-out.")
-        self._spend = Budget(price, args.max_cost, args.max_total_tokens)
-        self._widener: Widener | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+            raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
+        self._budget = Budget(price, args.max_cost, args.max_total_tokens)
+        self._tally = Tally()
         self._stop = asyncio.Event()
         self._interrupted = False
         self._aside: Path | None = None
@@ -46,119 +179,199 @@ class Run:
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
-        """Read topics and settings; writes nothing. Raises `DoricError` for whatever is wrong."""
-        orders.check_numbers(args)
-        file = TopicFile(args.input, orders.output(args))
-        if file.taken_up:
-            log.info("%s holds all of %s already: new topics are added to it.", file.output, args.input)
-        for topic in file.known:
+        """Read topics and settings; write nothing. Raises `DoricError` for whatever is wrong."""
+        check_numbers(args)
+        file = TopicFile(args.input, output_path(args))
+        if file.resumed:
+            log.info("%s already has all topics of %s: new topics are added to it.", file.output, args.input)
+        for topic in file.topics:
             if held := find_match(topic):
-                log.warning(
-                    "The topic '%s' is too near the held-out prompt %s; it stays in the list.",
-                    printable(topic),
-                    held.id,
-                )
+                log.warning("The topic '%s' matches the held-out prompt %s; it stays in the list.", topic, held.id)
         settings = load_settings(model=args.model, base_url=args.base_url)
         if not settings.given and not args.dry_run:
-            raise SettingsError(
-                "widening topics needs a model, and there is no key and no base URL", hint=credentials_hint(settings)
-            )
-        names = orders.chosen(args.groups, file.groups, file.source)
+            hint = credentials_hint(settings)
+            raise SettingsError("expanding topics needs a model, and there is no key and no base URL", hint=hint)
+        names = choose_groups(args.groups, file.groups, file.source)
         return cls(args, file, settings, [Group(name, file.groups[name], args.per_group) for name in names])
 
     def forecast(self) -> str:
-        """What would be asked, as lines for people."""
-        return printable(account.forecast(self._groups, self._file.output, self._spend.price))
+        """What the run would ask for, and the expected tokens and cost, for people."""
+        wanted = sum(group.wanted for group in self._groups)
+        calls, tokens_in, tokens_out = expected_tokens(self._groups)
+        price = self._budget.price
+        cost = f", about ${price.cost(tokens_in, tokens_out):.2f} ({price.source})" if price else ""
+        lines = [f"{wanted:,} new topics in {len(self._groups)} groups, written to {self._file.output}"]
+        lines += [f"  {group.name}: {len(group.existing)} existing, {group.wanted} new" for group in self._groups]
+        lines += [f"about {calls:,} calls, {tokens_in:,} tokens in and {tokens_out:,} out{cost}"]
+        return printable("\n".join(lines))
 
-    async def ask(self) -> None:
-        """Ask for all groups at once; what one group found is on disk before its next call.
+    async def run(self) -> None:
+        """Expand all groups concurrently; the topics of a call are on disk before its group makes the next one.
 
-        Raises `FatalServerError` after the calls in flight have ended, `ServerError` when no group got an answer.
+        Raises `FatalServerError` after the calls in flight have ended, `ServerError` if no group got an answer.
         """
-        slots = asyncio.Semaphore(self._args.max_concurrency)
-        voice = Client(self._settings, timeout=self._args.timeout, concurrency=self._args.max_concurrency)
-        with self._file.held():
-            await self._ask_all(voice, slots)
+        args = self._args
+        client = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
+        with self._file.locked():
+            async with client:
+                log.info("Asking the model %s at %s for topics.", client.model, self._settings.address)
+                calls, tokens_in, tokens_out = expected_tokens(self._groups)
+                self._budget.tokens_per_call = tokens_in / max(1, calls), tokens_out / max(1, calls)
+                expander = Expander(
+                    client, self._file.topics, self._tally, self._budget, self._stop, seed=args.seed
+                )  # fmt: skip
+                await self._expand_all(expander)
         if not self._interrupted and not any(group.calls for group in self._groups):
-            raise ServerError(f"no group got an answer: {self._groups[0].ended}", hint="Is the server able to answer?")
-
-    async def _ask_all(self, voice: Client, slots: asyncio.Semaphore) -> None:
-        async with voice:
-            log.info("Model %s at %s is asked for topics.", printable(voice.model), self._settings.address)
-            self._spend.tokens_per_call = guess(self._groups)
-            self._widener = Widener(voice, self._file.known, spend=self._spend, stop=self._stop, seed=self._args.seed)
-            self._tasks = [asyncio.create_task(self._work(group, self._widener, slots)) for group in self._groups]
-            with handle_interrupts(self._stop_asking, self._break_off):
-                results = await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._save_the_rest()
-        for failed in (one for one in results if isinstance(one, Exception)):
-            raise failed
+            reason = self._groups[0].stop_reason
+            raise ServerError(f"no group got an answer: {reason}", hint="Check that the server can answer.")
 
     @property
-    def begun(self) -> bool:
-        """Whether there is anything to tell: a call that was answered or given up, or Ctrl-C."""
-        return self._interrupted or any(group.calls or group.ended for group in self._groups)
+    def has_results(self) -> bool:
+        """Whether there is something to report: a group with an answer or a reason to stop, or Ctrl-C."""
+        return self._interrupted or any(group.calls or group.stop_reason for group in self._groups)
 
     def summary(self) -> str:
-        """What came of the run, as lines for people."""
-        lines = account.came_of(self._groups, self._file.output)
-        lines += account.left_over(self._groups, self._aside)
-        lines += account.refusals(self._widener) if self._widener else []
-        lines += account.spent(self._spend)
+        """The result of the run, for people."""
+        written = sum(group.written for group in self._groups)
+        lines = [f"{written:,} new topics" + (f" in {self._file.output}" if written else ": nothing is written")]
+        for group in self._groups:
+            reason = f", stopped: {group.stop_reason}" if group.stop_reason and group.missing > 0 else ""
+            lines.append(f"  {group.name}: {group.written} of {group.wanted} in {group.calls} calls{reason}")
+        lines += self._unwritten_lines() + self._rejected_lines()
+        if self._budget.calls:
+            lines.append(f"  spent: {self._budget}")
         if self._interrupted:
-            lines.append("  interrupted: what was found is kept; run the command again for more")
+            lines.append("  interrupted: the topics found are kept; run the command again for more")
         return printable("\n".join(lines))
 
     def status(self) -> int:
-        """0 when every group has its number, 130 after Ctrl-C, else 1."""
+        """The exit status: 0 when every group has all its topics, 130 after Ctrl-C, else 1."""
         if self._interrupted:
             return 130
         return int(any(group.missing > 0 for group in self._groups))
 
-    async def _work(self, group: Group, widener: Widener, slots: asyncio.Semaphore) -> None:
+    async def _expand_all(self, expander: Expander) -> None:
+        slots = asyncio.Semaphore(self._args.max_concurrency)
+        tasks = [asyncio.create_task(self._expand(group, expander, slots)) for group in self._groups]
+
+        def interrupt() -> None:
+            self._interrupted = True
+            self._stop.set()
+
+        def cancel() -> None:
+            for task in tasks:
+                task.cancel()
+
+        with handle_interrupts(interrupt, cancel):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        if unwritten := {group.name: group.unwritten for group in self._groups if group.unwritten}:
+            self._aside = self._file.save_aside(unwritten)
+        for error in (result for result in results if isinstance(result, Exception)):
+            raise error
+
+    async def _expand(self, group: Group, expander: Expander, slots: asyncio.Semaphore) -> None:
+        failures = 0
         try:
-            await self._fill(group, widener, slots)
+            while group.missing > 0 and not group.stop_reason and not self._stop.is_set():
+                try:
+                    async with slots:
+                        if self._stop.is_set():  # while this group waited for its turn
+                            return
+                        new = await expander.ask(group)
+                except RetryableError as error:
+                    failures += 1
+                    if failures > MAX_RETRIES:
+                        group.stop_reason = f"{error.message}, {failures} times in a row"
+                        return
+                    await self._wait(backoff(failures - 1, error.after, self._draw))
+                    continue
+                failures = 0
+                if new:
+                    self._write()
         except DoricError:
-            self._stop.set()  # the others end their calls, keep what they found, and ask no more
+            self._stop.set()  # the other groups finish their calls, keep what they find, and make no further call
             raise
 
-    async def _fill(self, group: Group, widener: Widener, slots: asyncio.Semaphore) -> None:
-        faults = 0
-        while group.missing > 0 and not group.ended and not self._stop.is_set():
-            try:
-                async with slots:
-                    if self._stop.is_set():  # while it waited for its turn
-                        return
-                    kept = await widener.ask(group)
-            except RetryableError as error:
-                faults += 1
-                if faults > TRIES:
-                    group.ended = f"{error.message}, {faults} times in a row"
-                    return
-                await self._wait(faults, error.after)
-                continue
-            faults = 0
-            if kept:
-                self._write()
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     def _write(self) -> None:
-        self._file.write({one.name: one.found for one in self._groups if one.found})
-        for one in self._groups:
-            one.written = len(one.found)
+        self._file.write({group.name: group.found for group in self._groups if group.found})
+        for group in self._groups:
+            group.written = len(group.found)
 
-    def _save_the_rest(self) -> None:
-        """Keep beside the file what was found and could not be written to it."""
-        if rest := {one.name: one.unwritten for one in self._groups if one.unwritten}:
-            self._aside = self._file.save_aside(rest)
+    def _unwritten_lines(self) -> list[str]:
+        """The topics that could not be written to the file: where they are, or else the topics themselves."""
+        topics = [topic for group in self._groups for topic in group.unwritten]
+        if not topics:
+            return []
+        if self._aside:
+            return [f"  not written there: {len(topics):,} new topics; they are in {self._aside}"]
+        return [f"  not written anywhere: {len(topics):,} new topics; copy them from here", *topics]
 
-    async def _wait(self, faults: int, after: float | None) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), backoff(faults - 1, after, self._draw))
+    def _rejected_lines(self) -> list[str]:
+        tally = self._tally
+        lines = [f"  rejected: {tally.rejected.total():,}"] if tally.rejected else []
+        for rule, count in tally.rejected.most_common():
+            text, reason = (" ".join(part.split()) for part in tally.examples[rule])  # no line break can forge a line
+            lines.append(f"    {rule} {count:,}, for example '{text[:SHOWN]}': {reason}")
+        if tally.faults:
+            lines.append("  retried: " + ", ".join(f"{name} {count:,}" for name, count in tally.faults.most_common()))
+        return lines
 
-    def _break_off(self) -> None:
-        for task in self._tasks:
-            task.cancel()
 
-    def _stop_asking(self) -> None:
-        self._interrupted = True
-        self._stop.set()
+def chat_request(group: Group, seed: int) -> ChatRequest:
+    """The next request for `group`: a seeded point of view, and examples of topics that must not be repeated."""
+    ask = rules()["ask"]
+    draw = random.Random(f"{seed}:{group.name}:{group.calls}")
+    wanted = min(ask["batch"], round(group.missing * ask["spare"]) + 1)
+    topics = [*group.existing, *group.found]
+    # the newest are always shown, because a model is most likely to repeat what it has just written
+    newest = group.found[-ask["batch"] :]
+    older = topics[: len(topics) - len(newest)]
+    examples = draw.sample(older, min(len(older), ask["shown"] - len(newest))) + newest
+    question = {"group": group.name, "wanted": wanted, "from": draw.choice(ask["angles"]), "examples": examples}
+    messages = [
+        {"role": "system", "content": ask["system"].strip()},
+        {"role": "user", "content": json.dumps(question, ensure_ascii=False)},
+    ]
+    return ChatRequest(
+        messages,
+        max_tokens=100 + wanted * ask["tokens"],
+        temperature=ask["temperature"],
+        schema=SCHEMA,
+        doublings=min(group.empty_calls, MAX_DOUBLINGS),
+    )
+
+
+def expected_tokens(groups: Sequence[Group]) -> tuple[int, int, int]:
+    """Expected calls, tokens in and tokens out, if the model gives as many spare topics as are rejected."""
+    ask = rules()["ask"]
+    asked = [round(group.wanted * ask["spare"]) for group in groups]
+    calls = sum(-(-number // ask["batch"]) for number in asked)
+    words = len(ask["system"].split()) + ask["shown"] * 8
+    return calls, round(calls * words * WORD_TOKENS), sum(asked) * TOPIC_TOKENS
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raise `SettingsError` for a number that no run can have."""
+    for flag in ("per_group", "max_concurrency", "timeout", "max_cost", "max_total_tokens"):
+        if (value := vars(args)[flag]) is not None and not value > 0:
+            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
+    if any(price is not None and not price >= 0 for price in (args.price_in, args.price_out)):
+        raise SettingsError("a price below 0", hint="Give US dollars for a million tokens.")
+
+
+def output_path(args: argparse.Namespace) -> Path:
+    """Where the expanded list goes. Raises `SettingsError` if it is not given, or cannot hold a topic list."""
+    if not args.in_place and args.output is None and not args.dry_run:
+        raise SettingsError("neither --output nor --in-place is given", hint="Say where the expanded list goes.")
+    path: Path = args.output or args.input
+    if str(path) == "-":
+        raise SettingsError(
+            "a topic list is written again after each call, so it cannot go to '-'", hint="Give a file."
+        )
+    if path.suffix.lower() in JSON_LINES:
+        raise SettingsError(f"{path}: a JSON Lines file is not a topic list", hint="Name it *.json or *.txt.")
+    return path

@@ -1,71 +1,73 @@
-"""Topic lists: every accepted shape in, one list of `Topic` out.
+"""Topic lists: reading every accepted format, and adding topics to a file without changing what is there.
 
 JSON: `["topic", …]`, `[{"topic": …, "group": …}, …]`, `{group: [topic, …]}` or `{"groups": {group: [topic, …]}}`.
-A file that is not JSON by its name is plain text, one topic a line, with or without a bullet ("- "). Knows nothing of
-what a topic is about.
+A file with another extension than .json is plain text: one topic per line, with or without a bullet ("- ").
 """
 
+import contextlib
+import itertools
+import os
 import re
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from doric.core.errors import InputError, os_error
-from doric.core.files import load_document
+from doric.core.errors import InputError, PlanError, SettingsError, os_error
+from doric.core.files import atomic_write, check_writable, dump_document, load_document, locked
 from doric.core.text import fold, printable
 
 UNGROUPED = "general"
-SHAPES = 'Give ["topic", …], [{"topic": …, "group": …}, …], {group: ["topic", …]} or {"groups": {group: ["topic", …]}}.'
-
+FORMATS = 'Use ["topic", …], [{"topic": …, "group": …}, …], {group: ["topic", …]} or {"groups": {group: ["topic", …]}}.'
 JSON_LINES = (".jsonl", ".ndjson")
-MARK = re.compile(r"^[-*](?: |$)")
+BULLET = re.compile(r"^[-*](?: |$)")
 MARKUP = ("#", "|", ">", "```", "<", "{", "[")
-"""What a line of a page, a table or a program begins with, and a topic does not."""
-LONGEST_LINE = 200
+"""First characters of a line of Markdown, HTML or JSON; no topic begins with them."""
+MAX_LINE = 200
+"""Characters of the longest line that is still a topic."""
 
-type Share = tuple[str, list[str]]
-"""A group and topics of it, as they stand in a file."""
+type Groups = Mapping[str, list[str]]
+"""Group -> its topics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a chat is about, in plain English, and the group it belongs to."""
+    """What a conversation is about, in plain English, and its group."""
 
     text: str
     group: str = UNGROUPED
 
 
 def read_topics(path: Path | str, *, as_json: bool | None = None) -> list[Topic]:
-    """The topics of a file, in its order, each once; a second copy of a topic is left out.
+    """The topics of a file in file order, without duplicates.
 
-    `as_json` says whether it is JSON, where its name is not to be trusted. Raises `InputError` that names the file, the
-    key or line at fault, and the remedy.
+    `as_json` overrides the file's extension. Raises `InputError` with the file, the key or line at fault, and a hint.
     """
-    if not (topics := each_once(_flat(_found(path, as_json)))):
+    if not (topics := unique_topics(_topics(_read_pairs(path, as_json)))):
         raise InputError("there is no topic in it", file=path, hint="Put at least one topic in the file.")
     return topics
 
 
 def read_groups(path: Path | str) -> dict[str, list[str]]:
-    """Group -> its topics, both in the order of the file; a topic stands in the first of its groups alone.
+    """Group -> its topics, in file order; empty groups too. A topic counts in the first of its groups only.
 
-    A group without topics is there too. Raises `InputError` as `read_topics` does.
+    Raises `InputError` as `read_topics` does.
     """
-    if not (shares := _found(path)):
+    if not (pairs := _read_pairs(path)):
         raise InputError("there is no topic and no group in it", file=path, hint="Put at least one topic in the file.")
-    return {name: [] for name, _ in shares} | grouped(each_once(_flat(shares)))
+    return {name: [] for name, _ in pairs} | by_group(unique_topics(_topics(pairs)))
 
 
-def each_once(topics: Iterable[Topic]) -> list[Topic]:
-    """The first of each topic, in order; case and white space do not tell two topics apart."""
-    firsts: dict[str, Topic] = {}
+def unique_topics(topics: Iterable[Topic]) -> list[Topic]:
+    """The first of each topic, in order; topics that differ only in case or white space are the same."""
+    first: dict[str, Topic] = {}
     for topic in topics:
-        firsts.setdefault(fold(topic.text), topic)
-    return list(firsts.values())
+        first.setdefault(fold(topic.text), topic)
+    return list(first.values())
 
 
-def grouped(topics: list[Topic]) -> dict[str, list[str]]:
+def by_group(topics: Iterable[Topic]) -> dict[str, list[str]]:
     """Group -> its topics, both in order of first appearance."""
     groups: dict[str, list[str]] = {}
     for topic in topics:
@@ -73,15 +75,146 @@ def grouped(topics: list[Topic]) -> dict[str, list[str]]:
     return groups
 
 
-def _found(path: Path | str, as_json: bool | None = None) -> list[Share]:
+def choose_groups(names: str | None, groups: Groups, file: Path) -> list[str]:
+    """The groups of `file` named in `names` (comma-separated), in file order; all if it is None.
+
+    Raises `InputError` for an unknown group, `SettingsError` if there is no name.
+    """
+    if names is None:
+        return list(groups)
+    parts, known = names.split(","), {_spaced(name): name for name in groups}
+    chosen: list[str] = []
+    at = 0
+    while at < len(parts):
+        # the longest match first, because a name may contain commas
+        ends = [end for end in range(len(parts), at, -1) if _spaced(",".join(parts[at:end])) in known]
+        end = ends[0] if ends else at + 1
+        name = " ".join(",".join(parts[at:end]).split())
+        if not ends and name:
+            raise InputError(f"there is no group '{name}'", file=file, hint=f"The groups are: {', '.join(groups)}.")
+        chosen += [known[_spaced(name)]] if ends else []
+        at = end
+    if not chosen:
+        raise SettingsError("--groups names no group", hint="Give names separated by commas.")
+    return [name for name in groups if name in chosen]
+
+
+class TopicFile:
+    """A topic file and the topics to add to it. The topics of `source` are written to `output`, the new ones after
+    them, in the same format; between text and JSON the format is converted.
+
+    If `output` exists and has all topics of `source`, as after an earlier run, the new topics are added to `output`
+    (`resumed`); `PlanError` is raised if it has not. `groups` are the groups that topics can be added to, empty ones
+    too; `topics` are all topics of the file. Before the first `write` the old file is copied to `<output>.bak`. Write
+    within `locked()`; what anyone else adds to the file meanwhile is kept.
+    """
+
+    def __init__(self, source: Path, output: Path) -> None:
+        if source.exists() and not source.is_file() and not source.is_dir():
+            hint = "Save it to a file first."
+            raise InputError("not a regular file, so it can be read only once", file=source, hint=hint)
+        if output.exists() and not output.is_file():
+            check_writable(output)
+        groups = read_groups(source)
+        self.resumed = _has_content(output) and not output.samefile(source)
+        self.topics = _all_topics(groups)
+        if self.resumed:
+            existing = read_groups(output)
+            _check_superset(existing, groups, source, output)
+            self.topics = _all_topics(existing)
+            if _is_json(output) or not _is_json(source):
+                groups = existing
+            elif len(groups) == 1:  # a text file has no groups, so the groups are those of the source
+                groups = dict.fromkeys(groups, self.topics)
+            source = output
+        self.groups = groups
+        self.source, self.output = source, output
+        self.backup = output.with_name(f"{output.name}.bak")
+        self._before = source.read_bytes()
+        self._same_format = _is_json(source) == _is_json(output)
+        self._content = self._read()
+        self._backed_up = False
+        self._with({})  # raises an error for a file that cannot be written again, before anything is paid for
+
+    @contextlib.contextmanager
+    def locked(self) -> Generator[None]:
+        """Within the block no other run writes the file. Raises `DoricError` if one has, or if it is not writable."""
+        with locked(self.output):
+            if self._read() != self._content:
+                raise PlanError(f"{self.output} has just been changed", hint="Run the same command again.")
+            for path in (self.output, self.backup):
+                check_writable(path)
+            yield
+
+    def write(self, added: Groups) -> None:
+        """Replace the file in one step by the old topics and all of `added`. Raises `DoricError` if that fails."""
+        current = self._read()
+        content = self._with(added) if current == self._content else self._merged(current, added)
+        if not self._backed_up and current is not None:
+            atomic_write(self.backup, current, like=self.output)
+        self._backed_up = True
+        atomic_write(self.output, content)
+        self._content = content
+
+    def save_aside(self, topics: Groups) -> Path | None:
+        """Write topics that could not be written to the file into a new file, one per line.
+
+        The new file is beside the topic file, or in the system's folder for temporary files. None if both fail.
+        """
+        for folder in _folders(self.output):
+            path = next(path for path in _numbered(folder / f"{self.output.name}.found") if not os.path.lexists(path))
+            with contextlib.suppress(InputError):
+                atomic_write(path, _as_lines(topics), like=self.output if self.output.is_file() else None)
+                return path
+        return None
+
+    def _read(self) -> bytes | None:
+        try:
+            return self.output.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise os_error(error, self.output, "read") from error
+
+    def _merged(self, current: bytes | None, added: Groups) -> bytes:
+        """The file as someone else has changed it, with the topics of `added` that are not in it."""
+        if current is None:
+            return self._with(added)
+        try:
+            self.groups = read_groups(self.output)
+        except InputError as error:
+            hint = "Correct the file, then add the new topics to it."
+            raise PlanError(f"{error.message}: the file was changed during this run", hint=hint) from error
+        self._before, self._same_format = current, True
+        known = set(map(fold, _all_topics(self.groups)))
+        return self._with({group: [text for text in new if fold(text) not in known] for group, new in added.items()})
+
+    def _with(self, added: Groups) -> bytes:
+        if not self._same_format:
+            merged = {group: [*topics, *added.get(group, ())] for group, topics in self.groups.items()}
+            return dump_document({"groups": merged}, self.output) if _is_json(self.output) else _as_lines(merged)
+        if not _is_json(self.output):
+            end = b"" if self._before.endswith(b"\n") else b"\n"
+            return self._before + end + _as_lines(added)
+        value = load_document(self._before.decode("utf-8-sig"), self.output, hint=FORMATS)
+        return dump_document(_extended(value, added), self.output)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+type _Pair = tuple[str, list[str]]
+"""A group and topics of it, as they are in a file; a group may occur in several pairs."""
+
+
+def _read_pairs(path: Path | str, as_json: bool | None = None) -> list[_Pair]:
     if as_json is None and Path(path).suffix.lower() in JSON_LINES:
-        raise InputError("a file of JSON lines is no topic list", file=path, hint=f"Name it *.json. {SHAPES}")
-    text = _read(path)
-    as_json = Path(path).suffix.lower() == ".json" if as_json is None else as_json
+        raise InputError("a JSON Lines file is not a topic list", file=path, hint=f"Name it *.json. {FORMATS}")
+    text = _read_text(path)
+    as_json = _is_json(Path(path)) if as_json is None else as_json
     return list(_from_json(text, path) if as_json else _from_lines(text, path))
 
 
-def _read(path: Path | str) -> str:
+def _read_text(path: Path | str) -> str:
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -94,56 +227,56 @@ def _read(path: Path | str) -> str:
     return text
 
 
-def _from_lines(text: str, path: Path | str) -> Iterator[Share]:
+def _from_lines(text: str, path: Path | str) -> Iterator[_Pair]:
     for number, line in enumerate(text.splitlines(), 1):
         stripped = " ".join(line.split())
-        bare = MARK.sub("", stripped)
-        if stripped and (bare.startswith(MARKUP) or len(bare) > LONGEST_LINE or not any(map(str.isalnum, bare))):
-            what = f"a line of {len(bare):,} characters" if len(bare) > LONGEST_LINE else f"{stripped[:40]!r}"
-            hint = "Give one topic a line, in plain words."
-            raise InputError(f"{what} is no topic", file=path, line=number, hint=hint)
+        topic = BULLET.sub("", stripped)
+        if stripped and (topic.startswith(MARKUP) or len(topic) > MAX_LINE or not any(map(str.isalnum, topic))):
+            what = f"a line of {len(topic):,} characters" if len(topic) > MAX_LINE else f"{stripped[:40]!r}"
+            hint = "Give one topic per line, in plain words."
+            raise InputError(f"{what} is not a topic", file=path, line=number, hint=hint)
         if stripped:
-            yield UNGROUPED, [bare]
+            yield UNGROUPED, [topic]
 
 
-def _from_json(text: str, path: Path | str) -> Iterator[Share]:
-    hint = "Mend it there, or name a plain-text list, *.txt (the generator takes it as --topics)."
+def _from_json(text: str, path: Path | str) -> Iterator[_Pair]:
+    hint = "Correct it, or give a plain-text list, *.txt (--topics in the dataset generator)."
     value = load_document(text, path, hint=hint)
     if isinstance(value, list):
         yield from _from_list(value, path)
     elif isinstance(value, dict):
         yield from _from_groups(value, path)
     else:
-        _wrong(path, f"{_kind(value)} where a list or an object of groups is wanted")
+        _wrong(path, f"expected a list or an object of groups, not {_kind(value)}")
 
 
-def _from_list(items: list[Any], path: Path | str) -> Iterator[Share]:
+def _from_list(items: list[Any], path: Path | str) -> Iterator[_Pair]:
     for at, item in enumerate(items, 1):
         if isinstance(item, dict):
             if "topic" not in item:
                 _wrong(path, f"item {at} has no key 'topic'")
-            group = _text(item.get("group", UNGROUPED), f"'group' of item {at}", path)
-            yield group, [_text(item["topic"], f"'topic' of item {at}", path)]
+            group = _checked(item.get("group", UNGROUPED), f"'group' of item {at}", path)
+            yield group, [_checked(item["topic"], f"'topic' of item {at}", path)]
         else:
-            yield UNGROUPED, [_text(item, f"item {at}", path)]
+            yield UNGROUPED, [_checked(item, f"item {at}", path)]
 
 
-def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[Share]:
+def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[_Pair]:
     groups = value.get("groups", value)
     if not isinstance(groups, dict):
         _wrong(path, f"the key 'groups' holds {_kind(groups)}, not an object of lists")
     for group, items in groups.items():
         if not isinstance(items, list):
             _wrong(path, f"the group '{group}' holds {_kind(items)}, not a list of topics")
-        name = _text(group, "a group's name", path)
-        yield name, [_text(item, f"topic {at} of group '{group}'", path) for at, item in enumerate(items, 1)]
+        name = _checked(group, "the name of a group", path)
+        yield name, [_checked(item, f"topic {at} of group '{group}'", path) for at, item in enumerate(items, 1)]
 
 
-def _flat(shares: Iterable[Share]) -> Iterator[Topic]:
-    return (Topic(text, group) for group, texts in shares for text in texts)
+def _topics(pairs: Iterable[_Pair]) -> Iterator[Topic]:
+    return (Topic(text, group) for group, texts in pairs for text in texts)
 
 
-def _text(value: object, what: str, path: Path | str) -> str:
+def _checked(value: object, what: str, path: Path | str) -> str:
     if not isinstance(value, str):
         _wrong(path, f"{what} is {_kind(value)}, not a string")
     if not (stripped := " ".join(value.split())):
@@ -159,4 +292,70 @@ def _kind(value: object) -> str:
 
 
 def _wrong(path: Path | str, what: str) -> NoReturn:
-    raise InputError(printable(what), file=path, hint=SHAPES)
+    raise InputError(printable(what), file=path, hint=FORMATS)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _check_superset(existing: Groups, wanted: Groups, source: Path, output: Path) -> None:
+    """Raise `PlanError` unless every topic of `source` is in `output`, in the same group if both files have groups."""
+    grouped = _is_json(source) == _is_json(output)
+
+    def key(group: str, topic: str) -> tuple[str, str]:
+        return group if grouped else "", fold(topic)
+
+    keys = {key(group, topic) for group, topics in existing.items() for topic in topics}
+    pairs = [(group, topic) for group, topics in wanted.items() for topic in topics]
+    missing = [f"'{topic}' in the group '{group}'" for group, topic in pairs if key(group, topic) not in keys]
+    what = f"does not have {len(missing):,} of the topics of {source}, for example {missing[0]}" if missing else ""
+    if grouped and not missing and (groups := [group for group in wanted if group not in existing]):
+        what = f"does not have the group '{groups[0]}' of {source}"
+    if what:
+        hint = f"Expand that list (--input {output} --in-place), or choose another --output."
+        raise PlanError(f"{output} exists and {what}", hint=hint)
+
+
+def _extended(value: Any, added: Groups) -> Any:  # noqa: ANN401 - JSON in any of the accepted formats
+    if isinstance(value, list):
+        objects = any(isinstance(item, dict) for item in value)
+        for group, topics in added.items():
+            value += [{"topic": topic, "group": group} if objects else topic for topic in topics]
+        return value
+    lists = value.get("groups", value)
+    names = {" ".join(name.split()): name for name in lists}
+    for group, topics in added.items():
+        lists.setdefault(names.get(group, group), []).extend(topics)
+    return value
+
+
+def _folders(output: Path) -> Iterator[Path]:
+    yield output.parent
+    with contextlib.suppress(FileNotFoundError):  # a system may have no usable folder for temporary files
+        yield Path(tempfile.gettempdir())
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    yield from (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _all_topics(groups: Groups) -> list[str]:
+    return [topic for topics in groups.values() for topic in topics]
+
+
+def _as_lines(groups: Groups) -> bytes:
+    return "".join(f"{topic}\n" for topic in _all_topics(groups)).encode()
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _spaced(name: str) -> str:
+    """The name of a group with one blank after each comma."""
+    return ", ".join(" ".join(part.split()) for part in name.split(","))

@@ -1,7 +1,7 @@
-"""Whatever a model answers when it is asked for a list, to the items of that list.
+"""The items of a list in a model's answer, in whatever form the model wrote it.
 
-Arrays of JSON or Python, objects that hold one, JSON lines, fenced blocks, an array that was cut off, bulleted or
-numbered lines, and bare lines that look like a list. Prose is no list. Knows nothing of what an item should be.
+Accepted are JSON and Python arrays, objects that contain one, JSON lines, fenced blocks, an array that was cut off,
+bulleted or numbered lines, and plain lines that look like a list. Prose is not a list.
 """
 
 import json
@@ -21,25 +21,26 @@ BULLET = re.compile(r"^\s*(?:[-*+•‣–—]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\
 WRAPPED = re.compile(r"^\s*([a-z0-9].*\S)")
 NUMBER = re.compile(r"^\(?\d{1,3}[.):]\s+")
 NUMBERED = re.compile(r"(?:[a-z]+[ _-]?)?\d{1,3}", re.IGNORECASE)
-DRESSING = "*_`\"“”'‘ \t,;."
-FEWEST_LINES = 3
-"""Lines without a mark before them that are a list; fewer, or one that ends as a sentence does, are prose."""
+DECORATION = "*_`\"“”'‘ \t,;."
+MIN_LINES = 3
+"""The fewest lines without bullets that are a list; fewer lines, or lines that end a sentence, are prose."""
 KEYS = ("topic", "text", "title", "name")
 
 
 def read_list(text: str, *, cut: bool = False) -> list[str]:
     """The items in `text`, in order, without bullets, bold marks, quotation marks or a full stop around them.
 
-    Of lines in a text that was `cut` off the last is left out; in an array a string is whole or is not read at all.
+    `cut` says that the text was cut off: then the last line is dropped. Of a cut-off array only whole strings are read.
 
     >>> read_list('Sure! Here you go:\\n1. **Mending a kettle**\\n2. keeping bees.')
     ['Mending a kettle', 'keeping bees']
     """
     body = "\n".join(FENCED.findall(text)) if "```" in text else text
     found = _read(body, cut)
-    if body is not text and len(found) < 2:  # a fence round an example, and the list beside it
+    if body is not text and len(found) < 2:  # the fence may hold an example, with the list outside it
         found = max(found, _read(FENCE.sub("\n", text), cut), key=len)
-    return [bare for item in found if (bare := NUMBER.sub("", item.strip(DRESSING)).strip(DRESSING))]
+    stripped = (NUMBER.sub("", item.strip(DECORATION)).strip(DECORATION) for item in found)
+    return [item for item in stripped if item]
 
 
 def _read(text: str, cut: bool) -> list[str]:
@@ -56,13 +57,13 @@ def _read(text: str, cut: bool) -> list[str]:
     if not found and (strings := _from_cut_json(rest)) is not None:
         return strings
     bulleted = _bulleted(rest, cut)
-    if found:  # a list in lines may follow an array that is but an example
+    if found:  # the array may be an example before a list in lines
         return found + bulleted if len(bulleted) > len(found) else found
-    return bulleted or _bare(rest, cut)
+    return bulleted or _plain(rest, cut)
 
 
 def _pieces(text: str) -> Iterator[Any]:
-    """The whole arrays and objects in `text`, wherever they stand, and the text between them."""
+    """The complete arrays and objects in `text`, and the text between them, in order."""
     decoder, done, at = json.JSONDecoder(), 0, 0
     while (start := OPENING.search(text, at)) is not None:
         at = start.start() + 1
@@ -76,7 +77,7 @@ def _pieces(text: str) -> Iterator[Any]:
     yield text[done:]
 
 
-def _items(value: Any) -> list[str]:  # noqa: ANN401 - whatever a model wrote
+def _items(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
     if isinstance(value, list):
         return [item for one in value if (item := _item(one))]
     if not isinstance(value, dict):
@@ -89,7 +90,7 @@ def _items(value: Any) -> list[str]:  # noqa: ANN401 - whatever a model wrote
     return inner[0] if inner else own[:1]
 
 
-def _item(value: Any) -> str:  # noqa: ANN401 - whatever a model wrote
+def _item(value: Any) -> str:  # noqa: ANN401 - any JSON
     if isinstance(value, dict):
         strings = [value[key] for key in KEYS if isinstance(value.get(key), str)]
         strings += [one for one in value.values() if isinstance(one, str)]
@@ -98,7 +99,7 @@ def _item(value: Any) -> str:  # noqa: ANN401 - whatever a model wrote
 
 
 def _from_cut_json(text: str) -> list[str] | None:
-    """The whole strings of an array that ends in the middle; of objects, those under a key for the text."""
+    """The complete strings of an array that is cut off; of the objects in it, those under one of `KEYS`."""
     start = text.find("[")
     if start < 0 or not text[start + 1 :].lstrip().startswith(('"', "{")):
         return None
@@ -119,20 +120,20 @@ def _unescaped(string: str) -> str:
 
 
 def _bulleted(text: str, cut: bool) -> list[str]:
-    """The bulleted lines; one that goes on in the next, with a small letter and no bullet, is put together."""
+    """The bulleted lines. A line without a bullet that begins in lower case continues the one before it."""
     found: list[str] = []
-    going_on = False
+    continued = False
     for line in text.splitlines():
         if bullet := BULLET.match(line):
             found.append(bullet[1])
-            going_on = True
-        elif going_on := going_on and (rest := WRAPPED.match(line)) is not None:
+            continued = True
+        elif continued := continued and (rest := WRAPPED.match(line)) is not None:
             found[-1] += f" {rest[1]}"
     return found[:-1] if cut else found
 
 
-def _bare(text: str, cut: bool) -> list[str]:
-    """Every line but one that leads in with a colon, if they look like a list."""
+def _plain(text: str, cut: bool) -> list[str]:
+    """All lines, if they look like a list; lines that end with a colon introduce it and are dropped."""
     lines = [stripped for line in text.splitlines() if (stripped := line.strip()) and not stripped.endswith(":")]
     lines = lines[:-1] if cut else lines
-    return [] if len(lines) < FEWEST_LINES or any(map(ends_sentence, lines)) else lines
+    return [] if len(lines) < MIN_LINES or any(map(ends_sentence, lines)) else lines

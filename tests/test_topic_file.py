@@ -7,8 +7,7 @@ import stat
 import pytest
 
 from doric.core.errors import DoricError, InputError, PlanError
-from doric.topics.additions import TopicFile
-from doric.topics.lists import UNGROUPED, grouped, read_topics
+from doric.topics.lists import UNGROUPED, TopicFile, by_group, read_topics
 
 HENS, KALE, BEES = "keeping hens warm in winter", "growing kale in a cold garden", "keeping bees in a small garden"
 JSON = {
@@ -54,7 +53,7 @@ def test_another_kind_of_file(tmp_path, source, output):
     content = f"{HENS}\n{KALE}\n" if source == "a.txt" else json.dumps({"general": [HENS, KALE]})
     (tmp_path / source).write_text(content, "utf-8")
     TopicFile(tmp_path / source, tmp_path / output).write({"general": [BEES]})
-    assert grouped(read_topics(tmp_path / output)) == {"general": [HENS, KALE, BEES]}
+    assert by_group(read_topics(tmp_path / output)) == {"general": [HENS, KALE, BEES]}
     assert (tmp_path / source).read_text("utf-8") == content
 
 
@@ -90,10 +89,10 @@ def test_a_list_made_earlier_is_added_to(tmp_path, name):
     source, output = tmp_path / "in.json", tmp_path / name
     source.write_text(json.dumps([HENS]), "utf-8")
     first = TopicFile(source, output)
-    assert not first.taken_up
+    assert not first.resumed
     first.write({"general": [KALE]})
     second = TopicFile(source, output)
-    assert second.taken_up
+    assert second.resumed
     assert second.groups == {"general": [HENS, KALE]}
     second.write({"general": [BEES]})
     assert [topic.text for topic in read_topics(output)] == [HENS, KALE, BEES]
@@ -119,11 +118,11 @@ def test_two_runs_on_one_file(tmp_path):
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one two three four five"], "b": ["one two three four six"]}}')
     first, second = TopicFile(path, path), TopicFile(path, path)
-    with first.held():
-        with pytest.raises(DoricError, match="another run is writing this file"), second.held():
+    with first.locked():
+        with pytest.raises(DoricError, match="another run is writing this file"), second.locked():
             pytest.fail("two held it")
         first.write({"a": ["found by the first run of two"]})
-    with pytest.raises(PlanError, match="has just been changed"), second.held():
+    with pytest.raises(PlanError, match="has just been changed"), second.locked():
         pytest.fail("it had read another list")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["topics.json", "topics.json.bak"]
 
@@ -137,7 +136,7 @@ def test_what_somebody_writes_meanwhile_stays(tmp_path, name):
     group = "a" if name == "topics.json" else UNGROUPED
     path.write_text(before)
     file = TopicFile(path, path)
-    with file.held():
+    with file.locked():
         file.write({group: ["found first"]})
         path.write_text(edited)
         file.write({group: ["found first", "found second"]})
@@ -154,9 +153,9 @@ def test_what_was_found_outlives_a_broken_edit(tmp_path):
     file = TopicFile(path, path)
     file.write({"a": ["found first"]})
     path.write_text("{")
-    with pytest.raises(PlanError, match="changed while") as caught:
+    with pytest.raises(PlanError, match="changed during this run") as caught:
         file.write({"a": ["found first", "found second"]})
-    assert "Mend it" in caught.value.hint
+    assert "Correct the file" in caught.value.hint
     assert file.save_aside({"a": ["found second"]}) == tmp_path / "topics.json.found"
     assert path.read_text() == "{"
     assert (tmp_path / "topics.json.found").read_text() == "found second\n"
@@ -224,7 +223,7 @@ def test_a_folder_in_the_way_is_seen_before_anything_is_asked(tmp_path, name):
     (tmp_path / name).mkdir()
     with (
         pytest.raises(InputError, match=f"{name}: cannot be written: it is a directory"),
-        TopicFile(source, tmp_path / "topics.json").held(),
+        TopicFile(source, tmp_path / "topics.json").locked(),
     ):
         pytest.fail("it could not be written")
 
@@ -235,7 +234,7 @@ def test_a_file_that_its_owner_made_read_only_is_left_alone(tmp_path, monkeypatc
     path.write_text('["one"]')
     path.chmod(0o400)
     monkeypatch.setattr(os, "access", lambda path, mode: path.stat().st_mode & 0o200 > 0)  # what it tells all but root
-    with pytest.raises(InputError, match="permission denied"), TopicFile(path, path).held():
+    with pytest.raises(InputError, match="permission denied"), TopicFile(path, path).locked():
         pytest.fail("it may not be written")
 
 
@@ -245,9 +244,9 @@ def test_a_grouped_list_made_into_text_is_added_to(tmp_path):
     source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
     TopicFile(source, output).write({"farm": [BEES]})
     second = TopicFile(source, output)
-    assert second.taken_up
+    assert second.resumed
     assert second.groups == {"farm": [HENS], "garden": [KALE]}
-    assert second.known == [HENS, BEES, KALE]
+    assert second.topics == [HENS, BEES, KALE]
     second.write({"garden": ["one more"]})
     assert [topic.text for topic in read_topics(output)] == [HENS, BEES, KALE, "one more"]
 
@@ -276,7 +275,7 @@ def test_an_output_without_a_group_is_of_another_making(tmp_path):
     source, output = tmp_path / "in.json", tmp_path / "out.json"
     source.write_text(json.dumps({"cooking": []}), "utf-8")
     output.write_text(json.dumps({"farm": [HENS]}), "utf-8")
-    with pytest.raises(PlanError, match=r"the group 'cooking' of .* is not in it"):
+    with pytest.raises(PlanError, match=r"does not have the group 'cooking' of"):
         TopicFile(source, output)
 
 

@@ -17,7 +17,7 @@ import generate_topics_via_llm as script
 import mock_server
 from doric.core.files import encode_json, locked
 from doric.quality.decontamination import held_out_prompts
-from doric.topics.filters import spec, tidy, unfit
+from doric.topics.filters import check_topic, normalise, rules
 from mock_server import ROOT, Action, Behaviour, Call, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"
@@ -93,7 +93,7 @@ def test_each_group_gets_its_number(topics, capsys):
         assert len(widened(topics)[group]) == len(had) + 5
     every = [topic for group in widened(topics).values() for topic in group]
     assert len(set(every)) == len(every)
-    assert all(unfit(topic) is None for topic in every[5:])
+    assert all(check_topic(topic) is None for topic in every[5:])
     assert "15 new topics" in capsys.readouterr().err
     assert json.loads((topics.parent / "topics.json.bak").read_text("utf-8"))["groups"] == GROUPS
 
@@ -120,7 +120,7 @@ def test_the_same_command_again_adds_to_the_output(topics, caplog):
     for group, had in first.items():
         assert widened(output)[group][: len(had)] == had
         assert len(widened(output)[group]) == len(had) + 3
-    assert "wide.json holds all of topics.json already: new topics are added to it." in caplog.text
+    assert "wide.json already has all topics of topics.json: new topics are added to it." in caplog.text
 
 
 def test_an_output_of_another_making_is_left_alone(topics, capsys):
@@ -131,8 +131,8 @@ def test_an_output_of_another_making_is_left_alone(topics, capsys):
     assert server.stats.requests == 0
     assert (topics.parent / "wide.json").read_text("utf-8") == '["painting barrels in a harbour"]'
     told = capsys.readouterr().err
-    assert "error: wide.json is there already, and 5 of the topics of topics.json are not in it" in told
-    assert "hint: Widen it as it is (--input wide.json --in-place)" in told
+    assert "error: wide.json exists and does not have 5 of the topics of topics.json" in told
+    assert "hint: Expand that list (--input wide.json --in-place)" in told
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_the_model_is_told(topics):
     first = server.calls[0]
     assert asked(first)["group"] == "farm"
     assert set(GROUPS["farm"]) <= set(asked(first)["examples"])
-    assert first.body["messages"][0]["content"] == spec()["ask"]["system"].strip()
+    assert first.body["messages"][0]["content"] == rules()["ask"]["system"].strip()
     assert first.body["response_format"]["json_schema"]["schema"]["required"] == ["topics"]
     assert first.key == "no-key"
 
@@ -242,14 +242,14 @@ def test_what_is_unfit_is_refused_and_summed_up(topics, capsys):
     """Each rule's refusals are counted, with an example and a reason; nothing unfit is written."""
     held = next(one.prompt for one in held_out_prompts() if one.bucket == "core" and 5 <= len(one.prompt.split()) <= 12)
     suggested = ["tips for a tidy shed in spring", "too short", "why does the porch smell of damp?"]
-    suggested += ["mending a `pump` in the yard", "two\nlines in one topic here", tidy(held.rstrip("?"))]
+    suggested += ["mending a `pump` in the yard", "two\nlines in one topic here", normalise(held.rstrip("?"))]
     with serving(answer=says(*suggested)) as server:
         assert widen(server, "--in-place", "--per-group", "1", "--groups", "farm") == 1
     assert widened(topics) == GROUPS
     told = capsys.readouterr().err
     for rule in ("opener", "length", "ending", "markup", "lines", "held_out"):
-        assert f"    {rule} 3, as '" in told
-    assert "3 calls in a row gave no new topic that fits" in told
+        assert f"    {rule} 3, for example '" in told
+    assert "3 calls in a row gave no new suitable topic" in told
 
 
 def test_no_control_character_reaches_the_terminal(capsys, caplog):
@@ -292,7 +292,7 @@ def test_a_group_that_stops_yielding_says_so(topics, capsys):
     with serving(answer=says("carving spoons from birch wood")) as server:
         assert widen(server, "--in-place", "--per-group", "5", "--groups", "home") == 1
     assert widened(topics)["home"] == [*GROUPS["home"], "carving spoons from birch wood"]
-    assert "home: 1 of 5 in 4 calls, then it ended: 3 calls in a row gave no new topic" in capsys.readouterr().err
+    assert "home: 1 of 5 in 4 calls, stopped: 3 calls in a row gave no new suitable topic" in capsys.readouterr().err
 
 
 def test_faults_are_waited_out(topics, capsys):
@@ -321,7 +321,7 @@ def test_a_failed_group_loses_nothing_of_the_others(topics, capsys):
     with serving(answer=whole, decide=decide) as server:
         assert widen(server, "--in-place", "--per-group", "4") == 1
     assert {group: len(there) for group, there in widened(topics).items()} == {"farm": 6, "garden": 2, "home": 5}
-    assert "garden: 0 of 4 in 0 calls, then it ended: the request is too long" in capsys.readouterr().err
+    assert "garden: 0 of 4 in 0 calls, stopped: the request is too long" in capsys.readouterr().err
 
 
 def test_a_key_that_dies_keeps_what_was_found(topics, capsys):
@@ -494,13 +494,13 @@ def test_dry_run_asks_nothing(topics, capsys):
         (["--in-place", "--input", "none.json"], "none.json"),
         (["--in-place", "--price-in", "1"], "only one of --price-in and --price-out"),
         (["--in-place", "--price-in", "-1", "--price-out", "1"], "a price below 0"),
-        (["--in-place", "--max-cost", "1"], "the price is not known"),
+        (["--in-place", "--max-cost", "1"], "--max-cost needs a known price"),
         (["--in-place", "--max-cost", "nan"], "--max-cost is nan"),
         (["--in-place", "--max-total-tokens", "0"], "--max-total-tokens is 0"),
         ([], "neither --output nor --in-place"),
         (["--output", "-"], "cannot go to '-'"),
-        (["--output", "wide.jsonl"], "a file of JSON lines is no topic list"),
-        (["--in-place", "--input", "topics.jsonl"], "a file of JSON lines is no topic list"),
+        (["--output", "wide.jsonl"], "a JSON Lines file is not a topic list"),
+        (["--in-place", "--input", "topics.jsonl"], "a JSON Lines file is not a topic list"),
         (["--in-place", "--base-url", "localhost:80"], "is not valid"),
     ],
 )
@@ -521,7 +521,7 @@ def test_held_out_topics_that_are_there_are_reported(tmp_path, capsys, caplog):
     Path("topics.json").write_text(json.dumps([held, *GROUPS["farm"]]), "utf-8")
     with serving(answer=fresh_topics()) as server:
         assert widen(server, "--in-place", "--per-group", "1") == 0
-    assert f"The topic '{held}' is too near the held-out prompt" in caplog.text
+    assert f"The topic '{held}' matches the held-out prompt" in caplog.text
     assert json.loads(Path("topics.json").read_text("utf-8"))[:3] == [held, *GROUPS["farm"]]
 
 

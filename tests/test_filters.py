@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from doric.quality.decontamination import held_out_prompts
-from doric.topics.filters import Known, tidy, unfit
+from doric.topics.filters import KnownTopics, check_topic, normalise
 from doric.topics.lists import read_topics
 
 TOPICS = [topic.text for topic in read_topics(Path(__file__).parents[1] / "topics.json")]
@@ -86,13 +86,13 @@ UNFIT = {
 @pytest.mark.parametrize("text", GOOD)
 def test_a_plain_topic_is_fit(text):
     """Everyday phrases of 5 to 12 words pass."""
-    assert unfit(text) is None
+    assert check_topic(text) is None
 
 
 @pytest.mark.parametrize("text", UNFIT)
 def test_each_rule_names_what_it_refuses(text):
     """Each rule refuses what it is for, under its own name, with a reason in words."""
-    rejection = unfit(text)
+    rejection = check_topic(text)
     assert rejection is not None
     assert rejection.gate == UNFIT[text]
     assert rejection.reason
@@ -103,12 +103,12 @@ def test_a_held_out_prompt_is_no_topic():
     prompts = [held.prompt.rstrip("?.") for held in held_out_prompts() if held.bucket == "core"]
     fitting = [prompt for prompt in prompts if 5 <= len(prompt.split()) <= 12]
     assert fitting
-    assert all(unfit(tidy(prompt)) is not None for prompt in fitting)
+    assert all(check_topic(normalise(prompt)) is not None for prompt in fitting)
 
 
 def test_our_own_topics_keep_the_rules():
     """Of the topics that are there, nearly all would be taken."""
-    assert sum(unfit(topic) is not None for topic in TOPICS) <= len(TOPICS) // 50
+    assert sum(check_topic(topic) is not None for topic in TOPICS) <= len(TOPICS) // 50
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_our_own_topics_keep_the_rules():
         ("DIY for beginners", "DIY for beginners"),
     ],
 )
-def test_tidy(written, wanted):
+def test_normalise(written, wanted):
     """A capital that only begins a sentence is made small, a name's stays."""
-    assert tidy(written) == wanted
+    assert normalise(written) == wanted
 
 
 SAME = [
@@ -160,9 +160,9 @@ OTHER = [
 @pytest.mark.parametrize(("text", "there"), SAME)
 def test_other_words_for_the_same_topic(text, there):
     """A reworded topic is found, and the one it repeats is named."""
-    known = Known()
+    known = KnownTopics()
     known.add(there)
-    rejection = known.rival(text)
+    rejection = known.find_duplicate(text)
     assert rejection is not None
     assert rejection.gate == "near_duplicate"
     assert there in rejection.reason
@@ -171,24 +171,24 @@ def test_other_words_for_the_same_topic(text, there):
 @pytest.mark.parametrize(("text", "there"), OTHER)
 def test_like_words_for_another_topic(text, there):
     """Two topics cast in one mould are two topics."""
-    known = Known()
+    known = KnownTopics()
     known.add(there)
-    assert known.rival(text) is None
+    assert known.find_duplicate(text) is None
 
 
 def test_the_same_topic():
     """Case and blanks do not make a topic new."""
-    known = Known()
+    known = KnownTopics()
     known.add("why the wind drops at sunset")
-    rejection = known.rival("Why the  wind drops at SUNSET")
+    rejection = known.find_duplicate("Why the  wind drops at SUNSET")
     assert rejection is not None
     assert rejection.gate == "duplicate"
 
 
 def test_our_own_topics_are_all_different():
     """Of the topics that are there, no more than one in a hundred is taken for another."""
-    known, taken = Known(), 0
+    known, taken = KnownTopics(), 0
     for topic in TOPICS:
-        taken += known.rival(topic) is not None
+        taken += known.find_duplicate(topic) is not None
         known.add(topic)
     assert taken <= len(TOPICS) // 100

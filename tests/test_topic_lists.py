@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from doric.core.errors import InputError
 from doric.core.text import fold
-from doric.topics.lists import Topic, each_once, read_groups, read_topics
+from doric.topics.lists import Topic, read_groups, read_topics, unique_topics
 
 HENS, KALE = "keeping hens warm in winter", "growing kale in a cold garden"
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
@@ -64,16 +64,16 @@ def test_a_topic_comes_once_where_it_stood_first(written):
 
 
 @given(st.lists(st.builds(Topic, NAMES, NAMES)))
-def test_each_once_keeps_the_first_of_each_in_order(topics):
+def test_unique_topics_keeps_the_first_of_each_in_order(topics):
     """What is kept is the list without its later copies."""
     folded = [fold(one.text) for one in topics]
-    assert each_once(topics) == [one for at, one in enumerate(topics) if folded[at] not in folded[:at]]
+    assert unique_topics(topics) == [one for at, one in enumerate(topics) if folded[at] not in folded[:at]]
 
 
 WRONG = {
-    "a number": (3, "a number where a list or an object of groups is wanted"),
-    "a string": ("hens", "a string where"),
-    "null": (None, "null where"),
+    "a number": (3, "expected a list or an object of groups, not a number"),
+    "a string": ("hens", "expected a list or an object of groups, not a string"),
+    "null": (None, "expected a list or an object of groups, not null"),
     "an empty list": ([], "there is no topic in it"),
     "empty groups": ({"farm": []}, "there is no topic in it"),
     "groups as a list": ({"groups": [HENS]}, "the key 'groups' holds a list"),
@@ -86,7 +86,7 @@ WRONG = {
     "an object whose topic is null": ([{"topic": None}], "'topic' of item 1 is null"),
     "an object whose group is a number": ([{"topic": HENS, "group": 4}], "'group' of item 1 is a number"),
     "a blank topic": ([HENS, "  "], "item 2 is empty"),
-    "a blank group": ({" ": [HENS]}, "a group's name is empty"),
+    "a blank group": ({" ": [HENS]}, "the name of a group is empty"),
     "half a character": ([HENS, "\ud800 sheep"], "item 2 contains half a character"),
 }
 
@@ -154,7 +154,7 @@ MARKUP = [
 @pytest.mark.parametrize("line", [*MARKUP, "hens " * 60])
 def test_a_line_that_is_no_topic_is_named(line, written):
     """A page, a table, a program or a paragraph given as a text list is refused by its first such line."""
-    with pytest.raises(InputError, match=r":2: .* is no topic") as caught:
+    with pytest.raises(InputError, match=r":2: .* is not a topic") as caught:
         read_topics(written(f"{HENS}\n{line}\n{KALE}\n".encode(), "topics.txt"))
     assert caught.value.hint == "Give one topic a line, in plain words."
     assert "\n" not in caught.value.message
@@ -168,7 +168,7 @@ def test_bulleted_lines_are_read_without_their_marks(written):
 
 def test_json_lines_are_named_as_such(written):
     """A file of JSON lines is refused by its name, in one line that tells what is wanted."""
-    with pytest.raises(InputError, match="a file of JSON lines is no topic list"):
+    with pytest.raises(InputError, match="a JSON Lines file is not a topic list"):
         read_topics(written(b'{"topic": "hens", "group": "farm"}\n', "topics.jsonl"))
 
 
