@@ -118,6 +118,8 @@ async def run(args: argparse.Namespace) -> int:
     from doric.dataset.run import Run
 
     run = Run.prepare(args)
+    if args.report:
+        check_report(Path(args.report))
     if args.dry_run:
         print(run.forecast())
         return 0
@@ -133,6 +135,14 @@ async def run(args: argparse.Namespace) -> int:
 
         write_dataset_report(run.out, run.rejected, Path(args.report))
     return run.status()
+
+
+def check_report(path: Path) -> None:
+    """Raise `InputError` if `path` exists and is not a report: before the run, because the report is written last."""
+    from doric.core.files import refuse_foreign_file
+    from doric.report.html import PAGE
+
+    refuse_foreign_file(path, PAGE, "page of a dataset")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

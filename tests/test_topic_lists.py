@@ -156,7 +156,7 @@ def test_a_line_that_is_no_topic_is_named(line, written):
     """A page, a table, a program or a paragraph given as a text list is refused by its first such line."""
     with pytest.raises(InputError, match=r":2: .* is not a topic") as caught:
         read_topics(written(f"{HENS}\n{line}\n{KALE}\n".encode(), "topics.txt"))
-    assert caught.value.hint == "Give one topic a line, in plain words."
+    assert caught.value.hint == "Give one topic per line, in plain words."
     assert "\n" not in caught.value.message
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.errors import InputError, ServerError, SettingsError
-from doric.core.files import file_size, refuse_foreign_file
+from doric.core.files import file_size
 from doric.core.jsonl import Journal, ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import generate, heuristic, instructions
@@ -248,7 +248,7 @@ def _without_held_out(topics: Iterable[Topic]) -> Generator[Topic]:
 
 
 def check_files(args: argparse.Namespace) -> None:
-    """Raise `DoricError` if a file to be written is also another file of the run, or not one of ours."""
+    """Raise `SettingsError` if a file to be written is also another file of the run."""
     named = {
         "--out": args.out,
         "OUT.rejected.jsonl": f"{args.out}.rejected.jsonl",
@@ -261,10 +261,6 @@ def check_files(args: argparse.Namespace) -> None:
     for flag, name in named.items():
         if name and (other := seen.setdefault(Path(name).resolve(), flag)) != flag:
             raise SettingsError(f"{flag} and {other} are the same file, {name}", hint="Give each its own name.")
-    if args.report:
-        from doric.report.html import PAGE  # slow to import, and most runs do not need it
-
-        refuse_foreign_file(Path(args.report), PAGE, "page of a dataset")
 
 
 def _difference(key: str, then: object, now: object) -> str:
