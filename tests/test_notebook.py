@@ -911,7 +911,7 @@ def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         ({"HUB_NAME": "your-name/doric"}, "HUB_NAME is"),
         ({"HUB_NAME": "no slash"}, "HUB_NAME is"),
@@ -921,7 +921,7 @@ def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
     ],
     ids=["not chosen", "no name", "another's", "token that reads", "public already"],
 )
-def test_upload_that_would_fail_is_refused_before_training(notebook, monkeypatch, names, said):
+def test_upload_that_would_fail_is_refused_before_training(notebook, monkeypatch, names, message):
     """Name, token and visibility are checked before training if an upload is ticked."""
     import huggingface_hub
 
@@ -932,7 +932,7 @@ def test_upload_that_would_fail_is_refused_before_training(notebook, monkeypatch
     monkeypatch.setattr(huggingface_hub.HfApi, "repo_exists", lambda self, repo, **more: "seen-chats" in repo)
     monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda self, repo, **more: SimpleNamespace(private=False))
     ticked = {"UPLOAD_MODEL": True, "UPLOAD_DATASET": True, "HUB_PRIVATE": True}
-    with pytest.raises(notebook.UserError, match=said):
+    with pytest.raises(notebook.UserError, match=message):
         notebook.check_hub({**ticked, **names})
     if role == "write":
         notebook.check_hub({**ticked, "HUB_NAME": "club/doric"})
@@ -971,8 +971,8 @@ def test_repeated_word_counts_once(notebook):
     english = (
         "You should hold the jar under hot water for a while and then tap the lid with a spoon until it opens. " * 5
     )
-    said = [notebook.Reply("Aye, aye, aye! " * 60, stopped=False), notebook.Reply(english, stopped=True)]
-    assert notebook.measure(prompts, said)["substrate"] < 0.02
+    replies = [notebook.Reply("Aye, aye, aye! " * 60, stopped=False), notebook.Reply(english, stopped=True)]
+    assert notebook.measure(prompts, replies)["substrate"] < 0.02
 
 
 def test_prompts_cover_every_bucket(notebook):

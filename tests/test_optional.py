@@ -54,8 +54,8 @@ def generated(topics, folder, environ, *flags):
     folder.mkdir()
     flags = ("--backend", "heuristic", "--topics-json", topics, "--n-per-topic", 12, "--out", "out.jsonl", *flags)
     done = run("generate_doric_dataset.py", *flags, environ=environ, cwd=folder)
-    said = [line for line in done.stderr.splitlines() if b"rows/s" not in line]
-    return done.returncode, said, {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    output = [line for line in done.stderr.splitlines() if b"rows/s" not in line]
+    return done.returncode, output, {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -122,12 +122,12 @@ def test_an_invalid_row_gives_the_same_error(lacking, tmp_path):
     rows = tmp_path / "rows.jsonl"
     for text in (b'{"messages": [}\n', b"\xff\n", b'{"messages": []}\n', b"[1]\n"):
         rows.write_bytes(text)
-        said = [
+        output = [
             run("transform_to_sharegpt.py", "--input", rows, "--output", tmp_path / "out.jsonl", environ=environ)
             for environ in (None, lacking)
         ]
-        assert said[0].returncode == said[1].returncode == 2
-        assert said[0].stderr == said[1].stderr
+        assert output[0].returncode == output[1].returncode == 2
+        assert output[0].stderr == output[1].stderr
 
 
 def test_the_request_for_new_topics_is_the_same(topics, lacking):
@@ -143,9 +143,9 @@ def test_the_request_for_new_topics_is_the_same(topics, lacking):
         "--model",
         "m",
     )
-    said = [run("generate_topics_via_llm.py", *flags, environ=environ) for environ in (None, lacking)]
-    assert said[0].returncode == said[1].returncode == 0, said[0].stderr
-    assert said[0].stdout == said[1].stdout != b""
+    output = [run("generate_topics_via_llm.py", *flags, environ=environ) for environ in (None, lacking)]
+    assert output[0].returncode == output[1].returncode == 0, output[0].stderr
+    assert output[0].stdout == output[1].stdout != b""
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
@@ -172,8 +172,8 @@ def test_help_is_the_same(script, lacking):
 def test_without_any_package_a_script_gives_a_hint(argv):
     """Without any installed package, a script prints an error and a hint about uv, with exit status 2."""
     done = subprocess.run([sys.executable, "-S", *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    said = done.stderr.splitlines()
+    output = done.stderr.splitlines()
     assert done.returncode == 2
-    assert said[0].startswith("error: the package ")
-    assert said[1].startswith("hint: Give the command with uv")
-    assert len(said) == 2
+    assert output[0].startswith("error: the package ")
+    assert output[1].startswith("hint: Give the command with uv")
+    assert len(output) == 2

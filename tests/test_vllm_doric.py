@@ -220,7 +220,7 @@ def test_unknown_revision_gives_a_note(shipped, hub):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("L5", "one of T4 L4 .* not 'L5'"),
         ("", None),
@@ -232,12 +232,12 @@ def test_unknown_revision_gives_a_note(shipped, hub):
         ("h100!:2, h200:2", None),
     ],
 )
-def test_gpus_are_checked_before_anything_is_sent(text, said):
+def test_gpus_are_checked_before_anything_is_sent(text, message):
     """An unknown GPU, or a list with different numbers of GPUs, is refused with the allowed values."""
-    if said is None:
+    if message is None:
         Config.from_env({"DORIC_GPU": text})
         return
-    with pytest.raises(ValueError, match=f"DORIC_GPU must .*{said}"):
+    with pytest.raises(ValueError, match=f"DORIC_GPU must .*{message}"):
         Config.from_env({"DORIC_GPU": text})
 
 
@@ -279,13 +279,13 @@ def test_public_turns_off_proxy_auth_only(shipped, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("secrets", "said"),
+    ("secrets", "message"),
     [({}, "Secret 'doric-vllm' not found"), ({"doric-vllm": {"OTHER"}}, "Secret is missing key(s): ['VLLM_API_KEY']")],
 )
-def test_a_missing_secret_stops_the_deployment(shipped, secrets, said):
+def test_a_missing_secret_stops_the_deployment(shipped, secrets, message):
     """Without the Secret, or without the key in it, nothing is deployed, and the error names the reason."""
     done = shipped(secrets=secrets)
-    assert (done.code, said in done.output) == (1, True)
+    assert (done.code, message in done.output) == (1, True)
     assert done.recorder.sent(api_pb2.AppPublishRequest) == []
 
 
@@ -387,13 +387,13 @@ def test_no_flag_was_removed_from_vllm(tmp_path, fast):
 
 
 @pytest.mark.parametrize(
-    ("rank", "base", "said"),
+    ("rank", "base", "message"),
     [(8, "", "set DORIC_BASE_MODEL"), (None, "acme/base", "no adapter_config.json"), (600, "acme/base", "at most 512")],
 )
-def test_a_model_that_cannot_be_served_is_refused_before_vllm_starts(tmp_path, rank, base, said):
+def test_a_model_that_cannot_be_served_is_refused_before_vllm_starts(tmp_path, rank, base, message):
     """An adapter without a base, a base without an adapter, and too high a rank are refused at once."""
     folder = adapter(tmp_path / "m", rank) if rank else tmp_path
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         vllm_doric.vllm_argv(Config(str(folder), DORIC_BASE_MODEL=base))
 
 
@@ -574,27 +574,27 @@ def test_the_check_reports_an_unexpected_status(served):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [("die", "without a finish_reason"), ("fail", "the engine is dead"), ("empty", "the answer was empty")],
 )
-def test_the_check_needs_a_complete_answer(served, prompt, said):
+def test_the_check_needs_a_complete_answer(served, prompt, message):
     """An incomplete answer, an error in the stream and an empty answer each fail the check with a message."""
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(SystemExit, match=message):
         vllm_doric.check(prompt)
 
 
 @pytest.mark.parametrize(
-    ("stream", "said"),
+    ("stream", "message"),
     [
         (b'data: {"choices": [{"delta": {"content": "Aye"}}]}\n\ndata: [DONE]\n\n', "without a finish_reason"),
         (b'data: {"error": {"message": "out of \\u001b[2Jmemory"}}\n\n', r"reported an error: out of \[2Jmemory"),
         (b"data: {\n\n", "not JSON"),
     ],
 )
-def test_the_check_reads_the_stream_to_its_end(served, monkeypatch, stream, said):
+def test_the_check_reads_the_stream_to_its_end(served, monkeypatch, stream, message):
     """A stream must end with a finish_reason; error messages are printed without control characters."""
     monkeypatch.setattr(vllm_doric, "call", lambda *_: io.BytesIO(stream))
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(SystemExit, match=message):
         vllm_doric.stream_one("http://x", {}, "Fit like?")
 
 
