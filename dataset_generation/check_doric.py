@@ -11,6 +11,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+try:
+    from doric.core import cli
+except ModuleNotFoundError as error:
+    message = f"the package {error.name} is not installed. Run this script with uv: uv run python {sys.argv[0]}"
+    argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
+
 if TYPE_CHECKING:
     from doric.dialect.lint import Finding
 
@@ -69,21 +75,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script: 0 no errors, 1 errors in the data, 130 interrupted."""
-    args = parse_args(argv)
-    from doric.core.files import discard_stdout
-
-    try:
-        status = run(args)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
-        discard_stdout()
-        return 0
-    except KeyboardInterrupt:
-        return 130
-
+main = cli.main(parse_args, run)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

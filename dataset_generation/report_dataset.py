@@ -6,10 +6,15 @@ Answers that the generator rejected are shown too, if they are beside the file a
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from doric.core import cli
+try:
+    from doric.core import cli
+except ModuleNotFoundError as error:
+    message = f"the package {error.name} is not installed. Run this script with uv: uv run python {sys.argv[0]}"
+    argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,4 +56,4 @@ def run(args: argparse.Namespace) -> int:
 main = cli.main(parse_args, run)
 
 if __name__ == "__main__":
-    raise SystemExit(main(None))
+    raise SystemExit(main())

@@ -489,14 +489,9 @@ def test_dry_run_asks_nothing(topics, capsys):
     [
         (["--in-place", "--groups", "moon"], "there is no group 'moon'"),
         (["--in-place", "--groups", ","], "--groups names no group"),
-        (["--in-place", "--per-group", "0"], "--per-group is 0"),
-        (["--in-place", "--max-concurrency", "-1"], "--max-concurrency is -1"),
         (["--in-place", "--input", "none.json"], "none.json"),
         (["--in-place", "--price-in", "1"], "only one of --price-in and --price-out"),
-        (["--in-place", "--price-in", "-1", "--price-out", "1"], "a price below 0"),
         (["--in-place", "--max-cost", "1"], "--max-cost needs a known price"),
-        (["--in-place", "--max-cost", "nan"], "--max-cost is nan"),
-        (["--in-place", "--max-total-tokens", "0"], "--max-total-tokens is 0"),
         ([], "neither --output nor --in-place"),
         (["--output", "-"], "cannot go to '-'"),
         (["--output", "wide.jsonl"], "a JSON Lines file is not a topic list"),
@@ -513,6 +508,20 @@ def test_a_mistake_is_named(topics, capsys, flags, says):
     assert says in told
     assert "\nhint: " in told
     assert server.stats.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "number"),
+    [
+        *[("--per-group", "0"), ("--max-concurrency", "-1"), ("--price-in", "-1"), ("--max-cost", "nan")],
+        *[("--max-total-tokens", "0"), ("--timeout", "inf")],
+    ],
+)
+def test_a_number_that_no_run_can_have_is_a_usage_error(capsys, flag, number):
+    """A bad number ends with exit 2 and a line that names the flag and the number."""
+    with pytest.raises(SystemExit, match="2"):
+        script.main(["--in-place", flag, number])
+    assert f"error: argument {flag}: {number} is not a" in capsys.readouterr().err
 
 
 def test_held_out_topics_that_are_there_are_reported(tmp_path, capsys, caplog):

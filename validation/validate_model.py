@@ -20,9 +20,8 @@ from pathlib import Path
 try:
     from doric.core import cli
 except ModuleNotFoundError as error:
-    print(f"error: the package {error.name} is not installed", file=sys.stderr)
-    print("hint: Give the command with uv: uv run python validation/validate_model.py ...", file=sys.stderr)
-    raise SystemExit(2) from error
+    message = f"the package {error.name} is not installed. Run this script with uv: uv run python {sys.argv[0]}"
+    argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 LARGEST = 1_000_000
 positive = cli.bounded(int, 1, LARGEST)
@@ -87,4 +86,4 @@ async def run(args: argparse.Namespace) -> int:
 main = cli.main(parse_args, run, interrupted="Interrupted; run the same command again to resume.")
 
 if __name__ == "__main__":
-    raise SystemExit(main(None))
+    raise SystemExit(main())

@@ -104,9 +104,9 @@ def bounded[N: (int, float)](kind: type[N], low: float, high: float, *, above: b
     >>> bounded(int, 1, 9)("3")
     3
     """
-    sort = "whole number" if kind is int else "number"
-    limits = f"above {low:g}" if above else f"of at least {low:g}"
-    wanted = f"a {sort} {limits}" if high >= MOST else f"a {sort} {limits} and at most {high:g}"
+    wanted = "a whole number" if kind is int else "a number"
+    wanted += f" above {low}" if above else f" from {low}" if high < MOST else f" of at least {low}"
+    wanted += (f" and at most {high}" if above else f" to {high}") if high < MOST else ""
 
     def number(text: str) -> N:
         try:

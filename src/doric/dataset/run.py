@@ -52,7 +52,6 @@ class Run:
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
         """Read topics and settings and make the plan; write nothing. Raises `DoricError` for whatever is wrong."""
-        check_numbers(args)
         mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio)
         plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
         settings = load_settings(model=args.model, base_url=args.base_url)
@@ -214,16 +213,6 @@ class Run:
             return "interrupted; run the same command to resume"
         used_up = self._budget.exhausted() if self._budget_exhausted else None
         return f"{used_up}; budgets count from 0 in each run: run the same command to resume" if used_up else ""
-
-
-def check_numbers(args: argparse.Namespace) -> None:
-    """Raise `SettingsError` for a number that no run can have; `Mix` checks those of the plan."""
-    for flag in ("max_concurrency", "progress_every", "max_tries", "max_rpm", "max_tpm", "timeout"):
-        if (value := getattr(args, flag)) is not None and not value > 0:
-            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
-    for flag in ("temperature", "max_retries", "price_in", "price_out", "max_cost", "max_total_tokens"):
-        if (value := getattr(args, flag)) is not None and not value >= 0:
-            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give 0 or a number above it.")
 
 
 def topics_of(args: argparse.Namespace) -> list[Topic]:

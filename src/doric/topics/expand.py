@@ -180,7 +180,6 @@ class Run:
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
         """Read topics and settings; write nothing. Raises `DoricError` for whatever is wrong."""
-        check_numbers(args)
         file = TopicFile(args.input, output_path(args))
         if file.resumed:
             log.info("%s already has all topics of %s: new topics are added to it.", file.output, args.input)
@@ -352,15 +351,6 @@ def expected_tokens(groups: Sequence[Group]) -> tuple[int, int, int]:
     calls = sum(-(-number // ask["batch"]) for number in asked)
     words = len(ask["system"].split()) + ask["shown"] * 8
     return calls, round(calls * words * WORD_TOKENS), sum(asked) * TOPIC_TOKENS
-
-
-def check_numbers(args: argparse.Namespace) -> None:
-    """Raise `SettingsError` for a number that no run can have."""
-    for flag in ("per_group", "max_concurrency", "timeout", "max_cost", "max_total_tokens"):
-        if (value := vars(args)[flag]) is not None and not value > 0:
-            raise SettingsError(f"--{flag.replace('_', '-')} is {value}", hint="Give a number above 0.")
-    if any(price is not None and not price >= 0 for price in (args.price_in, args.price_out)):
-        raise SettingsError("a price below 0", hint="Give US dollars for a million tokens.")
 
 
 def output_path(args: argparse.Namespace) -> Path:
