@@ -1,13 +1,13 @@
-"""The near-duplicate index alone: cost and memory a row as it grows, and recall against brute force.
+"""Measure the near-duplicate index: time and memory per row as it grows, and its recall against brute force.
 
     uv run python benchmarks/neardup.py
 
-Three kinds of text: `random`, short texts of made-up words; `templates`, four or five sentences, each from one of many
-small pools, every row sharing some with many others; `own`, what the embedded voice says before any gate. As in the
-generator a row is looked up, and stored unless it has a rival. Cost is CPU time; `first` and `last` are the first 3,000
-rows and the last tenth. Recall: stored texts are altered (words, letters or a sentence, little or much), brute force
-says which of these are still 0.9 alike with some stored text, and the index should say the same. Each line is a process
-of its own, so that RSS is that of one index and the interpreter.
+There are three kinds of text. `random`: short texts of made-up words. `templates`: four or five sentences, each from
+one of many small pools, so that rows share sentences. `own`: the output of the heuristic backend before any gate. As in
+the generator, each row is looked up and stored unless there is a match. Times are CPU time; `first` is the mean of the
+first 3,000 rows, `last` of the last tenth. For recall, stored texts are changed (words, letters or a sentence), brute
+force finds those that still have a similarity of 0.9 with a stored text, and the index should find the same. Each line
+is measured in a process of its own, so that RSS is the memory of one index and the interpreter.
 """
 
 import argparse
@@ -25,8 +25,9 @@ from doric.dataset.plan import Mix, Plan
 from doric.quality.near_duplicates import NearDuplicateIndex
 from doric.topics.lists import read_topics
 
-ALIKE = 0.9
+THRESHOLD = 0.9
 FIRST = 3_000
+SIZES = (1_000, 3_000, 12_000, 100_000)
 TOPICS = Path(__file__).parent.parent / "topics.json"
 LETTERS = "aaaaeeeeeiiinnnnoorrrssttthdlkgwbcfmpuvy"
 HEAD = f"{'texts':<10}{'rows':>10}{'stored':>10}{'us/row':>8}{'first':>7}{'last':>7}{'cands/row':>11}{'RSS MB':>8}"
@@ -34,7 +35,7 @@ HEAD += f"{'recall .90-.95':>20}{'.95-1':>16}"
 
 
 def made_up(draw: random.Random) -> Callable[[], str]:
-    """A source of sentences, 9 to 18 words of a made-up language in which, as in any, few words do most of the work."""
+    """A function that returns sentences of 9 to 18 made-up words, some of them much more frequent than others."""
     lengths = draw.choices(range(1, 10), (2, 9, 12, 12, 10, 8, 5, 3, 2), k=6000)
     words = ["".join(draw.choices(LETTERS, k=length)) for length in lengths]
     weights = list(itertools.accumulate(1 / rank for rank in range(4, 6004)))
@@ -42,14 +43,14 @@ def made_up(draw: random.Random) -> Callable[[], str]:
 
 
 def random_texts(draw: random.Random) -> Iterator[str]:
-    """Texts of three to five sentences that share nothing but their words."""
+    """Texts of three to five sentences; no sentence occurs twice."""
     sentence = made_up(draw)
     while True:
         yield " ".join(sentence() for _ in range(draw.randint(3, 5)))
 
 
 def templates(draw: random.Random) -> Iterator[str]:
-    """Rows of 96 themes, each with four pools of five sentences, and five topics with three sentences of their own."""
+    """Texts from 96 themes; a theme has four pools of five sentences, and five topics with three sentences each."""
     sentence = made_up(draw)
     themes = [[[sentence() for _ in range(5)] for _ in range(4)] for _ in range(96)]
     answers = {(theme, topic): [sentence() for _ in range(3)] for theme in range(96) for topic in range(5)}
@@ -60,7 +61,7 @@ def templates(draw: random.Random) -> Iterator[str]:
 
 
 def own(draw: random.Random) -> Iterator[str]:
-    """What the embedded voice says to the jobs of a plan, in order."""
+    """What the heuristic backend answers to the jobs of a plan, in order."""
     seed = draw.randrange(1 << 16)
     for job in Plan(read_topics(TOPICS), Mix(400), seed=seed):
         ask = heuristic.Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
@@ -71,7 +72,7 @@ SOURCES = {"random": random_texts, "templates": templates, "own": own}
 
 
 def altered(draw: random.Random, text: str, words: Sequence[str]) -> str:
-    """The text with words or letters replaced here and there, or one run of words (a sentence, say) replaced."""
+    """The text with single words replaced, or single letters, or one run of words."""
     share, tokens = draw.uniform(0.01, 0.1), text.split()
     match draw.randrange(3):
         case 0:
@@ -86,7 +87,7 @@ def altered(draw: random.Random, text: str, words: Sequence[str]) -> str:
 
 
 def fill(index: NearDuplicateIndex, texts: Iterator[str], rows: int) -> tuple[list[float], list[str]]:
-    """CPU seconds of each block of a hundredth of the rows, and the texts stored."""
+    """(CPU seconds of each block of a hundredth of the rows, a sample of the texts)."""
     costs, stored = [], []
     for start in range(0, rows, rows // 100):
         block = list(itertools.islice(texts, rows // 100))
@@ -102,15 +103,15 @@ def fill(index: NearDuplicateIndex, texts: Iterator[str], rows: int) -> tuple[li
 def recall(
     index: NearDuplicateIndex, draw: random.Random, stored: list[str], tries: int
 ) -> dict[bool, tuple[int, int]]:
-    """Whether a text is above 0.95 -> (found, expected), of `tries` altered texts."""
+    """Whether the similarity is 0.95 or more -> (found, expected), for `tries` changed texts."""
     from rapidfuzz import fuzz, process
 
-    everything = list(index._exact)
+    everything = index.texts
     words = " ".join(stored).split()
     counts = {False: (0, 0), True: (0, 0)}
     for text in draw.sample(stored, min(tries, len(stored))):
         query = altered(draw, text, words)
-        best = process.extractOne(fold(query), everything, scorer=fuzz.ratio, score_cutoff=ALIKE * 100)
+        best = process.extractOne(fold(query), everything, scorer=fuzz.ratio, score_cutoff=THRESHOLD * 100)
         if best is not None:
             found, expected = counts[best[1] >= 95]
             counts[best[1] >= 95] = found + (index.nearest(query) is not None), expected + 1
@@ -118,7 +119,7 @@ def recall(
 
 
 def resident() -> float:
-    """Memory of this process in MB."""
+    """The memory (RSS) of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
@@ -126,7 +127,7 @@ def resident() -> float:
 def measure(kind: str, rows: int) -> str:
     """One line of the table."""
     draw = random.Random(f"{kind}:{rows}")
-    index, texts = NearDuplicateIndex(ALIKE), SOURCES[kind](draw)
+    index, texts = NearDuplicateIndex(THRESHOLD), SOURCES[kind](draw)
     costs, stored = fill(index, texts, rows)
     memory = resident()
     per_row = [cost / (rows // 100) * 1e6 for cost in costs]
@@ -135,29 +136,29 @@ def measure(kind: str, rows: int) -> str:
     line = f"{kind:<10}{rows:>10,}{len(index):>10,}{sum(per_row) / 100:>8.0f}{sum(first) / len(first):>7.0f}"
     line += f"{sum(per_row[-10:]) / 10:>7.0f}{candidates:>11.1f}{memory:>8.0f}"
     shares = recall(index, draw, stored, 1500 if rows <= 100_000 else 300)
-    told = (f"{found / max(1, expected):.3f} of {expected}" for found, expected in (shares[False], shares[True]))
-    return line + "{:>20}{:>16}".format(*told)
+    shown = (f"{found / max(1, expected):.3f} of {expected}" for found, expected in (shares[False], shares[True]))
+    return line + "{:>20}{:>16}".format(*shown)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = "rows (default: 10000 100000 1000000 random ones, 3000 12000 50000 of the others)"
+    sizes = f"numbers of rows (default: {' '.join(map(str, SIZES))})"
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help=sizes)
     parser.add_argument("--texts", choices=tuple(SOURCES), help="one kind of text (default: all three)")
-    parser.add_argument("--one", action="store_true", help="measure in this process, without the heading")
+    parser.add_argument("--one", action="store_true", help="measure in this process and print no heading")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table."""
+    """Print the table, one process per line."""
     args = parse_args(argv)
     if args.one:
         print(measure(args.texts, args.sizes[0]), flush=True)
         return 0
     print(HEAD, flush=True)
     for kind in (args.texts,) if args.texts else SOURCES:
-        for rows in args.sizes or ((10_000, 100_000, 1_000_000) if kind == "random" else (3_000, 12_000, 50_000)):
+        for rows in args.sizes or SIZES:
             subprocess.run([sys.executable, __file__, "--one", "--texts", kind, "--sizes", str(rows)], check=True)
     return 0
 

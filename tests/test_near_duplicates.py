@@ -1,4 +1,4 @@
-"""The near-duplicate index against brute force, with rapidfuzz and without it."""
+"""The near-duplicate index, with and without rapidfuzz, compared with brute force."""
 
 import os
 import random
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from doric.core.text import fold
 from doric.quality import near_duplicates
 from doric.quality.near_duplicates import (
-    Bands,
     Match,
     NearDuplicateIndex,
     common_length,
@@ -29,7 +28,7 @@ LETTERS = st.text("abc é", max_size=60)
 
 @pytest.fixture(params=["rapidfuzz", "plain"])
 def either_way(request, monkeypatch):
-    """Each test that asks for this runs with rapidfuzz and without it."""
+    """Runs the test twice: with rapidfuzz and without."""
     if request.param == "plain":
         monkeypatch.setattr(near_duplicates, "process", None)
     else:
@@ -43,7 +42,7 @@ def sentence(draw):
 
 
 def formulaic(draw, count):
-    """Rows of four sentences, each drawn from a pool of five, as a theme of the embedded voice makes them."""
+    """Rows of four sentences, each drawn from a pool of five, as the heuristic backend makes them."""
     pools = [[sentence(draw) for _ in range(5)] for _ in range(4)]
     return [" ".join(draw.choice(pool) for pool in pools) for _ in range(count)]
 
@@ -54,8 +53,8 @@ def edited(draw, text, share):
 
 
 @pytest.mark.usefixtures("either_way")
-def test_text_that_folds_alike_is_found_as_it_is():
-    """Case, spacing and width do not make another answer."""
+def test_text_that_folds_to_a_stored_text_matches_it():
+    """Texts that differ only in case, spacing and character width have a similarity of 1."""
     index = NearDuplicateIndex()
     index.add("first", "Fit like, ma quine?")
     assert index.nearest("  fit LIKE,\n ma quine? ") == Match("first", 1.0)
@@ -63,8 +62,8 @@ def test_text_that_folds_alike_is_found_as_it_is():
 
 
 @pytest.mark.usefixtures("either_way")
-def test_near_duplicate_names_its_nearest_rival():
-    """Of several rows alike the most alike one is named, with its similarity."""
+def test_the_most_similar_stored_text_is_returned():
+    """Of several similar texts the most similar one is returned, with its similarity."""
     draw = random.Random(1)
     text = " ".join(sentence(draw) for _ in range(4))
     words = text.split()
@@ -79,8 +78,8 @@ def test_near_duplicate_names_its_nearest_rival():
 
 
 @pytest.mark.usefixtures("either_way")
-def test_unrelated_text_has_no_rival():
-    """Nothing is reported below the threshold, nor by an empty index."""
+def test_unrelated_texts_do_not_match():
+    """There is no match below the threshold or in an empty index."""
     draw = random.Random(2)
     index = NearDuplicateIndex()
     assert index.nearest("Aye.") is None
@@ -92,8 +91,8 @@ def test_unrelated_text_has_no_rival():
 
 
 @pytest.mark.usefixtures("either_way")
-def test_of_equals_the_first_is_named():
-    """Two rows just as alike: the one added first is the rival."""
+def test_the_first_of_equals_is_returned():
+    """Of two equally similar texts, the one added first is returned."""
     text = "the haddock wis caught aff the coast at brakk o day bi twa boats fae the broch an selt bi noon"
     index = NearDuplicateIndex()
     index.add("one", text.replace("noon", "nine"))
@@ -104,7 +103,7 @@ def test_of_equals_the_first_is_named():
 
 
 def test_the_same_text_is_stored_once():
-    """Adding a text again, folded or not, changes nothing."""
+    """Adding a text again, or one that folds to the same, changes nothing."""
     index = NearDuplicateIndex()
     index.add("one", "Fit like?")
     index.add("two", "fit  like?")
@@ -114,8 +113,8 @@ def test_the_same_text_is_stored_once():
 
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("text", ["", " ", "a", "aye", "naebody kens", "\ud800", "😀" * 5, "\0"])
-def test_texts_of_any_length_are_taken(text):
-    """An empty, tiny or odd text is stored and found again."""
+def test_texts_of_any_length_can_be_stored(text):
+    """Empty, very short and unusual texts are stored and found again."""
     index = NearDuplicateIndex()
     assert index.nearest(text) is None
     index.add("odd", text)
@@ -125,7 +124,7 @@ def test_texts_of_any_length_are_taken(text):
 @UNTIMED
 @given(LETTERS, LETTERS)
 def test_common_length_is_that_of_the_longest_common_subsequence(a, b):
-    """The big-integer count agrees with the table everybody learns."""
+    """The bit-parallel result equals that of the textbook table."""
     row = [0] * (len(b) + 1)
     for char in a:
         above = row
@@ -137,15 +136,15 @@ def test_common_length_is_that_of_the_longest_common_subsequence(a, b):
 
 @UNTIMED
 @given(LETTERS.filter(bool), st.lists(LETTERS.filter(bool), min_size=1, max_size=6), st.sampled_from([0.5, 0.8, 0.9]))
-def test_decision_is_the_same_without_rapidfuzz(text, others, threshold):
-    """The same text is named with the very same figure, at the threshold too."""
+def test_the_result_is_the_same_without_rapidfuzz(text, others, threshold):
+    """The same text is returned with exactly the same similarity, also at the threshold."""
     pytest.importorskip("rapidfuzz")
     assert near_duplicates.most_similar(text, others, threshold) == most_similar_plain(text, others, threshold)
 
 
 @pytest.mark.parametrize("edits", [9, 10, 11])
-def test_threshold_itself_counts(edits):
-    """Exactly 0.9 alike is a near-duplicate, and so is what rapidfuzz's ratio calls 90."""
+def test_a_similarity_equal_to_the_threshold_matches(edits):
+    """A similarity of exactly 0.9, which rapidfuzz's ratio gives as 90, is a near-duplicate."""
     fuzz = pytest.importorskip("rapidfuzz").fuzz
     text, other = "a" * 100, "a" * (100 - edits) + "b" * edits
     found = near_duplicates.most_similar(text, [other], 0.9)
@@ -154,20 +153,19 @@ def test_threshold_itself_counts(edits):
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.75, 0.8, 0.9, 0.95])
-def test_length_alone_never_hides_a_rival(threshold, monkeypatch):
-    """A text that is all of another and more is compared with it exactly when the lengths allow the threshold."""
+def test_candidates_are_texts_whose_length_allows_the_threshold(threshold):
+    """A text that contains another and more is compared with it exactly when the lengths allow the threshold."""
     index = NearDuplicateIndex(threshold)
-    lengths = range(1, 61)
+    lengths = range(4, 61)  # from four letters on, such texts consist of the same grams
     for length in lengths:
         index.add(str(length), "a" * length)
-    monkeypatch.setattr(Bands, "query", lambda bands, hashes: set(range(len(index))))
     for length in lengths:
-        alike = [str(other) for other in lengths if 2 * min(length, other) / (length + other) >= threshold - 1e-9]
-        assert index.candidates("a" * length) == alike
+        similar = [str(other) for other in lengths if 2 * min(length, other) / (length + other) >= threshold - 1e-9]
+        assert index.candidates("a" * length) == similar
 
 
 def test_grams_are_every_run_of_four_bytes():
-    """No run is missed, whatever the length, and three blanks stand on either side."""
+    """No run is missing, whatever the length, and the text is padded with three blanks on each side."""
     for length in range(12):
         text = "abcdefghijklmnop"[:length]
         padded = f"   {text}   ".encode()
@@ -177,10 +175,10 @@ def test_grams_are_every_run_of_four_bytes():
 
 
 def test_signature_is_the_same_in_every_process():
-    """Nothing depends on the seed of Python's string hashing."""
+    """Signatures do not depend on the seed of Python's string hashing."""
     code = "from doric.quality.near_duplicates import signature; print(signature('fit like the day'))"
     path = os.pathsep.join(sys.path)
-    told = {
+    printed = {
         subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
@@ -190,24 +188,34 @@ def test_signature_is_the_same_in_every_process():
         ).stdout
         for seed in ("1", "2")
     }
-    assert told == {f"{signature('fit like the day')}\n"}
+    assert printed == {f"{signature('fit like the day')}\n"}
 
 
-def test_bands_find_exactly_the_rows_that_share_one():
-    """Rows with a hash in common are found, also where two hashes fall into one slot; no other row is."""
-    bands = Bands()
-    crowded = [place << 32 for place in range(1, near_duplicates.BANDS + 1)]
-    bands.add(0, crowded)
-    bands.add(1, [-hashed for hashed in crowded])
-    bands.add(2, [*crowded[:1], *range(1, near_duplicates.BANDS)])
-    assert bands.query(crowded) == {0, 2}
-    assert bands.query([-crowded[7]]) == {1}
-    assert bands.query([99 << 32]) == set()
+def test_candidates_share_a_band_hash():
+    """The candidates are the stored texts that have a band hash in common with the text, in order of adding."""
+    draw = random.Random(3)
+    rows = formulaic(draw, 60)
+    index = NearDuplicateIndex(threshold=0.01)
+    for number, row in enumerate(rows):
+        index.add(str(number), row)
+    text = edited(draw, rows[7], 0.2)
+    hashes = set(signature(fold(text)))
+    sharing = [str(number) for number, row in enumerate(rows) if hashes & set(signature(fold(row)))]
+    assert index.candidates(text) == sharing
+    assert 1 < len(sharing) < len(rows)
+
+
+def test_stored_texts_are_returned_folded():
+    """`texts` holds what was stored, folded, each text once."""
+    index = NearDuplicateIndex()
+    for text in ("Fit like?", "fit  LIKE?", "Nae bad."):
+        index.add(text, text)
+    assert index.texts == ("fit like?", "nae bad.")
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_recall_against_brute_force(seed):
-    """Of the pairs that brute force finds, at 0.9 and a little above too, the index finds at least 98%."""
+    """The index finds at least 98% of the pairs that brute force finds, also of those just above 0.9."""
     fuzz = pytest.importorskip("rapidfuzz").fuzz
     draw = random.Random(seed)
     rows = [*formulaic(draw, 250), *(" ".join(sentence(draw) for _ in range(4)) for _ in range(150))]

@@ -1,11 +1,11 @@
-"""Is this answer nearly one we have: an index whose cost per row stays nearly flat up to a million rows.
+"""Finds answers that are nearly the same as an earlier one.
 
-First the folded text itself, then MinHash over four-byte grams to find the few rows that could be alike, then the
-similarity of those alone: 2 * LCS / (len a + len b), which is rapidfuzz's `ratio`. Characters, not words, because
-Doric spells one word in many ways. Knows no Doric; the same answers with rapidfuzz and without it.
+A lookup first compares the folded text itself, then uses MinHash over four-byte grams to find the few stored texts that
+could be similar, and computes the similarity of those only: 2 * LCS / (len a + len b), which is rapidfuzz's `ratio`.
+Characters are compared, not words, because Doric has many spellings of one word. The results are the same with and
+without rapidfuzz.
 """
 
-import mmap
 import struct
 from array import array
 from collections.abc import Callable, Iterable
@@ -26,27 +26,26 @@ try:
 except ImportError:
     process = None
 
-# Two texts 0.9 alike share half of their grams if letters differ here and there, two thirds if a sentence does;
-# unrelated ones share a twentieth. 64 bands of 5 find 0.87, 0.9998 and 0.00002 of such pairs.
+# Two texts with a similarity of 0.9 share half of their grams when single letters differ, two thirds when a sentence
+# differs; unrelated texts share a twentieth. 64 bands of 5 rows find 0.87, 0.9998 and 0.00002 of such pairs.
 BANDS = 64
 ROWS_PER_BAND = 5
 SEED = 42
-SLOTS = 2**25  # 128 MB once a few thousand rows are in; half as many double the cost of a look-up among a million
-_SLOT = SLOTS - 1
-_NODE = 2**32 - 1
-_CHECK = _NODE << 32
 
 
 @dataclass(frozen=True)
 class Match:
-    """The stored row that is most alike: its id, and the similarity from the threshold to 1."""
+    """The id of the most similar stored text, and the similarity, from the threshold to 1."""
 
     id: str
     similarity: float
 
 
 class NearDuplicateIndex:
-    """Folded texts by id. `nearest` before `add` of the same text shares the work."""
+    """Stored texts, searched by similarity. Calling `nearest` and then `add` with the same text computes its hash once.
+
+    A stored text takes about 7 KB. Lookups take about the same time for a thousand texts as for a hundred thousand.
+    """
 
     def __init__(self, threshold: float = 0.9) -> None:
         self.threshold = threshold
@@ -54,14 +53,20 @@ class NearDuplicateIndex:
         self._texts: list[str] = []
         self._lengths = array("I")
         self._exact: dict[str, int] = {}
-        self._bands = Bands()
+        # Band hash -> the number of the stored text that has it, or a list of them: most bands belong to one text.
+        self._bands: dict[int, int | list[int]] = {}
         self._latest: tuple[str, str, list[int]] = ("", "", signature(""))
 
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The stored texts, folded, in the order in which they were added."""
+        return tuple(self._texts)
+
     def nearest(self, text: str) -> Match | None:
-        """The most alike stored text at or above the threshold, the first of equals; None when there is none."""
+        """The most similar stored text at or above the threshold, the first added of equals, or None."""
         folded, hashes = self._read(text)
         if (row := self._exact.get(folded)) is not None:
             return Match(self._ids[row], 1.0)
@@ -72,25 +77,39 @@ class NearDuplicateIndex:
         return None if found is None else Match(self._ids[rows[found[0]]], found[1])
 
     def add(self, id: str, text: str) -> None:
-        """Store a text; one that folds to a stored text is already there and changes nothing."""
+        """Store a text. Does nothing when a stored text folds to the same."""
         folded, hashes = self._read(text)
         if folded in self._exact:
             return
-        self._exact[folded] = len(self._ids)
-        self._bands.add(len(self._ids), hashes)
+        row = self._exact[folded] = len(self._ids)
         self._ids.append(id)
         self._texts.append(folded)
         self._lengths.append(len(folded))
+        for hashed in hashes:
+            holder = self._bands.setdefault(hashed, row)
+            if isinstance(holder, list):
+                holder.append(row)
+            elif holder != row:
+                self._bands[hashed] = [holder, row]
 
     def candidates(self, text: str) -> list[str]:
-        """The ids, in order of adding, of the rows that `nearest` compares `text` with unless it finds it as it is."""
+        """The ids of the stored texts that `nearest` compares with `text`, in the order in which they were added."""
         return [self._ids[row] for row in self._rows(*self._read(text))]
 
     def _rows(self, folded: str, hashes: list[int]) -> list[int]:
-        # No text can be alike enough that is too short or too long; this spares a look at half of the texts.
+        """The stored texts that share a band, without those too short or too long to reach the threshold."""
         least = (self.threshold - 1e-6) / (2 - self.threshold)
         low, high, lengths = len(folded) * least, len(folded) / least, self._lengths
-        return sorted(row for row in self._bands.query(hashes) if low <= lengths[row] <= high)
+        return sorted(row for row in self._sharing(hashes) if low <= lengths[row] <= high)
+
+    def _sharing(self, hashes: Iterable[int]) -> set[int]:
+        rows: set[int] = set()
+        for holder in map(self._bands.get, hashes):
+            if isinstance(holder, list):
+                rows.update(holder)
+            elif holder is not None:
+                rows.add(holder)
+        return rows
 
     def _read(self, text: str) -> tuple[str, list[int]]:
         if self._latest[0] != text:
@@ -99,42 +118,8 @@ class NearDuplicateIndex:
         return self._latest[1:]
 
 
-class Bands:
-    """Rows by band of their signature: chains of nodes in one array, their heads in a table of fixed size.
-
-    A node is 64 bits, the upper half of the band's hash above the number of the next node, so a row costs eight
-    bytes a band; Python's dicts, and rensa's own index, cost fifteen times that.
-    """
-
-    def __init__(self) -> None:
-        # Anonymous memory costs nothing until it is touched, so that a small index stays small.
-        self._heads = memoryview(mmap.mmap(-1, SLOTS * 4)).cast("I")
-        self._nodes = array("Q", [0] * BANDS)  # node 0 ends a chain, so row 0 begins at node BANDS
-
-    def add(self, row: int, hashes: Iterable[int]) -> None:
-        """Store the band hashes of `row`; rows are added in order from 0."""
-        heads, append, node = self._heads, self._nodes.append, (row + 1) * BANDS
-        for hashed in hashes:
-            slot = hashed & _SLOT
-            append(hashed & _CHECK | heads[slot])
-            heads[slot] = node
-            node += 1
-
-    def query(self, hashes: Iterable[int]) -> set[int]:
-        """The rows that share a band with these hashes."""
-        heads, nodes, rows = self._heads, self._nodes, set[int]()
-        for hashed in hashes:
-            node = heads[hashed & _SLOT]
-            while node:
-                entry = nodes[node]
-                if not (entry ^ hashed) & _CHECK:
-                    rows.add(node // BANDS - 1)
-                node = entry & _NODE
-        return rows
-
-
 def signature(folded: str) -> list[int]:
-    """One hash a band, the same in every process."""
+    """The MinHash of a text as one 64-bit hash per band. It is the same in every process."""
     minhash = RMinHash(num_perm=BANDS * ROWS_PER_BAND, seed=SEED)
     minhash.update(grams(folded))
     digest = iter(minhash.digest())
@@ -142,10 +127,10 @@ def signature(folded: str) -> list[int]:
 
 
 def grams(folded: str) -> tuple[bytes, ...]:
-    """Every run of four bytes, three blanks standing before and after the text.
+    """Every run of four bytes of the text, which is padded with three blanks at each end.
 
-    Cut by one unpacking of the text laid four times end to end, each time a byte further on: slicing costs five times
-    as much.
+    The text is repeated four times, each time starting one byte later, and cut by one call of `unpack`: slicing takes
+    five times as long.
     """
     padded = b"   %b      " % folded.encode(errors="surrogatepass")
     length = (len(padded) - 3) // 4 * 4
@@ -158,36 +143,36 @@ def _cutter(length: int) -> Callable[[bytes], tuple[bytes, ...]]:
 
 
 def most_similar(text: str, others: list[str], threshold: float) -> tuple[int, float] | None:
-    """(place, similarity) of the other text most alike, the first of equals; None when none reaches the threshold."""
+    """(index, similarity) of the most similar text, the first of equals; None when all are below `threshold`."""
     if process is None:
         return most_similar_plain(text, others, threshold)
-    # A hair below the threshold, for rapidfuzz rounds a cutoff to whole edits in its own way.
+    # A little below the threshold, because rapidfuzz rounds a cutoff to whole edits in its own way.
     found = process.extractOne(text, others, scorer=Indel.normalized_similarity, score_cutoff=threshold - 1e-6)
     return None if found is None or found[1] < threshold else (found[2], found[1])
 
 
 def most_similar_plain(text: str, others: list[str], threshold: float) -> tuple[int, float] | None:
     """`most_similar` without rapidfuzz."""
-    best, place = threshold, -1
+    best, found = threshold, -1
     for index, other in enumerate(others):
         total = len(text) + len(other)
         if 1 - abs(len(text) - len(other)) / total < best:
             continue
         similarity = 1 - (total - 2 * common_length(text, other)) / total
-        if similarity > best or (place < 0 and similarity == best):
-            best, place = similarity, index
-    return None if place < 0 else (place, best)
+        if similarity > best or (found < 0 and similarity == best):
+            best, found = similarity, index
+    return None if found < 0 else (found, best)
 
 
 def common_length(a: str, b: str) -> int:
-    """The length of the longest common subsequence, one big-integer step a character of `b`.
+    """The length of the longest common subsequence, by bit-parallel dynamic programming (Hyyrö 2004).
 
     >>> common_length("fit like", "foo like")
     6
     """
     where: dict[str, int] = {}
-    for place, char in enumerate(a):
-        where[char] = where.get(char, 0) | 1 << place
+    for at, char in enumerate(a):
+        where[char] = where.get(char, 0) | 1 << at
     everywhere = (1 << len(a)) - 1
     unmatched = everywhere
     for char in b:
