@@ -14,12 +14,13 @@ from doric.dialect.lexicon import (
     SCOTS,
     entries,
     function_words,
+    glosses,
     house_forms,
     leak_weights,
     variants,
     word_class,
 )
-from doric.dialect.scores import classify, glosses, score
+from doric.dialect.scores import classify, score
 
 CLASSES = {"ne", "shared", "scots", "na", "context", "phrase"}
 

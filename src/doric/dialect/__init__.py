@@ -1,1 +1,1 @@
-"""What makes a text Doric: lexicon, words in context, scores, rendering, highlighting, lint of the data."""
+"""Scores how Doric a text is. Also holds the word lists, renders English phrases, marks words, checks the data files."""

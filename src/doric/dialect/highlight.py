@@ -1,15 +1,12 @@
-"""A text with its Doric words marked: piece by piece, with what each means and where it belongs.
-
-Knows the lexicon and nothing of pages: a piece is a bit of the text as it was written, or one word with its class.
-"""
+"""Splits a text into spans and marks the Doric, Central Scots and English words, each with a short explanation."""
 
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from doric.core import text as texts
-from doric.dialect.lexicon import CLITIC, house_forms, variants
-from doric.dialect.scores import classify, glosses
+from doric.dialect.lexicon import CLITIC, glosses, house_forms, variants
+from doric.dialect.scores import classify
 
 CLASSES = {
     "ne": "North-East",
@@ -17,15 +14,15 @@ CLASSES = {
     "scots": "Scots",
     "na": "Scots negative",
     "central": "Central Scots",
-    "central_weak": "Scots at large",
+    "central_weak": "general Scots",
     "leak": "English",
 }
-"""Class of a word -> what a reader calls it."""
+"""Class of a word -> its name for readers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A bit of a text; `kind` is "" for what is not marked. `gloss` says what the word means and where it belongs."""
+    """A part of a text. `kind` is the class of a marked word, else "". `gloss` is its explanation."""
 
     text: str
     kind: str = ""
@@ -33,7 +30,7 @@ class Span:
 
 
 def highlight(text: str) -> Iterator[Span]:
-    """The whole text in pieces: joined they are `text` again.
+    """The spans of the text, in order. Joined they are `text` again.
 
     >>> [(span.text, span.kind) for span in highlight("I dinna ken. It's affa caul!")][-5:]
     [(". It's ", ''), ('affa', 'ne'), (' ', ''), ('caul', 'ne'), ('!', '')]
@@ -55,7 +52,7 @@ def highlight(text: str) -> Iterator[Span]:
 
 @functools.lru_cache(maxsize=1 << 14)
 def gloss(word: str, kind: str) -> str:
-    """What a lower-cased word of a class means, which other spelling the house has for it, and where it belongs."""
+    """The explanation of a lower-cased word: its English, the house form when it differs, and the name of its class."""
     meaning = meaning_of(word)
     house = house_forms().get(word) or variants().get(word)
     house = f"house spelling {house}" if house and house.lower() != word else ""
@@ -63,6 +60,6 @@ def gloss(word: str, kind: str) -> str:
 
 
 def meaning_of(word: str) -> str:
-    """The English of a lower-cased Doric word, "" where the lexicon has none of its own."""
+    """The English of a lower-cased Doric word, or ""."""
     known = glosses()
     return known.get(word) or known.get(CLITIC.sub("", word), "")

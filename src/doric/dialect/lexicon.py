@@ -1,8 +1,8 @@
-"""The word lists as they lie in `data/`, read once: what class a single word has.
+"""The word lists in `data/`, and the class of a single word.
 
-Classes: `ne` (North-East), `scots` (any Scots), `na` (-na negatives), `central` and `central_weak` (forms of Central
-Scots, Lallans and Burns), `leak` (English that a Scots writer renders), `context` (needs its neighbours: see
-`contexts`). Knows nothing of sentences.
+Classes: `ne` (North-East), `scots` (all of Scotland), `shared` (Scots that the North-East also uses), `na` (negatives
+in -na), `central` and `central_weak` (Central Scots, Lallans and Burns), `leak` (English that a Scots writer renders),
+`context` (the class depends on the neighbouring words, see `contexts`).
 """
 
 import functools
@@ -16,19 +16,19 @@ NEUTRAL = ""
 SCOTS = frozenset({"ne", "shared", "scots", "na"})
 """The classes of Scots words."""
 ENDINGS = ("s", "er", "est", "ed", "in", "it", "fu", "fus", "ly", "t")
-"""What may follow a listed word and leave it in its class."""
-GUESSED = ("in", "it", "ie")
-"""Endings that make a word Scots which stands in no list."""
+"""A listed word with one of these endings keeps its class."""
+GUESSED_ENDINGS = ("in", "it", "ie")
+"""A word that is in no list counts as Scots when it has one of these endings."""
 SHORTEST_STEM = 4
-"""Letters a stem must have before -s, and one more before the rest: shorter ones make other words too often."""
+"""Minimum letters of a stem before -s, and one more before other endings: short stems often make unrelated words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of `lexicon.tsv`: a house form, what it means, its class, and the other spellings accepted for it.
+    """A row of `lexicon.tsv`. The house form, `doric`, is the spelling that the dataset uses.
 
-    `variants` are of the same class; `wider` are spellings of Scots at large, no sign of the North-East; `synonyms` are
-    other words of the same meaning, Scots as well, and none of them is to be respelled as the house form.
+    `variants` are spellings of the same class. `wider` are spellings used all over Scotland, class `scots`. `synonyms`
+    are other words with the same meaning, also `scots`; the house form does not replace them.
     """
 
     doric: str
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """Every spelling, the house form first, lower-cased."""
+        """All spellings in lower case, the house form first."""
         return (self.doric.lower(), *self.variants, *self.wider)
 
 
@@ -68,7 +68,7 @@ def _split(cell: str) -> tuple[str, ...]:
 
 @functools.cache
 def house_forms() -> dict[str, str]:
-    """Central form -> the house form to write instead; English function word -> its rendering."""
+    """Central Scots form -> the house form to write instead; English function word -> the Doric for it."""
     return {row["central"]: row["house"] for row in data.read_table("central.tsv")} | {
         row["english"]: row["house"] for row in data.read_table("leakage.tsv")
     }
@@ -76,14 +76,26 @@ def house_forms() -> dict[str, str]:
 
 @functools.cache
 def variants() -> dict[str, str]:
-    """Accepted spelling -> house spelling, for every family in the lexicon."""
+    """Accepted spelling -> house form, for every entry of the lexicon."""
     return {variant: entry.doric for entry in entries() for variant in entry.spellings[1:]}
 
 
 @functools.cache
+def glosses() -> dict[str, str]:
+    """Doric word, in every spelling -> its English."""
+    return {form: entry.english for entry in entries() for form in (*entry.spellings, *entry.synonyms)}
+
+
+@functools.cache
 def leak_weights() -> dict[str, float]:
-    """English function word -> how surely it is a leak, 0 to 1."""
+    """English function word -> weight from 0 to 1: how certain it is that a Scots writer would render it."""
     return {row["english"]: float(row["weight"]) for row in data.read_table("leakage.tsv")}
+
+
+@functools.cache
+def function_words() -> frozenset[str]:
+    """Scots spellings of English function words: the first words that writers replace who know little Scots."""
+    return data.read_words("function_words.txt")
 
 
 @functools.cache
@@ -100,12 +112,6 @@ def _classes() -> dict[str, str]:
 
 
 @functools.cache
-def function_words() -> frozenset[str]:
-    """Scots spellings of English function words: those that somebody swaps in who knows no other Scots."""
-    return data.read_words("function_words.txt")
-
-
-@functools.cache
 def _english_endings() -> frozenset[str]:
     return data.read_words("english_endings.txt")
 
@@ -117,7 +123,7 @@ def _ing_nouns() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def word_class(word: str) -> str:
-    """The class of one lower-cased word, or "" where it says nothing.
+    """The class of one lower-cased word, or "" when it has none.
 
     >>> word_class("gweed"), word_class("whit"), word_class("keepit"), word_class("table")
     ('ne', 'central', 'scots', '')
@@ -131,43 +137,43 @@ def word_class(word: str) -> str:
         return NEUTRAL if word.endswith("n't") else "scots"
     stem = CLITIC.sub("", word)
     if stem != word:
-        found = classes.get(stem) or _by_ending(stem)
+        found = classes.get(stem) or _class_by_ending(stem)
         return found if found != "leak" or stem in ("you", "what", "who", "where", "how") else NEUTRAL
-    return _by_ending(word)
+    return _class_by_ending(word)
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def is_guess(word: str) -> bool:
-    """Whether nothing but its ending makes `word` Scots: a name or a drug may end like that as well.
+    """Whether `word` counts as Scots only because of its ending; names and drugs may have the same endings.
 
     >>> is_guess("plantin"), is_guess("warfarin"), is_guess("keepit"), is_guess("table")
     (True, True, False, False)
     """
     stem = CLITIC.sub("", word)
     known = _classes().keys() & {word, stem}
-    return not known and word_class(word) == "scots" and stem.endswith(GUESSED) and not _inflected(stem)
+    return not known and word_class(word) == "scots" and stem.endswith(GUESSED_ENDINGS) and not _class_of_stem(stem)
 
 
-def _by_ending(word: str) -> str:
+def _class_by_ending(word: str) -> str:
     if len(word) <= SHORTEST_STEM or not word.isalpha() or word in _english_endings():
         return NEUTRAL
     if word.endswith("ing"):
         return NEUTRAL if word in _ing_nouns() else "leak"
     if word.endswith("nae"):
         return "central"
-    if found := _inflected(word):
+    if found := _class_of_stem(word):
         return found
-    return "scots" if word.endswith(GUESSED) else NEUTRAL
+    return "scots" if word.endswith(GUESSED_ENDINGS) else NEUTRAL
 
 
-def _inflected(word: str) -> str:
-    """The class of the listed word that `word` is a form of, if it is of one."""
+def _class_of_stem(word: str) -> str:
+    """The class of the listed word that `word` is an inflected form of, or ""."""
     classes = _classes()
     for ending in ENDINGS:
         if word.endswith(ending):
             stem, least = word.removesuffix(ending), SHORTEST_STEM + (ending != "s")
             stems = (stem + "e", stem) if ending[0] in "ei" else (stem,)
-            found = next((classes[one] for one in stems if one in classes and len(one) >= least), NEUTRAL)
+            found = next((classes[stem] for stem in stems if stem in classes and len(stem) >= least), NEUTRAL)
             if found not in (NEUTRAL, "leak", "context", "na"):
                 return found
     return NEUTRAL

@@ -1,7 +1,7 @@
-"""A small Doriciser: somebody's own topic, a phrase of plain English, rendered in Doric grammar.
+"""Renders a short English phrase in Doric: question words, function words, endings and words that the lexicon knows.
 
-Function words, gerunds in -in, question words and words whose house form the lexicon knows; all else stays as it is.
-It renders phrases of a dozen words for use inside an authored sentence; it is no translator.
+Made for the topics that users give, to be placed inside an authored Doric sentence. It is no translator: words that it
+does not know stay as they are.
 """
 
 import functools
@@ -12,7 +12,7 @@ from doric.dialect.lexicon import SCOTS, entries
 
 
 def render(phrase: str) -> str:
-    """`phrase` in Doric spelling and grammar, names and unknown words untouched.
+    """`phrase` in Doric spelling and grammar. Names and unknown words are not changed.
 
     >>> render("choosing a good pair of walking shoes for cold weather")
     'choosin a gweed pair o walkin sheen for caul wither'
@@ -23,7 +23,7 @@ def render(phrase: str) -> str:
 
 
 def _rendered(word: str, *, first: bool) -> str:
-    # a capital inside the phrase marks a name, but for I and for phrases that are listed with theirs
+    # A capital inside the phrase marks a name, except I and listed phrases such as New Year.
     if word[0].isupper() and not first and len(word) > 1 and " " not in word:
         return word
     rendered = _renderings().get(word.lower())
@@ -41,11 +41,11 @@ def _renderings() -> dict[str, str]:
         for gloss in entry.english.split("; "):
             if gloss.isalpha() and gloss.islower() and entry.doric.islower() and entry.kind in SCOTS:
                 found.setdefault(gloss, entry.doric)
-    # the file decides where the lexicon offers several words, or one that does not fit a topic
+    # The file has priority: the lexicon may have several words, or one that does not suit topics.
     return found | {row["english"]: row["house"] for row in data.read_table("renderings.tsv")}
 
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    phrases = sorted((re.escape(one) for one in _renderings() if " " in one), key=len, reverse=True)
+    phrases = sorted((re.escape(english) for english in _renderings() if " " in english), key=len, reverse=True)
     return re.compile(rf"\b(?:{'|'.join(phrases)})\b|[A-Za-z]+(?:'[a-z]+)*", re.IGNORECASE)

@@ -1,37 +1,36 @@
-"""How Doric a text is: two scores that are never added together, and what they rest on.
+"""How Doric a text is: separate scores that are never added up, and the words they are based on.
 
-`substrate` asks whether this is Scots at all; `north_east` asks whether that Scots is of the North-East. Leakage,
-spread, contamination and depth stand beside them. Knows words and their neighbours, not what an answer should say.
+`substrate` measures how much of the text is Scots, `north_east` how much of it is North-East Scots. The other scores
+measure English words, Central Scots words, and how evenly and deeply the text is Scots.
 """
 
-import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from doric.core import text as texts
 from doric.dialect.contexts import class_in_context, counted_once, rules
-from doric.dialect.lexicon import SCOTS, entries, function_words, is_guess, leak_weights, word_class
+from doric.dialect.lexicon import SCOTS, function_words, is_guess, leak_weights, word_class
 
 LONG_SENTENCE = 6
-"""Words a sentence must have before it counts towards spread."""
+"""Minimum words of a sentence that counts for `spread`."""
 ENOUGH_FORMS = 2
-"""Scots forms such a sentence must hold."""
+"""Minimum Scots words of a sentence that counts as Scots for `spread`."""
 SHARED_WEIGHT = 0.5
-"""aa, leuk, wir and their like are literary Scots as well: half a sign. So are -na negatives, and none on their own."""
+"""Weight of `shared` and `na` words in `north_east`, because literary Scots uses them too (aa, leuk, wir)."""
 WEAK_WEIGHT = 0.5
-"""guid, auld, frae and their like are written in the North-East too: what its own forms outnumber is none."""
+"""Weight of `central_weak` words in `contamination`, for those that outnumber the `ne` words (guid, auld, frae)."""
 ING_WEIGHT = 0.5
-"""An -ing form may be an English noun the writer meant."""
+"""Weight of an -ing word in `leakage`: it may be an English noun."""
 ALL = frozenset({"aa", "a'"})
-"""Written from Ayr to Shetland: half a sign, and no sign by themselves."""
+"""Shared words that are used all over Scotland: alone they do not show that a text is North-East Scots."""
 NAME = "name"
 UNCOUNTED = frozenset({NAME, "context"})
-SPOKEN_I = frozenset({"Ah", "Ah'm", "Ah'll", "Ah've", "Ah'd"})
+SPELLINGS_OF_I = frozenset({"Ah", "Ah'm", "Ah'll", "Ah've", "Ah'd"})
+"""Words that are not names although they begin with a capital inside a sentence."""
 
 
 class Evidence(NamedTuple):
-    """One word that counted: as it was written (lower case), the class it counted as, its place among the words."""
+    """A word that has a class: the word in lower case, its class, its index among the words of the text."""
 
     token: str
     kind: str
@@ -40,12 +39,12 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The measures of one text. All but `tokens` and `evidence` are shares from 0 to 1.
+    """The scores of one text. All but `tokens` (number of words) and `evidence` are shares from 0 to 1.
 
-    `substrate`: Scots forms among all words. `north_east`: North-East forms among all words. `contamination`: Central
-    and Lallans forms among all words. `leakage`: English function words among those and their Scots renderings.
-    `spread`: share of sentences of six words or more that hold two or more Scots forms. `depth`: Scots forms among all
-    words that are more than the spelling of an English function word, or a guess by the ending of a word.
+    `substrate`: Scots words among all words. `north_east`: North-East words among all words. `contamination`: Central
+    Scots words among all words. `leakage`: weighted English function words, among these and the Scots words. `spread`:
+    among sentences of at least six words, those with at least two Scots words. `depth`: Scots words that are neither
+    function words nor guessed from their ending, among all words.
     """
 
     tokens: int
@@ -58,15 +57,15 @@ class Scores:
     evidence: tuple[Evidence, ...]
 
     def tokens_of(self, *kinds: str) -> tuple[str, ...]:
-        """The words that counted as one of `kinds`, in order, each once."""
+        """The words of the classes `kinds`, in order of occurrence, without repeats."""
         return tuple(dict.fromkeys(item.token for item in self.evidence if item.kind in kinds))
 
 
 def score(text: str) -> Scores:
-    """Measure `text`; see `Scores`. An empty text measures 0 throughout.
+    """The scores of `text`. All are 0 for an empty text. Code, links and addresses are left out.
 
-    >>> measured = score("I dinna ken fit like it is, bit it's nae affa caul the day.")
-    >>> measured.tokens_of("ne")
+    >>> scores = score("I dinna ken fit like it is, bit it's nae affa caul the day.")
+    >>> scores.tokens_of("ne")
     ('fit', 'nae', 'affa', 'caul')
     >>> score("The dog is fit and runs far.").substrate
     0.0
@@ -91,16 +90,16 @@ def score(text: str) -> Scores:
 
 
 def classify(sentence: str) -> tuple[list[str], list[str]]:
-    """The tokens of one sentence, lower-cased, clause punctuation among them, and the class of each.
+    """(tokens, classes) of one sentence: lower-cased words and punctuation, and the class of each, "" for none.
 
-    A capital inside the sentence marks a name, which counts for nothing.
+    A word with a capital inside the sentence is taken for a name and has no class.
     """
     surface = texts.surface_tokens(sentence)
     tokens = [token.lower() for token in surface]
     alone = [word_class(token) for token in tokens]
     contexts = rules()
     for at, token in enumerate(surface):
-        if at and token[0].isupper() and token not in SPOKEN_I and alone[at] != "central":
+        if at and token[0].isupper() and token not in SPELLINGS_OF_I and alone[at] != "central":
             alone[at] = NAME
     scots = [kind in SCOTS for kind in alone]
     kinds = [
@@ -114,10 +113,10 @@ def _scores(total: int, long_sentences: int, spread_sentences: int, evidence: tu
     count, leaks, deep = _tally(evidence)
     scots = count["ne"] + count["shared"] + count["scots"] + count["na"]
     half = SHARED_WEIGHT * (count["shared"] + count["na"])
-    north_east = count["ne"] + half if any(map(_sure, evidence)) else 0
+    north_east = count["ne"] + half if any(map(_is_north_east, evidence)) else 0
     weak = max(0, count["central_weak"] - count["ne"])
     words = total or 1
-    # a text of short sentences only is spread if it holds as many forms as one long sentence must
+    # Without any long sentence, the whole text counts as one.
     spread = spread_sentences / long_sentences if long_sentences else float(scots >= ENOUGH_FORMS)
     return Scores(
         tokens=total,
@@ -131,36 +130,24 @@ def _scores(total: int, long_sentences: int, spread_sentences: int, evidence: tu
     )
 
 
-def _sure(item: Evidence) -> bool:
-    """Whether a form says by itself that its Scots is of the North-East."""
+def _is_north_east(item: Evidence) -> bool:
+    """Whether the word alone shows that the text is North-East Scots."""
     return item.kind == "ne" or (item.kind == "shared" and item.token not in ALL)
 
 
 def _tally(evidence: tuple[Evidence, ...]) -> tuple[dict[str, int], float, int]:
-    """Words by class, the weight of the English leaks, and how many Scots forms are no function words."""
+    """(words by class, weighted English words, Scots words that count for `depth`)."""
     count = dict.fromkeys(("ne", "shared", "scots", "na", "central", "central_weak", "leak"), 0)
-    leaks, weights, small, deep = 0.0, leak_weights(), function_words(), 0
-    once, met = counted_once(), set()
+    leaks, weights, functional, deep = 0.0, leak_weights(), function_words(), 0
+    once, seen = counted_once(), set()
     for token, kind, _ in evidence:
         if token in once:
-            if token in met:
+            if token in seen:
                 continue
-            met.add(token)
+            seen.add(token)
         count[kind] += 1
         if kind == "leak":
             leaks += weights.get(token, ING_WEIGHT)
-        elif kind in SCOTS and token not in small and not is_guess(token):
+        elif kind in SCOTS and token not in functional and not is_guess(token):
             deep += 1
     return count, leaks, deep
-
-
-@functools.cache
-def glosses() -> dict[str, str]:
-    """Doric word, every spelling of it -> its English, for marking a text."""
-    return dict(_glosses())
-
-
-def _glosses() -> Iterator[tuple[str, str]]:
-    for entry in entries():
-        for form in (*entry.spellings, *entry.synonyms):
-            yield form, entry.english
