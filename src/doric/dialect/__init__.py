@@ -1,1 +1,1 @@
-"""Scores how Doric a text is. Also holds the word lists, renders English phrases, marks words, checks the data files."""
+"""Scores how Doric a text is. Also: word lists, rendering of English phrases, highlighting, checks of the data."""

@@ -1,1 +1,1 @@
-"""Whether an answer is good enough to keep: the gates, near-duplicates, and prompts that must never be trained on."""
+"""Whether an answer is good enough to keep: gates, near-duplicates, decontamination (evaluation prompts)."""

@@ -1,9 +1,9 @@
-"""Prompts that no model of ours may ever be trained on, and the guard that knows them again.
+"""Keeps evaluation prompts out of training data: the held-out prompts, and a search for texts that repeat them.
 
-They lie in `data/heldout.jsonl`. A text matches when it holds, close together, most of the words that one of them is
-about: the words of `data/common_words.txt` do not count, the others the more the longer they are and the fewer
-held-out prompts share them. What one in another language asks is guarded in English too, and all of it as the house
-puts it into Doric. Case, punctuation, accents, endings and word order make no difference. Needs nothing beyond Python.
+The prompts are in `data/heldout.jsonl`. A text matches when it holds, close together, most of the content words of a
+prompt. Words of `data/common_words.txt` do not count. The others weigh more the longer they are and the fewer held-out
+prompts share them. Of a prompt in another language its English is protected too, and of every prompt the Doric that
+`render` makes of it. Case, punctuation, accents, endings and word order do not matter.
 """
 
 import functools
@@ -22,21 +22,23 @@ ASCII_WORD = re.compile(r"[a-z0-9]+")
 HYPHEN = re.compile(r"[-'’‐‑]")
 ENDING = re.compile(r"(?:ing|in|ed|es|s|e)$")
 STEM, LEAST_STEM = 6, 3
-NEAR = 0.60
-"""Share of a prompt's weight from which a text matches: of 61,440 prompts that the generator made, none came so far."""
-LEAST_WORDS, LEAST_LATER = 2, 3
-"""Words that must be shared; and words a later turn must have to be guarded: "And in winter?" may stand in any talk."""
-FEW_NEAR = 0.5
-"""Share of all its words, common ones too, that must be there when no more than `LEAST_WORDS` of the others are."""
-REACH = 1.5
-"""How many lengths of the prompt may lie between the first of those words and the last."""
+"""Maximum and minimum letters of a stem."""
+ENOUGH_WEIGHT = 0.60
+"""Share of a prompt's weight from which a text matches. None of 61,440 prompts made by the generator reached it."""
+LEAST_SHARED, LEAST_LATER = 2, 3
+"""Minimum content words that a match shares; that a later turn needs to be protected ("And in winter?" has too few)."""
+ENOUGH_WORDS = 0.5
+"""Share of all words of the prompt, common words included, that is needed when only `LEAST_SHARED` are shared."""
+WINDOW = 1.5
+"""The shared words must lie within this many lengths of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutPrompt:
-    """One held-out prompt. `turns` are the user's later turns; `benign` marks a harmless ask that looks harmful.
+    """A prompt that is used for evaluation only.
 
-    `about` is the prompt in English where it is in another language than English or Doric.
+    `turns` are later user turns. `benign`: a harmless request that looks harmful. `about`: the prompt in English, when
+    it is neither English nor Doric.
     """
 
     id: str
@@ -51,31 +53,31 @@ class HeldOutPrompt:
 
 @functools.cache
 def held_out_prompts() -> tuple[HeldOutPrompt, ...]:
-    """All of them, in file order."""
+    """All held-out prompts, in file order."""
     lines = data.read_text("heldout.jsonl").splitlines()
     return tuple(_read(json.loads(line)) for line in lines if line)
 
 
 def find_match(text: str) -> HeldOutPrompt | None:
-    """The held-out prompt that `text` is, nearly is, or holds; None when there is none.
+    """The held-out prompt that `text` repeats, rewords or contains, or None.
 
     >>> find_match("HOW does a pawn-broker earn his living").id
     'core-027'
     >>> find_match("How does a baker earn a living?")
     """
     stems = _stems(text)
-    index = _index()
+    index, protected = _index(), _protected()
     shares: dict[int, float] = {}
     for stem in index.keys() & set(stems):
         for number, share in index[stem]:
             shares[number] = shares.get(number, 0.0) + share
-    near = [number for number, share in shares.items() if share >= NEAR]
-    near.sort(key=shares.__getitem__, reverse=True)
-    return next((_guarded()[number].held for number in near if _guarded()[number].stands_in(stems)), None)
+    likely = [number for number, share in shares.items() if share >= ENOUGH_WEIGHT]
+    likely.sort(key=shares.__getitem__, reverse=True)
+    return next((protected[number].prompt for number in likely if protected[number].occurs_in(stems)), None)
 
 
 def content_stems(text: str) -> frozenset[str]:
-    """The stems of the words that say what `text` is about.
+    """The stems of the content words of `text`.
 
     >>> sorted(content_stems("How do bats catch moths?"))
     ['bat', 'moth']
@@ -91,12 +93,12 @@ def _read(raw: dict) -> HeldOutPrompt:
 
 
 def _stems(text: str) -> list[str]:
-    """The stem of every word of `text`, in order; a Han character is a word."""
-    if text.isascii():  # most are, and the guard stands in front of every row
+    """The stem of every word of `text`, in order. Each Han character counts as a word."""
+    if text.isascii():  # faster, and true of most texts
         return [*map(_stem, ASCII_WORD.findall(text.lower().replace("-", "").replace("'", "")))]
-    parted = unicodedata.normalize("NFKD", text)
-    bare = "".join(char for char in parted if unicodedata.category(char)[0] != "M")
-    return [*map(_stem, WORD.findall(HYPHEN.sub("", bare.lower())))]
+    decomposed = unicodedata.normalize("NFKD", text)
+    plain = "".join(char for char in decomposed if unicodedata.category(char)[0] != "M")
+    return [*map(_stem, WORD.findall(HYPHEN.sub("", plain.lower())))]
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -111,54 +113,55 @@ def _common() -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Guarded:
-    """One guarded text: the prompt it is of, all its stems, those that count with their shares, its length in words."""
+class _Protected:
+    """One text of a held-out prompt: all its stems, those that count with their share of the weight, its word count."""
 
-    held: HeldOutPrompt
+    prompt: HeldOutPrompt
     stems: frozenset[str]
     shares: dict[str, float]
     length: int
 
-    def stands_in(self, stems: list[str]) -> bool:
-        """Whether enough of it stands together in a text, as in a rewording, and is not scattered over a page."""
-        reach = round(REACH * self.length)
-        return any(self._enough(set(stems[at : at + reach])) for at in range(max(1, len(stems) - reach + 1)))
+    def occurs_in(self, stems: list[str]) -> bool:
+        """Whether enough of it lies within one window of a text."""
+        window = round(WINDOW * self.length)
+        return any(self._enough(set(stems[at : at + window])) for at in range(max(1, len(stems) - window + 1)))
 
     def _enough(self, near: set[str]) -> bool:
         shared = self.shares.keys() & near
-        if len(shared) < LEAST_WORDS or sum(map(self.shares.__getitem__, shared)) < NEAR:
+        if len(shared) < LEAST_SHARED or sum(map(self.shares.__getitem__, shared)) < ENOUGH_WEIGHT:
             return False
-        return len(shared) > LEAST_WORDS or len(self.stems & near) >= FEW_NEAR * len(self.stems)
+        return len(shared) > LEAST_SHARED or len(self.stems & near) >= ENOUGH_WORDS * len(self.stems)
 
 
 @functools.cache
-def _guarded() -> tuple[_Guarded, ...]:
-    texts = [(held, [_stems(text) for text in _ways(held)]) for held in held_out_prompts()]
+def _protected() -> tuple[_Protected, ...]:
+    """The protected texts of all held-out prompts. Later turns and translations with few content words are left out."""
+    texts = [(prompt, [_stems(text) for text in _texts_of(prompt)]) for prompt in held_out_prompts()]
     holders = Counter(stem for _, all_stems in texts for stem in set().union(*all_stems))
     return tuple(
-        _weighed(held, stems, holders)
-        for held, all_stems in texts
+        _weighted(prompt, stems, holders)
+        for prompt, all_stems in texts
         for turn, stems in enumerate(all_stems)
-        if turn == 0 or len(set(stems) - _common()) >= (LEAST_LATER if turn <= len(held.turns) else LEAST_WORDS)
+        if turn == 0 or len(set(stems) - _common()) >= (LEAST_LATER if turn <= len(prompt.turns) else LEAST_SHARED)
     )
 
 
-def _ways(held: HeldOutPrompt) -> tuple[str, ...]:
-    """The texts of a held-out prompt: itself, its later turns, what it asks in English, and that in house Doric."""
-    return held.prompt, *held.turns, held.about, render(held.about or held.prompt)
+def _texts_of(prompt: HeldOutPrompt) -> tuple[str, ...]:
+    """The prompt, its later turns, its English, and the rendering in Doric."""
+    return prompt.prompt, *prompt.turns, prompt.about, render(prompt.about or prompt.prompt)
 
 
-def _weighed(held: HeldOutPrompt, stems: list[str], holders: Counter[str]) -> _Guarded:
+def _weighted(prompt: HeldOutPrompt, stems: list[str], holders: Counter[str]) -> _Protected:
     weights = {stem: len(stem) / holders[stem] for stem in set(stems) - _common()}
     whole = sum(weights.values())
-    return _Guarded(held, frozenset(stems), {stem: weight / whole for stem, weight in weights.items()}, len(stems))
+    return _Protected(prompt, frozenset(stems), {stem: weight / whole for stem, weight in weights.items()}, len(stems))
 
 
 @functools.cache
 def _index() -> dict[str, tuple[tuple[int, float], ...]]:
-    """Stem -> (number of a guarded text that holds it, its share there), for each of them."""
+    """Stem -> for each protected text that has it: (index in `_protected`, share of its weight)."""
     index: dict[str, list[tuple[int, float]]] = {}
-    for number, one in enumerate(_guarded()):
-        for stem, share in one.shares.items():
+    for number, protected in enumerate(_protected()):
+        for stem, share in protected.shares.items():
             index.setdefault(stem, []).append((number, share))
     return {stem: tuple(where) for stem, where in index.items()}
