@@ -720,7 +720,7 @@ def test_wrong_merged_model_stops_the_run(notebook, tiny):
     found = notebook.compare(reference, notebook.token_log_probs(other, ROWS))
     result = {"form": "merged", **found, **GOOD}
     assert notebook.verdicts([result], four_bit=False)[0][""] == "FAIL"
-    with pytest.raises(notebook.UserError, match="saved merged differs from the trained model") as caught:
+    with pytest.raises(notebook.UserError, match=r"saved model \(merged\) differs from the trained model") as caught:
         notebook.check_parity([result], {"top1": 0.1, "kl": 9.0}, four_bit=False)
     assert "adapter" in caught.value.hint
 
