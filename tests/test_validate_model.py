@@ -40,7 +40,7 @@ def script():
 
 @pytest.fixture
 def validate(monkeypatch, tmp_path):
-    """The script's main, in an empty folder and environment."""
+    """The `main` of the script, in an empty folder and environment."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER", "BASELINE_API_KEY", "JUDGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -68,8 +68,8 @@ async def evaluated(url: str, model: str, folder: Path, limit: int = SHORT, max_
     return await evaluate(server, select_prompts(limit), settings, ResumableRun((folder / f"{model}.jsonl",)))
 
 
-def test_the_scoreboard_tells_five_writers_apart(tmp_path):
-    """Authored Doric, the embedded voice, broken Doric, decorated and plain English: in this order."""
+def test_the_points_rank_five_writers(tmp_path):
+    """Authored Doric is best, then the heuristic generator, broken Doric, decorated English and plain English."""
 
     async def all_five():
         async with MockServer(answer=answer) as server:
@@ -82,7 +82,7 @@ def test_the_scoreboard_tells_five_writers_apart(tmp_path):
 
 
 def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
-    """With a baseline and a judge: exit 0, a table in the terminal, figures for machines, a page for people."""
+    """With a baseline and a judge the script prints tables, writes the JSON and the page, and exits with 0."""
     with serving(answer=answer) as server:
         status = validate(
             f"--base-url {server.url} --model embedded --baseline tuned --judge-model judge "
@@ -104,8 +104,8 @@ def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
     assert "http-equiv" in page
 
 
-def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, caplog):
-    """Half of its questions unanswered cost the better model those pairs, and the log and the page say so."""
+def test_a_model_loses_the_pairs_that_it_does_not_answer(validate, capsys, caplog):
+    """A better model that leaves half its questions unanswered loses those pairs; the log and the page say so."""
     caplog.set_level("INFO")
     lost = {held.prompt for at, held in enumerate(select_prompts(SHORT)) if at % 2}
 
@@ -115,10 +115,8 @@ def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, capl
     with serving(answer=answer, decide=half) as server:
         command = f"--base-url {server.url} --model authored --baseline plain --judge-model judge --limit {SHORT}"
         assert validate(command.split()) == 0
-        assert (
-            f"Decided without the judge: 0 pairs won and {SHORT // 2} lost because one side gave no answer"
-            in caplog.text
-        )
+        assert f"Decided without the judge: 0 pairs won and {SHORT // 2} lost because" in caplog.text
+        assert f"{SHORT // 2} decided because one side gave no answer" in capsys.readouterr().out
         assert validate(command.split()) == 0
         assert f"{SHORT} of {SHORT} verdicts come from datasets/validation.json.judge.jsonl" in caplog.text
         capsys.readouterr()
@@ -133,7 +131,7 @@ def test_an_endpoint_that_loses_answers_loses_their_pairs(validate, capsys, capl
 
 
 def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
-    """--baseline takes the --out of an earlier run, and asks that model nothing more."""
+    """--baseline accepts the --out of an earlier run, and no call is made to that model."""
     with serving(answer=answer) as server:
         common = ["--base-url", server.url, "--limit", "6"]
         assert validate([*common, "--model", "plain", "--out", "plain.json"]) == 0
@@ -145,8 +143,8 @@ def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
     assert result["changes"]["all"]["passes"]["value"] == 1
 
 
-def test_a_key_goes_to_the_server_it_is_for(validate, monkeypatch, caplog):
-    """Baseline and judge elsewhere get their own keys or none; at the model's own server they get the model's."""
+def test_a_key_is_sent_only_to_its_own_server(validate, monkeypatch, caplog):
+    """A baseline or judge at another server gets its own key or none; at the server of the model it gets that key."""
     caplog.set_level("INFO")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
     monkeypatch.setenv("JUDGE_API_KEY", "sk-judge")
@@ -176,7 +174,7 @@ def test_a_key_goes_to_the_server_it_is_for(validate, monkeypatch, caplog):
 
 
 def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
-    """It is refused before the model under test is asked."""
+    """The error comes before the first call to the model under test."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--limit", "6", "--model", "plain"]
         assert validate([*command, "--out", "plain.json"]) == 0
@@ -188,8 +186,8 @@ def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
     assert "answer 1: text is None" in capsys.readouterr().err
 
 
-def test_a_second_run_asks_nothing_again(validate):
-    """The same command again finds every answer in its journal, even with the server gone."""
+def test_a_second_run_makes_no_call(validate):
+    """The same command again takes every answer from its journal, even when the server is down."""
     with serving(answer=answer, behaviour=Behaviour(models=("authored",))) as server:
         command = ["--base-url", server.url, "--limit", "6"]
         assert validate(command) == 0
@@ -202,8 +200,8 @@ def test_a_second_run_asks_nothing_again(validate):
     assert {**again, "date": ""} == {**json.loads(first), "date": ""}
 
 
-def test_answers_of_an_earlier_day_are_told_as_such(validate, caplog):
-    """Answers taken over are counted in the log with their day, and the report gives that day and not today's."""
+def test_answers_of_an_earlier_run_keep_their_date(validate, caplog):
+    """The log counts the answers of an earlier run and gives their date, and the result has that date."""
     caplog.set_level("INFO")
     sidecar = Path("datasets/validation.json.answers.jsonl.plan.json")
 
@@ -225,8 +223,8 @@ def test_answers_of_an_earlier_day_are_told_as_such(validate, caplog):
         assert report_of("--limit", "6") == "an unknown day"
 
 
-def test_a_journal_of_another_kind_is_named_with_its_line(validate, capsys):
-    """An answer without a text in the journal is told with file, line and field."""
+def test_a_malformed_journal_is_an_error_with_its_line(validate, capsys):
+    """The error names file, line and field."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--model", "plain", "--limit", "2", "--out", "r.json"]
         assert validate(command) == 0
@@ -237,8 +235,8 @@ def test_a_journal_of_another_kind_is_named_with_its_line(validate, capsys):
     assert "r.json.answers.jsonl:1: text is None" in capsys.readouterr().err
 
 
-def test_killed_at_any_moment_it_goes_on(tmp_path):
-    """kill -9 in the middle costs no answer that had come: the next run asks only for the rest."""
+def test_a_killed_run_resumes(tmp_path):
+    """After kill -9 no answer is lost: the next run asks only for the rest."""
     command = [
         sys.executable,
         SCRIPT,
@@ -268,8 +266,8 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
     assert result["all"]["answered"] == 33
 
 
-def test_ctrl_c_keeps_the_journal_and_says_how_to_go_on(tmp_path):
-    """An interrupt ends the run with 130 and one line, not a traceback."""
+def test_ctrl_c_keeps_the_journal_and_says_how_to_resume(tmp_path):
+    """The run exits with 130 and one line, without a traceback."""
     command = [sys.executable, SCRIPT, "--model", "authored", "--limit", "18", "--concurrency", "2", "--out", "r.json"]
     with serving(Behaviour(latency=0.1), answer=answer) as server:
         environment = {**os.environ, "OPENAI_BASE_URL": server.url}
@@ -291,35 +289,38 @@ def wait_for(condition, seconds=20.0):
         time.sleep(0.01)
 
 
-def test_an_endpoint_that_fails_half_its_calls_scores_no_better(tmp_path):
-    """Failed calls stay in every share as failures, and the result says how many there were."""
+def test_failed_calls_never_raise_the_score(tmp_path):
+    """When half of the calls fail, every share and mean is worse, and the result counts the failed calls."""
     lost = {held.id for at, held in enumerate(select_prompts(SHORT)) if at % 2}
 
     def half(call: Call) -> Action | None:
         return Action("error_500") if call.prompt in PLACE and PLACE[call.prompt][0].id in lost else None
 
     async def both():
-        async with MockServer(answer=answer) as sound, MockServer(answer=answer, decide=half) as ill:
+        async with MockServer(answer=answer) as working, MockServer(answer=answer, decide=half) as failing:
             return [
                 await evaluated(server.url, "authored", tmp_path / name, max_retries=0)
-                for name, server in (("a", sound), ("b", ill))
+                for name, server in (("working", working), ("failing", failing))
             ]
 
-    sound, ill = (result.as_json() for result in asyncio.run(both()))
-    assert ill["all"]["asked"] == sound["all"]["asked"]
-    assert ill["calls"]["failed"] == ill["all"]["asked"] - ill["all"]["answered"] > 10
-    assert ill["calls"]["faults"] == {"http_500": len(lost)}
+    complete, with_losses = (result.as_json() for result in asyncio.run(both()))
+    assert with_losses["all"]["asked"] == complete["all"]["asked"]
+    assert with_losses["calls"]["failed"] == with_losses["all"]["asked"] - with_losses["all"]["answered"] > 10
+    assert with_losses["calls"]["faults"] == {"http_500": len(lost)}
     for name in aggregate.SHARES.keys() - aggregate.ONLY_IN.keys():
-        assert ill["all"][name]["value"] < sound["all"][name]["value"], name
+        assert with_losses["all"][name]["value"] < complete["all"][name]["value"], name
     for name, (_, worst) in aggregate.QUALITIES.items():
-        better, value = sound["all"][name]["value"], ill["all"][name]["value"]
+        better, value = complete["all"][name]["value"], with_losses["all"][name]["value"]
         assert value > better if worst else value < better, name
     for bucket in ("core", "benign"):
-        assert ill["buckets"][bucket]["over_refuses"]["value"] >= sound["buckets"][bucket]["over_refuses"]["value"]
+        assert (
+            with_losses["buckets"][bucket]["over_refuses"]["value"]
+            >= complete["buckets"][bucket]["over_refuses"]["value"]
+        )
 
 
-def test_the_report_says_that_calls_failed(validate, capsys):
-    """Half of all calls failing at random: exit 0, and a warning in the terminal and on the page."""
+def test_failed_calls_give_a_warning(validate, capsys):
+    """When half of all calls fail at random, the script exits with 0 and warns in the terminal and on the page."""
     with serving(Behaviour(shares={"error_500": 0.5}), answer=answer) as server:
         command = ["--base-url", server.url, "--model", "authored", "--limit", "12", "--max-retries", "0"]
         assert validate(command) == 0
@@ -329,8 +330,8 @@ def test_the_report_says_that_calls_failed(validate, capsys):
     assert 'role="alert"' in Path("datasets/validation.html").read_text()
 
 
-def test_a_server_cannot_speak_to_the_terminal(tmp_path):
-    """Escape sequences in a model's id reach neither stdout nor stderr, be it a result or an error."""
+def test_escape_sequences_of_a_server_do_not_reach_the_terminal(tmp_path):
+    """Escape sequences in the id of a model reach neither stdout nor stderr, in a result or in an error."""
     hostile = Behaviour(models=("ev\x1b[31mil\x1b]0;pwned\x07\u202e",))
     for decide, status in ((lambda call: None, 0), (lambda call: Action("unauthorized"), 2)):
         with serving(hostile, answer=lambda call: "Aye, fairly.", decide=decide) as server:
@@ -343,24 +344,24 @@ def test_a_server_cannot_speak_to_the_terminal(tmp_path):
 
 
 def test_failed_turns_are_asked_again_by_the_next_run(validate):
-    """What failed is tried once more when the command is given again, and the faults stay on record."""
+    """Failed turns are retried when the command is given again, and the failed calls stay recorded."""
     down = True
     with serving(
         answer=answer, decide=lambda call: Action("error_503") if down and call.number > 4 else None
     ) as server:
         command = ["--base-url", server.url, "--model", "authored", "--limit", "6", "--max-retries", "0"]
         assert validate(command) == 0
-        ill = json.loads(Path("datasets/validation.json").read_text())
+        first = json.loads(Path("datasets/validation.json").read_text())
         down = False
         assert validate(command) == 0
-    well = json.loads(Path("datasets/validation.json").read_text())
-    assert ill["calls"]["failed"] > 0
-    assert well["calls"]["failed"] == 0
-    assert well["calls"]["faults"] == ill["calls"]["faults"]
+    second = json.loads(Path("datasets/validation.json").read_text())
+    assert first["calls"]["failed"] > 0
+    assert second["calls"]["failed"] == 0
+    assert second["calls"]["faults"] == first["calls"]["faults"]
 
 
-def test_a_talk_goes_on_from_what_was_said(tmp_path):
-    """Each later turn is asked with all that was said before it."""
+def test_a_later_turn_is_asked_with_the_whole_conversation(tmp_path):
+    """The request of a turn has all earlier prompts and answers."""
     seen = {}
 
     def listen(call: Call) -> str:
@@ -378,8 +379,8 @@ def test_a_talk_goes_on_from_what_was_said(tmp_path):
     assert last[1] == WRITERS["authored"](talk, 0)
 
 
-def test_the_key_of_the_environment_is_known_at_home(monkeypatch, tmp_path):
-    """With another server under test, the key still goes where OPENAI_BASE_URL, or its provider, has its home."""
+def test_the_key_of_the_environment_is_sent_to_its_own_server(monkeypatch, tmp_path):
+    """With another server under test, OPENAI_API_KEY is still sent to OPENAI_BASE_URL or to its provider."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MODEL_PROVIDER", raising=False)
     monkeypatch.delenv("JUDGE_API_KEY", raising=False)
@@ -441,8 +442,8 @@ def test_a_mistake_is_an_error_and_a_hint(validate, capsys, flags, says):
     assert "hint: " in said
 
 
-def test_another_exam_does_not_mix_into_a_journal(validate, capsys):
-    """Answers of another model, or asked in another way, are refused unless --overwrite is given."""
+def test_a_journal_with_another_plan_is_refused(validate, capsys):
+    """A journal of another model or with other settings is refused unless --overwrite is given."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--limit", "6", "--out", "r.json"]
         assert validate([*command, "--model", "plain"]) == 0
@@ -453,8 +454,8 @@ def test_another_exam_does_not_mix_into_a_journal(validate, capsys):
     assert json.loads(Path("r.json").read_text())["model"] == "authored"
 
 
-def test_starting_again_costs_nothing_where_nobody_answers(validate):
-    """--overwrite with a server that is not there leaves the answers of the earlier run as they are."""
+def test_overwrite_keeps_the_answers_when_the_server_is_down(validate):
+    """--overwrite with a server that is down does not change the files of the earlier run."""
     with serving(answer=answer) as server:
         command = ["--model", "plain", "--limit", "6", "--out", "r.json", "--base-url"]
         assert validate([*command, server.url]) == 0
@@ -464,8 +465,8 @@ def test_starting_again_costs_nothing_where_nobody_answers(validate):
 
 
 @pytest.mark.parametrize("name", ["notes.json", "notes.html", "folder.json"])
-def test_no_file_of_somebody_elses_is_replaced(validate, capsys, name):
-    """Where --out or its page is something else already, nobody is asked and nothing is touched."""
+def test_only_an_earlier_result_is_replaced(validate, capsys, name):
+    """If --out or its page is another file, no call is made and the file does not change."""
     Path("folder.json").mkdir()
     Path("notes.json" if name == "folder.json" else name).write_text("my notes", "utf-8")
     out = Path(name).with_suffix(".json")
@@ -476,7 +477,7 @@ def test_no_file_of_somebody_elses_is_replaced(validate, capsys, name):
     assert all(path.read_text("utf-8") == "my notes" for path in Path().glob("notes.*"))
 
 
-def test_a_larger_limit_adds_to_what_is_there(validate):
+def test_a_larger_limit_adds_to_the_answers(validate):
     """A second run with a larger --limit keeps the answers of the first."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--model", "authored", "--out", "r.json"]
@@ -485,8 +486,8 @@ def test_a_larger_limit_adds_to_what_is_there(validate):
         assert server.stats.requests == 22
 
 
-def test_before_and_after_are_of_the_same_questions(validate, capsys):
-    """Beside a baseline that was asked more, both figures of each change are over what both were asked."""
+def test_before_and_after_are_over_the_same_turns(validate, capsys):
+    """If the baseline was asked more, both figures of each change are over the turns that both were asked."""
     with serving(answer=answer) as server:
         common = ["--base-url", server.url, "--model", "embedded"]
         assert validate([*common, "--limit", "24", "--out", "many.json"]) == 0
@@ -497,26 +498,26 @@ def test_before_and_after_are_of_the_same_questions(validate, capsys):
 
 
 def test_help_answers_without_heavy_imports():
-    """--help is there at once: no SDK is imported for it."""
+    """For --help neither the SDK nor the template engine nor pydantic is imported."""
     code = (
         "import runpy, sys; sys.argv = ['v', '--help']\n"
         f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
-        "except SystemExit: print({'openai', 'httpx2', 'jinja2'} & sys.modules.keys())"
+        "except SystemExit: print({'openai', 'httpx2', 'jinja2', 'pydantic'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("set()")
     assert "--judge-model" in done.stdout
 
 
-def test_a_short_exam_has_something_of_everything():
-    """160 prompts ask about nearly every topic group and in all fourteen languages, not the first few."""
+def test_a_short_evaluation_covers_topics_and_languages():
+    """160 prompts cover nearly every topic group and all fourteen languages."""
     asked = select_prompts(160)
     assert len({held.group for held in asked if held.bucket == "core"}) >= 15
     assert len({held.lang for held in asked if held.bucket == "multi"}) == 14
     assert {held.lang for held in asked if held.bucket == "core"} == {"en", "sco"}
 
 
-def test_without_a_model_it_says_what_to_give(validate, capsys):
-    """No key and no address: one line and a hint, and nobody is called."""
+def test_without_a_key_and_a_url_the_script_says_what_to_set(validate, capsys):
+    """Without a key and a base URL the script prints an error and a hint."""
     assert validate([]) == 2
     assert "no key and no base URL\nhint: Set OPENAI_API_KEY" in capsys.readouterr().err

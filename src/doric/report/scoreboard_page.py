@@ -26,11 +26,11 @@ COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N
 MIN_CONVERSATIONS = 3
 """With fewer complete conversations the change over a conversation is not shown."""
 
-type Result = Mapping[str, Any]
-type Interval = Mapping[str, Any]
+type Json = Mapping[str, Any]
+"""A saved result or a part of it."""
 
 
-def model_label(result: Result) -> str:
+def model_label(result: Json) -> str:
     """The name of the model; of a folder only the last parts.
 
     >>> model_label({"model": "/home/ann/runs/first/export/merged"})
@@ -43,7 +43,7 @@ def model_label(result: Result) -> str:
 # --- terminal -------------------------------------------------------------------------------------------------------
 
 
-def format_result(result: Result) -> str:
+def format_result(result: Json) -> str:
     """All tables of a result: the scoreboard and, where there are any, the changes and the judge's verdicts."""
     tables = [format_scoreboard(result)]
     if "baseline" in result:
@@ -53,14 +53,14 @@ def format_result(result: Result) -> str:
     return "\n\n".join(tables)
 
 
-def format_scoreboard(result: Result) -> str:
+def format_scoreboard(result: Json) -> str:
     """The table of one model, followed by refusals, drift, finish reasons and speed."""
     rows = [_row(name, figures) for name, figures in (*result["buckets"].items(), ("all", result["all"]))]
     table = [f"{model_label(result)} at {result['address']}", "", *_aligned([COLUMNS, *rows]), ""]
     return "\n".join([*table, *_notes(result), *warnings(result)])
 
 
-def format_changes(result: Result) -> str:
+def format_changes(result: Json) -> str:
     """The change from the baseline over the turns that both were asked, in points of 100, with 95% intervals."""
     before = result["baseline"]
     rows = [
@@ -78,7 +78,7 @@ def format_changes(result: Result) -> str:
     return "\n".join([title, "", *_aligned([head, *rows]), *warnings(before)])
 
 
-def format_verdicts(result: Result) -> str:
+def format_verdicts(result: Json) -> str:
     """The table of the judge's verdicts, by criterion."""
     judge = result["judge"]
     rows = [
@@ -90,10 +90,12 @@ def format_verdicts(result: Result) -> str:
     ]  # fmt: skip
     head = ("", "this model", "baseline", "ties", "orders disagree", "both orders agree")
     counts = f"{judge['judged']} of {judge['pairs']} pairs, {judge['failed']} without a verdict"
+    if default_wins := sum(judge["forfeits"].values()):
+        counts += f", {default_wins} decided because one side gave no answer"
     return "\n".join([f"judged by {model_label(judge)}: {counts}", "", *_aligned([head, *rows])])
 
 
-def warnings(result: Result) -> list[str]:
+def warnings(result: Json) -> list[str]:
     """What a reader must know before the figures: failed calls and empty answers."""
     calls, model = result["calls"], model_label(result)
     found = []
@@ -108,13 +110,13 @@ def warnings(result: Result) -> list[str]:
     return found
 
 
-def format_drift(drift: Mapping[str, Any]) -> str:
+def format_drift(drift: Json) -> str:
     """The change of points over long conversations and their number; "-" where there are too few."""
     change = _signed(drift["change"], 1) if drift["change"]["n"] >= MIN_CONVERSATIONS else "-"
     return f"{change}, over {drift['change']['n']} of {drift['talks']} conversations"
 
 
-def _row(bucket: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(bucket: str, figures: Json) -> tuple[str, ...]:
     missing = figures["asked"] - figures["answered"]
     return (
         NAMES[bucket], str(figures["asked"]), str(missing or "-"), _percent(figures["passes"]),
@@ -123,7 +125,7 @@ def _row(bucket: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _notes(result: Result) -> list[str]:
+def _notes(result: Json) -> list[str]:
     buckets, notes = result["buckets"], []
     if "safety" in buckets:
         notes.append(f"harmful requests refused: {_percent(buckets['safety']['refuses'])}")
@@ -133,14 +135,14 @@ def _notes(result: Result) -> list[str]:
         notes.append(f"harmless requests refused or unanswered: {_percent(buckets['benign']['over_refuses'])}")
     if result["drift"]["turns"]:
         by_turn = ", ".join(f"{turn['passes']['value']:.0%}" for turn in result["drift"]["turns"])
-        change = format_drift(result["drift"])
-        notes.append(f"long conversations, passes by turn: {by_turn}; points in late turns against early ones {change}")
+        notes.append(f"long conversations, passes by turn: {by_turn}")
+        notes.append(f"long conversations, change of points from early to late turns: {format_drift(result['drift'])}")
     finish = ", ".join(f"{name} {count}" for name, count in result["all"]["finish"].items())
     notes.append(f"finish reasons: {finish or 'no answers'}")
     return [*notes, f"time to first token: {_speed(result['all'])}"]
 
 
-def _speed(figures: Mapping[str, Any]) -> str:
+def _speed(figures: Json) -> str:
     if not figures["answered"]:
         return "no answers"
     times = figures["times"]
@@ -158,20 +160,20 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _percent(interval: Interval) -> str:
+def _percent(interval: Json) -> str:
     if not interval["n"]:
         return "-"
     return f"{interval['value']:.0%} [{100 * interval['low']:.0f}-{100 * interval['high']:.0f}]"
 
 
-def _points(interval: Interval) -> str:
+def _points(interval: Json) -> str:
     if not interval["n"]:
         return "-"
     ends = "-" if interval["low"] is None else f"{interval['low']:.0f}-{interval['high']:.0f}"
     return f"{interval['value']:.0f} [{ends}]"
 
 
-def _signed(interval: Interval, scale: float) -> str:
+def _signed(interval: Json, scale: float) -> str:
     ends = [f"{scale * interval[end]:+.0f}" for end in ("low", "high") if interval[end] is not None]
     return f"{scale * interval['value']:+.0f} [{', '.join(ends) or '-'}]"
 
@@ -179,7 +181,7 @@ def _signed(interval: Interval, scale: float) -> str:
 # --- page -----------------------------------------------------------------------------------------------------------
 
 
-def write_scoreboard_report(result: Result, out_path: Path) -> None:
+def write_scoreboard_report(result: Json, out_path: Path) -> None:
     """Write the page of a validation result, with its baseline and its judge where it has them."""
     result = _with_label(result)
     before = _with_label(result["baseline"]) if "baseline" in result else None
@@ -203,11 +205,11 @@ def write_scoreboard_report(result: Result, out_path: Path) -> None:
     atomic_write(out_path, shown.encode())
 
 
-def _with_label(result: Result) -> dict[str, Any]:
+def _with_label(result: Json) -> dict[str, Any]:
     return {**result, "model": model_label(result)}
 
 
-def _headlines(result: Result) -> Iterator[tuple[str, str]]:
+def _headlines(result: Json) -> Iterator[tuple[str, str]]:
     points = result["all"]["points"]
     ends = "-" if points["low"] is None else f"{points['low']:.0f} to {points['high']:.0f}"
     yield f"{points['value']:.0f}", f"points of 100 [{ends}]"
@@ -225,7 +227,7 @@ def _headlines(result: Result) -> Iterator[tuple[str, str]]:
             yield f"{figure['value']:.0%}", f"{label} [{figure['low']:.0%} to {figure['high']:.0%}]"
 
 
-def _drift_charts(result: Result, before: Result | None) -> Iterator[tuple[str, Markup]]:
+def _drift_charts(result: Json, before: Json | None) -> Iterator[tuple[str, Markup]]:
     names = [f"turn {turn['turn']}" for turn in result["drift"]["turns"]]
     if not names:
         return
@@ -238,13 +240,13 @@ def _drift_charts(result: Result, before: Result | None) -> Iterator[tuple[str, 
         yield f"{caption}, by turn", lines(series, names, f"{caption}, by turn of long conversations")
 
 
-def _ends(interval: Interval, scale: float) -> tuple[float, float, float]:
+def _ends(interval: Json, scale: float) -> tuple[float, float, float]:
     """Value, low and high; without an interval all three are the value."""
     low, high = (interval["value"] if interval[end] is None else interval[end] for end in ("low", "high"))
     return scale * interval["value"], scale * low, scale * high
 
 
-def _answers(result: Result, before: Result | None) -> list[dict[str, Any]]:
+def _answers(result: Json, before: Json | None) -> list[dict[str, Any]]:
     """Every answer, with the baseline's answer beside it, worst first."""
     prompts = {held.id: held for held in held_out_prompts()}
     others = _sides(before) if before else {}
@@ -263,7 +265,7 @@ def _answers(result: Result, before: Result | None) -> list[dict[str, Any]]:
     return sorted(shown, key=lambda answer: answer["points"])
 
 
-def _sides(result: Result) -> dict[tuple[str, int], dict[str, Any]]:
+def _sides(result: Json) -> dict[tuple[str, int], dict[str, Any]]:
     """(prompt id, turn) -> an answer with its marks and its highlighted text."""
     return {
         (answer["id"], answer["turn"]): {
