@@ -24,8 +24,8 @@ except ModuleNotFoundError as error:
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 LARGEST = 1_000_000
-positive = cli.bounded(int, 1, LARGEST)
-seconds = cli.bounded(float, 0, LARGEST, above=True)
+COUNT, RETRIES = cli.bounded(int, 1, LARGEST), cli.bounded(int, 0, LARGEST)
+SECONDS, NUMBER = cli.bounded(float, 0, LARGEST, above=True), cli.bounded(float, 0, LARGEST)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -36,18 +36,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     models.add_argument("--model", help="model name (else MODEL, else the only model there)")
     models.add_argument("--baseline", metavar="MODEL", help="MODEL, URL, MODEL@URL or a saved result to compare with")
     models.add_argument("--judge-model", metavar="MODEL", help="MODEL, URL or MODEL@URL of the judge")
-    what = parser.add_argument_group("prompts and sampling")
-    what.add_argument("--limit", type=positive, metavar="N", help="only the first N prompts, some of each bucket")
-    what.add_argument("--max-tokens", type=positive, default=320, metavar="N", help="per answer (default: %(default)s)")
-    what.add_argument("--temperature", type=cli.bounded(float, 0, LARGEST), default=0.7, help="(default: %(default)s)")
-    what.add_argument("--seed", type=int, default=0, help="for servers that support it (default: %(default)s)")
+    prompts = parser.add_argument_group("prompts and sampling")
+    prompts.add_argument("--limit", type=COUNT, metavar="N", help="only the first N prompts, some of each bucket")
+    prompts.add_argument("--max-tokens", type=COUNT, default=320, metavar="N", help="tokens per answer (default: 320)")
+    prompts.add_argument("--temperature", type=NUMBER, default=0.7, metavar="T", help="of sampling (default: 0.7)")
+    prompts.add_argument("--seed", type=int, default=0, metavar="N", help="for servers that support it (default: 0)")
     calls = parser.add_argument_group("calls")
-    calls.add_argument("--concurrency", type=positive, default=8, metavar="N", help="at a time (default: %(default)s)")
-    calls.add_argument("--timeout", type=seconds, default=300.0, metavar="S", help="per call (default: %(default)s)")
-    retries = cli.bounded(int, 0, LARGEST)
-    calls.add_argument("--max-retries", type=retries, default=3, metavar="N", help="per turn (default: %(default)s)")
+    calls.add_argument("--concurrency", type=COUNT, default=8, metavar="N", help="calls at a time (default: 8)")
+    calls.add_argument("--timeout", type=SECONDS, default=300.0, metavar="S", help="seconds per call (default: 300)")
+    calls.add_argument("--max-retries", type=RETRIES, default=3, metavar="N", help="retries per turn (default: 3)")
     output = parser.add_argument_group("output")
-    output.add_argument("--out", type=Path, default=Path("datasets/validation.json"), help="(default: %(default)s)")
+    default = Path("datasets/validation.json")
+    output.add_argument("--out", type=Path, default=default, metavar="FILE", help="result (default: %(default)s)")
     output.add_argument("--overwrite", action="store_true", help="ask everything again")
     return parser.parse_args(argv)
 
