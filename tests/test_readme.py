@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_generate_topics_via_llm import fresh_topics
 
 from mock_server import Behaviour, Call, serving
+from test_expand import fresh_topics
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
