@@ -31,14 +31,15 @@ def run_judge(tmp_path, answer, pairs=PAIRS):
     """The result of one run, and the requests that it made."""
     requests: list[ChatRequest] = []
 
-    async def ask(request: ChatRequest) -> Completion:
-        requests.append(request)
-        return Completion(answer(request), "stop", 1, 1)
+    class Fake:
+        async def complete(self, request: ChatRequest) -> Completion:
+            requests.append(request)
+            return Completion(answer(request), "stop", 1, 1)
 
     earlier = []
     with Journal(tmp_path / "judge.jsonl", replay=lambda row: earlier.append(read_verdict(row))) as journal:
         judging = PairwiseJudge(pairs, journal.write, earlier=earlier, max_retries=1)
-        asyncio.run(judging.run(ask, 3))
+        asyncio.run(judging.run(Fake(), 3))
     return judging.result(), requests
 
 

@@ -55,10 +55,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Evaluate, compare, judge and report; the exit status."""
     from doric.core.errors import SettingsError
-    from doric.core.files import refuse_foreign_file
+    from doric.core.files import atomic_write, refuse_foreign_file
     from doric.core.text import printable
     from doric.evaluation import run as evaluation
-    from doric.evaluation.aggregate import KIND
+    from doric.evaluation.aggregate import KIND, dump_result
     from doric.report.html import PAGE
     from doric.report.scoreboard_page import format_result, write_scoreboard_report
 
@@ -76,7 +76,7 @@ async def run(args: argparse.Namespace) -> int:
     result = await evaluation.validate(
         model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite
     )
-    evaluation.save(result, args.out)
+    atomic_write(args.out, dump_result(result))
     write_scoreboard_report(result, page)
     cli.print_stderr(f"result in {args.out}, page in {page}\n")
     print(printable(format_result(result)))

@@ -149,6 +149,11 @@ def prompts_fingerprint() -> str:
     return stable_id(*(text for held in held_out_prompts() for text in (held.prompt, *held.turns)))
 
 
+def dump_result(result: Mapping[str, Any]) -> bytes:
+    """A result as the content of its JSON file."""
+    return json.dumps(result, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
 class _SavedResult(BaseModel):
     kind: Literal["doric-scoreboard"]
     model: StrictStr

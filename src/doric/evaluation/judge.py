@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -21,15 +21,13 @@ from doric.core.errors import FatalServerError, InputError, RetryableError, Serv
 from doric.core.jsonl import ResumableRun
 from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
-from doric.llm.client import ChatRequest, Client
-from doric.llm.response import Completion
+from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.scheduler import Scheduler
 
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
 LABELS = ["A", "B", "tie"]
 
-type Ask = Callable[[ChatRequest], Awaitable[Completion]]
 type Pick = Literal["ours", "theirs", "tie"]
 
 
@@ -166,10 +164,10 @@ class PairwiseJudge:
         """How many of them exist."""
         return self.calls - len(self._open_cases())
 
-    async def run(self, ask: Ask, concurrency: int) -> None:
+    async def run(self, backend: Backend, concurrency: int) -> None:
         """Ask for the missing verdicts. Raises `FatalServerError` when no later call can succeed."""
         scheduler = Scheduler(
-            lambda case: self._judge(*case, ask), self._fail, concurrency=concurrency, max_retries=self._max_retries
+            lambda case: self._judge(*case, backend), self._fail, concurrency=concurrency, max_retries=self._max_retries
         )
         await scheduler.run(iter(self._open_cases()))
 
@@ -211,9 +209,9 @@ class PairwiseJudge:
         done = {key for key, verdict in self._verdicts.items() if not verdict.error}
         return [(pair, swapped) for pair, swapped in cases if (pair.id, swapped) not in done]
 
-    async def _judge(self, pair: Pair, swapped: bool, ask: Ask) -> None:
+    async def _judge(self, pair: Pair, swapped: bool, backend: Backend) -> None:
         try:
-            completion = await ask(judge_request(pair, swapped))
+            completion = await backend.complete(judge_request(pair, swapped))
         except (RetryableError, FatalServerError):
             raise
         except ServerError as error:
@@ -260,7 +258,7 @@ async def judge_pairs(
         if judge.done:
             words = "%d of %d verdicts come from %s; --overwrite asks for all of them again."
             log.info(words, judge.done, judge.calls, journal.path)
-        await judge.run(client.complete, concurrency)
+        await judge.run(client, concurrency)
     result = judge.result()
     _log_default_wins(result)
     return {"model": client.model, **result}

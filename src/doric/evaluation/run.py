@@ -7,7 +7,6 @@ asks it again.
 import contextlib
 import datetime
 import itertools
-import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,14 +18,12 @@ from urllib.parse import urlsplit
 from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError
-from doric.core.files import atomic_write
 from doric.core.jsonl import ResumableRun
 from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
 from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
 from doric.evaluation.judge import judge_pairs, pair_answers
 from doric.evaluation.metrics import ModelAnswer, read_answer, score_answers
 from doric.llm.client import ChatRequest, Client
-from doric.llm.response import TimedCompletion
 from doric.llm.scheduler import Scheduler
 from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
@@ -37,8 +34,6 @@ UNLIMITED = 1 << 30
 """Retries in the scheduler, which would take the only prompt that a server cannot answer for a server that is gone."""
 GONE = 20
 """Turns that fail in succession before a server that has answered in this run counts as gone."""
-
-type Ask = Callable[[ChatRequest], Awaitable[TimedCompletion]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,7 @@ class Evaluation:
         keys = ((held.id, turn) for held in self.prompts for turn in range(1 + len(held.turns)))
         return [self._answers[key] for key in keys if key in self._answers]
 
-    async def run(self, ask: Ask, on_answer: Callable[[], object] = lambda: None) -> None:
+    async def run(self, client: Client, on_answer: Callable[[], object] = lambda: None) -> None:
         """Ask every turn that has no answer yet, and call `on_answer` after each.
 
         Raises `FatalServerError` when no later call can succeed.
@@ -121,7 +116,7 @@ class Evaluation:
         self._on_answer = on_answer
         for turn in range(max(1 + len(held.turns) for held in self.prompts)):
             scheduler = Scheduler(
-                lambda held, turn=turn: self._ask(held, turn, ask),
+                lambda held, turn=turn: self._ask(held, turn, client),
                 lambda held, error, turn=turn: self._fail(held, turn, error.message),
                 concurrency=self._settings.concurrency,
                 max_retries=UNLIMITED,
@@ -132,12 +127,12 @@ class Evaluation:
         answer = self._answers.get((held.id, turn))
         return answer is not None and not answer.error
 
-    async def _ask(self, held: HeldOutPrompt, turn: int, ask: Ask) -> None:
+    async def _ask(self, held: HeldOutPrompt, turn: int, client: Client) -> None:
         if turn and not self._has(held, turn - 1):
             self._fail(held, turn, "the turn before it got no answer")
             return
         try:
-            timed = await ask(self._request(held, turn))
+            timed = await client.complete_timed(self._request(held, turn))
         except RetryableError as error:
             faults = self._faults.setdefault((held.id, turn), [])
             faults.append(error.fault)
@@ -213,7 +208,7 @@ async def evaluate(
             client = client or await connect()
             plan |= {"model": client.model, ASKED: _until_now(plan[ASKED])}
             run.store(plan)
-            await evaluation.run(client.complete_timed, _progress(client.model, evaluation))
+            await evaluation.run(client, _progress(client.model, evaluation))
     return Result(_about(plan, settings), tuple(score_answers(evaluation.answers(), {p.id: p for p in prompts})))
 
 
@@ -251,11 +246,6 @@ async def validate(
                 client, judge.address, pairs, journal("judge"), concurrency=calls, max_retries=settings.max_retries
             )
     return result
-
-
-def save(result: dict[str, Any], path: Path) -> None:
-    """Write what `validate` returned as JSON, in one step."""
-    atomic_write(path, json.dumps(result, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
 def load_model(name: str | None, base_url: str | None) -> Settings:

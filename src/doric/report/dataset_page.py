@@ -12,9 +12,8 @@ from doric.core.errors import InputError
 from doric.core.files import atomic_write
 from doric.core.jsonl import read_jsonl
 from doric.dialect.highlight import highlight, meaning_of
-from doric.quality import gates
 from doric.report.charts import histogram
-from doric.report.dataset_stats import UNKNOWN, DatasetStats, as_messages, collect_stats
+from doric.report.dataset_stats import UNKNOWN, DatasetStats, as_messages, collect_stats, gate_limit
 from doric.report.html import environment, page
 
 BUCKETS = ("core", "adv", "safety", "multi")
@@ -120,8 +119,8 @@ def _charts(stats: DatasetStats) -> Iterator[tuple[str, Markup]]:
     longest = max(60.0, -(-max(stats.words, default=0) // 20) * 20)
     shown = (
         ("Words per answer", stats.words, longest, "", None),
-        ("Scots words", stats.substrate, 0.8, "%", gates.threshold("substrate")),
-        ("North-East words", stats.north_east, 0.4, "%", gates.threshold("north_east")),
+        ("Scots words", stats.substrate, 0.8, "%", gate_limit("substrate")),
+        ("North-East words", stats.north_east, 0.4, "%", gate_limit("north_east")),
     )
     for caption, values, top, unit, limit in shown:
         median = f"{_median(values):.0%}" if unit else f"{_median(values):.0f}"

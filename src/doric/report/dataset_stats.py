@@ -12,7 +12,7 @@ from typing import Any
 from doric.core.conversations import Row, check_row, from_sharegpt
 from doric.dialect.lexicon import house_forms, variants
 from doric.dialect.scores import SCOTS
-from doric.quality.gates import Answer
+from doric.quality.gates import Answer, threshold
 from doric.quality.near_duplicates import NearDuplicateIndex
 
 UNKNOWN = "unknown"
@@ -113,6 +113,11 @@ def collect_stats(rows: Iterable[Row], rejections: Iterable[Mapping[str, Any]] =
     for rejection in rejections:
         _add_rejection(stats, rejection)
     return stats
+
+
+def gate_limit(figure: str) -> float:
+    """The lower limit of the quality gates for `substrate` or `north_east`."""
+    return threshold(figure)
 
 
 def as_messages(row: Row) -> Row:
