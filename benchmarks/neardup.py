@@ -3,7 +3,7 @@
     uv run python benchmarks/neardup.py
 
 There are three kinds of text. `random`: short texts of made-up words. `templates`: four or five sentences, each from
-one of many small pools, so that rows share sentences. `own`: the output of the heuristic backend before any gate. As in
+one of many small pools, so that rows share sentences. `own`: the answers of the embedded voice before any gate. As in
 the generator, each row is looked up and stored unless there is a match. Times are CPU time; `first` is the mean of the
 first 3,000 rows, `last` of the last tenth. For recall, stored texts are changed (words, letters or a sentence), brute
 force finds those that still have a similarity of 0.9 with a stored text, and the index should find the same. Each line
@@ -61,7 +61,7 @@ def templates(draw: random.Random) -> Iterator[str]:
 
 
 def own(draw: random.Random) -> Iterator[str]:
-    """What the heuristic backend answers to the jobs of a plan, in order."""
+    """The answers of the embedded voice to the jobs of a plan, in order."""
     seed = draw.randrange(1 << 16)
     for job in Plan(read_topics(TOPICS), Mix(400), seed=seed):
         ask = heuristic.Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)

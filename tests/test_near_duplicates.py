@@ -42,7 +42,7 @@ def sentence(draw):
 
 
 def formulaic(draw, count):
-    """Rows of four sentences, each drawn from a pool of five, as the heuristic backend makes them."""
+    """Rows of four sentences, each drawn from a pool of five, as the embedded voice makes them."""
     pools = [[sentence(draw) for _ in range(5)] for _ in range(4)]
     return [" ".join(draw.choice(pool) for pool in pools) for _ in range(count)]
 
