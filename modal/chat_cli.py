@@ -17,8 +17,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from doric.core import cli
-from doric.core.settings import find_dotenv, read_dotenv
+try:
+    from doric.core import cli
+    from doric.core.settings import find_dotenv, read_dotenv
+except ModuleNotFoundError as error:
+    message = f"the package {error.name} is not installed. Run this script with uv: uv run python {sys.argv[0]}"
+    argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 DAY = 86_400
 
@@ -40,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     return app.run(args, read_dotenv(find_dotenv(Path(__file__).parent)) | dict(os.environ))
 
 
-main = cli.main(parse_args, run)
+main = cli.main(parse_args, run, broken_pipe=141)  # as if ended by SIGPIPE
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -106,7 +106,7 @@ def test_set_accepts_two_forms_and_known_names_only(server, tmp_path):
             chat.say("hello")
         shown = chat.say("/set heat 1") + chat.say("/set heat") + chat.say("/set heat=off")
         assert shown.count("there is no option 'heat': temperature, top_p, max_tokens") == 3
-        assert "of at least 0 and at most 2" in chat.say("/set temperature=3")
+        assert "from 0 to 2" in chat.say("/set temperature=3")
         assert "the default of the server" in chat.say("/set")
     assert [body.get("temperature") for body in server.asked] == [0.2, 0.3, 0.4, None]
 

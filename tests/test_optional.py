@@ -166,6 +166,7 @@ def test_help_is_the_same(script, lacking):
             "http://localhost:1/v1",
         ],
         ["validation/validate_model.py", "--base-url", "http://localhost:1/v1"],
+        ["modal/chat_cli.py", "Fit like?"],
     ],
     ids=lambda argv: argv[0],
 )

@@ -5,7 +5,15 @@ import traceback
 import pytest
 
 from doric.core.errors import SettingsError
-from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
+from doric.core.settings import (
+    Settings,
+    choose_backend,
+    credentials_hint,
+    find_dotenv,
+    load_settings,
+    normalize_url,
+    read_dotenv,
+)
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 
@@ -227,3 +235,24 @@ def test_an_address_may_carry_no_key(url):
     with pytest.raises(SettingsError) as caught:
         load_settings(base_url=url, environ={})
     assert url not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".org", "[::1]:0", "h:99999"])
+def test_a_host_that_no_connection_can_be_made_to(host):
+    """Empty and overlong labels, port 0 and ports beyond 65535 are refused by the name of the variable."""
+    with pytest.raises(SettingsError, match="the URL in VLLM_URL is not valid"):
+        normalize_url(f"http://{host}/v1", source="VLLM_URL")
+
+
+def test_the_nearest_dotenv_is_found_within_the_repository(tmp_path):
+    """`.env` is searched in a folder and above it, but not above the folder with `.git`."""
+    inner = tmp_path / "repo" / "modal"
+    inner.mkdir(parents=True)
+    (tmp_path / ".env").write_text("MODEL=outside\n")
+    assert read_dotenv(find_dotenv(inner)) == {"MODEL": "outside"}
+    (tmp_path / "repo" / ".git").mkdir()
+    assert read_dotenv(find_dotenv(inner)) == {}
+    (tmp_path / "repo" / ".env").write_text("MODEL=root\nEMPTY=\n")
+    assert read_dotenv(find_dotenv(inner)) == {"MODEL": "root"}
+    (inner / ".env").write_text("MODEL=inner\n")
+    assert read_dotenv(find_dotenv(inner)) == {"MODEL": "inner"}

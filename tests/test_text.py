@@ -1,10 +1,25 @@
-"""Words, sentences and folding."""
+"""Words, sentences, folding, and text made safe for a terminal or a file."""
+
+import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.core.text import ends_sentence, fold, prose, sentences, surface_tokens, words
+from doric.core.text import (
+    TerminalFilter,
+    ends_sentence,
+    fold,
+    printable,
+    prose,
+    replace_surrogates,
+    sentences,
+    surface_tokens,
+    words,
+)
+
+AWKWARD = st.text(st.sampled_from("\x1b]0;[31mP\\\x07\x9b\x9c\x9d \n\tab\x00\x7f\ud800"), max_size=60)
 
 
 def test_words_are_lower_cased_and_lose_apostrophes_at_their_edges():
@@ -95,3 +110,42 @@ def _removed(whole, kept):
 def test_finished_allows_a_closing_mark_behind_the_stop(text, ends):
     """A text is finished when it ends in a stop, whatever quotes or brackets close behind it."""
     assert ends_sentence(text) is ends
+
+
+@given(AWKWARD, st.lists(st.integers(0, 60)))
+def test_filtering_does_not_depend_on_the_pieces(text, cuts):
+    """However a text arrives, the same comes out, and no control character but newline and tab is in it."""
+    places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
+    terminal, at_once = TerminalFilter(), TerminalFilter()
+    out = "".join(terminal.feed(text[a:b]) for a, b in pairwise(places)) + terminal.rest()
+    assert out == at_once.feed(text) + at_once.rest()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", out)
+
+
+def test_an_endless_sequence_is_shown_and_not_swallowed():
+    """A sequence that never ends cannot hide the rest of an answer."""
+    assert printable("a\x1b]0;b\nthe rest") == "a]0;b\nthe rest"
+    assert printable("\x1b]" + "x" * 5000) == "]" + "x" * 5000
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_text_without_surrogates_can_be_encoded(text):
+    """Any text can be encoded as UTF-8 afterwards, and text that could be encoded before is unchanged."""
+    assert replace_surrogates(text).encode().decode() == replace_surrogates(text)
+    assert replace_surrogates("éë日\U0001f600") == "éë日\U0001f600"
+    assert replace_surrogates("a\udcff\ud800b") == "a\ufffd\ufffdb"
+
+
+def test_what_a_terminal_would_obey_is_removed():
+    """Escape sequences go with their bodies; control, bidirectional and other format characters go too."""
+    assert printable("a\x1b[31mred\x1b[0m \x1b]0;title\x07b\r\n\tc\x9b2J\u202e\u2028\xad\ufeffd") == "ared b\n\tcd"
+
+
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+
+
+@pytest.mark.parametrize("text", ["👩\u200d🌾", SCOTLAND, "می\u200cخواهم"])
+def test_emoji_flags_and_scripts_with_joiners_stay_whole(text):
+    """Joiners within emoji, the letters of the Scottish flag and Persian non-joiners are not removed."""
+    assert printable(text) == text
+    assert TerminalFilter().feed(text) == text

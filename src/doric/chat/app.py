@@ -9,11 +9,7 @@ from doric.chat.server import Address, Server
 from doric.chat.session import Session, parse_option
 from doric.chat.terminal import Screen
 from doric.core.errors import DoricError, InputError
-from doric.core.files import discard_stdout
 from doric.core.text import replace_surrogates
-
-BROKEN_PIPE = 141
-"""The exit code of a program that SIGPIPE ended: nobody reads the answer any more."""
 
 
 def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -37,14 +33,10 @@ def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
         _keep(session, env)
     if args.system is not None:
         session.chat.system = replace_surrogates(args.system)
-    try:
-        if interactive:
-            return converse(session, address.host)
-        session.connect()
-        return session.ask(read_question(args.message)).code
-    except BrokenPipeError:
-        discard_stdout()
-        return BROKEN_PIPE
+    if interactive:
+        return converse(session, address.host)
+    session.connect()
+    return session.ask(read_question(args.message)).code
 
 
 def read_question(words: Sequence[str]) -> str:

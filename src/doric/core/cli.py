@@ -36,12 +36,13 @@ def main(
     run: Callable[[argparse.Namespace], int | Coroutine[Any, Any, int]],
     *,
     interrupted: str = "",
+    broken_pipe: int = 0,
 ) -> Callable[..., int]:
     """The `main(argv)` of a script: parse the flags, run, and return the exit status.
 
     A `DoricError` is printed as `error: ...` and `hint: ...`, and exits with 2 (or its own `exit_status`); Ctrl-C
-    prints `interrupted`, if given, and exits with 130. `run` may be a coroutine function. Log lines start at
-    `--log-level` where the script has that flag, else at "info".
+    prints `interrupted`, if given, and exits with 130; when nobody reads stdout any more, the status is `broken_pipe`.
+    `run` may be a coroutine function. Log lines start at `--log-level` if the script has that flag, else at "info".
     """
 
     def command(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def main(
             return 130
         except BrokenPipeError:  # whoever reads has seen enough, as `head` has
             discard_stdout()
-            return 0
+            return broken_pipe
         # else the collector would walk once more through all that the libraries made, for a fifth of a second
         atexit.unregister(gc.freeze)
         atexit.register(gc.freeze)

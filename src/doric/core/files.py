@@ -49,9 +49,12 @@ def _encode_plain(value: Json) -> bytes:
 
 def _parse_plain(content: bytes) -> Json:
     try:
-        return json.loads(content.decode(), parse_constant=_not_json)
+        value = json.loads(content.decode(), parse_constant=_not_json)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if b"\\ud" in content or b"\\uD" in content:
+        _encode_plain(value)  # an escape may have made a lone surrogate, which orjson does not read either
+    return value
 
 
 def _not_json(name: str) -> NoReturn:

@@ -1,0 +1,197 @@
+"""Whole files: the JSON in them, replacing them in one step, and locking them."""
+
+import errno
+import os
+import stat
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from doric.core import files
+from doric.core.errors import DoricError, InputError
+from doric.core.files import locked
+
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+KEYS = st.text(st.characters(exclude_categories=["Cs"]))
+SHARES = st.integers(0, 20_000).map(lambda parts: round(parts / 10_000, 4)).filter(lambda share: not 0 < share < 1e-3)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | SHARES | KEYS,
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+)
+
+
+@pytest.fixture(params=["orjson", "plain"])
+def either_codec(request, monkeypatch):
+    """Each test that asks for this runs with orjson and without it."""
+    if request.param == "plain":
+        monkeypatch.setattr(files, "orjson", None)
+    else:
+        pytest.importorskip("orjson")
+
+
+@UNTIMED
+@given(VALUES)
+def test_bytes_are_the_same_with_and_without_orjson(value):
+    """Rows of our own (texts, whole numbers, shares rounded to four digits) are written to the same bytes."""
+    orjson = pytest.importorskip("orjson")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "orjson", None)
+        line = files.encode_json(value)
+        assert line == orjson.dumps(value)
+        assert repr(files.parse_json(line)) == repr(orjson.loads(line))
+
+
+FOREIGN = ["-0", "NaN", "Infinity", "[1,]", '"\t"', r'"\ud83d\ude00"', r'"\\ud800"', '{"a":1,"a":2}', " [1] "]
+FOREIGN += [r'"\ud800"', r'"\uDC00x"', "", "1 2", '"\x7f"', "01", "\ufeff{}", "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", FOREIGN, ids=lambda text: text[:12])
+def test_what_others_write_is_read_or_refused_alike(text, monkeypatch):
+    """NaN, doubled keys, malformed and overly nested JSON meet the same fate with and without orjson."""
+    pytest.importorskip("orjson")
+
+    def fate():
+        try:
+            return repr(files.parse_json(text.encode()))
+        except ValueError:
+            return "refused"
+
+    with_orjson = fate()
+    monkeypatch.setattr(files, "orjson", None)
+    assert fate() == with_orjson
+
+
+@pytest.mark.usefixtures("either_codec")
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, object()], ids=repr)
+def test_what_json_cannot_hold_is_refused(value):
+    """Lone surrogates and foreign types raise InputError."""
+    with pytest.raises(InputError, match="cannot be written as JSON"):
+        files.encode_json(value)
+
+
+def test_a_document_is_written_again_as_it_was_read():
+    """What load_document accepts, dump_document writes without loss: key order, large integers, any letter."""
+    text = '{\n  "groups": {\n    "z": [],\n    "a": ["neeps é 日", 12345678901234567890123, 0.1]\n  }\n}\n'
+    value = files.load_document(text, "t.json", hint="")
+    assert value == {"groups": {"z": [], "a": ["neeps é 日", 12345678901234567890123, 0.1]}}
+    assert files.load_document(files.dump_document(value, "t.json").decode(), "t.json", hint="") == value
+
+
+LOSSY = {
+    '{"a": 1, "a": 2}': r"t\.json: duplicate key 'a'",
+    "[1e999]": r"t\.json: the number 1e999 is too large",
+    "[" + "1" * 5000 + "]": r"t\.json: a number of 5,000 digits",
+    "[NaN]": r"t\.json: not JSON: NaN",
+    '{"a":\n x}': r"t\.json:2: not JSON: Expecting value \(column 2\)",
+    "[" * 100_000: r"t\.json: nested too deeply",
+}
+
+
+@pytest.mark.parametrize("text", LOSSY, ids=lambda text: text[:12])
+def test_a_document_that_would_lose_something_is_refused(text):
+    """Duplicate keys, numbers that no float holds and what is not JSON are refused with the file and the line."""
+    with pytest.raises(InputError, match=LOSSY[text]):
+        files.load_document(text, "t.json", hint="")
+
+
+def test_atomic_writer_replaces_in_one_step(tmp_path):
+    """Until the block has ended the old content stands; afterwards nothing else is in the folder."""
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with files.atomic_writer(path) as out:
+        out.write(b"new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_atomic_writer_keeps_who_may_read(tmp_path):
+    """A file that its owner alone may read stays so when it is replaced; a copy of it can be made like it."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"before")
+    path.chmod(0o600)
+    files.atomic_write(path, b"after")
+    files.atomic_write(tmp_path / "copy", b"after", like=path)
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path, tmp_path / "copy")] == [0o600, 0o600]
+
+
+def test_atomic_writer_leaves_no_trace_of_failure(tmp_path):
+    """When the block fails the old content stands and the temporary file is gone."""
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+
+    def fail_with(error):
+        with files.atomic_writer(path) as out:
+            out.write(b"new")
+            raise error
+
+    with pytest.raises(KeyError):
+        fail_with(KeyError())
+    with pytest.raises(InputError, match="the disk is full"):
+        fail_with(OSError(errno.ENOSPC, "No space left on device"))
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_atomic_writer_writes_through_links_and_to_devices(tmp_path):
+    """A symlink keeps pointing at the file it names, and a device is written, not replaced."""
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.atomic_write(tmp_path / "link", b"x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"x"
+    files.atomic_write(os.devnull, b"x")
+    assert not os.path.isfile(os.devnull)
+
+
+def test_new_files_obey_the_umask(tmp_path):
+    """A file written aside has the permissions of any other new file."""
+    (tmp_path / "ordinary").write_text("x")
+    files.atomic_write(tmp_path / "aside", b"x")
+    assert (tmp_path / "aside").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_one_at_a_time_and_nothing_is_left(tmp_path):
+    """A second run is refused while the first holds the file, and may have it afterwards; no lock file stays."""
+    path = tmp_path / "new" / "topics.json"
+    with locked(path):
+        with pytest.raises(DoricError, match="another run is writing this file"), locked(path):
+            pytest.fail("two held it")
+        path.write_text("replaced")
+    with locked(path):
+        pass
+    assert [one.name for one in path.parent.iterdir()] == ["topics.json"]
+
+
+def test_a_lock_left_by_a_killed_run_holds_nothing(tmp_path):
+    """A lock file whose run is gone is no hindrance."""
+    (tmp_path / ".topics.json.lock").touch()
+    with locked(tmp_path / "topics.json"):
+        pass
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    """Where there is no place for the lock, the message names the file."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DoricError, match=r"file/topics\.json"), locked(tmp_path / "file" / "topics.json"):
+        pytest.fail("it was held")
+
+
+def test_only_an_earlier_file_of_ours_may_be_replaced(tmp_path):
+    """A file without our mark near its start is refused; an empty one, a missing one and one with the mark are not."""
+    path = tmp_path / "page.html"
+    files.refuse_foreign_file(path, b"<!-- ours -->", "page")
+    for content in (b"", b"<html><!-- ours -->"):
+        path.write_bytes(content)
+        files.refuse_foreign_file(path, b"<!-- ours -->", "page")
+    path.write_bytes(b"my notes" + b" " * 5000 + b"<!-- ours -->")
+    with pytest.raises(InputError, match=r"page\.html: the file exists and is not a page"):
+        files.refuse_foreign_file(path, b"<!-- ours -->", "page")
+
+
+def test_the_size_of_an_output_file(tmp_path):
+    """A file that does not exist yet has 0 bytes, also where a part of its path is a file; a folder is refused."""
+    (tmp_path / "rows").write_bytes(b"12345")
+    assert [files.file_size(tmp_path / name) for name in ("rows", "none", "rows/none")] == [5, 0, 0]
+    with pytest.raises(InputError, match="it is a directory"):
+        files.file_size(tmp_path)
