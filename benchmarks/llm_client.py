@@ -1,15 +1,15 @@
-"""The generator against a mock server, beside a plain loop of the openai SDK: wall time, CPU, memory, calls too many.
+"""The dataset generator and a plain loop of the openai SDK against a mock server: time, CPU, memory, extra calls.
 
     uv run python benchmarks/llm_client.py --json datasets/llm_client.json
 
-The generator runs as its script does: plan, prompts, gates, near-duplicates and both journals. The plain loop sends the
-same chats through `AsyncOpenAI` and a semaphore, judges nothing and writes its rows at the end. The server is a process
-of its own and prepares its answers before it is asked.
+The generator runs complete: plan, prompts, gates, near-duplicates and both output files. The plain loop sends the same
+chats through `AsyncOpenAI` with a semaphore, checks nothing, and writes its rows at the end. The server is a separate
+process and generates its answers before the first call.
 
-wall       seconds from the first call's arrival at the server to the client's exit, over the time that the server's
-           latency alone takes
-cpu        milliseconds a call, start-up left out: the difference between a run of all jobs and one of the first few
-beyond N   calls served more than there are jobs; lost: jobs without a row
+wall/ideal   seconds from the first call at the server to the exit of the client, and the time of the latency alone
+CPU          milliseconds per call without start-up: the difference between a run of all jobs and one of a few jobs
+extra calls  calls beyond one per job
+lost         jobs without a row
 """
 
 import argparse
@@ -37,7 +37,7 @@ FEW = 100
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A server's manners (`flags` of the mock) and a client's concurrency; `floor` is the least time it can take."""
+    """Concurrency of the client, latency and `flags` of the mock server; `floor` is the shortest possible time."""
 
     name: str
     concurrency: int
@@ -46,7 +46,7 @@ class Scenario:
     floor: float = 0.0
 
     def ideal(self, jobs: int) -> float:
-        """Seconds that `jobs` calls take when nothing but the server's latency does."""
+        """Seconds for `jobs` calls if nothing but the latency takes time."""
         return max(self.floor, jobs / self.concurrency * self.latency)
 
 
@@ -72,7 +72,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One client in one scenario. Seconds, milliseconds a call, MB."""
+    """One client in one scenario: seconds, milliseconds per call, MB."""
 
     scenario: str
     client: str
@@ -80,7 +80,7 @@ class Result:
     ideal: float
     cpu_ms: float
     rss_mb: float
-    beyond: int
+    extra_calls: int
     lost: int
     late_ms: float
     peak: int
@@ -88,8 +88,8 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """What a finished process took: seconds of CPU, peak MB, and when it ended."""
+class Usage:
+    """Resources of a finished process: CPU seconds, peak MB, and the time of its end."""
 
     cpu: float
     rss_mb: float
@@ -98,7 +98,7 @@ class Used:
 
 @contextmanager
 def mock(scenario: Scenario, answers: int) -> Iterator[str]:
-    """The mock server as a process of its own; its base URL."""
+    """Run the mock server as a separate process; its base URL."""
     flags = ["--latency", str(scenario.latency), "--answers", str(answers), *scenario.flags]
     with subprocess.Popen([sys.executable, MOCK, *flags], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -110,13 +110,13 @@ def mock(scenario: Scenario, answers: int) -> Iterator[str]:
 
 
 def stats(url: str) -> dict[str, Any]:
-    """What the mock has served."""
+    """The statistics of the mock server."""
     with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as answer:
         return json.load(answer)
 
 
-def measured(command: Sequence[str | Path], env: dict[str, str]) -> Used:
-    """Run a client to its end."""
+def measured(command: Sequence[str | Path], env: dict[str, str]) -> Usage:
+    """Run a client to its end. Exits if the client fails."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
@@ -125,7 +125,7 @@ def measured(command: Sequence[str | Path], env: dict[str, str]) -> Used:
         if process.returncode not in (0, 1):
             log.seek(0)
             raise SystemExit(f"a client ended with {process.returncode}: {log.read().decode()[-2000:]}")
-    return Used(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, ended)
+    return Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, ended)
 
 
 def generator(url: str, scenario: Scenario, topics: Path, out: Path) -> list[str | Path]:
@@ -136,7 +136,7 @@ def generator(url: str, scenario: Scenario, topics: Path, out: Path) -> list[str
 
 
 def plain(url: str, scenario: Scenario, topics: Path, out: Path) -> list[str | Path]:
-    """This file's own loop, as a command line."""
+    """The command line of the plain SDK loop in this file."""
     return [sys.executable, __file__, "--plain", url, str(scenario.concurrency), topics, out]
 
 
@@ -144,7 +144,7 @@ CLIENTS = {"generator": generator, "plain SDK loop": plain}
 
 
 def measure(scenario: Scenario, client: str, topics: list[str], folder: Path) -> Result:
-    """Run one client in one scenario, a few jobs first."""
+    """Run one client in one scenario, with a few jobs first to measure its start-up."""
     env = {"OPENAI_API_KEY": "sk-benchmark", "PYTHONWARNINGS": "ignore"}
     jobs, few = len(topics) * PER_TOPIC, FEW // PER_TOPIC
     calm = Scenario(scenario.name, scenario.concurrency, scenario.latency)
@@ -163,7 +163,7 @@ def measure(scenario: Scenario, client: str, topics: list[str], folder: Path) ->
         ideal=scenario.ideal(jobs),
         cpu_ms=round(1000 * (used.cpu - small.cpu) / (served["requests"] - FEW), 2),
         rss_mb=round(used.rss_mb),
-        beyond=served["requests"] - jobs,
+        extra_calls=served["requests"] - jobs,
         lost=jobs - rows,
         late_ms=served["late_mean_ms"],
         peak=served["peak_in_flight"],
@@ -178,7 +178,7 @@ def _file(folder: Path, topics: list[str]) -> Path:
 
 
 async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[dict[str, Any] | None]:
-    """What most people write: a semaphore, a gather; a call that fails is a row less."""
+    """The usual simple loop: a semaphore and `gather`; each failed call loses a row."""
     import openai
 
     from doric.dataset import instructions
@@ -189,7 +189,7 @@ async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[di
     async def one(job: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a Job, imported late
         async with slots:
             try:
-                reply = await client.chat.completions.create(
+                completion = await client.chat.completions.create(
                     model="mock-doric",
                     messages=instructions.messages(job, (), seed=0),  # ty: ignore[invalid-argument-type]
                     max_tokens=instructions.token_budget(job),
@@ -197,7 +197,7 @@ async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[di
                 )
             except (openai.OpenAIError, json.JSONDecodeError):
                 return None
-            answer = reply.choices[0].message.content
+            answer = completion.choices[0].message.content
             chat = [{"role": "user", "content": job.prompt.text}, {"role": "assistant", "content": answer}]
             return {"messages": chat, "meta": {"id": job.id}}
 
@@ -205,7 +205,7 @@ async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[di
 
 
 def run_plain(url: str, concurrency: int, topics: Path, out: Path) -> None:
-    """The plain loop over the same plan, its rows written at the end."""
+    """Run the plain loop over the same plan and write its rows at the end."""
     from doric.dataset.plan import Mix, Plan
     from doric.topics.lists import read_topics
 
@@ -214,7 +214,7 @@ def run_plain(url: str, concurrency: int, topics: Path, out: Path) -> None:
 
 
 def kills(times: int, topics: list[str], folder: Path) -> str:
-    """Kill the generator outright `times` times on its way, start it again each time, and count what was paid twice."""
+    """Kill the generator `times` times, restart it each time, and count the calls that were paid twice."""
     scenario = SCENARIOS[0]
     jobs, out = len(topics) * PER_TOPIC, folder / "all.jsonl"
     with mock(scenario, jobs + 200) as url:
@@ -231,19 +231,19 @@ def kills(times: int, topics: list[str], folder: Path) -> str:
     twice = served["requests"] - jobs - _lines(Path(f"{out}.rejected.jsonl"))
     return (
         f"{times} kills at C={scenario.concurrency}: {len(ids)} of {jobs} rows, {len(set(ids))} ids; {twice} calls "
-        f"paid twice in all, {twice / times:.1f} a kill (at most {scenario.concurrency} each)"
+        f"paid twice in total, {twice / times:.1f} per kill (at most {scenario.concurrency} each)"
     )
 
 
 def memory(topics: list[str], folder: Path) -> str:
-    """Peak memory for plans of 2,000 and 50,000 jobs: the larger one cut short at as many rows, and whole."""
+    """Peak memory for plans of 2,000 and 50,000 jobs; the larger plan also stopped after about 2,000 rows."""
     calm = Scenario("no latency", 50, 0.0)
     small, large = ["--n-per-topic", "4"], ["--n-per-topic", "100"]
     figures = []
     for name, flags in (
-        ("2,000 planned, all made", small),
-        ("50,000 planned, about 2,000 made", [*large, "--max-total-tokens", "2000000"]),
-        ("50,000 planned, all made", large),
+        ("2,000 planned, all generated", small),
+        ("50,000 planned, about 2,000 generated", [*large, "--max-total-tokens", "2000000"]),
+        ("50,000 planned, all generated", large),
     ):
         with mock(calm, 0) as url:
             used = measured([*generator(url, calm, _file(folder, topics), folder / "all.jsonl"), *flags], {})
@@ -258,12 +258,12 @@ def _lines(path: Path) -> int:
 
 
 def table(results: Sequence[Result]) -> str:
-    """The results as Markdown."""
-    head = "| scenario | client | wall / ideal | CPU ms a call | peak MB | beyond N | lost | server late ms |"
+    """The results as a Markdown table."""
+    head = "| scenario | client | wall / ideal | CPU ms per call | peak MB | extra calls | lost | server late ms |"
     lines = [head, "|" + "---|" * 8]
     lines += [
         f"| {one.scenario} | {one.client} | {one.wall:.2f} / {one.ideal:.2f} s = {one.wall / one.ideal:.2f} "
-        f"| {one.cpu_ms:.2f} | {one.rss_mb:.0f} | {one.beyond} | {one.lost} | {one.late_ms:.1f} |"
+        f"| {one.cpu_ms:.2f} | {one.rss_mb:.0f} | {one.extra_calls} | {one.lost} | {one.late_ms:.1f} |"
         for one in results
     ]
     return "\n".join(lines)
@@ -272,12 +272,14 @@ def table(results: Sequence[Result]) -> str:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="TEXT", action="append", help="only scenarios whose name holds this")
+    parser.add_argument("--only", metavar="TEXT", action="append", help="only scenarios whose name contains TEXT")
     parser.add_argument("--client", choices=CLIENTS, help="only this client")
-    parser.add_argument("--topics", type=int, default=TOPICS, help="four jobs each (default: %(default)s)")
-    parser.add_argument("--kills", type=int, metavar="N", help="instead: kill the generator N times")
-    parser.add_argument("--memory", action="store_true", help="instead: peak memory against the size of the plan")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--topics", type=int, default=TOPICS, help="number of topics, four jobs each (default: %(default)s)"
+    )
+    parser.add_argument("--kills", type=int, metavar="N", help="only kill and restart the generator N times")
+    parser.add_argument("--memory", action="store_true", help="only measure peak memory for several plan sizes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--plain", nargs=4, metavar=("URL", "C", "TOPICS", "OUT"), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
