@@ -15,6 +15,7 @@ from doric.core.files import parse_json
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
 THINKING_TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
+SURROGATE = re.compile("[\ud800-\udfff]")
 UNKNOWN_ERROR = 502
 """The status of an error in a 200 response that names none."""
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
@@ -217,7 +218,7 @@ def _joined(content: object) -> str | None:
         content = ""
     if not isinstance(content, str):
         return None
-    if any("\ud800" <= char <= "\udfff" for char in content):
+    if SURROGATE.search(content):
         return content.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # join pairs, drop lone surrogates
     return content
 
