@@ -2,10 +2,10 @@
 
     uv run python dataset_generation/generate_doric_dataset.py --out datasets/doric_synth.jsonl
 
-With a key (OPENAI_API_KEY) or a local server (--base-url) a model writes the answers. With neither, they are put
-together from authored sentences by topic (the heuristic backend), offline and repeatably. That is good for trying the
-pipeline, for tests and for a small seed set; it only ever says what is in its phrase files, so it does not replace a
-fluent writer or a strong model.
+With a key (OPENAI_API_KEY) or a local server (--base-url) a model writes the answers. With neither, the embedded voice
+(--backend heuristic) puts them together from authored sentences by topic, offline and repeatably. That is good for
+trying the pipeline, for tests and for a small seed set; it only ever says what is in its phrase files, so it does not
+replace a fluent writer or a strong model.
 
 A run that stops for any reason resumes when the same command is given again. Rejected answers are kept in
 OUT.rejected.jsonl with the gate that rejected them, the plan in OUT.plan.json.
@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--safety-ratio", type=cli.share, default=0.05, metavar="R", help="share of harmful requests (default: 0.05)")
     flag("--multi-ratio", type=cli.share, default=0.2, metavar="R", help="share in other languages (default: 0.2)")
     flag("--langs", metavar="CODES", help="languages of that share, for instance es,fr,de (default: all 14)")
-    flag("--seed", type=int, default=0, help="same seed, same plan; heuristic backend: same bytes (default: 0)")
+    flag("--seed", type=int, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)")
     flag("--overwrite", action="store_true", help="start again; rows that a model wrote are kept as OUT.bak")
 
     flag = parser.add_argument_group("who writes the answers").add_argument
@@ -52,7 +52,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--max-tries",
         type=cli.positive_int,
         metavar="N",
-        help="answers per row before it is given up (6; heuristic: 60)",
+        help="tries per row (default: 6; embedded voice: 60)",
     )
     flag("--max-concurrency", type=cli.positive_int, default=50, metavar="N", help="parallel calls (default: 50)")
     flag("--timeout", type=cli.positive_float, default=600.0, metavar="S", help="seconds per call (default: 600)")

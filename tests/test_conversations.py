@@ -1,4 +1,4 @@
-"""The two row shapes and the way between them."""
+"""The two formats of a row and the conversion between them."""
 
 import copy
 import json
@@ -29,12 +29,12 @@ MALFORMED = [
     ({"messages": [{"role": "bard", "content": "x"}]}, r"messages\[0\]\.role must be one of"),
     ({"messages": [{"role": ["user"], "content": "x"}]}, r"messages\[0\]\.role must be one of"),
     ({"messages": [{"role": "user", "content": None}]}, r"messages\[0\]\.content must be a string"),
-    ({"messages": [{"role": "user", "content": "x", "name": "y"}]}, r'messages\[0\] has a key "name"'),
+    ({"messages": [{"role": "user", "content": "x", "name": "y"}]}, r'messages\[0\] has an unexpected key "name"'),
     ({"messages": [{"role": "user", "content": "x"}, {"role": "gpt", "content": "x"}]}, r"messages\[1\]\.role"),
     ({"messages": [{"role": "user", "content": "x"}], "meta": 3}, "meta must be an object"),
     ({"messages": [{"role": "user", "content": "x"}], "meta": None}, "meta must be an object"),
-    ({"messages": [{"role": "user", "content": "x", "from": "y"}]}, r'messages\[0\] has a key "from"'),
-    ({"messages": [{"role": "user", "content": "x"}], "conversations": []}, "both shapes"),
+    ({"messages": [{"role": "user", "content": "x", "from": "y"}]}, r'messages\[0\] has an unexpected key "from"'),
+    ({"messages": [{"role": "user", "content": "x"}], "conversations": []}, "both formats"),
 ]
 
 
