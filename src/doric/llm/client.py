@@ -74,9 +74,9 @@ class Backend(Protocol):
 class Client:
     """A chat-completions server, called through the openai SDK's HTTP client with its aiohttp transport.
 
-    Requests go to that HTTP client as bytes. The SDK's typed models and retries would double the CPU time of a call,
-    and the retries here follow other rules. `answered` is True once the server has answered: from then on a refused
-    request fails alone and does not stop the run. Set it if an earlier run got answers from this server.
+    Requests go to that HTTP client as bytes: the SDK's typed models and retries would double the CPU time of a call.
+    `answered` is True once the server has answered: from then on a refused request fails alone and does not stop the
+    run. Set it if an earlier run got answers from this server.
     """
 
     def __init__(self, settings: Settings, *, timeout: float = 600.0, concurrency: int = 50) -> None:

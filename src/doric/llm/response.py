@@ -1,6 +1,6 @@
 """Chat completions, whole or streamed: the answer without reasoning, the finish reason and the tokens used.
 
-Servers differ in the shape of their answers; this module reads all shapes that were met.
+Servers differ in the shape of their answers; this module reads all shapes seen so far.
 """
 
 import json
@@ -77,26 +77,10 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
 
     Raises `ErrorInBody`, or `RetryableError` with the tokens that the unreadable answer used.
     """
-    try:
-        value = _parse(content)
-    except (ValueError, RecursionError):
-        has_answer = b'"choices"' in content
-        sizes = (prompt_characters, len(content)) if has_answer else (0, 0)
-        estimated = (int(estimate_tokens(size)) for size in sizes)
-        raise _unreadable(f"incomplete JSON ({content_type or 'no content type'})", *estimated, counted=False) from None
-    if not isinstance(value, dict):
-        raise _unreadable(f"not a chat completion ({content_type or 'no content type'})")
-    usage = value.get("usage") if isinstance(value.get("usage"), dict) else {}
+    value = _object(content, content_type or "no content type", prompt_characters)
+    usage: dict[str, Any] = found if isinstance(found := value.get("usage"), dict) else {}
     tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    choices = value.get("choices")
-    if not choices and value.get("error"):
-        raise ErrorInBody(_status(value["error"]))
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
-        raise ErrorInBody(_status(choice.get("error")))
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
+    choice, message = _first_choice(value, tokens)
     text = _joined(message.get("content"))
     if text is None:
         raise _unreadable("the message is neither text nor parts with text", *tokens)
@@ -104,6 +88,36 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
     answer = _without_thinking(text)
     all_reasoning = not answer and finish == "length"
     return Completion(answer, finish, *tokens, reasoned=all_reasoning or _reasoned(text, message, usage))
+
+
+def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[str, Any]:
+    """The JSON object of a response body. Raises `RetryableError`."""
+    try:
+        value = _parse(content)
+    except (ValueError, RecursionError):
+        has_answer = b'"choices"' in content
+        sizes = (prompt_characters, len(content)) if has_answer else (0, 0)
+        estimated = (int(estimate_tokens(size)) for size in sizes)
+        raise _unreadable(f"incomplete JSON ({content_type})", *estimated, counted=False) from None
+    if not isinstance(value, dict):
+        raise _unreadable(f"not a chat completion ({content_type})")
+    return value
+
+
+def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The first choice and its message. Raises `ErrorInBody`, or `RetryableError` with the `tokens` used."""
+    choices = value.get("choices")
+    if not choices and value.get("error"):
+        raise ErrorInBody(_status(value["error"]))
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
+    if choice.get("error") or choice.get("finish_reason") == "error":
+        raise ErrorInBody(_status(choice.get("error")))
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
+    return choice, message
 
 
 @dataclass(slots=True)
