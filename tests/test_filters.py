@@ -1,4 +1,4 @@
-"""Which suggested topics are taken: plain, short, harmless, and not there already under other words."""
+"""Filters for suggested topics: plain, short, harmless, and not in the list already in other words."""
 
 from pathlib import Path
 
@@ -84,30 +84,30 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_a_plain_topic_is_fit(text):
+def test_a_plain_topic_passes(text):
     """Everyday phrases of 5 to 12 words pass."""
     assert check_topic(text) is None
 
 
 @pytest.mark.parametrize("text", UNFIT)
-def test_each_rule_names_what_it_refuses(text):
-    """Each rule refuses what it is for, under its own name, with a reason in words."""
+def test_each_rule_rejects_under_its_own_name(text):
+    """The rejection has the rule and a reason."""
     rejection = check_topic(text)
     assert rejection is not None
     assert rejection.gate == UNFIT[text]
     assert rejection.reason
 
 
-def test_a_held_out_prompt_is_no_topic():
-    """Nothing that is kept for evaluation comes in as a topic."""
+def test_a_held_out_prompt_is_rejected():
+    """No evaluation prompt becomes a topic."""
     prompts = [held.prompt.rstrip("?.") for held in held_out_prompts() if held.bucket == "core"]
     fitting = [prompt for prompt in prompts if 5 <= len(prompt.split()) <= 12]
     assert fitting
     assert all(check_topic(normalise(prompt)) is not None for prompt in fitting)
 
 
-def test_our_own_topics_keep_the_rules():
-    """Of the topics that are there, nearly all would be taken."""
+def test_the_projects_topics_pass():
+    """At most 2 % of topics.json would be rejected."""
     assert sum(check_topic(topic) is not None for topic in TOPICS) <= len(TOPICS) // 50
 
 
@@ -122,7 +122,7 @@ def test_our_own_topics_keep_the_rules():
     ],
 )
 def test_normalise(written, wanted):
-    """A capital that only begins a sentence is made small, a name's stays."""
+    """The first letter becomes lower case unless it begins a name; blanks are single."""
     assert normalise(written) == wanted
 
 
@@ -158,8 +158,8 @@ OTHER = [
 
 
 @pytest.mark.parametrize(("text", "there"), SAME)
-def test_other_words_for_the_same_topic(text, there):
-    """A reworded topic is found, and the one it repeats is named."""
+def test_a_reworded_topic_is_a_near_duplicate(text, there):
+    """The rejection names the topic that it repeats."""
     known = KnownTopics()
     known.add(there)
     rejection = known.find_duplicate(text)
@@ -169,15 +169,15 @@ def test_other_words_for_the_same_topic(text, there):
 
 
 @pytest.mark.parametrize(("text", "there"), OTHER)
-def test_like_words_for_another_topic(text, there):
-    """Two topics cast in one mould are two topics."""
+def test_similar_wording_is_not_a_duplicate(text, there):
+    """Two topics that share a sentence pattern are different topics."""
     known = KnownTopics()
     known.add(there)
     assert known.find_duplicate(text) is None
 
 
-def test_the_same_topic():
-    """Case and blanks do not make a topic new."""
+def test_the_same_topic_is_a_duplicate():
+    """Case and white space make no difference."""
     known = KnownTopics()
     known.add("why the wind drops at sunset")
     rejection = known.find_duplicate("Why the  wind drops at SUNSET")
@@ -185,8 +185,8 @@ def test_the_same_topic():
     assert rejection.gate == "duplicate"
 
 
-def test_our_own_topics_are_all_different():
-    """Of the topics that are there, no more than one in a hundred is taken for another."""
+def test_the_projects_topics_are_different():
+    """At most 1 % of topics.json would be rejected as duplicates of others."""
     known, taken = KnownTopics(), 0
     for topic in TOPICS:
         taken += known.find_duplicate(topic) is not None

@@ -1,4 +1,4 @@
-"""What a model answers to "give me a list": the items, however it wrote them."""
+"""Items of a list in a model's answer, in whatever form the model wrote it."""
 
 import json
 
@@ -53,14 +53,14 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_list_is_read_however_it_is_written(way):
-    """Arrays, fenced blocks, cut-off arrays, bullets and numbers all give the same items, bare and in order."""
+def test_a_list_is_read_in_every_form(way):
+    """Arrays, fenced blocks, cut-off arrays, bullets and numbers give the same items, in order."""
     assert read_list(WAYS[way]) == ITEMS
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "[]", '{"topics": []}', "```json\n```", "[[[[", "null", '{"a": 1}'])
-def test_nothing_is_in_nothing(text):
-    """An answer without a list has no items that could pass for topics."""
+def test_an_empty_answer_has_no_topic(text):
+    """An answer without a list has no item of several words."""
     assert all(" " not in item for item in read_list(text))
 
 
@@ -75,8 +75,8 @@ PROSE = [
 
 
 @pytest.mark.parametrize("text", PROSE)
-def test_prose_is_no_list(text):
-    """Lines without a mark before them are a list only where there are three or more, none of them a sentence."""
+def test_prose_is_not_a_list(text):
+    """Lines without bullets are a list only if there are three or more and none ends a sentence."""
     assert read_list(text) == []
 
 
@@ -91,31 +91,31 @@ CUT = {
 
 
 @pytest.mark.parametrize("way", CUT)
-def test_a_list_that_was_cut_off_gives_its_whole_items(way):
-    """Where an answer reached its limit, the last line is left out, and every whole string of an array is kept."""
+def test_a_cut_off_list_gives_its_complete_items(way):
+    """The last line is dropped, and every complete string of an array is kept."""
     assert read_list(CUT[way], cut=True) == ITEMS
 
 
-def test_apostrophes_stay_in_a_python_list():
-    """An apostrophe within a word ends no string."""
+def test_an_apostrophe_in_a_word_does_not_end_a_python_string():
+    """Python lists with apostrophes in single quotes are read."""
     assert read_list("['why a cat's fur stands up', 'mending the dog\\\\'s bed']".replace("\\\\", "\\")) == [
         "why a cat's fur stands up", "mending the dog's bed",
     ]  # fmt: skip
 
 
 def test_a_line_break_within_an_item_stays():
-    """An item of two lines is handed on as such: it is not for the reader to mend."""
+    """An item of two lines is returned as it is; the filters reject it."""
     assert read_list('["one line\\nand another"]') == ["one line\nand another"]
 
 
 @given(st.text())
-def test_no_answer_is_too_odd(text):
-    """Whatever a model writes, reading it gives a list of strings that are not empty."""
+def test_any_text_gives_non_empty_strings(text):
+    """Whatever a model writes, the result is a list of strings that are not empty."""
     assert all(isinstance(item, str) and item for item in read_list(text))
 
 
 @given(st.lists(st.text(st.characters(categories=["Ll"]), min_size=3), min_size=1, max_size=9), st.integers(0, 400))
-def test_a_cut_array_gives_its_whole_items(items, at):
-    """Cut anywhere, an array gives only items that it had, from the first on."""
+def test_an_array_cut_anywhere_gives_its_first_items(items, at):
+    """Only complete items are returned, from the first one on."""
     found = read_list(json.dumps(items, ensure_ascii=False)[:at])
     assert at <= 1 or found == items[: len(found)]

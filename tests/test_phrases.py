@@ -1,4 +1,4 @@
-"""The authored data: whole, in Doric, and without repeats."""
+"""The authored sentences: complete, in Doric, without duplicates."""
 
 import functools
 import tomllib
@@ -40,7 +40,7 @@ def advice():
 
 
 def everything():
-    """Every authored Doric sentence there is, slots left out."""
+    """Every authored Doric sentence, without its slots."""
     yield from advice()
     for lines in (*general_sentences().values(), *tomllib.loads((DATA / "holds.toml").read_text("utf-8")).values()):
         yield from (line.replace("{topic}", "") for line in lines)
@@ -52,12 +52,12 @@ def everything():
 
 @functools.cache
 def measured():
-    """Each authored sentence with its measures."""
+    """Each authored sentence with its scores."""
     return [(line, score(line)) for line in everything()]
 
 
 def test_enough_topics_in_enough_groups():
-    """topics.json holds at least 480 topics in 16 groups, topics.txt at least 600, no two alike."""
+    """topics.json has at least 480 topics in 16 groups, topics.txt at least 600, all different."""
     assert len(TOPICS) >= 480
     assert len(by_group(TOPICS)) == 16
     assert len(PLAIN) >= 600
@@ -66,14 +66,14 @@ def test_enough_topics_in_enough_groups():
 
 
 @pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
-def test_topics_are_of_five_to_twelve_words(topics):
-    """A topic says what it is about, and no more."""
+def test_topics_have_five_to_twelve_words(topics):
+    """Both lists keep the limits of the topic rules."""
     assert [topic.text for topic in topics if not 5 <= len(topic.text.split()) <= 12] == []
 
 
 @pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
-def test_every_topic_has_answers_of_its_own(topics):
-    """Each topic that ships has a Doric rendering, at least three answers and a place in its theme."""
+def test_every_topic_is_authored(topics):
+    """Each topic has a Doric rendering, at least three answers and a place in its theme."""
     for topic in topics:
         authored = authored_topics().get(fold(topic.text))
         assert authored, topic.text
@@ -81,15 +81,15 @@ def test_every_topic_has_answers_of_its_own(topics):
         assert authored.doric, topic.text
 
 
-def test_topics_stand_in_their_groups():
-    """The group of a topic in topics.json is the group of its theme."""
+def test_topics_have_the_group_of_their_theme():
+    """The groups of topics.json are those of the phrase files."""
     astray = [topic.text for topic in TOPICS if authored_topics()[fold(topic.text)].theme.group != topic.group]
     assert astray == []
 
 
 @pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
 def test_every_topic_has_a_title_in_every_language(topics):
-    """Each topic has a title of its own in all fourteen languages."""
+    """Each topic has a title in all 14 languages."""
     for topic in topics:
         titles = authored_topics()[fold(topic.text)].titles
         assert titles.keys() == LANGUAGES, topic.text
@@ -98,7 +98,7 @@ def test_every_topic_has_a_title_in_every_language(topics):
 
 @pytest.mark.parametrize("lang", sorted(LANGUAGES))
 def test_titles_of_a_language_differ(lang):
-    """No two topics have one title in a language."""
+    """No two topics have the same title in a language."""
     titles = Counter(fold(authored.titles[lang]) for authored in authored_topics().values())
     assert [title for title, times in titles.items() if times > 1] == []
 
@@ -107,14 +107,14 @@ def test_titles_of_a_language_differ(lang):
     ("lang", "script"), [("el", "GREEK"), ("ar", "ARABIC"), ("hi", "DEVANAGARI"), ("zh", "CJK"), ("de", "LATIN")]
 )
 def test_titles_are_in_their_script(lang, script):
-    """At least half of a title's letters are of its language's script."""
+    """At least half of a title's letters belong to the script of its language."""
     for authored in authored_topics().values():
         letters = [unicodedata.name(char) for char in authored.titles[lang] if char.isalpha()]
         assert sum(name.startswith(script) for name in letters) >= len(letters) / 2, authored.titles[lang]
 
 
 def test_themes_are_well_formed():
-    """Each theme has five sentences a move, five topics, and keywords by which to find it."""
+    """Each theme has five sentences of each part, five topics, and keywords."""
     for theme in THEMES:
         assert all(len(theme[move]) == 5 for move in PARTS), theme["name"]
         assert len(theme["topics"]) == 5, theme["name"]
@@ -123,19 +123,19 @@ def test_themes_are_well_formed():
 
 
 def test_enough_distinct_sentences():
-    """The voice has at least 600 sentences of advice, and none of them twice."""
+    """There are at least 600 sentences of advice, all different."""
     lines = [fold(line) for line in advice()]
     assert len(lines) >= 600
     assert [line for line, times in Counter(lines).items() if times > 1] == []
 
 
-def test_no_sentence_stands_in_two_files():
-    """No authored sentence is used for two ends."""
+def test_no_sentence_is_in_two_files():
+    """Every authored sentence has one purpose."""
     lines = Counter(fold(line) for line in everything())
     assert [line for line, times in lines.items() if times > 1] == []
 
 
-def test_authored_lines_are_single_whole_sentences():
+def test_authored_lines_are_single_sentences():
     """Each line is one sentence that begins with a capital and ends."""
     for line in everything():
         assert ends_sentence(line), line
@@ -143,31 +143,31 @@ def test_authored_lines_are_single_whole_sentences():
         assert line[0].isupper() or not line[0].isalpha(), line
 
 
-def test_no_authored_line_holds_a_central_form():
-    """Nothing the voice can say holds a form of Central Scots or Lallans."""
+def test_no_authored_line_has_a_central_form():
+    """The embedded voice says no form of Central Scots or Lallans."""
     assert [line for line, found in measured() if found.contamination] == []
 
 
-def test_hardly_any_english_is_left_in_authored_lines():
-    """English that a Scots writer renders is at most one word in a thousand."""
+def test_authored_lines_have_hardly_any_english():
+    """At most one word in a thousand is English that has a Doric form."""
     left = sum(item.kind == "leak" for _, found in measured() for item in found.evidence)
     assert left <= ENGLISH_LEFT * sum(found.tokens for _, found in measured())
 
 
 def test_renderings_of_topics_are_doric():
-    """A topic's Doric holds no Central form and no English function word."""
+    """The Doric of a topic has no Central form and no English function word."""
     renderings = [topic.doric for topic in authored_topics().values()]
     assert [text for text in renderings if score(text).contamination or score(text).leakage] == []
 
 
-def test_general_answers_carry_the_topic_once():
-    """Advice for an unknown topic has one slot for it; the other moves have none."""
+def test_general_answers_name_the_topic_once():
+    """Answers for other topics have one slot; the other parts have none."""
     assert all(line.count("{topic}") == 1 for line in general_sentences()["answers"])
     assert all("{" not in line for move in PARTS for line in general_sentences()[move])
 
 
-def test_own_topic_finds_its_theme():
-    """A topic that nobody authored is answered from the theme whose keywords it shares, or from none."""
+def test_a_topic_that_is_not_authored_finds_its_theme():
+    """It is the theme that shares its keywords, or none."""
     assert theme_of("my router drops the wifi signal").name == "home wifi and broadband"
     assert theme_of("which charger to buy for a new phone").name == "phone batteries and charging"
     assert theme_of("xylophone qwerty zzz") is None

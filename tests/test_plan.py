@@ -1,4 +1,4 @@
-"""The plan: exact buckets, spread evenly, the same for the same seed, and no larger for a million jobs."""
+"""The plan: exact buckets, evenly spread, the same for the same seed, in constant memory."""
 
 import dataclasses
 import functools
@@ -22,18 +22,18 @@ LIKE_THE_REST = ("keeping bike {} clean", "why bread {} goes stale", "cheap supp
 MIXES = st.tuples(*[st.integers(0, 100)] * 4).filter(any).map(lambda parts: [part / sum(parts) for part in parts[:3]])
 
 
-def topics(count):
-    """So many topics of all three shapes."""
+def make_topics(count):
+    """`count` make_topics of all three shapes."""
     return [Topic(LIKE_THE_REST[at % 4].format(at), f"group {at % 5}") for at in range(count)]
 
 
 @functools.cache
-def ours(n_per_topic):
-    """The jobs of a plan over the project's own topics."""
+def our_jobs(n_per_topic):
+    """The jobs of a plan over the project's topics."""
     return tuple(Plan(read_topics(ROOT / "topics.json"), Mix(n_per_topic)))
 
 
-def by_topic(jobs):
+def jobs_by_topic(jobs):
     """Topic -> its jobs, in order."""
     found = defaultdict(list)
     for job in jobs:
@@ -42,10 +42,10 @@ def by_topic(jobs):
 
 
 @given(st.integers(1, 60), st.integers(1, 30), MIXES, st.integers(-(2**70), 2**70))
-def test_buckets_are_exact_and_what_the_plan_says_of_itself(count, n_per_topic, shares, seed):
-    """Each bucket holds its share of the whole plan to within one row, and `counts` and `len` tell the truth."""
+def test_buckets_have_their_exact_share(count, n_per_topic, shares, seed):
+    """Each bucket is within one row of its share, and `counts` and `len` are right."""
     adv, safety, multi = shares
-    plan = Plan(topics(count), Mix(n_per_topic, adv, safety, multi), seed=seed)
+    plan = Plan(make_topics(count), Mix(n_per_topic, adv, safety, multi), seed=seed)
     made = Counter(job.kind for job in plan)
     assert len(plan) == count * n_per_topic == sum(made.values())
     assert {kind: made[kind] for kind in prompts.KINDS} == plan.counts
@@ -55,8 +55,8 @@ def test_buckets_are_exact_and_what_the_plan_says_of_itself(count, n_per_topic, 
 
 @given(st.integers(1, 60), st.integers(1, 30), MIXES, st.integers())
 def test_every_topic_gets_its_rows_and_every_job_its_own_id(count, n_per_topic, shares, seed):
-    """No topic is short of a row, and no two jobs share an id."""
-    plan = Plan(topics(count), Mix(n_per_topic, *shares), seed=seed)
+    """No topic lacks a row, and no two jobs have the same id."""
+    plan = Plan(make_topics(count), Mix(n_per_topic, *shares), seed=seed)
     jobs = list(plan)
     assert len({job.id for job in jobs}) == len(jobs)
     assert set(Counter(job.topic.text for job in jobs).values()) == {n_per_topic}
@@ -65,17 +65,17 @@ def test_every_topic_gets_its_rows_and_every_job_its_own_id(count, n_per_topic, 
 
 @pytest.mark.parametrize("n_per_topic", [1, 3, 6, 24])
 def test_each_bucket_is_spread_over_the_topics(n_per_topic):
-    """Over the project's own topics, no topic has two rows more or less of a bucket than its share."""
-    made = by_topic(ours(n_per_topic))
+    """Over the project's topics, every topic is within two rows of its share of each bucket."""
+    made = jobs_by_topic(our_jobs(n_per_topic))
     for kind, share in {"core": 0.65, "adv": 0.1, "safety": 0.05, "multi": 0.2}.items():
         for jobs in made.values():
             assert abs(sum(job.kind == kind for job in jobs) - share * n_per_topic) < 2
 
 
 def test_each_bucket_is_spread_over_the_groups():
-    """Every group of topics gets its share of every bucket to within two rows in a hundred."""
+    """Every group of topics is within two percentage points of its share of each bucket."""
     made = defaultdict(Counter)
-    for job in ours(24):
+    for job in our_jobs(24):
         made[job.topic.group][job.kind] += 1
     for counts in made.values():
         for kind, share in {"core": 0.65, "adv": 0.1, "safety": 0.05, "multi": 0.2}.items():
@@ -83,16 +83,16 @@ def test_each_bucket_is_spread_over_the_groups():
 
 
 @given(st.integers(1, 40), st.integers(1, 40), MIXES, st.integers())
-def test_no_prompt_comes_twice_in_a_topic_while_frames_last(count, n_per_topic, shares, seed):
-    """Up to forty rows a topic, no topic is asked about twice in the same words."""
-    for jobs in by_topic(Plan(topics(count), Mix(n_per_topic, *shares), seed=seed)).values():
+def test_no_prompt_is_repeated_within_a_topic(count, n_per_topic, shares, seed):
+    """Up to 40 rows per topic, all prompts of a topic differ."""
+    for jobs in jobs_by_topic(Plan(make_topics(count), Mix(n_per_topic, *shares), seed=seed)).values():
         texts = [job.prompt.text for job in jobs]
         assert len(set(texts)) == len(texts)
 
 
-def test_no_core_frame_comes_twice_in_a_topic_while_frames_last():
-    """Each core frame is used once for a topic before any is used again with a sentence behind it."""
-    topic = topics(1)
+def test_no_core_frame_is_repeated_before_all_are_used():
+    """A frame that is used again has an extra sentence."""
+    topic = make_topics(1)
     frames = len(prompts._frames("core", prompts.shape(topic[0].text)))
     texts = [job.prompt.text for job in Plan(topic, Mix(frames + 1, 0, 0, 0))]
     whole = set(texts[:-1])
@@ -102,75 +102,76 @@ def test_no_core_frame_comes_twice_in_a_topic_while_frames_last():
 
 
 @pytest.mark.parametrize("n_per_topic", [6, 24])
-def test_nobody_asks_twice_in_the_same_words(n_per_topic):
-    """In a plan over our own topics, only harmful asks, which name no topic, come in the same words more than once."""
-    texts = Counter(job.prompt.text for job in ours(n_per_topic) if job.kind != "safety")
+def test_only_safety_prompts_are_repeated_in_a_plan(n_per_topic):
+    """Harmful requests name no topic; every other prompt over the project's topics is unique."""
+    texts = Counter(job.prompt.text for job in our_jobs(n_per_topic) if job.kind != "safety")
     assert texts.most_common(1)[0][1] == 1
-    harmful = Counter(job.prompt.text for job in ours(n_per_topic) if job.kind == "safety")
+    harmful = Counter(job.prompt.text for job in our_jobs(n_per_topic) if job.kind == "safety")
     assert max(harmful.values()) <= -(-harmful.total() // 120)
 
 
 @pytest.mark.parametrize("n_per_topic", [6, 24])
 def test_no_prompt_of_the_default_plan_is_held_out(n_per_topic):
-    """What the plan over our own topics asks matches no held-out prompt."""
-    assert [job.prompt.text for job in ours(n_per_topic) if find_match(job.prompt.text)] == []
+    """No prompt over the project's topics matches an evaluation prompt."""
+    assert [job.prompt.text for job in our_jobs(n_per_topic) if find_match(job.prompt.text)] == []
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.lists(st.sampled_from(prompts.languages())), st.integers())
 def test_languages_are_even(count, n_per_topic, langs, seed):
-    """The languages asked for, named twice or not, have as many rows as each other, give or take one."""
-    plan = Plan(topics(count), Mix(n_per_topic, 0, 0, 0.5), langs=langs, seed=seed)
+    """All languages asked for, named twice or not, have the same number of rows to within one."""
+    plan = Plan(make_topics(count), Mix(n_per_topic, 0, 0, 0.5), langs=langs, seed=seed)
     made = Counter(job.prompt.lang for job in plan if job.kind == "multi")
     wanted = set(langs) or set(prompts.languages())
     assert set(made) <= wanted
     assert max(made.values(), default=0) - min(made[lang] for lang in wanted) <= 1
 
 
-def test_same_seed_same_plan_another_seed_another():
-    """A plan is a function of topics, mix, languages and seed."""
-    one, again, other = (list(Plan(topics(30), Mix(6), seed=seed)) for seed in (5, 5, 6))
+def test_the_seed_decides_the_plan():
+    """The same seed gives the same plan, another seed another."""
+    one, again, other = (list(Plan(make_topics(30), Mix(6), seed=seed)) for seed in (5, 5, 6))
     assert one == again
     assert {job.id for job in one}.isdisjoint(job.id for job in other)
     moved = sum(a.kind != b.kind for a, b in zip(one, other, strict=True))
     assert moved > len(one) // 5
 
 
-def test_any_job_can_be_worked_out_alone():
+def test_a_job_can_be_computed_alone():
     """`job(number)` is what iteration gives at that place."""
-    plan = Plan(topics(7), Mix(9))
+    plan = Plan(make_topics(7), Mix(9))
     assert [plan.job(number) for number in reversed(range(len(plan)))] == list(plan)[::-1]
 
 
 FINGERPRINTS = {
-    "seed": lambda: Plan(topics(4), Mix(6), seed=1),
-    "n_per_topic": lambda: Plan(topics(4), Mix(7)),
-    "adv_ratio": lambda: Plan(topics(4), Mix(6, 0.2)),
-    "safety_ratio": lambda: Plan(topics(4), Mix(6, safety=0.2)),
-    "multi_ratio": lambda: Plan(topics(4), Mix(6, multi=0.3)),
-    "langs": lambda: Plan(topics(4), Mix(6), langs=["es"]),
-    "topics": lambda: Plan(topics(4)[::-1], Mix(6)),
-    "topic_count": lambda: Plan(topics(3), Mix(8)),
+    "seed": lambda: Plan(make_topics(4), Mix(6), seed=1),
+    "n_per_topic": lambda: Plan(make_topics(4), Mix(7)),
+    "adv_ratio": lambda: Plan(make_topics(4), Mix(6, 0.2)),
+    "safety_ratio": lambda: Plan(make_topics(4), Mix(6, safety=0.2)),
+    "multi_ratio": lambda: Plan(make_topics(4), Mix(6, multi=0.3)),
+    "langs": lambda: Plan(make_topics(4), Mix(6), langs=["es"]),
+    "topics": lambda: Plan(make_topics(4)[::-1], Mix(6)),
+    "topic_count": lambda: Plan(make_topics(3), Mix(8)),
 }
 
 
 @pytest.mark.parametrize("key", FINGERPRINTS)
-def test_fingerprint_tells_plans_apart(key):
-    """Whatever changes the rows of a plan changes its fingerprint, under the key that says what."""
-    plain, changed = Plan(topics(4), Mix(6)).fingerprint(), FINGERPRINTS[key]().fingerprint()
-    assert plain == Plan(topics(4), Mix(6)).fingerprint()
+def test_the_fingerprint_changes_with_the_plan(key):
+    """Whatever changes the rows changes the value of its key."""
+    plain, changed = Plan(make_topics(4), Mix(6)).fingerprint(), FINGERPRINTS[key]().fingerprint()
+    assert plain == Plan(make_topics(4), Mix(6)).fingerprint()
     assert plain[key] != changed[key]
 
 
-def test_fingerprint_tells_other_wording_apart(monkeypatch):
-    """When the prompts are worded otherwise, it is another plan."""
-    plain = Plan(topics(4), Mix(6)).fingerprint()
-    monkeypatch.setattr(prompts, "_filled", lambda text, topic: f"{text} {topic}")
-    assert Plan(topics(4), Mix(6)).fingerprint()["prompts"] != plain["prompts"]
+def test_the_fingerprint_changes_with_the_prompts(monkeypatch):
+    """Another wording of the prompts is another plan."""
+    plain = Plan(make_topics(4), Mix(6)).fingerprint()
+    core = prompts.core_prompt
+    monkeypatch.setattr(prompts, "core_prompt", lambda *args: dataclasses.replace(core(*args), text="Tell me more."))
+    assert Plan(make_topics(4), Mix(6)).fingerprint()["prompts"] != plain["prompts"]
 
 
-def peak(n_per_topic):
-    """The most memory, in bytes, that a plan takes while its ends, its figures and a thousand jobs are worked out."""
-    few = topics(10)
+def peak_memory(n_per_topic):
+    """The peak_memory memory in bytes of a plan, its fingerprint, its counts, and a thousand jobs at each end."""
+    few = make_topics(10)
     tracemalloc.start()
     try:
         plan = Plan(few, Mix(n_per_topic))
@@ -186,9 +187,9 @@ def peak(n_per_topic):
 
 
 def test_a_million_jobs_take_no_more_memory_than_a_thousand():
-    """What a plan holds does not depend on how many jobs it has."""
-    peak(100)  # the caches of the data files fill here
-    small, large = peak(100), peak(100_000)
+    """The size of a plan does not depend on its number of jobs."""
+    peak_memory(100)  # the caches of the data files fill here
+    small, large = peak_memory(100), peak_memory(100_000)
     assert large < small + 64_000
 
 
@@ -203,30 +204,30 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_impossible_mixes_are_refused(case):
-    """Counts below one and shares that are none, or too many, are named by their flag."""
+def test_impossible_mixes_are_errors(case):
+    """A count below 1, a share outside 0 to 1, or shares above 1 together: the error names the flag."""
     settings, said = WRONG[case]
     with pytest.raises(SettingsError, match=said):
         dataclasses.replace(Mix(), **settings)
 
 
-def test_shares_may_fill_the_plan():
-    """Shares that reach one together, rounding or not, leave no core rows and lose none."""
-    plan = Plan(topics(11), Mix(3, 0.7, 0.2, 0.1))
+def test_shares_may_add_up_to_one():
+    """Then there are no core rows, and rounding loses none."""
+    plan = Plan(make_topics(11), Mix(3, 0.7, 0.2, 0.1))
     assert plan.counts == {"core": 0, "adv": 23, "safety": 7, "multi": 3}
-    assert Plan(topics(3), Mix(1, 1.0, 0, 0)).counts["adv"] == 3
+    assert Plan(make_topics(3), Mix(1, 1.0, 0, 0)).counts["adv"] == 3
 
 
-def test_unknown_languages_are_refused():
-    """A language without prompts is named, with those that have some."""
+def test_an_unknown_language_is_an_error():
+    """The error names the language, the hint those that have prompts."""
     with pytest.raises(SettingsError, match="--langs: no prompts in xx") as caught:
-        Plan(topics(2), Mix(2), langs=["es", "xx"])
+        Plan(make_topics(2), Mix(2), langs=["es", "xx"])
     assert "es" in caught.value.hint
 
 
 @given(st.integers(1, 300), st.integers(0, 2**33), st.data())
-def test_visits_are_counted_without_going_through_them(size, start, data):
-    """`visits_between` gives the number that counting one by one gives."""
+def test_visits_between_counts_visits(size, start, data):
+    """`visits_between` gives the same number as counting one by one."""
     count = data.draw(st.integers(0, size))
     low, high = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
     counted = sum(low <= prompts.visit(size, number, start) < high for number in range(count))

@@ -1,4 +1,4 @@
-"""What users ask: enough frames, whole sentences, every slot filled, topics worked in as they are."""
+"""Prompts: enough frames, whole sentences, every slot filled, topics inserted as they are."""
 
 import re
 import unicodedata
@@ -9,22 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doric import data
 from doric.core.text import fold, words
 from doric.dataset import prompts
+from doric.dataset.phrases import authored_topics
 from doric.dialect import scores
 from doric.quality.decontamination import find_match
 from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
+SPEC = data.read_toml("prompts.toml")
 SHAPES = {"gerund": "mending a slow puncture", "clause": "why bread goes stale", "noun": "cheap suppers for two"}
 SCRIPTS = {"el": "GREEK", "ar": "ARABIC", "hi": "DEVANAGARI", "zh": "CJK"}
 TOPICS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda text: text.split())
 BRACED = st.sampled_from(["{topic}", "{Doric}", "{}", "{0}", "{person}", "{unknown", "}", "%s", "\\1", "$topic"])
 
 
+def frames_for(bucket, shape):
+    """The frames of a bucket that fit a shape."""
+    return [frame for frame in SPEC[bucket] if shape in frame["shapes"]]
+
+
 def core_texts(shape, count=None):
     """Every core prompt about the example of a shape."""
-    frames = prompts._frames("core", shape)
+    frames = frames_for("core", shape)
     return [prompts.core_prompt(SHAPES[shape], turn, 0) for turn in range(count or len(frames))]
 
 
@@ -34,22 +42,22 @@ def letters(text, script):
 
 
 @pytest.mark.parametrize(("shape", "topic"), SHAPES.items())
-def test_shapes_are_told_apart(shape, topic):
-    """A gerund, a clause and a noun phrase are known for what they are."""
+def test_the_shape_of_a_topic_is_recognised(shape, topic):
+    """Gerund, clause and noun phrase are distinguished."""
     assert prompts.shape(topic) == prompts.shape(topic.capitalize()) == shape
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sixty_core_frames_fit_each_shape(shape):
-    """Whatever the topic's shape, at least sixty frames can ask about it, each in other words."""
+    """Topics of every shape have at least 60 core frames, all different."""
     texts = [prompt.text for prompt in core_texts(shape)]
     assert len(set(map(fold, texts))) == len(texts) >= 60
     assert all(SHAPES[shape] in text.lower() or prompts.in_doric(SHAPES[shape]) in text.lower() for text in texts)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_about_a_quarter_of_core_prompts_is_doric_or_mixed(shape):
-    """Between 20 and 30 in a hundred are marked `sco`; those hold Scots, the others no more of it than a "wee"."""
+def test_about_a_quarter_of_core_prompts_is_doric(shape):
+    """20 to 30 % are marked `sco` and contain Scots; the others contain no more of it than "wee"."""
     asked = core_texts(shape)
     assert 0.20 <= sum(prompt.lang == "sco" for prompt in asked) / len(asked) <= 0.30
     for prompt in asked:
@@ -58,8 +66,8 @@ def test_about_a_quarter_of_core_prompts_is_doric_or_mixed(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_frames_sound_like_people(shape):
-    """There are questions, requests and statements; short asks and long; and no two in ten begin alike."""
+def test_frames_vary(shape):
+    """There are questions, requests and statements, short and long, and at most one in five begins alike."""
     texts = [prompt.text for prompt in core_texts(shape)]
     assert 0.3 < sum("?" in text for text in texts) / len(texts) < 0.95
     assert min(len(words(text)) for text in texts) <= 8 < 16 <= max(len(words(text)) for text in texts)
@@ -69,9 +77,9 @@ def test_frames_sound_like_people(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_frame_that_comes_again_has_a_sentence_more(shape):
-    """After all frames, they come again with a tail, and no text is used twice for as long as there are tails."""
-    frames = len(prompts._frames("core", shape))
+def test_a_frame_that_is_used_again_has_an_extra_sentence(shape):
+    """No text is repeated until all extra sentences are used."""
+    frames = len(frames_for("core", shape))
     texts = [prompt.text for prompt in core_texts(shape, 4 * frames)]
     assert len(set(texts)) == len(texts)
     for text, again in zip(texts[:frames], texts[frames : 2 * frames], strict=True):
@@ -79,40 +87,40 @@ def test_a_frame_that_comes_again_has_a_sentence_more(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_forty_ways_to_be_told_to_drop_doric(shape):
-    """At least forty frames fit each shape, all different, each about English or about dropping Doric."""
-    count = len(prompts._frames("adv", shape))
+def test_forty_adv_frames_fit_each_shape(shape):
+    """At least 40 frames, all different, are about English or about dropping Doric."""
+    count = len(frames_for("adv", shape))
     texts = [prompts.adv_prompt(SHAPES[shape], turn, 3).text for turn in range(2 * count)]
     assert count >= 40
     assert len(set(map(fold, texts))) == len(texts)
     assert all(SHAPES[shape] in text.lower() for text in texts)
 
 
-def test_forty_harmful_asks_and_more():
-    """At least forty asks, all different, in at least ten categories, and none says {slot} where a word belongs."""
-    count = len(prompts._spec()["safety"])
-    asks = [prompts.safety_prompt(turn) for turn in range(count)]
-    assert len({fold(ask.text) for ask in asks}) == count >= 40
-    assert len({ask.category for ask in asks}) >= 10
-    assert 0 < sum(ask.lang == "sco" for ask in asks) < count / 2
-    assert all(ask.category for ask in asks)
+def test_forty_harmful_requests():
+    """At least 40 requests, all different, in at least ten categories, with every slot filled."""
+    count = len(SPEC["safety"])
+    requests = [prompts.safety_prompt(turn) for turn in range(count)]
+    assert len({fold(request.text) for request in requests}) == count >= 40
+    assert len({request.category for request in requests}) >= 10
+    assert 0 < sum(request.lang == "sco" for request in requests) < count / 2
+    assert all(request.category for request in requests)
 
 
-def test_a_harmful_ask_that_comes_round_takes_other_words():
-    """An ask with a slot names somebody or something else the next time."""
-    count = len(prompts._spec()["safety"])
-    slotted = [turn for turn, ask in enumerate(prompts._spec()["safety"]) if "{" in ask["text"]]
+def test_a_repeated_harmful_request_fills_its_slot_differently():
+    """The slot has another value the next time."""
+    count = len(SPEC["safety"])
+    slotted = [turn for turn, request in enumerate(SPEC["safety"]) if "{" in request["text"]]
     assert slotted
     for turn in slotted:
         assert len({prompts.safety_prompt(turn + again * count).text for again in range(4)}) == 4
 
 
-def test_fourteen_languages_and_more():
-    """Every language has several frames, all different, each with one place for the topic."""
+def test_fourteen_languages():
+    """Every language has several frames, all different, each with one slot for the topic."""
     wanted = {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
     assert wanted <= set(prompts.languages())
     for lang in prompts.languages():
-        frames = prompts._spec()["multi"][lang]["frames"]
+        frames = SPEC["multi"][lang]["frames"]
         assert len(set(map(fold, frames))) == len(frames) >= 4
         assert all(re.findall(r"\{\w*\}", frame) == ["{topic}"] for frame in frames)
         texts = {prompts.multi_prompt("hens", lang, turn).text for turn in range(len(frames))}
@@ -120,12 +128,12 @@ def test_fourteen_languages_and_more():
 
 
 @pytest.mark.parametrize("lang", prompts.languages())
-def test_our_topics_have_a_title_in_every_language(lang):
-    """A prompt in another language names the topic in that language and script, never in English."""
+def test_the_projects_topics_have_a_title_in_every_language(lang):
+    """A prompt has the topic in its own language and script, never in English."""
     script = SCRIPTS.get(lang, "LATIN")
     titles = set()
     for topic in read_topics(ROOT / "topics.json"):
-        title = prompts.known()[fold(topic.text)].titles[lang]
+        title = authored_topics()[fold(topic.text)].titles[lang]
         assert fold(title) != fold(topic.text)
         assert letters(title, script)
         titles.add(title)
@@ -135,11 +143,11 @@ def test_our_topics_have_a_title_in_every_language(lang):
     assert len(titles) == len(read_topics(ROOT / "topics.json"))
 
 
-def test_every_frame_of_every_bucket_leaves_no_brace():
-    """With an ordinary topic, no prompt of any bucket holds a brace, a double blank or a missing end."""
+def test_every_frame_is_filled():
+    """With an ordinary topic, no prompt has a brace, a double blank or a missing end."""
     for shape, topic in SHAPES.items():
         asked = core_texts(shape)
-        asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(prompts._frames("adv", shape)))]
+        asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(frames_for("adv", shape)))]
         asked += [prompts.safety_prompt(turn) for turn in range(200)]
         asked += [prompts.multi_prompt(topic, lang, turn) for lang in prompts.languages() for turn in range(10)]
         for prompt in asked:
@@ -151,7 +159,7 @@ def test_every_frame_of_every_bucket_leaves_no_brace():
 
 @given(st.lists(TOPICS | BRACED, min_size=1, max_size=4).map(" ".join), st.integers(0, 200))
 def test_any_text_is_safe_as_a_topic(topic, turn):
-    """Braces, slots and backslashes in a topic stay as they are, in every bucket that names it."""
+    """Braces, slots and backslashes in a topic stay as they are in every bucket."""
     english = [prompts.adv_prompt(topic, turn, 0), *[prompts.core_prompt(topic, turn + step, 7) for step in range(5)]]
     doric, capital = prompts.in_doric(topic), topic[:1].upper() + topic[1:]
     for prompt in english:
@@ -160,17 +168,17 @@ def test_any_text_is_safe_as_a_topic(topic, turn):
 
 
 @given(st.integers(0, 10**12), st.sampled_from(sorted(SHAPES.values())))
-def test_the_same_turn_gives_the_same_prompt(turn, topic):
-    """Prompts depend on nothing but what they are asked for."""
+def test_the_same_number_gives_the_same_prompt(turn, topic):
+    """Prompts depend on their arguments alone."""
     assert prompts.core_prompt(topic, turn, 9) == prompts.core_prompt(topic, turn, 9)
     assert prompts.safety_prompt(turn) == prompts.safety_prompt(turn)
 
 
 def test_no_frame_is_a_held_out_prompt():
-    """No frame of any bucket, filled with an example, matches a held-out prompt."""
-    asked = [prompts.safety_prompt(turn) for turn in range(len(prompts._spec()["safety"]))]
+    """No frame of any bucket, filled with an example, matches an evaluation prompt."""
+    asked = [prompts.safety_prompt(turn) for turn in range(len(SPEC["safety"]))]
     for shape, topic in SHAPES.items():
         asked += core_texts(shape)
-        asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(prompts._frames("adv", shape)))]
+        asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(frames_for("adv", shape)))]
         asked += [prompts.multi_prompt(topic, lang, turn) for lang in prompts.languages() for turn in range(8)]
     assert [prompt.text for prompt in asked if find_match(prompt.text)] == []

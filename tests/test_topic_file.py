@@ -1,4 +1,4 @@
-"""New topics in a topic file: after what is there, in the file's own shape, with the old file beside it."""
+"""Topics added to a topic file: after the existing ones, in the same format, with a backup of the old file."""
 
 import json
 import os
@@ -27,8 +27,8 @@ JSON = {
 
 
 @pytest.mark.parametrize("shape", JSON)
-def test_a_json_file_keeps_its_shape(tmp_path, shape):
-    """Every accepted shape of JSON stays what it is: nothing dropped, nothing moved, not even a second copy."""
+def test_a_json_file_keeps_its_format(tmp_path, shape):
+    """Nothing is removed or moved in any accepted format, not even a duplicate."""
     before, added, after = JSON[shape]
     path = tmp_path / "topics.json"
     path.write_text(json.dumps(before), "utf-8")
@@ -39,7 +39,7 @@ def test_a_json_file_keeps_its_shape(tmp_path, shape):
 
 @pytest.mark.parametrize("content", [f"{HENS}\n\n  {KALE} \n", f"\ufeff{HENS}\r\n{KALE}"])
 def test_a_text_file_keeps_its_bytes(tmp_path, content):
-    """A text file begins with what it was, byte for byte, and goes on with one new topic a line."""
+    """The old content stays byte for byte; new topics follow, one per line."""
     path = tmp_path / "topics.txt"
     path.write_bytes(content.encode())
     TopicFile(path, path).write({"general": [BEES]})
@@ -48,8 +48,8 @@ def test_a_text_file_keeps_its_bytes(tmp_path, content):
 
 
 @pytest.mark.parametrize(("source", "output"), [("a.txt", "b.json"), ("a.json", "b.txt")])
-def test_another_kind_of_file(tmp_path, source, output):
-    """Text can be widened into JSON and JSON into text, the new topics after those of their group."""
+def test_text_and_json_are_converted(tmp_path, source, output):
+    """A text list can be expanded into JSON and back; new topics follow those of their group."""
     content = f"{HENS}\n{KALE}\n" if source == "a.txt" else json.dumps({"general": [HENS, KALE]})
     (tmp_path / source).write_text(content, "utf-8")
     TopicFile(tmp_path / source, tmp_path / output).write({"general": [BEES]})
@@ -57,8 +57,8 @@ def test_another_kind_of_file(tmp_path, source, output):
     assert (tmp_path / source).read_text("utf-8") == content
 
 
-def test_the_backup_is_of_what_was_there_first(tmp_path):
-    """Written again and again, the file grows; the backup stays what stood there before the run."""
+def test_the_backup_is_the_file_before_the_run(tmp_path):
+    """Several writes make one backup."""
     path = tmp_path / "topics.txt"
     path.write_text(f"{HENS}\n", "utf-8")
     file = TopicFile(path, path)
@@ -69,14 +69,14 @@ def test_the_backup_is_of_what_was_there_first(tmp_path):
 
 
 def test_a_new_file_has_no_backup(tmp_path):
-    """Where nothing stood, nothing is kept beside it; missing folders are made."""
+    """Missing folders are created."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     TopicFile(tmp_path / "in.txt", tmp_path / "new" / "out.txt").write({"general": [KALE]})
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["out.txt"]
 
 
-def test_a_file_that_cannot_be_written(tmp_path):
-    """Where the list cannot go, the error names the place, and the source is whole."""
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
+    """The error names the path, and the source is unchanged."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     with pytest.raises(InputError, match="folder"):
         TopicFile(tmp_path / "in.txt", tmp_path / "in.txt" / "out.txt").write({"general": [KALE]})
@@ -84,8 +84,8 @@ def test_a_file_that_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["wide.json", "wide.txt"])
-def test_a_list_made_earlier_is_added_to(tmp_path, name):
-    """Where the output holds all of the source, it is what grows: additions of an earlier run stay where they are."""
+def test_an_output_of_an_earlier_run_is_added_to(tmp_path, name):
+    """If the output has all topics of the source, earlier additions stay in their place."""
     source, output = tmp_path / "in.json", tmp_path / name
     source.write_text(json.dumps([HENS]), "utf-8")
     first = TopicFile(source, output)
@@ -102,8 +102,8 @@ def test_a_list_made_earlier_is_added_to(tmp_path, name):
 @pytest.mark.parametrize(
     "there", [{"farm": [KALE]}, {"other": [HENS]}, [HENS]], ids=["another topic", "another group", "no group"]
 )
-def test_a_list_of_another_making_is_left_alone(tmp_path, there):
-    """Where the output lacks a topic of the source, or has it elsewhere, nothing is written and a way out named."""
+def test_an_output_without_the_source_topics_is_an_error(tmp_path, there):
+    """Nothing is written, and the hint says what to do."""
     source, output = tmp_path / "in.json", tmp_path / "out.json"
     source.write_text(json.dumps({"farm": [HENS]}), "utf-8")
     output.write_text(json.dumps(there), "utf-8")
@@ -113,8 +113,8 @@ def test_a_list_of_another_making_is_left_alone(tmp_path, there):
     assert json.loads(output.read_text("utf-8")) == there
 
 
-def test_two_runs_on_one_file(tmp_path):
-    """While one run holds a list, another is refused; after it, one that had read the list before is refused too."""
+def test_two_runs_cannot_write_one_file(tmp_path):
+    """A second run is refused during the first, and after it if it has read the old list."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one two three four five"], "b": ["one two three four six"]}}')
     first, second = TopicFile(path, path), TopicFile(path, path)
@@ -128,8 +128,8 @@ def test_two_runs_on_one_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["topics.json", "topics.txt"])
-def test_what_somebody_writes_meanwhile_stays(tmp_path, name):
-    """A list that is edited while a run adds to it keeps the edit, and what was found before and after it."""
+def test_a_concurrent_edit_is_kept(tmp_path, name):
+    """An edit during the run stays, and so do the topics found before and after it."""
     path = tmp_path / name
     lists = {"topics.json": ['{"groups": {"a": ["one"]}}', '{"groups": {"a": ["one", "two"], "c": ["three"]}}']}
     before, edited = lists.get(name, ["one\n", "one\ntwo\nthree\n"])
@@ -146,8 +146,8 @@ def test_what_somebody_writes_meanwhile_stays(tmp_path, name):
     )
 
 
-def test_what_was_found_outlives_a_broken_edit(tmp_path):
-    """A list that somebody breaks meanwhile is left as it is, and what was found can be kept beside it."""
+def test_a_concurrent_edit_that_breaks_the_file_loses_no_topic(tmp_path):
+    """The file stays as it was edited, and new topics can be saved beside it."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one"]}}')
     file = TopicFile(path, path)
@@ -161,8 +161,8 @@ def test_what_was_found_outlives_a_broken_edit(tmp_path):
     assert (tmp_path / "topics.json.found").read_text() == "found second\n"
 
 
-def test_an_empty_output_is_no_list(tmp_path):
-    """A file without a byte in it holds nothing to keep."""
+def test_an_empty_output_is_replaced(tmp_path):
+    """A file of 0 bytes has nothing to keep."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     (tmp_path / "out.txt").touch()
     file = TopicFile(tmp_path / "in.txt", tmp_path / "out.txt")
@@ -180,8 +180,8 @@ ODD = {
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_what_could_not_be_written_again_is_refused_at_once(tmp_path, case):
-    """A file that would lose something when it is written again is refused as it is read, in one line."""
+def test_a_file_that_cannot_be_written_again_is_an_error(tmp_path, case):
+    """JSON that would lose something when it is written is refused when it is read."""
     content, said = ODD[case]
     path = tmp_path / "topics.json"
     path.write_text(content, "utf-8")
@@ -193,8 +193,8 @@ def test_what_could_not_be_written_again_is_refused_at_once(tmp_path, case):
     assert path.read_text("utf-8") == content
 
 
-def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
-    """A group that somebody's edit gives twice is not made one: the edit stays as it is."""
+def test_a_concurrent_edit_with_a_duplicate_group_is_an_error(tmp_path):
+    """The edit stays as it is."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one"]}}')
     file = TopicFile(path, path)
@@ -205,8 +205,8 @@ def test_an_edit_that_names_a_group_twice_loses_nothing(tmp_path):
     assert path.read_text() == edited
 
 
-def test_what_is_kept_beside_the_file_replaces_nothing(tmp_path):
-    """Topics that were saved by an earlier run stay: a second lot gets a name of its own."""
+def test_topics_saved_aside_replace_no_file(tmp_path):
+    """A second set of saved topics gets another file name."""
     path = tmp_path / "topics.json"
     path.write_text('["one"]')
     file = TopicFile(path, path)
@@ -216,8 +216,8 @@ def test_what_is_kept_beside_the_file_replaces_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["topics.json", "topics.json.bak"])
-def test_a_folder_in_the_way_is_seen_before_anything_is_asked(tmp_path, name):
-    """Where the list or its backup could not be written, holding the file fails, in one line."""
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path, name):
+    """Locking fails if the list or its backup cannot be written."""
     source = tmp_path / "in.json"
     source.write_text('["one"]')
     (tmp_path / name).mkdir()
@@ -228,8 +228,8 @@ def test_a_folder_in_the_way_is_seen_before_anything_is_asked(tmp_path, name):
         pytest.fail("it could not be written")
 
 
-def test_a_file_that_its_owner_made_read_only_is_left_alone(tmp_path, monkeypatch):
-    """A list without the right to be written is refused, though its folder would let it be replaced."""
+def test_a_read_only_file_is_an_error(tmp_path, monkeypatch):
+    """It is refused even if its folder would allow replacing it."""
     path = tmp_path / "topics.json"
     path.write_text('["one"]')
     path.chmod(0o400)
@@ -238,8 +238,8 @@ def test_a_file_that_its_owner_made_read_only_is_left_alone(tmp_path, monkeypatc
         pytest.fail("it may not be written")
 
 
-def test_a_grouped_list_made_into_text_is_added_to(tmp_path):
-    """A text file has no groups: made earlier of a grouped list it is taken up, and the list's groups may be chosen."""
+def test_a_text_output_of_a_grouped_list_is_added_to(tmp_path):
+    """The groups of the source can be chosen, though the text file has none."""
     source, output = tmp_path / "in.json", tmp_path / "out.txt"
     source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
     TopicFile(source, output).write({"farm": [BEES]})
@@ -251,8 +251,8 @@ def test_a_grouped_list_made_into_text_is_added_to(tmp_path):
     assert [topic.text for topic in read_topics(output)] == [HENS, BEES, KALE, "one more"]
 
 
-def test_a_text_of_another_making_is_left_alone(tmp_path):
-    """A text file that lacks a topic of a grouped list is no widened copy of it."""
+def test_a_text_output_without_the_source_topics_is_an_error(tmp_path):
+    """A text file that lacks a topic of the source is not an expanded copy of it."""
     source, output = tmp_path / "in.json", tmp_path / "out.txt"
     source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
     output.write_text(f"{HENS}\n", "utf-8")
@@ -261,7 +261,7 @@ def test_a_text_of_another_making_is_left_alone(tmp_path):
 
 
 def test_an_empty_group_is_filled(tmp_path):
-    """A group without topics is there to be widened, and so is one whose topics all stand in an earlier one."""
+    """A group without topics, or with topics of an earlier group only, gets its new topics."""
     path = tmp_path / "topics.json"
     path.write_text(json.dumps({"farm": [HENS], "cooking": [], "hens": [HENS]}), "utf-8")
     file = TopicFile(path, path)
@@ -270,8 +270,8 @@ def test_an_empty_group_is_filled(tmp_path):
     assert json.loads(path.read_text("utf-8")) == {"farm": [HENS], "cooking": [KALE], "hens": [HENS, BEES]}
 
 
-def test_an_output_without_a_group_is_of_another_making(tmp_path):
-    """An output that lacks a group of the source, be it an empty one, is left alone."""
+def test_an_output_without_a_group_of_the_source_is_an_error(tmp_path):
+    """This holds for an empty group too."""
     source, output = tmp_path / "in.json", tmp_path / "out.json"
     source.write_text(json.dumps({"cooking": []}), "utf-8")
     output.write_text(json.dumps({"farm": [HENS]}), "utf-8")
@@ -280,8 +280,8 @@ def test_an_output_without_a_group_is_of_another_making(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o664])
-def test_who_may_read_the_list_stays(tmp_path, mode):
-    """The list and its backup can be read by those who could read the list before."""
+def test_the_permissions_stay(tmp_path, mode):
+    """The list and its backup have the permissions of the old list."""
     path = tmp_path / "topics.json"
     path.write_text(json.dumps([HENS]), "utf-8")
     path.chmod(mode)
@@ -289,8 +289,8 @@ def test_who_may_read_the_list_stays(tmp_path, mode):
     assert [stat.S_IMODE(one.stat().st_mode) for one in sorted(tmp_path.iterdir())] == [mode, mode]
 
 
-def test_a_pipe_is_no_topic_file(tmp_path):
-    """What can be read but once, or written but once, is refused and not waited for."""
+def test_a_pipe_is_an_error(tmp_path):
+    """Only regular files are read and written, because a pipe could block."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     os.mkfifo(tmp_path / "pipe.txt")
     for source, output in (("in.txt", "pipe.txt"), ("pipe.txt", "out.txt")):

@@ -1,4 +1,4 @@
-"""Topic lists: every accepted shape, and one clear sentence for each that is not."""
+"""Topic lists: every accepted format is read, and every other file is one clear error."""
 
 import json
 
@@ -15,8 +15,8 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filt
 
 
 @pytest.fixture
-def written(tmp_path):
-    """A function that writes a value (as JSON) or bytes to a file and gives its path."""
+def write_topics(tmp_path):
+    """A function that writes a value (as JSON) or bytes to a file and returns its path."""
 
     def write(value, name="topics.json"):
         path = tmp_path / name
@@ -36,36 +36,36 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_accepted_shape_gives_the_same_topics(shape, written):
-    """Strings, objects, groups and groups under a key all hold the same list, with groups where they are named."""
-    topics = read_topics(written(SHAPES[shape]))
+def test_every_accepted_format_gives_the_same_topics(shape, write_topics):
+    """Strings, objects, groups, and groups under a key hold the same list, with groups where they have names."""
+    topics = read_topics(write_topics(SHAPES[shape]))
     assert [topic.text for topic in topics] == [HENS, KALE]
     expected = ["farm", "garden"] if "groups" in shape or shape == "objects" else ["general", "general"]
     assert [topic.group for topic in topics] == expected
 
 
-def test_plain_text_is_one_topic_a_line(written):
-    """Blank lines, Windows line ends and stray blanks in a text file are of no account."""
-    path = written(f"\n  {HENS} \r\n\r\n{KALE}".encode(), "topics.txt")
+def test_plain_text_has_one_topic_per_line(write_topics):
+    """Blank lines, Windows line ends and extra blanks are ignored."""
+    path = write_topics(f"\n  {HENS} \r\n\r\n{KALE}".encode(), "topics.txt")
     assert read_topics(path) == [Topic(HENS), Topic(KALE)]
 
 
 @pytest.mark.parametrize("name", ["topics.json", "topics.txt"])
-def test_a_byte_order_mark_is_no_part_of_a_topic(name, written):
-    """A file saved with a BOM reads like one without."""
+def test_a_byte_order_mark_is_not_part_of_a_topic(name, write_topics):
+    """A file saved with a byte-order mark is read like one without."""
     content = json.dumps([HENS]) if name.endswith("json") else HENS
-    assert read_topics(written(b"\xef\xbb\xbf" + content.encode(), name)) == [Topic(HENS)]
+    assert read_topics(write_topics(b"\xef\xbb\xbf" + content.encode(), name)) == [Topic(HENS)]
 
 
-def test_a_topic_comes_once_where_it_stood_first(written):
-    """A second copy, told by neither case nor white space, is left out and moves nothing."""
-    path = written([HENS, KALE, "  Keeping HENS  warm in winter ", KALE])
+def test_a_duplicate_topic_is_dropped(write_topics):
+    """Of topics that differ only in case or white space, the first is kept in its place."""
+    path = write_topics([HENS, KALE, "  Keeping HENS  warm in winter ", KALE])
     assert read_topics(path) == [Topic(HENS), Topic(KALE)]
 
 
 @given(st.lists(st.builds(Topic, NAMES, NAMES)))
 def test_unique_topics_keeps_the_first_of_each_in_order(topics):
-    """What is kept is the list without its later copies."""
+    """The result is the list without later copies."""
     folded = [fold(one.text) for one in topics]
     assert unique_topics(topics) == [one for at, one in enumerate(topics) if folded[at] not in folded[:at]]
 
@@ -92,10 +92,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_shape_is_named_by_its_key(case, written):
-    """Whatever is not a topic list is refused with the file, the key or item at fault and the accepted shapes."""
+def test_a_wrong_format_is_an_error_that_names_the_key(case, write_topics):
+    """The error has the file, the key or item at fault, and a hint with the accepted formats."""
     value, said = WRONG[case]
-    path = written(value)
+    path = write_topics(value)
     with pytest.raises(InputError) as caught:
         read_topics(path)
     assert said in caught.value.message
@@ -128,11 +128,11 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_what_is_not_json_is_refused_in_words(case, written):
-    """Bytes that are no JSON text give one sentence with the file, and the line where there is one."""
+def test_invalid_json_is_an_error_in_one_line(case, write_topics):
+    """It has the file, and the line number if there is one."""
     content, said = UNREADABLE[case]
     with pytest.raises(InputError) as caught:
-        read_topics(written(content))
+        read_topics(write_topics(content))
     assert said in caught.value.message
     assert "\n" not in caught.value.message
 
@@ -152,49 +152,49 @@ MARKUP = [
 
 
 @pytest.mark.parametrize("line", [*MARKUP, "hens " * 60])
-def test_a_line_that_is_no_topic_is_named(line, written):
-    """A page, a table, a program or a paragraph given as a text list is refused by its first such line."""
+def test_a_line_that_is_not_a_topic_is_an_error(line, write_topics):
+    """Markdown, HTML, JSON or a paragraph in a text list: the error names the first such line."""
     with pytest.raises(InputError, match=r":2: .* is not a topic") as caught:
-        read_topics(written(f"{HENS}\n{line}\n{KALE}\n".encode(), "topics.txt"))
+        read_topics(write_topics(f"{HENS}\n{line}\n{KALE}\n".encode(), "topics.txt"))
     assert caught.value.hint == "Give one topic per line, in plain words."
     assert "\n" not in caught.value.message
 
 
-def test_bulleted_lines_are_read_without_their_marks(written):
-    """A text list whose lines begin with a hyphen or a star holds the same topics."""
-    path = written(f"- {HENS}\n * {KALE}\n".encode(), "topics.txt")
+def test_bullets_are_not_part_of_a_topic(write_topics):
+    """Lines of a text list may begin with a hyphen or a star."""
+    path = write_topics(f"- {HENS}\n * {KALE}\n".encode(), "topics.txt")
     assert read_topics(path) == [Topic(HENS), Topic(KALE)]
 
 
-def test_json_lines_are_named_as_such(written):
-    """A file of JSON lines is refused by its name, in one line that tells what is wanted."""
+def test_a_json_lines_file_is_an_error(write_topics):
+    """The error says so in one line, and the hint has the accepted formats."""
     with pytest.raises(InputError, match="a JSON Lines file is not a topic list"):
-        read_topics(written(b'{"topic": "hens", "group": "farm"}\n', "topics.jsonl"))
+        read_topics(write_topics(b'{"topic": "hens", "group": "farm"}\n', "topics.jsonl"))
 
 
-def test_groups_come_whole(written):
-    """Every group is there, in order, an empty one too; a topic stands in the first of its groups alone."""
-    assert read_groups(written({"farm": [HENS], "cooking": [], "other": [HENS, KALE]})) == {
+def test_read_groups_has_every_group(write_topics):
+    """Groups are in file order, empty ones too; a topic is in the first of its groups only."""
+    assert read_groups(write_topics({"farm": [HENS], "cooking": [], "other": [HENS, KALE]})) == {
         "farm": [HENS], "cooking": [], "other": [KALE],
     }  # fmt: skip
     with pytest.raises(InputError, match="no topic and no group"):
-        read_groups(written({"groups": {}}))
+        read_groups(write_topics({"groups": {}}))
 
 
-def test_what_is_given_as_json_is_read_as_json(written):
-    """A page of prose given where JSON is wanted is no list of topics, whatever its name."""
+def test_as_json_overrides_the_extension(write_topics):
+    """Prose in a file that is read as JSON is an error, whatever its name."""
     with pytest.raises(InputError, match="not JSON"):
-        read_topics(written(b"# Doric\n\nKeeping hens\n", "README.md"), as_json=True)
+        read_topics(write_topics(b"# Doric\n\nKeeping hens\n", "README.md"), as_json=True)
 
 
-def test_the_line_that_is_not_utf8_is_named(written):
-    """The line number points at the first byte that is not UTF-8."""
+def test_a_line_that_is_not_utf8_is_an_error(write_topics):
+    """The line number is that of the first byte that is not UTF-8."""
     with pytest.raises(InputError, match=":3: not UTF-8"):
-        read_topics(written(b"hens\nkale\n\xff\n", "topics.txt"))
+        read_topics(write_topics(b"hens\nkale\n\xff\n", "topics.txt"))
 
 
-def test_a_missing_file_and_a_directory_are_refused(tmp_path):
-    """Both are named with what is wrong with them."""
+def test_a_missing_file_and_a_folder_are_errors(tmp_path):
+    """Each error says what is wrong with the path."""
     with pytest.raises(InputError, match="there is no such file"):
         read_topics(tmp_path / "nowhere.json")
     with pytest.raises(InputError, match="it is a directory"):
