@@ -64,17 +64,25 @@ def open_lines(path: Path | str) -> Generator[IO[bytes]]:
         raise os_error(error, name_of(path), "read") from error
 
 
-def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Stream (line number, object) of each line that is not blank; `-` is stdin.
+def read_jsonl(
+    path: Path | str, *, convert: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Stream (line number, converted object) of each line that is not blank; `-` is stdin.
 
-    Raises `InputError` with file and line, also when the file cannot be read or holds no such line.
+    Raises `InputError` with file and line, also when `convert` raises one, the file cannot be read, or all lines are
+    blank.
     """
     blank = True
     with open_lines(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 blank = False
-                yield number, decode(line, file=name_of(path), number=number)
+                row = decode(line, file=name_of(path), number=number)
+                try:
+                    row = convert(row)
+                except InputError as error:
+                    raise _located(error, name_of(path), number) from error
+                yield number, row
     if blank:
         raise InputError("the file is empty", file=name_of(path), hint=_ONE_OBJECT)
 
@@ -202,8 +210,8 @@ class Journal:
     def _pass_on(self, row: dict[str, Any], number: int, replay: Replay) -> None:
         try:
             replay(row)
-        except InputError as error:  # it says what is wrong with the row, not where the row is
-            raise InputError(error.message, file=self.path, line=number, hint=error.hint) from error
+        except InputError as error:
+            raise _located(error, self.path, number) from error
 
     def _row_of(self, line: bytes, number: int, rest: IO[bytes]) -> dict[str, Any] | None:
         """The row on `line`, empty for a blank line, None for a half-written last line."""
@@ -227,6 +235,11 @@ class Journal:
                     self._file.truncate(self._end)
             raise
         self._end += len(line)
+
+
+def _located(error: InputError, file: Path | str, number: int) -> InputError:
+    """The error of a row with the place of the row."""
+    return InputError(error.message, file=file, line=number, hint=error.hint)
 
 
 def _is_utf8(line: bytes) -> bool:

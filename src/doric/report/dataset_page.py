@@ -2,13 +2,12 @@
 
 import datetime
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from doric.core.errors import InputError
 from doric.core.files import atomic_write
 from doric.core.jsonl import read_jsonl
 from doric.dialect.highlight import highlight, meaning_of
@@ -37,7 +36,8 @@ def load_stats(rows_path: Path, rejected_path: Path | None) -> DatasetStats:
     """The figures of a dataset file. Raises `InputError` with file and line."""
     has_rejections = rejected_path and rejected_path.is_file() and rejected_path.stat().st_size > 0
     rejections = read_jsonl(rejected_path) if rejected_path and has_rejections else ()
-    return collect_stats(_checked(read_jsonl(rows_path), rows_path), (entry for _, entry in rejections))
+    rows = read_jsonl(rows_path, convert=as_messages)
+    return collect_stats((row for _, row in rows), (entry for _, entry in rejections))
 
 
 def write_dataset_page(stats: DatasetStats, name: str, out_path: Path) -> None:
@@ -54,14 +54,6 @@ def write_card(stats: DatasetStats, name: str, out_path: Path) -> None:
         quantiles=list(_quantiles(stats)), **_values(stats),
     )  # fmt: skip
     atomic_write(out_path, text.encode())
-
-
-def _checked(found: Iterable[tuple[int, dict[str, Any]]], path: Path) -> Iterator[dict[str, Any]]:
-    for number, row in found:
-        try:
-            yield as_messages(row)
-        except InputError as error:
-            raise InputError(error.message, file=path, line=number, hint=error.hint) from error
 
 
 def _values(stats: DatasetStats) -> dict[str, Any]:
