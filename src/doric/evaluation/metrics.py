@@ -13,9 +13,8 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, Val
 
 from doric.core.errors import InputError
 from doric.core.text import fold, sentences, words
-from doric.dialect.render import render
 from doric.quality import gates
-from doric.quality.decontamination import HeldOutPrompt, content_stems
+from doric.quality.decontamination import HeldOutPrompt, content_stems, topic_stems
 from doric.quality.gates import Answer
 
 HOLDS_DORIC = (
@@ -157,8 +156,7 @@ class ScoredAnswer:
     @cached_property
     def on_topic(self) -> bool:
         """Whether it names anything that the question is about, in English or in Doric."""
-        question = self.prompt.about or self.answer.prompt
-        topic = content_stems(question) | content_stems(render(question))
+        topic = topic_stems(self.prompt.about or self.answer.prompt)
         return self.succeeded and (not topic or bool(topic & content_stems(self.answer.text)))
 
     @cached_property

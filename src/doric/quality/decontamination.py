@@ -85,6 +85,11 @@ def content_stems(text: str) -> frozenset[str]:
     return frozenset(_stems(text)) - _common()
 
 
+def topic_stems(text: str) -> frozenset[str]:
+    """The stems of the content words of an English text, as it is and rendered in house Doric."""
+    return content_stems(text) | content_stems(render(text))
+
+
 def _read(raw: dict) -> HeldOutPrompt:
     return HeldOutPrompt(
         raw["id"], raw["bucket"], raw["lang"], raw["group"], raw["prompt"],
