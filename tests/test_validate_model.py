@@ -365,18 +365,18 @@ def test_a_later_turn_is_asked_with_the_whole_conversation(tmp_path):
     seen = {}
 
     def listen(call: Call) -> str:
-        seen[call.prompt] = [one["content"] for one in call.body["messages"]]
+        seen[call.prompt] = [message["content"] for message in call.body["messages"]]
         return answer(call)
 
-    async def one_talk():
+    async def one_conversation():
         async with MockServer(answer=listen) as server:
             return await evaluated(server.url, "authored", tmp_path, limit=6)
 
-    asyncio.run(one_talk())
-    talk = next(held for held in select_prompts(6) if held.turns)
-    last = seen[talk.turns[-1]]
-    assert last[::2] == [talk.prompt, *talk.turns]
-    assert last[1] == WRITERS["authored"](talk, 0)
+    asyncio.run(one_conversation())
+    held = next(held for held in select_prompts(6) if held.turns)
+    last = seen[held.turns[-1]]
+    assert last[::2] == [held.prompt, *held.turns]
+    assert last[1] == WRITERS["authored"](held, 0)
 
 
 def test_the_key_of_the_environment_is_sent_to_its_own_server(monkeypatch, tmp_path):

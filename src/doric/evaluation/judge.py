@@ -177,7 +177,7 @@ class PairwiseJudge:
         A default win counts in every criterion; a question that neither side answered is not a pair.
         """
         both = [(self._verdicts.get((pair.id, False)), self._verdicts.get((pair.id, True))) for pair in self._answered]
-        judged = [(one, two) for one, two in both if one and two and one.picks and two.picks]
+        judged = [(first, second) for first, second in both if first and second and first.picks and second.picks]
         default_wins = Counter(pair.default_win for pair in self._pairs if pair.default_win)
         return {
             "pairs": len(self._answered) + default_wins.total(),
@@ -191,7 +191,7 @@ class PairwiseJudge:
     def _by_criterion(
         self, name: str, judged: Sequence[tuple[Verdict, Verdict]], default_wins: Counter[str]
     ) -> dict[str, Any]:
-        agreed = [one.picks[name] for one, two in judged if one.picks[name] == two.picks[name]]
+        agreed = [first.picks[name] for first, second in judged if first.picks[name] == second.picks[name]]
         count = Counter[str](agreed) + default_wins
         total = len(self._answered) + default_wins.total()
         picked_first = sum(_picked_first(verdict, name) for pair in judged for verdict in pair)
@@ -231,13 +231,13 @@ class PairwiseJudge:
 def pair_answers(ours: Iterable[ScoredAnswer], theirs: Iterable[ScoredAnswer]) -> list[Pair]:
     """The first answers of both models to each question that both were asked."""
     others = {each.prompt.id: each for each in theirs if each.answer.turn == 0}
-    pairs = [(each, others[each.prompt.id]) for each in ours if each.answer.turn == 0 and each.prompt.id in others]
+    both = [(each, others[each.prompt.id]) for each in ours if each.answer.turn == 0 and each.prompt.id in others]
     return [
         Pair(
-            f"{one.prompt.id}:{stable_id(one.answer.text, other.answer.text)}", one.answer.prompt,
-            one.answer.text if one.has_text else None, other.answer.text if other.has_text else None,
+            f"{mine.prompt.id}:{stable_id(mine.answer.text, other.answer.text)}", mine.answer.prompt,
+            mine.answer.text if mine.has_text else None, other.answer.text if other.has_text else None,
         )
-        for one, other in pairs
+        for mine, other in both
     ]  # fmt: skip
 
 

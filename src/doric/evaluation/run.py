@@ -31,7 +31,7 @@ log = logging.getLogger("doric")
 ASKED = "asked"
 """The key of a plan that says when its answers were asked for: a time, or the first and the last."""
 UNLIMITED = 1 << 30
-"""Retries in the scheduler, which would take the only prompt that a server cannot answer for a server that is gone."""
+"""The retry limit of the scheduler, which would stop the run for one bad prompt; retries are counted here instead."""
 GONE = 20
 """Turns that fail in succession before a server that has answered in this run counts as gone."""
 
@@ -317,8 +317,11 @@ def _log_earlier(evaluation: Evaluation, journal: Path, stored: dict[str, Any]) 
 
 def _progress(model: str, evaluation: Evaluation) -> Callable[[], None]:
     log.info("Asking %s: %d of %d turns remain.", model, evaluation.turns - evaluation.done, evaluation.turns)
-    faults = lambda: f"failed calls {sum(evaluation.faults.values())}"  # noqa: E731 - one line says it
-    return ProgressBar(evaluation.turns, evaluation.done, every=50, shown=True, note=faults).advance
+
+    def note() -> str:
+        return f"failed calls {sum(evaluation.faults.values())}"
+
+    return ProgressBar(evaluation.turns, evaluation.done, every=50, shown=True, note=note).advance
 
 
 def _about(plan: dict[str, Any], settings: EvaluationSettings) -> dict[str, Any]:

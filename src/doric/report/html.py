@@ -8,7 +8,7 @@ from markupsafe import Markup
 from doric import data
 
 PAGE, CARD = b'<meta name="generator" content="doric">', b"- north-east-scots"
-"""Text near the top of every page and every dataset card of ours, which tells them from other files."""
+"""Text near the top of every page and every dataset card of ours; files without it are not overwritten."""
 
 
 @functools.cache
