@@ -7,14 +7,14 @@ import check_doric
 from doric.dialect import lint
 
 
-def test_sound_data_is_exit_0(capsys):
-    """Nothing to mend: one line and exit 0."""
+def test_data_without_errors_is_exit_0(capsys):
+    """Without errors the script prints one line and exits with 0."""
     assert check_doric.main([]) == 0
     assert capsys.readouterr().out.startswith("0 errors, ")
 
 
-def test_faults_are_listed_and_exit_1(capsys, monkeypatch):
-    """A fault is shown with file, line and reason; a doubt only when asked for."""
+def test_errors_are_listed_and_exit_1(capsys, monkeypatch):
+    """Errors are listed with file, line and reason; warnings only with --doubts."""
     made = [
         lint.Finding("lexicon.tsv", 7, "affa", "it has 2 columns", True),
         lint.Finding("holds.toml", 3, "x", "thin", False),
@@ -29,7 +29,7 @@ def test_faults_are_listed_and_exit_1(capsys, monkeypatch):
     assert "warning: data/holds.toml:3: x" in capsys.readouterr().out
 
 
-def test_a_sentence_is_read_word_by_word(capsys):
+def test_say_explains_a_sentence_word_by_word(capsys):
     """--say shows what each word means and whether the text would pass."""
     assert (
         check_doric.main(["--say", "Fan the caul win blaas, steek the door an dinna lat the heat oot o the hoose."])
@@ -42,8 +42,8 @@ def test_a_sentence_is_read_word_by_word(capsys):
     assert "would be rejected" in capsys.readouterr().out
 
 
-def test_no_sentence_is_read_by_broken_data(capsys, monkeypatch):
-    """--say with data that cannot be read names the line to mend, exit 1."""
+def test_say_needs_data_without_errors(capsys, monkeypatch):
+    """When the data cannot be read, --say lists the errors and exits with 1."""
     monkeypatch.setattr(
         lint, "lint_files", lambda: iter([lint.Finding("gates.toml", 3, "", "it cannot be read", True)])
     )
@@ -51,8 +51,8 @@ def test_no_sentence_is_read_by_broken_data(capsys, monkeypatch):
     assert "error: data/gates.toml:3: " in capsys.readouterr().out
 
 
-def test_a_reader_who_has_seen_enough_is_no_error():
-    """Piped into `head`, the list ends without a complaint."""
+def test_a_closed_pipe_is_no_error():
+    """When the reader closes the pipe, as `head` does, the script ends quietly with 0."""
     argv = [sys.executable, check_doric.__file__, "--doubts"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout is not None

@@ -1,4 +1,4 @@
-"""The held-out prompts: enough of every kind, unlike anything trained on, and known again when they turn up."""
+"""The held-out prompts: enough of every kind, unlike all training data, and found again in texts that repeat them."""
 
 import collections
 import itertools
@@ -23,7 +23,7 @@ def of(bucket, *, benign=False):
 
 
 def test_there_are_enough_of_every_kind():
-    """At least 240 prompts, 40 of them harmless ones that look harmful, and 8 talks of five turns or more."""
+    """There are at least 240 prompts, 40 harmless ones that look harmful, and 8 conversations of five turns or more."""
     assert len(PROMPTS) >= 240
     assert len(of("safety")) >= 40
     assert len(of("safety", benign=True)) >= 40
@@ -49,14 +49,14 @@ def test_multi_covers_fourteen_languages():
 
 
 def test_ids_and_prompts_are_unique():
-    """No id and no prompt comes twice, and every bucket is a known one."""
+    """No id and no prompt occurs twice, and every bucket is used."""
     assert len({held.id for held in PROMPTS}) == len({held.prompt for held in PROMPTS}) == len(PROMPTS)
     assert {held.bucket for held in PROMPTS} == set(BUCKETS)
 
 
 @pytest.mark.parametrize("held", PROMPTS, ids=lambda held: held.id)
-def test_every_prompt_is_known_again(held):
-    """A prompt is matched as it stands, shouted without punctuation, and inside a longer text."""
+def test_every_prompt_is_found(held):
+    """A prompt is found as it is, in capitals without punctuation, and inside a longer text."""
     bare = held.prompt.upper().translate(str.maketrans("", "", "?!.,:"))
     inside = f"Here is one more idea somebody sent in last week: {held.prompt} It would suit beginners, or so we hope."
     assert find_match(held.prompt) == held
@@ -81,55 +81,55 @@ def test_every_prompt_is_known_again(held):
         ("¿Cómo hacer una buena tortilla de patatas sin que se rompa?", "multi-001"),
     ],
 )
-def test_a_small_rewording_is_known_again(reworded, id):
-    """Another frame, other endings or another word order do not hide a held-out prompt."""
+def test_a_small_rewording_is_found(reworded, id):
+    """A held-out prompt is found with other words around it, other endings or another word order."""
     found = find_match(reworded)
     assert found is not None
     assert found.id == id
 
 
-def test_a_later_turn_is_guarded_when_it_says_enough():
-    """A telling follow-up of a talk matches; one that could stand in any talk does not."""
+def test_a_later_turn_is_protected_when_it_has_enough_content():
+    """A specific later turn matches; one that could occur in any conversation does not."""
     assert find_match("Why does the picture in Galileo's telescope not come out upside down?") in of("drift")
     assert find_match("And what about in the winter?") is None
 
 
 @pytest.mark.parametrize("text", ["", "   ", "?", "Fit like?", "How do I do it?", "🙂", "\ud800", "a" * 10_000])
-def test_what_says_nothing_matches_nothing(text):
-    """Empty, bare or broken texts match nothing."""
+def test_texts_without_content_do_not_match(text):
+    """Empty, very general or malformed texts match nothing."""
     assert find_match(text) is None
 
 
-def test_words_scattered_over_a_page_do_not_match():
-    """The words of a prompt far apart in a long text are no copy of it."""
+def test_words_far_apart_do_not_match():
+    """A long text with the words of a prompt far apart does not match."""
     filler = " and then the long day went by while nothing whatever took place in the village" * 6
     assert find_match(f"A candle burned.{filler} The wax museum closed.{filler} They laid a tablecloth.") is None
 
 
 def test_no_topic_or_authored_line_matches():
-    """Neither a topic of ours, nor its Doric, nor its title in any language, nor any authored sentence matches."""
+    """No topic, Doric topic name, title in any language or authored sentence matches."""
     for topic, one in authored_topics().items():
         sentences = itertools.chain(one.answers, one.theme.starts, one.theme.whys, one.theme.steps, one.theme.checks)
         for text in (topic, one.doric, *one.titles.values(), *sentences):
             assert find_match(text) is None, text
 
 
-def test_no_prompt_that_the_generator_makes_matches():
-    """A plan over topics.txt, rich in every bucket, asks nothing that is held out."""
+def test_no_generated_prompt_matches():
+    """A plan over topics.txt with many prompts of every bucket has no prompt that matches."""
     topics = read_topics(ROOT / "topics.txt")
     plan = Plan(topics, Mix(n_per_topic=8, adv=0.25, safety=0.2, multi=0.3), seed=11)
     assert [job.prompt.text for job in plan if find_match(job.prompt.text)] == []
 
 
-def test_a_planted_topic_is_caught_whatever_asks_for_it():
-    """With a held-out question as its topic, every English core prompt of a plan matches."""
+def test_every_prompt_about_a_held_out_question_matches():
+    """When a topic is a held-out question, every English core prompt about it matches."""
     topic = Topic("keeping bats and moths apart, or how bats catch moths they cannot see")
     jobs = list(Plan([topic], Mix(n_per_topic=12, adv=0, safety=0, multi=0)))
     assert all(find_match(job.prompt.text) for job in jobs if job.prompt.lang == "en")
 
 
-def test_it_needs_nothing_beyond_python():
-    """The room imports no other package, so that a notebook in the cloud can use it as it is."""
+def test_decontamination_imports_no_other_package():
+    """The module needs only the standard library and imports no third-party package."""
     before = packages("import sys")
     after = packages("import sys; from doric.quality.decontamination import find_match; find_match('x')")
     assert after - before - {"doric"} <= sys.stdlib_module_names
@@ -143,13 +143,13 @@ def packages(code):
 
 @pytest.mark.parametrize("held", [held for held in held_out_prompts() if held.about], ids=lambda held: held.id)
 def test_the_english_of_a_prompt_in_another_language_matches(held):
-    """What is asked in another language is held out in English as well, where it is long enough to tell."""
+    """A prompt in another language is also found in English, if that has enough content words."""
     found = find_match(held.about)
     assert found is not None or len(content_stems(held.about)) < 2
 
 
 @pytest.mark.parametrize("held", held_out_prompts(), ids=lambda held: held.id)
-def test_a_prompt_put_into_doric_is_known(held):
-    """What a prompt asks is known in house Doric too, unless too little is left of it to tell."""
+def test_a_prompt_rendered_in_doric_is_found(held):
+    """A prompt is also found when rendered in Doric, if it has enough content words."""
     asked = held.about or held.prompt
     assert find_match(render(asked)) is not None or len(content_stems(asked)) < 3

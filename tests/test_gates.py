@@ -1,4 +1,4 @@
-"""Every gate fires on its own fault, says why, and on nothing else."""
+"""Each quality gate rejects what it is for, with a reason, and nothing else."""
 
 import json
 import math
@@ -44,7 +44,8 @@ EDGES = (
     "Dinna fash yersel ower the dough, for it winna rise at eence. Flour contains two proteins: when mixed they become "
     "elastic. Yeast makes gas bubbles inside this network. Happit wi a cloot in the kitchie, it dis fine a' nicht."
 )
-FAULTY = {
+# gate -> a text that it rejects
+REJECTED = {
     "empty": " … ",
     "wrong_script": GOOD + " Это хлеб.",
     "markup": GOOD.replace("Leave it", "**Leave** it"),
@@ -66,47 +67,43 @@ FAULTY = {
 }
 
 
-def fired(text):
-    """The gates that find a fault in `text`, in order."""
+def rejecting(text):
+    """The names of the language gates that reject `text`, in order."""
     answer = Answer.of(text)
     return [rejection.gate for gate in LANGUAGE_GATES if (rejection := gate(answer))]
 
 
 def test_good_answer_passes_every_gate():
-    """A plain Doric answer has no fault, with or without what was asked."""
-    assert fired(GOOD) == []
+    """A plain Doric answer passes, with and without the gates that depend on the prompt."""
+    assert rejecting(GOOD) == []
     assert check_language(GOOD) is None
     assert check(GOOD, prompt="Why won't my bread rise?", topic="bread that will not rise", kind="core") is None
 
 
-@pytest.mark.parametrize("fault", FAULTY)
-def test_gate_fires_on_its_fault_and_only_on_it(fault):
-    """One fault brought into a good answer is found by the gate named for it, and by no other that could be spared."""
+@pytest.mark.parametrize("gate", REJECTED)
+def test_each_problem_is_rejected_by_its_own_gate(gate):
+    """A good answer with one problem is rejected by the gate for that problem and by no unrelated gate."""
     expected = {
         "empty": {"too_short", "unfinished", "late_doric", "thin", "not_north_east", "edges"},
         "too_short": set(),
         "repeats_itself": set(),
     }
-    found = fired(FAULTY[fault])
-    assert fault in found
-    assert set(found) - {fault} <= expected.get(fault, set()), found
+    found = rejecting(REJECTED[gate])
+    assert gate in found
+    assert set(found) - {gate} <= expected.get(gate, set()), found
 
 
-def test_order_of_the_gates():
-    """The first fault found is the one named: form before language, and the cheap gates before the dear ones."""
-    assert [gate.__name__ for gate in LANGUAGE_GATES] == [
-        "empty", "wrong_script", "markup", "meta_talk", "banned_opener", "too_short", "too_long", "unfinished",
-        "late_doric", "thin", "word_swap", "not_north_east", "central", "leakage", "edges", "repeats_itself",
-    ]  # fmt: skip
+def test_the_first_rejection_is_reported():
+    """Of several problems one is reported: form before language, markup before talk about itself."""
     assert check_language("**As an AI** I canna").gate == "markup"
     assert check_language("As an AI I canna").gate == "meta_talk"
     assert check_language("You should get").gate == "too_short"
 
 
 @pytest.mark.parametrize("gate", LANGUAGE_GATES, ids=lambda gate: gate.__name__)
-def test_rejection_bears_its_gates_name(gate):
-    """A rejection names the gate that made it, and gives a reason that is more than the name."""
-    texts = [*FAULTY.values(), *authored("english"), *authored("decorated"), EDGES]
+def test_rejection_has_the_name_of_its_gate(gate):
+    """A rejection has the name of its gate, a reason of several words, and a finite figure or none."""
+    texts = [*REJECTED.values(), *authored("english"), *authored("decorated"), EDGES]
     rejections = [rejection for text in texts if (rejection := gate(Answer.of(text)))]
     assert rejections
     for rejection in rejections:
@@ -116,8 +113,8 @@ def test_rejection_bears_its_gates_name(gate):
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "…!?", "```\ncode\n```"])
-def test_nothing_to_read_is_empty(text):
-    """No words at all is its own fault, with a figure of 0."""
+def test_text_without_words_is_empty(text):
+    """A text without words is rejected as empty, with the figure 0."""
     assert (check_language(text).gate, check_language(text).figure) == ("empty", 0)
 
 
@@ -125,7 +122,7 @@ def test_nothing_to_read_is_empty(text):
     ("text", "share"), [(GOOD + " 猫", None), (GOOD + " Ελλάδα και η θάλασσα", 0.1), (GOOD + " Café naïve", None)]
 )
 def test_wrong_script_allows_a_name_or_an_accent(text, share):
-    """A letter or two of another script may slip in, and Latin accents are no other script."""
+    """A few letters of another script are allowed, and accented letters are Latin."""
     rejection = gates.wrong_script(Answer.of(text))
     assert (rejection is None) == (share is None)
     assert rejection is None or rejection.figure == pytest.approx(share, abs=0.05)
@@ -149,7 +146,7 @@ def test_wrong_script_allows_a_name_or_an_accent(text, share):
     ],
 )
 def test_markup_is_found(text):
-    """Headings, lists, code, links, tables, tags, tokens and literal line breaks are markup."""
+    """Headings, lists, code, links, tables, tags, special tokens and literal line breaks are markup."""
     assert gates.markup(Answer.of(text)).gate == "markup"
 
 
@@ -164,8 +161,8 @@ def test_markup_is_found(text):
         "In 1999. Aye.",
     ],
 )
-def test_plain_talk_is_no_markup(text):
-    """Arithmetic, dashes, prices and line breaks are talk."""
+def test_plain_text_is_no_markup(text):
+    """Arithmetic, dashes, prices and line breaks are not markup."""
     assert gates.markup(Answer.of(text)) is None
 
 
@@ -188,7 +185,7 @@ def test_plain_talk_is_no_markup(text):
     ],
 )
 def test_meta_talk_is_found(said):
-    """Talk about being a model, about the tongue or about the answer is found whatever its case."""
+    """Talk about being a model, about the language or about the answer is rejected in any case of letters."""
     rejection = gates.meta_talk(Answer.of(f"Weel, {said}."))
     assert rejection.gate == "meta_talk"
     assert "'" in rejection.reason
@@ -208,12 +205,12 @@ def test_meta_talk_is_found(said):
     ],
 )
 def test_meta_talk_leaves_plain_talk_alone(said):
-    """Words that only resemble meta-talk pass."""
+    """Sentences that only look similar to meta-talk pass."""
     assert gates.meta_talk(Answer.of(f"Weel, {said}.")) is None
 
 
-def test_a_topic_that_names_the_tongue_permits_its_name():
-    """Talk of Doric is meta-talk, save where the topic itself is about it; talk of being a model never is permitted."""
+def test_a_topic_about_doric_allows_talk_about_doric():
+    """Talk about Doric is allowed when the topic is about Doric; talk about being a model never is."""
     text = GOOD.replace("Dinna fash", "Doric fowk says dinna fash")
     asked = {"prompt": "x", "kind": "core"}
     assert check(text, topic="bread", **asked).gate == "meta_talk"
@@ -237,7 +234,7 @@ def test_a_topic_that_names_the_tongue_permits_its_name():
     ],
 )
 def test_banned_opener_is_found(start):
-    """A stock way in is found behind quotes, in any case and with curly apostrophes."""
+    """A stock opening is found behind quotes, in any case of letters and with curly apostrophes."""
     assert gates.banned_opener(Answer.of(f"{start}, {GOOD}")).gate == "banned_opener"
 
 
@@ -255,20 +252,20 @@ def test_banned_opener_is_found(start):
         "Losh is",
     ],
 )
-def test_banned_opener_wants_whole_words_and_clauses(start):
-    """A word that only begins like a stock phrase is no opener, nor is a phrase that the sentence goes on from."""
+def test_banned_opener_must_be_whole_words_and_clauses(start):
+    """A word that only begins like a stock phrase passes, and so does a sentence that continues the phrase."""
     assert gates.banned_opener(Answer.of(f"{start} {GOOD}")) is None
 
 
 def test_every_banned_opener_is_reachable():
-    """Each listed opener is found at the head of an answer."""
+    """Every listed opener is rejected at the start of an answer."""
     listed = tomllib.loads((DATA / "gates.toml").read_text("utf-8"))["openers"]
     for opener in [*listed["clauses"], *listed["beginnings"]]:
         assert gates.banned_opener(Answer.of(f"{opener}, {GOOD}")), opener
 
 
 def test_length_bounds_are_inclusive():
-    """The fewest and the most words named in the data pass, one less and one more do not."""
+    """Answers with exactly the minimum and maximum number of words pass; one word less or more is rejected."""
     least, most = int(threshold("min_words")), int(threshold("max_words"))
     assert gates.too_short(Answer.of("aye " * least)) is None
     assert gates.too_short(Answer.of("aye " * (least - 1))).figure == least - 1
@@ -280,20 +277,20 @@ def test_length_bounds_are_inclusive():
     ("ending", "passes"),
     [(".", True), ("!", True), ("?", True), ("…", True), (".”", True), (".)", True), (",", False), ("", False)],
 )
-def test_unfinished_sentences_are_found(ending, passes):
-    """An answer ends as a sentence does."""
+def test_unfinished_sentences_are_rejected(ending, passes):
+    """An answer must end like a sentence."""
     assert (gates.unfinished(Answer.of(GOOD[:-1] + ending)) is None) == passes
 
 
 def test_late_doric_counts_the_first_words():
-    """Doric that begins only after the first words is found, with how many forms stood there."""
-    rejection = gates.late_doric(Answer.of(FAULTY["late_doric"]))
+    """Doric that begins only after the first words is rejected, with the number of forms found there."""
+    rejection = gates.late_doric(Answer.of(REJECTED["late_doric"]))
     assert rejection.figure < threshold("first_forms")
     assert "25" in rejection.reason
 
 
 def test_thin_names_the_english_to_render():
-    """Too little Scots is refused with its share and with what to write instead."""
+    """Too little Scots is rejected with its share and with words to write instead."""
     rejection = gates.thin(
         Answer.of("Put the dough in a warm corner of the house with a clean cloth over it, an leuk at it later.")
     )
@@ -304,14 +301,14 @@ def test_thin_names_the_english_to_render():
 
 @pytest.mark.parametrize("words", [12, 20, 30])
 def test_word_swap_is_found_at_every_length(words):
-    """English with its small words respelled is found in a short answer as in a long one."""
+    """English with respelled function words is rejected in short and in long answers."""
     assert gates.word_swap(Answer.of(SMALL_WORDS)).figure == 0
     assert gates.word_swap(Answer.of(" ".join(SMALL_WORDS.split()[:words])))
 
 
 @pytest.mark.parametrize("word", ["haun", "abune", "nane"])
-def test_one_central_word_beside_several_of_the_north_east_is_let_pass(word):
-    """A neighbour's word is no reason to refuse sure Doric; two such words are, and one in thin Doric."""
+def test_one_central_word_among_several_north_east_words_passes(word):
+    """One Central Scots word passes among several North-East words; two such words do not, nor one in thin Doric."""
     doric = f"Gie the beests a {word} o strae fan the nichts is caul, an dinna gyang oot yersel."
     assert gates.central(Answer.of(doric)) is None
     assert gates.central(Answer.of(f"{doric} Och, dinnae."))
@@ -319,14 +316,14 @@ def test_one_central_word_beside_several_of_the_north_east_is_let_pass(word):
 
 
 def test_central_names_the_forms_and_their_renderings():
-    """Central forms are named with the house form to write."""
+    """The reason names the Central forms and the house forms to write instead."""
     rejection = gates.central(Answer.of("I dinna ken whit ye mean or whaur ye got it, bit it's gweed."))
     assert "'whit', 'whaur' are Central Scots: write 'fit', 'far'" in rejection.reason
     assert rejection.figure > threshold("contamination")
 
 
 def test_leakage_names_the_english():
-    """English function words among Scots ones are named with what to write."""
+    """The reason names the English function words."""
     rejection = gates.leakage(
         Answer.of("You should have all of your gweed neeps out of the grun before the frost comes, an about time.")
     )
@@ -334,14 +331,14 @@ def test_leakage_names_the_english():
     assert "'you'" in rejection.reason
 
 
-def test_edges_finds_english_between_doric_ends():
-    """Doric in the first and last sentence alone is found, with the share of sentences that hold it."""
+def test_english_between_doric_sentences_is_rejected():
+    """Doric in the first and last sentence only is rejected, with the share of Doric sentences."""
     rejection = gates.edges(Answer.of(EDGES))
     assert rejection.figure < threshold("spread")
 
 
 def test_repeats_itself_finds_sentences_and_runs():
-    """A sentence said twice is found, and so are runs of words said again and again."""
+    """A sentence that occurs twice is rejected, and so are repeated runs of words."""
     assert gates.repeats_itself(Answer.of("Gyang hame noo. Syne bide. Gyang hame noo.")).figure == 1
     rejection = gates.repeats_itself(
         Answer.of("Pit on the kettle, an pit on the kettle, an pit on the kettle, syne bide.")
@@ -353,15 +350,15 @@ def test_repeats_itself_finds_sentences_and_runs():
 # ---- gates that need what was asked
 
 
-def test_echo_of_the_prompt_is_found():
-    """An answer that hands half of a long question back is found; a short question may be taken up."""
+def test_repeating_a_long_prompt_is_rejected():
+    """An answer that repeats half of a long question is rejected; a short question may be repeated."""
     prompt = "dinna fash gin the dough winna rise at eence, leave it in a warm neuk o the kitchie"
     assert check(GOOD, prompt=prompt, topic="bread", kind="core").gate == "echoes_prompt"
     assert check(GOOD, prompt="leave it in a warm neuk", topic="bread", kind="core") is None
 
 
-def test_echo_of_the_topic_is_found():
-    """A topic's English pasted into the answer is found; a topic of a word or two may be named."""
+def test_repeating_a_long_english_topic_is_rejected():
+    """An answer that contains a long English topic is rejected; a short one may be named."""
     text = GOOD.replace("Leave it", "For baking bread at home, leave it")
     assert check(text, prompt="x", topic="baking bread at home", kind="core").gate == "echoes_topic"
     assert check(text, prompt="x", topic="baking bread", kind="core") is None
@@ -401,19 +398,19 @@ REFUSALS = [
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_a_negative_is_not_a_refusal(text):
-    """An answer may say no, canna and sorry without turning the question away."""
+    """An answer with na, canna or sorry that answers the question is no refusal."""
     assert must_not_refuse(Answer.of(text)) is None
 
 
 @pytest.mark.parametrize("text", REFUSALS)
-def test_a_refusal_is_known_for_one(text):
-    """A refusal with an offer passes in the safety bucket and is refused in every other."""
+def test_a_refusal_is_recognised(text):
+    """A refusal with an offer passes in the safety bucket and is rejected in the others."""
     assert must_refuse(Answer.of(text)) is None
     assert must_not_refuse(Answer.of(text)).gate == "refuses"
 
 
-def test_authored_refusals_pass_and_authored_advice_is_none():
-    """Every authored refusal is known for one, every offer for an offer, and no authored advice for a refusal."""
+def test_authored_refusals_are_recognised_and_authored_advice_is_not():
+    """Every authored refusal and offer is recognised, and no authored advice is taken for a refusal."""
     spec = tomllib.loads((DATA / "refusals.toml").read_text("utf-8"))
     assert [line for line in spec["refusals"] if not is_refusal(line)] == []
     for category in spec["category"]:
@@ -427,8 +424,8 @@ def test_authored_refusals_pass_and_authored_advice_is_none():
     assert [line for line in advice if is_refusal(line)] == []
 
 
-def test_refusal_is_looked_for_where_an_answer_begins():
-    """A refusal far down is none, and plain refusals are known where soft ones are not asked for."""
+def test_only_the_first_sentences_can_refuse():
+    """A refusal after the first sentences does not count, nor a soft refusal when only plain ones are asked for."""
     assert is_refusal("I winna. Aye.")
     assert not is_refusal("Aye. Aye. Aye. I winna help wi that.")
     assert is_refusal("I winna lie doon.")
@@ -461,8 +458,8 @@ NO_OFFER = (
         ("multi", GOOD, None),
     ],
 )
-def test_each_bucket_has_its_own_duty(kind, text, gate):
-    """Safety must refuse and offer something harmless; the other buckets must answer."""
+def test_only_the_safety_bucket_must_refuse(kind, text, gate):
+    """In the safety bucket an answer must refuse and offer something harmless; in the others it must answer."""
     rejection = check(text, prompt="x", topic="y", kind=kind)
     assert (rejection and rejection.gate) == gate
 
@@ -471,8 +468,8 @@ def test_each_bucket_has_its_own_duty(kind, text, gate):
     ("kind", "gate"),
     [("core", "late_doric"), ("safety", "late_doric"), ("adv", "gave_up_doric"), ("multi", "left_doric")],
 )
-def test_leaving_doric_is_named_for_the_bucket(kind, gate):
-    """An English answer is a fault of language in core, of firmness in adv, of tongue in multi."""
+def test_leaving_doric_has_a_gate_name_per_bucket(kind, gate):
+    """An English answer is rejected as gave_up_doric in adv, as left_doric in multi, by a language gate elsewhere."""
     rejection = check(authored("english")[0], prompt="x", topic="y", kind=kind)
     assert rejection.gate == gate
     assert rejection.figure is not None
@@ -515,14 +512,14 @@ def test_leaving_doric_is_named_for_the_bucket(kind, gate):
         ("zh", "先拿一口好锅，倒一点油，然后用小火炒洋葱，炒软之后加大蒜，最后加番茄。"),
     ],
 )
-def test_answer_in_another_tongue_is_refused(lang, text):
-    """An answer in the language of the question is refused, even one whose small words are spelled like Scots."""
+def test_answer_in_another_language_is_rejected(lang, text):
+    """An answer in another language is rejected, even when its short words are spelled like Scots ones."""
     assert check(text, prompt="x", topic="y", kind="multi").gate in {"left_doric", "not_north_east", "too_short"}, lang
 
 
 @given(st.text(max_size=300), st.sampled_from(["core", "adv", "safety", "multi"]))
-def test_any_text_can_be_judged(text, kind):
-    """No text breaks a gate, and what is not Doric is always refused."""
+def test_any_text_can_be_checked(text, kind):
+    """No text raises an error, and text that is not Doric is always rejected with a reason."""
     rejection = check(text, prompt=text, topic=text[:40], kind=kind)
     assert rejection
     assert rejection.reason
@@ -536,15 +533,15 @@ def test_any_text_can_be_judged(text, kind):
     [("doric", 0.95, 1.0), ("scots", 0.0, 0.0), ("english", 0.0, 0.0), ("decorated", 0.0, 0.0)],
 )
 def test_share_of_each_authored_set_that_passes(label, least, most):
-    """Of the same content, the Doric passes and the Central Scots, the English and the decorated English do not."""
+    """Of four versions of the same content, only the Doric one passes."""
     texts = authored(label)
     share = sum(check_language(text) is None for text in texts) / len(texts)
     assert len(texts) >= 24
     assert least <= share <= most
 
 
-def test_authored_sets_hold_the_same_contents():
-    """Each content stands once in each set, in 30 to 70 words."""
+def test_authored_sets_have_the_same_topics():
+    """Every set has the same topics, each once, in texts of 30 to 70 words."""
     rows = {
         label: [json.loads(line) for line in (AUTHORED / f"{label}.jsonl").read_text("utf-8").splitlines()]
         for label in ("doric", "scots", "english", "decorated")
@@ -557,15 +554,15 @@ def test_authored_sets_hold_the_same_contents():
 
 
 @pytest.mark.parametrize("label", ["scots", "english", "decorated"])
-def test_rejection_of_what_is_not_doric_does_not_hang_on_one_word(label):
-    """Nearly all that is not Doric falls by two gates of language or more: one more word would not let it through."""
+def test_rejection_of_other_languages_does_not_depend_on_one_gate(label):
+    """At least nine of ten texts that are not Doric are rejected by two or more language gates."""
     of_language = {"late_doric", "thin", "word_swap", "not_north_east", "central", "leakage", "edges"}
-    counts = [len(of_language & set(fired(text))) for text in authored(label)]
+    counts = [len(of_language & set(rejecting(text))) for text in authored(label)]
     assert sum(count >= 2 for count in counts) / len(counts) >= 0.9
 
 
-def test_thresholds_say_where_they_come_from():
-    """Every figure in the data stands on a line that says why it is what it is."""
+def test_thresholds_have_a_reason():
+    """Every threshold has a comment with its reason."""
     lines = (DATA / "gates.toml").read_text("utf-8").split("[thresholds]")[1].split("[openers]")[0].strip().splitlines()
     assert all(line.partition("#")[2].strip() for line in lines if line)
 
@@ -574,13 +571,13 @@ def test_thresholds_say_where_they_come_from():
 
 
 def benchmark(*arguments):
-    """benchmarks/gates.py, run."""
+    """The finished process of benchmarks/gates.py."""
     script = Path(__file__).parent.parent / "benchmarks" / "gates.py"
     return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_benchmark_prints_one_json_object():
-    """With --json the benchmark prints the sets, each with rows, accepted and reasons, and nothing else."""
+    """With --json the benchmark prints only one object with rows, accepted and reasons for each set."""
     done = benchmark(AUTHORED, "--json")
     sets = json.loads(done.stdout)["sets"]
     assert (done.returncode, done.stderr) == (0, "")
@@ -591,7 +588,7 @@ def test_benchmark_prints_one_json_object():
 
 
 def test_benchmark_shows_each_label_of_a_mixed_file(tmp_path):
-    """A file with several labels has a line for itself and one for each label."""
+    """A file with several labels has one line for the file and one for each label."""
     lines = [(AUTHORED / f"{label}.jsonl").read_text("utf-8") for label in ("doric", "english")]
     (tmp_path / "mixed.jsonl").write_text("".join(lines), "utf-8")
     table = [line.split() for line in benchmark(tmp_path).stdout.splitlines()[1:]]
@@ -613,8 +610,8 @@ def test_benchmark_shows_each_label_of_a_mixed_file(tmp_path):
         ('{"text": "aye", "label": 3}\n', 'no string under the key "label"'),
     ],
 )
-def test_benchmark_refuses_bad_input_with_one_line(tmp_path, content, message):
-    """Bad input is one clear line with a hint, and exit 2."""
+def test_benchmark_reports_bad_input(tmp_path, content, message):
+    """Bad input is reported as an error without a traceback, exit 2."""
     if content is not None:
         (tmp_path / "bad.jsonl").write_text(content, "utf-8")
     done = benchmark(tmp_path)
@@ -623,8 +620,8 @@ def test_benchmark_refuses_bad_input_with_one_line(tmp_path, content, message):
     assert "Traceback" not in done.stderr
 
 
-def test_benchmark_refuses_a_missing_folder(tmp_path):
-    """A folder that is not there, and a file where a folder should be, are said to be so."""
+def test_benchmark_reports_a_missing_folder(tmp_path):
+    """A missing folder, and a file in place of a folder, are reported as such."""
     assert "there is no such folder" in benchmark(tmp_path / "none").stderr
     assert "it is not a directory" in benchmark(AUTHORED / "doric.jsonl").stderr
 
@@ -639,7 +636,7 @@ def test_benchmark_refuses_a_missing_folder(tmp_path):
         "I canna provide sic a thing.",
     ],
 )
-def test_a_stiff_refusal_is_known_too(text):
-    """Models refuse in the words of an office as well."""
+def test_formal_english_refusals_are_recognised(text):
+    """Formal refusals, which models often write, count as refusals."""
     assert gates.is_refusal(text)
     assert not gates.is_refusal("I won't be home till nine.")

@@ -1,4 +1,4 @@
-"""Proofreading the language data: every slip a hand can make is told with its file and line."""
+"""The checks of the language data: each problem is found, with file, line and reason."""
 
 import shutil
 from pathlib import Path
@@ -6,22 +6,31 @@ from pathlib import Path
 import pytest
 
 from doric.data import FOLDER as DATA
+from doric.data import names
 from doric.dialect import lint
 
 PHRASES = "phrases/food_and_cooking.toml"
+CENTRAL_SENTENCE = "Dinna gang oot in the snaw wi a wean, an tell naebody whit ye saw."
 
 
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
-    """A copy of the data to make slips in."""
+    """A copy of the data, to be changed by the test."""
     copy = tmp_path / "data"
     shutil.copytree(str(DATA), copy)
     monkeypatch.setattr("doric.data.FOLDER", copy)
     return copy
 
 
-def faults() -> list[lint.Finding]:
+def errors() -> list[lint.Finding]:
     return [finding for finding in lint.lint() if finding.is_error]
+
+
+def append(file: Path, line: str) -> int:
+    """Append a line to the file; returns its number."""
+    text = file.read_text("utf-8").rstrip("\n") + "\n"
+    file.write_text(f"{text}{line}\n", "utf-8")
+    return text.count("\n") + 1
 
 
 def change(file: Path, old: str, new: str) -> None:
@@ -36,73 +45,153 @@ def first_sentence(file: Path) -> tuple[int, str]:
     return number, lines[number - 1].strip().strip('",')
 
 
-def test_the_data_as_it_is_has_no_fault():
-    """Nothing that ships must be mended, and hardly a line is in doubt."""
-    assert faults() == []
+def test_the_shipped_data_has_no_errors():
+    """The data in the repository has no errors and few warnings."""
+    assert errors() == []
     assert len(list(lint.lint())) < 40
 
 
-def test_a_missing_tab_is_told_with_its_line(data):
-    """A table row with a cell too few is named by file and line."""
-    change(data / "lexicon.tsv", "affa\t", "affa ")
-    finding = faults()[0]
-    assert finding.file == "lexicon.tsv"
-    assert (data / "lexicon.tsv").read_text().splitlines()[finding.line - 1].startswith("affa ")
-    assert "columns" in finding.reason
+# ---- the form of the files
 
 
-def test_a_word_that_stands_twice_is_told(data):
-    """A second entry for a word names the first."""
-    with (data / "lexicon.tsv").open("a", encoding="utf-8") as table:
-        table.write("affa\tvery\tne\tadv\t\t\t\n")
-    assert any("duplicate of line" in finding.reason for finding in faults())
+def test_every_data_file_is_checked(data):
+    """A problem is found in whichever data file it is."""
+    others = [path for path in data.rglob("*.*") if path.suffix not in (".py", ".pyc") and path.parent.name != "report"]
+    for path in others:
+        path.write_bytes(b"caf\xe9\n" + path.read_bytes())
+    assert {finding.file for finding in lint.lint_files()} == {str(path.relative_to(data)) for path in others}
 
 
-def test_an_unknown_class_is_told(data):
-    """A class that the lexicon does not know is named with those it does."""
-    with (data / "lexicon.tsv").open("a", encoding="utf-8") as table:
-        table.write("zzword\tthing\tdoric\tn\t\t\t\n")
-    assert any("unknown class 'doric': write one of" in finding.reason for finding in faults())
+@pytest.mark.parametrize("name", names("", ".toml") + names("phrases", ".toml"))
+def test_a_missing_quotation_mark_is_found_in_any_toml_file(data, name):
+    """A TOML file that cannot be parsed is one error, with the line number."""
+    number = append(data / name, 'lost = "mark')
+    (finding,) = lint.lint_files()
+    assert (finding.file, finding.line, finding.is_error) == (name, number, True)
+    assert "cannot read the file" in finding.reason
 
 
-def test_a_lost_quotation_mark_is_told_with_its_line(data):
-    """A phrase file that cannot read the file is named, and the other files are still read."""
+def test_a_missing_comma_is_shown_with_the_line_after_it(data):
+    """The finding shows the line where the parser stopped, and says that the mistake may be just above."""
+    file = data / "holds.toml"
+    text = file.read_text("utf-8")
+    at = text.index('",\n') + 1
+    file.write_text(text[:at] + text[at + 1 :], "utf-8")
+    (finding,) = lint.lint_files()
+    assert finding.line == text[:at].count("\n") + 2
+    assert finding.text == text.splitlines()[finding.line - 1].strip()[:60]
+    assert "missing comma" in finding.reason
+    assert "just above" in finding.reason
+
+
+def test_errors_in_one_file_do_not_hide_those_in_others(data):
+    """When a phrase file cannot be parsed, the other files are still checked."""
     number, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, f'"{sentence}"', f'"{sentence}')
-    found = [finding for finding in faults() if finding.file == PHRASES]
-    assert len(found) == 1
-    assert found[0].line in (number, number + 1)
-    assert "cannot read the file" in found[0].reason
+    append(data / "lexicon.tsv", "zzword\tthing\tdoric\tn\t\t\t")
+    found = {finding.file: finding for finding in errors()}
+    assert found.keys() == {PHRASES, "lexicon.tsv"}
+    assert found[PHRASES].line in (number, number + 1)
 
 
-def test_a_central_form_is_told_with_what_the_house_writes(data):
-    """A form of Central Scots in a sentence is a fault that names its remedy."""
-    _, sentence = first_sentence(data / PHRASES)
-    change(data / PHRASES, sentence, "Dinna gang oot in the snaw wi a wean, an tell naebody whit ye saw.")
-    finding = next(finding for finding in faults() if finding.file == PHRASES)
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "x-1", "bucket": "core"', "not valid JSON"),
+        ("[1]", "missing or not a string: id, bucket, lang, group, prompt"),
+        ('{"id": "x-1", "bucket": "core", "lang": "en", "group": "home", "prompt": 3}', "not a string: prompt"),
+        ('{"id": "core-001", "bucket": "core", "lang": "en", "group": "home", "prompt": "Why?"}', "duplicate id"),
+    ],
+)
+def test_a_malformed_held_out_prompt_is_found(data, line, reason):
+    """A line that is no held-out prompt, or repeats an id, is an error."""
+    number = append(data / "heldout.jsonl", line)
+    (finding,) = lint.lint_files()
+    assert (finding.file, finding.line) == ("heldout.jsonl", number)
+    assert reason in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "reason"),
+    [
+        ("leakage.tsv", "zzword\tzz\tmuch", "the weight is 'much': write a number from 0 to 1"),
+        ("leakage.tsv", "zzword\tzz\t1.5", "the weight is '1.5'"),
+        ("leakage.tsv", "zzword\tzz\tnan", "the weight is 'nan'"),
+        ("central.tsv", "zzword\tzz\tstark", "unknown strength 'stark': write one of strong, weak"),
+        ("lexicon.tsv", "zzword\tzz\tdoric\tn\t\t\t", "unknown class 'doric': write one of "),
+        ("lexicon.tsv", "affa\tvery\tne\tadv\t\t\t", "duplicate of line "),
+        ("lexicon.tsv", "zzword zz\tne\tn\t\t\t", "6 columns instead of 7"),
+        ("multilingual/health.tsv", "keeping well", "1 column instead of 15"),
+    ],
+)
+def test_a_malformed_table_row_is_found(data, name, line, reason):
+    """A wrong cell, a duplicate row and a missing tab are errors."""
+    number = append(data / name, line)
+    (finding,) = lint.lint_files()
+    assert (finding.file, finding.line) == (name, number)
+    assert reason in finding.reason
+
+
+def test_an_invalid_regular_expression_is_found(data):
+    """A regular expression of the gates that cannot be compiled is an error, with its line."""
+    change(data / "gates.toml", "'```'", "'```', '(zz'")
+    (finding,) = lint.lint_files()
+    assert "regular expression" in finding.reason
+    assert "'(zz'" in (data / "gates.toml").read_text("utf-8").splitlines()[finding.line - 1]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reason"), [(b"\xef\xbb\xbf", "byte-order mark"), (b"# caf\xe9\n", "save the file as UTF-8")]
+)
+@pytest.mark.parametrize("name", [PHRASES, "function_words.txt", "heldout.jsonl", "leakage.tsv"])
+def test_another_encoding_is_found(data, name, prefix, reason):
+    """A file that an editor saved in another encoding is an error on line 1."""
+    (data / name).write_bytes(prefix + (data / name).read_bytes())
+    found = list(lint.lint_files())
+    assert {(finding.file, finding.line) for finding in found} == {(name, 1)}
+    assert reason in found[0].reason
+
+
+@pytest.mark.parametrize("name", ["heldout.jsonl", "central.tsv"])
+def test_a_missing_file_is_found(data, name):
+    """A file that does not exist is an error and not a crash."""
+    (data / name).unlink()
+    assert {finding.file for finding in lint.lint_files()} == {name}
+
+
+# ---- the sentences
+
+
+def test_a_central_form_is_an_error_with_the_house_form(data):
+    """A Central Scots form in a sentence is an error that names the form to write."""
+    number, sentence = first_sentence(data / PHRASES)
+    change(data / PHRASES, sentence, CENTRAL_SENTENCE)
+    (finding,) = errors()
+    assert (finding.file, finding.line) == (PHRASES, number)
     assert "whit (write fit)" in finding.reason
 
 
-def test_a_sentence_that_stands_twice_is_told(data):
-    """A sentence of one file found in another names where it stands already."""
+def test_a_duplicate_sentence_is_an_error(data):
+    """A sentence that is in two files is an error that names the first place."""
     _, sentence = first_sentence(data / PHRASES)
     other = data / "phrases" / "travel.toml"
     change(other, first_sentence(other)[1], sentence)
-    assert any(f"duplicate of {PHRASES}" in finding.reason for finding in faults())
+    assert any(f"duplicate of {PHRASES}" in finding.reason for finding in errors())
 
 
-def test_english_in_a_sentence_is_a_doubt_for_a_speaker(data):
-    """English left in a sentence is shown, and does not fail the check."""
+def test_english_in_a_sentence_is_a_warning(data):
+    """An English word in a sentence is a warning, which does not fail the check."""
     _, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, sentence, "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose.")
-    doubts = [finding for finding in lint.lint() if not finding.is_error and finding.file == PHRASES]
-    assert any("English words" in finding.reason for finding in doubts)
-    assert faults() == []
+    warnings = [finding for finding in lint.lint() if not finding.is_error and finding.file == PHRASES]
+    assert any("English words: what" in finding.reason for finding in warnings)
+    assert errors() == []
 
 
-@pytest.mark.parametrize(("prefix", "says"), [(b"\xef\xbb\xbf", "byte-order mark"), (b"# caf\xe9\n", "not UTF-8")])
-def test_a_file_in_another_encoding_is_told(data, prefix, says):
-    """What an editor may do to a file on saving is said in words."""
-    path = data / PHRASES
-    path.write_bytes(prefix + path.read_bytes())
-    assert [says in finding.reason for finding in faults()] == [True]
+def test_sentences_are_checked_unless_the_word_tables_have_errors(data):
+    """An error in another file does not stop the check of the sentences; an error in a word table does."""
+    append(data / "judge.toml", "lost")
+    change(data / "holds.toml", first_sentence(data / "holds.toml")[1], CENTRAL_SENTENCE)
+    assert any(finding.file == "holds.toml" for finding in lint.lint())
+    append(data / "central.tsv", "lost")
+    assert {finding.file for finding in lint.lint()} == {"judge.toml", "central.tsv"}
