@@ -95,10 +95,16 @@ async def run(args: argparse.Namespace) -> int:
         raise
     cli.print_stderr(run.summary())
     if args.report:
-        from doric.report.dataset_page import write_dataset_report
-
-        write_dataset_report(run.out, run.rejected, Path(args.report))
+        write_report(run.out, run.rejected, Path(args.report))
     return run.status()
+
+
+def write_report(rows: Path, rejected: Path, page: Path) -> None:
+    """Write the page of the dataset."""
+    from doric.core.files import atomic_write
+    from doric.report.dataset_page import dataset_page, load_stats
+
+    atomic_write(page, dataset_page(load_stats(rows, rejected), rows.name).encode())
 
 
 def check_report(path: Path) -> None:

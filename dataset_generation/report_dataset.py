@@ -30,8 +30,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Count, then write the page and the card; the exit status."""
     from doric.core.errors import SettingsError
-    from doric.core.files import refuse_foreign_file
-    from doric.report.dataset_page import load_stats, write_card, write_dataset_page
+    from doric.core.files import atomic_write, refuse_foreign_file
+    from doric.report.dataset_page import dataset_card, dataset_page, load_stats
     from doric.report.html import CARD, PAGE
 
     page = args.out or args.input.with_suffix(".html")
@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
     if args.rejected and not args.rejected.is_file():
         raise SettingsError(f"--rejected {args.rejected}: no such file", hint="Leave the flag out.")
     stats = load_stats(args.input, rejected)
-    write_dataset_page(stats, args.input.name, page)
+    atomic_write(page, dataset_page(stats, args.input.name).encode())
     written = [str(page)]
     if args.card:
-        write_card(stats, args.input.name, args.card)
+        atomic_write(args.card, dataset_card(stats, args.input.name).encode())
         written.append(str(args.card))
     cli.print_stderr(f"{stats.rows:,} rows, {stats.rejected.total():,} rejected answers: {' and '.join(written)}")
     return 0

@@ -11,7 +11,7 @@ from doric.core.conversations import make_row, to_sharegpt
 from doric.core.errors import InputError
 from doric.dialect.highlight import highlight
 from doric.report import dataset_page
-from doric.report.dataset_page import load_stats, write_dataset_report
+from doric.report.dataset_page import load_stats
 from doric.report.dataset_stats import collect_stats
 from parsed_page import HOSTILE, Page
 
@@ -50,7 +50,8 @@ def dataset(tmp_path):
 
 def page_of(paths, tmp_path, rejected=True) -> Page:
     """The page of a dataset."""
-    write_dataset_report(paths[0], paths[1] if rejected else None, tmp_path / "page.html")
+    stats = load_stats(paths[0], paths[1] if rejected else None)
+    (tmp_path / "page.html").write_text(dataset_page.dataset_page(stats, paths[0].name), "utf-8")
     return Page.read(tmp_path / "page.html")
 
 
@@ -190,7 +191,7 @@ def test_thousands_of_rows_give_a_small_page(tmp_path):
 def page_size(made, tmp_path) -> int:
     """The size of the page of these rows, in bytes."""
     path = written(tmp_path / "many.jsonl", made)
-    write_dataset_report(path, None, tmp_path / "many.html")
+    (tmp_path / "many.html").write_text(dataset_page.dataset_page(load_stats(path, None), path.name), "utf-8")
     return (tmp_path / "many.html").stat().st_size
 
 
@@ -208,7 +209,7 @@ def test_a_malformed_file_is_an_error_with_its_line(tmp_path, text, says):
     path = tmp_path / "d.jsonl"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        write_dataset_report(path, None, tmp_path / "p.html")
+        load_stats(path, None)
     assert says in caught.value.message
     assert not (tmp_path / "p.html").exists()
 
@@ -233,8 +234,8 @@ def test_the_script_writes_page_and_card(dataset, tmp_path, capsys):
 def test_card_and_page_show_the_same_figures(dataset, tmp_path):
     """The medians of the card are those of the page."""
     found = load_stats(*dataset)
-    dataset_page.write_card(found, "d.jsonl", tmp_path / "README.md")
-    dataset_page.write_dataset_page(found, "d.jsonl", tmp_path / "p.html")
+    (tmp_path / "README.md").write_text(dataset_page.dataset_card(found, "d.jsonl"), "utf-8")
+    (tmp_path / "p.html").write_text(dataset_page.dataset_page(found, "d.jsonl"), "utf-8")
     middle = re.search(r"\| Scots words \| [\d.]+% \| ([\d.]+)% \|", (tmp_path / "README.md").read_text())
     assert middle is not None
     assert f"{float(middle[1]):.0f}% Scots words, median" in Page.read(tmp_path / "p.html").text
@@ -254,7 +255,7 @@ def test_a_plain_sharegpt_file_gets_its_page_and_card(tmp_path):
 def test_data_cannot_break_out_of_the_card(tmp_path):
     """Unknown buckets are listed; bars and line breaks stay in their cell, and a language is a quoted string."""
     made = [row(1, kind="my | own", group="a\n| b", lang="no\nlicense: none", model="x\n# y"), row(2, lang="no")]
-    dataset_page.write_card(collect_stats(made), "d.jsonl", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(dataset_page.dataset_card(collect_stats(made), "d.jsonl"), "utf-8")
     card = (tmp_path / "README.md").read_text()
     assert "\n| my \\| own | 1 |  |\n" in card
     assert "\n| a \\| b |" in card

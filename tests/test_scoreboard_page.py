@@ -9,7 +9,7 @@ from doric.evaluation import aggregate
 from doric.evaluation.aggregate import Result
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, read_answer, score_answers
 from doric.evaluation.run import select_prompts
-from doric.report.scoreboard_page import format_changes, format_drift, format_scoreboard, write_scoreboard_report
+from doric.report.scoreboard_page import format_changes, format_drift, format_scoreboard, scoreboard_page
 from parsed_page import HOSTILE, Page
 from sample_answers import DORIC, PROMPTS, REFUSAL, WRITERS, scored
 
@@ -85,7 +85,7 @@ def result_of(writer: str, model: str) -> dict:
 
 def page_of(tmp_path, **changes) -> Page:
     """The page of a result."""
-    write_scoreboard_report(result_of("authored", "tuned") | changes, tmp_path / "page.html")
+    (tmp_path / "page.html").write_text(scoreboard_page(result_of("authored", "tuned") | changes), "utf-8")
     return Page.read(tmp_path / "page.html")
 
 
@@ -139,7 +139,7 @@ def test_a_model_cannot_break_out_of_the_page(tmp_path):
     """The name of a model and its answers are shown as text."""
     result = result_of("authored", HOSTILE)
     result["answers"][1]["text"] = HOSTILE
-    write_scoreboard_report(result, tmp_path / "page.html")
+    (tmp_path / "page.html").write_text(scoreboard_page(result), "utf-8")
     page = Page.read(tmp_path / "page.html")
     assert len(page.tags("script")) == 1
     assert not page.tags("img")

@@ -60,7 +60,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
     from doric.report.html import PAGE
-    from doric.report.scoreboard_page import format_result, write_scoreboard_report
+    from doric.report.scoreboard_page import format_result, scoreboard_page
 
     if (page := args.out.with_suffix(".html")) == args.out:
         raise SettingsError(f"--out is {args.out}, but the result is JSON", hint="The page is written beside it.")
@@ -77,7 +77,7 @@ async def run(args: argparse.Namespace) -> int:
         model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite
     )
     atomic_write(args.out, dump_result(result))
-    write_scoreboard_report(result, page)
+    atomic_write(page, scoreboard_page(result).encode())
     cli.print_stderr(f"result in {args.out}, page in {page}\n")
     print(printable(format_result(result)))
     return 0

@@ -8,7 +8,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from doric.core.files import atomic_write
 from doric.core.jsonl import read_jsonl
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
@@ -24,36 +23,33 @@ DESCRIPTIONS = {
     "multi": "asked in another language; the answer is in Doric",
 }
 TOP_FORMS, TOP_OUTSIDE, TOP_TRIES = 40, 40, 5
-WRITERS = {"heuristic": "the built-in heuristic"}
-
-
-def write_dataset_report(rows_path: Path, rejected_path: Path | None, out_path: Path) -> None:
-    """Write the page of a dataset file of either shape, with its rejections where that file exists."""
-    write_dataset_page(load_stats(rows_path, rejected_path), Path(rows_path).name, out_path)
+WRITERS = {"heuristic": "the embedded voice"}
 
 
 def load_stats(rows_path: Path, rejected_path: Path | None) -> DatasetStats:
-    """The figures of a dataset file. Raises `InputError` with file and line."""
+    """The figures of a dataset file of either shape, with its rejections if that file exists.
+
+    Raises `InputError` with file and line.
+    """
     has_rejections = rejected_path and rejected_path.is_file() and rejected_path.stat().st_size > 0
     rejections = read_jsonl(rejected_path) if rejected_path and has_rejections else ()
     rows = read_jsonl(rows_path, convert=as_messages)
     return collect_stats((row for _, row in rows), (entry for _, entry in rejections))
 
 
-def write_dataset_page(stats: DatasetStats, name: str, out_path: Path) -> None:
-    """Write the page of a dataset; `name` is the dataset's file."""
-    atomic_write(out_path, page("dataset.html", name=name, **_values(stats)).encode())
+def dataset_page(stats: DatasetStats, name: str) -> str:
+    """The HTML page of a dataset; `name` is the dataset's file."""
+    return page("dataset.html", name=name, **_values(stats))
 
 
-def write_card(stats: DatasetStats, name: str, out_path: Path) -> None:
-    """Write the same figures as a dataset card for the Hugging Face hub; `name` is the dataset's file."""
+def dataset_card(stats: DatasetStats, name: str) -> str:
+    """The same figures as a dataset card for the Hugging Face hub, in Markdown; `name` is the dataset's file."""
     title = Path(name).stem.replace("_", " ").replace("-", " ")
-    text = environment().get_template("card.md").render(
+    return environment().get_template("card.md").render(
         title=title[:1].upper() + title[1:], file=name, size=_size_category(stats.rows), prompt_langs=[*stats.langs],
         langs_counted=stats.langs.most_common(), descriptions=_Labels(DESCRIPTIONS),
         quantiles=list(_quantiles(stats)), **_values(stats),
     )  # fmt: skip
-    atomic_write(out_path, text.encode())
 
 
 def _values(stats: DatasetStats) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doric.core.conversations import Row, check_row, from_sharegpt
-from doric.dialect.lexicon import house_forms, variants
-from doric.dialect.scores import SCOTS
+from doric.dialect.lexicon import SCOTS, house_forms, variants
 from doric.quality.gates import Answer, threshold
 from doric.quality.near_duplicates import NearDuplicateIndex
 

@@ -1,12 +1,11 @@
 """A validation result as a table in the terminal and as a self-contained HTML page, both from the saved JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from markupsafe import Markup
 
-from doric.core.files import atomic_write
 from doric.dialect.highlight import highlight
 from doric.quality.decontamination import held_out_prompts
 from doric.report.charts import Line, lines
@@ -181,11 +180,11 @@ def _signed(interval: Json, scale: float) -> str:
 # --- page -----------------------------------------------------------------------------------------------------------
 
 
-def write_scoreboard_report(result: Json, out_path: Path) -> None:
-    """Write the page of a validation result, with its baseline and its judge where it has them."""
+def scoreboard_page(result: Json) -> str:
+    """The HTML page of a validation result, with its baseline and its judge where it has them."""
     result = _with_label(result)
     before = _with_label(result["baseline"]) if "baseline" in result else None
-    shown = page(
+    return page(
         "scoreboard.html",
         result=result,
         before=before,
@@ -202,7 +201,6 @@ def write_scoreboard_report(result: Json, out_path: Path) -> None:
         models=[result, before] if before else [result],
         answers=_answers(result, before),
     )
-    atomic_write(out_path, shown.encode())
 
 
 def _with_label(result: Json) -> dict[str, Any]:
