@@ -9,11 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from doric.chat.session import Model, TooLong
 from doric.chat.store import Message
@@ -29,7 +29,6 @@ VARIABLES = ("VLLM_URL", "VLLM_API_KEY", "MODAL_KEY", "MODAL_SECRET", "MODAL_DOM
 MAX_REDIRECTS = 20
 """Modal sends a redirect every 150 s while a container starts."""
 STARTING = (502, 503, 504)
-REDIRECTS = (301, 302, 303, 307, 308)
 STALL_SECONDS = 300.0
 """Without a byte for so long in the middle of an answer, the server is given up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
@@ -48,12 +47,8 @@ class NoServer(ServerError):
     exit_status = 1
 
 
-class Refused(FatalServerError):
-    """The server refused a request; `status` is the HTTP status if there is no better explanation, else 0."""
-
-    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
+class StatusError(FatalServerError):
+    """An HTTP status that means neither a wrong key nor a wrong URL."""
 
 
 @dataclass(frozen=True)
@@ -111,20 +106,6 @@ class Address:
         if self.at_modal:
             keys |= {"Modal-Key": self.modal_key, "Modal-Secret": self.modal_secret}
         return {"Content-Type": "application/json", **{name: key for name, key in keys.items() if key}}
-
-    def redirect(self, url: str, location: str) -> str:
-        """Where a redirect leads: to the same origin or its https twin. Raises `FatalServerError` for other hosts."""
-        shown = "an invalid URL"
-        try:
-            target = urljoin(url, location)
-            old, new = urlsplit(self.url), urlsplit(target)
-            twin = old.scheme == "http" and new.scheme == "https" and old.hostname == new.hostname
-            if same_origin(self.url, target) or twin:
-                return target
-            shown = f"{new.scheme}://{new.netloc.rpartition('@')[2]}"
-        except ValueError:
-            pass
-        raise FatalServerError(f"{self.host} redirects to {shown}", hint="Is VLLM_URL right? Keys are not sent there.")
 
 
 class Server:
@@ -185,7 +166,7 @@ class Server:
         """
         sent = {"stream": True, "stream_options": {"include_usage": True}}
         body = {"model": self.find().name, "messages": messages, **options, **sent}
-        with closing(self._chat(body)) as response:
+        with closing(self._request("POST", "/v1/chat/completions", body)) as response:
             if "event-stream" not in response.headers.get("Content-Type", ""):
                 raise FatalServerError("the server did not stream its answer", hint=CHECK_SERVER)
             try:
@@ -197,17 +178,9 @@ class Server:
                         yield text
             except _network_errors() as error:
                 if not answer.finish:
-                    raise _broken_off(_reason(error)) from error
+                    raise _broken_off(_explain(error)[0]) from error
         if not answer.finish:
             raise _broken_off("the end of the answer is missing")
-
-    def _chat(self, body: Mapping[str, Any]) -> "httpx2.Response":
-        try:
-            return self._request("POST", "/v1/chat/completions", body)
-        except Refused as error:
-            if error.status == 404:
-                error.hint = f"served here: {', '.join(model.name for model in self.models) or 'not listed'}"
-            raise
 
     def _look(self) -> None:
         try:
@@ -225,13 +198,17 @@ class Server:
     def _list(self, *, needed: bool) -> list[Model]:
         """All models served; an adapter has the window of its base. If not `needed`, a missing list counts as empty."""
         try:
-            with closing(self._request("GET", "/v1/models")) as response:
-                cards = _json_object(response.read()).get("data") or []
-        except Refused as error:
-            if needed or not error.status:
+            response = self._request("GET", "/v1/models")
+        except StatusError:
+            if needed:
                 raise
             return []
-        windows = {card.get("id"): card.get("max_model_len") for card in cards}
+        try:
+            with closing(response):
+                cards = json.loads(response.read()).get("data") or []
+            windows = {card.get("id"): card.get("max_model_len") for card in cards}
+        except (*_network_errors(), ValueError, AttributeError, TypeError) as error:
+            raise ServerError("the server did not send a list of models", hint=CHECK_SERVER) from error
         return [
             Model(card["id"], card.get("max_model_len") or windows.get(card.get("parent")), card.get("parent"))
             for card in cards
@@ -254,10 +231,10 @@ class Server:
                         raise self._refusal(response)
                 self.obstacle = f"HTTP {response.status_code}"
             except _network_errors() as error:
-                if _is_permanent(error):
-                    message = f"{self.address.host} cannot be reached: {_reason(error)}"
+                self.obstacle, permanent = _explain(error)
+                if permanent:
+                    message = f"{self.address.host} cannot be reached: {self.obstacle}"
                     raise FatalServerError(message, hint="Check VLLM_URL.") from error
-                self.obstacle = _reason(error)
             left = deadline - time.monotonic()
             if left <= 0:
                 message = f"no answer from {self.address.host} in {self.wait:.0f} s ({self.obstacle})"
@@ -267,21 +244,31 @@ class Server:
 
     def _follow(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float) -> "httpx2.Response":
         """One request and the redirects that it leads to, all of them to the same host."""
-        url = self.address.url + path
+        url: str | httpx2.URL = self.address.url + path
         content = None if body is None else json.dumps(body).encode()
         for _ in range(MAX_REDIRECTS + 1):
             left, headers = max(deadline - time.monotonic(), 0.1), self.address.headers()
             request = self._http.build_request(method, url, content=content, headers=headers, timeout=left)
             response = self._http.send(request, stream=True)
-            location = response.headers.get("Location", "")
-            if response.status_code not in REDIRECTS or not location:
+            if not response.has_redirect_location:
                 return response
             response.close()
-            url = self.address.redirect(url, location)
+            url = self._trusted(response.next_request.url if response.next_request else None)
             if response.status_code == 303:
                 method, content = "GET", None
         message = f"{self.address.host} redirected more than {MAX_REDIRECTS} times"
         raise FatalServerError(message, hint="Check VLLM_URL.")
+
+    def _trusted(self, url: "httpx2.URL | None") -> "httpx2.URL":
+        """The target of a redirect, if it has this origin or is its https twin. Other hosts must not get the keys."""
+        own = urlsplit(self.address.url)
+        target = "an invalid URL"
+        with suppress(ValueError):  # a port above 65535
+            twin = url and (own.scheme, url.scheme, url.host) == ("http", "https", own.hostname)
+            if url and (twin or same_origin(self.address.url, str(url))):
+                return url
+            target = f"{url.scheme}://{url.netloc.decode()}" if url else target
+        raise FatalServerError(f"{self.address.host} redirects to {target}", hint="Is VLLM_URL right?")
 
     @cached_property
     def _http(self) -> "httpx2.Client":
@@ -310,19 +297,21 @@ class Server:
             if not (address.modal_key and address.modal_secret):
                 state = "are not both set"
             elif not address.at_modal:
-                state = "are sent only to https://*.modal.run and to the host in MODAL_DOMAIN"
+                state = "go only to https://*.modal.run and to the host in MODAL_DOMAIN"
             message = f"Modal rejected the proxy token: MODAL_KEY and MODAL_SECRET {state}"
-            return Refused(message, hint="Both are parts of a proxy token; see .env.template.")
+            return FatalServerError(message, hint="Both are parts of a proxy token; see .env.template.")
         if status in (401, 403):
             state = "was refused" if address.api_key else "is not set"
             message = f"{address.host} requires a key: VLLM_API_KEY {state}"
-            return Refused(message, hint="It is the key in the server's Secret; see .env.template.")
+            return FatalServerError(message, hint="It is the key in the server's Secret; see .env.template.")
         if status == 404 and at_modal:
             hint = "Check VLLM_URL, or deploy: see modal/README.md."
-            return Refused(f"nothing is deployed at {address.url}", hint=hint)
+            return FatalServerError(f"nothing is deployed at {address.url}", hint=hint)
         if refusal.too_long:
             return TooLong(refusal.message)
-        return Refused(f"{address.host} answered {status}: {refusal.message}", status=status)
+        served = f"served here: {', '.join(model.name for model in self.models)}"
+        hint = served if status == 404 and self.models else ""
+        return StatusError(f"{address.host} answered {status}: {refusal.message}", hint=hint)
 
 
 def choose(models: list[Model], wanted: str) -> Model:
@@ -346,16 +335,6 @@ def _events(response: "httpx2.Response") -> Iterator[bytes]:
     yield from splitter.feed(b"\n")
 
 
-def _json_object(content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ServerError("the server sent something that is not JSON", hint=CHECK_SERVER)
-    return value
-
-
 def _proxy(url: str) -> str | None:
     """The proxy for https to this host, from HTTPS_PROXY and NO_PROXY."""
     from urllib.request import getproxies, proxy_bypass
@@ -374,31 +353,25 @@ def _broken_off(reason: str) -> RetryableError:
     return RetryableError(f"the server broke off: {reason}", fault="connection")
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The error of the operating system, if one led to `error`."""
-    while (cause := error.__cause__ or error.__context__) and not isinstance(error, OSError):
-        error = cause
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The error of the operating system that led to `error`, if there is one."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
     return error
 
 
-def _is_permanent(error: Exception) -> bool:
-    """Whether waiting cannot help: an unknown host, a TLS fault, an invalid URL."""
+def _explain(error: Exception) -> tuple[str, bool]:
+    """A failed connection in a few words, and whether waiting cannot help: unknown host, TLS fault, invalid URL."""
     import httpx2
 
-    cause = _cause(error)
-    unknown = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
-    return unknown or isinstance(error, httpx2.InvalidURL) or any(mark in str(error) for mark in TLS_FAULTS)
-
-
-def _reason(error: Exception) -> str:
-    """A failed connection in a few words."""
-    cause, words = _cause(error), str(error)
-    if isinstance(cause, TimeoutError):
-        return "no reply"
-    if not words or any(mark in words for mark in CLOSED):
-        return "the connection closed"
+    words, cause = str(error), _os_error(error)
     for mark, explanation in TLS_FAULTS.items():
         if mark in words:
-            return explanation
-    words = (cause.strerror if isinstance(cause, OSError) else None) or words
-    return words[0].lower() + words[1:]
+            return explanation, True
+    if isinstance(cause, TimeoutError):
+        return "no reply", False
+    if not words or any(mark in words for mark in CLOSED):
+        return "the connection closed", False
+    words = (cause.strerror if cause else None) or words
+    unknown = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+    return words[0].lower() + words[1:], unknown or isinstance(error, httpx2.InvalidURL)

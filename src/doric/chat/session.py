@@ -248,7 +248,8 @@ class Session:
         budget = self._budget()
         while True:
             messages = fit(self.chat.messages, budget, self.tokens_per_char)
-            with closing(self._timed(messages)) as pieces:
+            began = time.monotonic()
+            with closing(self.server.stream(messages, self.options, self.last)) as pieces:
                 try:
                     with self.timer:
                         first = next(pieces, "")
@@ -257,19 +258,13 @@ class Session:
                         raise TooLong("this message is too long for the model", hint=error.message) from error
                     budget = self.limit = min(budget, count_tokens(messages, self.tokens_per_char)) * 3 // 4
                     continue
+                self.last.first_token = time.monotonic() - began
                 self._report_left_out(len(self.chat.messages) - len(messages))
-                yield from chain([first], pieces)
+                for piece in chain([first], pieces):
+                    self.last.seconds = time.monotonic() - began
+                    yield piece
                 self._calibrate(messages)
                 return
-
-    def _timed(self, messages: list[Message]) -> Generator[str]:
-        """The pieces of one request; sets the times of `last`."""
-        began = time.monotonic()
-        with closing(self.server.stream(messages, self.options, self.last)) as pieces:
-            for piece in pieces:
-                self.last.seconds = time.monotonic() - began
-                self.last.first_token = self.last.first_token or self.last.seconds
-                yield piece
 
     def _budget(self) -> int:
         """Tokens that the messages may have: the window less the answer's tokens. Raises `SettingsError`."""

@@ -169,8 +169,9 @@ class WaitTimer:
                     self._due += 1.0 if self._live else 10.0
 
     def _show(self, seconds: float) -> None:
-        line = printable(f"{self._what()} … {seconds:.0f} s")
-        self._print(f"\r{line[: columns() - 1]}\x1b[K" if self._live else f"{line}\n")
+        what, time_waited = printable(self._what()), f" … {seconds:.0f} s"
+        line = what[: columns() - 1 - len(time_waited)] + time_waited
+        self._print(f"\r{line}\x1b[K" if self._live else f"{what}{time_waited}\n")
         self._shown = self._live
 
     def _print(self, text: str) -> None:
