@@ -265,7 +265,7 @@ class Server:
         target = "an invalid URL"
         with suppress(ValueError):  # a port above 65535
             twin = url and (own.scheme, url.scheme, url.host) == ("http", "https", own.hostname)
-            if url and (twin or same_origin(self.address.url, str(url))):
+            if url and (same_origin(self.address.url, str(url)) or twin):
                 return url
             target = f"{url.scheme}://{url.netloc.decode()}" if url else target
         raise FatalServerError(f"{self.address.host} redirects to {target}", hint="Is VLLM_URL right?")
