@@ -1,42 +1,42 @@
-"""How many rows of each labelled set the language gates accept, and why the rest fall.
+"""Count how many rows of labelled files the language gates accept, and why they reject the others.
 
     uv run python benchmarks/gates.py tests/data/authored
 
-The folder holds *.jsonl files of {"text": ..., "label": ...} rows. A file with several labels gets a line for each.
+The folder has *.jsonl files with rows of {"text": ..., "label": ...}. A file with several labels gets a line for each.
 """
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from doric.core.errors import DoricError, InputError
+from doric.core import cli
+from doric.core.errors import InputError
 from doric.core.jsonl import read_jsonl
-from doric.quality import gates
+from doric.quality.gates import check_language
 
 SHAPE = 'Each line must be an object with the strings "text" and "label".'
 
 
 @dataclass(slots=True)
 class Count:
-    """Rows judged, rows accepted, and refusals by gate."""
+    """Rows checked, rows accepted, and rejections by gate."""
 
     rows: int = 0
     accepted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def take(self, gate: str | None) -> None:
-        """Count one row: the gate that refused it, or None."""
+    def add(self, gate: str | None) -> None:
+        """Count one row: the gate that rejected it, or None."""
         self.rows += 1
         self.accepted += gate is None
         if gate:
             self.reasons[gate] += 1
 
     def as_json(self) -> dict[str, object]:
-        """The shape that --json prints."""
+        """The object that --json prints for one file."""
         return {"rows": self.rows, "accepted": self.accepted, "reasons": dict(self.reasons.most_common())}
 
     def line(self, name: str) -> str:
@@ -46,32 +46,32 @@ class Count:
 
 
 def files(folder: Path) -> list[Path]:
-    """The sets of a folder, by name. Raises `InputError` when there is none."""
+    """The *.jsonl files of a folder, sorted. Raises `InputError` when there are none."""
     if not folder.is_dir():
-        what = "it is not a directory" if folder.exists() else "there is no such folder"
+        what = "it is not a folder" if folder.exists() else "the folder does not exist"
         raise InputError(what, file=folder, hint="Name a folder of *.jsonl files.")
     found = sorted(path for path in folder.glob("*.jsonl") if path.is_file())
     if not found:
-        raise InputError("there is no *.jsonl file in it", file=folder, hint=SHAPE)
+        raise InputError("there are no *.jsonl files in the folder", file=folder, hint=SHAPE)
     return found
 
 
 def measure(path: Path) -> dict[str, Count]:
-    """Label -> its count, for one file; "" counts all rows. Raises `InputError` for a row without text or label."""
+    """Label -> count, for one file; "" counts all rows. Raises `InputError` for a row without text or label."""
     counts = {"": Count()}
     for number, row in read_jsonl(path):
         for key in ("text", "label"):
             if not isinstance(row.get(key), str):
                 raise InputError(f'no string under the key "{key}"', file=path, line=number, hint=SHAPE)
-        refused = gates.check_language(row["text"])
+        rejection = check_language(row["text"])
         for label in ("", row["label"]):
-            counts.setdefault(label, Count()).take(refused.gate if refused else None)
+            counts.setdefault(label, Count()).add(rejection.gate if rejection else None)
     return counts
 
 
 def show(sets: dict[str, dict[str, Count]]) -> None:
-    """Print the table: a line a file, and a line a label where a file has several."""
-    print(f"{'set':<44} {'rows':>6} {'accepted':>8} {'share':>7}  why the rest fall")
+    """Print the table: one line per file, and one per label when a file has several."""
+    print(f"{'set':<44} {'rows':>6} {'accepted':>8} {'share':>7}  rejected by")
     for name, counts in sets.items():
         print(counts[""].line(name))
         labels = [label for label in counts if label]
@@ -79,23 +79,25 @@ def show(sets: dict[str, dict[str, Count]]) -> None:
             print(counts[label].line(f"    {label}"))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Judge every row of every set; 0 done, 2 something to mend."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="CORPORA_DIR", help="a folder of *.jsonl sets")
+    parser.add_argument("folder", type=Path, metavar="CORPORA_DIR", help="a folder of *.jsonl files")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    args = parser.parse_args(argv)
-    try:
-        sets = {path.name: measure(path) for path in files(args.folder)}
-    except DoricError as error:
-        print(f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
-        return 2
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check every row of every file and print the counts."""
+    sets = {path.name: measure(path) for path in files(args.folder)}
     if args.json:
         print(json.dumps({"sets": {name: counts[""].as_json() for name, counts in sets.items()}}, ensure_ascii=False))
     else:
         show(sets)
     return 0
 
+
+main = cli.main(parse_args, run)
 
 if __name__ == "__main__":
     raise SystemExit(main())

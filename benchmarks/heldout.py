@@ -1,8 +1,8 @@
-"""How fast the guard of the held-out prompts is, and whether it takes a prompt of the generator for one of them.
+"""Measure the search for held-out prompts: its time, and whether it wrongly matches prompts of the generator.
 
     uv run python benchmarks/heldout.py
 
-Ends with 1 when a prompt of the generator matches.
+Exits with 1 when a prompt of the generator matches.
 """
 
 import time
@@ -18,21 +18,23 @@ SEEDS = 4
 
 
 def main() -> int:
-    """Make every kind of prompt from topics.txt and match each."""
+    """Make prompts of every kind from topics.txt and search each."""
     topics = read_topics(TOPICS)
     mix = Mix(n_per_topic=24, adv=0.25, safety=0.15, multi=0.35)
     asked = [job.prompt.text for seed in range(SEEDS) for job in Plan(topics, mix, seed=seed)]
-    find_match("warm")
+    find_match("warm up the caches")
     began = time.process_time()
-    alarms = [text for text in asked if find_match(text)]
+    wrong = [text for text in asked if find_match(text)]
     each = (time.process_time() - began) / len(asked)
-    known = sum(find_match(held.prompt) == held for held in held_out_prompts())
-    print(f"{len(asked):,} prompts of the generator, {len(alarms)} taken for held out, {1e6 * each:.1f} us each")
+    print(f"{len(asked):,} prompts of the generator, {len(wrong)} matches, {1e6 * each:.1f} us per prompt")
+    found = sum(find_match(held.prompt) == held for held in held_out_prompts())
     doric = sum(find_match(render(held.about or held.prompt)) is not None for held in held_out_prompts())
-    print(f"{known} of {len(held_out_prompts())} held-out prompts known again, {doric} put into Doric")
-    for text in alarms[:10]:
+    print(
+        f"{len(held_out_prompts())} held-out prompts, {found} found as they are, {doric} found when rendered in Doric"
+    )
+    for text in wrong[:10]:
         print(f"  {text}")
-    return 1 if alarms else 0
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -603,7 +603,7 @@ def test_benchmark_shows_each_label_of_a_mixed_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "there is no *.jsonl file in it"),
+        (None, "there are no *.jsonl files in the folder"),
         ("", "the file is empty"),
         ("[1]\n", "not a JSON object"),
         ('{"label": "doric"}\n', 'no string under the key "text"'),
@@ -622,8 +622,8 @@ def test_benchmark_reports_bad_input(tmp_path, content, message):
 
 def test_benchmark_reports_a_missing_folder(tmp_path):
     """A missing folder, and a file in place of a folder, are reported as such."""
-    assert "there is no such folder" in benchmark(tmp_path / "none").stderr
-    assert "it is not a directory" in benchmark(AUTHORED / "doric.jsonl").stderr
+    assert "the folder does not exist" in benchmark(tmp_path / "none").stderr
+    assert "it is not a folder" in benchmark(AUTHORED / "doric.jsonl").stderr
 
 
 @pytest.mark.parametrize(
