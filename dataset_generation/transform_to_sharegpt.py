@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 if TYPE_CHECKING:
-    from doric.core.jsonl import RejectedLines, ShareGptConversion
+    from doric.core.conversations import RejectedLines, ShareGptConversion
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,8 +42,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Check the paths, convert row by row, report the counts."""
+    from doric.core.conversations import RejectedLines, ShareGptConversion
     from doric.core.files import atomic_writer
-    from doric.core.jsonl import RejectedLines, ShareGptConversion, name_of, open_lines
+    from doric.core.jsonl import name_of, open_lines
 
     rejected = RejectedLines(Path(f"{'stdout' if args.output == '-' else args.output}.rejected.jsonl"))
     check_paths(args, rejected.path)

@@ -3,15 +3,20 @@
     messages   {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}], "meta": {...}}
     ShareGPT   {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}], "meta": {...}}
 
-Other keys of a row are kept as they are. Standard library only, because the notebook imports it everywhere.
+Other keys of a row are kept as they are. No other package is needed: the notebook imports this module everywhere.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NoReturn, Self, cast
 
-from doric.core.errors import InputError
+from doric.core.errors import InputError, os_error
+from doric.core.files import atomic_writer, encode_json, parse_json, parse_object
 
 type Row = dict[str, Any]
 
@@ -134,3 +139,112 @@ def _listed(keys: Iterable[str]) -> str:
 def _refuse(name: str, wanted: str, value: object) -> NoReturn:
     shown = repr(value)
     raise InputError(f"{name} must be {wanted}, not {shown if len(shown) <= 40 else shown[:37] + '...'}")
+
+
+# --- converting files ---------------------------------------------------------------------------------------------------
+
+BATCH = 8192
+"""Bytes of lines converted at a time. With many more the allocator returns memory and fetches it for each batch."""
+
+
+@dataclass
+class ShareGptConversion:
+    """Converts lines of messages to lines of ShareGPT, and counts the rows that it leaves out.
+
+    `held_out` returns the id of the evaluation prompt that a row asks, or "". `reject` takes the number of a malformed
+    line, the line and what is wrong with it; without it such a line raises `InputError`.
+    """
+
+    drop_meta: bool = False
+    held_out: Callable[[Row], str] | None = None
+    reject: Callable[[int, bytes, str], object] | None = None
+    rows: int = 0
+    partial: int = 0
+    """Rows left out because an answer in them was stopped or cut off (meta.partial)."""
+    held: Counter[str] = field(default_factory=Counter)
+    """Rows left out because of an evaluation prompt, by its id."""
+
+    def batches(self, lines: IO[bytes], file: str) -> Iterator[bytes]:
+        """The converted rows, some lines at a time. Raises `InputError` with `file`, line and key."""
+        first = 1
+        while batch := lines.readlines(BATCH):
+            rows = self._fast(batch)
+            if rows is None:
+                rows = list(self._one_by_one(batch, first, file))
+            if rows:
+                self.rows += len(rows)
+                yield b"\n".join(rows) + b"\n"
+            first += len(batch)
+
+    def _fast(self, batch: list[bytes]) -> list[bytes] | None:
+        """The rows of a batch; None if a line is blank or malformed, or a row is to be left out."""
+        try:
+            rows = [cast(Row, parse_json(line)) for line in batch]
+            if any(row.get("meta", _NO_META).get("partial") for row in rows):
+                return None
+            if self.held_out and any(map(self.held_out, rows)):
+                return None
+            return [encode_json(to_sharegpt_in_place(row, drop_meta=self.drop_meta)) for row in rows]
+        except (InputError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            return None
+
+    def _one_by_one(self, batch: list[bytes], first: int, file: str) -> Iterator[bytes]:
+        for number, line in enumerate(batch, first):
+            if not line.strip():
+                continue
+            try:
+                row = parse_object(line)
+                converted = encode_json(to_sharegpt(row, drop_meta=self.drop_meta))
+            except InputError as error:
+                self._malformed(error, file, number, line)
+            else:
+                if self._belongs(row):
+                    yield converted
+
+    def _belongs(self, row: Row) -> bool:
+        """Whether a well-formed row goes into the output; counts it if not."""
+        if row.get("meta", _NO_META).get("partial"):
+            self.partial += 1
+            return False
+        if found := self.held_out(row) if self.held_out else "":
+            self.held[found] += 1
+        return not found
+
+    def _malformed(self, error: InputError, file: str, number: int, line: bytes) -> None:
+        if self.reject is None:
+            hint = error.hint or "--skip-bad puts such rows into a separate file and goes on."
+            raise InputError(error.message, file=file, line=number, hint=hint) from error
+        self.reject(number, line, error.message)
+
+
+class RejectedLines:
+    """Malformed lines, written to a file of their own that is created with the first one.
+
+    As a context manager: the file appears when the block succeeds. When there are none, one of an earlier run is
+    deleted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self._stack = contextlib.ExitStack()
+
+    def add(self, number: int, line: bytes, reason: str) -> None:
+        """Keep one line with its number and what is wrong with it."""
+        text = line.decode(errors="replace").rstrip("\r\n")
+        try:
+            if self.count == 0:
+                self._out = self._stack.enter_context(atomic_writer(self.path))
+            self._out.write(encode_json({"line": number, "reason": reason, "text": text}) + b"\n")
+        except OSError as error:
+            raise os_error(error, self.path, "written") from error
+        self.count += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+        if kind is None and self.count == 0:
+            self.path.unlink(missing_ok=True)

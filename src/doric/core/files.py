@@ -23,6 +23,7 @@ type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 HEAD = 4096
 """Bytes at the start of a file among which its mark must be."""
+ONE_OBJECT = "Each line must hold one JSON object."
 HELD = "Wait until it ends, or choose another output file."
 """The hint for a file that another run is writing."""
 
@@ -59,6 +60,19 @@ def _parse_plain(content: bytes) -> Json:
 
 def _not_json(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def parse_object(line: bytes, *, file: Path | str | None = None, number: int | None = None) -> dict[str, Any]:
+    """The object on one line. Raises `InputError`, with `file` and line `number` if given, when there is none."""
+    try:
+        value = parse_json(line)
+    except ValueError as error:
+        if not _is_utf8(line):
+            raise InputError("not UTF-8 text", file=file, line=number, hint="Save the file as UTF-8.") from error
+        raise InputError(f"not JSON: {_excerpt(line)}", file=file, line=number, hint=ONE_OBJECT) from error
+    if not isinstance(value, dict):
+        raise InputError(f"not a JSON object: {_excerpt(line)}", file=file, line=number, hint=ONE_OBJECT)
+    return value
 
 
 def load_document(text: str, file: Path | str, *, hint: str) -> Any:  # noqa: ANN401 - any JSON
@@ -107,6 +121,19 @@ def dump_document(value: Any, file: Path | str) -> bytes:  # noqa: ANN401 - any 
 
 
 FIX = "Correct it in the file, because the whole file is written again."
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _excerpt(line: bytes) -> str:
+    text = line.decode(errors="replace").strip()
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 # --- before writing -------------------------------------------------------------------------------------------------

@@ -6,16 +6,13 @@ import shutil
 import stat
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self
 
-from doric.core.conversations import Row, to_sharegpt, to_sharegpt_in_place
 from doric.core.errors import DoricError, InputError, PlanError, os_error
-from doric.core.files import HELD, atomic_write, atomic_writer, encode_json, file_size, parse_json
+from doric.core.files import HELD, ONE_OBJECT, atomic_write, encode_json, file_size, parse_object
 
 try:
     import fcntl
@@ -29,23 +26,9 @@ BOM = b"\xef\xbb\xbf"
 FSYNC_SECONDS = 1.0
 BUFFER = 1 << 16
 """Bytes read at a time: 12 % faster than the usual 8 KB."""
-_ONE_OBJECT = "Each line must hold one JSON object."
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
-
-
-def decode(line: bytes, *, file: Path | str | None = None, number: int | None = None) -> dict[str, Any]:
-    """The object on one line. Raises `InputError`, with `file` and line `number` if given, when there is none."""
-    try:
-        value = parse_json(line)
-    except ValueError as error:
-        if not _is_utf8(line):
-            raise InputError("not UTF-8 text", file=file, line=number, hint="Save the file as UTF-8.") from error
-        raise InputError(f"not JSON: {_excerpt(line)}", file=file, line=number, hint=_ONE_OBJECT) from error
-    if not isinstance(value, dict):
-        raise InputError(f"not a JSON object: {_excerpt(line)}", file=file, line=number, hint=_ONE_OBJECT)
-    return value
 
 
 @contextlib.contextmanager
@@ -77,14 +60,14 @@ def read_jsonl(
         for number, line in enumerate(lines, 1):
             if line.strip():
                 blank = False
-                row = decode(line, file=name_of(path), number=number)
+                row = parse_object(line, file=name_of(path), number=number)
                 try:
                     row = convert(row)
                 except InputError as error:
                     raise _located(error, name_of(path), number) from error
                 yield number, row
     if blank:
-        raise InputError("the file is empty", file=name_of(path), hint=_ONE_OBJECT)
+        raise InputError("the file is empty", file=name_of(path), hint=ONE_OBJECT)
 
 
 def name_of(path: Path | str) -> str:
@@ -216,7 +199,7 @@ class Journal:
     def _row_of(self, line: bytes, number: int, rest: IO[bytes]) -> dict[str, Any] | None:
         """The row on `line`, empty for a blank line, None for a half-written last line."""
         try:
-            return decode(line.removeprefix(BOM), file=self.path, number=number) if line.strip() else {}
+            return parse_object(line.removeprefix(BOM), file=self.path, number=number) if line.strip() else {}
         except InputError:
             # a half-written line starts as a row, or as a block that was never written; anything else is not a
             # journal of ours, and nothing of it may be cut off
@@ -240,19 +223,6 @@ class Journal:
 def _located(error: InputError, file: Path | str, number: int) -> InputError:
     """The error of a row with the place of the row."""
     return InputError(error.message, file=file, line=number, hint=error.hint)
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _excerpt(line: bytes) -> str:
-    text = line.decode(errors="replace").strip()
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 # --- resuming -------------------------------------------------------------------------------------------------------
@@ -293,7 +263,7 @@ class ResumableRun:
     def stored(self) -> Plan | None:
         """The stored plan, None when there is none. Raises `InputError` when it cannot be read."""
         try:
-            return decode(self.plan_file.read_bytes(), file=self.plan_file)
+            return parse_object(self.plan_file.read_bytes(), file=self.plan_file)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -348,116 +318,6 @@ class ResumableRun:
 
 def _differences(stored: Plan, wanted: Plan, ignore: Collection[str]) -> dict[str, tuple[Any, Any]]:
     """Each key whose value differs, as key -> (stored, wanted); None stands for a missing key."""
-    wanted = decode(encode_json(wanted))  # as it would come back from the file: tuples as lists
+    wanted = parse_object(encode_json(wanted))  # as it would come back from the file: tuples as lists
     keys = sorted((stored.keys() | wanted.keys()) - set(ignore))
     return {key: (stored.get(key), wanted.get(key)) for key in keys if stored.get(key) != wanted.get(key)}
-
-
-# --- converting -----------------------------------------------------------------------------------------------------
-
-BATCH = 8192
-"""Bytes of lines converted at a time. With many more the allocator returns memory and fetches it for each batch."""
-_NO_META: dict[str, Any] = {}
-
-
-@dataclass
-class ShareGptConversion:
-    """Converts lines of messages to lines of ShareGPT, and counts the rows that it leaves out.
-
-    `held_out` returns the id of the evaluation prompt that a row asks, or "". `reject` takes the number of a malformed
-    line, the line and what is wrong with it; without it such a line raises `InputError`.
-    """
-
-    drop_meta: bool = False
-    held_out: Callable[[Row], str] | None = None
-    reject: Callable[[int, bytes, str], object] | None = None
-    rows: int = 0
-    partial: int = 0
-    """Rows left out because an answer in them was stopped or cut off (meta.partial)."""
-    held: Counter[str] = field(default_factory=Counter)
-    """Rows left out because of an evaluation prompt, by its id."""
-
-    def batches(self, lines: IO[bytes], file: str) -> Iterator[bytes]:
-        """The converted rows, some lines at a time. Raises `InputError` with `file`, line and key."""
-        first = 1
-        while batch := lines.readlines(BATCH):
-            rows = self._fast(batch)
-            if rows is None:
-                rows = list(self._one_by_one(batch, first, file))
-            if rows:
-                self.rows += len(rows)
-                yield b"\n".join(rows) + b"\n"
-            first += len(batch)
-
-    def _fast(self, batch: list[bytes]) -> list[bytes] | None:
-        """The rows of a batch; None if a line is blank or malformed, or a row is to be left out."""
-        try:
-            rows = [cast(Row, parse_json(line)) for line in batch]
-            if any(row.get("meta", _NO_META).get("partial") for row in rows):
-                return None
-            if self.held_out and any(map(self.held_out, rows)):
-                return None
-            return [encode_json(to_sharegpt_in_place(row, drop_meta=self.drop_meta)) for row in rows]
-        except (InputError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
-            return None
-
-    def _one_by_one(self, batch: list[bytes], first: int, file: str) -> Iterator[bytes]:
-        for number, line in enumerate(batch, first):
-            if not line.strip():
-                continue
-            try:
-                row = decode(line)
-                converted = encode_json(to_sharegpt(row, drop_meta=self.drop_meta))
-            except InputError as error:
-                self._malformed(error, file, number, line)
-            else:
-                if self._belongs(row):
-                    yield converted
-
-    def _belongs(self, row: Row) -> bool:
-        """Whether a well-formed row goes into the output; counts it if not."""
-        if row.get("meta", _NO_META).get("partial"):
-            self.partial += 1
-            return False
-        if found := self.held_out(row) if self.held_out else "":
-            self.held[found] += 1
-        return not found
-
-    def _malformed(self, error: InputError, file: str, number: int, line: bytes) -> None:
-        if self.reject is None:
-            hint = error.hint or "--skip-bad puts such rows into a separate file and goes on."
-            raise InputError(error.message, file=file, line=number, hint=hint) from error
-        self.reject(number, line, error.message)
-
-
-class RejectedLines:
-    """Malformed lines, written to a file of their own that is created with the first one.
-
-    As a context manager: the file appears when the block succeeds. When there are none, one of an earlier run is
-    deleted.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.count = path, 0
-        self._stack = contextlib.ExitStack()
-
-    def add(self, number: int, line: bytes, reason: str) -> None:
-        """Keep one line with its number and what is wrong with it."""
-        text = line.decode(errors="replace").rstrip("\r\n")
-        try:
-            if self.count == 0:
-                self._out = self._stack.enter_context(atomic_writer(self.path))
-            self._out.write(encode_json({"line": number, "reason": reason, "text": text}) + b"\n")
-        except OSError as error:
-            raise os_error(error, self.path, "written") from error
-        self.count += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-        if kind is None and self.count == 0:
-            self.path.unlink(missing_ok=True)
