@@ -1,4 +1,4 @@
-"""What is wrong with a run is told before it begins."""
+"""Checks before a run of the generator."""
 
 import argparse
 
@@ -12,15 +12,15 @@ from doric.llm.budget import chosen_price
 @pytest.mark.parametrize(
     ("other", "name"), [("report", "x.jsonl"), ("topics", "x.jsonl"), ("topics_json", "x.jsonl.rejected.jsonl")]
 )
-def test_a_file_is_not_written_over_another(other, name):
-    """The output, its companions, the report and the topic files must all be different files."""
+def test_the_same_file_for_two_purposes_is_an_error(other, name):
+    """Output, rejections, plan, report and topics must be different files."""
     args = argparse.Namespace(out="x.jsonl", report=None, topics=None, topics_json=None)
     setattr(args, other, name)
     with pytest.raises(SettingsError, match="the same file"):
         run.check_files(args)
 
 
-def test_one_price_alone_is_refused():
-    """A price for prompts without one for answers would make half of the cost invisible."""
+def test_one_price_alone_is_an_error():
+    """Without the other price half of the cost would be missing."""
     with pytest.raises(SettingsError, match="only one of --price-in and --price-out"):
         chosen_price(1.0, None, "")

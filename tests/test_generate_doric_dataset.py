@@ -1,4 +1,4 @@
-"""The generator as its users run it: the plan met exactly, nothing lost, one clear line for each mistake."""
+"""The generator as users run it: the plan is met exactly, nothing is lost, every mistake is one clear error."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ HENS = "keeping hens warm in winter"
 
 @pytest.fixture(scope="module")
 def topics(tmp_path_factory):
-    """A file of ninety of our topics from all groups."""
+    """A file with ninety of the project's topics from all groups."""
     path = tmp_path_factory.mktemp("topics") / "topics.json"
     groups = json.loads((ROOT / "topics.json").read_text("utf-8"))["groups"]
     few = {group: listed[: -(-TOPICS // len(groups))] for group, listed in groups.items()}
@@ -49,7 +49,7 @@ def command(*flags, out):
 
 
 def run(argv, env=ENVIRON, limit=None):
-    """Run to the end, apart from the caller's environment and terminal; no file may grow past `limit` bytes."""
+    """Run to the end in a clean environment without a terminal; no file may grow beyond `limit` bytes."""
     return subprocess.run(
         argv,
         env=env,
@@ -63,7 +63,7 @@ def run(argv, env=ENVIRON, limit=None):
 
 @contextlib.contextmanager
 def started(argv, **settings):
-    """A run under way; whatever is left of it at the end of the block is killed."""
+    """A run in progress; it is killed at the end of the block if it still runs."""
     with subprocess.Popen(argv, env=ENVIRON, stderr=subprocess.PIPE, text=True, **settings) as process:
         try:
             yield process
@@ -72,7 +72,7 @@ def started(argv, **settings):
 
 
 def wait_for(condition, process=None):
-    """Wait until `condition` holds, or the process has ended."""
+    """Wait until `condition` is true or the process has ended."""
     until = time.monotonic() + 60
     while not condition() and (process is None or process.poll() is None):
         assert time.monotonic() < until, "it never came to that"
@@ -80,22 +80,22 @@ def wait_for(condition, process=None):
 
 
 def size(path):
-    """Bytes in a file, 0 when it is not there."""
+    """Bytes in a file, 0 when it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def files(out):
-    """The bytes of the rows and of the refusals."""
+    """The bytes of the rows and of the rejections."""
     return out.read_bytes(), Path(f"{out}.rejected.jsonl").read_bytes()
 
 
 def rows(path):
-    """The objects of a file of JSON lines."""
+    """The objects of a JSON Lines file."""
     return [row for _, row in read_jsonl(path)] if size(path) else []
 
 
 def clear_error(done, *said):
-    """Check that a run ended as a user's mistake does: exit 2, one `error:` line, perhaps a `hint:`, nothing else."""
+    """Check that a run ended with exit status 2, one `error:` line, perhaps a `hint:` line, and nothing else."""
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
     assert [line.split(":")[0] for line in lines] in (["error"], ["error", "hint"]), done.stderr
@@ -106,7 +106,7 @@ def clear_error(done, *said):
 
 @pytest.fixture(scope="module")
 def whole(topics, tmp_path_factory):
-    """What one uninterrupted run of the plan gives: its output path, its finished process."""
+    """The result of an uninterrupted run: its output path and its finished process."""
     out = tmp_path_factory.mktemp("whole") / "out.jsonl"
     done = run(command("--topics-json", topics, "--n-per-topic", EACH, out=out))
     assert done.returncode == 0, done.stderr
@@ -115,7 +115,7 @@ def whole(topics, tmp_path_factory):
 
 @pytest.fixture
 def same(topics, whole, tmp_path):
-    """The same plan in a folder of its own: output path, command line, the bytes it must end with."""
+    """The same plan in its own folder: output path, command line, and the bytes it must end with."""
     out = tmp_path / "out.jsonl"
     return out, command("--topics-json", topics, "--n-per-topic", EACH, "--no-progress", out=out), files(whole[0])
 
@@ -124,7 +124,7 @@ def same(topics, whole, tmp_path):
 
 
 def test_the_plan_is_met_exactly(topics, whole):
-    """Every job of the plan has its row, in the plan's order, with its prompt, bucket and language."""
+    """Every job has its row, in the order of the plan, with its prompt, bucket and language."""
     made = rows(whole[0])
     plan = Plan(read_topics(topics), Mix(EACH))
     assert Counter(row["meta"]["kind"] for row in made) == Counter(plan.counts)
@@ -137,8 +137,8 @@ def test_the_plan_is_met_exactly(topics, whole):
         assert row["meta"]["lang"] == job.prompt.lang
 
 
-def test_every_row_is_two_turns_with_its_figures(whole):
-    """No system turn, no empty turn, and the voice is named so that nobody takes it for a model."""
+def test_every_row_has_two_turns_and_its_scores(whole):
+    """There is no system turn and no empty turn, and the backend is "heuristic"."""
     for row in rows(whole[0]):
         check_row(row)
         assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
@@ -150,8 +150,8 @@ def test_every_row_is_two_turns_with_its_figures(whole):
         assert all(0 <= meta[figure] <= 1 for figure in FIGURES)
 
 
-def test_refusals_are_kept_and_summed(whole):
-    """Each refused answer is on disk with its gate, its reason and its figure, and the end of the run sums them."""
+def test_rejections_are_recorded_and_counted(whole):
+    """Each rejected answer is on disk with its gate, reason and figure; the summary counts them."""
     out, done = whole
     refused = rows(Path(f"{out}.rejected.jsonl"))
     tries = {row["meta"]["id"]: row["meta"]["tries"] for row in rows(out)}
@@ -167,8 +167,8 @@ def test_refusals_are_kept_and_summed(whole):
     assert f"{TOPICS * EACH:,} of {TOPICS * EACH:,} rows" in done.stderr
 
 
-def test_away_from_a_terminal_log_lines_show_how_far_it_is(whole, same):
-    """Rows, rate and refusals are logged every so often, and not at all when nobody wants them."""
+def test_progress_is_logged_without_a_terminal(whole, same):
+    """Rows, rate and rejections are logged at intervals; --no-progress turns that off."""
     _, argv, _ = same
     assert f"500 of {TOPICS * EACH} rows, " in whole[1].stderr
     assert "rows/s, rejected " in whole[1].stderr
@@ -176,14 +176,14 @@ def test_away_from_a_terminal_log_lines_show_how_far_it_is(whole, same):
 
 
 @pytest.mark.parametrize(("concurrency", "hash_seed"), [(1, "1"), (64, "2")])
-def test_same_seed_same_bytes(concurrency, hash_seed, same):
-    """Neither the number of workers nor Python's hash seed changes a byte."""
+def test_the_same_seed_gives_the_same_bytes(concurrency, hash_seed, same):
+    """Neither --max-concurrency nor Python's hash seed changes a byte."""
     out, argv, expected = same
     run([*argv, "--max-concurrency", str(concurrency)], env=ENVIRON | {"PYTHONHASHSEED": hash_seed})
     assert files(out) == expected
 
 
-def test_another_seed_is_another_dataset(topics, tmp_path):
+def test_another_seed_gives_another_dataset(topics, tmp_path):
     """Prompts and answers both depend on the seed."""
     said = []
     for seed in (1, 2):
@@ -196,8 +196,8 @@ def test_another_seed_is_another_dataset(topics, tmp_path):
     assert len(answers[0] & answers[1]) < TOPICS / 5
 
 
-def test_topics_from_two_files_and_chosen_languages(tmp_path):
-    """Both lists are used, a topic in both comes once, and only the languages asked for are spoken."""
+def test_two_topic_files_and_chosen_languages(tmp_path):
+    """Both lists are used, duplicates once, and only the languages asked for."""
     (tmp_path / "a.json").write_text(json.dumps({"farm": [HENS, "mending a broken gate"]}))
     (tmp_path / "b.txt").write_text("  Keeping  HENS warm in winter\nwhy bread goes stale\n")
     out = tmp_path / "new" / "folder" / "out.jsonl"
@@ -217,15 +217,15 @@ def test_topics_from_two_files_and_chosen_languages(tmp_path):
 
 
 def test_a_dry_run_writes_nothing(topics, tmp_path):
-    """The plan is printed with its buckets; no file appears."""
+    """It prints the plan with its buckets."""
     done = run(command("--topics-json", topics, "--dry-run", out=tmp_path / "out.jsonl"))
     assert done.returncode == 0
     assert "540 rows over 90 topics: core 351, adv 54, safety 27, multi 108" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_held_out_topic_is_left_out(tmp_path):
-    """A topic that is a held-out prompt is named and gets no row; a list of nothing else is refused."""
+def test_a_held_out_topic_is_dropped(tmp_path):
+    """It is logged and gets no row; a list with no other topic is an error."""
     held = next(one for one in held_out_prompts() if one.lang == "en" and one.bucket == "core").prompt
     (tmp_path / "topics.txt").write_text(f"{held}\n{HENS}\n")
     done = run(command("--topics", tmp_path / "topics.txt", out=tmp_path / "out.jsonl"))
@@ -248,19 +248,19 @@ ODD = [
 ]
 
 
-def test_odd_topics_are_filled_too(tmp_path):
-    """Other scripts, markup, braces and topics of one letter get all their rows."""
+def test_unusual_topics_get_all_their_rows(tmp_path):
+    """This includes other scripts, markup, braces and topics of one letter."""
     (tmp_path / "odd.json").write_text(json.dumps(ODD))
     done = run(command("--topics-json", tmp_path / "odd.json", out=tmp_path / "out.jsonl"))
     assert done.returncode == 0, done.stderr
     assert Counter(row["meta"]["topic"] for row in rows(tmp_path / "out.jsonl")) == dict.fromkeys(ODD, 6)
 
 
-# ---- slots that stay empty
+# ---- unfilled jobs
 
 
-def test_slots_that_stay_empty_are_named_and_the_rest_is_kept(topics, whole, tmp_path):
-    """With one try a slot, the run exits 1, names empty slots by bucket, topic and id, and keeps all others."""
+def test_unfilled_jobs_are_listed(topics, whole, tmp_path):
+    """With one try per job the exit status is 1; the summary has bucket, topic and id of unfilled jobs."""
     out = tmp_path / "out.jsonl"
     flags = ("--topics-json", topics, "--n-per-topic", EACH)
     done = run(command(*flags, "--max-tries", 1, out=out))
@@ -278,11 +278,11 @@ def test_slots_that_stay_empty_are_named_and_the_rest_is_kept(topics, whole, tmp
     assert {row["meta"]["id"] for row in rows(out)} == made | {job.id for job in empty}
 
 
-# ---- runs that are stopped
+# ---- stopped runs
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(same):
-    """Killed at start and in the midst, again and again, a run ends with the bytes of one that never was."""
+def test_a_killed_run_resumes_to_the_same_bytes(same):
+    """Killed several times, it ends with the bytes of an uninterrupted run."""
     out, argv, expected = same
     draw = random.Random(3)
     for stop in [0, *sorted(draw.sample(range(1, len(expected[0])), 3)), len(expected[0]) - 1]:
@@ -297,8 +297,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(same):
 
 
 @pytest.mark.parametrize("torn", ["rows", "refusals", "both"])
-def test_a_torn_last_line_is_mended(torn, same, whole):
-    """Half a row, half a refusal or half of each at the end of the files: the next run makes them whole."""
+def test_an_incomplete_last_line_is_repaired(torn, same, whole):
+    """It may be in the rows, the rejections or both."""
     out, argv, expected = same
     made, refused = (block.splitlines(keepends=True) for block in expected)
     at = 500
@@ -317,7 +317,7 @@ def test_a_torn_last_line_is_mended(torn, same, whole):
 
 
 def test_a_finished_run_changes_nothing_when_run_again(same, whole):
-    """The same command on a finished file is done at once."""
+    """The same command ends at once."""
     out, argv, expected = same
     for suffix in ("", ".rejected.jsonl", ".plan.json"):
         shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
@@ -325,8 +325,8 @@ def test_a_finished_run_changes_nothing_when_run_again(same, whole):
     assert files(out) == expected
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bytes(same):
-    """Ctrl-C leaves whole lines, and the same command goes on from them."""
+def test_an_interrupted_run_resumes_to_the_same_bytes(same):
+    """Ctrl-C leaves only complete lines."""
     out, argv, expected = same
     with started(argv) as process:
         wait_for(lambda: size(out) > 10_000, process)
@@ -338,8 +338,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(same):
     assert files(out) == expected
 
 
-def test_the_first_interrupt_ends_in_order(topics, tmp_path):
-    """Ctrl-C stops a run of many workers soon, with a word on how to go on and exit 130."""
+def test_the_first_interrupt_stops_cleanly(topics, tmp_path):
+    """Ctrl-C stops a run of many workers soon, with a hint how to resume and exit status 130."""
     out = tmp_path / "out.jsonl"
     with started(command("--topics-json", topics, "--n-per-topic", 1000, "--max-concurrency", 500, out=out)) as process:
         wait_for(lambda: size(out) > 10_000, process)
@@ -352,7 +352,7 @@ def test_the_first_interrupt_ends_in_order(topics, tmp_path):
 
 
 def test_an_interrupt_before_the_first_row_leaves_no_traceback(same):
-    """As soon as there is a file, Ctrl-C ends a run in order, even while it still gets ready."""
+    """Ctrl-C is handled from the moment that the file exists."""
     out, argv, expected = same
     with started(argv) as process:
         wait_for(out.exists, process)
@@ -364,7 +364,7 @@ def test_an_interrupt_before_the_first_row_leaves_no_traceback(same):
 
 
 def test_a_report_does_not_replace_a_file_of_another_kind(topics, tmp_path):
-    """--report over somebody's notes ends the run before it begins."""
+    """--report with the name of another file is an error before the run."""
     notes = tmp_path / "notes.md"
     notes.write_text("# My notes\n", "utf-8")
     done = run(command("--topics-json", topics, "--report", notes, out=tmp_path / "out.jsonl"))
@@ -373,8 +373,8 @@ def test_a_report_does_not_replace_a_file_of_another_kind(topics, tmp_path):
     assert os.listdir(tmp_path) == ["notes.md"]
 
 
-def test_a_dry_run_tells_of_another_plan_too(same, whole):
-    """What the run itself would refuse, --dry-run refuses in the same words."""
+def test_a_dry_run_refuses_another_plan_too(same, whole):
+    """The error is the same as that of the run."""
     out, argv, _ = same
     for suffix in ("", ".rejected.jsonl", ".plan.json"):
         shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
@@ -386,7 +386,7 @@ def test_a_dry_run_tells_of_another_plan_too(same, whole):
 
 
 def test_another_plan_on_the_same_file_is_refused(same, whole, topics):
-    """The difference and the remedy are named, and nothing is touched."""
+    """The error says what differs, the hint what to do; the files are unchanged."""
     out, _, expected = same
     for suffix in ("", ".rejected.jsonl", ".plan.json"):
         shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
@@ -397,7 +397,7 @@ def test_another_plan_on_the_same_file_is_refused(same, whole, topics):
 
 
 def test_rows_without_their_plan_are_refused(same, whole):
-    """So is a file of rows whose plan is gone, and refusals whose rows are."""
+    """Rows or rejections whose plan file is missing cannot be resumed."""
     out, argv, expected = same
     shutil.copy(whole[0], out)
     clear_error(run(argv), str(out), "cannot be resumed", "--overwrite")
@@ -409,7 +409,7 @@ def test_rows_without_their_plan_are_refused(same, whole):
 
 
 def test_overwrite_starts_again(same):
-    """With --overwrite, whatever was there makes way."""
+    """--overwrite replaces rows, rejections and plan."""
     out, argv, expected = same
     out.write_text('{"somebody": "else\'s"}\n')
     Path(f"{out}.rejected.jsonl").write_text("not even JSON\n")
@@ -417,26 +417,26 @@ def test_overwrite_starts_again(same):
     assert files(out) == expected
 
 
-def test_somebody_elses_file_is_left_alone(same):
-    """A file that is no journal is refused and stays as it is."""
+def test_a_file_that_is_not_a_journal_is_left_alone(same):
+    """It is an error, and the file is unchanged."""
     out, argv, _ = same
     out.write_text("Dear diary,\n")
     clear_error(run(argv), str(out))
     assert out.read_text() == "Dear diary,\n"
 
 
-def test_two_runs_do_not_write_one_file(same):
-    """The second is told that another is at it."""
+def test_two_runs_cannot_write_one_file(same):
+    """The second run gets an error."""
     out, argv, _ = same
     with Journal(out):
         clear_error(run(argv), str(out), "another run is writing this file")
 
 
-# ---- what users get wrong
+# ---- mistakes of users
 
 
 def topic_file(folder, content, name="topics.json"):
-    """A file of topics with just this content."""
+    """A topic file with this content."""
     (folder / name).write_bytes(content)
     return folder / name
 
@@ -456,8 +456,8 @@ BAD_TOPICS = {
 
 
 @pytest.mark.parametrize("case", BAD_TOPICS)
-def test_topics_that_cannot_be_read(case, tmp_path):
-    """One clear line that names the file, and no output begun."""
+def test_an_unreadable_topic_file_is_an_error(case, tmp_path):
+    """The error names the file, and no output file is created."""
     content, said = BAD_TOPICS[case]
     path = tmp_path / "topics.json"
     if content == "folder":
@@ -469,7 +469,7 @@ def test_topics_that_cannot_be_read(case, tmp_path):
 
 
 def test_a_byte_order_mark_is_accepted(tmp_path):
-    """A file of topics saved with a BOM is as good as one without."""
+    """A topic file saved with a byte-order mark is read like one without."""
     path = topic_file(tmp_path, b"\xef\xbb\xbf" + json.dumps([HENS]).encode())
     assert run(command("--topics-json", path, "--n-per-topic", 1, out=tmp_path / "out.jsonl")).returncode == 0
 
@@ -481,8 +481,8 @@ BAD_FLAGS = {
 
 
 @pytest.mark.parametrize("flags", BAD_FLAGS)
-def test_flags_that_no_run_can_have(flags, topics, tmp_path, capsys):
-    """Shares that sum to more than one and unknown languages are named by their flag."""
+def test_an_impossible_plan_is_an_error(flags, topics, tmp_path, capsys):
+    """Shares that sum to more than 1, and unknown languages."""
     argv = command("--topics-json", topics, *flags.split(), out=tmp_path / "out.jsonl")
     code = generate_doric_dataset.main(argv[2:])
     clear_error(subprocess.CompletedProcess(argv, code, *capsys.readouterr()), BAD_FLAGS[flags])
@@ -495,8 +495,8 @@ BAD_NUMBERS += ["--timeout nan", f"--n-per-topic {10**30}", "--seed 0.5"]
 
 
 @pytest.mark.parametrize("flags", BAD_NUMBERS)
-def test_a_number_that_no_run_can_have_is_a_usage_error(flags, tmp_path, monkeypatch, capsys):
-    """A bad number ends with exit 2 and a line that names the flag, and nothing is written."""
+def test_a_number_out_of_range_is_a_usage_error(flags, tmp_path, monkeypatch, capsys):
+    """The error names the flag, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):
         generate_doric_dataset.main(flags.split())
@@ -504,8 +504,8 @@ def test_a_number_that_no_run_can_have_is_a_usage_error(flags, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_that_cannot_be_written(topics, tmp_path):
-    """A directory, a file for a folder, a name too long: named, with a hint, and nothing left behind."""
+def test_an_output_that_cannot_be_written_is_an_error(topics, tmp_path):
+    """A folder, a file in place of a folder, a name that is too long: nothing is left behind."""
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     for out, said in (
@@ -519,8 +519,8 @@ def test_an_output_that_cannot_be_written(topics, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o500, 0o000])
-def test_a_folder_without_permission(mode, topics, tmp_path):
-    """A folder that may not be written, or not even entered, is named."""
+def test_a_folder_without_permission_is_an_error(mode, topics, tmp_path):
+    """The folder may not be written, or not even entered."""
     folder = tmp_path / "locked"
     folder.mkdir()
     folder.chmod(mode)
@@ -537,7 +537,7 @@ def test_a_folder_without_permission(mode, topics, tmp_path):
 
 
 def test_a_full_disk_loses_nothing(same):
-    """When the disk takes no more, one line says so; with room again the run goes on to the same bytes."""
+    """It is one error line; with free space again the run resumes to the same bytes."""
     out, argv, expected = same
     done = run(argv, limit=200_000)
     clear_error(done, str(out), "cannot be written")
@@ -550,7 +550,7 @@ def test_a_full_disk_loses_nothing(same):
 
 
 def test_a_disk_that_was_full_from_the_start(same):
-    """Where not even the plan can be written, that is said, and no half file stays."""
+    """It is one error line, and no incomplete file stays."""
     out, argv, _ = same
     done = run(argv, limit=0)
     clear_error(done, "out.jsonl", "cannot be written")
@@ -559,17 +559,17 @@ def test_a_disk_that_was_full_from_the_start(same):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_device_that_is_full(same):
-    """/dev/full behaves as a full disk does."""
+    """/dev/full behaves like a full disk."""
     out, argv, _ = same
     out.symlink_to("/dev/full")
     clear_error(run(argv), str(out), "cannot be written: the disk is full")
 
 
-# ---- what is shown, and what it takes
+# ---- progress bar and memory
 
 
-def test_a_bar_on_a_terminal(topics, tmp_path):
-    """On a terminal a bar shows rows, rate and refusals, and --no-progress shows none."""
+def test_a_terminal_gets_a_progress_bar(topics, tmp_path):
+    """It shows rows, rate and rejections; --no-progress turns it off."""
     shown = {}
     for flags in ([], ["--no-progress"]):
         main, side = pty.openpty()
@@ -592,7 +592,7 @@ def test_a_bar_on_a_terminal(topics, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_memory_does_not_grow_with_the_plan(topics, tmp_path):
-    """After as many rows, a plan of ninety million rows has taken no more memory than one of nine thousand."""
+    """After the same number of rows, a plan of 90,000,000 rows takes no more memory than one of 9,000."""
     peaks = []
     for each in (100, 1_000_000):
         out = tmp_path / f"{each}.jsonl"

@@ -33,8 +33,8 @@ THEMES = [theme for spec in files() for theme in spec["themes"]]
 def advice():
     """Every authored sentence of the themes and their topics."""
     for theme in THEMES:
-        for move in PARTS:
-            yield from theme[move]
+        for part in PARTS:
+            yield from theme[part]
         for topic in theme["topics"]:
             yield from topic["answers"]
 
@@ -116,7 +116,7 @@ def test_titles_are_in_their_script(lang, script):
 def test_themes_are_well_formed():
     """Each theme has five sentences of each part, five topics, and keywords."""
     for theme in THEMES:
-        assert all(len(theme[move]) == 5 for move in PARTS), theme["name"]
+        assert all(len(theme[part]) == 5 for part in PARTS), theme["name"]
         assert len(theme["topics"]) == 5, theme["name"]
         assert theme["keywords"], theme["name"]
         assert all(word == word.lower() for word in theme["keywords"]), theme["name"]
@@ -163,7 +163,7 @@ def test_renderings_of_topics_are_doric():
 def test_general_answers_name_the_topic_once():
     """Answers for other topics have one slot; the other parts have none."""
     assert all(line.count("{topic}") == 1 for line in general_sentences()["answers"])
-    assert all("{" not in line for move in PARTS for line in general_sentences()[move])
+    assert all("{" not in line for part in PARTS for line in general_sentences()[part])
 
 
 def test_a_topic_that_is_not_authored_finds_its_theme():
