@@ -9,7 +9,6 @@ from doric.chat.server import Address, Server
 from doric.chat.session import Session, parse_option
 from doric.chat.terminal import Screen
 from doric.core.errors import DoricError, InputError
-from doric.core.text import replace_surrogates
 
 
 def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
     if interactive or args.resume:  # a single question is not kept
         _keep(session, env)
     if args.system is not None:
-        session.chat.system = replace_surrogates(args.system)
+        session.chat.system = args.system
     if interactive:
         return converse(session, address.host)
     session.connect()
@@ -50,7 +49,7 @@ def read_question(words: Sequence[str]) -> str:
     text = " ".join(piped if word == "-" else word for word in words) if words else piped
     if not text.strip():
         raise InputError("there is no question", hint="Give one as an argument or on standard input.")
-    return replace_surrogates(text).strip()
+    return text.strip()
 
 
 def converse(session: Session, host: str) -> int:
@@ -63,7 +62,7 @@ def converse(session: Session, host: str) -> int:
         commands.resume(session, session.chat)
     while True:
         try:
-            text = replace_surrogates(read_line()).strip()
+            text = read_line().strip()
             if text.startswith("/") and not text.startswith("//"):
                 commands.run(session, text)
             elif text:

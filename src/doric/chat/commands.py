@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from doric.chat import store
 from doric.chat.session import OPTIONS, UNLIMITED, Session, check_option, check_room, parse_option
 from doric.chat.store import Chat
-from doric.chat.terminal import columns
 from doric.core.errors import InputError
-from doric.core.text import printable
 
 
 class Leave(Exception):
@@ -30,7 +28,7 @@ def run(session: Session, line: str) -> None:
 
 
 def help_(session: Session, _: str) -> None:
-    wide = columns() >= 60
+    wide = session.screen.columns >= 60
     lines = [f"{each.usage:<22}{each.help}" if wide else f"{each.usage}\n  {each.help}" for each in COMMANDS.values()]
     keys = "Enter sends; Alt-Enter starts a new line;\nCtrl-C stops an answer; Ctrl-D leaves."
     session.screen.note("\n".join([*lines, keys]))
@@ -93,7 +91,7 @@ def retry(session: Session, _: str) -> None:
 def undo(session: Session, _: str) -> None:
     question = session.chat.drop_exchange()
     session.save()
-    session.screen.note(f"removed: {printable(question)[:60]}" if question else "there is nothing to undo")
+    session.screen.note(f"removed: {question[:60]}" if question else "there is nothing to undo")
 
 
 def model(session: Session, name: str) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from doric.chat.session import Model, TooLong
-from doric.chat.store import Message
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError, missing_package
 from doric.core.settings import is_loopback, normalize_url, same_origin
 from doric.llm.errors import ErrorResponse
@@ -108,6 +107,7 @@ class Address:
         return {"Content-Type": "application/json", **{name: key for name, key in keys.items() if key}}
 
 
+@dataclass
 class Server:
     """The server at one address. A request waits up to `wait` seconds for a server that is still starting.
 
@@ -115,15 +115,14 @@ class Server:
     `refused` is set when the search in the background was refused; `obstacle` says why the last try got no answer.
     """
 
-    def __init__(self, address: Address, *, wait: float, wanted: str = "") -> None:
-        self.address = address
-        self.wait = wait
-        self.models: list[Model] = []
-        self.model: Model | None = None
-        self.refused: FatalServerError | None = None
-        self.obstacle = ""
-        self._wanted = wanted
-        self._thread: threading.Thread | None = None
+    address: Address
+    wait: float
+    wanted: str = ""
+    models: list[Model] = field(default_factory=list, init=False)
+    model: Model | None = field(default=None, init=False)
+    refused: FatalServerError | None = field(default=None, init=False)
+    obstacle: str = field(default="", init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
 
     def waiting_for(self) -> str:
         """What a request waits for, and why it has no answer yet."""
@@ -158,7 +157,7 @@ class Server:
             self.model = choose(self.models, name)
 
     def stream(
-        self, messages: Sequence[Message], options: Mapping[str, float], answer: StreamedCompletion
+        self, messages: Sequence[Mapping[str, str]], options: Mapping[str, float], answer: StreamedCompletion
     ) -> Generator[str]:
         """The pieces of one answer, which `answer` collects. Closing the generator makes the server stop.
 
@@ -191,8 +190,8 @@ class Server:
             pass
 
     def _find(self) -> Model:
-        self.models = self._list(needed=not self._wanted)
-        self.model = choose(self.models, self._wanted)
+        self.models = self._list(needed=not self.wanted)
+        self.model = choose(self.models, self.wanted)
         return self.model
 
     def _list(self, *, needed: bool) -> list[Model]:

@@ -39,7 +39,7 @@ class Chat:
     @system.setter
     def system(self, text: str) -> None:
         had = int(bool(self.system))
-        self.messages[:had] = [{"role": "system", "content": text}] if text else []
+        self.messages[:had] = [{"role": "system", "content": replace_surrogates(text)}] if text else []
         self.partial = {index + int(bool(text)) - had for index in self.partial}
 
     @property
@@ -65,7 +65,7 @@ class Chat:
         """Add a question. It replaces one that was never answered, because models want the turns to alternate."""
         if self.unanswered:
             self.messages.pop()
-        self.messages.append({"role": "user", "content": text})
+        self.messages.append({"role": "user", "content": replace_surrogates(text)})
 
     def answer(self, text: str, *, complete: bool) -> None:
         """Add an answer to the last question."""

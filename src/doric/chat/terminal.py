@@ -40,25 +40,25 @@ class Screen:
         """Print what is wrong and what to do about it."""
         print(self._folded(f"error: {text}" + (f"\nhint: {hint}" if hint else "")), file=sys.stderr, flush=True)
 
+    @property
+    def columns(self) -> int:
+        """The width of the terminal in characters; 80 if there is no terminal."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                return os.get_terminal_size(stream.fileno()).columns or 80
+            except OSError:
+                continue
+        return 80
+
     def writer(self) -> "WrappedOutput":
         """Where to write one answer."""
-        return WrappedOutput(sys.stdout, columns() - 1 if self.wraps else None)
+        return WrappedOutput(sys.stdout, self.columns - 1 if self.wraps else None)
 
     def _folded(self, text: str) -> str:
         if not self.live:
             return printable(text)
-        wrap = textwrap.TextWrapper(columns() - 1, subsequent_indent="  ", break_on_hyphens=False)
+        wrap = textwrap.TextWrapper(self.columns - 1, subsequent_indent="  ", break_on_hyphens=False)
         return "\n".join(line for each in printable(text).split("\n") for line in wrap.wrap(each) or [""])
-
-
-def columns() -> int:
-    """The width of the terminal in characters; 80 if there is no terminal."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            return os.get_terminal_size(stream.fileno()).columns or 80
-        except OSError:
-            continue
-    return 80
 
 
 @contextmanager
@@ -132,7 +132,7 @@ class WaitTimer:
     """
 
     def __init__(self, screen: Screen, what: Callable[[], str], *, after: float = 1.5) -> None:
-        self._live = screen.live
+        self._screen = screen
         self._what = what
         self._after = after
         self._began = 0.0  # 0 while nothing is waited for
@@ -166,13 +166,13 @@ class WaitTimer:
                 now = time.monotonic()
                 if self._began and now >= self._due:
                     self._show(now - self._began)
-                    self._due += 1.0 if self._live else 10.0
+                    self._due += 1.0 if self._screen.live else 10.0
 
     def _show(self, seconds: float) -> None:
         what, time_waited = printable(self._what()), f" … {seconds:.0f} s"
-        line = what[: columns() - 1 - len(time_waited)] + time_waited
-        self._print(f"\r{line}\x1b[K" if self._live else f"{what}{time_waited}\n")
-        self._shown = self._live
+        line = what[: self._screen.columns - 1 - len(time_waited)] + time_waited
+        self._print(f"\r{line}\x1b[K" if self._screen.live else f"{what}{time_waited}\n")
+        self._shown = self._screen.live
 
     def _print(self, text: str) -> None:
         sys.stderr.write(text)
