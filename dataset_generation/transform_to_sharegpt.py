@@ -3,9 +3,9 @@
     uv run python dataset_generation/transform_to_sharegpt.py --input datasets/doric_synth.jsonl --output datasets/doric_sharegpt.jsonl
 
 Rows are streamed, and the output file appears complete or not at all. A malformed row stops the run with its line and
-what is wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. Two kinds of chats are left out and
-counted: those with an answer that was stopped or cut off (meta.partial), and those that ask, in any turn, a prompt
-held out for evaluation. `-` is stdin or stdout.
+what is wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. Two kinds of chats are dropped and
+counted: those with an answer that was stopped or cut off (meta.partial), and those that match, in any turn, a prompt
+that is held out for evaluation. `-` is stdin or stdout.
 """  # noqa: E501 - the command must be one line that can be copied
 
 import argparse
@@ -31,12 +31,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, metavar="FILE", help="JSON Lines with messages; - is stdin")
     parser.add_argument("--output", required=True, metavar="FILE", help="where the conversations go; - is stdout")
-    parser.add_argument("--drop-meta", action="store_true", help="leave out each row's meta")
+    parser.add_argument("--drop-meta", action="store_true", help="drop each row's meta")
     parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
     parser.add_argument("--skip-bad", action="store_true", help="put malformed rows into OUTPUT.rejected.jsonl, go on")
-    parser.add_argument(
-        "--no-guard", action="store_true", help="skip the search for held-out prompts, ten times as fast"
-    )
+    parser.add_argument("--no-guard", action="store_true", help="do not look for evaluation prompts; ten times as fast")
     return parser.parse_args(argv)
 
 
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def held_out(row: dict[str, Any]) -> str:
-    """The id of the evaluation prompt that a user's turn of the row asks, or ""."""
+    """The id of the evaluation prompt that a user's turn of the row matches, or ""."""
     from doric.quality.decontamination import find_match
 
     asked = (turn["content"] for turn in row["messages"] if turn["role"] == "user")
@@ -93,7 +91,7 @@ def check_not_empty(args: argparse.Namespace, done: "ShareGptConversion", reject
         return
     what, hint = "the file is empty", 'Each line must be an object with a list "messages".'
     if done.held:
-        what, hint = "every chat in it asks a held-out prompt", "Those evaluate models: train on other prompts."
+        what, hint = "every chat in it matches an evaluation prompt", "Train on other prompts."
     elif done.partial:
         what, hint = "every chat in it has an incomplete answer", "Ask again with /retry in the chat."
     elif rejected.count:
@@ -109,10 +107,10 @@ def summary(args: argparse.Namespace, done: "ShareGptConversion", rejected: "Rej
         f"{done.rows:,} rows of {name_of(args.input)} converted to {'stdout' if args.output == '-' else args.output}"
     ]
     if done.partial:
-        parts.append(f"{done.partial:,} left out because an answer is incomplete (meta.partial)")
+        parts.append(f"{done.partial:,} dropped because an answer is incomplete (meta.partial)")
     if done.held:
         ids = ", ".join(list(done.held)[:5]) + (", ..." if len(done.held) > 5 else "")
-        parts.append(f"{done.held.total():,} left out because they ask a held-out prompt ({ids})")
+        parts.append(f"{done.held.total():,} dropped because they match an evaluation prompt ({ids})")
     if rejected.count:
         parts.append(f"{rejected.count:,} malformed rows in {rejected.path}")
     return "; ".join(parts)

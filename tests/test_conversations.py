@@ -39,7 +39,7 @@ MALFORMED = [
 
 
 def test_row_has_exactly_two_turns():
-    """A made row is a user turn, an assistant turn and its meta, in that order."""
+    """make_row returns a user turn, an assistant turn and the meta, in that order."""
     row = make_row("fit like", "Nae bad.", {"kind": "core"})
     assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
     assert list(row) == ["messages", "meta"]
@@ -56,7 +56,7 @@ def test_sharegpt_names_the_roles_its_own_way():
 
 
 def test_meta_can_be_dropped():
-    """With drop_meta nothing of the meta is left, and other keys are."""
+    """drop_meta removes the meta and keeps other keys."""
     row = {"split": "train", **make_row("a", "b", {"kind": "core"})}
     assert to_sharegpt(row, drop_meta=True).keys() == {"split", "conversations"}
 
@@ -64,7 +64,7 @@ def test_meta_can_be_dropped():
 @UNTIMED
 @given(ROWS)
 def test_there_and_back_is_the_same_row(row):
-    """A row survives the way to ShareGPT and back, and the original is not touched."""
+    """Converting a row to ShareGPT and back gives an equal row, and the original is unchanged."""
     before = copy.deepcopy(row)
     assert from_sharegpt(to_sharegpt(row)) == row == before
 
@@ -79,7 +79,7 @@ def test_in_place_conversion_agrees_with_the_careful_one(row, drop_meta):
 
 @pytest.mark.parametrize(("row", "complaint"), MALFORMED)
 def test_malformed_row_is_refused_by_the_key_that_is_wrong(row, complaint):
-    """Each way to be malformed is named, and the fast conversion refuses it too."""
+    """The error for a malformed row names the key; the in-place conversion refuses the row too."""
     with pytest.raises(InputError, match=complaint):
         check_row(row)
     with pytest.raises(InputError):
@@ -87,7 +87,7 @@ def test_malformed_row_is_refused_by_the_key_that_is_wrong(row, complaint):
 
 
 def test_malformed_sharegpt_is_refused_in_its_own_words():
-    """The way back names ShareGPT keys."""
+    """Errors of from_sharegpt name ShareGPT keys."""
     with pytest.raises(InputError, match=r"conversations\[0\]\.from must be one of 'human', 'gpt', 'system'"):
         from_sharegpt({"conversations": [{"from": "user", "value": "x"}]})
 

@@ -63,7 +63,7 @@ def test_half_written_last_line_is_dropped(tmp_path, cut):
 
 @pytest.mark.parametrize("tail", [b"\0" * 50, b"\0" * 50 + b"\n", b'{"n": 4, "te\n', b'{"n":"\xe2\x80'])
 def test_unreadable_last_line_is_dropped(tmp_path, tail):
-    """Blocks that were never written and half rows with a newline go the same way."""
+    """Blocks that were never written and half rows with a newline are dropped too."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(LINES + tail)
     Journal(path).close()
@@ -73,8 +73,8 @@ def test_unreadable_last_line_is_dropped(tmp_path, tail):
 @pytest.mark.parametrize(
     "content", [b"hallo", b"hallo\n", b"{\n", b'{"a":1}\nhallo', b'{"a"\n{"a":1}\n', b"[1]\n", b'{"a":1}\n"text"\n']
 )
-def test_file_that_is_no_journal_is_left_alone(tmp_path, content):
-    """A file of something else is refused by line, and not one byte of it is changed."""
+def test_a_file_that_is_not_a_journal_is_unchanged(tmp_path, content):
+    """A file of another kind is refused with the line number, and not one byte of it changes."""
     if content == b"{\n":
         content = json.dumps({"groups": {}}, indent=1).encode() + b"\n[]"
     path = tmp_path / "notes.txt"
@@ -99,7 +99,7 @@ def test_callback_that_refuses_a_row_leaves_the_file_alone(tmp_path):
 
 
 def test_fresh_journal_starts_empty(tmp_path):
-    """fresh=True forgets what the file held, whatever it was."""
+    """fresh=True empties the file, whatever was in it."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"hallo\n")
     with Journal(path, fresh=True) as journal:
@@ -107,20 +107,20 @@ def test_fresh_journal_starts_empty(tmp_path):
     assert path.read_bytes() == b'{"n":1}\n'
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_what_is_emptied_is_kept_beside_it(tmp_path, keep):
-    """fresh=True keeps what was there as .bak unless told not to; an empty file replaces no copy."""
+@pytest.mark.parametrize("backup", [True, False])
+def test_old_rows_are_copied_before_they_are_deleted(tmp_path, backup):
+    """fresh=True copies the old rows to .bak unless backup is False; an empty file does not replace an earlier copy."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(LINES)
     for _ in range(2):
-        Journal(path, fresh=True, backup=keep).close()
+        Journal(path, fresh=True, backup=backup).close()
     aside = tmp_path / "rows.jsonl.bak"
     assert path.read_bytes() == b""
-    assert (aside.read_bytes() if aside.exists() else b"") == (LINES if keep else b"")
+    assert (aside.read_bytes() if aside.exists() else b"") == (LINES if backup else b"")
 
 
 def test_second_writer_is_refused(tmp_path):
-    """While one journal is open a second is told so, fresh or not, and the rows are safe."""
+    """While a journal is open, opening it again is an error, fresh or not, and the rows are unchanged."""
     path = tmp_path / "rows.jsonl"
     with Journal(path) as journal:
         journal.write({"n": 1})
@@ -146,7 +146,7 @@ def test_each_row_is_one_write_and_syncs_are_a_second_apart(tmp_path, monkeypatc
 
 
 def test_row_that_does_not_fit_leaves_no_half_line(tmp_path):
-    """When the disk takes only a part of a row, the part is cut off again and the error says why."""
+    """When the disk takes only a part of a row, that part is removed and the error gives the reason."""
     path = tmp_path / "rows.jsonl"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -175,7 +175,7 @@ def test_full_disk_is_one_sentence():
 
 @pytest.mark.parametrize("parent", ["file", "file/deeper"])
 def test_folder_that_cannot_be_made_is_one_sentence(tmp_path, parent):
-    """A path that leads through a file is explained, by the journal and by the atomic writer."""
+    """A path through a file is one sentence from the journal and from the atomic writer."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="a part of its path is a file"):
         Journal(tmp_path / parent / "rows.jsonl")
@@ -194,7 +194,7 @@ def test_directory_is_no_journal(tmp_path):
 
 
 def test_journal_survives_sigkill(tmp_path):
-    """A writer killed without warning leaves rows that a second run reads and continues."""
+    """After SIGKILL a second run reads the rows and continues."""
     path = tmp_path / "rows.jsonl"
     code = f"""
 from doric.core.jsonl import Journal
@@ -228,7 +228,7 @@ with Journal({str(path)!r}) as journal:
     ],
 )
 def test_unreadable_input_is_refused_by_file_and_line(tmp_path, content, complaint):
-    """Each fault names the file, the line and what stands there."""
+    """Each error names the file and the line, and quotes it."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
     with pytest.raises(InputError, match=complaint):
@@ -236,7 +236,7 @@ def test_unreadable_input_is_refused_by_file_and_line(tmp_path, content, complai
 
 
 def test_missing_file_is_refused(tmp_path):
-    """A file that is not there is named."""
+    """The error names a missing file."""
     with pytest.raises(InputError, match=r"none\.jsonl: cannot be read: there is no such file"):
         next(read_jsonl(tmp_path / "none.jsonl"))
 
@@ -250,7 +250,7 @@ def test_mark_and_blank_lines_are_accepted(tmp_path):
 
 
 def test_stdin_is_a_dash(monkeypatch):
-    """`-` streams stdin and is named so in complaints."""
+    """`-` streams stdin, and errors call it stdin."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"a":1}\nx\n'))))
     rows = read_jsonl("-")
     assert next(rows) == (1, {"a": 1})
@@ -259,7 +259,7 @@ def test_stdin_is_a_dash(monkeypatch):
 
 
 def test_reading_is_a_stream(tmp_path):
-    """The first rows are there before a fault further down is met."""
+    """The first rows are returned before an error further down is raised."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(LINES + b"hallo\n")
     rows = read_jsonl(path)
@@ -298,7 +298,7 @@ def test_a_run_resumes_under_the_plan_it_was_started_with(tmp_path):
 
 
 def test_a_run_under_another_plan_is_refused_key_by_key(tmp_path):
-    """Each key that differs is named with both values; a key that may differ is not, and --overwrite asks nothing."""
+    """Each key that differs is named with both values, unless it is ignored; with overwrite nothing is checked."""
     run = started(tmp_path)
     with pytest.raises(PlanError, match=r"another plan \(ratio 0\.1 then, None now, seed 1 then, 2 now\)"):
         run.check({"seed": 2, "langs": ("es", "fr")})
@@ -309,7 +309,7 @@ def test_a_run_under_another_plan_is_refused_key_by_key(tmp_path):
 
 
 def test_rows_without_a_plan_are_refused(tmp_path):
-    """Nobody can tell what they are; where there is no row, no plan is missed."""
+    """Rows without a plan cannot be resumed; without rows no plan is needed."""
     run = started(tmp_path)
     run.plan_file.unlink()
     with pytest.raises(PlanError, match=r"out\.jsonl\.plan\.json is missing, so .*out\.jsonl cannot be resumed"):
@@ -320,7 +320,7 @@ def test_rows_without_a_plan_are_refused(tmp_path):
 
 @pytest.mark.parametrize("backup", [True, False])
 def test_overwriting_keeps_a_copy_of_rows_and_plan(tmp_path, backup):
-    """With --overwrite the journals are emptied; rows and plan stay as .bak unless that is not wanted."""
+    """With overwrite the journals are emptied; rows and plan are copied to .bak unless backup is False."""
     before = started(tmp_path)
     run = resumable(tmp_path, overwrite=True)
     with run.open(pytest.fail, pytest.fail, backup=backup):

@@ -26,14 +26,14 @@ def load(tmp_path, environ=None, dotenv="", **flags):
 
 
 def test_nothing_given(tmp_path):
-    """Without a key and a base URL there is nothing to ask, and the embedded voice speaks."""
+    """Without a key and a base URL there is no model, and the embedded voice is used."""
     settings = load(tmp_path)
     assert not settings.given
     assert choose_backend("auto", settings) == "heuristic"
 
 
 def test_a_missing_dotenv(tmp_path):
-    """No `.env` is no error."""
+    """A missing `.env` is not an error."""
     assert not load_settings(environ={}, dotenv=tmp_path / "none").given
 
 
@@ -48,7 +48,7 @@ def test_dotenv_is_read(tmp_path):
 
 
 def test_the_environment_wins_over_dotenv(tmp_path):
-    """What is set in the environment counts, variable by variable."""
+    """The environment wins over `.env`, variable by variable."""
     settings = load(tmp_path, {"MODEL": "from-env"}, f"OPENAI_API_KEY={KEY}\nMODEL=from-file\n")
     assert (settings.key, settings.model) == (KEY, "from-env")
 
@@ -61,14 +61,14 @@ def test_a_flag_wins_over_the_environment(tmp_path):
 
 
 def test_an_unreadable_dotenv(tmp_path):
-    """A `.env` that is not UTF-8 is named, and what is in it is not shown."""
+    """The error for a `.env` that is not UTF-8 names the file and does not show its content."""
     with pytest.raises(SettingsError, match=r"\.env cannot be read") as caught:
         load(tmp_path, dotenv=f"OPENAI_API_KEY={KEY}".encode() + b"\xff\xfe")
     assert KEY not in str(caught.value) + caught.value.hint
 
 
 def test_a_base_url_without_a_key_is_a_local_server(tmp_path):
-    """A base URL alone is enough to ask: somebody's own server."""
+    """A base URL alone is enough: the user's own server."""
     settings = load(tmp_path, {"OPENAI_BASE_URL": "http://localhost:11434/v1"})
     assert settings.local
     assert choose_backend("auto", settings) == "openai"
@@ -76,12 +76,12 @@ def test_a_base_url_without_a_key_is_a_local_server(tmp_path):
 
 
 def test_heuristic_can_be_forced(tmp_path):
-    """--backend heuristic wins over a key that is there."""
+    """--backend heuristic wins over an existing key."""
     assert choose_backend("heuristic", load(tmp_path, {"OPENAI_API_KEY": KEY})) == "heuristic"
 
 
 def test_openai_without_anything_says_how(tmp_path):
-    """--backend openai with neither key nor base URL names both ways to one."""
+    """The error for --backend openai without key and base URL says how to give either."""
     with pytest.raises(SettingsError, match="no key and no base URL") as caught:
         choose_backend("openai", load(tmp_path))
     assert "OPENAI_API_KEY" in caught.value.hint
@@ -112,7 +112,7 @@ def test_another_providers_key_is_not_sent(tmp_path):
 
 
 def test_an_unknown_provider(tmp_path):
-    """A provider that is not known is named, with those that are."""
+    """The error names an unknown provider and lists the known ones."""
     with pytest.raises(SettingsError, match="MODEL_PROVIDER is 'azure'") as caught:
         load(tmp_path, {"MODEL_PROVIDER": "azure"})
     assert "openrouter" in caught.value.hint
@@ -122,8 +122,8 @@ def test_an_unknown_provider(tmp_path):
     "url",
     ["localhost:11434/v1", "ftp://host/v1", "http://", "http://host:port/v1", "https:///v1", "http://[::1", "a b"],
 )
-def test_a_base_url_that_is_no_address(tmp_path, url):
-    """A base URL that cannot be one is refused before anything is asked."""
+def test_an_invalid_base_url(tmp_path, url):
+    """A base URL that is not a URL is an error."""
     with pytest.raises(SettingsError, match="is not valid") as caught:
         load(tmp_path, base_url=url)
     assert "http://localhost:11434/v1" in caught.value.hint
@@ -133,7 +133,7 @@ def test_a_base_url_that_is_no_address(tmp_path, url):
     "url", ["http://localhost:8000/v1", "https://h/v1/", "http://[::1]:8000/v1", "http://h/v1/chat/completions"]
 )
 def test_a_base_url_is_taken_as_people_write_it(tmp_path, url):
-    """A slash at the end, or the whole address of the chat page, is no mistake."""
+    """A final slash, or the full URL of chat completions, is accepted."""
     assert load(tmp_path, base_url=url).base_url.endswith("/v1")
 
 
@@ -148,14 +148,14 @@ def test_a_base_url_is_taken_as_people_write_it(tmp_path, url):
     ],
 )
 def test_a_key_in_a_base_url_is_not_shown(tmp_path, url):
-    """Whatever is wrong with an address, the message names where it came from and repeats none of it."""
+    """The error for an invalid URL names its flag or variable and does not quote the URL."""
     with pytest.raises(SettingsError) as caught:
         load(tmp_path, base_url=url)
     assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
 
 
 def test_a_providers_key_goes_to_no_other_host(tmp_path):
-    """A base URL left over from a local server would be sent the provider's key: it is refused with the remedy."""
+    """A provider's key is not sent to the base URL of another server; the hint says what to do."""
     environ = {
         "MODEL_PROVIDER": "openrouter",
         "OPENROUTER_API_KEY": KEY,
@@ -182,8 +182,8 @@ def test_a_providers_key_goes_to_no_other_host(tmp_path):
         ("https://example.org/v1", False),
     ],
 )
-def test_a_key_that_all_could_read_is_warned_of(tmp_path, caplog, url, warned):
-    """A key over http to another machine is warned of, without the key; to this machine, or without one, it is not."""
+def test_an_unencrypted_key_gives_a_warning(tmp_path, caplog, url, warned):
+    """A key over http to another machine gives a warning without the key; to this machine, or without a key, none."""
     assert load(tmp_path, {"OPENAI_API_KEY": KEY}, base_url=url).key == KEY
     assert ("unencrypted" in caplog.text) == warned
     assert KEY not in caplog.text
@@ -193,7 +193,7 @@ def test_a_key_that_all_could_read_is_warned_of(tmp_path, caplog, url, warned):
 
 
 def test_an_empty_variable_blanks_the_one_in_dotenv(tmp_path):
-    """OPENAI_BASE_URL= before a command asks the provider itself, whatever `.env` says."""
+    """An empty OPENAI_BASE_URL in the environment means the provider's URL, whatever `.env` says."""
     dotenv = "OPENAI_BASE_URL=http://old/v1\nMODEL_PROVIDER=openrouter\n"
     settings = load(tmp_path, {"OPENAI_BASE_URL": "", "MODEL_PROVIDER": ""}, dotenv)
     assert (settings.address, settings.provider) == ("https://api.openai.com/v1", "openai")
@@ -201,14 +201,14 @@ def test_an_empty_variable_blanks_the_one_in_dotenv(tmp_path):
 
 @pytest.mark.parametrize("key", ["sk-“curly”", "sk-with\nbreak", "sk-with space", "sk-é"])
 def test_a_key_that_no_header_can_hold(tmp_path, key):
-    """A key pasted with quotation marks or a line break is refused by its variable's name, and is not shown."""
+    """The error for a key with quotation marks or a line break names its variable and does not show it."""
     with pytest.raises(SettingsError, match="OPENAI_API_KEY contains a character") as caught:
         load(tmp_path, {"OPENAI_API_KEY": key})
     assert key not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
 
 
-def test_blanks_around_a_key_do_not_matter(tmp_path):
-    """A key with blanks or a line break around it is the key."""
+def test_white_space_around_a_key_is_removed(tmp_path):
+    """White space around a key is removed."""
     assert load(tmp_path, {"OPENAI_API_KEY": f" {KEY}\n"}).key == KEY
 
 
@@ -218,7 +218,7 @@ def test_the_key_is_not_in_the_repr():
 
 
 def test_a_second_servers_key_has_a_variable_of_its_own(tmp_path):
-    """With a variable named, no other key is read, whoever the provider; `.env` may hold it."""
+    """With key_variable no other key is read, whatever the provider; it may be in `.env`."""
     (tmp_path / ".env").write_text("JUDGE_API_KEY=sk-judge\n")
     given = {"MODEL_PROVIDER": "openrouter", "OPENROUTER_API_KEY": "sk-or", "OPENAI_API_KEY": "sk-own"}
     found = [
@@ -231,7 +231,7 @@ def test_a_second_servers_key_has_a_variable_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("url", ["http://bob:secret@h/v1", "http://h/v1?api-key=zzz", "http://h/v1#x"])
 def test_an_address_may_carry_no_key(url):
-    """A base URL with a name, a key or a query is refused, and not repeated."""
+    """A base URL with a user name, a key or a query is refused and not quoted."""
     with pytest.raises(SettingsError) as caught:
         load_settings(base_url=url, environ={})
     assert url not in str(caught.value) + caught.value.hint
@@ -239,7 +239,7 @@ def test_an_address_may_carry_no_key(url):
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".org", "[::1]:0", "h:99999"])
 def test_a_host_that_no_connection_can_be_made_to(host):
-    """Empty and overlong labels, port 0 and ports beyond 65535 are refused by the name of the variable."""
+    """The error for empty or overlong labels, port 0 or a port beyond 65535 names the variable."""
     with pytest.raises(SettingsError, match="the URL in VLLM_URL is not valid"):
         normalize_url(f"http://{host}/v1", source="VLLM_URL")
 

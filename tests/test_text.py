@@ -23,7 +23,7 @@ AWKWARD = st.text(st.sampled_from("\x1b]0;[31mP\\\x07\x9b\x9c\x9d \n\tab\x00\x7f
 
 
 def test_words_are_lower_cased_and_lose_apostrophes_at_their_edges():
-    """Curly and straight apostrophes inside a word stay, straightened; those at its edges go."""
+    """Apostrophes inside a word are kept and made straight; those at its edges are removed."""
     assert words("Wi’ the Quine's o' 2 boaties!") == ["wi", "the", "quine's", "o", "2", "boaties"]
     assert words("‘Fit’ dis it’s ʼboutʼ mean") == ["fit", "dis", "it's", "bout", "mean"]
 
@@ -44,7 +44,7 @@ def test_code_and_addresses_are_no_words(text):
 
 
 def test_prose_without_code_is_only_straightened():
-    """A slash or an at sign alone takes nothing away."""
+    """A slash or an at sign alone removes nothing."""
     assert prose("Half an oor/hour, “aye”") == 'Half an oor/hour, "aye"'
     assert prose("Send it @ nicht") == "Send it @ nicht"
 
@@ -66,29 +66,29 @@ def test_accents_and_other_scripts_are_words():
     ],
 )
 def test_sentences_end_at_stops_and_line_breaks(text, expected):
-    """A stop before white space ends a sentence, with the marks behind it, and so does a line break."""
+    """A full stop, with any closing marks, before white space ends a sentence, and so does a line break."""
     assert sentences(text) == expected
 
 
 def test_surface_tokens_keep_capitals_and_clause_marks():
-    """Words come as written, with the punctuation that parts clauses and without the stop."""
+    """Words are returned as written, with the punctuation between clauses, without the full stop."""
     assert surface_tokens("Aye, Ah'll gyang (the morn).") == ["Aye", ",", "Ah'll", "gyang", "(", "the", "morn", ")"]
 
 
 def test_fold_makes_one_key_of_what_reads_the_same():
-    """Case, white space and compatibility forms do not part two texts."""
+    """Texts that differ in case, white space or compatibility forms fold to the same key."""
     assert fold("  Ｆit\n LIKE\u00a0 ye ") == fold("fit like ye") == "fit like ye"
 
 
 @given(st.text())
 def test_fold_is_stable(text):
-    """Folding what is folded changes nothing."""
+    """Folding a folded text changes nothing."""
     assert fold(fold(text)) == fold(text)
 
 
 @given(st.text())
 def test_sentences_lose_no_word(text):
-    """Splitting into sentences keeps every character but white space and the marks behind a stop."""
+    """Splitting into sentences loses only white space and closing marks after a full stop."""
     kept = "".join("".join(sentences(text)).split())
     assert all(char in "\"')]" or char.isspace() for char in _removed("".join(text.split()), kept))
 
@@ -107,14 +107,14 @@ def _removed(whole, kept):
     ("text", "ends"),
     [("Aye.", True), ("Aye!”", True), ("(Aye…)", True), ("Aye?\n", True), ("Aye,", False), ("Aye", False), ("", False)],
 )
-def test_finished_allows_a_closing_mark_behind_the_stop(text, ends):
-    """A text is finished when it ends in a stop, whatever quotes or brackets close behind it."""
+def test_a_closing_mark_may_follow_the_full_stop(text, ends):
+    """Closing quotes and brackets after the full stop are allowed."""
     assert ends_sentence(text) is ends
 
 
 @given(AWKWARD, st.lists(st.integers(0, 60)))
 def test_filtering_does_not_depend_on_the_pieces(text, cuts):
-    """However a text arrives, the same comes out, and no control character but newline and tab is in it."""
+    """The result does not depend on the pieces and has no control characters except newline and tab."""
     places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     terminal, at_once = TerminalFilter(), TerminalFilter()
     out = "".join(terminal.feed(text[a:b]) for a, b in pairwise(places)) + terminal.rest()

@@ -1,4 +1,4 @@
-"""The conversion script: what it writes, what it refuses, and what it never leaves behind."""
+"""The conversion script: what it writes, what it refuses, and that it leaves no partial files."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def in_shell(*flags, **pipes):
 
 
 def test_rows_are_converted_in_order(paths, capsys):
-    """Each row becomes a conversation, its meta kept, and the count is told."""
+    """Each row becomes a conversation with its meta, and the count is printed."""
     source, target = paths
     assert convert(*paths) == 0
     assert target.read_bytes() == lines(CONVERTED)
@@ -85,19 +85,19 @@ PARTIAL = {**ROWS[0], "meta": {"id": "c", "group": "chat", "partial": [1]}}
 WHOLE = [{**ROWS[0], "meta": {"id": "d", "partial": []}}, {"messages": [{"role": "user", "content": '"partial"'}]}]
 
 
-def test_a_chat_with_an_answer_that_is_not_whole_is_left_out(paths, capsys):
-    """A row whose meta.partial names answers is skipped and counted; an empty mark, or the word alone, is no reason."""
+def test_a_chat_with_an_incomplete_answer_is_dropped(paths, capsys):
+    """A row whose meta.partial names answers is dropped and counted; an empty list, or the word elsewhere, is not."""
     source, target = paths
     source.write_bytes(lines([ROWS[0], PARTIAL, ROWS[1], PARTIAL, *WHOLE]))
     assert convert(*paths) == 0
     assert [row.get("meta", {}).get("id") for _, row in jsonl.read_jsonl(target)] == ["a", "b", "d", None]
     assert capsys.readouterr().err == (
-        f"4 rows of {source} converted to {target}; 2 left out because an answer is incomplete (meta.partial)\n"
+        f"4 rows of {source} converted to {target}; 2 dropped because an answer is incomplete (meta.partial)\n"
     )
 
 
 def test_a_file_of_such_chats_only_is_refused(paths, capsys):
-    """Nothing but rows that are left out is no dataset, and the reason is named."""
+    """A file of which every row is dropped is an error that names the reason."""
     paths[0].write_bytes(lines([PARTIAL]))
     assert convert(*paths) == 2
     assert "in.jsonl: every chat in it has an incomplete answer" in capsys.readouterr().err
@@ -105,16 +105,16 @@ def test_a_file_of_such_chats_only_is_refused(paths, capsys):
 
 
 def test_a_malformed_row_among_them_is_still_found(paths, capsys):
-    """Looking for marks changes nothing about rows that are wrong."""
+    """A malformed row is still an error, or skipped with --skip-bad."""
     paths[0].write_bytes(lines([PARTIAL, ROWS[0]]) + b'{"messages": [], "meta": {}}\n')
     assert convert(*paths) == 2
     assert f"{paths[0]}:3: messages must be a list" in capsys.readouterr().err
     assert convert(*paths, "--skip-bad") == 0
-    assert "1 left out" in capsys.readouterr().err
+    assert "1 dropped" in capsys.readouterr().err
 
 
 def test_mark_blank_lines_and_missing_newline_are_accepted(paths):
-    """A byte-order mark, blank lines, CRLF and a last line without newline do no harm."""
+    """A byte-order mark, blank lines, CRLF and a last line without newline are accepted."""
     first, second = lines(ROWS).splitlines()
     paths[0].write_bytes(b"\xef\xbb\xbf" + first + b"\r\n\n   \n" + second)
     assert convert(*paths) == 0
@@ -143,7 +143,7 @@ def test_dash_is_stdin_and_stdout(paths):
     ],
 )
 def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
-    """File, line and fault are named in one line with a hint, and nothing is written."""
+    """One line names file, line and error, with a hint, and nothing is written."""
     source, target = paths
     source.write_bytes(lines(ROWS * 50) + b"\n" + line + b"\n" + lines(ROWS))
     assert convert(*paths) == 2
@@ -153,15 +153,15 @@ def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
     assert os.listdir(target.parent) == ["in.jsonl"]
 
 
-def test_what_is_sharegpt_already_is_called_so(paths, capsys):
-    """A file that was converted before is told by name."""
+def test_a_sharegpt_file_gets_a_hint(paths, capsys):
+    """A file that was converted before gets a hint that says so."""
     paths[0].write_bytes(lines(CONVERTED))
     assert convert(*paths) == 2
     assert "hint: This is ShareGPT already." in capsys.readouterr().err
 
 
 def test_bad_rows_can_be_skipped(paths, capsys):
-    """--skip-bad keeps the good rows, and the bad ones with their line and fault in a file of their own."""
+    """--skip-bad converts the good rows and writes the bad ones, with line number and error, to a separate file."""
     source, target = paths
     source.write_bytes(b"hallo\n" + lines(ROWS) + b'{"messages": []}\n\xff\n')
     assert convert(*paths, "--skip-bad") == 0
@@ -174,7 +174,7 @@ def test_bad_rows_can_be_skipped(paths, capsys):
 
 
 def test_no_rejected_file_without_bad_rows(paths):
-    """--skip-bad on a clean file writes one file, and takes away what an earlier run rejected."""
+    """--skip-bad on a clean file writes one file, and deletes the rejected rows of an earlier run."""
     target = paths[1]
     assert convert(*paths, "--skip-bad") == 0
     assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
@@ -184,7 +184,7 @@ def test_no_rejected_file_without_bad_rows(paths):
 
 
 def test_file_of_bad_rows_only_is_refused(paths, capsys):
-    """--skip-bad does not turn a file of something else into an empty dataset."""
+    """With --skip-bad, a file without one good row is an error and not an empty dataset."""
     paths[0].write_bytes(b"hallo\nfit like\n")
     assert convert(*paths, "--skip-bad") == 2
     assert "in.jsonl: none of 2 rows has messages" in capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_file_of_bad_rows_only_is_refused(paths, capsys):
 
 
 def test_existing_output_is_kept_unless_told(paths, capsys):
-    """Without --overwrite a file that is there is not touched; with it, it is replaced."""
+    """Without --overwrite an existing file is not touched; with it, it is replaced."""
     target = paths[1]
     target.write_text("mine")
     assert convert(*paths) == 2
@@ -206,7 +206,7 @@ def test_existing_output_is_kept_unless_told(paths, capsys):
 
 
 def test_failed_overwrite_keeps_the_old_output(paths):
-    """When the new output fails half-way the old one still stands, and no temporary file is left."""
+    """When the run fails half-way, the old output is unchanged, and no temporary file is left."""
     source, target = paths
     target.write_text("mine")
     source.write_bytes(lines(ROWS) + b"hallo\n")
@@ -239,7 +239,7 @@ def test_input_is_never_the_output(paths, capsys, flags):
     ],
 )
 def test_bad_paths_are_one_line_each(paths, capsys, monkeypatch, source, target, complaint):
-    """Whatever is wrong with a path is said in one line with a remedy, exit 2, and nothing is left behind."""
+    """A bad path gives one line with a hint and exit 2, and no file is left."""
     folder = paths[0].parent
     monkeypatch.chdir(folder)
     Path("empty.jsonl").touch()
@@ -253,7 +253,7 @@ def test_bad_paths_are_one_line_each(paths, capsys, monkeypatch, source, target,
 
 
 def test_disk_that_fills_up_leaves_nothing(paths, capsys):
-    """An output that stops fitting half-way is taken away again."""
+    """An output that no longer fits on the disk is deleted."""
     source, target = paths
     source.write_bytes(lines(ROWS) * 2000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -270,7 +270,7 @@ def test_disk_that_fills_up_leaves_nothing(paths, capsys):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_full_stdout_is_one_line(paths):
-    """A redirection to a full disk ends in one line and a hint, without a traceback."""
+    """Writing stdout to a full disk ends with one line and a hint, without a traceback."""
     with open("/dev/full", "wb") as full:
         done = in_shell("--input", paths[0], "--output", "-", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
@@ -291,7 +291,7 @@ def test_reader_that_goes_away_is_one_line(paths):
 
 
 def test_interrupt_leaves_nothing(paths):
-    """Ctrl-C half-way exits 130 and takes the temporary file away."""
+    """Ctrl-C exits with 130 and deletes the temporary file."""
     source, target = paths
     os.mkfifo(source.with_name("pipe"))
     flags = ["--input", source.with_name("pipe"), "--output", target]
@@ -322,7 +322,7 @@ def test_a_million_characters_in_a_row(paths):
 
 
 def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys):
-    """What can be read but not written is a malformed row like any other."""
+    """A row that can be read but not written is malformed."""
     pytest.importorskip("orjson")
     levels = 1_010  # orjson reads up to 1,024 and writes up to 254
     deep = b'{"messages":[{"role":"user","content":"x"}],"meta":{"deep":' + b"[" * levels + b"]" * levels + b"}}\n"
@@ -331,8 +331,8 @@ def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys):
     assert f"{paths[0]}:3: this cannot be written as JSON" in capsys.readouterr().err
 
 
-def test_held_out_prompts_are_left_out_and_named(paths, capsys):
-    """A chat that asks what is held out, in any turn, is left out, counted and named; the rest is kept."""
+def test_held_out_prompts_are_dropped_and_listed(paths, capsys):
+    """A chat that matches an evaluation prompt in any turn is dropped, counted and listed; the others are kept."""
     source, target = paths
     first, second = [held for held in held_out_prompts() if held.bucket == "core"][:2]
     talks = [["Fit like?"], [first.prompt], ["Fit like?", second.prompt.upper()]]
@@ -340,7 +340,7 @@ def test_held_out_prompts_are_left_out_and_named(paths, capsys):
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["--input", str(source), "--output", str(target)]) == 0
     assert len(target.read_text().splitlines()) == 1
-    assert f"2 left out because they ask a held-out prompt ({first.id}, {second.id})" in capsys.readouterr().err
+    assert f"2 dropped because they match an evaluation prompt ({first.id}, {second.id})" in capsys.readouterr().err
     assert main(["--input", str(source), "--output", str(target), "--overwrite", "--no-guard"]) == 0
     assert len(target.read_text().splitlines()) == 3
 

@@ -141,7 +141,7 @@ def _refuse(name: str, wanted: str, value: object) -> NoReturn:
     raise InputError(f"{name} must be {wanted}, not {shown if len(shown) <= 40 else shown[:37] + '...'}")
 
 
-# --- converting files ---------------------------------------------------------------------------------------------------
+# --- converting files -------------------------------------------------------------------------------------------------
 
 BATCH = 8192
 """Bytes of lines converted at a time. With many more the allocator returns memory and fetches it for each batch."""
@@ -149,10 +149,10 @@ BATCH = 8192
 
 @dataclass
 class ShareGptConversion:
-    """Converts lines of messages to lines of ShareGPT, and counts the rows that it leaves out.
+    """Converts lines of messages to lines of ShareGPT, and counts the rows that it drops.
 
-    `held_out` returns the id of the evaluation prompt that a row asks, or "". `reject` takes the number of a malformed
-    line, the line and what is wrong with it; without it such a line raises `InputError`.
+    `held_out` returns the id of the evaluation prompt that a row matches, or "". `reject` receives the number of a
+    malformed line, the line and what is wrong with it; without it such a line raises `InputError`.
     """
 
     drop_meta: bool = False
@@ -160,9 +160,9 @@ class ShareGptConversion:
     reject: Callable[[int, bytes, str], object] | None = None
     rows: int = 0
     partial: int = 0
-    """Rows left out because an answer in them was stopped or cut off (meta.partial)."""
+    """Rows dropped because an answer in them was stopped or cut off (meta.partial)."""
     held: Counter[str] = field(default_factory=Counter)
-    """Rows left out because of an evaluation prompt, by its id."""
+    """Rows dropped because of an evaluation prompt, by its id."""
 
     def batches(self, lines: IO[bytes], file: str) -> Iterator[bytes]:
         """The converted rows, some lines at a time. Raises `InputError` with `file`, line and key."""
@@ -177,7 +177,7 @@ class ShareGptConversion:
             first += len(batch)
 
     def _fast(self, batch: list[bytes]) -> list[bytes] | None:
-        """The rows of a batch; None if a line is blank or malformed, or a row is to be left out."""
+        """The rows of a batch; None if a line is blank or malformed, or a row is to be dropped."""
         try:
             rows = [cast(Row, parse_json(line)) for line in batch]
             if any(row.get("meta", _NO_META).get("partial") for row in rows):
