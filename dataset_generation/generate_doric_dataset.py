@@ -64,7 +64,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--dry-run", action="store_true", help="print plan, expected tokens and cost; call nothing, write nothing")
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")
     flag("--price-out", type=cli.non_negative_float, metavar="USD", help="price of a million completion tokens")
-    stop = "a later run goes on; may overshoot by the calls in flight"
+    stop = "a later run resumes; may overshoot by one call"
     flag("--max-cost", type=cli.non_negative_float, metavar="USD", help=f"stop when this much is spent; {stop}")
     flag("--max-total-tokens", type=cli.non_negative_int, metavar="N", help=f"stop after this many tokens; {stop}")
 
@@ -81,22 +81,22 @@ async def run(args: argparse.Namespace) -> int:
     from doric.core.errors import DoricError
     from doric.dataset.run import Run
 
-    run = Run.prepare(args)
+    generation = Run.prepare(args)
     if args.report:
         check_report(Path(args.report))
     if args.dry_run:
-        print(run.forecast())
+        print(generation.forecast())
         return 0
     try:
-        await run.run()
+        await generation.run()
     except DoricError:
-        if run.paid:  # what was paid for before the run had to stop
-            cli.print_stderr(run.summary())
+        if generation.paid:  # what was paid for before the run had to stop
+            cli.print_stderr(generation.summary())
         raise
-    cli.print_stderr(run.summary())
+    cli.print_stderr(generation.summary())
     if args.report:
-        write_report(run.out, run.rejected, Path(args.report))
-    return run.status()
+        write_report(generation.out, generation.rejected, Path(args.report))
+    return generation.status()
 
 
 def write_report(rows: Path, rejected: Path, page: Path) -> None:

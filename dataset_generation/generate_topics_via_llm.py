@@ -1,4 +1,4 @@
-"""Extend a list of topics with a language model, without duplicates.
+"""Expand a list of topics with a language model, without duplicates.
 
     uv run python dataset_generation/generate_topics_via_llm.py --input topics.json --in-place --per-group 20
 
@@ -41,28 +41,29 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--timeout", type=cli.positive_float, default=600.0, metavar="S", help="seconds per call (default: 600)")
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")
     flag("--price-out", type=cli.non_negative_float, metavar="USD", help="price of a million completion tokens")
-    over = "may overshoot by the calls in flight"
+    over = "may overshoot by one call"
     flag("--max-cost", type=cli.positive_float, metavar="USD", help=f"stop when this much is spent; {over}")
     flag("--max-total-tokens", type=cli.positive_int, metavar="N", help=f"stop after this many tokens; {over}")
-    flag("--seed", type=int, default=0, help="chooses the topics that the model is shown (default: 0)")
-    flag("--dry-run", action="store_true", help="print what would be asked; call nothing, write nothing")
+    flag("--seed", type=int, default=0, help="chooses the examples that the model is shown (default: 0)")
+    flag("--dry-run", action="store_true", help="print the plan and its expected cost; call nothing, write nothing")
     return parser.parse_args(argv)
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Extend the list; the exit status."""
+    """Expand the list; the exit status."""
+    from doric.core.text import printable
     from doric.topics.expand import Run
 
-    run = Run.prepare(args)
+    expansion = Run.prepare(args)
     if args.dry_run:
-        print(run.forecast())
+        print(printable(expansion.forecast()))
         return 0
     try:
-        await run.run()
+        await expansion.run()
     finally:
-        if run.has_results:
-            cli.print_stderr(run.summary())
-    return run.status()
+        if expansion.has_results:
+            cli.print_stderr(expansion.summary())
+    return expansion.status()
 
 
 main = cli.main(parse_args, run)

@@ -76,7 +76,7 @@ class Files:
             Journal(self.rejections, replay=self.history.replay_rejection) as rejections,
         ):
             yield Generator(
-                voice, self.history, rows, rejections,
+                voice, self.history, rows.write, rejections.write,
                 backend="fake", model="m", max_tries=self.max_tries, budget=self.budget,
             )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """From jobs to rows: ask a voice, check its answer, retry with the reason, and keep accepted and rejected answers.
 
-A voice is any coroutine; rows go to one journal and rejected answers to another. The whole state of a run can be
+A voice is any coroutine function; rows go to one file and rejections to another. The whole state of a run can be
 rebuilt from those two files, which is how a run that was stopped is resumed.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from doric.core.conversations import Row, make_row
 from doric.core.errors import FatalServerError, InputError, RetryableError
-from doric.core.jsonl import Journal
 from doric.core.text import ends_sentence, sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.budget import Budget
@@ -100,14 +99,14 @@ def _ignore_tokens(tokens: int) -> None:
 
 
 class Generator:
-    """Fills jobs with answers of `voice`; writes rows and rejections, and adds them to `history`."""
+    """Fills jobs with answers of `voice`; writes rows and rejections, and adds both to `history`."""
 
     def __init__(
         self,
         voice: Voice,
         history: History,
-        rows: Journal,
-        rejections: Journal,
+        write_row: Callable[[Row], None],
+        write_rejection: Callable[[dict[str, Any]], None],
         *,
         backend: str,
         model: str,
@@ -115,7 +114,7 @@ class Generator:
         budget: Budget,
     ) -> None:
         self._voice, self._history = voice, history
-        self._rows, self._rejections = rows, rejections
+        self._write_row, self._write_rejection = write_row, write_rejection
         self._backend, self._model = backend, model
         self._max_tries, self._budget = max_tries, budget
         self._tally = history.tally
@@ -242,7 +241,7 @@ class Generator:
         return Rejection("near_duplicate", reason, match.similarity)
 
     def _accept(self, job: Job, answer: Answer, tries: int) -> None:
-        self._rows.write(make_row(job.prompt.text, answer.text, self._meta(job, answer, tries)))
+        self._write_row(make_row(job.prompt.text, answer.text, self._meta(job, answer, tries)))
         self._history.add(job.id, job.kind, answer.text, tries)
 
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
@@ -267,7 +266,7 @@ class Generator:
     def _reject(self, job: Job, text: str, rejection: Rejection, tries: int) -> None:
         self._tally.rejected[rejection.gate] += 1
         figure = rejection.figure
-        self._rejections.write(
+        self._write_rejection(
             {
                 "id": job.id,
                 "topic": job.topic.text,

@@ -14,8 +14,7 @@ import time
 from dataclasses import dataclass
 
 from doric import data
-from doric.core.text import fold
-from doric.dataset.phrases import PARTS, AuthoredTopic, authored_topics, general_sentences, theme_of
+from doric.dataset.phrases import PARTS, AuthoredTopic, authored, general_sentences, theme_of
 from doric.dataset.plan import Attempt, Voice
 from doric.dataset.prompts import in_doric, start_of, visit
 from doric.llm.response import Completion
@@ -99,9 +98,9 @@ def _refusals() -> tuple[tuple[str, ...], dict[str, dict]]:
 
 
 def _advice(question: Question, attempt: int, draw: random.Random) -> list[str]:
-    authored = authored_topics().get(fold(question.topic))
-    answers, pools = _pools(question.topic, authored, named=attempt < NAMED)
-    place = authored.place if authored else start_of(question.topic)
+    known = authored(question.topic)
+    answers, pools = _pools(question.topic, known, named=attempt < NAMED)
+    place = known.place if known else start_of(question.topic)
     number = question.slot if attempt == 0 else draw.randrange(1 << 16)
     picks = _spread_out(number, place, question.seed)
     shapes = SHAPES[question.length]
@@ -118,11 +117,11 @@ def _advice(question: Question, attempt: int, draw: random.Random) -> list[str]:
 
 
 def _pools(
-    topic: str, authored: AuthoredTopic | None, *, named: bool
+    topic: str, known: AuthoredTopic | None, *, named: bool
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """The sentences about the topic itself, and those of each part of its theme."""
-    if authored:
-        return authored.answers, {part: getattr(authored.theme, part) for part in PARTS}
+    if known:
+        return known.answers, {part: getattr(known.theme, part) for part in PARTS}
     name = in_doric(topic) if named else "yon"
     general = general_sentences()
     lines = tuple(line.replace("{topic}", name) for line in general["answers"])

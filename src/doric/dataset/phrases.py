@@ -53,6 +53,11 @@ def authored_topics() -> dict[str, AuthoredTopic]:
     }
 
 
+def authored(topic: str) -> AuthoredTopic | None:
+    """What is authored for a topic, whatever its case and white space."""
+    return authored_topics().get(fold(topic))
+
+
 @functools.cache
 def general_sentences() -> dict[str, tuple[str, ...]]:
     """The sentences for topics that fit no theme; those of `answers` contain `{topic}`."""

@@ -11,8 +11,7 @@ import zlib
 from dataclasses import dataclass
 
 from doric import data
-from doric.core.text import fold
-from doric.dataset.phrases import authored_topics
+from doric.dataset.phrases import authored
 from doric.dialect.render import render
 
 KINDS = ("core", "adv", "safety", "multi")
@@ -68,8 +67,8 @@ def shape(topic: str) -> str:
 @functools.lru_cache(maxsize=1 << 12)
 def in_doric(topic: str) -> str:
     """The topic in Doric: as authored, else rendered word by word."""
-    authored = authored_topics().get(fold(topic))
-    return authored.doric if authored else render(topic)
+    known = authored(topic)
+    return known.doric if known else render(topic)
 
 
 @functools.cache
@@ -112,8 +111,8 @@ def safety_prompt(number: int) -> Prompt:
 def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
     """Prompt `number` about `topic` in the language `lang`, with the topic's authored title there if it has one."""
     frames = _spec()["multi"][lang]["frames"]
-    authored = authored_topics().get(fold(topic))
-    title = authored.titles.get(lang, topic) if authored else topic
+    known = authored(topic)
+    title = known.titles.get(lang, topic) if known else topic
     return Prompt(frames[number % len(frames)].replace("{topic}", title), lang)
 
 

@@ -91,7 +91,7 @@ class Run:
                     if self._history.done:  # the server answered an earlier run: a refused request is an exception
                         client.answered = True
                 generator = generate.Generator(
-                    voice, self._history, rows, rejections,
+                    voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                 )  # fmt: skip
                 # the embedded voice never waits: one worker is as fast as many, and keeps the order of the plan

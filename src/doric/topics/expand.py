@@ -19,13 +19,10 @@ from typing import Self
 from doric.core.cli import handle_interrupts
 from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
 from doric.core.settings import Settings, credentials_hint, load_settings
-from doric.core.text import printable
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.rate_limits import backoff
-from doric.quality.decontamination import find_match
-from doric.quality.gates import Rejection
-from doric.topics.filters import KnownTopics, check_topic, normalise, rules
+from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
 from doric.topics.lists import JSON_LINES, TopicFile, choose_groups
 from doric.topics.parse import read_list
 
@@ -83,10 +80,10 @@ class Tally:
     examples: dict[str, tuple[str, str]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
 
-    def reject(self, text: str, rejection: Rejection) -> None:
+    def reject(self, text: str, rule: str, reason: str) -> None:
         """Count a rejected topic."""
-        self.rejected[rejection.gate] += 1
-        self.examples.setdefault(rejection.gate, (text, rejection.reason))
+        self.rejected[rule] += 1
+        self.examples.setdefault(rule, (text, reason))
 
 
 class Expander:
@@ -141,12 +138,12 @@ class Expander:
             reason = (
                 "the server's content filter withheld it" if finish == "content_filter" else "there is no list in it"
             )
-            self._tally.reject(" ".join(text.split())[:60], Rejection("no_list", reason))
+            self._tally.reject(" ".join(text.split())[:60], "no_list", reason)
         new: list[str] = []
         for item in map(normalise, items):
             rejection = check_topic(item) or self._known.find_duplicate(item)
             if rejection:
-                self._tally.reject(item, rejection)
+                self._tally.reject(item, rejection.gate, rejection.reason)
             elif len(new) < most:
                 self._known.add(item)
                 new.append(item)
@@ -183,9 +180,8 @@ class Run:
         file = TopicFile(args.input, output_path(args))
         if file.resumed:
             log.info("%s already has all topics of %s: new topics are added to it.", file.output, args.input)
-        for topic in file.topics:
-            if held := find_match(topic):
-                log.warning("The topic '%s' matches the held-out prompt %s; it stays in the list.", topic, held.id)
+        for topic, held in held_out_topics(file.topics):
+            log.warning("The topic '%s' matches the held-out prompt %s; it stays in the list.", topic, held)
         settings = load_settings(model=args.model, base_url=args.base_url)
         if not settings.given and not args.dry_run:
             hint = credentials_hint(settings)
@@ -202,7 +198,7 @@ class Run:
         lines = [f"{wanted:,} new topics in {len(self._groups)} groups, written to {self._file.output}"]
         lines += [f"  {group.name}: {len(group.existing)} existing, {group.wanted} new" for group in self._groups]
         lines += [f"about {calls:,} calls, {tokens_in:,} tokens in and {tokens_out:,} out{cost}"]
-        return printable("\n".join(lines))
+        return "\n".join(lines)
 
     async def run(self) -> None:
         """Expand all groups concurrently; the topics of a call are on disk before its group makes the next one.
@@ -241,7 +237,7 @@ class Run:
             lines.append(f"  spent: {self._budget}")
         if self._interrupted:
             lines.append("  interrupted: the topics found are kept; run the command again for more")
-        return printable("\n".join(lines))
+        return "\n".join(lines)
 
     def status(self) -> int:
         """The exit status: 0 when every group has all its topics, 130 after Ctrl-C, else 1."""

@@ -8,6 +8,7 @@ of letters.
 import functools
 import itertools
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from doric import data
@@ -63,6 +64,11 @@ def check_topic(text: str) -> Rejection | None:
     if held := find_match(text):
         return Rejection("held_out", f"it is too near the held-out prompt {held.id}")
     return None
+
+
+def held_out_topics(topics: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(topic, id of the evaluation prompt) for each topic that matches one."""
+    return ((topic, held.id) for topic in topics if (held := find_match(topic)))
 
 
 @functools.lru_cache(maxsize=1 << 16)
