@@ -10,20 +10,16 @@ that is held out for evaluation. `-` is stdin or stdout.
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 try:
     from doric.core import cli
 except ModuleNotFoundError as error:
     message = f"the package {error.name} is not installed. Run this script with uv: uv run python {sys.argv[0]}"
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
-
-if TYPE_CHECKING:
-    from doric.core.conversations import RejectedLines, ShareGptConversion
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -39,24 +35,28 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the paths, convert row by row, report the counts."""
+    """Check the paths, convert row by row, print the counts."""
     from doric.core.conversations import RejectedLines, ShareGptConversion
-    from doric.core.files import atomic_writer
+    from doric.core.files import atomic_writer, refuse_overwrite
     from doric.core.jsonl import name_of, open_lines
 
-    rejected = RejectedLines(Path(f"{'stdout' if args.output == '-' else args.output}.rejected.jsonl"))
-    check_paths(args, rejected.path)
-    done = ShareGptConversion(
+    target = "stdout" if args.output == "-" else args.output
+    rejected = RejectedLines(Path(f"{target}.rejected.jsonl"))
+    for path in [] if args.output == "-" else [Path(target), *([rejected.path] if args.skip_bad else [])]:
+        refuse_overwrite(path, source=args.input, overwrite=args.overwrite)
+    conversion = ShareGptConversion(
         drop_meta=args.drop_meta,
         held_out=None if args.no_guard else held_out,
         reject=rejected.add if args.skip_bad else None,
     )
     rejects = rejected if args.skip_bad else contextlib.nullcontext()
     with open_lines(args.input) as lines, rejects, atomic_writer(args.output) as out:
-        for batch in done.batches(lines, name_of(args.input)):
+        for batch in conversion.batches(lines, name_of(args.input)):
             out.write(batch)
-        check_not_empty(args, done, rejected)
-    print(summary(args, done, rejected), file=sys.stderr)
+        conversion.check_not_empty(name_of(args.input))
+    done = [f"{conversion.rows:,} rows of {name_of(args.input)} converted to {target}", *conversion.dropped()]
+    done += [f"{rejected.count:,} malformed rows in {rejected.path}"] if rejected.count else []
+    cli.print_stderr("; ".join(done))
     return 0
 
 
@@ -66,54 +66,6 @@ def held_out(row: dict[str, Any]) -> str:
 
     asked = (turn["content"] for turn in row["messages"] if turn["role"] == "user")
     return next((found.id for text in asked if (found := find_match(text))), "")
-
-
-def check_paths(args: argparse.Namespace, rejected: Path) -> None:
-    """Raise `DoricError` when writing would replace the input, or (without --overwrite) any file."""
-    from doric.core.errors import InputError, SettingsError
-
-    for path in [Path(args.output), *([rejected] if args.skip_bad else [])]:
-        if args.output == "-" or not path.is_file():
-            continue
-        if args.input != "-" and os.path.exists(args.input) and path.samefile(args.input):
-            raise SettingsError(f"{path} is the input itself", hint="Choose another --output.")
-        if not args.overwrite:
-            hint = "Give --overwrite to replace it, or another --output."
-            raise InputError("the file exists", file=path, hint=hint)
-
-
-def check_not_empty(args: argparse.Namespace, done: "ShareGptConversion", rejected: "RejectedLines") -> None:
-    """Raise `InputError` with the reason when no row is left."""
-    from doric.core.errors import InputError
-    from doric.core.jsonl import name_of
-
-    if done.rows:
-        return
-    what, hint = "the file is empty", 'Each line must be an object with a list "messages".'
-    if done.held:
-        what, hint = "every chat in it matches an evaluation prompt", "Train on other prompts."
-    elif done.partial:
-        what, hint = "every chat in it has an incomplete answer", "Ask again with /retry in the chat."
-    elif rejected.count:
-        what = f"none of {rejected.count:,} rows has messages"
-    raise InputError(what, file=name_of(args.input), hint=hint)
-
-
-def summary(args: argparse.Namespace, done: "ShareGptConversion", rejected: "RejectedLines") -> str:
-    """What was done, in one line."""
-    from doric.core.jsonl import name_of
-
-    parts = [
-        f"{done.rows:,} rows of {name_of(args.input)} converted to {'stdout' if args.output == '-' else args.output}"
-    ]
-    if done.partial:
-        parts.append(f"{done.partial:,} dropped because an answer is incomplete (meta.partial)")
-    if done.held:
-        ids = ", ".join(list(done.held)[:5]) + (", ..." if len(done.held) > 5 else "")
-        parts.append(f"{done.held.total():,} dropped because they match an evaluation prompt ({ids})")
-    if rejected.count:
-        parts.append(f"{rejected.count:,} malformed rows in {rejected.path}")
-    return "; ".join(parts)
 
 
 main = cli.main(parse_args, run)

@@ -161,6 +161,7 @@ class ShareGptConversion:
     rows: int = 0
     partial: int = 0
     """Rows dropped because an answer in them was stopped or cut off (meta.partial)."""
+    malformed: int = 0
     held: Counter[str] = field(default_factory=Counter)
     """Rows dropped because of an evaluation prompt, by its id."""
 
@@ -175,6 +176,29 @@ class ShareGptConversion:
                 self.rows += len(rows)
                 yield b"\n".join(rows) + b"\n"
             first += len(batch)
+
+    def check_not_empty(self, file: str) -> None:
+        """Raise `InputError` with the reason when no row was converted."""
+        if self.rows:
+            return
+        what, hint = "the file is empty", 'Each line must be an object with a list "messages".'
+        if self.held:
+            what, hint = "every chat in it matches an evaluation prompt", "Train on other prompts."
+        elif self.partial:
+            what, hint = "every chat in it has an incomplete answer", "Ask again with /retry in the chat."
+        elif self.malformed:
+            what = f"none of {self.malformed:,} rows has messages"
+        raise InputError(what, file=file, hint=hint)
+
+    def dropped(self) -> list[str]:
+        """What was dropped and why, one phrase per reason, with up to five ids of evaluation prompts."""
+        found = []
+        if self.partial:
+            found.append(f"{self.partial:,} dropped because an answer is incomplete (meta.partial)")
+        if self.held:
+            ids = ", ".join(list(self.held)[:5]) + (", ..." if len(self.held) > 5 else "")
+            found.append(f"{self.held.total():,} dropped because they match an evaluation prompt ({ids})")
+        return found
 
     def _fast(self, batch: list[bytes]) -> list[bytes] | None:
         """The rows of a batch; None if a line is blank or malformed, or a row is to be dropped."""
@@ -214,6 +238,7 @@ class ShareGptConversion:
         if self.reject is None:
             hint = error.hint or "--skip-bad puts such rows into a separate file and goes on."
             raise InputError(error.message, file=file, line=number, hint=hint) from error
+        self.malformed += 1
         self.reject(number, line, error.message)
 
 

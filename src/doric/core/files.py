@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from doric.core.errors import DoricError, InputError, missing_package, os_error
+from doric.core.errors import DoricError, InputError, SettingsError, missing_package, os_error
 
 try:
     import orjson
@@ -150,6 +150,16 @@ def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
         raise os_error(error, path, "written") from error
     if head and mark not in head:
         raise InputError(f"the file exists and is not a {what}", file=path, hint="Choose another name.")
+
+
+def refuse_overwrite(path: Path, *, source: str, overwrite: bool) -> None:
+    """Raise `DoricError` when `path` is the file `source` ("-" for stdin), or exists and `overwrite` is False."""
+    if not path.is_file():
+        return
+    if source != "-" and os.path.exists(source) and path.samefile(source):
+        raise SettingsError(f"{path} is the input itself", hint="Choose another --output.")
+    if not overwrite:
+        raise InputError("the file exists", file=path, hint="Give --overwrite to replace it, or another --output.")
 
 
 def check_writable(path: Path) -> None:
