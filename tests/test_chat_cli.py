@@ -529,6 +529,13 @@ def test_a_cold_server_is_waited_for_at_the_terminal(tmp_path):
             chat.expect("doric saw 1 messages")
 
 
+def test_a_narrow_terminal_shows_the_seconds(tmp_path):
+    """At 30 columns the timer still shows how long the chat has waited."""
+    with Terminal(tmp_path, "http://127.0.0.1:9", columns=30) as chat:
+        chat.type("hello\r")
+        chat.expect("… 2 s")
+
+
 def test_forty_columns_wrap_between_words(server, tmp_path):
     """At 40 columns no word of an answer or of the help is split."""
     with Terminal(tmp_path, server.url, columns=40) as chat:
