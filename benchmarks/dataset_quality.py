@@ -1,4 +1,4 @@
-"""How varied a dataset is: nearest neighbours by brute force, the most used sentence, distinct-1/2/3.
+"""The variety of a dataset: nearest neighbours by brute force, the most used sentence, distinct-1/2/3.
 
 uv run python benchmarks/dataset_quality.py datasets/doric_synth.jsonl
 """
@@ -19,7 +19,7 @@ CHUNK = 512
 
 
 def nearest(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """For each text the similarity (0 to 1) of its nearest other, and which that is: every pair is compared."""
+    """For each text, the similarity (0 to 1) and the index of its nearest neighbour; every pair is compared."""
     best, who = np.zeros(len(texts), dtype=np.float32), np.zeros(len(texts), dtype=np.int64)
     for start in range(0, len(texts), CHUNK):
         block = process.cdist(texts[start : start + CHUNK], texts, scorer=fuzz.ratio, workers=-1, dtype=np.float32)
@@ -31,18 +31,18 @@ def nearest(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distinct(texts: list[str], size: int) -> float:
-    """Distinct runs of `size` words among all such runs."""
-    runs, seen = 0, set()
+    """Distinct word n-grams of `size` words, as a share of all (Li et al. 2016, distinct-n)."""
+    total, seen = 0, set()
     for text in texts:
-        spoken = words(text)
-        grams = list(zip(*(spoken[at:] for at in range(size)), strict=False))
-        runs += len(grams)
+        tokens = words(text)
+        grams = list(zip(*(tokens[at:] for at in range(size)), strict=False))
+        total += len(grams)
         seen.update(grams)
-    return len(seen) / max(1, runs)
+    return len(seen) / max(1, total)
 
 
 def main() -> None:
-    """Print the figures of one dataset."""
+    """Print the figures of a dataset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")

@@ -1,11 +1,11 @@
-"""The whole generator with the embedded voice and all gates: rows a second, and what a row costs as the dataset grows.
+"""The generator with the embedded voice and all gates: rows per second, and the cost of a row as the dataset grows.
 
     uv run python benchmarks/generator.py
 
-Each size is the script in a process of its own, start and all; the best of --repeats runs counts, since other work on
-the machine only ever adds time. A run of one row shows what starting takes; `net` is the ratio without it, which is the
-stricter one. Beside it the naive way to find duplicates, in the same run: every answer of the
-smallest dataset compared with every earlier one by a plain loop over rapidfuzz's `ratio`.
+Each size is the script in its own process, including its start. The best of --repeats runs counts, because other work
+on the machine can only add time. A run of one row measures the start; `net` ratios leave it out, so they are stricter.
+For comparison, the same benchmark looks for duplicates the naive way: every answer of the smallest dataset is compared
+with every earlier one in a plain loop over rapidfuzz's `ratio`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SCRIPT = ROOT / "dataset_generation" / "generate_doric_dataset.py"
 
 
 class Run(NamedTuple):
-    """One size: rows made, seconds on the clock and of CPU from start to exit, most memory held, in MB."""
+    """One size: rows, rejections, wall and CPU seconds from start to exit, and peak memory in MB."""
 
     rows: int
     rejected: int
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A size as it is reported. Costs are microseconds a row; a ratio is a cost beside that of the first size."""
+    """A size as it is reported. Costs are microseconds per row; a ratio is relative to the cost of the first size."""
 
     rows: int
     rejected: int
@@ -52,28 +52,28 @@ class Figure:
 
 
 def generate(out: Path, each: int, topics: Path) -> Run:
-    """Make a dataset of `each` rows a topic at `out`."""
+    """Generate a dataset of `each` rows per topic at `out`."""
     argv = [sys.executable, str(SCRIPT), "--backend", "heuristic", "--topics-json", str(topics), "--out", str(out)]
     argv += ["--n-per-topic", str(each), "--no-progress", "--overwrite"]
     began = time.perf_counter()
     with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
-        said = process.stderr.read() if process.stderr else b""
+        log = process.stderr.read() if process.stderr else b""
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"the generator failed:\n{said.decode()}")
+        raise SystemExit(f"the generator failed:\n{log.decode()}")
     rows, rejected = (path.read_bytes().count(b"\n") for path in (out, Path(f"{out}.rejected.jsonl")))
     return Run(rows, rejected, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def best(runs: Sequence[Run]) -> Run:
-    """The least of each figure."""
+    """The fastest run, with the lowest CPU time of all."""
     return min(runs, key=lambda run: run.seconds)._replace(cpu=min(run.cpu for run in runs))
 
 
 def measured(folder: Path, sizes: list[int], topics: Path, repeats: int) -> tuple[Run, list[Figure]]:
-    """A start, and each size, the best of `repeats` runs, taken in turns so that a busy spell falls on all alike."""
+    """The start and each size, the best of `repeats` runs; they take turns, so that a busy machine affects all."""
     (folder / "one.json").write_text('["keeping hens warm in winter"]')
     kinds = [(1, folder / "one.json"), *((each, topics) for each in sizes)]
     rounds = [[generate(folder / f"{each}.jsonl", each, listed) for each, listed in kinds] for _ in range(repeats)]
@@ -82,7 +82,7 @@ def measured(folder: Path, sizes: list[int], topics: Path, repeats: int) -> tupl
 
 
 def figure(run: Run, first: Run, start: Run) -> Figure:
-    """One size beside the first."""
+    """One size relative to the first."""
     scale = first.rows / run.rows
     return Figure(
         run.rows,
@@ -98,7 +98,7 @@ def figure(run: Run, first: Run, start: Run) -> Figure:
 
 
 def naive(dataset: Path, threshold: float = 90) -> float:
-    """Seconds of CPU to look for a duplicate of each answer among all before it, pair by pair."""
+    """CPU seconds to compare each answer with all accepted answers before it, pair by pair."""
     from rapidfuzz import fuzz
 
     answers = [row["messages"][1]["content"] for _, row in read_jsonl(dataset)]
@@ -110,8 +110,8 @@ def naive(dataset: Path, threshold: float = 90) -> float:
     return time.process_time() - began
 
 
-def shown(start: Run, figures: list[Figure], seconds: float) -> str:
-    """The figures as lines for people."""
+def table(start: Run, figures: list[Figure], seconds: float) -> str:
+    """The figures as a table."""
     heads = ("rows", "rejected", "rows/s", "us/row", "ratio", "net", "CPU us/row", "net", "MB")
     lines = ["".join(f"{head:>11}" for head in heads)]
     for one in figures:
@@ -119,16 +119,16 @@ def shown(start: Run, figures: list[Figure], seconds: float) -> str:
         ratios = (f"{one.ratio:.2f}", f"{one.net_ratio:.2f}", f"{one.cpu_cost:.0f}", f"{one.net_cpu_ratio:.2f}")
         lines.append("".join(f"{cell:>11}" for cell in (*cells, *ratios, f"{one.megabytes:.0f}")))
     rows = figures[0].rows
-    lines.append(f"starting: {start.seconds:.2f} s, {start.cpu:.2f} s of CPU")
+    lines.append(f"start: {start.seconds:.2f} s, {start.cpu:.2f} s of CPU")
     lines.append(f"baseline, the all-pairs duplicate check alone at {rows:,} rows: {rows / seconds:,.0f} rows/s,")
-    lines.append(f"{1e6 * seconds / rows:,.0f} us of CPU a row, and twice that at twice the rows")
+    lines.append(f"{1e6 * seconds / rows:,.0f} us of CPU per row, and twice that for twice the rows")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[6, 24, 98], metavar="N", help="rows a topic")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[6, 24, 98], metavar="N", help="rows per topic")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each size; the best counts")
     parser.add_argument("--topics-json", type=Path, default=ROOT / "topics.json", metavar="FILE")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -142,7 +142,7 @@ def main() -> None:
         sizes = [asdict(one) for one in figures]
         print(json.dumps({"start_seconds": start.seconds, "sizes": sizes, "baseline": baseline}))
     else:
-        print(shown(start, figures, seconds))
+        print(table(start, figures, seconds))
 
 
 if __name__ == "__main__":

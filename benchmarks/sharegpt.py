@@ -1,10 +1,10 @@
-"""The ShareGPT conversion beside the least that any conversion must do: orjson loads and dumps, line by line.
+"""The ShareGPT conversion, compared with the minimum of any conversion: orjson loads and dumps for each line.
 
     uv run python benchmarks/sharegpt.py
 
-The script's own `run` converts a file of rows as the generator writes them, checks, fsync and rename included, without
-and with the guard that knows held-out prompts again; the bare loop reads the same file and writes it as it was. They
-take turns; the figures are medians. The ratios are those of each to the bare loop.
+The script converts a file of rows as the generator writes them, with its checks, fsync and rename, once without and
+once with the search for held-out prompts. The bare loop reads the same file and writes its rows unchanged. They take
+turns; the figures are medians, and the ratios are relative to the bare loop.
 """
 
 import argparse
@@ -30,17 +30,17 @@ FIGURES = ("substrate", "north_east", "leakage", "spread", "contamination")
 
 
 def row_of(job: Job) -> Row:
-    """A row as the embedded voice would fill it."""
-    ask = heuristic.Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, 0)
-    text = heuristic.answer(ask)
-    measured = score(text)
+    """A row with an answer of the embedded voice."""
+    question = heuristic.Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, 0)
+    text = heuristic.answer(question)
+    scores = score(text)
     meta = {"topic": job.topic.text, "group": job.topic.group, "kind": job.kind, "id": job.id, "lang": job.prompt.lang}
     meta |= {"wc": len(text.split()), "backend": "heuristic", "model": "", "tries": 1}
-    return make_row(job.prompt.text, text, meta | {name: round(getattr(measured, name), 4) for name in FIGURES})
+    return make_row(job.prompt.text, text, meta | {name: round(getattr(scores, name), 4) for name in FIGURES})
 
 
 def write_rows(path: Path, megabytes: int) -> None:
-    """A file of about that size: the rows of three thousand jobs, over and over."""
+    """Write a file of about that size: the rows of three thousand jobs, repeated."""
     jobs = itertools.islice(Plan(read_topics(ROOT / "topics.json"), Mix()), 3000)
     block = b"".join(orjson.dumps(row_of(job)) + b"\n" for job in jobs)
     with path.open("wb") as out:
@@ -49,19 +49,19 @@ def write_rows(path: Path, megabytes: int) -> None:
 
 
 def bare(source: Path, target: Path) -> None:
-    """What a conversion cannot do without."""
+    """Read and write every row unchanged."""
     with source.open("rb") as lines, target.open("wb") as out:
         for line in lines:
             out.write(orjson.dumps(orjson.loads(line)) + b"\n")
 
 
 def guarded(source: Path, target: Path, *flags: str) -> None:
-    """The script, from its arguments on."""
+    """The script in this process."""
     SCRIPT["main"](["--input", str(source), "--output", str(target), "--overwrite", *flags])
 
 
 def conversion(source: Path, target: Path) -> None:
-    """The script without the guard."""
+    """The script without the search for held-out prompts."""
     guarded(source, target, "--no-guard")
 
 
@@ -79,14 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=100, help="size of the file (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="turns for each (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="runs of each (default: %(default)s)")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
         write_rows(source, args.megabytes)
         size = source.stat().st_size / 1e6
         turns = [[timed(work, source, target) for work in WORKS.values()] for _ in range(args.rounds)]
-    print(f"{size:.0f} MB, {args.rounds} turns each   CPU MB/s   wall MB/s   CPU ratio   wall ratio")
+    print(f"{size:.0f} MB, {args.rounds} runs each    CPU MB/s   wall MB/s   CPU ratio   wall ratio")
     for at, name in enumerate(WORKS):
         figures = [statistics.median(size / turn[at][clock] for turn in turns) for clock in (0, 1)]
         figures += [statistics.median(turn[0][clock] / turn[at][clock] for turn in turns) for clock in (0, 1)]

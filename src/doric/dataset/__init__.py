@@ -1,1 +1,1 @@
-"""Topics to rows: the plan, prompts, the embedded voice, what a model is told, generation, and one run of it."""
+"""From topics to rows: the plan and its prompts, the two voices (embedded and model), the generator, and one run."""

@@ -40,7 +40,7 @@ class BudgetExhausted(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run: rows by bucket and by number of tries, rejections by gate, server faults by kind."""
+    """Counts of a run: rows by bucket and by number of tries, rejections by gate, server errors by kind."""
 
     accepted: Counter[str] = field(default_factory=Counter)
     by_try: Counter[int] = field(default_factory=Counter)

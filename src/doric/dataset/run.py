@@ -149,7 +149,7 @@ class Run:
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
         """The journals of rows and rejections, with those of an earlier run replayed. Refuses those of another plan."""
         self._files.check(self._fingerprint, describe=_difference)
-        backup = self._args.overwrite and file_size(self.out) > 0 and self._is_bought()
+        backup = self._args.overwrite and file_size(self.out) > 0 and self._is_paid_for()
         replays = self._history.replay_row, self._history.replay_rejection
         with self._files.open(*replays, backup=backup) as (rows, rejections):
             if backup:  # answers that were paid for survive a wrong --overwrite
@@ -187,7 +187,7 @@ class Run:
             heartbeat.cancel()
             progress.close()
 
-    def _is_bought(self) -> bool:
+    def _is_paid_for(self) -> bool:
         """Whether a model wrote the rows that are there; True if it is not known."""
         try:
             return (self._files.stored() or {}).get("backend") != "heuristic"
@@ -221,7 +221,7 @@ def topics_of(args: argparse.Namespace) -> list[Topic]:
     lists += [read_topics(args.topics)] if args.topics else []
     if not lists and not Path("topics.json").is_file():
         hint = "Run the command in the root of the repository, or give a list with --topics-json or --topics."
-        raise InputError("there is no such file here", file="topics.json", hint=hint)
+        raise InputError("the file does not exist", file="topics.json", hint=hint)
     kept = list(_without_held_out(unique_topics(itertools.chain.from_iterable(lists or [read_topics("topics.json")]))))
     if not kept:
         raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")

@@ -1,1 +1,1 @@
-"""Topic lists: reading and extending them, and asking a model for more topics."""
+"""Topic lists: reading and extending them, filtering suggested topics, and one run that asks a model for more."""
