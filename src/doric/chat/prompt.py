@@ -18,7 +18,6 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
 
 from doric.chat.session import Session
-from doric.core.text import printable
 
 START_DELAY = 0.2
 """Seconds between the first prompt and the search for the model: its imports would delay the first keys."""
@@ -55,7 +54,7 @@ def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
 
     def status() -> str:
         waiting = f"{server.waiting_for()} … {time.monotonic() - began:.0f} s"
-        return printable(session.status() or waiting)[: session.screen.columns - 1]
+        return (session.status() or waiting)[: session.screen.columns - 1]
 
     async def watch() -> None:
         await asyncio.sleep(START_DELAY)

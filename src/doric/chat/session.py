@@ -17,7 +17,7 @@ from doric.chat.store import Chat, Message
 from doric.chat.terminal import Screen, WaitTimer, echo_off
 from doric.core.cli import bounded
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError, SettingsError
-from doric.core.text import TerminalFilter
+from doric.core.text import TerminalFilter, printable
 from doric.llm.response import StreamedCompletion, estimate_tokens
 
 TEMPLATE_TOKENS = 6
@@ -223,7 +223,7 @@ class Session:
             return ""
         used = count_tokens(self.chat.messages, self.tokens_per_char)
         part = f"about {used:,} of " if used else ""
-        return model.name + (f", {part}{model.window:,} tokens" if model.window else "")
+        return printable(model.name) + (f", {part}{model.window:,} tokens" if model.window else "")
 
     def _show(self, shown: list[str]) -> Ending:
         """Write the answer while it streams, and append what was written to `shown`."""
