@@ -1,6 +1,7 @@
 """JSON Lines files: one object per line, read as a stream, appended so that a crash loses no complete row."""
 
 import contextlib
+import logging
 import os
 import shutil
 import stat
@@ -18,6 +19,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no flock: the journal works there, but a second writer is not noticed
     fcntl = None
+
+log = logging.getLogger("doric")
 
 type Plan = dict[str, Any]
 type Replay = Callable[[dict[str, Any]], object]
@@ -260,6 +263,13 @@ class ResumableRun:
         """Whether there are rows that this run adds to. Raises `InputError` when a journal cannot be written."""
         return not self.overwrite and any(map(file_size, self.journals))
 
+    def count(self) -> int:
+        """Rows in the first journal that this run adds to: its lines, 0 with `overwrite`."""
+        if self.overwrite or not file_size(self.journals[0]):
+            return 0
+        with self.journals[0].open("rb") as lines:
+            return sum(1 for _ in lines)
+
     def stored(self) -> Plan | None:
         """The stored plan, None when there is none. Raises `InputError` when it cannot be read."""
         try:
@@ -312,6 +322,7 @@ class ResumableRun:
         try:
             if self.plan_file.exists():
                 shutil.copyfile(self.plan_file, backup_path(self.plan_file))
+            log.info("The old rows are kept in %s, their plan beside it.", backup_path(self.journals[0]))
         except OSError as error:
             raise os_error(error, self.plan_file, "copied") from error
 

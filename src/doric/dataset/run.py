@@ -12,7 +12,6 @@ from typing import Self
 
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.errors import InputError, ServerError, SettingsError
-from doric.core.files import file_size
 from doric.core.jsonl import Journal, ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import generate, heuristic, instructions
@@ -69,8 +68,7 @@ class Run:
         plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
         if self.backend == "heuristic":
             return f"{plan}\nthe embedded voice: no calls, no cost"
-        done = 0 if self._args.overwrite or not file_size(self.out) else sum(1 for _ in self.out.open("rb"))
-        left = max(0, len(self._plan) - done)
+        left = max(0, len(self._plan) - self._files.count())
         into, most = instructions.expected_tokens(self._plan)
         tokens_in, tokens_out = round(left * into), round(left * most / 2)  # answers take about half of their budget
         tokens = (
@@ -149,11 +147,9 @@ class Run:
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
         """The journals of rows and rejections, with those of an earlier run replayed. Refuses those of another plan."""
         self._files.check(self._fingerprint, describe=_difference)
-        backup = self._args.overwrite and file_size(self.out) > 0 and self._is_paid_for()
         replays = self._history.replay_row, self._history.replay_rejection
-        with self._files.open(*replays, backup=backup) as (rows, rejections):
-            if backup:  # answers that were paid for survive a wrong --overwrite
-                log.info("The old rows are kept in %s.bak, with the rejected answers and the plan.", self.out)
+        # answers that were paid for survive a mistaken --overwrite
+        with self._files.open(*replays, backup=self._is_paid_for()) as (rows, rejections):
             self._files.store(self._fingerprint)
             yield rows, rejections
 
