@@ -3,7 +3,8 @@
 import pytest
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
-from doric.llm.errors import ErrorResponse, read_retry_after
+from doric.llm.errors import ErrorResponse
+from doric.llm.rate_limits import read_retry_after
 
 
 def response(status: int, body: str, after: str = "") -> ErrorResponse:

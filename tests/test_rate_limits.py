@@ -7,14 +7,12 @@ import random
 import pytest
 
 from doric.llm.rate_limits import (
-    FIRST_BACKOFF,
-    MAX_BACKOFF,
     RECENT_CALLS,
     RateLimiter,
     StoppableClock,
     Throttle,
-    backoff,
 )
+from doric.llm.scheduler import FIRST_BACKOFF, MAX_BACKOFF, backoff
 from virtual_clock import START, VirtualClock
 
 

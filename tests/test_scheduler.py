@@ -8,8 +8,8 @@ import pytest
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm import scheduler
-from doric.llm.rate_limits import FIRST_BACKOFF, MAX_BACKOFF, RECENT_CALLS
-from doric.llm.scheduler import MAX_LOST_IN_A_ROW, MAX_WAITING_RETRIES, Scheduler
+from doric.llm.rate_limits import RECENT_CALLS
+from doric.llm.scheduler import FIRST_BACKOFF, MAX_BACKOFF, MAX_LOST_IN_A_ROW, MAX_WAITING_RETRIES, Scheduler
 from virtual_clock import VirtualClock
 
 

@@ -3,16 +3,14 @@
 `ServerError` fails this call only, `RetryableError` may succeed later, `FatalServerError` stops the run.
 """
 
-import email.utils
 import json
-import math
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.llm.rate_limits import read_retry_after
 
 QUOTA = ("exceeded your current quota", "credit balance", "insufficient credits")
 RATE_LIMITED = ("rate_limit", "rate limit", "retry in", "try again in", "per minute")
@@ -168,29 +166,6 @@ class ErrorResponse:
 
     def _mentions(self, phrases: tuple[str, ...]) -> bool:
         return any(phrase in self.text for phrase in phrases)
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date); None if neither is valid.
-
-    >>> read_retry_after({"retry-after": "1.5"}), read_retry_after({"retry-after-ms": "20"})
-    (1.5, 0.02)
-    >>> read_retry_after({"retry-after": "soon"}) is None
-    True
-    """
-    if _is_number(milliseconds := headers.get("retry-after-ms", "")):
-        return float(milliseconds) / 1000
-    value = headers.get("retry-after", "")
-    if _is_number(value):
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal() and text.isascii() and math.isfinite(float(text))
 
 
 def _duration(seconds: float) -> str:

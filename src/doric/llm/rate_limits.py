@@ -1,16 +1,15 @@
-"""When the next call may be made: backoff of retries, limits per minute, and a throttle after many 429s."""
+"""When the next call may be made: Retry-After, limits on calls and tokens per minute, a throttle after many 429s."""
 
 import asyncio
+import email.utils
 import logging
 import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 log = logging.getLogger("doric")
-FIRST_BACKOFF, MAX_BACKOFF = 0.5, 60.0
-"""Seconds: the upper bound of the first wait, and of any wait. The bound doubles in between."""
 TOKENS_PER_CALL = 1000
 """Tokens that a call is expected to use if nothing better is known."""
 CALLS_BEFORE_REPORT = 10
@@ -25,18 +24,27 @@ MIN_LOGGED_PAUSE = 5.0
 """Seconds. Shorter pauses are not logged."""
 
 
-def backoff(tries: int, retry_after: float | None, draw: random.Random) -> float:
-    """Seconds to wait before a retry of a call that has failed `tries` times before.
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date); None if neither is valid.
 
-    Random between 0 and a bound that doubles from 0.5 s to 60 s. Honours Retry-After, except repeated zeros: the wait
-    is at least half the bound, or all retries would be used up within a moment.
+    >>> read_retry_after({"retry-after": "1.5"}), read_retry_after({"retry-after-ms": "20"})
+    (1.5, 0.02)
+    >>> read_retry_after({"retry-after": "soon"}) is None
+    True
     """
-    bound = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(tries, 16))
-    if retry_after is None:
-        return draw.uniform(0, bound)
-    wait = max(retry_after, bound / 2)
-    # a random delay on top, so that waiting calls do not all return in the same instant
-    return wait + draw.uniform(0, 0.05 + 0.02 * wait)
+    if _is_number(milliseconds := headers.get("retry-after-ms", "")):
+        return float(milliseconds) / 1000
+    value = headers.get("retry-after", "")
+    if _is_number(value):
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal() and text.isascii() and math.isfinite(float(text))
 
 
 class StoppableClock:

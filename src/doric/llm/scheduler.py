@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
-from doric.llm.rate_limits import TOKENS_PER_CALL, RateLimiter, StoppableClock, Throttle, backoff
+from doric.llm.rate_limits import TOKENS_PER_CALL, RateLimiter, StoppableClock, Throttle
 
 log = logging.getLogger("doric")
 MAX_WAITING_RETRIES = 8
@@ -27,8 +27,24 @@ BUSY_SECONDS = 300.0
 """Throttled jobs are retried without limit as long as any job has succeeded within this time."""
 CAPACITY_POLL = 1.0
 """Seconds between checks of a worker whether it may call again, while the throttle allows fewer calls."""
+FIRST_BACKOFF, MAX_BACKOFF = 0.5, 60.0
+"""Seconds: the upper bound of the first wait, and of any wait. The bound doubles in between."""
 GRACE_SECONDS = 120.0
 """Seconds for the calls in flight to end after a fatal error: they are paid for."""
+
+
+def backoff(tries: int, retry_after: float | None, draw: random.Random) -> float:
+    """Seconds to wait before a retry of a call that has failed `tries` times before.
+
+    Random between 0 and a bound that doubles from 0.5 s to 60 s. Honours Retry-After, except repeated zeros: the wait
+    is at least half the bound, or all retries would be used up within a moment.
+    """
+    bound = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(tries, 16))
+    if retry_after is None:
+        return draw.uniform(0, bound)
+    wait = max(retry_after, bound / 2)
+    # a random delay on top, so that waiting calls do not all return in the same instant
+    return wait + draw.uniform(0, 0.05 + 0.02 * wait)
 
 
 class JobQueue[Job]:

@@ -21,7 +21,7 @@ from doric.core.errors import DoricError, FatalServerError, RetryableError, Serv
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
-from doric.llm.rate_limits import backoff
+from doric.llm.scheduler import backoff
 from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
 from doric.topics.lists import JSON_LINES, TopicFile, choose_groups
 from doric.topics.parse import read_list
