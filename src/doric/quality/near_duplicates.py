@@ -6,6 +6,7 @@ Characters are compared, not words, because Doric has many spellings of one word
 without rapidfuzz.
 """
 
+import itertools
 import struct
 from array import array
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ except ImportError:
 BANDS = 64
 ROWS_PER_BAND = 5
 SEED = 42
+NO_TEXT = itertools.repeat(-1)
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class NearDuplicateIndex:
         self._texts: list[str] = []
         self._lengths = array("I")
         self._exact: dict[str, int] = {}
-        # Band hash -> the number of the stored text that has it, or a list of them: most bands belong to one text.
-        self._bands: dict[int, int | list[int]] = {}
+        # Band hash -> the last text that has it. `_earlier` has, for each text and band, the text before it or -1. Lists of
+        # texts per hash would cost a quarter more time, because the garbage collector has to visit each of them.
+        self._bands: dict[int, int] = {}
+        self._earlier = array("i")
         self._latest: tuple[str, str, list[int]] = ("", "", signature(""))
 
     def __len__(self) -> int:
@@ -85,12 +89,8 @@ class NearDuplicateIndex:
         self._ids.append(id)
         self._texts.append(folded)
         self._lengths.append(len(folded))
-        for hashed in hashes:
-            holder = self._bands.setdefault(hashed, row)
-            if isinstance(holder, list):
-                holder.append(row)
-            elif holder != row:
-                self._bands[hashed] = [holder, row]
+        self._earlier.extend(map(self._bands.get, hashes, NO_TEXT))
+        self._bands.update(dict.fromkeys(hashes, row))
 
     def candidates(self, text: str) -> list[str]:
         """The ids of the stored texts that `nearest` compares with `text`, in the order in which they were added."""
@@ -104,11 +104,11 @@ class NearDuplicateIndex:
 
     def _sharing(self, hashes: Iterable[int]) -> set[int]:
         rows: set[int] = set()
-        for holder in map(self._bands.get, hashes):
-            if isinstance(holder, list):
-                rows.update(holder)
-            elif holder is not None:
-                rows.add(holder)
+        earlier = self._earlier
+        for band, row in enumerate(map(self._bands.get, hashes, NO_TEXT)):
+            while row >= 0:
+                rows.add(row)
+                row = earlier[row * BANDS + band]
         return rows
 
     def _read(self, text: str) -> tuple[str, list[int]]:
