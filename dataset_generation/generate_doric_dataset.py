@@ -14,6 +14,7 @@ Exit status: 0 done, 1 rows are missing or a budget is used up, 2 an error to fi
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")
     flag("--price-out", type=cli.non_negative_float, metavar="USD", help="price of a million completion tokens")
     stop = "a later run resumes; may overshoot by one call"
-    flag("--max-cost", type=cli.non_negative_float, metavar="USD", help=f"stop when this much is spent; {stop}")
+    flag(
+        "--max-cost", type=cli.bounded(float, 0, math.inf), metavar="USD", help=f"stop when this much is spent; {stop}"
+    )
     flag("--max-total-tokens", type=cli.non_negative_int, metavar="N", help=f"stop after this many tokens; {stop}")
 
     flag = parser.add_argument_group("output").add_argument

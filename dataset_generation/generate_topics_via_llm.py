@@ -14,6 +14,7 @@ Exit status: 0 done, 1 topics are missing or a budget is used up, 2 an error to 
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")
     flag("--price-out", type=cli.non_negative_float, metavar="USD", help="price of a million completion tokens")
     over = "may overshoot by one call"
-    flag("--max-cost", type=cli.positive_float, metavar="USD", help=f"stop when this much is spent; {over}")
+    flag(
+        "--max-cost",
+        type=cli.bounded(float, 0, math.inf, above=True),
+        metavar="USD",
+        help=f"stop when this much is spent; {over}",
+    )
     flag("--max-total-tokens", type=cli.positive_int, metavar="N", help=f"stop after this many tokens; {over}")
     flag("--seed", type=int, default=0, help="chooses the examples that the model is shown (default: 0)")
     flag("--dry-run", action="store_true", help="print the plan and its expected cost; call nothing, write nothing")

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -122,6 +123,7 @@ def test_a_reader_that_leaves_is_no_error(options, status):
         (cli.positive_float, "1e-9", 1e-9),
         (cli.non_negative_float, "0", 0.0),
         (cli.share, "1", 1.0),
+        (cli.bounded(float, 0, math.inf), "inf", math.inf),
         (cli.bounded(int, 5, 9), " 9 ", 9),
     ],
 )
@@ -137,11 +139,12 @@ def test_numbers_within_their_limits(kind, text, value):
         (cli.positive_int, "0", "0 is not a whole number of at least 1"),
         (cli.positive_int, "1.5", "1.5 is not a whole number of at least 1"),
         (cli.positive_int, "many", "many is not a whole number of at least 1"),
-        (cli.positive_int, "9" * 30, "9" * 30 + " is not a whole number"),
+        (cli.positive_int, "9" * 30, "9" * 30 + " is too large"),
         (cli.positive_int, "9" * 10_000, "9" * 37 + "... is not a whole number"),
         (cli.non_negative_int, "-1", "-1 is not a whole number of at least 0"),
         (cli.positive_float, "0", "0 is not a number above 0"),
-        (cli.positive_float, "inf", "inf is not a number above 0"),
+        (cli.positive_float, "inf", "inf is too large"),
+        (cli.positive_float, "-inf", "-inf is not a number above 0"),
         (cli.non_negative_float, "nan", "nan is not a number of at least 0"),
         (cli.share, "1.01", "1.01 is not a number from 0 to 1"),
         (cli.bounded(float, 0, 60, above=True), "61", "61 is not a number above 0 and at most 60"),

@@ -23,7 +23,7 @@ from doric.core.text import printable
 log = logging.getLogger("doric")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST = 2**53
-"""The largest number that a flag takes unless it has a smaller limit of its own."""
+"""The largest number that a flag takes unless it has a limit of its own."""
 HEARTBEAT_SECONDS = 30.0
 """A log line appears at least this often while rows are outstanding, so that a run never looks dead."""
 
@@ -114,9 +114,10 @@ def bounded[N: (int, float)](kind: type[N], low: float, high: float, *, above: b
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not low <= value <= high or (above and value == low):  # nan is not between them
-            raise argparse.ArgumentTypeError(f"{text if len(text) <= 40 else text[:37] + '...'} is not {wanted}")
-        return kind(value)
+        if low <= value <= high and not (above and value == low):  # nan is not between them
+            return kind(value)
+        shown = text if len(text) <= 40 else text[:37] + "..."
+        raise argparse.ArgumentTypeError(f"{shown} is {'too large' if value > high >= MOST else f'not {wanted}'}")
 
     return number
 
