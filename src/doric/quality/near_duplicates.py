@@ -55,8 +55,8 @@ class NearDuplicateIndex:
         self._texts: list[str] = []
         self._lengths = array("I")
         self._exact: dict[str, int] = {}
-        # Band hash -> the last text that has it; `_earlier` has, for each text and band, the text before it or -1. Lists
-        # of texts per hash cost a quarter more time at 100,000 texts: the garbage collector visits each of them.
+        # Band hash -> the last text that has it; `_earlier` has, for each text and band, the text before it or -1.
+        # Lists of texts cost a quarter more time at 100,000 texts: the garbage collector visits each of them.
         self._bands: dict[int, int] = {}
         self._earlier = array("i")
         self._latest: tuple[str, str, list[int]] = ("", "", signature(""))
