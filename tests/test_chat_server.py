@@ -252,6 +252,22 @@ def test_a_redirect_to_another_host_is_shown_without_secrets(server, tmp_path, p
     assert (done.returncode, said in done.stderr, "secret" in done.stderr) == (2, True, False)
 
 
+def test_a_redirect_with_a_user_name_is_refused(server):
+    """A password in a redirect to the same origin would replace the key, so it is not followed."""
+    server.manners.first = [(307, server.url.replace("http://", "http://me:secret@") + "/v1/models")]
+    with pytest.raises(FatalServerError, match="redirects to") as caught:
+        Server(Address(server.url, "sk-1"), wait=5).find()
+    assert "secret" not in caught.value.message
+    assert len(server.paths) == 1
+
+
+def test_an_empty_location_is_no_redirect(server):
+    """A redirect that names no target is an error response."""
+    server.manners.first = [(302, "")]
+    with pytest.raises(FatalServerError, match="answered 302"):
+        Server(Address(server.url), wait=5).find()
+
+
 # -- TLS and proxies ---------------------------------------------------------------------------------------------------
 
 

@@ -249,7 +249,7 @@ class Server:
             left, headers = max(deadline - time.monotonic(), 0.1), self.address.headers()
             request = self._http.build_request(method, url, content=content, headers=headers, timeout=left)
             response = self._http.send(request, stream=True)
-            if not response.has_redirect_location:
+            if not (response.has_redirect_location and response.headers["Location"]):
                 return response
             response.close()
             url = self._trusted(response.next_request.url if response.next_request else None)
@@ -259,12 +259,15 @@ class Server:
         raise FatalServerError(message, hint="Check VLLM_URL.")
 
     def _trusted(self, url: "httpx2.URL | None") -> "httpx2.URL":
-        """The target of a redirect, if it has this origin or is its https twin. Other hosts must not get the keys."""
+        """The target of a redirect, if it has this origin or is its https twin. Other hosts must not get the keys.
+
+        A target with a user name is refused: httpx2 would send that name in place of the key.
+        """
         own = urlsplit(self.address.url)
         target = "an invalid URL"
         with suppress(ValueError):  # a port above 65535
             twin = url and (own.scheme, url.scheme, url.host) == ("http", "https", own.hostname)
-            if url and (same_origin(self.address.url, str(url)) or twin):
+            if url and not url.userinfo and (same_origin(self.address.url, str(url)) or twin):
                 return url
             target = f"{url.scheme}://{url.netloc.decode()}" if url else target
         raise FatalServerError(f"{self.address.host} redirects to {target}", hint="Is VLLM_URL right?")
