@@ -139,6 +139,7 @@ def test_numbers_within_their_limits(kind, text, value):
         (cli.positive_int, "0", "0 is not a whole number of at least 1"),
         (cli.positive_int, "1.5", "1.5 is not a whole number of at least 1"),
         (cli.positive_int, "many", "many is not a whole number of at least 1"),
+        (cli.positive_int, "", "an empty value is not a whole number of at least 1"),
         (cli.positive_int, "9" * 30, "9" * 30 + " is too large"),
         (cli.positive_int, "9" * 10_000, "9" * 37 + "... is not a whole number"),
         (cli.non_negative_int, "-1", "-1 is not a whole number of at least 0"),

@@ -244,15 +244,19 @@ def test_a_host_that_no_connection_can_be_made_to(host):
         normalize_url(f"http://{host}/v1", source="VLLM_URL")
 
 
-def test_the_nearest_dotenv_is_found_within_the_repository(tmp_path):
-    """`.env` is searched in a folder and above it, but not above the folder with `.git`."""
+def test_the_nearest_dotenv_is_found(tmp_path):
+    """`.env` is searched in a folder and in every folder above it, also outside the repository."""
     inner = tmp_path / "repo" / "modal"
     inner.mkdir(parents=True)
+    (tmp_path / "repo" / ".git").mkdir()
     (tmp_path / ".env").write_text("MODEL=outside\n")
     assert read_dotenv(find_dotenv(inner)) == {"MODEL": "outside"}
-    (tmp_path / "repo" / ".git").mkdir()
-    assert read_dotenv(find_dotenv(inner)) == {}
     (tmp_path / "repo" / ".env").write_text("MODEL=root\nEMPTY=\n")
     assert read_dotenv(find_dotenv(inner)) == {"MODEL": "root"}
     (inner / ".env").write_text("MODEL=inner\n")
     assert read_dotenv(find_dotenv(inner)) == {"MODEL": "inner"}
+
+
+def test_a_path_may_contain_an_at_sign():
+    """Only an @ before the host marks a user name."""
+    assert normalize_url("http://h/@team/v1", source="VLLM_URL") == "http://h/@team/v1"

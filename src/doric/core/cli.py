@@ -116,7 +116,7 @@ def bounded[N: (int, float)](kind: type[N], low: float, high: float, *, above: b
             value = math.nan
         if low <= value <= high and not (above and value == low):  # nan is not between them
             return kind(value)
-        shown = text if len(text) <= 40 else text[:37] + "..."
+        shown = (text if len(text) <= 40 else text[:37] + "...") or "an empty value"
         raise argparse.ArgumentTypeError(f"{shown} is {'too large' if value > high >= MOST else f'not {wanted}'}")
 
     return number

@@ -113,16 +113,9 @@ def read_dotenv(path: Path = Path(".env")) -> dict[str, str]:
 
 
 def find_dotenv(folder: Path) -> Path:
-    """The nearest `.env` in `folder` or above it, but not above its repository (the folder with `.git`).
-
-    When there is none, the path `.env` in `folder`.
-    """
-    for above in (folder.absolute(), *folder.absolute().parents):
-        if (above / ".env").is_file():
-            return above / ".env"
-        if (above / ".git").exists():
-            break
-    return folder / ".env"
+    """The nearest `.env` in `folder` or above it; when there is none, the path `.env` in `folder`."""
+    folder = folder.absolute()
+    return next((above / ".env" for above in (folder, *folder.parents) if (above / ".env").is_file()), folder / ".env")
 
 
 # --- URLs -----------------------------------------------------------------------------------------------------------
@@ -148,7 +141,7 @@ def normalize_url(url: str, *, source: str) -> str:
     if not valid or any(map(str.isspace, url)):
         hint = "It must begin with http:// or https:// and name a host, for instance http://localhost:11434/v1."
         raise SettingsError(f"the URL in {source} is not valid", hint=hint)
-    if any(mark in url for mark in "@?#"):
+    if "@" in parts.netloc or "?" in url or "#" in url:
         hint = "Give the URL alone; a key belongs in its own variable."
         raise SettingsError(f"the URL in {source} contains a user name, a key or a query", hint=hint)
     path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
