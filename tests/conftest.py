@@ -1,4 +1,4 @@
-"""No deadlines; and fixtures for the `finetune` group: a small real model, the notebook's functions."""
+"""No hypothesis deadlines; fixtures of the `finetune` group: a small real model and the notebook's functions."""
 
 import importlib.util
 import json
@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
-# a job in the background of a script is started with Ctrl-C ignored, and so would be every process it starts
+# shells start background jobs with Ctrl-C ignored, and child processes inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("patient", deadline=None)  # a busy machine is no fault of the code
+settings.register_profile("patient", deadline=None)  # slow machines must not fail tests
 settings.load_profile("patient")
 
 NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
@@ -22,7 +22,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
 
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
-    """A folder with SmolLM2-135M-Instruct, made once and cached outside the repository."""
+    """A folder with SmolLM2-135M-Instruct, created once and cached outside the repository."""
     spec = importlib.util.spec_from_file_location("smollm2_checkpoint", NOTEBOOKS / "smollm2_checkpoint.py")
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
