@@ -1,9 +1,12 @@
-"""Sampling options, and which messages fit the model's window."""
+"""Sampling options, which messages fit the model's window, and how a chat is saved."""
 
 import pytest
 
-from doric.chat.session import check_room, fit, parse_option
+from doric.chat.server import Address, Server
+from doric.chat.session import Session, check_room, fit, parse_option
+from doric.chat.terminal import Screen
 from doric.core.errors import SettingsError
+from doric.core.files import locked
 
 
 @pytest.mark.parametrize(("name", "text"), [("seed", "1.5"), ("seed", "x"), ("top_p", "nan"), ("heat", "1")])
@@ -27,3 +30,17 @@ def test_fitting_keeps_the_system_prompt_and_the_last_question():
     roles = ["system", "user", "assistant", "user"]
     chat = [{"role": role, "content": role * 100} for role in roles]
     assert [message["role"] for message in fit(chat, 0, 1.0)] == ["system", "user"]
+
+
+def test_a_chat_file_that_is_locked_does_not_end_the_chat(tmp_path, capsys):
+    """While another program writes the chat's file, one note says so, and the next answer is saved again."""
+    file = tmp_path / "me.jsonl"
+    session = Session(Server(Address("http://127.0.0.1:9"), wait=0), Screen({}), file=file)
+    session.chat.ask("hello")
+    session.chat.answer("aye", complete=True)
+    with locked(file):
+        session.save()
+        session.save()
+    assert capsys.readouterr().err.count("another run is writing this file: this chat is in memory only]") == 1
+    session.save()
+    assert len(file.read_text().splitlines()) == 1

@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -168,6 +170,26 @@ def test_a_lock_left_by_a_killed_run_holds_nothing(tmp_path):
     (tmp_path / ".topics.json.lock").touch()
     with locked(tmp_path / "topics.json"):
         pass
+
+
+def test_a_lock_that_is_released_soon_is_waited_for(tmp_path):
+    """A lock that another run holds only for a moment is no error, and the lock file that it removes is made again."""
+    path = tmp_path / "topics.json"
+    held, released = threading.Event(), threading.Event()
+
+    def other_run() -> None:
+        with locked(path):
+            held.set()
+            time.sleep(0.1)
+            released.set()
+
+    thread = threading.Thread(target=other_run)
+    thread.start()
+    held.wait()
+    with locked(path):
+        assert released.is_set()
+        assert (tmp_path / ".topics.json.lock").is_file()
+    thread.join()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

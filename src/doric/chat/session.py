@@ -16,7 +16,7 @@ from doric.chat import store
 from doric.chat.store import Chat, Message
 from doric.chat.terminal import Screen, WaitTimer, echo_off
 from doric.core.cli import bounded
-from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError, SettingsError
+from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
 from doric.core.text import TerminalFilter, printable
 from doric.llm.response import StreamedCompletion, estimate_tokens
 
@@ -212,7 +212,7 @@ class Session:
         try:
             (store.write if self.chat.answered else store.remove)(self.file, self.chat)
             self.save_failed = False
-        except InputError as error:
+        except DoricError as error:
             if not self.save_failed:
                 self.screen.note(f"[{error}: this chat is in memory only]")
             self.save_failed = True

@@ -169,12 +169,12 @@ def read_latest(folder: Path) -> Chat:
 
 
 def write(path: Path, chat: Chat) -> None:
-    """Add a chat to a JSON Lines file, or replace the row with its id. Raises `InputError`."""
+    """Add a chat to a JSON Lines file, or replace the row with its id. Raises `DoricError`, also for a locked file."""
     _replace_row(path, chat.id, [json.dumps(chat.row(), ensure_ascii=False)])
 
 
 def remove(path: Path, chat: Chat) -> None:
-    """Remove the row of a chat from a file; nothing happens if either is missing. Raises `InputError`."""
+    """Remove the row of a chat from a file; nothing happens if either is missing. Raises `DoricError` as `write`."""
     _replace_row(path, chat.id, [])
 
 

@@ -26,6 +26,8 @@ HEAD = 4096
 ONE_OBJECT = "Each line must hold one JSON object."
 HELD = "Wait until it ends, or choose another output file."
 """The hint for a file that another run is writing."""
+LOCK_SECONDS = 0.5
+"""How long to wait for a lock: the chat holds it only for a moment, and a run that ends removes the lock file."""
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ def locked(path: Path) -> Generator[None]:
         from filelock import FileLock, Timeout  # not needed by most commands
     except ImportError as error:
         raise missing_package(error) from error
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
