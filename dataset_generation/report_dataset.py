@@ -36,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
     page = args.out or args.input.with_suffix(".html")
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
-    if args.input in (page, args.card):
-        raise SettingsError(f"{args.input} would be overwritten", hint="Name another file with --out or --card.")
+    if len({args.input, page, args.card}) < 3:
+        hint = "Name another file with --out or --card."
+        raise SettingsError("--input, --out and --card are not three different files", hint=hint)
     refuse_foreign_file(page, PAGE, "page of a dataset")
     if args.card:
         refuse_foreign_file(args.card, CARD, "card of a dataset")

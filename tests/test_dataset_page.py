@@ -265,8 +265,11 @@ def test_data_cannot_break_out_of_the_card(tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [["--out", "{input}"], ["--card", "{input}"], ["--rejected", "missing.jsonl"], ["--input", "missing.jsonl"]],
-)
+    [
+        ["--out", "{input}"], ["--card", "{input}"], ["--out", "same", "--card", "same"],
+        ["--rejected", "missing.jsonl"], ["--input", "missing.jsonl"],
+    ],
+)  # fmt: skip
 def test_a_mistake_is_an_error_and_a_hint(dataset, capsys, flags, monkeypatch, tmp_path):
     """The script exits with 2 and does not change the dataset."""
     monkeypatch.chdir(tmp_path)
