@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
         held_out=None if args.no_guard else held_out,
         reject=rejected.add if args.skip_bad else None,
     )
-    rejects = rejected if args.skip_bad else contextlib.nullcontext()
-    with open_lines(args.input) as lines, rejects, atomic_writer(args.output) as out:
+    opened_rejected = rejected if args.skip_bad else contextlib.nullcontext()
+    with open_lines(args.input) as lines, opened_rejected, atomic_writer(args.output) as out:
         for batch in conversion.batches(lines, name_of(args.input)):
             out.write(batch)
         conversion.check_not_empty(name_of(args.input))

@@ -8,7 +8,7 @@ one question, only its answer on standard output:
   uv run python modal/chat_cli.py "Fit like?"
   uv run python modal/chat_cli.py < letter.txt
   uv run python modal/chat_cli.py "Pit this intae Doric:" - < letter.txt
-exit codes: 0 answered, 1 no answer or an incomplete one, 2 something to fix, 130 stopped, 141 nobody reads the answer
+exit codes: 0 answered, 1 no answer or an incomplete one, 2 something to fix, 130 stopped, 141 output closed
 """
 
 import argparse

@@ -44,7 +44,6 @@ def test_reopening_replays_every_row_and_appends(tmp_path):
     path, seen = tmp_path / "rows.jsonl", []
     path.write_bytes(LINES)
     with Journal(path, replay=seen.append) as journal:
-        assert journal.rows == 3
         journal.write({"n": 4})
     assert seen == ROWS
     assert path.read_bytes() == LINES + b'{"n":4}\n'
@@ -210,7 +209,7 @@ with Journal({str(path)!r}) as journal:
         writer.kill()
     seen = []
     with Journal(path, replay=lambda row: seen.append(row["n"])) as journal:
-        journal.write({"n": journal.rows})
+        journal.write({"n": len(seen)})
     assert seen == list(range(len(seen)))
     assert [row["n"] for _, row in read_jsonl(path)] == list(range(len(seen) + 1))
 

@@ -8,8 +8,8 @@ With --judge-model, a third model compares the answers of the two, every pair in
 OPENAI_API_KEY is sent to the server under test and to that of OPENAI_BASE_URL (api.openai.com where that is unset). A
 baseline or a judge at any other server gets BASELINE_API_KEY or JUDGE_API_KEY, if set.
 
-Answers are kept in OUT.answers.jsonl as they arrive: a run that stops, for whatever reason, resumes when the same
-command is given again. A call that fails for good counts as a failure in every share, and the report says so.
+Answers are written to OUT.answers.jsonl as they arrive: a run that stops for any reason resumes when the same command
+is given again. A call that still fails after all retries counts as a failure in every share, and the report says so.
 """
 
 import argparse

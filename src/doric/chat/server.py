@@ -1,7 +1,7 @@
 """An OpenAI-compatible server: its models, its streamed answers, cold starts, and which host may see which key.
 
-Requests use httpx2, the HTTP library of the openai SDK, without the SDK itself: its import takes a second, which
-somebody who asks one question would have to wait. httpx2 is imported in the background while the prompt appears.
+Requests use httpx2, the HTTP library of the openai SDK, without the SDK itself: its import takes a second, which would
+delay the answer to a single question. httpx2 is imported in the background while the prompt appears.
 """
 
 import json
@@ -215,7 +215,7 @@ class Server:
         ]
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> "httpx2.Response":
-        """The open response with status 200. Tries again while nobody listens or the server is starting."""
+        """The open response with status 200. Retries while the server is down or starting."""
         deadline = time.monotonic() + self.wait
         pause = FIRST_PAUSE
         while True:
@@ -289,7 +289,7 @@ class Server:
         return httpx2.Client(transport=direct, mounts={"https://": proxied}, trust_env=False, headers=headers)
 
     def _refusal(self, response: "httpx2.Response") -> ServerError:
-        """What an error response means to somebody who set the variables."""
+        """The error for a response, in terms of the variables that the user has set."""
         address, status = self.address, response.status_code
         body = next(response.iter_bytes(4096), b"")
         refusal = ErrorResponse.read(status, body, response.headers, key=address.api_key)

@@ -41,8 +41,9 @@ def main(
     """The `main(argv)` of a script: parse the flags, run, and return the exit status.
 
     A `DoricError` is printed as `error: ...` and `hint: ...`, and exits with 2 (or its own `exit_status`); Ctrl-C
-    prints `interrupted`, if given, and exits with 130; when nobody reads stdout any more, the status is `broken_pipe`.
-    `run` may be a coroutine function. Log lines start at `--log-level` if the script has that flag, else at "info".
+    prints `interrupted`, if given, and exits with 130; when the reader of stdout has closed the pipe, the status is
+    `broken_pipe`. `run` may be a coroutine function. Log lines start at `--log-level` if the script has that flag, else
+    at "info".
     """
 
     def command(argv: Sequence[str] | None = None) -> int:

@@ -105,7 +105,6 @@ class Journal:
         backup: bool = True,
     ) -> None:
         self.path = Path(path)
-        self.rows = 0
         self._end = 0
         self._synced = time.monotonic()
         self._file = self._open()
@@ -185,7 +184,6 @@ class Journal:
                     break
                 if row:
                     self._pass_on(row, number, replay)
-                    self.rows += 1
                 self._end += len(line)
                 last = line
         if torn:
@@ -264,10 +262,10 @@ class ResumableRun:
         return not self.overwrite and any(map(file_size, self.journals))
 
     def count(self) -> int:
-        """Rows in the first journal that this run adds to: its lines, 0 with `overwrite`."""
+        """The lines of the first journal, 0 with `overwrite`. Raises `InputError` when it cannot be read."""
         if self.overwrite or not file_size(self.journals[0]):
             return 0
-        with self.journals[0].open("rb") as lines:
+        with open_lines(self.journals[0]) as lines:
             return sum(1 for _ in lines)
 
     def stored(self) -> Plan | None:

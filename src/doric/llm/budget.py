@@ -80,7 +80,7 @@ class Budget:
         return reason
 
     def release(self) -> None:
-        """End a reserved call, whatever its result."""
+        """End a reserved call, with or without an answer."""
         self.in_flight -= 1
         self._released.set()
 

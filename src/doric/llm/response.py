@@ -11,11 +11,11 @@ from typing import Any
 
 from doric.core.errors import RetryableError
 from doric.core.files import parse_json
+from doric.core.text import SURROGATE
 
 THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
 THINKING_TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
-SURROGATE = re.compile("[\ud800-\udfff]")
 UNKNOWN_ERROR = 502
 """The status of an error in a 200 response that names none."""
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
@@ -116,7 +116,7 @@ def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[di
         raise ErrorInBody(_status(choice.get("error")))
     message = choice.get("message")
     if not isinstance(message, dict):
-        raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
+        raise _unreadable("no message in it", *tokens)
     return choice, message
 
 
