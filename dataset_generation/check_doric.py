@@ -7,14 +7,17 @@ scored: which words count as Doric, and whether the quality gates would accept i
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 try:
     from doric.core import cli
 except ModuleNotFoundError as error:
-    message = f"the package {error.name} is not installed. Run this script with uv: uv run python {sys.argv[0]}"
+    uv = f"uv run --project {Path(__file__).parents[1]} python {sys.argv[0]}"
+    message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 if TYPE_CHECKING:
@@ -66,8 +69,11 @@ def _check(*, warnings: bool) -> int:
 
 
 def _show(findings: Iterable["Finding"]) -> None:
+    from doric.data import FOLDER
+
+    folder = os.path.relpath(str(FOLDER))
     for finding in findings:
-        print(f"{'error' if finding.is_error else 'warning'}: data/{finding.file}:{finding.line}: {finding.text}")
+        print(f"{'error' if finding.is_error else 'warning'}: {folder}/{finding.file}:{finding.line}: {finding.text}")
         print(f"    {finding.reason}")
 
 

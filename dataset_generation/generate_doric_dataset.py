@@ -22,7 +22,8 @@ from pathlib import Path
 try:
     from doric.core import cli
 except ModuleNotFoundError as error:
-    message = f"the package {error.name} is not installed. Run this script with uv: uv run python {sys.argv[0]}"
+    uv = f"uv run --project {Path(__file__).parents[1]} python {sys.argv[0]}"
+    message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 

@@ -6,8 +6,9 @@ people read (log lines, errors, help, pages) is not compared. `golden/golden.jso
 
     uv run python tests/test_golden.py
 
-measures again, prints what differs and rewrites `golden/golden.json`. Do this only for a change made on purpose, and
-say in the commit message what it was. `golden/old/` is never made again: it stands for files that users already have.
+measures again, prints what differs and rewrites `golden/golden.json`. Do this after a correction of the language data
+or another intended change, and say in the commit message what changed. `golden/old/` is never made again, because it
+stands for files that users already have.
 """
 
 import contextlib
@@ -37,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "golden.json"
 OLD = ROOT / "tests" / "golden" / "old"
 TOPICS = ROOT / "topics.json"
+DATA = ROOT / "src" / "doric" / "data"
 GENERATE = ROOT / "dataset_generation" / "generate_doric_dataset.py"
 CONVERT = ROOT / "dataset_generation" / "transform_to_sharegpt.py"
 REPORT = ROOT / "dataset_generation" / "report_dataset.py"
@@ -619,6 +621,13 @@ PARTS = (
 )  # fmt: skip
 
 
+def language_data() -> str:
+    """A hash of the files that a speaker corrects: sentences, words, prompts and rules."""
+    files = [path for path in DATA.rglob("*") if path.suffix in (".toml", ".tsv", ".txt", ".jsonl")]
+    names = sorted(str(path.relative_to(DATA)) for path in files if path.name != "prices.toml")
+    return sha_of([[name, sha((DATA / name).read_bytes())] for name in names])
+
+
 @functools.cache
 def golden() -> dict[str, Any]:
     """What was measured before the refactoring."""
@@ -638,21 +647,38 @@ def measured(tmp_path, large) -> Callable[[str], dict[str, Any]]:
     return lambda name: measured_part(name, tmp_path, large[0])
 
 
+@pytest.fixture
+def same_data() -> None:
+    """Skips the test if the language data was corrected: other sentences give other rows."""
+    if language_data() != golden()["language_data"]:
+        pytest.skip("the language data has changed since the hashes were measured")
+
+
+def test_the_hashes_were_measured_with_this_language_data():
+    """After a correction of the language data, the hashes must be measured again with one command."""
+    command = "uv run python tests/test_golden.py"
+    assert language_data() == golden()["language_data"], f"src/doric/data has changed. Measure again: {command}"
+
+
+@pytest.mark.usefixtures("same_data")
 def test_a_dataset_of_the_embedded_voice_keeps_its_bytes(large):
     """A seeded run without a model writes the same rows, rejections and plan, and reports the same figures."""
     assert large[1] == golden()["dataset"]
 
 
+@pytest.mark.usefixtures("same_data")
 def test_a_dataset_from_a_model_keeps_its_bytes_and_requests(measured):
     """The same answers of a model give the same rows and rejections, and the model is told the same in each request."""
     assert measured("with_a_model") == golden()["with_a_model"]
 
 
+@pytest.mark.usefixtures("same_data")
 def test_sharegpt_keeps_its_bytes(measured):
     """The converter writes the same conversations for the same rows, with and without meta."""
     assert measured("sharegpt") == golden()["sharegpt"]
 
 
+@pytest.mark.usefixtures("same_data")
 def test_a_scoreboard_keeps_its_figures_journals_and_requests(measured):
     """The same answers get the same scoreboard and journals, and models and judge are asked the same."""
     assert measured("scoreboard") == golden()["scoreboard"]
@@ -668,6 +694,7 @@ def test_widened_topics_keep_their_bytes_and_requests(measured):
     assert measured("topics") == golden()["topics"]
 
 
+@pytest.mark.usefixtures("same_data")
 def test_an_old_unfinished_dataset_resumes_to_the_same_bytes(measured):
     """A dataset that the earlier version left at 40 of 60 rows ends as the bytes of an uninterrupted run."""
     found = measured("resumed_dataset")
@@ -684,6 +711,7 @@ def test_an_old_unfinished_dataset_gets_a_report(tmp_path):
     assert re.search(r"\b40\b", page)
 
 
+@pytest.mark.usefixtures("same_data")
 def test_an_old_unfinished_validation_asks_only_what_is_missing(measured):
     """A journal of the earlier version is continued: each turn with an answer is not asked again, a failed turn is."""
     found = measured("resumed_validation")
@@ -693,6 +721,7 @@ def test_an_old_unfinished_validation_asks_only_what_is_missing(measured):
     assert found == golden()["resumed_validation"]
 
 
+@pytest.mark.usefixtures("same_data")
 def test_an_old_unfinished_judgement_asks_only_what_is_missing(measured):
     """With all answers there and some verdicts missing, only the judge is asked, and only for those."""
     found = measured("resumed_judge")
@@ -728,7 +757,7 @@ def regenerate() -> None:
     with tempfile.TemporaryDirectory() as place:
         large = Path(place, "dataset")
         large.mkdir()
-        found = {"dataset": dataset(large)}
+        found = {"language_data": language_data(), "dataset": dataset(large)}
         for name in PARTS:
             folder = Path(place, name)
             folder.mkdir()

@@ -175,5 +175,5 @@ def test_without_any_package_a_script_gives_a_hint(argv):
     done = subprocess.run([sys.executable, "-S", *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "error: the package doric is not installed. Run this script with uv: uv run python " in line
+    assert "error: the package doric is not installed. Run this script with uv: uv run --project " in line
     assert argv[0] in line
