@@ -1,10 +1,11 @@
-"""What the chat costs beside raw curl: time to the prompt, to the first token, per token, and CPU for a long answer.
+"""The overhead of the chat compared with curl: time to the prompt and to the first token, delay per token, CPU time.
 
     uv run python benchmarks/chat_overhead.py
 
-A server in a process of its own streams tokens at a fixed pace; each token is the nanosecond at which it was sent, so
-that whoever reads it knows how late it is. curl, a one-shot question in a pipe and the conversation in a
-pseudo-terminal of 80 columns read the same stream in turn. Needs curl and a POSIX system.
+A server in a separate process streams tokens at a fixed rate. The text of each token is the time in nanoseconds at
+which the server sent it, so the reader can compute the delay. Three clients read the same stream, one after the other:
+curl, the chat with a single question in a pipe, and the chat in a pseudo-terminal of 80 columns. The benchmark needs
+curl and a POSIX system.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from pathlib import Path
 
 CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
 TOKEN = re.compile(rb"(?<!\d)(\d{12,}) ")
-SHOWN = re.compile(rb"(?<!\d)(\d{12,})(?=[ \r])")  # the same on a screen, where a space may have become a line end
-PROMPT = b"\x1b[?2004h"  # bracketed paste goes on when a prompt opens
+SHOWN = re.compile(rb"(?<!\d)(\d{12,})(?=[ \r])")  # in a terminal, wrapping may replace the space with a line end
+PROMPT = b"\x1b[?2004h"  # the chat switches bracketed paste on each time it opens a prompt
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
 MODELS = {"data": [{"id": "doric", "max_model_len": 10_000_000}]}
 
@@ -39,14 +40,14 @@ def chunk(data: bytes) -> bytes:
 
 
 def event(delta: dict[str, str], finish: str | None = None) -> bytes:
-    """One event, as long as vLLM's are."""
+    """One event, about as long as the events of vLLM."""
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish, "token_ids": None}
     whole = {"id": f"chatcmpl-{'0' * 32}", "object": "chat.completion.chunk", "created": 0, "model": "doric"}
     return chunk(b"data: " + json.dumps({**whole, "choices": [choice]}).encode() + b"\n\n")
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace: float) -> None:
-    """One request: the list of models, or as many tokens as were asked for."""
+    """Answer one request with the list of models, or with the requested number of tokens."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
     body = json.loads(await reader.readexactly(int(length[1])) if length else b"{}")
@@ -72,14 +73,14 @@ async def serve(pace: float) -> None:
 
 @dataclass
 class Reading:
-    """How late each token was when it could be read, in seconds, and the reader's own CPU time."""
+    """The delay of each token in seconds, and the CPU time of the reader in seconds."""
 
     late: list[float]
     cpu: float
 
     @classmethod
     def of(cls, process: subprocess.Popen[bytes]) -> "Reading":
-        """Read a process's standard output to its end."""
+        """Read the standard output of a process to its end."""
         assert process.stdout
         late, rest = [], b""
         while data := os.read(process.stdout.fileno(), 65536):
@@ -93,7 +94,7 @@ class Reading:
 
 
 def curl(url: str, tokens: int) -> tuple[Reading, float]:
-    """What curl reads, and its own figure for the time to the first byte."""
+    """The reading of curl, and the time to the first byte that curl itself reports."""
     body = json.dumps({"model": "doric", "messages": [{"role": "user", "content": "hi"}], "max_tokens": tokens})
     argv = ["curl", "-sN", f"{url}/v1/chat/completions", "-H", "Content-Type: application/json", "-d", body]
     with tempfile.TemporaryFile() as note:
@@ -104,7 +105,7 @@ def curl(url: str, tokens: int) -> tuple[Reading, float]:
 
 
 class Conversation:
-    """The chat in a pseudo-terminal, timed from outside."""
+    """The chat in a pseudo-terminal. The times are measured outside the chat."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.fd, theirs = pty.openpty()
@@ -117,20 +118,22 @@ class Conversation:
         self.shown = b""
 
     def read_until(self, true: Callable[[], object]) -> float:
-        """Read until a condition holds; the time when it did."""
+        """Read until a condition holds. Returns the time at which it held."""
         while not true():
             assert select.select([self.fd], [], [], 20)[0], self.shown[-500:]
             self.shown += os.read(self.fd, 65536)
         return time.monotonic()
 
     def ready(self) -> float:
-        """Seconds from the start of the process until the prompt shows a key that was pressed."""
+        """Press a key. Returns the seconds from the start of the process until the key is visible at the prompt."""
         self.read_until(lambda: b">>>" in self.shown)
         os.write(self.fd, b"#")
         return self.read_until(lambda: b"#" in self.shown) - self.began
 
     def say(self, line: bytes, until: re.Pattern[bytes]) -> float:
-        """Type a line; seconds from Enter until a pattern is shown. The next prompt is open when this returns."""
+        """Type a line. Returns the seconds from Enter until a pattern is shown, and waits until the next prompt is
+        open.
+        """
         prompts, start = self.shown.count(PROMPT), len(self.shown)
         os.write(self.fd, line)
         self.read_until(lambda: line in self.shown[start:])
@@ -141,7 +144,7 @@ class Conversation:
         return seen - pressed
 
     def answer(self, tokens: int) -> list[float]:
-        """Ask, and read so many tokens; how late each was on the screen. The next prompt is open when this returns."""
+        """Ask a question. Returns the delay of each token on the screen, and waits until the next prompt is open."""
         prompts, late, rest = self.shown.count(PROMPT), [], b""
         os.write(self.fd, b"hello\r")
         while len(late) < tokens:
@@ -157,7 +160,7 @@ class Conversation:
         return late
 
     def close(self) -> float:
-        """Leave with Ctrl-D; the CPU time of the whole conversation in seconds."""
+        """Leave with Ctrl-D. Returns the CPU time of the whole conversation in seconds."""
         os.write(self.fd, b"\x7f\x04")
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
@@ -166,7 +169,7 @@ class Conversation:
 
 
 def measure(url: str, tokens: int, runs: int, home: str) -> dict[str, float]:
-    """Every figure, in seconds."""
+    """All measured figures, in seconds."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     keep |= {"VLLM_URL": url, "VLLM_API_KEY": "", "VLLM_MODEL": "", "XDG_STATE_HOME": home, "TERM": "xterm"}
     keep |= {"PROMPT_TOOLKIT_NO_CPR": "1"}

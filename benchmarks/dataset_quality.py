@@ -1,4 +1,4 @@
-"""The variety of a dataset: nearest neighbours by brute force, the most used sentence, distinct-1/2/3.
+"""The variety of a dataset: nearest neighbours by brute force, the most frequent sentence, and distinct-1/2/3.
 
 uv run python benchmarks/dataset_quality.py datasets/doric_synth.jsonl
 """
@@ -19,7 +19,7 @@ CHUNK = 512
 
 
 def nearest(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """For each text, the similarity (0 to 1) and the index of its nearest neighbour; every pair is compared."""
+    """The similarity (0 to 1) and the index of each text's nearest neighbour. Every pair of texts is compared."""
     best, who = np.zeros(len(texts), dtype=np.float32), np.zeros(len(texts), dtype=np.int64)
     for start in range(0, len(texts), CHUNK):
         block = process.cdist(texts[start : start + CHUNK], texts, scorer=fuzz.ratio, workers=-1, dtype=np.float32)
@@ -31,7 +31,7 @@ def nearest(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distinct(texts: list[str], size: int) -> float:
-    """Distinct word n-grams of `size` words, as a share of all (Li et al. 2016, distinct-n)."""
+    """The number of different n-grams of `size` words, as a share of all n-grams (Li et al. 2016, distinct-n)."""
     total, seen = 0, set()
     for text in texts:
         tokens = words(text)

@@ -1,8 +1,9 @@
-"""Count how many rows of labelled files the language gates accept, and why they reject the others.
+"""Count how many rows of labelled files pass the language gates, and how many each gate rejects.
 
     uv run python benchmarks/gates.py tests/data/authored
 
-The folder has *.jsonl files with rows of {"text": ..., "label": ...}. A file with several labels gets a line for each.
+The folder contains *.jsonl files with rows of {"text": ..., "label": ...}. If a file has several labels, the table has
+a line for each label.
 """
 
 import argparse
@@ -29,7 +30,7 @@ class Count:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, gate: str | None) -> None:
-        """Count one row: the gate that rejected it, or None."""
+        """Count one row. `gate` is the gate that rejected the row, or None."""
         self.rows += 1
         self.accepted += gate is None
         if gate:

@@ -1,11 +1,11 @@
-"""The generator with the embedded voice and all gates: rows per second, and the cost of a row as the dataset grows.
+"""Measure the generator with the embedded voice and all gates: rows per second, and cost per row as the dataset grows.
 
     uv run python benchmarks/generator.py
 
-Each size is the script in its own process, including its start. The best of --repeats runs counts, because other work
-on the machine can only add time. A run of one row measures the start; `net` ratios leave it out, so they are stricter.
-For comparison, the same benchmark looks for duplicates the naive way: every answer of the smallest dataset is compared
-with every earlier one in a plain loop over rapidfuzz's `ratio`.
+For each size the script runs in its own process, and its start is included. The best of --repeats runs is reported,
+because other work on the machine can only add time. A run of one row measures the start. The `net` ratios do not
+include the start, so they are stricter. For comparison, the benchmark also searches for duplicates in the simplest way:
+a plain loop compares every answer of the smallest dataset with every earlier answer, using rapidfuzz's `ratio`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SCRIPT = ROOT / "dataset_generation" / "generate_doric_dataset.py"
 
 
 class Run(NamedTuple):
-    """One size: rows, rejections, wall and CPU seconds from start to exit, and peak memory in MB."""
+    """One run: rows, rejections, wall and CPU seconds from start to exit, and peak memory in MB."""
 
     rows: int
     rejected: int
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A size as it is reported. Costs are microseconds per row; a ratio is relative to the cost of the first size."""
+    """The reported figures of one size. Costs are microseconds per row. A ratio is relative to the first size."""
 
     rows: int
     rejected: int
@@ -68,12 +68,14 @@ def generate(out: Path, each: int, topics: Path) -> Run:
 
 
 def best(runs: Sequence[Run]) -> Run:
-    """The fastest run, with the lowest CPU time of all."""
+    """The fastest run, with the lowest CPU time of all runs."""
     return min(runs, key=lambda run: run.seconds)._replace(cpu=min(run.cpu for run in runs))
 
 
 def measured(folder: Path, sizes: list[int], topics: Path, repeats: int) -> tuple[Run, list[Figure]]:
-    """The start and each size, the best of `repeats` runs; they take turns, so that a busy machine affects all."""
+    """The best of `repeats` runs for the start and for each size. The sizes take turns, so other load affects all of
+    them.
+    """
     (folder / "one.json").write_text('["keeping hens warm in winter"]')
     kinds = [(1, folder / "one.json"), *((each, topics) for each in sizes)]
     rounds = [[generate(folder / f"{each}.jsonl", each, listed) for each, listed in kinds] for _ in range(repeats)]
@@ -82,7 +84,7 @@ def measured(folder: Path, sizes: list[int], topics: Path, repeats: int) -> tupl
 
 
 def figure(run: Run, first: Run, start: Run) -> Figure:
-    """One size relative to the first."""
+    """The figures of one size, relative to the first size."""
     scale = first.rows / run.rows
     return Figure(
         run.rows,
@@ -98,7 +100,7 @@ def figure(run: Run, first: Run, start: Run) -> Figure:
 
 
 def naive(dataset: Path, threshold: float = 90) -> float:
-    """CPU seconds to compare each answer with all accepted answers before it, pair by pair."""
+    """CPU seconds to compare each answer with all accepted answers before it, one pair at a time."""
     from rapidfuzz import fuzz
 
     answers = [row["messages"][1]["content"] for _, row in read_jsonl(dataset)]
@@ -126,7 +128,7 @@ def table(start: Run, figures: list[Figure], seconds: float) -> str:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[6, 24, 98], metavar="N", help="rows per topic")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each size; the best counts")

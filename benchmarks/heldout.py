@@ -1,8 +1,8 @@
-"""Measure the search for held-out prompts: its time, and whether it wrongly matches prompts of the generator.
+"""Measure the search for held-out prompts: its time, and whether it matches prompts of the generator by mistake.
 
     uv run python benchmarks/heldout.py
 
-Exits with 1 when a prompt of the generator matches.
+The exit status is 1 if a prompt of the generator matches.
 """
 
 import time
@@ -18,7 +18,7 @@ SEEDS = 4
 
 
 def main() -> int:
-    """Make prompts of every kind from topics.txt and search each."""
+    """Make prompts of every kind from topics.txt and search each prompt."""
     topics = read_topics(TOPICS)
     mix = Mix(n_per_topic=24, adv=0.25, safety=0.15, multi=0.35)
     asked = [job.prompt.text for seed in range(SEEDS) for job in Plan(topics, mix, seed=seed)]

@@ -1,13 +1,14 @@
-"""The dataset generator and a plain loop of the openai SDK against a mock server: time, CPU, memory, extra calls.
+"""Compare the dataset generator with a plain loop of the openai SDK: time, CPU, memory and extra calls.
 
     uv run python benchmarks/llm_client.py --json datasets/llm_client.json
 
-The generator runs complete: plan, prompts, gates, near-duplicates and both output files. The plain loop sends the same
-chats through `AsyncOpenAI` with a semaphore, checks nothing, and writes its rows at the end. The server is a separate
-process and generates its answers before the first call.
+Both use the same mock server. The generator does all its work: plan, prompts, gates, near-duplicates and both output
+files. The plain loop sends the same chats through `AsyncOpenAI` with a semaphore, checks nothing, and writes its rows
+at the end. The server is a separate process and generates its answers before the first call.
 
-wall/ideal   seconds from the first call at the server to the exit of the client, and the time of the latency alone
-CPU          milliseconds per call without start-up: the difference between a run of all jobs and one of a few jobs
+wall/ideal   seconds from the first call at the server to the exit of the client, and the shortest time that the
+             latency allows
+CPU          milliseconds per call without start-up: the difference between a run of all jobs and a run of a few jobs
 extra calls  calls beyond one per job
 lost         jobs without a row
 """
@@ -32,12 +33,12 @@ GENERATOR = ROOT / "dataset_generation" / "generate_doric_dataset.py"
 MOCK = ROOT / "tests" / "mock_server.py"
 TOPICS, PER_TOPIC = 500, 4
 FEW = 100
-"""Jobs of the short run that stands for start-up."""
+"""Jobs in the short run that measures the start-up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Concurrency of the client, latency and `flags` of the mock server; `floor` is the shortest possible time."""
+    """Concurrency of the client, latency and `flags` of the mock server. `floor` is the shortest possible time."""
 
     name: str
     concurrency: int
@@ -46,7 +47,7 @@ class Scenario:
     floor: float = 0.0
 
     def ideal(self, jobs: int) -> float:
-        """Seconds for `jobs` calls if nothing but the latency takes time."""
+        """Seconds for `jobs` calls if only the latency takes time."""
         return max(self.floor, jobs / self.concurrency * self.latency)
 
 
@@ -72,7 +73,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One client in one scenario: seconds, milliseconds per call, MB."""
+    """The result of one client in one scenario. Times are in seconds or milliseconds per call, memory is in MB."""
 
     scenario: str
     client: str
@@ -89,7 +90,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Resources of a finished process: CPU seconds, peak MB, and the time of its end."""
+    """Resources of a finished process: CPU seconds, peak memory in MB, and the time at which it ended."""
 
     cpu: float
     rss_mb: float
@@ -98,7 +99,7 @@ class Usage:
 
 @contextmanager
 def mock(scenario: Scenario, answers: int) -> Iterator[str]:
-    """Run the mock server as a separate process; its base URL."""
+    """Run the mock server as a separate process. Yields its base URL."""
     flags = ["--latency", str(scenario.latency), "--answers", str(answers), *scenario.flags]
     with subprocess.Popen([sys.executable, MOCK, *flags], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -116,7 +117,7 @@ def stats(url: str) -> dict[str, Any]:
 
 
 def measured(command: Sequence[str | Path], env: dict[str, str]) -> Usage:
-    """Run a client to its end. Exits if the client fails."""
+    """Run a client until it ends, and measure it. Exits if the client fails."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
@@ -129,14 +130,14 @@ def measured(command: Sequence[str | Path], env: dict[str, str]) -> Usage:
 
 
 def generator(url: str, scenario: Scenario, topics: Path, out: Path) -> list[str | Path]:
-    """The generator's command line."""
+    """The command line of the generator."""
     flags = ["--n-per-topic", str(PER_TOPIC), "--max-concurrency", str(scenario.concurrency), "--log-level", "warning"]
     files = ["--topics", topics, "--out", out]
     return [sys.executable, GENERATOR, *files, "--base-url", url, "--model", "mock-doric", "--no-progress", *flags]
 
 
 def plain(url: str, scenario: Scenario, topics: Path, out: Path) -> list[str | Path]:
-    """The command line of the plain SDK loop in this file."""
+    """The command line of the plain SDK loop, which is in this file."""
     return [sys.executable, __file__, "--plain", url, str(scenario.concurrency), topics, out]
 
 
@@ -144,7 +145,7 @@ CLIENTS = {"generator": generator, "plain SDK loop": plain}
 
 
 def measure(scenario: Scenario, client: str, topics: list[str], folder: Path) -> Result:
-    """Run one client in one scenario, with a few jobs first to measure its start-up."""
+    """Run one client in one scenario. A run with a few jobs first measures the start-up."""
     env = {"OPENAI_API_KEY": "sk-benchmark", "PYTHONWARNINGS": "ignore"}
     jobs, few = len(topics) * PER_TOPIC, FEW // PER_TOPIC
     calm = Scenario(scenario.name, scenario.concurrency, scenario.latency)
@@ -178,7 +179,7 @@ def _file(folder: Path, topics: list[str]) -> Path:
 
 
 async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[dict[str, Any] | None]:
-    """The usual simple loop: a semaphore and `gather`; each failed call loses a row."""
+    """The simple loop that many scripts use: a semaphore and `gather`. Each failed call loses a row."""
     import openai
 
     from doric.dataset import instructions
@@ -205,7 +206,7 @@ async def plain_loop(url: str, concurrency: int, plan: Iterable[Any]) -> list[di
 
 
 def run_plain(url: str, concurrency: int, topics: Path, out: Path) -> None:
-    """Run the plain loop over the same plan and write its rows at the end."""
+    """Run the plain loop over the same plan, then write its rows."""
     from doric.dataset.plan import Mix, Plan
     from doric.topics.lists import read_topics
 
@@ -214,7 +215,7 @@ def run_plain(url: str, concurrency: int, topics: Path, out: Path) -> None:
 
 
 def kills(times: int, topics: list[str], folder: Path) -> str:
-    """Kill the generator `times` times, restart it each time, and count the calls that were paid twice."""
+    """Kill the generator `times` times and restart it each time. Reports how many calls were paid for twice."""
     scenario = SCENARIOS[0]
     jobs, out = len(topics) * PER_TOPIC, folder / "all.jsonl"
     with mock(scenario, jobs + 200) as url:
@@ -236,7 +237,7 @@ def kills(times: int, topics: list[str], folder: Path) -> str:
 
 
 def memory(topics: list[str], folder: Path) -> str:
-    """Peak memory for plans of 2,000 and 50,000 jobs; the larger plan also stopped after about 2,000 rows."""
+    """Peak memory for plans of 2,000 and 50,000 jobs. The larger plan also runs with a budget for about 2,000 rows."""
     calm = Scenario("no latency", 50, 0.0)
     small, large = ["--n-per-topic", "4"], ["--n-per-topic", "100"]
     figures = []
@@ -285,7 +286,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run every scenario with every client."""
+    """Run each client in each scenario."""
     args = parse_args(argv)
     if args.plain:
         url, concurrency, topics, out = args.plain

@@ -1,13 +1,14 @@
-"""Measure the near-duplicate index: time and memory per row as it grows, and its recall against brute force.
+"""Measure the near-duplicate index: time and memory per row as it grows, and its recall compared with brute force.
 
     uv run python benchmarks/neardup.py
 
 There are three kinds of text. `random`: short texts of made-up words. `templates`: four or five sentences, each from
 one of many small pools, so that rows share sentences. `own`: the answers of the embedded voice before any gate. As in
-the generator, each row is looked up and stored unless there is a match. Times are CPU time; `first` is the mean of the
-first 3,000 rows, `last` of the last tenth. For recall, stored texts are changed (words, letters or a sentence), brute
-force finds those that still have a similarity of 0.9 with a stored text, and the index should find the same. Each line
-is measured in a process of its own, so that RSS is the memory of one index and the interpreter.
+the generator, each row is looked up, and it is stored if it has no match. Times are CPU time. `first` is the mean of
+the first 3,000 rows, and `last` is the mean of the last tenth. To measure recall, the benchmark changes stored texts
+(words, letters or a sentence). Brute force finds the changed texts that still have a similarity of 0.9 to a stored
+text. The index should find the same texts. A separate process measures each line, so RSS is the memory of one index and
+the interpreter.
 """
 
 import argparse
@@ -35,7 +36,9 @@ HEAD += f"{'recall .90-.95':>20}{'.95-1':>16}"
 
 
 def made_up(draw: random.Random) -> Callable[[], str]:
-    """A function that returns sentences of 9 to 18 made-up words, some of them much more frequent than others."""
+    """Returns a function that makes sentences of 9 to 18 made-up words. Some words are much more frequent than
+    others.
+    """
     lengths = draw.choices(range(1, 10), (2, 9, 12, 12, 10, 8, 5, 3, 2), k=6000)
     words = ["".join(draw.choices(LETTERS, k=length)) for length in lengths]
     weights = list(itertools.accumulate(1 / rank for rank in range(4, 6004)))
@@ -50,7 +53,7 @@ def random_texts(draw: random.Random) -> Iterator[str]:
 
 
 def templates(draw: random.Random) -> Iterator[str]:
-    """Texts from 96 themes; a theme has four pools of five sentences, and five topics with three sentences each."""
+    """Texts from 96 themes. A theme has four pools of five sentences, and five topics with three sentences each."""
     sentence = made_up(draw)
     themes = [[[sentence() for _ in range(5)] for _ in range(4)] for _ in range(96)]
     answers = {(theme, topic): [sentence() for _ in range(3)] for theme in range(96) for topic in range(5)}
@@ -72,7 +75,7 @@ SOURCES = {"random": random_texts, "templates": templates, "own": own}
 
 
 def altered(draw: random.Random, text: str, words: Sequence[str]) -> str:
-    """The text with single words replaced, or single letters, or one run of words."""
+    """The text with a part replaced: single words, single letters, or one run of words."""
     share, tokens = draw.uniform(0.01, 0.1), text.split()
     match draw.randrange(3):
         case 0:
@@ -87,7 +90,7 @@ def altered(draw: random.Random, text: str, words: Sequence[str]) -> str:
 
 
 def fill(index: NearDuplicateIndex, texts: Iterator[str], rows: int) -> tuple[list[float], list[str]]:
-    """(CPU seconds of each block of a hundredth of the rows, a sample of the texts)."""
+    """(CPU seconds for each hundredth of the rows, a sample of the texts)."""
     costs, stored = [], []
     for start in range(0, rows, rows // 100):
         block = list(itertools.islice(texts, rows // 100))
@@ -103,7 +106,7 @@ def fill(index: NearDuplicateIndex, texts: Iterator[str], rows: int) -> tuple[li
 def recall(
     index: NearDuplicateIndex, draw: random.Random, stored: list[str], tries: int
 ) -> dict[bool, tuple[int, int]]:
-    """Whether the similarity is 0.95 or more -> (found, expected), for `tries` changed texts."""
+    """For `tries` changed texts: whether the similarity is 0.95 or more -> (found, expected)."""
     from rapidfuzz import fuzz, process
 
     everything = index.texts
@@ -151,7 +154,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table, one process per line."""
+    """Print the table. Each line is measured in its own process."""
     args = parse_args(argv)
     if args.one:
         print(measure(args.texts, args.sizes[0]), flush=True)

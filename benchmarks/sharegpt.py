@@ -1,10 +1,10 @@
-"""The ShareGPT conversion, compared with the minimum of any conversion: orjson loads and dumps for each line.
+"""Compare the ShareGPT conversion with the minimum that any conversion must do: orjson loads and dumps for each line.
 
     uv run python benchmarks/sharegpt.py
 
-The script converts a file of rows as the generator writes them, with its checks, fsync and rename, once without and
-once with the search for held-out prompts. The bare loop reads the same file and writes its rows unchanged. They take
-turns; the figures are medians, and the ratios are relative to the bare loop.
+The script converts a file of rows in the generator's format, with its checks, fsync and rename. It does so once with
+and once without the search for held-out prompts. The bare loop reads the same file and writes its rows unchanged. The
+three take turns. The figures are medians, and the ratios are relative to the bare loop.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def row_of(job: Job) -> Row:
 
 
 def write_rows(path: Path, megabytes: int) -> None:
-    """Write a file of about that size: the rows of three thousand jobs, repeated."""
+    """Write a file of about the given size: the rows of three thousand jobs, repeated."""
     jobs = itertools.islice(Plan(read_topics(ROOT / "topics.json"), Mix()), 3000)
     block = b"".join(orjson.dumps(row_of(job)) + b"\n" for job in jobs)
     with path.open("wb") as out:
@@ -56,12 +56,12 @@ def bare(source: Path, target: Path) -> None:
 
 
 def guarded(source: Path, target: Path, *flags: str) -> None:
-    """The script in this process."""
+    """Run the script in this process, with the search for held-out prompts."""
     SCRIPT["main"](["--input", str(source), "--output", str(target), "--overwrite", *flags])
 
 
 def conversion(source: Path, target: Path) -> None:
-    """The script without the search for held-out prompts."""
+    """Run the script without the search for held-out prompts."""
     guarded(source, target, "--no-guard")
 
 
@@ -69,7 +69,7 @@ WORKS = {"bare loads/dumps": bare, "conversion": conversion, "with held-out guar
 
 
 def timed(work: Callable[[Path, Path], None], source: Path, target: Path) -> tuple[float, float]:
-    """CPU and wall seconds."""
+    """The CPU and wall seconds of a call."""
     cpu, wall = time.process_time(), time.perf_counter()
     work(source, target)
     return time.process_time() - cpu, time.perf_counter() - wall

@@ -1,10 +1,10 @@
-"""A small chat server over real HTTP, for a person or a test: it streams word by word, and can fail.
+"""A small chat server over real HTTP, for manual use and for tests. It streams word by word, and it can fail.
 
     uv run python tests/chat_mock.py --port 8123 --pause 0.05
 
 The question decides the answer: `die` breaks off in the middle, `escape` contains escape sequences, `long` has 400
-words, `repeat TEXT` is TEXT, `fail` sends an error event, `empty` nothing at all; any other question is answered with
-the number of messages and the system prompt. One letter is a token.
+words, `repeat TEXT` is answered with TEXT, `fail` sends an error event, and `empty` sends nothing. For any other
+question, the answer contains the number of messages and the system prompt. One letter counts as one token.
 """
 
 import argparse
@@ -27,18 +27,18 @@ ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x1b[0m \x1b[2Jcleared\x9b5mblink \x1b]52;
 
 @dataclass
 class Manners:
-    """How the server behaves; may be changed while it runs."""
+    """Settings of the server. They can be changed while it runs."""
 
     key: str = ""
     pause: float = 0.0
     models: list[dict[str, Any]] = field(default_factory=lambda: [BASE, *ADAPTERS])
-    first: list[tuple[int, str]] = field(default_factory=list)  # status and Location of the next replies, once each
-    message: str = "starting"  # what those replies say
-    edge: bool = False  # whether a wrong key gets Modal's own 401
+    first: list[tuple[int, str]] = field(default_factory=list)  # (status, Location) of the next replies, each used once
+    message: str = "starting"  # the message in those replies
+    edge: bool = False  # whether a wrong key gets the same 401 that Modal sends
 
 
 class ChatMock(ThreadingHTTPServer):
-    """The server on a thread. `asked` has every question, `aborted` counts the streams that the client closed."""
+    """The server on a thread. `asked` holds every question, `aborted` counts the streams that the client closed."""
 
     daemon_threads = True
 
@@ -51,7 +51,7 @@ class ChatMock(ThreadingHTTPServer):
         self.aborted = 0
 
     def use_tls(self, certificate: Path) -> None:
-        """Speak https from now on, with a certificate and its key in one file."""
+        """Use https from now on. `certificate` is a file with the certificate and its key."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def turned_away(self) -> bool:
-        """Whether the request was answered with a redirect, an error or a 401 already."""
+        """Whether the request has already been answered with a redirect, an error or a 401."""
         manners = self.server.manners
         self.server.paths.append(self.path)
         self.server.headers.append(self.headers)
@@ -173,7 +173,7 @@ def pieces(body: dict[str, Any]) -> Iterator[str]:
     if question in ("die", "fail"):
         yield from ("Aye", " weel", ", I")
     elif question == "escape":
-        yield from ESCAPES  # letter by letter, so that every sequence arrives in pieces
+        yield from ESCAPES  # one letter at a time, so that the client receives every escape sequence in pieces
     elif question == "long":
         yield from (f"wird{number} " for number in range(400))
     elif question.startswith("repeat "):

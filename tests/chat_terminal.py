@@ -1,4 +1,4 @@
-"""The chat as a process: asked through a pipe, or driven in a pseudo-terminal of its own."""
+"""Runs the chat as a process, with its input from a pipe or from a pseudo-terminal."""
 
 import fcntl
 import json
@@ -23,13 +23,15 @@ KEYS = ("VLLM_API_KEY", "VLLM_MODEL", "MODAL_KEY", "MODAL_SECRET", "NO_COLOR")
 
 
 def environment(home: Path, url: str, **more: str) -> dict[str, str]:
-    """Nothing of this machine's own settings, nor of a .env: an empty variable counts as unset and wins over it."""
+    """The environment of the tests, without the developer's settings. Empty variables also override those of a
+    `.env`.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
     return {**kept, **dict.fromkeys(KEYS, ""), "VLLM_URL": url, "XDG_STATE_HOME": str(home), "HOME": str(home), **more}
 
 
 def ask(home: Path, url: str, *args: str, piped: bytes = b"", **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the script without a terminal; its output as text."""
+    """Run the script without a terminal. Returns its output as text."""
     done = subprocess.run(
         [sys.executable, CLI, *args], input=piped, capture_output=True, env=environment(home, url, **env), timeout=60
     )
@@ -37,7 +39,7 @@ def ask(home: Path, url: str, *args: str, piped: bytes = b"", **env: str) -> sub
 
 
 class Terminal:
-    """The script in a pseudo-terminal of its own: keys go in, what a person would read comes out."""
+    """The script in its own pseudo-terminal. A test sends keys and reads the text that a user would see."""
 
     LAUNCH = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
@@ -55,7 +57,7 @@ class Terminal:
         )
         os.close(theirs)
         self.raw = b""
-        self.seen = 0  # how much of `text` earlier calls of `expect` have used
+        self.seen = 0  # how much of `text` earlier calls of `expect` have already matched
 
     def __enter__(self) -> Self:
         return self.ready(1)
@@ -72,7 +74,7 @@ class Terminal:
 
     @property
     def prompts(self) -> int:
-        """How many times a prompt was opened: each switches bracketed paste on."""
+        """How many prompts were opened. Each prompt switches bracketed paste on."""
         return self.raw.count(b"\x1b[?2004h")
 
     def read_until(self, true: Callable[[], bool], what: str, seconds: float = 20) -> None:
@@ -83,16 +85,16 @@ class Terminal:
             if select.select([self.fd], [], [], 0.05)[0]:
                 try:
                     self.raw += os.read(self.fd, 65536)
-                except OSError:  # the other end is closed
+                except OSError:  # the process has closed its end
                     assert true(), f"it ended without {what}: {self.text[self.seen :]!r}"
 
     def ready(self, prompts: int) -> Self:
-        """Read until so many prompts were opened."""
+        """Read until the given number of prompts were opened."""
         self.read_until(lambda: self.prompts >= prompts, f"prompt number {prompts}")
         return self
 
     def expect(self, text: str) -> None:
-        """Read until this text is shown after what was expected before."""
+        """Read until this text appears after the text that the last call matched."""
         self.read_until(lambda: text in self.text[self.seen :], repr(text))
         self.seen = self.text.index(text, self.seen) + len(text)
 
@@ -100,26 +102,26 @@ class Terminal:
         os.write(self.fd, keys.encode())
 
     def say(self, line: str) -> str:
-        """Type a line and Enter; what was shown until the next prompt opened."""
+        """Type a line and Enter. Returns the text shown until the next prompt opened."""
         before, start = self.prompts, len(self.text)
         self.type(line + "\r")
         self.ready(before + 1)
         return self.text[start:]
 
     def leave(self) -> int:
-        """Ctrl-D; the exit code."""
+        """Press Ctrl-D. Returns the exit code."""
         self.type("\x04")
         return self.process.wait(20)
 
 
 def rows(home: Path) -> list[dict]:
-    """Every chat that was kept, oldest first."""
+    """All stored chats, oldest first."""
     files = sorted((home / "doric" / "chats").glob("*.jsonl"), key=lambda file: file.stat().st_mtime)
     return [json.loads(line) for file in files for line in file.read_text().split("\n") if line]
 
 
 def until(true, seconds: float = 10) -> None:
-    """Wait for a condition that another thread brings about."""
+    """Wait for a condition that another thread makes true."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""No hypothesis deadlines; fixtures of the `finetune` group: a small real model and the notebook's functions."""
+"""Disables hypothesis deadlines. Defines the fixtures of the `finetune` group: a small real model, and the notebook."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
-# shells start background jobs with Ctrl-C ignored, and child processes inherit that
+# a shell starts background jobs with Ctrl-C ignored, and child processes inherit this setting
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("patient", deadline=None)  # slow machines must not fail tests
@@ -22,7 +22,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
 
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
-    """A folder with SmolLM2-135M-Instruct, created once and cached outside the repository."""
+    """A folder with SmolLM2-135M-Instruct. It is created once and cached outside the repository."""
     spec = importlib.util.spec_from_file_location("smollm2_checkpoint", NOTEBOOKS / "smollm2_checkpoint.py")
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
@@ -39,7 +39,7 @@ def notebook() -> ModuleType:
 
 
 def notebook_functions() -> ModuleType:
-    """A module in which the notebook's cells tagged `functions`, and no others, have been run."""
+    """A module that contains only the notebook's cells with the tag `functions`. Those cells have been run."""
     module = ModuleType("doric_finetune_functions")
     sys.modules[module.__name__] = module
     for cell in json.loads((NOTEBOOKS / "doric_finetune.ipynb").read_text("utf-8"))["cells"]:

@@ -1,10 +1,11 @@
-"""An OpenAI-compatible server over real HTTP for tests and benchmarks: it can fail in many ways and counts its calls.
+"""An OpenAI-compatible server over real HTTP, for tests and benchmarks. It can fail in many ways and counts its calls.
 
     uv run python tests/mock_server.py --port 8123 --latency 0.2 --jitter 0.5 --rate-limit-share 0.05 --retry-after 1
 
-In a test: `async with MockServer(Behaviour(latency=0.2)) as server` on the test's event loop, or `with serving(...) as
-server` on a separate thread, for a client in another process. GET /stats returns what was served; the command prints
-the same when it is stopped. It is written with raw asyncio, so that a benchmark measures the client and not the server.
+A test can use `async with MockServer(Behaviour(latency=0.2)) as server` on its own event loop. If the client is another
+process, the test uses `with serving(...) as server`, which runs the server on a separate thread. GET /stats returns the
+statistics. The command prints the same statistics when it is stopped. The server uses raw asyncio, so that a benchmark
+measures the client and not the server.
 """
 
 import argparse
@@ -31,7 +32,9 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """How to answer one call: a kind of answer or fault. `text` and `seconds` (latency) override the server's own."""
+    """How to answer one call: a kind of answer or fault. `text` and `seconds` (latency) override the server's
+    settings.
+    """
 
     kind: str = "ok"
     text: str | None = None
@@ -41,11 +44,11 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How the server behaves: latency in seconds, and the share of calls that meet each kind of fault.
+    """How the server behaves: its latency in seconds, and the share of calls that get each kind of fault.
 
-    With `jitter` 0.5, latencies vary between 50% and 150%. The calls numbered in `stragglers` take
-    `straggler_seconds`. Parameters in `refuses` are answered with 400. If `key` is set, other keys get 401. `models`
-    is the list at /v1/models, None if the server does not have that page.
+    With `jitter` 0.5, latencies vary between 50% and 150%. Calls whose numbers are in `stragglers` take
+    `straggler_seconds`. A parameter in `refuses` is answered with 400. If `key` is set, a call with another key gets
+    401. `models` is the list at /v1/models. If `models` is None, the server does not have that page.
     """
 
     latency: float = 0.0
@@ -62,7 +65,7 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Call:
-    """One call to /v1/chat/completions, numbered from 1."""
+    """One call to /v1/chat/completions. `number` starts at 1."""
 
     number: int
     raw: bytes
@@ -86,7 +89,7 @@ class Call:
 
 @dataclass(slots=True)
 class Stats:
-    """What was served, by kind (`ok` is a complete answer), and how late the server itself was, in seconds."""
+    """The number of calls of each kind (`ok` is a complete answer), and the server's own delay in seconds."""
 
     requests: int = 0
     in_flight: int = 0
@@ -99,7 +102,7 @@ class Stats:
     bodies: Counter[int] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
-        """The figures as JSON; `duplicates` counts calls whose body is the same as that of an earlier call."""
+        """The figures as JSON. `duplicates` counts calls whose body equals the body of an earlier call."""
         return {
             "requests": self.requests,
             "in_flight": self.in_flight,
@@ -114,7 +117,7 @@ class Stats:
 
 
 class DoricAnswers:
-    """Answers of the heuristic backend that pass the gates, a new one for each call; refusals for harmful prompts."""
+    """Different answers of the heuristic backend that pass the gates. A harmful prompt gets a refusal."""
 
     def __init__(self, prepared: int = 0, seed: int = 0) -> None:
         self._answers = {"core": self._generate("core", seed), "safety": self._generate("safety", seed)}
@@ -123,7 +126,7 @@ class DoricAnswers:
             self._prepare(prepared)
 
     def _prepare(self, count: int) -> None:
-        """Generate `count` answers and a tenth as many refusals in advance, without near-duplicates."""
+        """Generate `count` answers and one refusal per ten answers in advance, without near-duplicates."""
         from doric.quality.near_duplicates import NearDuplicateIndex
 
         index = NearDuplicateIndex()
@@ -135,7 +138,7 @@ class DoricAnswers:
                     self._prepared[kind].append(text)
 
     def __call__(self, call: Call) -> str:
-        """The next answer, prepared ones first: generating an answer takes a millisecond."""
+        """The next answer. Prepared answers come first, because generating an answer takes a millisecond."""
         kind = "safety" if b"something harmful" in call.raw else "core"
         return self._prepared[kind].popleft() if self._prepared[kind] else next(self._answers[kind])
 
@@ -156,7 +159,7 @@ class DoricAnswers:
 
 
 class MockServer:
-    """The server on the running event loop. `decide` may choose an `Action` for a call; `answer` writes the answers."""
+    """The server on the running event loop. `decide` may choose an `Action` for a call. `answer` writes the texts."""
 
     def __init__(
         self,
@@ -194,7 +197,7 @@ class MockServer:
             connection.transport.abort()
 
     def action_for(self, call: Call) -> Action:
-        """The action for `call`: from `decide`, else from the behaviour, else at random by the shares."""
+        """The action for `call`. `decide` is asked first, then the behaviour. Otherwise the shares decide at random."""
         if (chosen := self._decide(call)) is not None:
             return chosen
         if self.behaviour.key is not None and call.key != self.behaviour.key:
@@ -221,7 +224,7 @@ class MockServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection; answers each request after its latency."""
+    """One keep-alive connection. Each request is answered after its latency."""
 
     transport: asyncio.Transport
 
@@ -272,7 +275,7 @@ class _Connection(asyncio.Protocol):
         stats.peak_in_flight = max(stats.peak_in_flight, stats.in_flight)
         stats.bodies[hash(raw)] += 1
         call = Call(stats.requests, raw, headers)
-        if len(server.calls) < 10_000:  # enough for any test; in a benchmark they would fill the memory
+        if len(server.calls) < 10_000:  # enough for any test; in a benchmark all calls would fill the memory
             server.calls.append(call)
         action = server.action_for(call)
         seconds = server.latency() if action.seconds is None else action.seconds
@@ -347,7 +350,9 @@ ERRORS: dict[str, tuple[int, str, str | None]] = {
     "echo_500": (500, "Internal error while handling key {key}", None),
     "unprocessable": (422, "body.messages: field required", None),
 }
-"""Kind of fault -> status, message and code. `{key}` is replaced by the caller's key: some servers quote it."""
+"""Kind of fault -> status, message and code. `{key}` is replaced with the caller's key, because some servers quote
+it.
+"""
 
 ANSWERS: dict[str, Callable[[Call, str], bytes]] = {
     "ok": lambda call, text: _http(200, _completion(call, text)),
@@ -448,7 +453,7 @@ def serving(
     answer: Callable[[Call], str] | None = None,
     decide: Callable[[Call], Action | None] = lambda call: None,
 ) -> Generator[MockServer]:
-    """A `MockServer` on a separate thread."""
+    """Run a `MockServer` on a separate thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -464,7 +469,7 @@ def serving(
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line; there is a share for every kind of fault."""
+    """The command line. Each kind of fault has a flag for its share."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0, help="0 lets the system choose")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds")

@@ -1,6 +1,6 @@
-"""A fake of Modal's API for one deployment: it accepts `modal deploy` and records the requests.
+"""A fake of Modal's API for one deployment. It accepts `modal deploy` and records the requests.
 
-The service is built from the protocol definition in the installed SDK, so the tests follow the SDK.
+The service is built from the protocol definition in the installed SDK, so it changes with the SDK.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Recorder:
     requests: list[Message] = field(default_factory=list)
 
     def __mapping__(self) -> dict[str, Handler]:
-        """The whole service; methods that are not in ANSWERS return an empty response."""
+        """The whole service. A method that is not in ANSWERS returns an empty response."""
         service = type("Service", (api_grpc.ModalClientBase,), {})
         service.__abstractmethods__ = frozenset()
         known: dict[str, Handler] = service().__mapping__()  # ty: ignore[abstract-class-instantiation]
@@ -58,7 +58,7 @@ class Recorder:
 
     @property
     def function(self) -> Any:
-        """The definition of the app's only function."""
+        """The definition of the only function of the app."""
         (created,) = self.sent(api_pb2.FunctionCreateRequest)
         if created.HasField("function_data"):
             return created.function_data.ranked_functions[0].function
@@ -118,7 +118,7 @@ ANSWERS: dict[str, Callable[[Recorder, Any], Message]] = {
 
 @contextlib.contextmanager
 def recording(secrets: dict[str, set[str]]) -> Generator[Recorder]:
-    """A recorder that listens on a loopback port in its own thread."""
+    """Run a recorder in its own thread, on a loopback port."""
     listener = socket.create_server(("127.0.0.1", 0))
     recorder = Recorder(secrets, f"http://127.0.0.1:{listener.getsockname()[1]}")
     loop = asyncio.new_event_loop()
@@ -145,7 +145,7 @@ def recording(secrets: dict[str, set[str]]) -> Generator[Recorder]:
 
 
 def deploy(app: Path, recorder: Recorder, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run `modal deploy` in the app's folder with only these variables; stdout of the result includes stderr."""
+    """Run `modal deploy` in the app's folder with only these variables. The stdout of the result includes stderr."""
     given = {
         "MODAL_SERVER_URL": recorder.url,
         "MODAL_TOKEN_ID": "ak-test",

@@ -5,11 +5,11 @@ from pathlib import Path
 
 VOID = frozenset({"meta", "link", "br", "hr", "img", "input"})
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> & <b>fit</b> {{ 7*7 }} {% raw %}"
-"""Text that would break out of a page which does not escape it."""
+"""If a page does not escape this text, the text breaks out of its element."""
 
 
 class Page(HTMLParser):
-    """The elements and the text of a page; every element must be closed where it should be."""
+    """The elements and the text of a page. Each element must be closed in the right place."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Page(HTMLParser):
 
     @classmethod
     def read(cls, path: Path) -> "Page":
-        """The page in a file."""
+        """Read and parse a page from a file."""
         return cls(path.read_text("utf-8"))
 
     def handle_starttag(self, tag, attrs):
@@ -42,12 +42,12 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What a reader sees, with a space between elements."""
+        """The text that a reader sees, with a space between elements."""
         return " ".join(" ".join(self.words).split())
 
     @property
     def joined_text(self) -> str:
-        """What a reader sees, without a space between elements."""
+        """The text that a reader sees, without a space between elements."""
         return " ".join("".join(self.words).split())
 
     def tags(self, tag: str) -> list[dict[str, str]]:
