@@ -603,3 +603,20 @@ def test_calls_without_tokens_do_not_lower_the_expected_tokens():
     with asyncio.Runner(loop_factory=VirtualClock) as runner:
         runner.run(main())
     assert sum(tokens for time, tokens in spent if time < 60) <= 12_000 * 1.15
+
+
+def test_cancelling_a_run_is_not_logged_as_an_error(caplog):
+    """Ctrl-C cancels the task of a run that handles no signals; nothing is logged, because nothing is waited for."""
+
+    async def cancelled():
+        async def work(job):
+            await asyncio.sleep(60)
+
+        run = asyncio.create_task(Scheduler(work, lambda job, error: None, concurrency=2).run(range(9)))
+        await asyncio.sleep(0.05)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(cancelled())
+    assert caplog.messages == []

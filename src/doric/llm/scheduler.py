@@ -157,11 +157,13 @@ class Scheduler[Job]:
         self._limiter = RateLimiter(self._clock, max_rpm=max_rpm, max_tpm=max_tpm, tokens_per_call=tokens_per_call)
         self._health = ServerHealth(clock, answered=answered)
         self._workers: list[asyncio.Task[None]] = []
+        self._runner: asyncio.Task[object] | None = None
         self._in_flight = self._sleeping = 0
         self._error: BaseException | None = None
 
     async def run(self, jobs: Iterable[Job]) -> None:
         """Process `jobs`; returns when all are done or given up, or after `stop` or `cancel`."""
+        self._runner = asyncio.current_task()
         self._queue.add(jobs)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._concurrency):
@@ -208,7 +210,7 @@ class Scheduler[Job]:
                 finally:
                     self._in_flight -= 1
         except asyncio.CancelledError:
-            if not self.stopped:
+            if not (self.stopped or (self._runner and self._runner.cancelling())):  # else Ctrl-C cancelled it
                 self._fail(ServerError("a call was cancelled from within"))
             raise
         except BaseException as error:  # of any kind: `run` raises it after the calls in flight have ended
