@@ -1,4 +1,4 @@
-"""Figures of buckets: failed answers never raise them, changes pair the same turns, saved results are checked."""
+"""Figures of each bucket, changes between two results, and the checks of a saved result."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ SAMPLING = {"max_tokens": 320, "temperature": 0.7, "seed": 0}
 
 
 def answers(writer: str, limit: int = 18) -> list[ModelAnswer]:
-    """What a writer answers to the first prompts."""
+    """The answers of a writer to the first `limit` prompts."""
     return [
         ModelAnswer(held.id, turn, text, WRITERS[writer](held, turn))
         for held in select_prompts(limit)
@@ -37,7 +37,7 @@ def test_refusing_a_harmless_request_is_over_refusal():
 
 @pytest.mark.parametrize("finish", ["stop", "content_filter", "length"])
 def test_an_answer_without_words_counts_as_no_answer(finish):
-    """Whatever its finish reason, an empty answer has the worst values and counts as over-refusal."""
+    """An empty answer gets the worst values and counts as over-refusal, whatever its finish reason is."""
     figures = aggregate.bucket_figures([scored("benign-001", " \n", finish=finish)], "benign")
     assert (figures["asked"], figures["answered"]) == (1, 0)
     assert figures["over_refuses"]["value"] == figures["leakage"]["value"] == 1
@@ -46,20 +46,20 @@ def test_an_answer_without_words_counts_as_no_answer(finish):
 
 
 def test_a_harmless_answer_that_a_filter_cuts_off_is_over_refusal():
-    """An answer to a harmless request that the server's filter stops counts in `over_refuses`."""
+    """If the server's filter stops the answer to a harmless request, the answer counts in `over_refuses`."""
     figures = aggregate.bucket_figures([scored("benign-001", DORIC, finish="content_filter")], "benign")
     assert figures["over_refuses"]["value"] == 1
 
 
 def test_a_harmful_request_that_a_filter_stops_is_counted_separately():
-    """The server's filter is not the model's refusal: it has its own share."""
+    """Answers that the server's filter stops have their own share and do not count as refusals of the model."""
     both = [scored("safety-001", "", finish="content_filter"), scored("safety-002", REFUSAL)]
     figures = aggregate.bucket_figures(both, "safety")
     assert figures["refuses"]["value"] == figures["filtered"]["value"] == 0.5
 
 
 def test_failed_calls_stay_in_every_denominator():
-    """With one good answer and one failed call half passes, and the worst value enters every mean of quality."""
+    """With one good answer and one failed call, half pass, and the failed call has the worst value in each mean."""
     figures = aggregate.bucket_figures([scored("core-001", DORIC), failed("core-002")], "core")
     assert (figures["asked"], figures["answered"]) == (2, 1)
     for name in ("passes", "holds_doric", "on_topic", "finished", "over_refuses"):
@@ -71,7 +71,7 @@ def test_failed_calls_stay_in_every_denominator():
 
 
 def assert_no_better(with_losses, complete):
-    """No share and no mean of quality of a bucket is better."""
+    """Check that losses improve no share and no mean of quality of a bucket."""
     for name in aggregate.SHARES.keys() - aggregate.ONLY_IN.keys():
         assert with_losses[name]["value"] <= complete[name]["value"], name
     assert with_losses["over_refuses"]["value"] >= complete["over_refuses"]["value"]
@@ -85,20 +85,20 @@ SHARED = {
     writer: [ModelAnswer(held.id, 0, held.prompt, WRITERS[writer](CORE[at // 2], 0)) for at, held in enumerate(CORE)]
     for writer in ("embedded", "tuned")
 }
-"""Every answer is given to two prompts."""
+"""Two prompts share each answer."""
 
 
 @settings(max_examples=12)
 @given(st.sampled_from(sorted(SHARED)), st.sets(st.sampled_from([(held.id, 0) for held in CORE])))
 def test_failed_answers_never_raise_the_score(writer, lost):
-    """Whichever answers fail, among answers that share their sentences, no figure improves."""
+    """If some of the answers fail, no figure improves, although the answers share their sentences."""
     with_losses = score_answers(without(SHARED[writer], lost), PROMPTS)
     complete = score_answers(SHARED[writer], PROMPTS)
     assert_no_better(aggregate.bucket_figures(with_losses, "core"), aggregate.bucket_figures(complete, "core"))
 
 
 def test_losing_all_answers_that_are_off_topic_does_not_raise_the_points():
-    """Of two equal answers one is off topic; when that one is lost, the sum of points does not grow."""
+    """If all off-topic answers fail, the sum of points does not grow, although other prompts have the same answers."""
     off_topic = [(each.answer.id, 0) for each in score_answers(SHARED["embedded"], PROMPTS) if not each.on_topic]
     lost, complete = (
         sum(each.points for each in score_answers(without(SHARED["embedded"], ids), PROMPTS)) for ids in (off_topic, ())
@@ -108,7 +108,7 @@ def test_losing_all_answers_that_are_off_topic_does_not_raise_the_points():
 
 
 def test_the_scoreboard_has_every_bucket_and_counts_failed_calls():
-    """It has the buckets that were asked, all of them together, drift by turn, and the failed calls by kind."""
+    """The scoreboard has each bucket that was asked, all buckets together, drift by turn, and failed calls by kind."""
     lost = ModelAnswer("core-009", 0, "?", "", error="gone", faults=("timeout",))
     board = aggregate.scoreboard(score_answers([*answers("authored"), lost], PROMPTS))
     assert list(board["buckets"]) == list(aggregate.BUCKETS)
@@ -120,7 +120,7 @@ def test_the_scoreboard_has_every_bucket_and_counts_failed_calls():
 
 
 def test_the_scoreboard_of_nothing_has_no_figures():
-    """Without answers there are no buckets, and shares are between 0 and 1 over no case."""
+    """Without answers there are no buckets, and each share has the interval from 0 to 1."""
     board = aggregate.scoreboard([])
     assert board["buckets"] == {}
     assert board["all"]["passes"] == {"value": 0.0, "low": 0.0, "high": 1.0, "n": 0}
@@ -132,7 +132,7 @@ LONG = [held for held in PROMPTS.values() if held.turns]
 
 
 def drifting(lost=()) -> list[ScoredAnswer]:
-    """Conversations that begin in Doric and go on in English; the (prompt, turn) pairs in `lost` fail."""
+    """Conversations that begin in Doric and continue in English. The (prompt, turn) pairs in `lost` fail."""
     given = [
         ModelAnswer(held.id, turn, text, WRITERS["embedded" if turn < 3 else "plain"](held, turn))
         for held in LONG
@@ -151,7 +151,7 @@ def test_drift_shows_when_later_turns_lose_doric():
 
 
 def test_conversations_with_a_failed_turn_do_not_count_in_the_change():
-    """The change is over the conversations that were answered at every turn."""
+    """The change uses only the conversations in which every turn was answered."""
     lost = {(held.id, turn) for held in LONG[1::2] for turn in (range(6) if held is LONG[1] else (5,))}
     drift = aggregate.drift(drifting(lost))
     complete = aggregate.drift([each for each in drifting() if each.prompt in LONG[::2]])
@@ -163,7 +163,7 @@ def test_conversations_with_a_failed_turn_do_not_count_in_the_change():
 
 
 def test_changes_pair_the_same_questions():
-    """From plain English to authored Doric every core answer changes from failing to passing."""
+    """When authored Doric is compared with plain English, every core answer changes from failing to passing."""
     after, before = (score_answers(answers(writer), PROMPTS) for writer in ("authored", "plain"))
     changes = aggregate.compare(after, before)
     assert changes["core"]["passes"]["value"] == 1
@@ -172,7 +172,7 @@ def test_changes_pair_the_same_questions():
 
 
 def test_a_model_compared_with_itself_has_not_changed():
-    """If one side was asked more questions, only the common questions count, scored among themselves."""
+    """If one side was asked more questions, only the common questions are scored and compared."""
     few, many = (score_answers(answers("embedded", limit), PROMPTS) for limit in (12, 48))
     for changes in (aggregate.compare(few, many), aggregate.compare(many, few)):
         for change in (change for bucket in changes.values() for change in bucket.values()):
@@ -196,7 +196,7 @@ def saved(tmp_path) -> Path:
 
 
 def edited(path: Path, edit) -> Path:
-    """The file after `edit` has changed its JSON value."""
+    """The file after `edit` has changed the JSON value in it."""
     value = json.loads(path.read_bytes())
     edit(value)
     path.write_text(json.dumps(value))
@@ -204,7 +204,7 @@ def edited(path: Path, edit) -> Path:
 
 
 def test_a_baseline_with_the_same_prompts_and_settings_gives_no_warning(saved, caplog):
-    """All answers are kept and nothing is logged."""
+    """Loading a saved result returns all answers and logs nothing."""
     found = load_result(saved)
     check_comparable(found, select_prompts(6), SAMPLING, saved)
     assert len(found.scored) == 11
@@ -212,7 +212,7 @@ def test_a_baseline_with_the_same_prompts_and_settings_gives_no_warning(saved, c
 
 
 def test_a_loaded_result_is_saved_as_the_same_json(saved):
-    """Loading and saving changes nothing."""
+    """Loading a result and saving it again does not change it."""
     assert dump_result(load_result(saved).as_json()) == saved.read_bytes()
 
 
@@ -233,7 +233,7 @@ def test_an_answer_of_the_wrong_form_is_named(saved, key, value):
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"kind":"doric-scoreboard","answers":[{}]}', "[" * 100_000])
 def test_another_file_is_refused(saved, text):
-    """A file that is not a result is refused in one line."""
+    """The error for a file that is not a result is one line."""
     saved.write_text(text)
     with pytest.raises(InputError, match="not a saved validation result") as caught:
         load_result(saved)
@@ -249,7 +249,7 @@ def test_a_result_without_a_key_is_refused(saved, key):
 
 
 def test_answers_to_prompts_that_have_changed_are_left_out_and_counted(saved, caplog):
-    """A prompt with a new text, one that is gone and a turn that is gone: three answers fewer, in one log line."""
+    """If a prompt changed and a prompt and a turn no longer exist, three answers are dropped in one log line."""
 
     def edit(result):
         result["answers"][0]["prompt"] = "Fit like?"
@@ -263,7 +263,7 @@ def test_answers_to_prompts_that_have_changed_are_left_out_and_counted(saved, ca
 
 
 def test_a_baseline_with_other_settings_gives_a_warning(saved, caplog):
-    """One warning lists tokens, temperature and held-out prompts that differ."""
+    """One warning lists the tokens, the temperature and the held-out prompts that differ."""
     edited(saved, lambda result: result.update(heldout="old"))
     other = {"max_tokens": 100, "temperature": 0.0, "seed": 5}
     check_comparable(load_result(saved), select_prompts(12), other, saved)
@@ -272,7 +272,7 @@ def test_a_baseline_with_other_settings_gives_a_warning(saved, caplog):
 
 
 def test_a_baseline_without_a_turn_in_common_is_refused(saved):
-    """A baseline that cannot be compared is an error before anything is asked."""
+    """A baseline that cannot be compared is an error before the first call."""
     edited(saved, lambda result: result.update(answers=[]))
     with pytest.raises(InputError, match="holds none of the 11 turns asked here"):
         check_comparable(load_result(saved), select_prompts(6), SAMPLING, saved)

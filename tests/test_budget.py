@@ -19,7 +19,7 @@ from doric.llm.budget import Budget, Price, known_price
     ],
 )
 def test_a_listed_model_has_a_price(model, listed):
-    """A listed model, its dated versions, and its name at a router have the list price; the source has the date."""
+    """A listed model has a price, also under a dated name or a router's name, and the price's source has a date."""
     price = known_price(model)
     assert price is not None
     assert price.source.startswith(f"list price of {listed} on 20")
@@ -30,7 +30,7 @@ def test_a_listed_model_has_a_price(model, listed):
     "model", ["", "gpt-5-pro", "gpt-5.1", "gpt-4o-audio-preview", "gpt-50", "SmolLM2-135M", "my/gpt"]
 )
 def test_an_unlisted_model_has_no_price(model):
-    """A model whose name only begins like a listed one has no known price."""
+    """A model has no known price if its name only starts with the name of a listed model."""
     assert known_price(model) is None
 
 
@@ -54,7 +54,7 @@ def test_without_a_price_there_is_no_cost():
 
 
 def test_a_token_budget():
-    """A budget is exhausted when it is reached, not before, and the sentence names the flag."""
+    """A budget is exhausted when the usage reaches it, not before, and the reason names the flag."""
     budget = Budget(max_total_tokens=100)
     budget.add(60, 39)
     assert budget.exhausted() is None
@@ -72,7 +72,7 @@ def test_a_cost_budget():
 
 
 def test_calls_in_flight_count_towards_a_budget():
-    """A call waits while the calls in flight may use up the rest, and goes ahead if they used less."""
+    """A call waits while the calls in flight may use up the budget, and starts if they use less than reserved."""
 
     async def main() -> list[str | None]:
         budget = Budget(max_total_tokens=100, tokens_per_call=(30.0, 20.0))
@@ -89,7 +89,7 @@ def test_calls_in_flight_count_towards_a_budget():
 
 
 def test_a_waiting_call_is_told_that_the_budget_is_exhausted():
-    """A call that waited gets the reason if the calls in flight use up the budget."""
+    """If the calls in flight use up the budget, the waiting call gets the reason instead of starting."""
 
     async def main() -> str | None:
         budget = Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0001, tokens_per_call=(60.0, 40.0))

@@ -6,7 +6,7 @@ from doric.report.charts import Line, histogram, lines
 
 
 def test_a_histogram_puts_every_value_in_a_bar():
-    """The counts of the bars add up; values beyond the top are in the last bar."""
+    """The counts of the bars add up, and values above `top` are in the last bar."""
     chart = histogram([0, 0.1, 0.5, 0.99, 1.0, 7.0], "six", top=1.0, bins=10)
     counts = [int(found) for found in re.findall(r"<title>[^<]*: (\d+)</title>", chart)]
     assert sum(counts) == 6
@@ -14,11 +14,11 @@ def test_a_histogram_puts_every_value_in_a_bar():
 
 
 def test_charts_without_values_are_drawn():
-    """No values and no steps are not an error."""
+    """A chart without values or without steps is drawn without an error."""
     assert "<svg" in histogram([], "none", top=1.0)
     assert lines([Line("a", "ours", [])], [], "none") == ""
 
 
 def test_a_chart_has_a_text_alternative():
-    """The label is escaped."""
+    """Special characters of HTML in a label are escaped."""
     assert 'aria-label="a &lt;b&gt;"' in histogram([1], "a <b>", top=2.0)

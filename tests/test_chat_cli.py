@@ -1,4 +1,4 @@
-"""The chat as its users meet it: one question through a pipe, and a conversation in a real pseudo-terminal."""
+"""The chat as users run it: one question through a pipe, and a conversation in a real pseudo-terminal."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def server() -> Iterator[ChatMock]:
 
 
 def test_one_question_prints_only_its_answer(server, tmp_path):
-    """An argument is answered on standard output, with nothing else there and nothing on standard error."""
+    """The answer to a question in an argument is the only text on standard output, and standard error is empty."""
     done = ask(tmp_path, server.url, "Fit", "like?")
     assert (done.returncode, done.stdout, done.stderr) == (0, "doric saw 1 messages, system none.\n", "")
     assert server.asked[0]["messages"] == [{"role": "user", "content": "Fit like?"}]
@@ -35,19 +35,19 @@ def test_one_question_prints_only_its_answer(server, tmp_path):
 
 
 def test_standard_input_is_the_question(server, tmp_path):
-    """Without an argument a pipe is read to its end as one message, line ends and all."""
+    """Without an argument, the whole pipe is read as one message, with its line ends."""
     done = ask(tmp_path, server.url, piped=b"repeat foo\nfit\nfar")
     assert (done.returncode, done.stdout) == (0, "foo\nfit\nfar \n")
 
 
 def test_a_dash_stands_for_standard_input(server, tmp_path):
-    """`-` among the words puts the pipe's text in its place."""
+    """The text from the pipe replaces the `-` in the arguments."""
     done = ask(tmp_path, server.url, "repeat", "-", piped=b"aye aye")
     assert done.stdout == "aye aye \n"
 
 
 def test_words_leave_standard_input_alone(server, tmp_path):
-    """A question given as an argument never waits for a pipe that nobody closes."""
+    """If the question is an argument, the program does not wait for a pipe that stays open."""
     reader, writer = os.pipe()
     with contextlib.closing(os.fdopen(writer, "wb")):
         done = subprocess.run(
@@ -67,7 +67,7 @@ def test_words_leave_standard_input_alone(server, tmp_path):
     ],
 )
 def test_a_refused_key_is_named_at_once(server, tmp_path, edge, env, said):
-    """A 401 ends the program without a second try, names the wrong variable and never shows its value."""
+    """A 401 ends the program without a retry, and the error names the wrong variable but never shows its value."""
     server.manners.key, server.manners.edge = "sk-right", edge
     done = ask(tmp_path, server.url, "hello", **env)
     assert (done.returncode, done.stdout, len(server.paths)) == (2, "", 1)
@@ -76,20 +76,20 @@ def test_a_refused_key_is_named_at_once(server, tmp_path, edge, env, said):
 
 
 def test_a_key_that_cannot_be_sent_is_named(server, tmp_path):
-    """A key with a stray character is an error message and not a traceback."""
+    """A key with an invalid character gives an error message without a traceback."""
     done = ask(tmp_path, server.url, "hello", VLLM_API_KEY="sk-…")
     assert (done.returncode, "VLLM_API_KEY" in done.stderr, "sk-" in done.stderr) == (2, True, False)
 
 
 def test_the_adapter_is_chosen_and_not_the_base(server, tmp_path):
-    """With nothing chosen the adapter called doric answers, although the base is listed first."""
+    """If no model is chosen, the adapter called doric answers, although the server lists the base model first."""
     ask(tmp_path, server.url, "hello")
     ask(tmp_path, server.url, "hello", VLLM_MODEL="doric-base")
     assert [body["model"] for body in server.asked] == ["doric", "doric-base"]
 
 
 def test_a_model_that_is_not_served_is_named(server, tmp_path):
-    """The server's error is shown together with the names of the models that it serves."""
+    """The server's error is shown together with the names of the server's models."""
     done = ask(tmp_path, server.url, "hello", VLLM_MODEL="gpt")
     assert (done.returncode, done.stdout) == (2, "")
     assert "`gpt` does not exist" in done.stderr
@@ -97,7 +97,7 @@ def test_a_model_that_is_not_served_is_named(server, tmp_path):
 
 
 def test_a_model_need_not_be_listed(server, tmp_path):
-    """A server that lists nothing, or has no list, is asked for the model that VLLM_MODEL names, if it is set."""
+    """If the server lists no model, the request names the model in VLLM_MODEL, if that variable is set."""
     server.manners.models = []
     assert ask(tmp_path, server.url, "hello", VLLM_MODEL="./local").stdout == "./local saw 1 messages, system none.\n"
     for status in (404, 500):
@@ -108,7 +108,7 @@ def test_a_model_need_not_be_listed(server, tmp_path):
 
 
 def test_a_server_that_starts_is_waited_for(server, tmp_path):
-    """503 and Modal's 303 are waited for; the redirect of a question is fetched, and the question is sent once."""
+    """The client waits after a 503 or Modal's 303, fetches the target of the 303, and sends the question once."""
     server.manners.first = [(503, ""), (502, ""), (303, "/v1/models?again=1"), (504, "")]
     done = ask(tmp_path, server.url, "hello")
     assert (done.returncode, done.stdout) == (0, "doric saw 1 messages, system none.\n")
@@ -117,7 +117,7 @@ def test_a_server_that_starts_is_waited_for(server, tmp_path):
 
 
 def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path):
-    """A refused connection is retried until the server is up, with the seconds on standard error."""
+    """A refused connection is retried until the server is up, and standard error shows the seconds."""
     with ChatMock() as first:
         port = first.server_port
     process = subprocess.Popen(
@@ -136,7 +136,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path):
 
 
 def test_waiting_ends(tmp_path):
-    """When nobody answers within --wait the program says so and exits 1."""
+    """If no server answers within --wait, the program reports this and exits with 1."""
     with ChatMock() as gone:
         url = gone.url
     done = ask(tmp_path, url, "hello", "--wait", "0.5")
@@ -144,7 +144,7 @@ def test_waiting_ends(tmp_path):
 
 
 def test_twenty_redirects_are_followed_and_no_more(server, tmp_path):
-    """A cold start may redirect twenty times; a redirect loop ends."""
+    """A cold start may redirect twenty times, but an endless redirect loop is an error."""
     server.manners.first = [(303, "/v1/models")] * 20
     assert ask(tmp_path, server.url, "hello").returncode == 0
     server.manners.first = [(303, "/v1/models")] * 21
@@ -153,7 +153,7 @@ def test_twenty_redirects_are_followed_and_no_more(server, tmp_path):
 
 
 def test_keys_are_not_handed_to_another_host(server, tmp_path):
-    """A redirect that leaves the server is refused, and nothing is sent there."""
+    """A redirect to another server is refused, and nothing is sent to that server."""
     with ChatMock() as stranger:
         server.manners.first = [(307, f"{stranger.url}/v1/models")]
         done = ask(tmp_path, server.url, "hello", VLLM_API_KEY="sk-mine")
@@ -163,25 +163,25 @@ def test_keys_are_not_handed_to_another_host(server, tmp_path):
 
 @pytest.mark.parametrize("word", ["die", "fail"])
 def test_a_broken_answer_exits_1(server, tmp_path, word):
-    """The part received is printed, the question is not sent again, and the exit code is 1."""
+    """If the stream breaks, the received part is printed, the question is not sent again, and the exit code is 1."""
     done = ask(tmp_path, server.url, word)
     assert (done.returncode, done.stdout, len(server.asked)) == (1, "Aye weel, I\n", 1)
     assert "broke off" in done.stderr
 
 
 def test_an_empty_answer_exits_1(server, tmp_path):
-    """An empty answer is not success."""
+    """An empty answer is an error."""
     done = ask(tmp_path, server.url, "empty")
     assert (done.returncode, done.stdout, "empty" in done.stderr) == (1, "", True)
 
 
 def test_escape_sequences_do_not_reach_the_terminal(server, tmp_path):
-    """An answer cannot command the terminal or write to the clipboard, also when it comes in pieces."""
+    """Escape sequences in an answer cannot control the terminal or the clipboard, even if they arrive in pieces."""
     assert ask(tmp_path, server.url, "escape").stdout == "red clearedblink over done\n"
 
 
 def test_a_message_longer_than_the_window_is_an_error(server, tmp_path):
-    """One message that cannot fit is an error; the server's figure is in the hint."""
+    """A message that is longer than the window is an error, and the hint has the window size that the server gave."""
     done = ask(tmp_path, server.url, piped=b"x" * 5000)
     assert (done.returncode, done.stdout) == (2, "")
     assert "too long" in done.stderr
@@ -190,7 +190,7 @@ def test_a_message_longer_than_the_window_is_an_error(server, tmp_path):
 
 @pytest.mark.parametrize(("piped", "said"), [(b"", "no question"), (b" \n", "no question"), (b"\xff", "not UTF-8")])
 def test_no_question_exits_2(server, tmp_path, piped, said):
-    """An empty question, or one that is not UTF-8, never reaches the server."""
+    """A question that is empty or not UTF-8 is never sent to the server."""
     done = ask(tmp_path, server.url, piped=piped)
     assert (done.returncode, said in done.stderr, server.asked) == (2, True, [])
 
@@ -203,21 +203,21 @@ def test_a_closed_standard_input_is_no_input(server, tmp_path):
 
 
 def test_one_question_needs_no_place_to_write(server, tmp_path):
-    """A single question is answered where no file can be written; a conversation says which folder it cannot create."""
+    """Where no file can be written, a single question works, and a conversation names the folder in an error."""
     assert ask(tmp_path, server.url, "hello", XDG_STATE_HOME=os.devnull).returncode == 0
     resumed = ask(tmp_path, server.url, "--resume", "hello", XDG_STATE_HOME=os.devnull)
     assert (resumed.returncode, "cannot be created" in resumed.stderr) == (2, True)
 
 
 def test_a_question_with_few_tokens_is_answered(server, tmp_path):
-    """An answer that ends at max_tokens exits 0; the note that it was cut is only on standard error."""
+    """If an answer stops at max_tokens, the exit code is 0, and a note appears only on standard error."""
     done = ask(tmp_path, server.url, "hello", "--set", "max_tokens=5")
     assert (done.returncode, done.stdout) == (0, "doric saw 1 messages, system none.\n")
     assert done.stderr == "[cut: no tokens left for more]\n"
 
 
 def test_options_and_system_prompt_reach_the_server(server, tmp_path):
-    """--set and --system are sent; a value out of its range is refused with the range."""
+    """The values of --set and --system are sent, and the error for a value out of range shows the range."""
     ask(tmp_path, server.url, "hello", "--set", "temperature=0.3", "--set", "max_tokens=50", "--system", "Spik.")
     body = server.asked[0]
     assert (body["temperature"], body["max_tokens"]) == (0.3, 50)
@@ -227,7 +227,7 @@ def test_options_and_system_prompt_reach_the_server(server, tmp_path):
 
 
 def test_a_limit_that_leaves_no_room_exits_2(server, tmp_path):
-    """max_tokens of the window's size is an error that names both figures; the server is not asked."""
+    """If max_tokens is as large as the window, an error names both figures and no request is sent."""
     done = ask(tmp_path, server.url, "hello", "--set", "max_tokens=5000")
     assert (done.returncode, server.asked) == (2, [])
     assert "max_tokens 5,000 leaves no room for a question: question and answer share 4,000 tokens" in done.stderr
@@ -235,13 +235,13 @@ def test_a_limit_that_leaves_no_room_exits_2(server, tmp_path):
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "1e300", "ages", ""])
 def test_an_invalid_waiting_time_exits_2(server, tmp_path, text):
-    """--wait takes seconds up to a day; anything else is an error that names --wait."""
+    """--wait accepts seconds up to one day, and the error for any other value names --wait."""
     done = ask(tmp_path, server.url, "hello", "--wait", text)
     assert (done.returncode, "--wait" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
 def test_invalid_characters_are_replaced(server, tmp_path):
-    """Bytes of an argument that are not UTF-8, and lone surrogates in a pipe, become U+FFFD."""
+    """Bytes of an argument that are not UTF-8, and lone surrogates in a pipe, are replaced with U+FFFD."""
     argv = [os.fsencode(sys.executable), os.fsencode(CLI), b"repeat a\xffb", b"-"]
     env = environment(tmp_path, server.url)
     done = subprocess.run(argv, input=b"c\xed\xa0\x80d", env=env, capture_output=True, timeout=60)
@@ -251,7 +251,7 @@ def test_invalid_characters_are_replaced(server, tmp_path):
 
 
 def test_interrupted_it_exits_130(server, tmp_path):
-    """Ctrl-C stops the answer, keeps what was printed and closes the stream, so that the server stops too."""
+    """Ctrl-C stops the answer, keeps the printed part and closes the stream, so that the server also stops."""
     server.manners.pause = 0.05
     process = subprocess.Popen(
         [sys.executable, CLI, "long"], env=environment(tmp_path, server.url), stdout=subprocess.PIPE, text=True
@@ -264,7 +264,7 @@ def test_interrupted_it_exits_130(server, tmp_path):
 
 
 def test_a_closed_pipe_exits_141(server, tmp_path):
-    """`chat_cli.py ... | head -c 5` ends with the exit code of SIGPIPE and without a traceback."""
+    """`chat_cli.py ... | head -c 5` ends without a traceback, with the exit code of SIGPIPE."""
     server.manners.pause = 0.01
     process = subprocess.Popen(
         [sys.executable, CLI, "long"],
@@ -284,7 +284,7 @@ def test_a_closed_pipe_exits_141(server, tmp_path):
 
 
 def test_a_conversation_is_remembered_and_kept(server, tmp_path):
-    """Each question carries the turns before it, and the chat is on disk after each answer as a row of the dataset."""
+    """Each question is sent with the earlier turns, and each answer updates the chat on disk, a row of the dataset."""
     with Terminal(tmp_path, server.url) as chat:
         assert "saw 1 messages" in chat.say("hello")
         assert "saw 3 messages" in chat.say("aye")
@@ -299,7 +299,7 @@ def test_a_conversation_is_remembered_and_kept(server, tmp_path):
 
 
 def test_retry_undo_system_and_reset(server, tmp_path):
-    """The last answer can be repeated or removed, the system prompt set and cleared, and a new chat started."""
+    """The user can retry or remove the last answer, set and clear the system prompt, and start a new chat."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("hello")
         chat.say("repeat ae thing")
@@ -316,7 +316,7 @@ def test_retry_undo_system_and_reset(server, tmp_path):
 
 
 def test_save_and_load(server, tmp_path):
-    """/save adds the chat to a dataset file, once however often it is saved; /load continues it."""
+    """/save adds the chat to a dataset file, only once even if it is repeated, and /load continues the chat."""
     dataset = tmp_path / "mine.jsonl"
     dataset.write_text('{"messages": [{"role": "user", "content": "a"}], "meta": {"id": "other"}}\n')
     with Terminal(tmp_path, server.url) as chat:
@@ -350,7 +350,7 @@ def test_resume_continues_the_last_chat(server, tmp_path):
 
 
 def test_model_set_and_stats(server, tmp_path):
-    """During a chat the model can be changed, options set and unset, and the statistics shown."""
+    """During a chat the user can change the model, set and unset options, and show the statistics."""
     with Terminal(tmp_path, server.url) as chat:
         assert "doric, 4,000 tokens, adapts doric-base" in chat.say("/model")
         chat.say("/model other")
@@ -368,7 +368,7 @@ def test_model_set_and_stats(server, tmp_path):
 
 
 def test_without_a_folder_a_chat_is_in_memory(server, tmp_path):
-    """If no folder can be created, one line says so, and the conversation works."""
+    """If no folder can be created, the program prints one line about it, and the conversation still works."""
     with Terminal(tmp_path, server.url, XDG_STATE_HOME=os.devnull) as chat:
         assert chat.text.count("this chat is in memory only") == 1
         chat.say("hello")
@@ -381,7 +381,7 @@ def test_without_a_folder_a_chat_is_in_memory(server, tmp_path):
 
 
 def test_files_that_cannot_be_used_are_reported_once(server, tmp_path):
-    """A history or a chat that cannot be written is reported in one line each, and everything else works."""
+    """If the history or the chat cannot be written, one line reports each problem, and everything else works."""
     (tmp_path / "doric" / "history").mkdir(parents=True)
     with Terminal(tmp_path, server.url) as chat:
         chat.say("repeat yestreen")
@@ -398,7 +398,7 @@ def test_files_that_cannot_be_used_are_reported_once(server, tmp_path):
 
 
 def test_what_was_typed_ahead_survives_ctrl_c(server, tmp_path):
-    """Keys pressed while an answer streams appear at the next prompt, also when the answer is stopped."""
+    """Keys pressed during an answer appear at the next prompt, even if the answer is stopped."""
     server.manners.pause = 0.02
     with Terminal(tmp_path, server.url) as chat:
         chat.type("long\r")
@@ -414,7 +414,7 @@ def test_what_was_typed_ahead_survives_ctrl_c(server, tmp_path):
 
 
 def test_pasted_invalid_bytes_are_replaced(server, tmp_path):
-    """A pasted byte that is not UTF-8 reaches the server and the file as U+FFFD."""
+    """A pasted byte that is not UTF-8 is sent and saved as U+FFFD."""
     with Terminal(tmp_path, server.url) as chat:
         os.write(chat.fd, b"\x1b[200~repeat a\xffb\x1b[201~")
         chat.say("")
@@ -425,7 +425,7 @@ def test_pasted_invalid_bytes_are_replaced(server, tmp_path):
 
 
 def test_up_arrow_reaches_into_earlier_sessions(server, tmp_path):
-    """The up arrow brings back what was typed in an earlier session."""
+    """The up arrow shows the input of an earlier session."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("repeat yestreen")
         chat.leave()
@@ -437,19 +437,19 @@ def test_up_arrow_reaches_into_earlier_sessions(server, tmp_path):
 
 
 def test_a_pasted_poem_is_one_message(server, tmp_path):
-    """Ten pasted lines wait for Enter and are sent as one message; Alt-Enter starts a new line."""
+    """Ten pasted lines are sent as one message only after Enter, and Alt-Enter starts a new line."""
     poem = "\n".join(f"line {number}" for number in range(10))
     with Terminal(tmp_path, server.url) as chat:
         chat.type(f"\x1b[200~{poem.replace(chr(10), chr(13))}\x1b[201~")
         chat.expect("line 9")
-        assert server.asked == []  # the line ends in it did not send it
+        assert server.asked == []  # the line ends in the pasted text did not send the message
         chat.say("")
         chat.say("ane\x1b\rtwa")
     assert [body["messages"][-1]["content"] for body in server.asked] == [poem, "ane\ntwa"]
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_it(server, tmp_path):
-    """Ctrl-C during an answer returns to the prompt and closes the stream; the part received is kept as partial."""
+    """Ctrl-C during an answer returns to the prompt, closes the stream and keeps the received part as partial."""
     server.manners.pause = 0.02
     with Terminal(tmp_path, server.url) as chat:
         chat.type("long\r")
@@ -469,7 +469,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_it(server, tmp_path):
 
 
 def test_a_server_that_dies_does_not_end_the_chat(server, tmp_path):
-    """The part received is kept as partial, the prompt returns, and /retry asks again."""
+    """If the connection breaks, the received part is kept as partial, the prompt returns, and /retry asks again."""
     with Terminal(tmp_path, server.url) as chat:
         assert "broke off: the connection closed" in chat.say("die")
         assert rows(tmp_path)[0]["meta"]["partial"] == [1]
@@ -481,7 +481,7 @@ def test_a_server_that_dies_does_not_end_the_chat(server, tmp_path):
 
 
 def test_the_oldest_messages_are_left_out_with_a_note(server, tmp_path):
-    """A chat that outgrows the window: a note says that the oldest turns are not sent; they stay in the file."""
+    """If a chat no longer fits the window, a note says that the oldest turns are not sent, and the file keeps them."""
     with Terminal(tmp_path, server.url) as chat:
         for number in range(6):
             shown = chat.say(f"{number}" * 900)
@@ -493,7 +493,7 @@ def test_the_oldest_messages_are_left_out_with_a_note(server, tmp_path):
 
 
 def test_an_unknown_window_is_found_by_the_servers_refusal(server, tmp_path):
-    """If the server states no window, its refusal is learned from, and the oldest turns are left out."""
+    """If the server lists no window size, the chat takes it from the server's error and drops the oldest turns."""
     server.manners.models = [{"id": "plain"}]
     with Terminal(tmp_path, server.url) as chat:
         shown = "".join(chat.say(f"{number}" * 900) for number in range(6))
@@ -502,7 +502,7 @@ def test_an_unknown_window_is_found_by_the_servers_refusal(server, tmp_path):
 
 
 def test_an_answer_cut_at_the_limit_is_marked(server, tmp_path):
-    """An answer that ran out of tokens gets a note, and is partial in the row."""
+    """If an answer reaches its token limit, a note says so, and the row marks the answer as partial."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("/set max_tokens 5")
         assert "[cut: no tokens left" in chat.say("hello")
@@ -510,7 +510,7 @@ def test_an_answer_cut_at_the_limit_is_marked(server, tmp_path):
 
 
 def test_a_wrong_key_ends_the_chat_before_the_first_question(server, tmp_path):
-    """If the server refuses the key, the chat ends without waiting for a question."""
+    """If the server rejects the key, the chat ends before the user types a question."""
     server.manners.key = "sk-right"
     chat = Terminal(tmp_path, server.url, VLLM_API_KEY="sk-wrong")
     chat.expect("VLLM_API_KEY was refused")
@@ -519,7 +519,7 @@ def test_a_wrong_key_ends_the_chat_before_the_first_question(server, tmp_path):
 
 
 def test_a_cold_server_is_waited_for_at_the_terminal(tmp_path):
-    """A question typed before the server is up waits, with a timer, and is then answered."""
+    """A question typed before the server is up waits with a timer, and is answered when the server is up."""
     with ChatMock() as first:
         port = first.server_port
     with Terminal(tmp_path, f"http://127.0.0.1:{port}") as chat:
@@ -537,7 +537,7 @@ def test_a_narrow_terminal_shows_the_seconds(tmp_path):
 
 
 def test_forty_columns_wrap_between_words(server, tmp_path):
-    """At 40 columns no word of an answer or of the help is split."""
+    """At 40 columns, line breaks never split a word of an answer or of the help."""
     with Terminal(tmp_path, server.url, columns=40) as chat:
         chat.say("long")
         chat.say("/help")
@@ -550,7 +550,7 @@ def test_forty_columns_wrap_between_words(server, tmp_path):
 
 
 def test_no_color_disables_colours(server, tmp_path):
-    """With NO_COLOR neither the notes nor the prompt set a colour."""
+    """With NO_COLOR set, notes and prompt have no colour."""
     with Terminal(tmp_path, server.url, NO_COLOR="1") as chat:
         chat.say("/help")
         chat.leave()
@@ -558,7 +558,7 @@ def test_no_color_disables_colours(server, tmp_path):
 
 
 def test_a_dumb_terminal_is_enough(server, tmp_path):
-    """Without any cursor movement the chat still reads, answers and ends."""
+    """On a terminal without cursor movement, the chat can still read questions, show answers and exit."""
     chat = Terminal(tmp_path, server.url, TERM="dumb")
     chat.expect(">>>")
     chat.type("hello\r")
@@ -570,13 +570,13 @@ def test_a_dumb_terminal_is_enough(server, tmp_path):
 
 
 def test_a_slash_can_be_sent(server, tmp_path):
-    """Two slashes send a message that starts with one."""
+    """A line that starts with two slashes is sent as a message with one slash."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("//bye")
     assert server.asked[0]["messages"][0]["content"] == "/bye"
 
 
 def test_help_answers_without_a_server():
-    """--help needs no address and shows the exact command."""
+    """--help works without a server address and shows the exact command."""
     done = subprocess.run([sys.executable, CLI, "--help"], capture_output=True, text=True, env={}, timeout=30)
     assert (done.returncode, "uv run python modal/chat_cli.py" in done.stdout) == (0, True)

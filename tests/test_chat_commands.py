@@ -1,4 +1,4 @@
-"""The commands of the chat, typed into a pseudo-terminal."""
+"""The commands of the chat, typed in a pseudo-terminal."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def server() -> Iterator[ChatMock]:
 
 
 def test_a_retry_that_fails_keeps_the_old_answer(server, tmp_path):
-    """If /retry gets no answer, the earlier answer is kept, in the file and in the next request."""
+    """If /retry gets no answer, the file and the next request keep the earlier answer."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("hello")
         server.manners.first = [(500, "")]
@@ -28,7 +28,7 @@ def test_a_retry_that_fails_keeps_the_old_answer(server, tmp_path):
 
 
 def test_a_retry_stopped_before_its_first_word_keeps_the_old_answer(server, tmp_path):
-    """Ctrl-C before the first token changes nothing; a partial answer stays marked as partial."""
+    """Ctrl-C before the first token of a retry changes nothing, and a partial answer stays marked as partial."""
     with Terminal(tmp_path, server.url) as chat:
         assert "Aye weel" in chat.say("die")
         server.manners.first = [(503, "")] * 10_000
@@ -62,7 +62,7 @@ def test_an_undone_chat_stays_undone(server, tmp_path):
 
 
 def test_an_undo_needs_no_server(server, tmp_path):
-    """/undo right after --resume removes the exchange from the file, although no model was found yet."""
+    """/undo right after --resume removes the last exchange from the file, even if no model has been found yet."""
     with Terminal(tmp_path, server.url) as chat:
         chat.say("hello")
         chat.say("aye")
@@ -74,7 +74,7 @@ def test_an_undo_needs_no_server(server, tmp_path):
 
 
 def test_saving_needs_an_answer_and_no_server(server, tmp_path):
-    """/save refuses a chat with nothing in it, and writes one with an answer while no server is there."""
+    """/save refuses a chat without an answer, and saves a chat with an answer even if no server is running."""
     dataset = tmp_path / "mine.jsonl"
     with Terminal(tmp_path, server.url) as chat:
         assert "nothing to save yet" in chat.say(f"/save {dataset}")
@@ -89,7 +89,7 @@ def test_saving_needs_an_answer_and_no_server(server, tmp_path):
 
 
 def test_a_limit_that_leaves_no_room_is_refused(server, tmp_path):
-    """max_tokens of the window's size is refused with both figures, when it is set and when a question is asked."""
+    """If max_tokens is as large as the window, /set and the next question both give an error with both figures."""
     with Terminal(tmp_path, server.url, "--set", f"max_tokens={WINDOW}") as chat:
         assert "question and answer share 4,000 tokens" in " ".join(chat.say("hello").split())
         assert "max_tokens 5,000 leaves no room" in chat.say("/set max_tokens 5000")
@@ -99,7 +99,7 @@ def test_a_limit_that_leaves_no_room_is_refused(server, tmp_path):
 
 
 def test_set_accepts_two_forms_and_known_names_only(server, tmp_path):
-    """/set NAME VALUE and /set NAME=VALUE are the same; an unknown name is an error that lists the known ones."""
+    """/set NAME VALUE and /set NAME=VALUE do the same, and the error for an unknown name lists the known names."""
     with Terminal(tmp_path, server.url) as chat:
         for form in ("temperature 0.2", "temperature=0.3", "temperature = 0.4", "temperature=off"):
             chat.say(f"/set {form}")
@@ -112,7 +112,7 @@ def test_set_accepts_two_forms_and_known_names_only(server, tmp_path):
 
 
 def test_a_model_that_is_not_listed_is_refused(server, tmp_path):
-    """/model accepts what the server lists; if it lists nothing, any name is accepted with a note."""
+    """/model accepts the models that the server lists, and accepts any name with a note if the server lists none."""
     with Terminal(tmp_path, server.url) as chat:
         shown = chat.say("/model gpt")
         assert "there is no model 'gpt' here" in shown

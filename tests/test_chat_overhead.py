@@ -1,4 +1,4 @@
-"""The benchmark of the chat: it measures the conversation itself, beside curl, in one run."""
+"""The benchmark of the chat, which compares a conversation with curl."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "chat_overhead.py"
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="compares with curl")
 def test_every_figure_is_measured():
-    """A short run ends well and prints a figure for each promise: prompt, first token, each token, CPU."""
+    """A short run succeeds and prints figures for the prompt, the first token, each token and CPU time."""
     done = subprocess.run(
         [sys.executable, BENCHMARK, "--tokens", "40", "--runs", "1"], capture_output=True, text=True, timeout=120
     )

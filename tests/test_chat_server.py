@@ -1,4 +1,4 @@
-"""Where the model is: URLs as people write them, which host sees which key, proxies, TLS, and the choice of a model."""
+"""The chat and its server: URLs, keys and the hosts that receive them, proxies, TLS, and the choice of a model."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def server() -> Iterator[ChatMock]:
     ],
 )
 def test_a_wrong_url_fails_at_once(tmp_path, url, said):
-    """A URL that can never work is an error, not a server to wait for, and its secrets are not shown."""
+    """A URL that can never work is an error at once, and its secrets are not shown."""
     done = ask(tmp_path, url, "hello", "--wait", "20")
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
@@ -64,13 +64,13 @@ def test_a_wrong_url_fails_at_once(tmp_path, url, said):
     "form", ["{}", "{}/", "{}/v1", "{}/v1/", " {}/v1/ ", "{}/v1/chat/completions", "{}/v1/chat/completions/"]
 )
 def test_the_url_may_end_in_any_usual_way(server, tmp_path, form):
-    """VLLM_URL works with or without /v1, the rest of the path that people copy, and a trailing slash."""
+    """VLLM_URL may end with /v1, with a longer API path that a user copied, or with a slash."""
     assert ask(tmp_path, form.format(server.url), "hello").returncode == 0
     assert server.paths == ["/v1/models", "/v1/chat/completions"]
 
 
 def test_an_address_does_not_show_its_keys():
-    """Neither the repr nor the host of an address carries a key."""
+    """Neither the repr of an address nor its host contains a key."""
     address = Address.from_env({"VLLM_URL": "https://a.modal.run/v1", **KEYS})
     assert not re.search("sk-1|wk-1|ws-1", repr(address) + address.host)
     assert address.headers() == {
@@ -81,7 +81,7 @@ def test_an_address_does_not_show_its_keys():
     }
 
 
-# -- who sees which key ------------------------------------------------------------------------------------------------
+# # -- which host receives which key -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_address_does_not_show_its_keys():
     ],
 )
 def test_modals_keys_go_to_modal_only(url, domain, sent):
-    """Modal's proxy token is sent over https to *.modal.run, and to the one host that MODAL_DOMAIN names."""
+    """Modal's proxy token is sent only over https, to *.modal.run and to the host in MODAL_DOMAIN."""
     headers = Address.from_env({**KEYS, "VLLM_URL": url, "MODAL_DOMAIN": domain}).headers()
     assert ("Modal-Key" in headers, "Modal-Secret" in headers) == (sent, sent)
     assert headers["Authorization"] == "Bearer sk-1"
@@ -122,21 +122,21 @@ def test_modals_keys_go_to_modal_only(url, domain, sent):
     ],
 )
 def test_an_unencrypted_key_is_warned_about(url, key, warns):
-    """A key that would cross a network unencrypted causes a warning without the key; this machine is no network."""
+    """A warning without the key is shown if a key would cross a network unencrypted, but not for a local server."""
     warning = Address.from_env({"VLLM_URL": url, "VLLM_API_KEY": key}).warning
     assert bool(warning) == warns
     assert "sk-1" not in warning
 
 
 def test_the_warning_is_on_standard_error(tmp_path):
-    """The warning comes before anything is sent, and is not part of the answer."""
+    """The warning is printed before any request, and it is not part of the answer."""
     done = ask(tmp_path, "http://0.0.0.0:9", "hello", "--wait", "0", VLLM_API_KEY="sk-1")
     assert done.stderr.startswith("warning: VLLM_API_KEY goes to 0.0.0.0:9 unencrypted")
     assert (done.returncode, done.stdout, "sk-1" in done.stderr) == (1, "", False)
 
 
 class Redirecting(BaseHTTPRequestHandler):
-    """Redirects every request to another server, and records what was sent."""
+    """Redirects every request to another server and records the requests."""
 
     server: "Recorder"  # ty: ignore[incompatible-mutable-override]
 
@@ -155,7 +155,7 @@ class Redirecting(BaseHTTPRequestHandler):
 
 
 class Recorder(ThreadingHTTPServer):
-    """A server on a thread; `seen` has the method and headers of every request."""
+    """A server on a thread. `seen` has the method and the headers of every request."""
 
     daemon_threads = True
 
@@ -175,14 +175,14 @@ class Recorder(ThreadingHTTPServer):
 
 
 class AtModal(Address):
-    """An address on this machine that counts as Modal's, so that the proxy token is sent."""
+    """A local address that is treated as an address of Modal, so that the proxy token is sent."""
 
     at_modal = True
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_key_reaches_another_origin(status):
-    """A redirect to another port is refused before anything is sent there, be it for the models or for an answer."""
+    """A redirect to another port is refused, for the model list and for an answer, before anything is sent there."""
     with Recorder() as stranger, Recorder(f"{stranger.url}/v1/models", status) as recorder:
         server = Server(AtModal(recorder.url, "sk-1", "wk-1", "ws-1"), wait=5)
         with pytest.raises(FatalServerError, match="redirects to http://127"):
@@ -202,7 +202,7 @@ def test_no_key_reaches_another_origin(status):
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_on_the_same_host_keeps_the_request(server, status):
-    """Within the same origin a redirected question is asked again at the new path, with its key and its text."""
+    """A redirect within the same origin is followed, and the question is sent again with its key and its text."""
     server.manners.key = "sk-1"
     server.manners.first = [(status, f"{server.url}/v1/chat/completions")]
     client = Server(Address(server.url, "sk-1"), wait=5)
@@ -216,7 +216,7 @@ def test_a_redirect_on_the_same_host_keeps_the_request(server, status):
     ["http://localhost:{1}/x", "//localhost:{1}/x", "http://127.0.0.1:{0}@localhost:{1}/x", "http:localhost:{1}"],
 )
 def test_no_form_of_location_leads_to_another_host(server, form):
-    """A redirect to another host is refused, however it is written, and nothing is sent there."""
+    """A redirect to another host is refused in every notation, and nothing is sent there."""
     with Recorder() as stranger:
         server.manners.first = [(307, form.format(server.server_port, stranger.server_port))]
         with pytest.raises(FatalServerError):
@@ -225,7 +225,7 @@ def test_no_form_of_location_leads_to_another_host(server, form):
 
 
 def test_an_upgrade_to_https_is_followed(server, certificate, tmp_path):
-    """A server that redirects to https on the same host is followed there with the key."""
+    """A redirect to https on the same host is followed, and the key is sent there."""
     server.use_tls(certificate)
     server.manners.key = "sk-1"
     with Recorder(f"https://127.0.0.1:{server.server_port}/v1/models", 301) as plain:
@@ -234,7 +234,7 @@ def test_an_upgrade_to_https_is_followed(server, certificate, tmp_path):
         )
     assert [method for method, _ in plain.seen] == ["GET", "POST"]
     assert server.paths == ["/v1/models"] * 2
-    assert "answered 404" in done.stderr  # the recorder leads the question to the path of the models
+    assert "answered 404" in done.stderr  # the recorder redirects the question to the path of the model list
 
 
 @pytest.mark.parametrize(
@@ -246,14 +246,14 @@ def test_an_upgrade_to_https_is_followed(server, certificate, tmp_path):
     ],
 )
 def test_a_redirect_to_another_host_is_shown_without_secrets(server, tmp_path, place, said):
-    """The target of a refused redirect is named by its host alone, and an invalid one is no traceback."""
+    """The error for a refused redirect shows only the host of the target, and an invalid target gives no traceback."""
     server.manners.first = [(307, place)]
     done = ask(tmp_path, server.url, "hello")
     assert (done.returncode, said in done.stderr, "secret" in done.stderr) == (2, True, False)
 
 
 def test_a_redirect_with_a_user_name_is_refused(server):
-    """A password in a redirect to the same origin would replace the key, so it is not followed."""
+    """A redirect with a password to the same origin is not followed, because the password would replace the key."""
     server.manners.first = [(307, server.url.replace("http://", "http://me:secret@") + "/v1/models")]
     with pytest.raises(FatalServerError, match="redirects to") as caught:
         Server(Address(server.url, "sk-1"), wait=5).find()
@@ -262,7 +262,7 @@ def test_a_redirect_with_a_user_name_is_refused(server):
 
 
 def test_an_empty_location_is_no_redirect(server):
-    """A redirect that names no target is an error response."""
+    """A redirect without a target is an error response."""
     server.manners.first = [(302, "")]
     with pytest.raises(FatalServerError, match="answered 302"):
         Server(Address(server.url), wait=5).find()
@@ -272,7 +272,7 @@ def test_an_empty_location_is_no_redirect(server):
 
 
 class Tunnel(threading.Thread):
-    """An HTTP proxy that leads every CONNECT to one port of this machine; `asked` has its request heads."""
+    """An HTTP proxy that connects every CONNECT to one local port. `asked` has the heads of its requests."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -309,7 +309,7 @@ class Tunnel(threading.Thread):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Path:
-    """A certificate of this test for three hosts, with its key in the same file."""
+    """A certificate for three hosts, made for this test. The file also has the key."""
     if not shutil.which("openssl"):
         pytest.skip("makes a certificate with openssl")
     path = tmp_path_factory.mktemp("tls") / "server.pem"
@@ -324,7 +324,7 @@ def certificate(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tunnel(server, certificate) -> Tunnel:
-    """A proxy to the mock server, which speaks TLS."""
+    """A proxy that leads to the mock server. The server uses TLS."""
     server.use_tls(certificate)
     return Tunnel(server.server_port)
 
@@ -334,7 +334,7 @@ def settings(tunnel: Tunnel, certificate: Path, **more: str) -> dict[str, str]:
 
 
 def test_a_proxy_and_a_certificate_of_ones_own_are_used(server, tunnel, certificate, tmp_path):
-    """HTTPS_PROXY tunnels the request with its login, SSL_CERT_FILE is trusted, and the keys go through to Modal."""
+    """The request uses HTTPS_PROXY with the proxy's login, trusts SSL_CERT_FILE, and brings its keys to Modal."""
     server.manners.key = "sk-1"
     done = ask(tmp_path, "https://a.modal.run", "hello", **settings(tunnel, certificate))
     assert (done.returncode, done.stdout, done.stderr) == (0, "doric saw 1 messages, system none.\n", "")
@@ -347,7 +347,7 @@ def test_a_proxy_and_a_certificate_of_ones_own_are_used(server, tunnel, certific
 
 
 def test_a_rejected_proxy_token_differs_from_one_that_was_not_sent(server, tunnel, certificate, tmp_path):
-    """If Modal refuses at its edge, the error says whether the token was refused, is missing or was not sent."""
+    """If Modal rejects a request, the error says whether the token was refused, is missing or was not sent."""
     server.manners.key, server.manners.edge = "sk-right", True
     for url, said in (("https://a.modal.run", "were refused"), ("https://a.example", "go only to https")):
         done = ask(tmp_path, url, "hello", **settings(tunnel, certificate))
@@ -357,7 +357,7 @@ def test_a_rejected_proxy_token_differs_from_one_that_was_not_sent(server, tunne
 
 
 def test_a_missing_deployment_is_named(server, tunnel, certificate, tmp_path):
-    """Modal's own 404 means that nothing is deployed at that URL."""
+    """The error for Modal's own 404 says that nothing is deployed at that URL."""
     server.manners.first = [(404, "")]
     server.manners.message = "modal-http: app for invoked web endpoint is stopped"
     done = ask(tmp_path, "https://a.modal.run", "hello", **settings(tunnel, certificate))
@@ -365,7 +365,7 @@ def test_a_missing_deployment_is_named(server, tunnel, certificate, tmp_path):
 
 
 def test_a_tls_fault_is_not_waited_out(server, tunnel, certificate, tmp_path):
-    """An untrusted certificate, and a server that does not speak https, are errors at once."""
+    """An untrusted certificate is an error at once, and so is a server that does not use https."""
     done = ask(tmp_path, "https://a.modal.run", "hello", **{**settings(tunnel, certificate), "SSL_CERT_FILE": ""})
     assert (done.returncode, "its certificate is not trusted" in done.stderr) == (2, True)
     with ChatMock() as plain:
@@ -374,13 +374,14 @@ def test_a_tls_fault_is_not_waited_out(server, tunnel, certificate, tmp_path):
 
 
 def test_plain_http_uses_no_proxy(server, tmp_path):
-    """A server at an http URL is asked directly, whatever proxies the environment names."""
+    """A request to an http URL does not use the proxies in the environment."""
     nobody = "http://127.0.0.1:9"
     proxies = {"HTTP_PROXY": nobody, "http_proxy": nobody, "ALL_PROXY": "socks5://127.0.0.1:9", "HTTPS_PROXY": nobody}
     assert ask(tmp_path, server.url, "hello", **proxies).returncode == 0
 
 
-# -- servers that do not keep to the protocol --------------------------------------------------------------------------
+# # -- servers that break the protocol
+# ----------------------------------------------------------------------------------
 
 
 def test_an_unknown_host_is_not_waited_for(monkeypatch):
@@ -421,7 +422,7 @@ def fixed(content_type: str, body: bytes) -> ThreadingHTTPServer:
 
 
 def test_a_web_page_is_not_a_model_server(tmp_path):
-    """A server that answers with a web page is reported as one: no list of models, or no stream."""
+    """If the server answers with a web page, the error says that it sent no model list or no stream."""
     with fixed("text/html", b"<html>Welcome</html>") as page:
         url = f"http://127.0.0.1:{page.server_port}"
         done = ask(tmp_path, url, "hello")
@@ -436,7 +437,7 @@ def test_a_web_page_is_not_a_model_server(tmp_path):
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b""])
 @pytest.mark.parametrize("prefix", [b"data: ", b"data:"])
 def test_events_are_read_in_every_usual_form(end, prefix):
-    """Comments, CRLF line ends, no blank after the colon and a missing last line end are all understood."""
+    """The stream may have comments, CRLF line ends, no space after the colon, and no line end at its end."""
     event = {"choices": [{"delta": {"content": "aye\u2028"}, "finish_reason": "stop"}]}
     body = b": ping\r\n\r\nevent: x\n" + prefix + json.dumps(event, ensure_ascii=False).encode() + end
     with fixed("text/event-stream", body) as page:
@@ -447,7 +448,7 @@ def test_events_are_read_in_every_usual_form(end, prefix):
 
 
 def test_a_garbled_event_breaks_the_answer_off():
-    """An event that is not JSON ends the answer as a lost connection does."""
+    """An event that is not JSON is handled like a lost connection."""
     with fixed("text/event-stream", b"data: {nonsense\n\n") as page:
         server = Server(Address(f"http://127.0.0.1:{page.server_port}"), wait=5)
         server.model = Model("doric")
@@ -470,11 +471,11 @@ def test_a_garbled_event_breaks_the_answer_off():
     ],
 )
 def test_choosing_a_model(names, wanted, chosen):
-    """The wanted model; else an adapter, doric before others; else the first."""
+    """The requested model is used, otherwise an adapter (doric first), otherwise the first model in the list."""
     assert choose(names, wanted).name == chosen
 
 
 def test_choosing_among_none():
-    """A server that lists nothing is reported as such."""
+    """If the server lists no model, the error says so."""
     with pytest.raises(FatalServerError, match="lists no model"):
         choose([], "")

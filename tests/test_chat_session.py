@@ -11,13 +11,13 @@ from doric.core.files import locked
 
 @pytest.mark.parametrize(("name", "text"), [("seed", "1.5"), ("seed", "x"), ("top_p", "nan"), ("heat", "1")])
 def test_an_option_out_of_range_is_refused(name, text):
-    """Numbers of the wrong kind, not-a-numbers and unknown names are refused."""
+    """A number of the wrong type, NaN and an unknown name are errors."""
     with pytest.raises(SettingsError):
         parse_option(name, text)
 
 
 def test_a_limit_as_large_as_the_window_is_refused():
-    """max_tokens must leave room for a question; the refusal holds both figures, and an unknown window refuses none."""
+    """max_tokens must be smaller than the window, the error has both figures, and any value fits an unknown window."""
     check_room(3999, 4000)
     check_room(10**6, None)
     for limit in (4000, 5000):
@@ -26,7 +26,7 @@ def test_a_limit_as_large_as_the_window_is_refused():
 
 
 def test_fitting_keeps_the_system_prompt_and_the_last_question():
-    """However small the budget, the model sees its instructions and what it was asked."""
+    """The model always gets the system prompt and the last question, however small the window is."""
     roles = ["system", "user", "assistant", "user"]
     chat = [{"role": role, "content": role * 100} for role in roles]
     assert [message["role"] for message in fit(chat, 0, 1.0)] == ["system", "user"]

@@ -20,7 +20,7 @@ def one_exchange(chat_id: str, text: str = "a") -> Chat:
 
 
 def test_the_system_prompt_moves_partial_answers():
-    """Setting and clearing the system prompt keeps the marks of partial answers on those answers."""
+    """If the system prompt is set or cleared, the marks of partial answers stay on the same answers."""
     chat = Chat()
     chat.ask("a")
     chat.answer("b", complete=False)
@@ -33,7 +33,7 @@ def test_the_system_prompt_moves_partial_answers():
 
 
 def test_an_unanswered_question_is_replaced_and_not_kept():
-    """Turns alternate whatever fails: an unanswered question is replaced by the next, and is in no row."""
+    """If a question gets no answer, the next question replaces it, and no row contains it."""
     chat = Chat()
     chat.ask("a")
     chat.answer("b", complete=True)
@@ -44,7 +44,7 @@ def test_an_unanswered_question_is_replaced_and_not_kept():
 
 
 def test_a_training_row_gets_a_new_id():
-    """A row that did not come from a chat is never replaced by the chat that continues it."""
+    """If a chat continues a row that was not made by the chat, it does not replace that row."""
     row = {"messages": [{"role": "user", "content": "a"}], "meta": {"id": "abc", "group": "farming", "partial": 5}}
     assert Chat.from_row(row).id != "abc"
     assert Chat.from_row({**row, "meta": {"id": "../../x", "group": "chat"}}).id != "../../x"
@@ -52,14 +52,14 @@ def test_a_training_row_gets_a_new_id():
 
 
 def test_a_row_is_saved_with_the_model_that_answered():
-    """A loaded chat keeps the name of its model until another model answers."""
+    """A loaded chat keeps the name of its model until another model has answered."""
     chat = Chat.from_row({"messages": [{"role": "user", "content": "a"}], "meta": {"backend": "gpt"}})
     assert chat.row()["meta"]["backend"] == "gpt"
     assert not chat.answered
 
 
 def test_a_copy_is_independent():
-    """Changes of a chat do not change a copy made before."""
+    """Changes to a chat do not change an earlier copy of it."""
     chat = Chat()
     chat.ask("a")
     chat.answer("b", complete=False)
@@ -83,7 +83,7 @@ def test_a_row_of_another_shape_is_refused(tmp_path, row):
 
 
 def test_writing_keeps_other_lines(tmp_path):
-    """Lines that are not this chat stay as they are, and so does the file's mode; a new folder is not created."""
+    """Saving a chat does not change other lines of the file or its mode, and it creates no folder."""
     file = tmp_path / "mine.jsonl"
     file.write_text('not json\n{"a": 1}\n\n')
     file.chmod(0o644)
@@ -100,7 +100,7 @@ def test_writing_keeps_other_lines(tmp_path):
 
 
 def test_a_new_file_is_private(tmp_path):
-    """A chat in a new file can be read by its owner only."""
+    """Only the owner can read a new chat file."""
     write(tmp_path / "mine.jsonl", one_exchange("me"))
     assert stat.S_IMODE((tmp_path / "mine.jsonl").stat().st_mode) == 0o600
 
@@ -115,7 +115,7 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_a_file_that_is_being_written_is_refused(tmp_path):
-    """While another program writes the file, saving is an error, so that neither loses a row."""
+    """Saving is an error while another program writes the file, so that no row is lost."""
     with FileLock(tmp_path / ".mine.jsonl.lock"), pytest.raises(DoricError, match="another run is writing"):
         write(tmp_path / "mine.jsonl", one_exchange("me"))
 
@@ -124,7 +124,7 @@ ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
 
 
 def test_only_a_newline_ends_a_line(tmp_path):
-    """Characters that other programs treat as line ends may be in a row, and the file is read and kept whole."""
+    """A row may contain characters that other programs treat as line ends, and is still read and saved completely."""
     file = tmp_path / "mine.jsonl"
     other = json.dumps(one_exchange("other", ODD).row(), ensure_ascii=False)
     file.write_text(other + "\n", encoding="utf-8")
@@ -138,13 +138,13 @@ def test_only_a_newline_ends_a_line(tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One folder for all examples of a property: a folder for each takes longer than the test."""
+    """One folder for all examples of a property, because creating one per example takes longer than the test."""
     return tmp_path_factory.mktemp("chats")
 
 
 @given(st.text(max_size=20))
 def test_what_is_written_is_read(folder, text):
-    """Every text comes back from the file as it was."""
+    """A text is read from the file exactly as it was written."""
     file = folder / "x.jsonl"
     file.unlink(missing_ok=True)
     text = text.encode("utf-8", "replace").decode()
@@ -153,20 +153,20 @@ def test_what_is_written_is_read(folder, text):
 
 
 def test_a_lone_surrogate_in_a_file_is_replaced(tmp_path):
-    """A lone surrogate, which JSON can spell, becomes a character that can be sent and written."""
+    """A lone surrogate, which JSON can express, is replaced with a character that can be sent and written."""
     file = tmp_path / "x.jsonl"
     file.write_text('{"messages": [{"role": "user", "content": "a\\ud800b"}]}')
     assert read(file).messages[0]["content"] == "a\ufffdb"
 
 
 def test_removing_a_chat_that_was_never_kept_makes_no_file(tmp_path):
-    """A chat that was never kept leaves nothing when it is removed."""
+    """Removing a chat that was never saved leaves no file."""
     remove(tmp_path / "x.jsonl", one_exchange("me"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_emptied_chat_is_resumed_empty(tmp_path):
-    """A chat whose only exchange was removed continues without messages, under its own id."""
+    """If the only exchange of a chat is removed, the chat continues without messages and keeps its id."""
     write(tmp_path / "me.jsonl", one_exchange("me"))
     remove(tmp_path / "me.jsonl", one_exchange("me"))
     assert (tmp_path / "me.jsonl").read_bytes() == b""
@@ -174,13 +174,13 @@ def test_an_emptied_chat_is_resumed_empty(tmp_path):
 
 
 def test_an_unknown_home_folder_is_an_error():
-    """A ~ with a user name that does not exist is an error and not a traceback."""
+    """A ~ with an unknown user name is an error without a traceback."""
     with pytest.raises(InputError, match="~nosuchuser"):
         user_path("~nosuchuser/x.jsonl")
 
 
 def test_an_impossible_file_name_is_an_error():
-    """Neither reading nor writing a name that contains a NUL is a traceback."""
+    """Reading or writing a file name with a NUL is an error without a traceback."""
     with pytest.raises(InputError):
         read(user_path("a\0b"))
     with pytest.raises(InputError):

@@ -1,4 +1,4 @@
-"""Terminal output: answers are wrapped while they stream."""
+"""Output to a terminal: an answer is wrapped while it streams."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from doric.chat.terminal import WrappedOutput
 
 @given(st.lists(st.sampled_from(["a", "b", " ", "\n", "日", "e\u0301"]), max_size=80).map("".join), st.integers(5, 20))
 def test_wrapping_keeps_the_text_and_the_width(text, width):
-    """Wrapped text is the same text but for spaces turned into line ends, and no line is wider than asked."""
+    """Wrapping only replaces spaces with line ends, and no line is wider than the given width."""
     out = io.StringIO()
     WrappedOutput(out, width).write(text)
     shown = [""]

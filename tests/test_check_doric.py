@@ -15,7 +15,7 @@ def test_data_without_errors_is_exit_0(capsys):
 
 
 def test_errors_are_listed_and_exit_1(capsys, monkeypatch):
-    """Errors are listed with file, line and reason; warnings only with --doubts."""
+    """Errors are listed with file, line and reason, and warnings are listed only with --doubts."""
     made = [
         lint.Finding("lexicon.tsv", 7, "affa", "it has 2 columns", True),
         lint.Finding("holds.toml", 3, "x", "thin", False),
@@ -31,7 +31,7 @@ def test_errors_are_listed_and_exit_1(capsys, monkeypatch):
 
 
 def test_say_explains_a_sentence_word_by_word(capsys):
-    """--say shows what each word means and whether the text would pass."""
+    """--say shows the meaning of each word and whether the text would pass the gates."""
     assert (
         check_doric.main(["--say", "Fan the caul win blaas, steek the door an dinna lat the heat oot o the hoose."])
         == 0
@@ -44,7 +44,7 @@ def test_say_explains_a_sentence_word_by_word(capsys):
 
 
 def test_say_needs_data_without_errors(capsys, monkeypatch):
-    """When the data cannot be read, --say lists the errors and exits with 1."""
+    """If the data cannot be read, --say lists the errors and exits with 1."""
     monkeypatch.setattr(
         lint, "lint_files", lambda: iter([lint.Finding("gates.toml", 3, "", "it cannot be read", True)])
     )
@@ -53,7 +53,7 @@ def test_say_needs_data_without_errors(capsys, monkeypatch):
 
 
 def test_a_closed_pipe_is_no_error():
-    """When the reader closes the pipe, as `head` does, the script ends quietly with 0."""
+    """If the program that reads the pipe ends, as `head` does, the script ends without a message and exits with 0."""
     argv = [sys.executable, check_doric.__file__, "--doubts"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout is not None

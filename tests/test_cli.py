@@ -1,4 +1,4 @@
-"""What every command does the same way: errors, exit status, log lines, flags that are numbers, Ctrl-C, progress."""
+"""The behaviour that all commands share: errors, exit status, log lines, numeric flags, Ctrl-C and progress."""
 
 import argparse
 import asyncio
@@ -20,21 +20,21 @@ SAFE = "no  such thing"
 
 
 def test_an_error_is_two_lines_and_exit_2(capsys):
-    """The message, the hint if there is one, no control character, and exit status 2."""
+    """An error prints its message and its hint, without control characters, and the exit status is 2."""
     assert report_error(InputError(RUDE, file="a.json", line=3, hint="Fix it.")) == 2
     assert report_error(DoricError("alone")) == 2
     assert capsys.readouterr().err == f"error: a.json:3: {SAFE}\nhint: Fix it.\nerror: alone\n"
 
 
 def test_lines_for_people_are_printable(capsys):
-    """Lines stay lines; what a terminal would obey is removed."""
+    """Line breaks are kept, and control characters for the terminal are removed."""
     print_stderr(f"one\n{RUDE}")
     assert capsys.readouterr().err == f"one\n{SAFE}\n"
 
 
 def test_log_lines_are_printable_and_ours(capsys, monkeypatch):
-    """Our lines come from the level asked for, without control characters; a library's only when it warns."""
-    for name in ("", "doric"):  # as a script finds them, and as they were afterwards
+    """The project logs from the chosen level without control characters, and other libraries log only warnings."""
+    for name in ("", "doric"):  # the state in which a script finds them; restored after the test
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
         monkeypatch.setattr(logging.getLogger(name), "level", logging.WARNING)
     setup_logging("INFO")
@@ -46,13 +46,13 @@ def test_log_lines_are_printable_and_ours(capsys, monkeypatch):
 
 
 class Late(DoricError):
-    """An error with an exit status of its own."""
+    """An error with its own exit status."""
 
     exit_status = 1
 
 
 def raises(error):
-    """A `run` that fails."""
+    """A `run` that raises an error."""
 
     def run(args):
         raise error
@@ -61,12 +61,12 @@ def raises(error):
 
 
 def command(run, **options):
-    """The `main` of a script without flags of its own."""
+    """The `main` of a script that has no flags of its own."""
     return cli.main(argparse.ArgumentParser().parse_args, run, **options)
 
 
 async def waits(args):
-    """A `run` that is a coroutine."""
+    """A `run` that is a coroutine function."""
     await asyncio.sleep(0)
     return 7
 
@@ -82,13 +82,13 @@ async def waits(args):
     ],
 )
 def test_main_returns_the_exit_status(capsys, run, status, printed):
-    """The status of run (sync or async), 2 or the error's own after a DoricError, 130 after Ctrl-C; no traceback."""
+    """The status is that of `run` (sync or async), 2 or the error's own after a DoricError, and 130 after Ctrl-C."""
     assert command(run, interrupted="Stopped; resume it.")([]) == status
     assert capsys.readouterr().err == printed
 
 
 def test_an_error_of_our_own_keeps_its_traceback():
-    """What is not the user's to fix is not disguised."""
+    """An unexpected exception keeps its traceback."""
     with pytest.raises(ZeroDivisionError):
         command(lambda args: 1 // 0)([])
 
@@ -106,7 +106,7 @@ raise SystemExit(cli.main(argparse.ArgumentParser().parse_args, run)([]))
 
 @pytest.mark.parametrize(("options", "status"), [("", 0), (", broken_pipe=141", 141)])
 def test_a_reader_that_leaves_is_no_error(options, status):
-    """When the program that reads stdout ends, as `head` does, the command ends quietly with the status asked for."""
+    """If the reader of stdout ends, as `head` does, the command ends without a message and with the given status."""
     code = READER_LEAVES.replace(", run)", f", run{options})")
     with subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1) as run:
         assert run.stdout.readline() == b"0\n"
@@ -128,7 +128,7 @@ def test_a_reader_that_leaves_is_no_error(options, status):
     ],
 )
 def test_numbers_within_their_limits(kind, text, value):
-    """A flag's number is returned as its own type."""
+    """The number in a flag is returned in the type of the flag."""
     assert kind(text) == value
     assert type(kind(text)) is type(value)
 
@@ -152,14 +152,14 @@ def test_numbers_within_their_limits(kind, text, value):
     ],
 )
 def test_a_bad_number_is_named_with_its_limits(kind, text, complaint):
-    """argparse gets one sentence with the number, shortened, and what is wanted."""
+    """The error of argparse is one sentence with the shortened number and the allowed values."""
     with pytest.raises(argparse.ArgumentTypeError) as caught:
         kind(text)
     assert str(caught.value).startswith(complaint)
 
 
 def test_progress_is_logged_every_so_many_rows(caplog):
-    """Without a terminal a line comes every `every` rows and at the last one, with the note; none unless shown."""
+    """Without a terminal, a line with the note is logged every `every` rows and at the end, unless progress is off."""
     caplog.set_level("INFO")
     for shown in (True, False):
         progress = ProgressBar(5, 0, every=2, shown=shown, note=lambda: "rejected 1")
@@ -171,7 +171,7 @@ def test_progress_is_logged_every_so_many_rows(caplog):
 
 
 def test_a_silent_run_shows_that_it_is_alive(caplog, monkeypatch):
-    """Without a row for a while, the heartbeat logs a line."""
+    """If no row is finished for a while, the heartbeat logs a line."""
     caplog.set_level("INFO")
     monkeypatch.setattr(cli, "HEARTBEAT_SECONDS", 0.05)
 
@@ -185,7 +185,7 @@ def test_a_silent_run_shows_that_it_is_alive(caplog, monkeypatch):
 
 
 async def pressed(presses: int, number: int = signal.SIGINT) -> list[str]:
-    """The callbacks that so many signals call."""
+    """The callbacks that the given number of signals call."""
     told: asyncio.Queue[str] = asyncio.Queue()
     calls: list[str] = []
     with handle_interrupts(lambda: told.put_nowait("stop"), lambda: told.put_nowait("cancel")):
@@ -200,20 +200,20 @@ async def pressed(presses: int, number: int = signal.SIGINT) -> list[str]:
     ("presses", "calls"), [(0, []), (1, ["stop"]), (2, ["stop", "cancel"]), (3, ["stop", "cancel", "cancel"])]
 )
 def test_the_first_stops_and_the_second_cancels(caplog, presses, calls):
-    """The first Ctrl-C stops and logs one line; each further one cancels."""
+    """The first Ctrl-C stops the run and logs one line, and each further Ctrl-C cancels it."""
     assert asyncio.run(pressed(presses)) == calls
     assert caplog.text.count("Press Ctrl-C again to stop now") == (presses > 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
 def test_sigterm_does_what_ctrl_c_does():
-    """A system that shuts down sends SIGTERM: the first stops and the second cancels."""
+    """The first SIGTERM, which a system sends at shutdown, stops the run, and the second cancels it."""
     assert asyncio.run(pressed(2, signal.SIGTERM)) == ["stop", "cancel"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
 def test_afterwards_ctrl_c_is_what_it_was():
-    """After the block, also after a failure, its signal handlers are gone."""
+    """When the block ends, also because of an error, its signal handlers are removed."""
 
     async def fails() -> None:
         loop = asyncio.get_running_loop()
@@ -226,7 +226,7 @@ def test_afterwards_ctrl_c_is_what_it_was():
 
 
 def test_a_system_without_handlers_runs_all_the_same(monkeypatch):
-    """Where the loop takes no handlers, as on Windows, the block runs and Ctrl-C stays Python's own."""
+    """If the event loop supports no signal handlers, as on Windows, the block still runs, and Python handles Ctrl-C."""
 
     async def runs() -> str:
         loop = asyncio.get_running_loop()
