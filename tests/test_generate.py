@@ -65,12 +65,12 @@ class Files:
     def __init__(self, folder, max_tries=6, budget=None):
         self.rows, self.rejections = folder / "out.jsonl", folder / "out.rejected.jsonl"
         self.max_tries, self.budget = max_tries, budget or Budget()
-        self.history = History()
+        self.history = History(100)
 
     @contextlib.contextmanager
     def generator(self, voice):
         """A generator on the journals, with what they hold replayed into `history`."""
-        self.history = History()
+        self.history = History(100)
         with (
             Journal(self.rows, replay=self.history.replay_row) as rows,
             Journal(self.rejections, replay=self.history.replay_rejection) as rejections,

@@ -191,6 +191,16 @@ def test_signature_is_the_same_in_every_process():
     assert printed == {f"{signature('fit like the day')}\n"}
 
 
+def test_more_texts_than_expected_are_found():
+    """An index for ten texts stores a thousand and finds each of them."""
+    draw = random.Random(6)
+    index = NearDuplicateIndex(expected=10)
+    texts = [" ".join(sentence(draw) for _ in range(3)) for _ in range(1000)]
+    for number, text in enumerate(texts):
+        index.add(str(number), text)
+    assert [index.nearest(f"{text} An mair.").id for text in texts] == [str(number) for number in range(1000)]
+
+
 def test_candidates_share_a_band_hash():
     """The candidates are the stored texts that have a band hash in common with the text, in order of adding."""
     draw = random.Random(3)

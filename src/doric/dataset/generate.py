@@ -51,13 +51,13 @@ class Tally:
 
 
 class History:
-    """What a run has made so far. Replay the files of an earlier run into it to resume that run."""
+    """What a run of `planned` rows has made so far. Replay the files of an earlier run into it to resume that run."""
 
-    def __init__(self) -> None:
+    def __init__(self, planned: int) -> None:
         self.tally = Tally()
         self.done: set[str] = set()
         self.rejected: dict[str, list[RejectedAnswer]] = {}
-        self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"))
+        self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"), expected=planned)
 
     def replay_row(self, row: Row) -> None:
         """Add a row of an earlier run. Raises `InputError` if the generator cannot have written it."""
