@@ -162,6 +162,8 @@ def test_a_second_run_asks_only_for_missing_verdicts(tmp_path):
     "row",
     [
         {"id": "p0", "swapped": False, "picks": {"overall": "A"}},
+        {"id": "p0", "swapped": False, "picks": {"overall": "tie"}},
+        {"id": "p0", "swapped": False, "picks": {}},
         {"id": "p0", "swapped": "no", "picks": {}},
         {"id": 7, "swapped": False, "picks": {}},
         {"id": "p0", "swapped": False},

@@ -80,10 +80,14 @@ _VERDICT = TypeAdapter(Verdict)
 
 def read_verdict(row: object) -> Verdict:
     """A verdict from its JSON object. Raises `InputError` naming the field that is wrong."""
+    hint = "Name another --out, or give --overwrite."
     try:
-        return _VERDICT.validate_python(row)
+        verdict = _VERDICT.validate_python(row)
     except ValidationError as error:
-        raise InputError(describe_invalid(error, "a verdict"), hint="Name another --out.") from error
+        raise InputError(describe_invalid(error, "a verdict"), hint=hint) from error
+    if not verdict.error and (missing := [name for name in criteria() if name not in verdict.picks]):
+        raise InputError(f"not a verdict: picks.{missing[0]} is missing", hint=hint)
+    return verdict
 
 
 def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
