@@ -65,7 +65,7 @@ def test_what_others_write_is_read_or_refused_alike(text, monkeypatch):
 
 
 @pytest.mark.usefixtures("either_codec")
-@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, object()], ids=repr)
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, set()], ids=repr)
 def test_what_json_cannot_hold_is_refused(value):
     """Lone surrogates and foreign types raise InputError."""
     with pytest.raises(InputError, match="cannot be written as JSON"):
