@@ -4,6 +4,8 @@
 
 Without --doubts only errors are listed; they must be fixed. With --say it shows instead how a sentence of your own is
 scored: which words count as Doric, and whether the quality gates would accept it.
+
+Exit status: 0 no errors, 1 errors in the data, 2 a wrong flag, 130 stopped by Ctrl-C.
 """
 
 import argparse

@@ -27,6 +27,9 @@ except ModuleNotFoundError as error:
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 
+LEVELS = ("debug", "info", "warning", "error")
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,7 +79,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--report", metavar="FILE", help="write an HTML page about the dataset at the end")
     flag("--progress-every", type=cli.positive_int, default=500, metavar="N", help="rows per log line (default: 500)")
     flag("--no-progress", action="store_true", help="no progress bar and no progress lines")
-    flag("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: info)")
+    flag("--log-level", default="info", choices=LEVELS, help="log from this level on (default: info)")
     return parser.parse_args(argv)
 
 

@@ -31,7 +31,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flag = parser.add_argument
-    flag("--input", type=Path, metavar="FILE", default=Path("topics.json"), help="(default: %(default)s)")
+    flag(
+        "--input",
+        type=Path,
+        metavar="FILE",
+        default=Path("topics.json"),
+        help="topic list, JSON or text (default: %(default)s)",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--output", type=Path, metavar="FILE", help="new file, or one that contains all of --input")
     where.add_argument("--in-place", action="store_true", help="write to the --input file")

@@ -6,6 +6,8 @@ Rows are streamed, and the output file appears complete or not at all. A malform
 what is wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. Two kinds of chats are dropped and
 counted: those with an answer that was stopped or cut off (meta.partial), and those that match, in any turn, a prompt
 that is held out for evaluation. `-` is stdin or stdout.
+
+Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """  # noqa: E501 - the command must be one line that can be copied
 
 import argparse

@@ -10,6 +10,8 @@ baseline or a judge at any other server gets BASELINE_API_KEY or JUDGE_API_KEY, 
 
 Answers are written to OUT.answers.jsonl as they arrive: a run that stops for any reason resumes when the same command
 is given again. A call that still fails after all retries counts as a failure in every share, and the report says so.
+
+Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -40,7 +42,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     prompts = parser.add_argument_group("prompts and sampling")
     prompts.add_argument("--limit", type=COUNT, metavar="N", help="only the first N prompts, some of each bucket")
     prompts.add_argument("--max-tokens", type=COUNT, default=320, metavar="N", help="tokens per answer (default: 320)")
-    prompts.add_argument("--temperature", type=NUMBER, default=0.7, metavar="T", help="of sampling (default: 0.7)")
+    prompts.add_argument(
+        "--temperature", type=NUMBER, default=0.7, metavar="T", help="sampling temperature (default: 0.7)"
+    )
     prompts.add_argument("--seed", type=int, default=0, metavar="N", help="for servers that support it (default: 0)")
     calls = parser.add_argument_group("calls")
     calls.add_argument("--concurrency", type=COUNT, default=8, metavar="N", help="calls at a time (default: 8)")
