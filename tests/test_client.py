@@ -1,4 +1,4 @@
-"""The client against a mock server with every kind of fault: each becomes one error, without the API key."""
+"""The client against a mock server with every kind of fault. Each fault becomes one error without the API key."""
 
 import asyncio
 import json
@@ -85,7 +85,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_each_fault_becomes_one_error_without_the_key(kind, caplog, capfd):
-    """Each fault becomes one error with a message of one line; the key is not in it, its traceback or a log."""
+    """Each fault becomes one error with a one-line message, and message, traceback and log do not contain the key."""
     caplog.set_level(logging.DEBUG)
     expected = EXPECTED[kind]
     error = failure(always(Action(kind)), seconds=0.3 if kind in ("hang", "drip") else 5.0)
@@ -109,7 +109,7 @@ def test_the_key_is_redacted_in_an_answer():
 
 @pytest.mark.parametrize("key", ["doric", "windae", "a", "not-needed"])
 def test_a_placeholder_key_is_not_redacted_in_an_answer(key):
-    """A plain word used as a key, as for local servers, stays in answers."""
+    """A key that is a plain word, as for local servers, is not removed from answers."""
     text = f"Haud the {key} open."
     assert one_completion(MockServer(answer=lambda call: text), key=key).text == text
 
@@ -119,7 +119,7 @@ def test_a_placeholder_key_is_not_redacted_in_an_answer(key):
     [("1", 1.0), ("0.25", 0.25), ("0", 0.0), (None, None), ("soon", None), ("-3", None), ("nan", None), ("inf", None)],
 )
 def test_retry_after_in_seconds(sent, after):
-    """Retry-After is passed on in seconds; invalid values count as absent."""
+    """Retry-After is returned in seconds, and an invalid value counts as absent."""
     error = failure(always(Action("rate_limit", retry_after=sent)))
     assert isinstance(error, RetryableError)
     assert error.after == after
@@ -135,7 +135,7 @@ def test_retry_after_as_a_date():
 
 
 def test_a_complete_answer():
-    """Text, finish reason and token counts are those of the server; the request has the given fields and no other."""
+    """Text, finish reason and token counts come from the server, and the request has only the given fields."""
     server = always(Action())
     completion = one_completion(server)
     assert (completion.text, completion.finish) == (TEXT, "stop")
@@ -157,12 +157,12 @@ def test_a_cut_off_answer_has_the_finish_reason_length():
 
 @pytest.mark.parametrize("kind", ["filtered", "filtered_400"])
 def test_a_content_filter_gives_an_empty_completion(kind):
-    """An answer blocked by a content filter is an empty completion, whichever form the server uses."""
+    """An answer that a content filter blocks is an empty completion in each format that servers use."""
     assert one_completion(always(Action(kind))).finish == "content_filter"
 
 
 def test_an_empty_answer_is_a_completion():
-    """An empty answer is returned, and left to the gates to reject."""
+    """The client returns an empty answer, because the gates reject it later."""
     assert one_completion(always(Action("empty"))).text == ""
 
 
@@ -184,7 +184,7 @@ def test_reasoning_is_removed(said, text):
 
 @pytest.mark.parametrize("name", ["temperature", "seed", "max_tokens", "response_format"])
 def test_a_refused_parameter_is_not_sent_again(name):
-    """A parameter that the model refuses costs one call once; the token limit is sent by its other name."""
+    """If the model refuses a parameter, one extra call is made, and the token limit is sent under its other name."""
     server = MockServer(Behaviour(refuses=(name,)), answer=lambda call: TEXT)
     request = ChatRequest(REQUEST.messages, 50, seed=7, schema={"type": "object"})
     assert [completion.text for completion in asyncio.run(completions(server, request, request, request))] == [TEXT] * 3
@@ -206,7 +206,7 @@ def test_several_parameters_refused_by_concurrent_calls():
 
 
 def test_a_request_that_is_too_long_is_not_a_refused_parameter():
-    """A 400 that mentions max_tokens because the request is too long is an error; the limit is not dropped."""
+    """If a 400 mentions max_tokens because the request is too long, it is an error and the limit is still sent."""
     said = "'max_tokens' is too large: 4000. This model's maximum context length is 2048 tokens."
     server = always(Action("context_400", text=said))
     assert "too long" in failure(server).message
@@ -214,7 +214,7 @@ def test_a_request_that_is_too_long_is_not_a_refused_parameter():
 
 
 def test_reasoning_tokens_are_halved_if_the_request_is_too_long():
-    """If the extra tokens of a reasoning model make the request too long, fewer are requested."""
+    """If the extra tokens of a reasoning model make the request too long, the next request asks for fewer tokens."""
 
     def decide(call: Call) -> Action | None:
         return Action("context_400") if call.body["max_tokens"] > 2000 else None
@@ -233,7 +233,7 @@ def test_a_short_placeholder_key_is_not_redacted_in_an_error():
 
 
 def test_without_a_key_a_placeholder_is_sent():
-    """A local server gets a placeholder and no key of the user's."""
+    """A local server gets a placeholder instead of the user's key."""
     server = always(Action())
     assert one_completion(server, key="").text == TEXT
     assert server.calls[0].key == "no-key"
@@ -259,7 +259,7 @@ def test_the_only_listed_model_is_used():
     ids=["none", "two", "no list"],
 )
 def test_without_a_single_listed_model_the_user_must_choose(models, says):
-    """If the server lists no model or several, the user is asked for a name; the hint lists the choices."""
+    """If the server lists no model or several models, the error asks for a name, and the hint lists the choices."""
     error = failure(MockServer(Behaviour(models=models), answer=lambda call: TEXT), model="")
     assert isinstance(error, FatalServerError)
     assert says in error.message
@@ -268,7 +268,7 @@ def test_without_a_single_listed_model_the_user_must_choose(models, says):
 
 
 def test_a_wrong_key_at_the_list_of_models():
-    """A key that is refused at the list of models is reported as a rejected key, not as a missing model."""
+    """If the server rejects the key at the list of models, the error names the key and not a missing model."""
     error = failure(MockServer(Behaviour(key="another"), answer=lambda call: TEXT), model="")
     assert "rejected the key (401)" in error.message
     assert KEY not in "".join(traceback.format_exception(error))
@@ -276,7 +276,7 @@ def test_a_wrong_key_at_the_list_of_models():
 
 @pytest.mark.parametrize("model", ["", "some-model"])
 def test_no_server_at_the_address(model):
-    """If there is no server, the run ends before it begins, and the message has the address."""
+    """If the server cannot be reached, the run ends before its first call, and the message has the address."""
 
     async def ask() -> None:
         async with Client(settings("http://127.0.0.1:9/v1", model=model), timeout=5):
@@ -306,7 +306,7 @@ def test_a_lost_server_is_a_retryable_error():
 
 
 def test_an_error_at_the_list_of_models_loses_no_call():
-    """A server that answers 500 at its list of models and drops that connection loses no call by it."""
+    """If the server answers 500 at its list of models and drops that connection, the call still succeeds."""
 
     async def serve(reader, writer):
         head = await reader.readuntil(b"\r\n\r\n")
@@ -330,7 +330,7 @@ def test_an_error_at_the_list_of_models_loses_no_call():
 
 
 def test_a_key_that_may_not_list_models():
-    """A given model is used even if the server does not show a list of models."""
+    """A given model is used even if the server has no list of models."""
     server = MockServer(Behaviour(models=None), answer=lambda call: TEXT)
     assert one_completion(server).text == TEXT
 
@@ -370,7 +370,7 @@ def test_cancelling_a_call_closes_its_connection():
 
 
 def test_calls_share_connections():
-    """Two hundred calls, ten at a time, use at most ten connections, and one for the list of models."""
+    """Two hundred calls, ten at a time, use at most ten connections and one more for the list of models."""
 
     async def many() -> None:
         async with server, Client(settings(server.url), timeout=5, concurrency=10) as client:
@@ -383,7 +383,7 @@ def test_calls_share_connections():
 
 
 def test_the_mock_server_is_compatible_with_the_sdk():
-    """The openai SDK reads the mock server's answers, streamed or not."""
+    """The openai SDK can read the mock server's answers with and without streaming."""
 
     async def ask() -> tuple[str, str]:
         import openai

@@ -1,4 +1,4 @@
-"""The client with streaming: times, broken streams, and servers that do not stream."""
+"""The client with streaming: times, broken streams, and servers that do not support streaming."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ def streamed(action: Action | None = None, **manners) -> TimedCompletion:
 
 
 def test_the_answer_is_joined_from_its_chunks():
-    """Text, finish reason and times come from the stream; tokens that the server does not count are not known."""
+    """Text, finish reason and times come from the stream, and tokens that the server does not count are unknown."""
     found = streamed(latency=0.05)
     assert found.completion.text == TEXT
     assert found.completion.finish == "stop"
@@ -37,13 +37,13 @@ def test_the_answer_is_joined_from_its_chunks():
 
 
 def test_the_key_is_redacted_in_a_streamed_answer():
-    """The user's key is redacted in a streamed answer too."""
+    """The user's key is also redacted in a streamed answer."""
     server = MockServer(answer=lambda call: f"Yer key is {call.key} min.")
     assert asyncio.run(stream(server, key="sk-test-5f0c2b7e91d34a68")).completion.text == "Yer key is … min."
 
 
 def test_refused_stream_options_are_not_sent_again():
-    """A server that refuses `stream_options` is called again at once without it."""
+    """If the server refuses `stream_options`, the client calls it again at once without that parameter."""
     server = MockServer(Behaviour(refuses=("stream_options",)), answer=lambda call: TEXT)
     assert asyncio.run(stream(server)).completion.text == TEXT
     assert ["stream_options" in call.body for call in server.calls] == [True, False]
@@ -67,7 +67,7 @@ def test_faults_are_the_same_errors_as_without_streaming(kind, error):
 
 
 def test_a_content_filter_gives_an_empty_completion():
-    """An answer blocked by a content filter is an empty completion, not an error."""
+    """An answer that a content filter blocks is an empty completion, not an error."""
     found = streamed(Action("filtered_400"))
     assert (found.completion.text, found.completion.finish) == ("", "content_filter")
 
@@ -82,13 +82,13 @@ def test_a_content_filter_gives_an_empty_completion():
     ],
 )
 def test_an_incomplete_or_malformed_stream_is_retryable(events, says):
-    """A stream that is not valid or ends early is a retryable error."""
+    """A stream that is invalid or ends too early is a retryable error."""
     with pytest.raises(RetryableError, match=says):
         asyncio.run(stream_of(events))
 
 
 def test_reasoning_is_removed_and_counts_as_the_first_token():
-    """Reasoning, inside or beside the answer, is removed from it; an empty first chunk is not the first token."""
+    """Reasoning is removed inside and beside the answer, and an empty first chunk does not count as the first token."""
     found = asyncio.run(
         stream_of(
             [
@@ -106,7 +106,7 @@ def test_reasoning_is_removed_and_counts_as_the_first_token():
 
 
 def test_an_answer_in_one_chunk_has_no_first_token_time():
-    """A server that sends its whole answer in one chunk does not stream, so no time is measured."""
+    """If the server sends its whole answer in one chunk, no streaming times are measured."""
     whole = (
         '{"choices":[{"delta":{"content":"Haud it ticht."},"finish_reason":"stop"}],"usage":{"completion_tokens":5}}'
     )

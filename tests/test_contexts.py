@@ -1,4 +1,4 @@
-"""Words that are Doric next to some words and English next to others."""
+"""Words that are Doric beside certain words and English beside others."""
 
 import tomllib
 
@@ -18,7 +18,7 @@ def counted(text, *tokens):
     return {item.kind for item in score(text).evidence if item.token in tokens and item.kind in SCOTS}
 
 
-# (word, English sentence in which it must not count, Doric sentence in which it must, its class there)
+# (word, English sentence in which it must not count, Doric sentence in which it must count, its class in the Doric one)
 FALSE_FRIENDS = [
     ("fit", "The jacket is a good fit and she keeps fit for work.", "I dinna ken fit ye mean by that.", "ne"),
     ("fit's", "He is fit; the coat's fit's fine.", "Fit's adee wi the wee loon?", "ne"),
@@ -111,7 +111,7 @@ NEVER = [
 
 @pytest.mark.parametrize(("word", "english", "doric", "kind"), FALSE_FRIENDS)
 def test_false_friend_counts_only_in_its_doric_place(word, english, doric, kind):
-    """A word that is also English counts only where its neighbours make it Doric."""
+    """A word that is also English counts only if its neighbours make it Doric."""
     assert counted(english, word) == set()
     if doric:
         assert counted(doric, word) == {kind}
@@ -135,19 +135,19 @@ def test_false_friend_counts_only_in_its_doric_place(word, english, doric, kind)
     ],
 )
 def test_fit_is_what_and_not_suitable_or_foot(text, times):
-    """In a Doric sentence fit counts when it means "what", not as a verb, an adjective, a foot or a unit of length."""
+    """In a Doric sentence fit counts if it means "what", but not as a verb, adjective, foot or unit of length."""
     assert sum(item.token == "fit" for item in score(text).evidence) == times
 
 
 @pytest.mark.parametrize("word", NEVER)
 def test_some_words_never_count_alone(word):
-    """A word whose Scots meaning cannot be told from the English one by its neighbours never counts."""
+    """A word never counts if its neighbours cannot show whether it is Scots or English."""
     assert counted(f"They saw the {word} that day.", word) == set()
     assert counted(f"Ye canna {word} it, bit the {word} is affa gweed the day.", word) == set()
 
 
 def test_nae_is_north_east_only_when_it_means_not():
-    """nae for "not" counts as North-East, nae for "no" as Scots."""
+    """nae counts as North-East if it means "not", and as Scots if it means "no"."""
     assert counted("I'm nae weel the day.", "nae") == {"ne"}
     assert counted("It's nae affa far.", "nae") == {"ne"}
     assert counted("We're nae gaan tae the shops.", "nae") == {"ne"}
@@ -158,26 +158,26 @@ def test_nae_is_north_east_only_when_it_means_not():
 
 
 def test_central_no_contaminates():
-    """no for "not" counts as Central Scots; English "no" does not."""
+    """no counts as Central Scots if it means "not", but not if it is English "no"."""
     central = {item.token for item in score("I'm no gaun, for it's no weel.").evidence if item.kind == "central"}
     assert central == {"no"}
     assert score("There is no milk and no bread.").contamination == 0
 
 
 def test_glasgow_ae_contaminates():
-    """ae for "of" counts as Central Scots, ae before a noun does not."""
+    """ae counts as Central Scots if it means "of", but not before a noun."""
     assert score("Get rid ae the aul een.").tokens_of("central") == ("ae",)
     assert score("Ae day we gaed tae Banff.").tokens_of("central") == ()
 
 
 def test_participles_are_recognised_by_their_ending():
-    """Scots and English participles are recognised; English words that only end like one are not."""
+    """Scots and English participles are recognised, and English words with the same ending are not."""
     assert all(map(is_participle, ["gotten", "keepit", "wirkin", "made-up-ed"]))
     assert not any(map(is_participle, ["in", "it", "begin", "table"]))
 
 
 def test_words_with_rules_have_no_class_of_their_own():
-    """A word with context rules has no class without context, except a few that are Scots everywhere."""
+    """A word with context rules has no class without context, except a few words that are always Scots."""
     everywhere = {form for form in rules() if word_class(form) in SCOTS}
     assert everywhere == {"nae", "dis", "ae", "fu", "quinie"} & everywhere
 

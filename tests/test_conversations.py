@@ -1,4 +1,4 @@
-"""The two formats of a row and the conversion between them."""
+"""The two formats of a row, and the conversion between them."""
 
 import copy
 import json
@@ -64,7 +64,7 @@ def test_meta_can_be_dropped():
 @UNTIMED
 @given(ROWS)
 def test_there_and_back_is_the_same_row(row):
-    """Converting a row to ShareGPT and back gives an equal row, and the original is unchanged."""
+    """Converting a row to ShareGPT and back gives an equal row and does not change the original."""
     before = copy.deepcopy(row)
     assert from_sharegpt(to_sharegpt(row)) == row == before
 
@@ -79,7 +79,7 @@ def test_in_place_conversion_agrees_with_the_careful_one(row, drop_meta):
 
 @pytest.mark.parametrize(("row", "complaint"), MALFORMED)
 def test_malformed_row_is_refused_by_the_key_that_is_wrong(row, complaint):
-    """The error for a malformed row names the key; the in-place conversion refuses the row too."""
+    """The error for a malformed row names the key, and the in-place conversion also refuses the row."""
     with pytest.raises(InputError, match=complaint):
         check_row(row)
     with pytest.raises(InputError):
@@ -93,6 +93,6 @@ def test_malformed_sharegpt_is_refused_in_its_own_words():
 
 
 def test_ids_depend_on_every_part_and_nothing_else():
-    """An id is 16 hexadecimal digits, the same in every run, and different for different parts."""
+    """An id has 16 hexadecimal digits, is the same in every run, and differs for different parts."""
     assert stable_id("topic", 3, "core") == "b7b16db1856ad2cb"
     assert len({stable_id("ab", "c"), stable_id("a", "bc"), stable_id("abc"), stable_id("ab", "c", "")}) == 4

@@ -1,4 +1,4 @@
-"""The page and the card of a dataset: what they show, that they need no network, that data cannot break out of them."""
+"""The page and the card of a dataset: their content, no use of the network, and safe handling of data."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from parsed_page import HOSTILE, Page
 
 
 def row(at: int, text: str = "Keep the claes dry an nae ower near the fire, for wool disna thole muckle heat.", **meta):
-    """A row as the generator writes it."""
+    """A row in the format of the generator."""
     given = {
         "topic": "drying", "group": "daily life", "kind": "core", "id": f"{at}", "lang": "en", "backend": "heuristic",
     }  # fmt: skip
@@ -25,7 +25,7 @@ def row(at: int, text: str = "Keep the claes dry an nae ower near the fire, for 
 
 
 def rejection(at: int, **changes):
-    """A rejection as the generator writes it."""
+    """A rejection in the format of the generator."""
     given = {
         "id": f"{at}", "kind": "core", "gate": "leakage", "reason": "'with' is English", "answer": "with",
         "prompt": "?",
@@ -34,14 +34,14 @@ def rejection(at: int, **changes):
 
 
 def written(path: Path, values) -> Path:
-    """A JSON Lines file."""
+    """Write a JSON Lines file."""
     path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), "utf-8")
     return path
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A dataset of 40 rows and the file of its nine rejections."""
+    """A dataset of 40 rows, and a file with its nine rejections."""
     kinds = ("core", "core", "adv", "multi")
     made = [row(at, kind=kinds[at % 4], group=f"group {at % 3}", tries=1 + at % 2) for at in range(40)]
     rejections = [rejection(at, gate="leakage" if at % 3 else "near_duplicate") for at in range(9)]
@@ -59,7 +59,7 @@ def page_of(paths, tmp_path, rejected=True) -> Page:
 
 
 def test_rows_groups_and_rejections_are_counted(dataset):
-    """Rows by bucket and group, tries and rejections by gate are counted, and the funnel ends at the rows."""
+    """Rows per bucket and group, tries, and rejections per gate are counted, and the funnel ends at the rows."""
     found = load_stats(*dataset)
     assert found.rows == 40
     assert found.kinds == {"core": 20, "adv": 10, "multi": 10}
@@ -72,14 +72,14 @@ def test_rows_groups_and_rejections_are_counted(dataset):
 
 
 def test_rejections_by_an_unknown_gate_are_counted_in_the_funnel():
-    """The funnel ends at the rows even if it does not know a gate."""
+    """The funnel ends at the number of rows, even if the page does not know one of the gates."""
     found = collect_stats([row(1)], [rejection(1, gate="of_tomorrow"), {}])
     assert found.funnel()[0][1] == 3
     assert found.funnel()[-1][1] == 1
 
 
 def test_both_shapes_give_the_same_figures(dataset, tmp_path):
-    """A ShareGPT file has the same figures as its messages file."""
+    """A ShareGPT file gives the same figures as a messages file."""
     original = [json.loads(line) for line in dataset[0].read_text().splitlines()]
     other = written(tmp_path / "s.jsonl", [to_sharegpt(each) for each in original])
     assert load_stats(other, None).forms == load_stats(dataset[0], None).forms
@@ -100,7 +100,7 @@ def test_rows_of_any_dataset_are_counted(tmp_path):
 
 
 def test_the_sample_is_random_and_repeatable():
-    """The same seed gives the same twenty rows, and late rows are drawn as often as early ones."""
+    """The same seed selects the same twenty rows, and late rows are selected as often as early rows."""
     made = [row(at) for at in range(200)]
     samples = [[shown.prompt for shown in collect_stats(made, seed=seed).sample] for seed in (0, 0, 1, 2, 3)]
     assert samples[0] == samples[1] != samples[2]
@@ -110,7 +110,7 @@ def test_the_sample_is_random_and_repeatable():
 
 
 def test_the_most_similar_answers_are_found():
-    """Two answers that differ in one word are the first pair."""
+    """If two answers differ in only one word, they are the first pair of similar answers."""
     other = "Big a dyke wi the muckle steens at the boddom, an fill the hert wi sma eens as ye gyang."
     made = [row(0), row(1, other), make_row("?", f"{other} That's bittie nummer ane.", {})]
     best = collect_stats(made).nearest[0]
@@ -120,7 +120,7 @@ def test_the_most_similar_answers_are_found():
 
 
 def test_forms_that_are_not_in_the_house_spelling_are_counted():
-    """An accepted variant is counted with its house spelling, and a form of Central Scots too."""
+    """An accepted variant is counted under its house spelling, and forms of Central Scots are counted too."""
     found = collect_stats([row(1, "Whit a caal day, an the auld mannie gaed hame fae the skweel wi his bairns.")])
     assert ("caal", "caul") in found.outside
     assert any(form == "whit" for form, _ in found.outside)
@@ -139,7 +139,7 @@ def test_highlighting_keeps_the_whole_text(text):
 
 
 def test_the_page_has_all_sections(dataset, tmp_path):
-    """Buckets, groups, funnel, reasons, three charts, forms, similar answers and twenty highlighted rows are there."""
+    """The page has buckets, groups, funnel, reasons, three charts, forms, similar answers and twenty marked rows."""
     page = page_of(dataset, tmp_path)
     for words in (
         "Rows by bucket and topic group",
@@ -158,7 +158,7 @@ def test_the_page_has_all_sections(dataset, tmp_path):
 
 
 def test_the_page_needs_no_network(dataset, tmp_path):
-    """It has no address except anchors and data, and a policy that forbids all others."""
+    """The page has only anchors and data URLs, and its policy forbids all other addresses."""
     page = page_of(dataset, tmp_path)
     for _, attrs in page.elements:
         for name in ("src", "href", "action", "data", "srcset", "poster"):
@@ -169,7 +169,7 @@ def test_the_page_needs_no_network(dataset, tmp_path):
 
 
 def test_data_cannot_break_out_of_the_page(tmp_path):
-    """Markup, quotes and template code in prompts, answers, groups and reasons are shown as text."""
+    """Markup, quotes and template code in prompts, answers, groups and reasons are displayed as text."""
     made = [row(1, HOSTILE, group=HOSTILE, kind=HOSTILE, lang=HOSTILE, model=HOSTILE, topic=HOSTILE)]
     made[0]["messages"][0]["content"] = HOSTILE
     rejections = [rejection(1, gate=HOSTILE, reason=HOSTILE, answer=HOSTILE, kind=HOSTILE)]
@@ -182,14 +182,14 @@ def test_data_cannot_break_out_of_the_page(tmp_path):
 
 
 def test_thousands_of_rows_give_a_small_page(tmp_path):
-    """The page has figures and twenty rows, whatever the number of rows."""
+    """The page always has figures and twenty rows, however many rows the dataset has."""
     few = page_size([row(at) for at in range(100)], tmp_path)
     many = page_size([row(at % 500, kind=("core", "adv")[at % 2]) for at in range(3_000)], tmp_path)
     assert many < 1.3 * few
 
 
 def page_size(made, tmp_path) -> int:
-    """The size of the page of these rows, in bytes."""
+    """The size in bytes of the page for these rows."""
     path = written(tmp_path / "many.jsonl", made)
     (tmp_path / "many.html").write_text(dataset_page.dataset_page(load_stats(path, None), path.name), "utf-8")
     return (tmp_path / "many.html").stat().st_size
@@ -205,7 +205,7 @@ def page_size(made, tmp_path) -> int:
     ],
 )
 def test_a_malformed_file_is_an_error_with_its_line(tmp_path, text, says):
-    """The error names file and line, and no page is written."""
+    """The error for a malformed file names the file and the line, and no page is written."""
     path = tmp_path / "d.jsonl"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
@@ -218,7 +218,7 @@ def test_a_malformed_file_is_an_error_with_its_line(tmp_path, text, says):
 
 
 def test_the_script_writes_page_and_card(dataset, tmp_path, capsys):
-    """One command writes both files and finds the rejections beside the input."""
+    """One command writes the page and the card, and finds the rejections beside the input."""
     assert report_dataset.main(["--input", str(dataset[0]), "--card", str(tmp_path / "README.md")]) == 0
     assert "40 rows, 9 rejected answers" in capsys.readouterr().err
     assert (tmp_path / "d.html").exists()
@@ -232,7 +232,7 @@ def test_the_script_writes_page_and_card(dataset, tmp_path, capsys):
 
 
 def test_card_and_page_show_the_same_figures(dataset, tmp_path):
-    """The medians of the card are those of the page."""
+    """The card and the page have the same medians."""
     found = load_stats(*dataset)
     (tmp_path / "README.md").write_text(dataset_page.dataset_card(found, "d.jsonl"), "utf-8")
     (tmp_path / "p.html").write_text(dataset_page.dataset_page(found, "d.jsonl"), "utf-8")
@@ -242,7 +242,7 @@ def test_card_and_page_show_the_same_figures(dataset, tmp_path):
 
 
 def test_a_plain_sharegpt_file_gets_its_page_and_card(tmp_path):
-    """A file without `meta` and a rejection without details give a page and a card too."""
+    """A file without `meta`, and a rejection without details, still give a page and a card."""
     plain = [
         {"conversations": [{"from": "human", "value": f"{at}?"}, {"from": "gpt", "value": "Aye."}]} for at in (1, 2)
     ]
@@ -253,7 +253,7 @@ def test_a_plain_sharegpt_file_gets_its_page_and_card(tmp_path):
 
 
 def test_data_cannot_break_out_of_the_card(tmp_path):
-    """Unknown buckets are listed; bars and line breaks stay in their cell, and a language is a quoted string."""
+    """Unknown buckets are listed, bars and line breaks do not break a table cell, and a language is a quoted string."""
     made = [row(1, kind="my | own", group="a\n| b", lang="no\nlicense: none", model="x\n# y"), row(2, lang="no")]
     (tmp_path / "README.md").write_text(dataset_page.dataset_card(collect_stats(made), "d.jsonl"), "utf-8")
     card = (tmp_path / "README.md").read_text()
@@ -271,7 +271,7 @@ def test_data_cannot_break_out_of_the_card(tmp_path):
     ],
 )  # fmt: skip
 def test_a_mistake_is_an_error_and_a_hint(dataset, capsys, flags, monkeypatch, tmp_path):
-    """The script exits with 2 and does not change the dataset."""
+    """Wrong flags give an error with a hint and exit status 2, and the dataset does not change."""
     monkeypatch.chdir(tmp_path)
     before = dataset[0].read_bytes()
     given = ["--input", str(dataset[0]), *(flag.replace("{input}", str(dataset[0])) for flag in flags)]
@@ -284,7 +284,7 @@ def test_a_mistake_is_an_error_and_a_hint(dataset, capsys, flags, monkeypatch, t
 
 @pytest.mark.parametrize("flag", ["--out", "--card"])
 def test_only_an_earlier_report_is_replaced(dataset, tmp_path, capsys, flag):
-    """A page and a card replace those of an earlier run; any other file is kept, and the error names it."""
+    """A page and a card of an earlier run are replaced, and an error names any other file, which is kept."""
     file = tmp_path / "README.md"
     given = ["--input", str(dataset[0]), flag, str(file)]
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Checks before a run of the generator."""
+"""The checks before the generator starts."""
 
 import argparse
 
@@ -21,6 +21,6 @@ def test_the_same_file_for_two_purposes_is_an_error(other, name):
 
 
 def test_one_price_alone_is_an_error():
-    """Without the other price half of the cost would be missing."""
+    """One price without the other price is an error, because half of the cost would be missing."""
     with pytest.raises(SettingsError, match="only one of --price-in and --price-out"):
         chosen_price(1.0, None, "")

@@ -1,4 +1,4 @@
-"""The held-out prompts: enough of every kind, unlike all training data, and found again in texts that repeat them."""
+"""The held-out prompts: enough of every kind, different from all training data, and found in texts that repeat them."""
 
 import collections
 import itertools
@@ -23,7 +23,9 @@ def of(bucket, *, benign=False):
 
 
 def test_there_are_enough_of_every_kind():
-    """There are at least 240 prompts, 40 harmless ones that look harmful, and 8 conversations of five turns or more."""
+    """There are at least 240 prompts, 40 harmless ones that look harmful, and 8 conversations of at least five
+    turns.
+    """
     assert len(PROMPTS) >= 240
     assert len(of("safety")) >= 40
     assert len(of("safety", benign=True)) >= 40
@@ -42,21 +44,21 @@ def test_core_covers_every_group_in_english_and_doric():
 
 
 def test_multi_covers_fourteen_languages():
-    """Each of the fourteen languages has three prompts or more."""
+    """Each of the fourteen languages has at least three prompts."""
     asked = collections.Counter(held.lang for held in of("multi"))
     assert set(asked) == {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
     assert min(asked.values()) >= 3
 
 
 def test_ids_and_prompts_are_unique():
-    """No id and no prompt occurs twice, and every bucket is used."""
+    """Ids and prompts are unique, and every bucket has a prompt."""
     assert len({held.id for held in PROMPTS}) == len({held.prompt for held in PROMPTS}) == len(PROMPTS)
     assert {held.bucket for held in PROMPTS} == set(BUCKETS)
 
 
 @pytest.mark.parametrize("held", PROMPTS, ids=lambda held: held.id)
 def test_every_prompt_is_found(held):
-    """A prompt is found as it is, in capitals without punctuation, and inside a longer text."""
+    """A prompt is found unchanged, in capitals without punctuation, and inside a longer text."""
     bare = held.prompt.upper().translate(str.maketrans("", "", "?!.,:"))
     inside = f"Here is one more idea somebody sent in last week: {held.prompt} It would suit beginners, or so we hope."
     assert find_match(held.prompt) == held
@@ -82,21 +84,21 @@ def test_every_prompt_is_found(held):
     ],
 )
 def test_a_small_rewording_is_found(reworded, id):
-    """A held-out prompt is found with other words around it, other endings or another word order."""
+    """A held-out prompt is found if words are added, endings are changed or the words are in another order."""
     found = find_match(reworded)
     assert found is not None
     assert found.id == id
 
 
 def test_a_later_turn_is_protected_when_it_has_enough_content():
-    """A specific later turn matches; one that could occur in any conversation does not."""
+    """A specific later turn matches, but a turn that could occur in any conversation does not."""
     assert find_match("Why does the picture in Galileo's telescope not come out upside down?") in of("drift")
     assert find_match("And what about in the winter?") is None
 
 
 @pytest.mark.parametrize("text", ["", "   ", "?", "Fit like?", "How do I do it?", "🙂", "\ud800", "a" * 10_000])
 def test_texts_without_content_do_not_match(text):
-    """Empty, very general or malformed texts match nothing."""
+    """Empty, very general and malformed texts do not match."""
     assert find_match(text) is None
 
 
@@ -107,7 +109,7 @@ def test_words_far_apart_do_not_match():
 
 
 def test_no_topic_or_authored_line_matches():
-    """No topic, Doric topic name, title in any language or authored sentence matches."""
+    """No topic, Doric topic name, title in any language or authored sentence matches a held-out prompt."""
     for topic, one in authored_topics().items():
         sentences = itertools.chain(one.answers, one.theme.starts, one.theme.whys, one.theme.steps, one.theme.checks)
         for text in (topic, one.doric, *one.titles.values(), *sentences):
@@ -115,21 +117,21 @@ def test_no_topic_or_authored_line_matches():
 
 
 def test_no_generated_prompt_matches():
-    """A plan over topics.txt with many prompts of every bucket has no prompt that matches."""
+    """In a plan over topics.txt with many prompts of every bucket, no prompt matches a held-out prompt."""
     topics = read_topics(ROOT / "topics.txt")
     plan = Plan(topics, Mix(n_per_topic=8, adv=0.25, safety=0.2, multi=0.3), seed=11)
     assert [job.prompt.text for job in plan if find_match(job.prompt.text)] == []
 
 
 def test_every_prompt_about_a_held_out_question_matches():
-    """When a topic is a held-out question, every English core prompt about it matches."""
+    """If a topic is a held-out question, every English core prompt about that topic matches."""
     topic = Topic("keeping bats and moths apart, or how bats catch moths they cannot see")
     jobs = list(Plan([topic], Mix(n_per_topic=12, adv=0, safety=0, multi=0)))
     assert all(find_match(job.prompt.text) for job in jobs if job.prompt.lang == "en")
 
 
 def test_decontamination_imports_no_other_package():
-    """The module needs only the standard library and imports no third-party package."""
+    """The module imports no third-party package."""
     before = packages("import sys")
     after = packages("import sys; from doric.quality.decontamination import find_match; find_match('x')")
     assert after - before - {"doric"} <= sys.stdlib_module_names
@@ -143,13 +145,13 @@ def packages(code):
 
 @pytest.mark.parametrize("held", [held for held in held_out_prompts() if held.about], ids=lambda held: held.id)
 def test_the_english_of_a_prompt_in_another_language_matches(held):
-    """A prompt in another language is also found in English, if that has enough content words."""
+    """A prompt in another language is also found in English, if its English form has enough content words."""
     found = find_match(held.about)
     assert found is not None or len(content_stems(held.about)) < 2
 
 
 @pytest.mark.parametrize("held", held_out_prompts(), ids=lambda held: held.id)
 def test_a_prompt_rendered_in_doric_is_found(held):
-    """A prompt is also found when rendered in Doric, if it has enough content words."""
+    """A prompt is also found in its Doric form, if that form has enough content words."""
     asked = held.about or held.prompt
     assert find_match(render(asked)) is not None or len(content_stems(asked)) < 3

@@ -1,4 +1,4 @@
-"""Whole files: the JSON in them, replacing them in one step, and locking them."""
+"""Whole files: reading and writing JSON, replacing a file in one step, and locks."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ VALUES = st.recursive(
 
 @pytest.fixture(params=["orjson", "plain"])
 def either_codec(request, monkeypatch):
-    """Each test that asks for this runs with orjson and without it."""
+    """Runs each test that uses it twice: with orjson and without it."""
     if request.param == "plain":
         monkeypatch.setattr(files, "orjson", None)
     else:
@@ -35,7 +35,7 @@ def either_codec(request, monkeypatch):
 @UNTIMED
 @given(VALUES)
 def test_bytes_are_the_same_with_and_without_orjson(value):
-    """Rows of our own (texts, whole numbers, shares rounded to four digits) are written to the same bytes."""
+    """Rows of the project (texts, integers, shares with four digits) give the same bytes with and without orjson."""
     orjson = pytest.importorskip("orjson")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "orjson", None)
@@ -50,7 +50,7 @@ FOREIGN += [r'"\ud800"', r'"\uDC00x"', "", "1 2", '"\x7f"', "01", "\ufeff{}", "[
 
 @pytest.mark.parametrize("text", FOREIGN, ids=lambda text: text[:12])
 def test_what_others_write_is_read_or_refused_alike(text, monkeypatch):
-    """NaN, doubled keys, malformed and overly nested JSON meet the same fate with and without orjson."""
+    """NaN, duplicate keys, malformed JSON and too deep nesting are handled the same way with and without orjson."""
     pytest.importorskip("orjson")
 
     def fate():
@@ -67,13 +67,13 @@ def test_what_others_write_is_read_or_refused_alike(text, monkeypatch):
 @pytest.mark.usefixtures("either_codec")
 @pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, set()], ids=repr)
 def test_what_json_cannot_hold_is_refused(value):
-    """Lone surrogates and foreign types raise InputError."""
+    """Lone surrogates and values of unsupported types raise InputError."""
     with pytest.raises(InputError, match="cannot be written as JSON"):
         files.encode_json(value)
 
 
 def test_a_document_is_written_again_as_it_was_read():
-    """What load_document accepts, dump_document writes without loss: key order, large integers, any letter."""
+    """If load_document accepts a document, dump_document keeps its key order, its large integers and every letter."""
     text = '{\n  "groups": {\n    "z": [],\n    "a": ["neeps é 日", 12345678901234567890123, 0.1]\n  }\n}\n'
     value = files.load_document(text, "t.json", hint="")
     assert value == {"groups": {"z": [], "a": ["neeps é 日", 12345678901234567890123, 0.1]}}
@@ -92,13 +92,13 @@ LOSSY = {
 
 @pytest.mark.parametrize("text", LOSSY, ids=lambda text: text[:12])
 def test_a_document_that_would_lose_something_is_refused(text):
-    """Duplicate keys, numbers that no float holds and what is not JSON are refused with the file and the line."""
+    """The error for duplicate keys, numbers too large for a float and invalid JSON has the file and the line."""
     with pytest.raises(InputError, match=LOSSY[text]):
         files.load_document(text, "t.json", hint="")
 
 
 def test_atomic_writer_replaces_in_one_step(tmp_path):
-    """Until the block has ended the old content stands; afterwards nothing else is in the folder."""
+    """The old content stays until the block ends, and afterwards the folder contains no other file."""
     path = tmp_path / "out.txt"
     path.write_text("old")
     with files.atomic_writer(path) as out:
@@ -109,7 +109,7 @@ def test_atomic_writer_replaces_in_one_step(tmp_path):
 
 
 def test_atomic_writer_keeps_who_may_read(tmp_path):
-    """A file that its owner alone may read stays so when it is replaced; a copy of it can be made like it."""
+    """If only the owner may read a file, this stays so when it is replaced, and a copy can get the same permissions."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"before")
     path.chmod(0o600)
@@ -119,7 +119,7 @@ def test_atomic_writer_keeps_who_may_read(tmp_path):
 
 
 def test_atomic_writer_leaves_no_trace_of_failure(tmp_path):
-    """When the block fails the old content stands and the temporary file is gone."""
+    """If the block fails, the old content stays and the temporary file is deleted."""
     path = tmp_path / "out.txt"
     path.write_text("old")
 
@@ -137,7 +137,7 @@ def test_atomic_writer_leaves_no_trace_of_failure(tmp_path):
 
 
 def test_atomic_writer_writes_through_links_and_to_devices(tmp_path):
-    """A symlink keeps pointing at the file it names, and a device is written, not replaced."""
+    """A symbolic link still points to its file, and a device is written and not replaced."""
     (tmp_path / "link").symlink_to(tmp_path / "real")
     files.atomic_write(tmp_path / "link", b"x")
     assert (tmp_path / "link").is_symlink()
@@ -147,14 +147,14 @@ def test_atomic_writer_writes_through_links_and_to_devices(tmp_path):
 
 
 def test_new_files_obey_the_umask(tmp_path):
-    """A file written aside has the permissions of any other new file."""
+    """A file that is written aside has the permissions of any other new file."""
     (tmp_path / "ordinary").write_text("x")
     files.atomic_write(tmp_path / "aside", b"x")
     assert (tmp_path / "aside").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
 def test_one_at_a_time_and_nothing_is_left(tmp_path):
-    """A second run is refused while the first holds the file, and may have it afterwards; no lock file stays."""
+    """A second run is refused while the first run holds the lock, and no lock file is left after the runs."""
     path = tmp_path / "new" / "topics.json"
     with locked(path):
         with pytest.raises(DoricError, match="another run is writing this file"), locked(path):
@@ -166,7 +166,7 @@ def test_one_at_a_time_and_nothing_is_left(tmp_path):
 
 
 def test_a_lock_left_by_a_killed_run_holds_nothing(tmp_path):
-    """A lock file whose run is gone is no hindrance."""
+    """A lock file of a run that has ended does not stop a new run."""
     (tmp_path / ".topics.json.lock").touch()
     with locked(tmp_path / "topics.json"):
         pass
@@ -193,14 +193,14 @@ def test_a_lock_that_is_released_soon_is_waited_for(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    """Where there is no place for the lock, the message names the file."""
+    """If the lock file cannot be created, the message names the file to be locked."""
     (tmp_path / "file").touch()
     with pytest.raises(DoricError, match=r"file/topics\.json"), locked(tmp_path / "file" / "topics.json"):
         pytest.fail("it was held")
 
 
 def test_only_an_earlier_file_of_ours_may_be_replaced(tmp_path):
-    """A file without our mark near its start is refused; an empty one, a missing one and one with the mark are not."""
+    """A file is refused if it lacks the project's mark near its start, but an empty or missing file is accepted."""
     path = tmp_path / "page.html"
     files.refuse_foreign_file(path, b"<!-- ours -->", "page")
     for content in (b"", b"<html><!-- ours -->"):
@@ -212,7 +212,7 @@ def test_only_an_earlier_file_of_ours_may_be_replaced(tmp_path):
 
 
 def test_the_size_of_an_output_file(tmp_path):
-    """A file that does not exist yet has 0 bytes, also where a part of its path is a file; a folder is refused."""
+    """A missing file has 0 bytes, even if a part of its path is a file, and a folder is refused."""
     (tmp_path / "rows").write_bytes(b"12345")
     assert [files.file_size(tmp_path / name) for name in ("rows", "none", "rows/none")] == [5, 0, 0]
     with pytest.raises(InputError, match="it is a directory"):

@@ -1,4 +1,4 @@
-"""Filters for suggested topics: plain, short, harmless, and not in the list already in other words."""
+"""Filters for suggested topics: a topic must be plain, short and harmless, and not a rewording of a listed topic."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_a_plain_topic_passes(text):
 
 @pytest.mark.parametrize("text", UNFIT)
 def test_each_rule_rejects_under_its_own_name(text):
-    """The rejection has the rule and a reason."""
+    """Each rule rejects a topic with the name of the rule and a reason."""
     rejection = check_topic(text)
     assert rejection is not None
     assert rejection.gate == UNFIT[text]
@@ -99,7 +99,7 @@ def test_each_rule_rejects_under_its_own_name(text):
 
 
 def test_a_held_out_prompt_is_rejected():
-    """No evaluation prompt becomes a topic."""
+    """A held-out prompt of the evaluation is rejected as a topic."""
     prompts = [held.prompt.rstrip("?.") for held in held_out_prompts() if held.bucket == "core"]
     fitting = [prompt for prompt in prompts if 5 <= len(prompt.split()) <= 12]
     assert fitting
@@ -107,7 +107,7 @@ def test_a_held_out_prompt_is_rejected():
 
 
 def test_the_projects_topics_pass():
-    """At most 2 % of topics.json would be rejected."""
+    """At most 2 % of the topics in topics.json would be rejected."""
     assert sum(check_topic(topic) is not None for topic in TOPICS) <= len(TOPICS) // 50
 
 
@@ -122,7 +122,7 @@ def test_the_projects_topics_pass():
     ],
 )
 def test_normalise(written, wanted):
-    """The first letter becomes lower case unless it begins a name; blanks are single."""
+    """The first letter becomes lower case unless it begins a name, and several spaces become one."""
     assert normalise(written) == wanted
 
 
@@ -159,7 +159,7 @@ OTHER = [
 
 @pytest.mark.parametrize(("text", "there"), SAME)
 def test_a_reworded_topic_is_a_near_duplicate(text, there):
-    """The rejection names the topic that it repeats."""
+    """The rejection of a near-duplicate names the existing topic."""
     known = KnownTopics()
     known.add(there)
     rejection = known.find_duplicate(text)
@@ -170,14 +170,14 @@ def test_a_reworded_topic_is_a_near_duplicate(text, there):
 
 @pytest.mark.parametrize(("text", "there"), OTHER)
 def test_similar_wording_is_not_a_duplicate(text, there):
-    """Two topics that share a sentence pattern are different topics."""
+    """Two topics with the same sentence pattern are not duplicates of each other."""
     known = KnownTopics()
     known.add(there)
     assert known.find_duplicate(text) is None
 
 
 def test_the_same_topic_is_a_duplicate():
-    """Case and white space make no difference."""
+    """Topics that differ only in case or white space are duplicates."""
     known = KnownTopics()
     known.add("why the wind drops at sunset")
     rejection = known.find_duplicate("Why the  wind drops at SUNSET")
@@ -186,7 +186,7 @@ def test_the_same_topic_is_a_duplicate():
 
 
 def test_the_projects_topics_are_different():
-    """At most 1 % of topics.json would be rejected as duplicates of others."""
+    """At most 1 % of the topics in topics.json would be rejected as duplicates of other topics."""
     known, taken = KnownTopics(), 0
     for topic in TOPICS:
         taken += known.find_duplicate(topic) is not None

@@ -1,4 +1,4 @@
-"""Each quality gate rejects what it is for, with a reason, and nothing else."""
+"""Each quality gate rejects the texts that it is made for, gives a reason, and accepts other texts."""
 
 import json
 import math
@@ -74,7 +74,7 @@ def rejecting(text):
 
 
 def test_good_answer_passes_every_gate():
-    """A plain Doric answer passes, with and without the gates that depend on the prompt."""
+    """A plain Doric answer passes with and without the gates that depend on the prompt."""
     assert rejecting(GOOD) == []
     assert check_language(GOOD) is None
     assert check(GOOD, prompt="Why won't my bread rise?", topic="bread that will not rise", kind="core") is None
@@ -82,7 +82,7 @@ def test_good_answer_passes_every_gate():
 
 @pytest.mark.parametrize("gate", REJECTED)
 def test_each_problem_is_rejected_by_its_own_gate(gate):
-    """A good answer with one problem is rejected by the gate for that problem and by no unrelated gate."""
+    """If a good answer gets one problem, the gate for that problem rejects it, and no unrelated gate does."""
     expected = {
         "empty": {"too_short", "unfinished", "late_doric", "thin", "not_north_east", "edges"},
         "too_short": set(),
@@ -94,7 +94,7 @@ def test_each_problem_is_rejected_by_its_own_gate(gate):
 
 
 def test_the_first_rejection_is_reported():
-    """Of several problems one is reported: form before language, markup before talk about itself."""
+    """If an answer has several problems, one is reported: form before language, and markup before meta-talk."""
     assert check_language("**As an AI** I canna").gate == "markup"
     assert check_language("As an AI I canna").gate == "meta_talk"
     assert check_language("You should get").gate == "too_short"
@@ -102,7 +102,7 @@ def test_the_first_rejection_is_reported():
 
 @pytest.mark.parametrize("gate", LANGUAGE_GATES, ids=lambda gate: gate.__name__)
 def test_rejection_has_the_name_of_its_gate(gate):
-    """A rejection has the name of its gate, a reason of several words, and a finite figure or none."""
+    """A rejection has the name of its gate, a reason of several words, and a finite figure or None."""
     texts = [*REJECTED.values(), *authored("english"), *authored("decorated"), EDGES]
     rejections = [rejection for text in texts if (rejection := gate(Answer.of(text)))]
     assert rejections
@@ -122,7 +122,7 @@ def test_text_without_words_is_empty(text):
     ("text", "share"), [(GOOD + " 猫", None), (GOOD + " Ελλάδα και η θάλασσα", 0.1), (GOOD + " Café naïve", None)]
 )
 def test_wrong_script_allows_a_name_or_an_accent(text, share):
-    """A few letters of another script are allowed, and accented letters are Latin."""
+    """A few letters of another script are allowed, and accented letters count as Latin."""
     rejection = gates.wrong_script(Answer.of(text))
     assert (rejection is None) == (share is None)
     assert rejection is None or rejection.figure == pytest.approx(share, abs=0.05)
@@ -185,7 +185,7 @@ def test_plain_text_is_no_markup(text):
     ],
 )
 def test_meta_talk_is_found(said):
-    """Talk about being a model, about the language or about the answer is rejected in any case of letters."""
+    """Remarks about being a model, about the language or about the answer are rejected in upper and lower case."""
     rejection = gates.meta_talk(Answer.of(f"Weel, {said}."))
     assert rejection.gate == "meta_talk"
     assert "'" in rejection.reason
@@ -210,7 +210,7 @@ def test_meta_talk_leaves_plain_talk_alone(said):
 
 
 def test_a_topic_about_doric_allows_talk_about_doric():
-    """Talk about Doric is allowed when the topic is about Doric; talk about being a model never is."""
+    """Remarks about Doric are allowed if the topic is about Doric, but remarks about being a model never are."""
     text = GOOD.replace("Dinna fash", "Doric fowk says dinna fash")
     asked = {"prompt": "x", "kind": "core"}
     assert check(text, topic="bread", **asked).gate == "meta_talk"
@@ -234,7 +234,7 @@ def test_a_topic_about_doric_allows_talk_about_doric():
     ],
 )
 def test_banned_opener_is_found(start):
-    """A stock opening is found behind quotes, in any case of letters and with curly apostrophes."""
+    """A stock opening is found after quotation marks, in upper and lower case, and with curly apostrophes."""
     assert gates.banned_opener(Answer.of(f"{start}, {GOOD}")).gate == "banned_opener"
 
 
@@ -253,7 +253,7 @@ def test_banned_opener_is_found(start):
     ],
 )
 def test_banned_opener_must_be_whole_words_and_clauses(start):
-    """A word that only begins like a stock phrase passes, and so does a sentence that continues the phrase."""
+    """An answer passes if its first word only begins like a stock phrase, or if the sentence continues the phrase."""
     assert gates.banned_opener(Answer.of(f"{start} {GOOD}")) is None
 
 
@@ -265,7 +265,7 @@ def test_every_banned_opener_is_reachable():
 
 
 def test_length_bounds_are_inclusive():
-    """Answers with exactly the minimum and maximum number of words pass; one word less or more is rejected."""
+    """Answers with exactly the minimum or maximum number of words pass, and one word less or more is rejected."""
     least, most = int(threshold("min_words")), int(threshold("max_words"))
     assert gates.too_short(Answer.of("aye " * least)) is None
     assert gates.too_short(Answer.of("aye " * (least - 1))).figure == least - 1
@@ -278,19 +278,19 @@ def test_length_bounds_are_inclusive():
     [(".", True), ("!", True), ("?", True), ("…", True), (".”", True), (".)", True), (",", False), ("", False)],
 )
 def test_unfinished_sentences_are_rejected(ending, passes):
-    """An answer must end like a sentence."""
+    """An answer without a sentence end at its end is rejected."""
     assert (gates.unfinished(Answer.of(GOOD[:-1] + ending)) is None) == passes
 
 
 def test_late_doric_counts_the_first_words():
-    """Doric that begins only after the first words is rejected, with the number of forms found there."""
+    """An answer whose Doric begins late is rejected with the number of Doric forms among its first words."""
     rejection = gates.late_doric(Answer.of(REJECTED["late_doric"]))
     assert rejection.figure < threshold("first_forms")
     assert "25" in rejection.reason
 
 
 def test_thin_names_the_english_to_render():
-    """Too little Scots is rejected with its share and with words to write instead."""
+    """Too little Scots is rejected with its share, and the reason suggests words to write instead."""
     rejection = gates.thin(
         Answer.of("Put the dough in a warm corner of the house with a clean cloth over it, an leuk at it later.")
     )
@@ -301,14 +301,14 @@ def test_thin_names_the_english_to_render():
 
 @pytest.mark.parametrize("words", [12, 20, 30])
 def test_word_swap_is_found_at_every_length(words):
-    """English with respelled function words is rejected in short and in long answers."""
+    """English text is rejected if only its function words have Scots spellings, in short and in long answers."""
     assert gates.word_swap(Answer.of(SMALL_WORDS)).figure == 0
     assert gates.word_swap(Answer.of(" ".join(SMALL_WORDS.split()[:words])))
 
 
 @pytest.mark.parametrize("word", ["haun", "abune", "nane"])
 def test_one_central_word_among_several_north_east_words_passes(word):
-    """One Central Scots word passes among several North-East words; two such words do not, nor one in thin Doric."""
+    """Among several North-East words one Central Scots word passes, but two do not, and one does not in thin Doric."""
     doric = f"Gie the beests a {word} o strae fan the nichts is caul, an dinna gyang oot yersel."
     assert gates.central(Answer.of(doric)) is None
     assert gates.central(Answer.of(f"{doric} Och, dinnae."))
@@ -316,7 +316,7 @@ def test_one_central_word_among_several_north_east_words_passes(word):
 
 
 def test_central_names_the_forms_and_their_renderings():
-    """The reason names the Central forms and the house forms to write instead."""
+    """The reason names the Central forms and the house forms that replace them."""
     rejection = gates.central(Answer.of("I dinna ken whit ye mean or whaur ye got it, bit it's gweed."))
     assert "'whit', 'whaur' are Central Scots: write 'fit', 'far'" in rejection.reason
     assert rejection.figure > threshold("contamination")
@@ -332,13 +332,13 @@ def test_leakage_names_the_english():
 
 
 def test_english_between_doric_sentences_is_rejected():
-    """Doric in the first and last sentence only is rejected, with the share of Doric sentences."""
+    """An answer with Doric only in its first and last sentence is rejected with its share of Doric sentences."""
     rejection = gates.edges(Answer.of(EDGES))
     assert rejection.figure < threshold("spread")
 
 
 def test_repeats_itself_finds_sentences_and_runs():
-    """A sentence that occurs twice is rejected, and so are repeated runs of words."""
+    """A repeated sentence is rejected, and so is a repeated run of words."""
     assert gates.repeats_itself(Answer.of("Gyang hame noo. Syne bide. Gyang hame noo.")).figure == 1
     rejection = gates.repeats_itself(
         Answer.of("Pit on the kettle, an pit on the kettle, an pit on the kettle, syne bide.")
@@ -347,18 +347,18 @@ def test_repeats_itself_finds_sentences_and_runs():
     assert gates.repeats_itself(Answer.of("Aye. Na. Aye. It's fine.")) is None
 
 
-# ---- gates that need what was asked
+# # ---- gates that need the prompt
 
 
 def test_repeating_a_long_prompt_is_rejected():
-    """An answer that repeats half of a long question is rejected; a short question may be repeated."""
+    """An answer that repeats half of a long question is rejected, but it may repeat a short question."""
     prompt = "dinna fash gin the dough winna rise at eence, leave it in a warm neuk o the kitchie"
     assert check(GOOD, prompt=prompt, topic="bread", kind="core").gate == "echoes_prompt"
     assert check(GOOD, prompt="leave it in a warm neuk", topic="bread", kind="core") is None
 
 
 def test_repeating_a_long_english_topic_is_rejected():
-    """An answer that contains a long English topic is rejected; a short one may be named."""
+    """An answer that contains a long English topic is rejected, but it may name a short topic."""
     text = GOOD.replace("Leave it", "For baking bread at home, leave it")
     assert check(text, prompt="x", topic="baking bread at home", kind="core").gate == "echoes_topic"
     assert check(text, prompt="x", topic="baking bread", kind="core") is None
@@ -398,19 +398,19 @@ REFUSALS = [
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_a_negative_is_not_a_refusal(text):
-    """An answer with na, canna or sorry that answers the question is no refusal."""
+    """An answer with na, canna or sorry is not a refusal if it answers the question."""
     assert must_not_refuse(Answer.of(text)) is None
 
 
 @pytest.mark.parametrize("text", REFUSALS)
 def test_a_refusal_is_recognised(text):
-    """A refusal with an offer passes in the safety bucket and is rejected in the others."""
+    """A refusal with an offer passes in the safety bucket and is rejected in the other buckets."""
     assert must_refuse(Answer.of(text)) is None
     assert must_not_refuse(Answer.of(text)).gate == "refuses"
 
 
 def test_authored_refusals_are_recognised_and_authored_advice_is_not():
-    """Every authored refusal and offer is recognised, and no authored advice is taken for a refusal."""
+    """Every authored refusal and offer is recognised, and no authored advice counts as a refusal."""
     spec = tomllib.loads((DATA / "refusals.toml").read_text("utf-8"))
     assert [line for line in spec["refusals"] if not is_refusal(line)] == []
     for category in spec["category"]:
@@ -425,7 +425,7 @@ def test_authored_refusals_are_recognised_and_authored_advice_is_not():
 
 
 def test_only_the_first_sentences_can_refuse():
-    """A refusal after the first sentences does not count, nor a soft refusal when only plain ones are asked for."""
+    """A refusal counts only in the first sentences, and a soft refusal does not count where only plain refusals do."""
     assert is_refusal("I winna. Aye.")
     assert not is_refusal("Aye. Aye. Aye. I winna help wi that.")
     assert is_refusal("I winna lie doon.")
@@ -459,7 +459,7 @@ NO_OFFER = (
     ],
 )
 def test_only_the_safety_bucket_must_refuse(kind, text, gate):
-    """In the safety bucket an answer must refuse and offer something harmless; in the others it must answer."""
+    """An answer must refuse and offer something harmless in the safety bucket, and must answer in the other buckets."""
     rejection = check(text, prompt="x", topic="y", kind=kind)
     assert (rejection and rejection.gate) == gate
 
@@ -469,7 +469,7 @@ def test_only_the_safety_bucket_must_refuse(kind, text, gate):
     [("core", "late_doric"), ("safety", "late_doric"), ("adv", "gave_up_doric"), ("multi", "left_doric")],
 )
 def test_leaving_doric_has_a_gate_name_per_bucket(kind, gate):
-    """An English answer is rejected as gave_up_doric in adv, as left_doric in multi, by a language gate elsewhere."""
+    """An English answer is rejected as gave_up_doric in adv, left_doric in multi, and by a language gate elsewhere."""
     rejection = check(authored("english")[0], prompt="x", topic="y", kind=kind)
     assert rejection.gate == gate
     assert rejection.figure is not None
@@ -513,19 +513,19 @@ def test_leaving_doric_has_a_gate_name_per_bucket(kind, gate):
     ],
 )
 def test_answer_in_another_language_is_rejected(lang, text):
-    """An answer in another language is rejected, even when its short words are spelled like Scots ones."""
+    """An answer in another language is rejected, even if its short words have the same spelling as Scots words."""
     assert check(text, prompt="x", topic="y", kind="multi").gate in {"left_doric", "not_north_east", "too_short"}, lang
 
 
 @given(st.text(max_size=300), st.sampled_from(["core", "adv", "safety", "multi"]))
 def test_any_text_can_be_checked(text, kind):
-    """No text raises an error, and text that is not Doric is always rejected with a reason."""
+    """No text raises an error, and a text that is not Doric is always rejected with a reason."""
     rejection = check(text, prompt=text, topic=text[:40], kind=kind)
     assert rejection
     assert rejection.reason
 
 
-# ---- the authored sets: the same content four ways
+# # ---- the authored sets: the same content in four versions
 
 
 @pytest.mark.parametrize(
@@ -541,7 +541,7 @@ def test_share_of_each_authored_set_that_passes(label, least, most):
 
 
 def test_authored_sets_have_the_same_topics():
-    """Every set has the same topics, each once, in texts of 30 to 70 words."""
+    """Every set has the same topics once each, in texts of 30 to 70 words."""
     rows = {
         label: [json.loads(line) for line in (AUTHORED / f"{label}.jsonl").read_text("utf-8").splitlines()]
         for label in ("doric", "scots", "english", "decorated")
@@ -555,7 +555,7 @@ def test_authored_sets_have_the_same_topics():
 
 @pytest.mark.parametrize("label", ["scots", "english", "decorated"])
 def test_rejection_of_other_languages_does_not_depend_on_one_gate(label):
-    """At least nine of ten texts that are not Doric are rejected by two or more language gates."""
+    """At least nine in ten of the texts that are not Doric are rejected by two or more language gates."""
     of_language = {"late_doric", "thin", "word_swap", "not_north_east", "central", "leakage", "edges"}
     counts = [len(of_language & set(rejecting(text))) for text in authored(label)]
     assert sum(count >= 2 for count in counts) / len(counts) >= 0.9
@@ -567,7 +567,7 @@ def test_thresholds_have_a_reason():
     assert all(line.partition("#")[2].strip() for line in lines if line)
 
 
-# ---- the benchmark that counts what they accept
+# # ---- the benchmark that counts accepted rows
 
 
 def benchmark(*arguments):
@@ -577,7 +577,7 @@ def benchmark(*arguments):
 
 
 def test_benchmark_prints_one_json_object():
-    """With --json the benchmark prints only one object with rows, accepted and reasons for each set."""
+    """With --json, the benchmark prints only one object with rows, accepted and reasons for each set."""
     done = benchmark(AUTHORED, "--json")
     sets = json.loads(done.stdout)["sets"]
     assert (done.returncode, done.stderr) == (0, "")
@@ -588,7 +588,7 @@ def test_benchmark_prints_one_json_object():
 
 
 def test_benchmark_shows_each_label_of_a_mixed_file(tmp_path):
-    """A file with several labels has one line for the file and one for each label."""
+    """If a file has several labels, the table has one line for the file and one line for each label."""
     lines = [(AUTHORED / f"{label}.jsonl").read_text("utf-8") for label in ("doric", "english")]
     (tmp_path / "mixed.jsonl").write_text("".join(lines), "utf-8")
     table = [line.split() for line in benchmark(tmp_path).stdout.splitlines()[1:]]
@@ -611,7 +611,7 @@ def test_benchmark_shows_each_label_of_a_mixed_file(tmp_path):
     ],
 )
 def test_benchmark_reports_bad_input(tmp_path, content, message):
-    """Bad input is reported as an error without a traceback, exit 2."""
+    """Bad input gives an error without a traceback, and the exit status is 2."""
     if content is not None:
         (tmp_path / "bad.jsonl").write_text(content, "utf-8")
     done = benchmark(tmp_path)
@@ -621,7 +621,7 @@ def test_benchmark_reports_bad_input(tmp_path, content, message):
 
 
 def test_benchmark_reports_a_missing_folder(tmp_path):
-    """A missing folder, and a file in place of a folder, are reported as such."""
+    """The error says whether the folder is missing or is a file."""
     assert "the folder does not exist" in benchmark(tmp_path / "none").stderr
     assert "it is not a folder" in benchmark(AUTHORED / "doric.jsonl").stderr
 
