@@ -1,6 +1,6 @@
-"""What every command does the same way: flags that are numbers, log lines, progress, Ctrl-C, errors, exit status.
+"""The parts that all commands share: flags that are numbers, log lines, progress, Ctrl-C, errors, exit status.
 
-Topics, files and servers may hold characters that a terminal obeys; everything printed here is made `printable` first.
+Topics, files and servers may contain control characters. So everything printed here is made `printable` first.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from doric.core.text import printable
 log = logging.getLogger("doric")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST = 2**53
-"""The largest number that a flag takes unless it has a limit of its own."""
+"""The largest number that a flag accepts, unless the flag has its own limit."""
 HEARTBEAT_SECONDS = 30.0
-"""A log line appears at least this often while rows are outstanding, so that a run never looks dead."""
+"""A log line appears at least this often while rows are missing, so that a run never looks dead."""
 
 
 # --- running a command ----------------------------------------------------------------------------------------------
@@ -40,10 +40,10 @@ def main(
 ) -> Callable[..., int]:
     """The `main(argv)` of a script: parse the flags, run, and return the exit status.
 
-    A `DoricError` is printed as `error: ...` and `hint: ...`, and exits with 2 (or its own `exit_status`); Ctrl-C
-    prints `interrupted`, if given, and exits with 130; when the reader of stdout has closed the pipe, the status is
-    `broken_pipe`. `run` may be a coroutine function. Log lines start at `--log-level` if the script has that flag, else
-    at "info".
+    A `DoricError` is printed as `error: ...` and `hint: ...`, and the exit status is 2 (or the error's `exit_status`).
+    Ctrl-C prints `interrupted`, if given, and the exit status is 130. When the reader of stdout has closed the pipe,
+    the exit status is `broken_pipe`. `run` may be a coroutine function. Log lines are printed from `--log-level` on if
+    the script has that flag, else from "info" on.
     """
 
     def command(argv: Sequence[str] | None = None) -> int:
@@ -59,10 +59,10 @@ def main(
             if interrupted:
                 print_stderr(interrupted)
             return 130
-        except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        except BrokenPipeError:  # the reader of stdout, for example `head`, needs no more
             discard_stdout()
             return broken_pipe
-        # else the collector would walk once more through all that the libraries made, for a fifth of a second
+        # else the garbage collector would scan all objects of the libraries once more, which takes a fifth of a second
         atexit.unregister(gc.freeze)
         atexit.register(gc.freeze)
         return status
@@ -84,7 +84,7 @@ def report_error(error: DoricError) -> int:
 def setup_logging(level: int | str) -> None:
     """Print our own log lines from `level` ("info" or a number) on, and only warnings of the libraries.
 
-    They would log a line for each request, and whole requests at level debug.
+    At level info the libraries log a line for each request, and at level debug whole requests.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_make_printable)
@@ -115,7 +115,7 @@ def bounded[N: (int, float)](kind: type[N], low: float, high: float, *, above: b
             value = kind(text)
         except ValueError:
             value = math.nan
-        if low <= value <= high and not (above and value == low):  # nan is not between them
+        if low <= value <= high and not (above and value == low):  # False for nan
             return kind(value)
         shown = (text if len(text) <= 40 else text[:37] + "...") or "an empty value"
         raise argparse.ArgumentTypeError(f"{shown} is {'too large' if value > high >= MOST else f'not {wanted}'}")
@@ -136,7 +136,7 @@ share = bounded(float, 0, 1)
 
 @contextlib.contextmanager
 def handle_interrupts(stop: Callable[[], None], cancel: Callable[[], None]) -> Generator[None]:
-    """Within the block the first Ctrl-C or SIGTERM calls `stop` and logs a line, each further one calls `cancel`.
+    """In the block, the first Ctrl-C or SIGTERM calls `stop` and logs a line; each further one calls `cancel`.
 
     Enter it in a coroutine. On Windows Ctrl-C still raises `KeyboardInterrupt`.
     """
@@ -166,8 +166,9 @@ def handle_interrupts(stop: Callable[[], None], cancel: Callable[[], None]) -> G
 class ProgressBar:
     """Counts rows: a bar on a terminal (with tqdm installed), log lines elsewhere.
 
-    `total` rows in all, `done` of them before this run; a log line every `every` rows, none unless `shown`. `note`
-    returns the words after the figures and is called only when they are shown.
+    `total` is the number of all rows, `done` the number of rows from before this run. There is a log line after every
+    `every` rows. Nothing is printed unless `shown`. `note` returns the words after the figures; it is called only when
+    they are printed.
     """
 
     def __init__(self, total: int, done: int, *, every: int, shown: bool, note: Callable[[], str]) -> None:
@@ -188,7 +189,7 @@ class ProgressBar:
             self._log()
 
     async def heartbeat(self) -> None:
-        """Until cancelled: log a line after `HEARTBEAT_SECONDS` without one, or refresh the bar."""
+        """Until cancelled, refresh the bar, or log a line after `HEARTBEAT_SECONDS` without a log line."""
         while True:
             await asyncio.sleep(max(0.0, self._last_line + HEARTBEAT_SECONDS - time.monotonic()) or HEARTBEAT_SECONDS)
             if self._bar is not None:

@@ -3,7 +3,8 @@
     messages   {"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}], "meta": {...}}
     ShareGPT   {"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}], "meta": {...}}
 
-Other keys of a row are kept as they are. No other package is needed: the notebook imports this module everywhere.
+Other keys of a row are kept as they are. This module needs only the standard library, because the notebook imports it
+on machines where other packages are missing.
 """
 
 import contextlib
@@ -74,12 +75,12 @@ def from_sharegpt(row: Row) -> Row:
 
 
 def to_sharegpt_in_place(row: Row, *, drop_meta: bool = False) -> Row:
-    """`to_sharegpt` for millions of rows: changes `row` itself and returns it.
+    """A faster `to_sharegpt` for millions of rows: it changes `row` itself and returns it.
 
-    Raises `InputError` for a malformed row without naming the key, and leaves that row half converted: to name the
-    key, read the row again and give it to `check_row`.
+    Raises `InputError` for a malformed row, but does not name the key, and the row may be half converted. To find the
+    key, read the row again and pass it to `check_row`.
     """
-    # renaming keys adds 12 % to the time of reading and writing a row; new dictionaries would add 25 %
+    # renaming keys adds 12% to the time for reading and writing a row; new dictionaries would add 25%
     try:
         turns = row.pop("messages")
         meta = row.pop("meta", _NO_META)
@@ -144,15 +145,15 @@ def _refuse(name: str, wanted: str, value: object) -> NoReturn:
 # --- converting files -------------------------------------------------------------------------------------------------
 
 BATCH = 8192
-"""Bytes of lines converted at a time. With many more the allocator returns memory and fetches it for each batch."""
+"""Bytes of lines converted at a time. With many more, the allocator would get and free memory for each batch."""
 
 
 @dataclass
 class ShareGptConversion:
     """Converts lines of messages to lines of ShareGPT, and counts the rows that it drops.
 
-    `held_out` returns the id of the evaluation prompt that a row matches, or "". `reject` receives the number of a
-    malformed line, the line and what is wrong with it; without it such a line raises `InputError`.
+    `held_out` returns the id of the evaluation prompt that a row matches, or "". `reject` gets the number of a
+    malformed line, the line and what is wrong with it. Without `reject`, such a line raises `InputError`.
     """
 
     drop_meta: bool = False
@@ -166,7 +167,7 @@ class ShareGptConversion:
     """Rows dropped because of an evaluation prompt, by its id."""
 
     def batches(self, lines: IO[bytes], file: str) -> Iterator[bytes]:
-        """The converted rows, some lines at a time. Raises `InputError` with `file`, line and key."""
+        """The converted rows, in batches of some lines. Raises `InputError` with `file`, line and key."""
         first = 1
         while batch := lines.readlines(BATCH):
             rows = self._fast(batch)
@@ -191,7 +192,7 @@ class ShareGptConversion:
         raise InputError(what, file=file, hint=hint)
 
     def dropped(self) -> list[str]:
-        """What was dropped and why, one phrase per reason, with up to five ids of evaluation prompts."""
+        """How many rows were dropped, one phrase per reason, with up to five ids of evaluation prompts."""
         found = []
         if self.partial:
             found.append(f"{self.partial:,} dropped because an answer is incomplete (meta.partial)")
@@ -243,10 +244,10 @@ class ShareGptConversion:
 
 
 class RejectedLines:
-    """Malformed lines, written to a file of their own that is created with the first one.
+    """Malformed lines, written to a separate file.
 
-    As a context manager: the file appears when the block succeeds. When there are none, one of an earlier run is
-    deleted.
+    Use it as a context manager: the file appears when the block succeeds. If there are no malformed lines, no file is
+    written, and the file of an earlier run is deleted.
     """
 
     def __init__(self, path: Path) -> None:

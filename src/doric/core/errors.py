@@ -1,4 +1,4 @@
-"""Errors that a user can do something about: one sentence, and a hint.
+"""Errors that a user can fix: each has a message of one sentence and a hint.
 
 DoricError
 ├── InputError             a file that the user gave cannot be used; names the file and the line
@@ -68,9 +68,10 @@ class FatalServerError(ServerError):
 class RetryableError(ServerError):
     """The same request may succeed later.
 
-    `fault` is one word that the summary counts errors by. `after` is the wait in seconds that the server asked for,
-    None when it named none. `throttled` marks a 429. `tokens_in` and `tokens_out` belong to an answer that was paid
-    for but could not be used; `counted` tells whether the server counted them (else they are estimated).
+    `fault` is one word for the kind of error; the summary counts errors by it. `after` is the wait in seconds that the
+    server asked for, or None. `throttled` marks a 429. `tokens_in` and `tokens_out` are the tokens of an answer that
+    was paid for but could not be used. `counted` is True if the server counted these tokens, and False if they are
+    estimated.
     """
 
     def __init__(
@@ -100,6 +101,6 @@ def missing_package(error: ImportError) -> SettingsError:
 
 
 def os_error(error: OSError, path: Path | str, verb: str) -> InputError:
-    """The `InputError` that says why `path` cannot be `verb` ("read", "written") and what to do about it."""
+    """The `InputError` for a failed operation on `path`, with a hint; `verb` is "read" or "written"."""
     reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), "Check the path."))
     return InputError(f"cannot be {verb}: {reason}", file=path, hint=hint)

@@ -1,4 +1,4 @@
-"""Whole files: replaced in one step or not at all, locked, and the JSON that is in them."""
+"""Files that are read and written as a whole: atomic replacement, locks, and JSON."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ except ImportError:
 type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 HEAD = 4096
-"""Bytes at the start of a file among which its mark must be."""
+"""Bytes at the start of a file in which its mark must be."""
 ONE_OBJECT = "Each line must hold one JSON object."
 HELD = "Wait until it ends, or choose another output file."
 """The hint for a file that another run is writing."""
@@ -34,7 +34,7 @@ LOCK_SECONDS = 0.5
 
 
 def encode_json(value: Json) -> bytes:
-    """Compact UTF-8 JSON on one line, without a newline. Raises `InputError` for what JSON or UTF-8 cannot hold."""
+    """Compact UTF-8 JSON on one line, without a newline. Raises `InputError` if JSON or UTF-8 cannot express it."""
     try:
         return orjson.dumps(value) if orjson else _encode_plain(value)
     except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
@@ -56,7 +56,7 @@ def _parse_plain(content: bytes) -> Json:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if b"\\ud" in content or b"\\uD" in content:
-        _encode_plain(value)  # an escape may have made a lone surrogate, which orjson does not read either
+        _encode_plain(value)  # a JSON escape can give a lone surrogate; orjson refuses these too
     return value
 
 
@@ -65,7 +65,7 @@ def _not_json(name: str) -> NoReturn:
 
 
 def parse_object(line: bytes, *, file: Path | str | None = None, number: int | None = None) -> dict[str, Any]:
-    """The object on one line. Raises `InputError`, with `file` and line `number` if given, when there is none."""
+    """The JSON object on one line. Raises `InputError`, with `file` and line `number` if given, if it has none."""
     try:
         value = parse_json(line)
     except ValueError as error:
@@ -78,9 +78,10 @@ def parse_object(line: bytes, *, file: Path | str | None = None, number: int | N
 
 
 def load_document(text: str, file: Path | str, *, hint: str) -> Any:  # noqa: ANN401 - any JSON
-    """The value of a JSON document that people edit, read strictly enough to be written again without loss.
+    """The value of a JSON document that people edit. Whatever would be lost when it is written again is an error.
 
-    Raises `InputError` for text that is not JSON (with `hint`), duplicate keys, numbers too large, too deep nesting.
+    Raises `InputError` for text that is not JSON (with `hint`), duplicate keys, numbers that are too large and too deep
+    nesting.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def load_document(text: str, file: Path | str, *, hint: str) -> Any:  # noqa: AN
 
 
 def dump_document(value: Any, file: Path | str) -> bytes:  # noqa: ANN401 - any JSON
-    """A JSON document for people to read: indented, not escaped. Raises `InputError` for what UTF-8 cannot hold."""
+    """A JSON document for people: indented, not escaped. Raises `InputError` if UTF-8 cannot express it."""
     try:
         return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
     except UnicodeEncodeError as error:
@@ -142,7 +143,7 @@ def _excerpt(line: bytes) -> str:
 
 
 def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
-    """Raise `InputError` unless `path` is free or holds an earlier `what`, which has `mark` in its first bytes."""
+    """Raise `InputError` if `path` exists and is no earlier `what`: such a file has `mark` in its first bytes."""
     try:
         with path.open("rb") as existing:
             head = existing.read(HEAD)
@@ -192,9 +193,10 @@ def file_size(path: Path) -> int:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Within the block no other run may write `path`, which may be replaced meanwhile.
+    """In the block, no other run can write `path`. The block may replace the file.
 
-    The lock is on a file beside it, removed at the end. Raises `DoricError` when another run holds it.
+    The lock is on a separate file beside it, which is removed at the end. Raises `DoricError` when another run holds
+    the lock.
     """
     try:
         from filelock import FileLock, Timeout  # not needed by most commands
@@ -211,7 +213,8 @@ def locked(path: Path) -> Generator[None]:
     try:
         yield
     finally:
-        # while it is still held: who has opened it meanwhile finds it unlinked, and filelock then opens a new one
+        # remove the file before the lock is released: another process that has opened it meanwhile then finds that it
+        # was removed, and filelock creates a new one
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
@@ -227,9 +230,9 @@ def atomic_write(path: Path | str, content: bytes, *, like: Path | None = None) 
 
 @contextlib.contextmanager
 def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO[bytes]]:
-    """A binary file that becomes `path` when the block succeeds, and vanishes when it fails.
+    """A temporary binary file. It replaces `path` when the block succeeds, and is deleted when the block fails.
 
-    The file keeps its permissions, or takes those of the file `like`. Missing parent folders are created. `-` is
+    The new file has the permissions of the old one, or of the file `like`. Missing parent folders are created. `-` is
     stdout. A device or a pipe is written directly, because a rename would replace it. Raises `InputError` when
     writing fails.
     """
@@ -243,7 +246,7 @@ def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO
 
 
 def discard_stdout() -> None:
-    """After a broken pipe: drop what is still buffered, or Python would fail to write it again at exit."""
+    """After a broken pipe, drop what is still buffered; otherwise Python fails to write it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -271,7 +274,7 @@ def _write_aside(target: Path, shown: Path | str, like: Path) -> Iterator[IO[byt
         with aside.open("xb") as out:
             if like.exists():
                 with contextlib.suppress(PermissionError):  # some file systems have no permissions
-                    aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before there is anything in it to read
+                    aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before anything is written
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -279,6 +282,6 @@ def _write_aside(target: Path, shown: Path | str, like: Path) -> Iterator[IO[byt
     except OSError as error:
         raise os_error(error, shown, "written") from error
     finally:
-        # already gone after the rename; never there when the folder refused it
+        # the file is gone after the rename, and never existed if the folder is not writable
         with contextlib.suppress(OSError):
             aside.unlink()

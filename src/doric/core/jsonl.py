@@ -1,4 +1,4 @@
-"""JSON Lines files: one object per line, read as a stream, appended so that a crash loses no complete row."""
+"""JSON Lines files: one object per line. They are read as a stream, and appended so that a crash loses no full row."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ from doric.core.files import HELD, ONE_OBJECT, atomic_write, encode_json, file_s
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: the journal works there, but a second writer is not noticed
+except ImportError:  # Windows has no flock: journals work there, but a second writer is not detected
     fcntl = None
 
 log = logging.getLogger("doric")
@@ -28,7 +28,7 @@ type Replay = Callable[[dict[str, Any]], object]
 BOM = b"\xef\xbb\xbf"
 FSYNC_SECONDS = 1.0
 BUFFER = 1 << 16
-"""Bytes read at a time: 12 % faster than the usual 8 KB."""
+"""Bytes read at a time. This is 12% faster than the default of 8 KB."""
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ BUFFER = 1 << 16
 
 @contextlib.contextmanager
 def open_lines(path: Path | str) -> Generator[IO[bytes]]:
-    """A binary file to iterate over by lines, after its byte-order mark if it has one; `-` is stdin.
+    """A binary file to iterate over by lines. A byte-order mark is skipped. `-` is stdin.
 
     Raises `InputError` when the file cannot be opened or read.
     """
@@ -53,10 +53,10 @@ def open_lines(path: Path | str) -> Generator[IO[bytes]]:
 def read_jsonl(
     path: Path | str, *, convert: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Stream (line number, converted object) of each line that is not blank; `-` is stdin.
+    """Yields (line number, converted object) for each line that is not blank. `-` is stdin.
 
-    Raises `InputError` with file and line, also when `convert` raises one, the file cannot be read, or all lines are
-    blank.
+    Raises `InputError` with file and line. It is also raised when `convert` raises one, when the file cannot be read,
+    and when all lines are blank.
     """
     blank = True
     with open_lines(path) as lines:
@@ -74,7 +74,7 @@ def read_jsonl(
 
 
 def name_of(path: Path | str) -> str:
-    """The path as messages name it."""
+    """The name of the path in messages."""
     return "stdin" if str(path) == "-" else str(path)
 
 
@@ -82,18 +82,18 @@ def name_of(path: Path | str) -> str:
 
 
 def backup_path(path: Path) -> Path:
-    """Where a file is copied to before it is emptied."""
+    """The path of the copy that is made before a file is emptied."""
     return path.with_name(f"{path.name}.bak")
 
 
 class Journal:
-    """A JSON Lines file open for appending by this process alone.
+    """A JSON Lines file that only this process can append to.
 
-    Opening passes every row that is there to `replay`, one at a time, and repairs what a crash left: a half-written
-    last line is dropped (or, if only its newline is missing, completed). A file that is not a journal is refused and
-    left as it is. `fresh=True` empties the file instead, after a copy to PATH.bak unless `backup` is False. Each row
-    is one write; rows are synced to disk at most once a second and on close. Raises `DoricError` when another run has
-    the file open or the disk refuses a row.
+    Opening passes each row of the file to `replay`, one at a time. It also repairs the end of the file after a crash: a
+    half-written last line is dropped, or completed if only its newline is missing. A file that is not a journal is
+    refused and not changed. With `fresh=True` the file is emptied instead, after a copy to PATH.bak unless `backup` is
+    False. Each row is one write. Rows are synced to disk at most once a second and on close. Raises `DoricError` when
+    another run has the file open or a row cannot be written.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Journal:
             raise
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row. After a `DoricError` the file still ends with its last complete line."""
+        """Append one row. If this raises `DoricError`, the file still ends with its last complete line."""
         line = encode_json(row) + b"\n"
         try:
             self._append(line)
@@ -165,8 +165,8 @@ class Journal:
             raise os_error(error, self.path, "written") from error
 
     def _lock(self) -> None:
-        # flock on the journal itself, not `files.locked`: two versions of this program must exclude each other, and
-        # earlier ones lock the journal itself
+        # flock on the journal itself, not `files.locked`: earlier versions of this program lock the journal itself, and
+        # two versions must not write at the same time
         if fcntl is None or not self._regular:
             return
         try:
@@ -202,8 +202,8 @@ class Journal:
         try:
             return parse_object(line.removeprefix(BOM), file=self.path, number=number) if line.strip() else {}
         except InputError:
-            # a half-written line starts as a row, or as a block that was never written; anything else is not a
-            # journal of ours, and nothing of it may be cut off
+            # a half-written line starts like a row, or like a disk block that was never written; any other
+            # line shows that the file is not a journal of this program, so nothing of it may be cut off
             if line[:1] in (b"{", b"\0") and not rest.read(1):
                 return None
             raise
@@ -211,7 +211,7 @@ class Journal:
     def _append(self, line: bytes) -> None:
         written = 0
         try:
-            while written < len(line):  # a full disk takes a part first, and reports the error at the next write
+            while written < len(line):  # a full disk first accepts a part, and reports the error at the next write
                 written += self._file.write(line[written:]) or 0
         except OSError:
             if self._regular:
@@ -222,7 +222,7 @@ class Journal:
 
 
 def _located(error: InputError, file: Path | str, number: int) -> InputError:
-    """The error of a row with the place of the row."""
+    """The error of a row, with the file and line of the row."""
     return InputError(error.message, file=file, line=number, hint=error.hint)
 
 
@@ -236,10 +236,10 @@ def then_and_now(key: str, then: Any, now: Any) -> str:  # noqa: ANN401 - any JS
 
 @dataclass(frozen=True, slots=True)
 class ResumableRun:
-    """The files of a run that can be stopped and resumed: its journals, and the plan that they were started with.
+    """The files of a run that can be stopped and resumed: its journals and its plan.
 
-    The plan is a JSON object of everything that the rows depend on, stored beside the first journal. Do whatever may
-    fail (a wrong key, a server that is down) before `open`, because `open` may empty the journals:
+    The plan is a JSON object of everything that the rows depend on. It is stored beside the first journal. `open` may
+    empty the journals, so do everything that may fail (a wrong key, a server that is down) before `open`:
 
         files = ResumableRun((out, rejected), overwrite=args.overwrite)
         files.check(plan)
@@ -258,11 +258,11 @@ class ResumableRun:
 
     @property
     def resumes(self) -> bool:
-        """Whether there are rows that this run adds to. Raises `InputError` when a journal cannot be written."""
+        """Whether the journals have rows, so that this run adds to them. Raises `InputError` if it cannot write."""
         return not self.overwrite and any(map(file_size, self.journals))
 
     def count(self) -> int:
-        """The lines of the first journal, 0 with `overwrite`. Raises `InputError` when it cannot be read."""
+        """The number of lines of the first journal, 0 with `overwrite`. Raises `InputError` when it cannot be read."""
         if self.overwrite or not file_size(self.journals[0]):
             return 0
         with open_lines(self.journals[0]) as lines:
@@ -284,7 +284,7 @@ class ResumableRun:
     def check(
         self, plan: Plan, *, ignore: Collection[str] = (), describe: Callable[[str, Any, Any], str] = then_and_now
     ) -> None:
-        """Raise `PlanError` when there are rows to resume whose plan is missing or differs from `plan`.
+        """Raise `PlanError` when there are rows to resume and their plan is missing or differs from `plan`.
 
         Keys in `ignore` may differ. `describe(key, stored, wanted)` puts one difference into words.
         """
@@ -300,12 +300,12 @@ class ResumableRun:
 
     @contextlib.contextmanager
     def open(self, *replays: Replay, backup: bool = True) -> Generator[tuple[Journal, ...]]:
-        """The journals, open for this process alone, emptied with `overwrite`.
+        """The journals, opened so that only this process can write to them. With `overwrite` they are emptied.
 
-        Every row that is there is passed to the replay function of its journal. Before journals are emptied, they and
-        the plan are copied to `<file>.bak`, unless `backup` is False. Raises `DoricError` as `Journal` does.
+        Each row of a journal is passed to its replay function. Before journals are emptied, they and the plan are
+        copied to `<file>.bak`, unless `backup` is False. Raises `DoricError` as `Journal` does.
         """
-        fresh = self.overwrite  # not when a file merely was empty: another run may have filled it since
+        fresh = self.overwrite  # not if a file was only empty: another run may have written to it meanwhile
         backup = backup and fresh and any(map(file_size, self.journals))
         with contextlib.ExitStack() as stack:
             opened = [
@@ -326,7 +326,7 @@ class ResumableRun:
 
 
 def _differences(stored: Plan, wanted: Plan, ignore: Collection[str]) -> dict[str, tuple[Any, Any]]:
-    """Each key whose value differs, as key -> (stored, wanted); None stands for a missing key."""
-    wanted = parse_object(encode_json(wanted))  # as it would come back from the file: tuples as lists
+    """Each key whose value differs, as key -> (stored, wanted). None means that the key is missing."""
+    wanted = parse_object(encode_json(wanted))  # in the form that the file has: tuples as lists
     keys = sorted((stored.keys() | wanted.keys()) - set(ignore))
     return {key: (stored.get(key), wanted.get(key)) for key in keys if stored.get(key) != wanted.get(key)}

@@ -1,7 +1,7 @@
-"""Flags, environment variables and `.env` as one frozen value: which model to ask, where, and with which key.
+"""The settings from flags, environment variables and `.env`: which model to ask, where, and with which key.
 
-A flag wins over the environment, and the environment over `.env`, also when its value is empty. A key is sent only to
-its own provider, or to the server that the user names together with OPENAI_API_KEY.
+Flags take precedence over the environment, and the environment over `.env`, also when the value is empty. A key is sent
+only to its own provider. OPENAI_API_KEY is sent to the server that the user sets.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ NO_KEY = "no-key"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Which server to ask. `base_url` and `key` are "" when not given, `model` when the server must be asked for it."""
+    """The server to ask. `base_url` and `key` are "" if not given. `model` is "" if the server must be asked for it."""
 
     provider: str
     base_url: str
@@ -36,7 +36,7 @@ class Settings:
 
     @property
     def given(self) -> bool:
-        """Whether there is any model to ask: a key, or a base URL that may need none."""
+        """Whether there is a model to ask: a key is set, or a base URL, whose server may need no key."""
         return bool(self.key or self.base_url)
 
     @property
@@ -46,7 +46,7 @@ class Settings:
 
     @property
     def local(self) -> bool:
-        """Whether there is a base URL but no key: the user's own server."""
+        """Whether there is a base URL but no key, as for the user's own server."""
         return bool(self.base_url) and not self.key
 
 
@@ -88,7 +88,7 @@ def choose_backend(wanted: str, settings: Settings) -> str:
 
 
 def credentials_hint(settings: Settings) -> str:
-    """How to give a key or a local server, in one line."""
+    """How to set a key or a local server, in one line."""
     return (
         f"Set {settings.key_variable} (or copy .env.template to .env and fill it in), "
         "or name a local server with --base-url http://localhost:11434/v1."
@@ -99,7 +99,7 @@ def credentials_hint(settings: Settings) -> str:
 
 
 def read_dotenv(path: Path = Path(".env")) -> dict[str, str]:
-    """The variables of a `.env` file that are not empty; none when there is no such file. Raises `SettingsError`."""
+    """The non-empty variables of a `.env` file; no variables if the file is missing. Raises `SettingsError`."""
     if not path.is_file():
         return {}
     try:
@@ -113,7 +113,7 @@ def read_dotenv(path: Path = Path(".env")) -> dict[str, str]:
 
 
 def find_dotenv(folder: Path) -> Path:
-    """The nearest `.env` in `folder` or above it; when there is none, the path `.env` in `folder`."""
+    """The path of `.env` in `folder` or in the nearest parent that has it; in `folder` if none has it."""
     folder = folder.absolute()
     return next((above / ".env" for above in (folder, *folder.parents) if (above / ".env").is_file()), folder / ".env")
 
@@ -124,8 +124,9 @@ def find_dotenv(folder: Path) -> Path:
 def normalize_url(url: str, *, source: str) -> str:
     """A base URL without a final slash and without /chat/completions; "" stays "".
 
-    Raises `SettingsError` naming `source` (the flag or variable) unless it is an http(s) URL with a valid host and
-    port and without user, password, query or fragment. Invalid URLs are not echoed; they may contain a key.
+    It must be an http(s) URL with a valid host and port, and without user, password, query or fragment. Otherwise this
+    raises `SettingsError`, which names `source` (the flag or variable). Invalid URLs are not echoed, because they may
+    contain a key.
 
     >>> normalize_url("HTTP://[::1]:8000/v1/chat/completions/", source="VLLM_URL")
     'http://[::1]:8000/v1'
@@ -134,7 +135,7 @@ def normalize_url(url: str, *, source: str) -> str:
         return ""
     try:
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")  # as the connection will: no empty and no overlong label
+        (parts.hostname or "").encode("idna")  # as the connection does; refuses labels that are empty or too long
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is not a number, a missing bracket, a host that cannot be encoded
         valid = False
@@ -149,7 +150,7 @@ def normalize_url(url: str, *, source: str) -> str:
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Whether two URLs lead to the same server: equal scheme, host and port.
+    """Whether two URLs lead to the same server: scheme, host and port are equal.
 
     >>> same_origin("https://api.example.org/v1", "https://API.example.org:443/other")
     True
@@ -158,7 +159,7 @@ def same_origin(one: str, other: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to a host name or IP address stays on this machine.
+    """Whether a host name or IP address means this machine, so that nothing is sent over the network.
 
     >>> [is_loopback(host) for host in ("localhost", "::1", "127.0.0.2", "192.168.0.7", "gpu-box", "localhost.org")]
     [True, True, True, False, False, False]
@@ -185,7 +186,7 @@ def _checked_key(key: str, variable: str) -> str:
 
 
 def _check_recipient(url: str, source: str, provider: str, variable: str) -> None:
-    """Raise `SettingsError` when a provider's key would go to another server; warn when it would go unencrypted."""
+    """Raise `SettingsError` if a provider's key would go to another server; warn if a key would go unencrypted."""
     parts, own = urlsplit(url), urlsplit(PROVIDERS[provider][0])
     if provider != "openai" and (parts.scheme, parts.netloc) != (own.scheme, own.netloc):
         hint = f"Leave out {source} to ask {own.netloc}, or set MODEL_PROVIDER=openai to ask the URL."

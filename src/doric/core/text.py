@@ -6,18 +6,18 @@ import unicodedata
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|https?://\S+|www\.\S+|\S+@\S+\.\S+", re.DOTALL)
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+")
-# a' means "all" and is not the article "a": the only word whose final apostrophe must be kept
+# a' means "all", and "a" is the article: this is the only word whose final apostrophe must be kept
 TOKEN = re.compile(r"[aA]'(?![^\W_])|[^\W_]+(?:'[^\W_]+)*|[,;:()—–]")
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SPACE = re.compile(r"\s+")
 TERMINALS = ".!?…"
 
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode categories that a terminal may obey or that reorder a line: control, format, surrogate, separators."""
+"""Unicode categories that may control a terminal or reorder a line: control, format, surrogate, separators."""
 JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
-"""Format characters that emoji, flags (Scotland's among them) and some scripts are spelled with: kept."""
+"""Format characters that are kept: parts of emoji, of flags (also Scotland's) and of some scripts."""
 SURROGATE = re.compile("[\ud800-\udfff]")
-# OSC, DCS, SOS, PM and APC strings. One longer than 2048 characters is shown, so that nothing is held back for ever.
+# OSC, DCS, SOS, PM and APC strings. Longer strings than 2048 characters are shown: text must not be held back forever.
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]{0,2048}"
 _CSI = r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}"
 ESCAPE_SEQUENCE = re.compile(rf"{_STRING}(?:\x07|\x1b\\|\x9c)|{_CSI}[@-~]|\x1b[ -/]{{0,8}}[0-OQ-WYZ\\`-~]")
@@ -32,7 +32,7 @@ def prose(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of `text`, in order, stripped. A line break ends a sentence as . ! ? … do.
+    """The sentences of `text`, in order, stripped. Line breaks and . ! ? … end a sentence.
 
     >>> sentences("Aye. Fit like?\\nNae bad")
     ['Aye.', 'Fit like?', 'Nae bad']
@@ -41,7 +41,7 @@ def sentences(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words. Apostrophes inside a word are kept, those at its edges dropped.
+    """Lower-case words. Apostrophes inside a word are kept; apostrophes at its start and end are dropped.
 
     >>> words("Wi’ the Quine's o' 2 boaties!")
     ['wi', 'the', "quine's", 'o', '2', 'boaties']
@@ -55,7 +55,7 @@ def surface_tokens(sentence: str) -> list[str]:
 
 
 def fold(text: str) -> str:
-    """The form in which two texts are compared: NFKC, lower case, each run of white space one blank.
+    """The form in which two texts are compared: NFKC, lower case, single blanks as white space.
 
     >>> fold("  Fit\\n LIKE ")
     'fit like'
@@ -69,9 +69,9 @@ def ends_sentence(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """`text` without anything that a terminal would obey; newlines and tabs stay.
+    """`text` without anything that could control a terminal; newlines and tabs are kept.
 
-    Removes whole escape sequences, control characters (\\r among them), bidirectional and other format characters.
+    Removes whole escape sequences, control characters (also \\r), bidirectional and other format characters.
 
     >>> printable("a\\x1b[31mred\\x1b[0m \\x1b]0;title\\x07b\\u202e\\r\\n\\tc\\x9b2J")
     'ared b\\n\\tc'
@@ -80,7 +80,7 @@ def printable(text: str) -> str:
 
 
 class TerminalFilter:
-    """`printable` for text that arrives in pieces: an escape sequence may be split across any number of them."""
+    """`printable` for text that arrives in pieces. An escape sequence may be split across several pieces."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -95,13 +95,13 @@ class TerminalFilter:
         return printable(text)
 
     def rest(self) -> str:
-        """What was held back and never became an escape sequence, without its control characters."""
+        """The text that was held back but is no complete escape sequence, without its control characters."""
         text, self._held = self._held, ""
         return _visible(text)
 
 
 def replace_surrogates(text: str) -> str:
-    """Text that can be encoded as UTF-8: each lone surrogate (an undecodable byte) becomes U+FFFD.
+    """`text` with each lone surrogate (an undecodable byte) replaced by U+FFFD, so that UTF-8 can encode it.
 
     >>> replace_surrogates("a\\udcff")
     'a\ufffd'

@@ -1,7 +1,7 @@
 """The language data that a speaker can correct (tables, sentences, word lists), and the functions that read it.
 
-Names are relative to this folder: "lexicon.tsv", "phrases/health.toml". Nothing is cached here: callers cache what
-they make of a file.
+Names are relative to this folder: "lexicon.tsv", "phrases/health.toml". Nothing is cached here. Callers cache the
+values that they build from a file.
 """
 
 import csv
@@ -34,6 +34,6 @@ def read_words(name: str) -> frozenset[str]:
 
 
 def names(folder: str, suffix: str) -> list[str]:
-    """The files of a folder ("" for this one) that end in `suffix`, as names from here, sorted."""
+    """The names of the files in a folder ("" for this one) that end in `suffix`, sorted, relative to this folder."""
     there = (FOLDER / folder if folder else FOLDER).iterdir()
     return sorted(f"{folder}/{file.name}".lstrip("/") for file in there if file.name.endswith(suffix))
