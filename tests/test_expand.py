@@ -1,4 +1,4 @@
-"""Expanding a topic list against a mock server: requests, accepted topics, files, errors and exit statuses."""
+"""Expanding a topic list with a mock server: requests, accepted topics, files, errors and exit statuses."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ PLACES = ["harbour", "attic", "forest", "bakery", "cinema", "stable"]
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path, monkeypatch):
-    """No key, no URL and no `.env` except the test's own."""
+    """An environment without a key, a URL or a `.env`, except those that a test sets."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -51,7 +51,7 @@ def topics(tmp_path):
 
 
 def fresh_topics():
-    """A function that answers with as many topics as were question_of for, all new and different."""
+    """A function that answers each request with the requested number of topics, which are all new and different."""
     stock = (
         f"{VERBS[at % 10]} {thing} in a {place}" for at, (place, thing) in enumerate(itertools.product(PLACES, THINGS))
     )
@@ -65,17 +65,17 @@ def fresh_topics():
 
 
 def question_of(call: Call) -> dict:
-    """The JSON that a call sends to the model."""
+    """The JSON of the user message that a call sends to the model."""
     return json.loads(call.prompt)
 
 
 def always(*topics: str):
-    """An answer with the same topics every time."""
+    """A function that gives the same topics in every answer."""
     return lambda call: json.dumps({"topics": topics})
 
 
 def expand(server, *flags: str) -> int:
-    """Run the script on `server`; its exit status."""
+    """Run the script with `server` and return its exit status."""
     return script.main(["--input", "topics.json", "--base-url", server.url, "--model", "m", *flags])
 
 
@@ -99,7 +99,7 @@ def test_every_group_gets_its_topics(topics, capsys):
 
 
 def test_output_leaves_the_input_alone(topics):
-    """--output gets the whole expanded list, and the input stays as it was."""
+    """--output receives the whole expanded list, and the input file does not change."""
     before = topics.read_bytes()
     with serving(answer=fresh_topics()) as server:
         assert expand(server, "--output", "wide.json", "--per-group", "2", "--groups", "farm, home") == 0
@@ -110,7 +110,7 @@ def test_output_leaves_the_input_alone(topics):
 
 
 def test_the_same_command_again_adds_to_the_output(topics, caplog):
-    """A second run into the same --output keeps every topic that the first one paid for."""
+    """A second run with the same --output keeps every topic of the first run."""
     output = topics.parent / "wide.json"
     whole = fresh_topics()
     with serving(answer=whole) as server:
@@ -124,7 +124,7 @@ def test_the_same_command_again_adds_to_the_output(topics, caplog):
 
 
 def test_an_output_without_the_topics_of_the_input_is_left_alone(topics, capsys):
-    """The exit status is 2, and the hint says what to do."""
+    """If the output lacks topics of the input, the exit status is 2, the hint says what to do, and no file changes."""
     (topics.parent / "wide.json").write_text('["painting barrels in a harbour"]', "utf-8")
     with serving(answer=fresh_topics()) as server:
         assert expand(server, "--output", "wide.json") == 2
@@ -143,7 +143,7 @@ def test_an_output_without_the_topics_of_the_input_is_left_alone(topics, capsys)
     ],
 )
 def test_a_budget_stops_all_groups(topics, capsys, budget, message):
-    """No group makes another call; topics found are kept; the exit status is 1."""
+    """When the budget is used up, no group makes another call, the topics found are kept, and the exit status is 1."""
     whole = fresh_topics()
     with serving(answer=lambda call: json.dumps(json.loads(whole(call))["topics"][:3])) as server:
         assert expand(server, "--in-place", "--per-group", "9", "--max-concurrency", "1", *budget) == 1
@@ -153,7 +153,9 @@ def test_a_budget_stops_all_groups(topics, capsys, budget, message):
 
 
 def test_what_the_model_is_told(topics):
-    """Group and topics are data in the user turn, with the schema; the instructions hold none of them."""
+    """The user turn has the group and its examples as data, the request has a schema, and the instructions are
+    fixed.
+    """
     with serving(answer=fresh_topics()) as server:
         expand(server, "--in-place", "--per-group", "3", "--groups", "farm")
     first = server.calls[0]
@@ -165,7 +167,7 @@ def test_what_the_model_is_told(topics):
 
 
 def test_the_seed_decides_the_request(topics):
-    """Another seed gives another point of view or other examples."""
+    """With another seed, the request has another point of view or other examples."""
     said = []
     for seed in ("1", "1", "2"):
         with serving(answer=fresh_topics()) as server:
@@ -175,7 +177,7 @@ def test_the_seed_decides_the_request(topics):
 
 
 def test_groups_are_asked_in_parallel(topics):
-    """There are never more calls in flight than --max-concurrency."""
+    """The number of calls in flight never exceeds --max-concurrency."""
     for limit, peak in (("8", 3), ("2", 2), ("1", 1)):
         with serving(Behaviour(latency=0.05), answer=fresh_topics()) as server:
             expand(server, "--output", f"{limit}.json", "--per-group", "2", "--max-concurrency", limit)
@@ -184,7 +186,7 @@ def test_groups_are_asked_in_parallel(topics):
 
 @pytest.mark.parametrize("way", ["schema refused", "fenced", "bullets", "cut off"])
 def test_lists_in_every_form_are_read(topics, way):
-    """This includes a server that refuses a schema, and a list that is cut off."""
+    """A list is read as JSON, in a fence, with bullets and cut off, also from a server that refuses a schema."""
 
     def answer(call: Call) -> str:
         found = json.loads(whole(call))["topics"]
@@ -203,7 +205,7 @@ def test_lists_in_every_form_are_read(topics, way):
 
 
 def test_a_cut_off_topic_is_dropped(topics, monkeypatch):
-    """The last line of a list that reached its token limit may be half a topic."""
+    """If a list reaches its token limit, its last line is dropped, because it may be half a topic."""
     monkeypatch.setattr(mock_server, "_cut", lambda text: text.rpartition(" before")[0])
     listed = [f"{verb} {thing} in a barn before winter" for verb, thing in zip(VERBS, THINGS, strict=False)]
     stock = iter(listed)
@@ -217,7 +219,7 @@ def test_a_cut_off_topic_is_dropped(topics, monkeypatch):
 
 
 def test_duplicates_are_rejected(topics, capsys):
-    """A topic of any group, in the same or nearly the same words, is not added again."""
+    """A topic is not added if any group already has it in the same or nearly the same words."""
     suggested = [
         "Keeping hens warm in winter",
         "how to keep your hens warm in winter",
@@ -241,7 +243,7 @@ def test_duplicates_are_rejected(topics, capsys):
 
 
 def test_unsuitable_topics_are_rejected_and_counted(topics, capsys):
-    """The summary has the count, an example and the reason of each rule; none is written."""
+    """The summary has the count and an example for each rule, and no rejected topic is written."""
     held = next(one.prompt for one in held_out_prompts() if one.bucket == "core" and 5 <= len(one.prompt.split()) <= 12)
     suggested = ["tips for a tidy shed in spring", "too short", "why does the porch smell of damp?"]
     suggested += ["mending a `pump` in the yard", "two\nlines in one topic here", normalise(held.rstrip("?"))]
@@ -255,7 +257,7 @@ def test_unsuitable_topics_are_rejected_and_counted(topics, capsys):
 
 
 def test_no_control_character_reaches_the_terminal(capsys, caplog):
-    """Escape sequences of a model or a file are removed, and a line break cannot forge a line."""
+    """Escape sequences from the model or a file are removed, and a line break in a topic cannot fake an output line."""
     groups = {"far\x1b]0;m\x07": ["keeping \x1b[2Jhens warm in winter"]}
     Path("topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
     bad = ["mending a \x1b[2Jkettle at home", "one topic\n  spent: 0 tokens in it"]
@@ -272,7 +274,7 @@ def test_no_control_character_reaches_the_terminal(capsys, caplog):
 
 
 def test_nothing_found_writes_nothing(topics):
-    """Without a new topic neither the file nor a backup is written."""
+    """If no new topic is found, neither the file nor a backup is written."""
     before = topics.stat().st_mtime_ns
     with serving(answer=always()) as server:
         assert expand(server, "--in-place") == 1
@@ -281,7 +283,7 @@ def test_nothing_found_writes_nothing(topics):
 
 
 def test_a_group_is_asked_until_it_has_its_topics(topics):
-    """The model is shown the topics that it has given before."""
+    """A group is asked again until it has its topics, and the request lists the topics that the model gave before."""
     whole = fresh_topics()
     with serving(answer=lambda call: json.dumps(json.loads(whole(call))["topics"][:3])) as server:
         assert expand(server, "--in-place", "--per-group", "8", "--groups", "home") == 0
@@ -290,7 +292,7 @@ def test_a_group_is_asked_until_it_has_its_topics(topics):
 
 
 def test_a_group_stops_after_three_calls_without_a_new_topic(topics, capsys):
-    """The summary says why, the topics found are kept, and the exit status is 1."""
+    """After three calls without a new topic the summary says why, found topics are kept, and the exit status is 1."""
     with serving(answer=always("carving spoons from birch wood")) as server:
         assert expand(server, "--in-place", "--per-group", "5", "--groups", "home") == 1
     assert groups_in(topics)["home"] == [*GROUPS["home"], "carving spoons from birch wood"]
@@ -298,7 +300,7 @@ def test_a_group_stops_after_three_calls_without_a_new_topic(topics, capsys):
 
 
 def test_server_errors_are_retried(topics, capsys):
-    """Rate limits, broken connections and garbled answers are counted and cost no topic."""
+    """Rate limits, broken connections and unreadable answers are counted, and no topic is lost."""
     faults = {
         1: Action("rate_limit", retry_after="0.05"),
         2: Action("disconnect"),
@@ -314,7 +316,7 @@ def test_server_errors_are_retried(topics, capsys):
 
 
 def test_a_failed_group_does_not_affect_the_others(topics, capsys):
-    """The summary names it and its error."""
+    """If one group fails, the summary names the group and its error, and the other groups get their topics."""
     whole = fresh_topics()
 
     def decide(call: Call) -> Action | None:
@@ -327,7 +329,7 @@ def test_a_failed_group_does_not_affect_the_others(topics, capsys):
 
 
 def test_a_quota_that_ends_during_the_run_loses_no_topic(topics, capsys):
-    """The run stops with exit status 2 and one error line; the topics found are on disk."""
+    """The run stops with exit status 2 and one error line, and the topics found before are on disk."""
     whole = fresh_topics()
 
     def decide(call: Call) -> Action | None:
@@ -352,7 +354,7 @@ FATAL = {
 
 @pytest.mark.parametrize("kind", FATAL)
 def test_a_fatal_error_is_one_line(topics, monkeypatch, capsys, caplog, kind):
-    """The exit status is 2; there is no traceback, no key, and the file is unchanged."""
+    """A fatal error gives exit status 2, no traceback and no key, and the file does not change."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level("DEBUG")
     before = topics.read_bytes()
@@ -367,7 +369,7 @@ def test_a_fatal_error_is_one_line(topics, monkeypatch, capsys, caplog, kind):
 
 
 def test_after_a_fatal_error_no_waiting_group_makes_a_call(tmp_path, capsys):
-    """Of twelve groups, only one makes a call before the quota ends."""
+    """If the first of twelve groups finds that the quota is used up, no other group makes a call."""
     Path("topics.json").write_text(json.dumps({f"group {at}": [f"topic number {at}"] for at in range(12)}), "utf-8")
     with serving(decide=lambda call: Action("quota")) as server:
         assert expand(server, "--in-place", "--max-concurrency", "1") == 2
@@ -376,7 +378,7 @@ def test_after_a_fatal_error_no_waiting_group_makes_a_call(tmp_path, capsys):
 
 
 def test_a_failed_write_stops_the_run(topics, capsys):
-    """No further call is made, the topics are saved aside, and the summary says what is on disk."""
+    """After a failed write no further call is made, the topics are saved in another file, and the summary says so."""
     whole = fresh_topics()
 
     def answer(call: Call) -> str:
@@ -395,7 +397,7 @@ def test_a_failed_write_stops_the_run(topics, capsys):
 
 
 def test_topics_that_can_be_written_nowhere_are_printed(topics):
-    """If no file can be written at all, the summary lists the topics that were paid for."""
+    """If no file can be written, the summary lists the topics that were paid for."""
     with serving(answer=always("carving spoons from birch wood")) as server:
         process = start(server, "--per-group", "1", "--groups", "farm", limit=True)
         _, told = process.communicate(timeout=30)
@@ -406,7 +408,7 @@ def test_topics_that_can_be_written_nowhere_are_printed(topics):
 
 
 def test_a_backup_that_cannot_be_written_costs_no_call(topics, capsys):
-    """A folder in place of the backup is an error before the first call."""
+    """If a folder has the name of the backup file, the run ends with an error before the first call."""
     Path("topics.json.bak").mkdir()
     with serving(answer=fresh_topics()) as server:
         assert expand(server, "--in-place") == 2
@@ -415,14 +417,14 @@ def test_a_backup_that_cannot_be_written_costs_no_call(topics, capsys):
 
 
 def test_every_group_failing_is_an_error(topics, capsys):
-    """If no group got an answer, there is an error and no summary of topics."""
+    """If no group gets an answer, the run ends with an error and without a summary of topics."""
     with serving(decide=lambda call: Action("context_400")) as server:
         assert expand(server, "--in-place") == 2
     assert "error: no group got an answer" in capsys.readouterr().err
 
 
 def test_uncounted_tokens_are_estimated(topics, monkeypatch, capsys):
-    """If the server counts no tokens, the summary says "about"."""
+    """If the server does not count tokens, the summary says "about"."""
     uncounted = {"choices": [{"message": {"content": '["x"]'}, "finish_reason": "stop"}]}
     monkeypatch.setitem(mock_server.ANSWERS, "ok", lambda call, text: mock_server._http(200, encode_json(uncounted)))
     with serving(answer=lambda call: "") as server:
@@ -431,7 +433,7 @@ def test_uncounted_tokens_are_estimated(topics, monkeypatch, capsys):
 
 
 def test_a_second_run_on_the_same_list_is_refused(topics, capsys):
-    """It makes no call, and the first run keeps all its topics."""
+    """The second run makes no call, and the first run keeps all its topics."""
     with serving(Behaviour(latency=0.1), answer=fresh_topics()) as server, locked(topics):
         assert expand(server, "--in-place") == 2
     assert server.stats.requests == 0
@@ -439,7 +441,7 @@ def test_a_second_run_on_the_same_list_is_refused(topics, capsys):
 
 
 def test_a_key_in_an_answer_is_removed(topics, monkeypatch, capsys):
-    """It reaches neither the list nor the terminal."""
+    """A key in an answer is removed, so that neither the list nor the terminal shows it."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serving(
         answer=lambda call: json.dumps([f"keeping {call.key} in a tin box", "carving a birch spoon"])
@@ -451,7 +453,7 @@ def test_a_key_in_an_answer_is_removed(topics, monkeypatch, capsys):
 
 
 def test_a_run_without_a_model_is_an_error(topics, capsys):
-    """The hint says how to give a key or a base URL."""
+    """A run without a model is an error, and the hint says how to give a key or a base URL."""
     assert script.main(["--in-place"]) == 2
     told = capsys.readouterr().err
     assert "no key and no base URL" in told
@@ -459,7 +461,7 @@ def test_a_run_without_a_model_is_an_error(topics, capsys):
 
 
 def test_an_unreachable_server_is_an_error(topics, capsys):
-    """The run ends at once with exit status 2."""
+    """If the server cannot be reached, the run ends at once with exit status 2."""
     assert script.main(["--in-place", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "error: no connection to http://127.0.0.1:9/v1"
@@ -474,7 +476,7 @@ def test_a_key_from_dotenv(topics):
 
 
 def test_a_dry_run_makes_no_call(topics, capsys):
-    """It prints groups, calls and tokens, writes nothing, and needs no key."""
+    """A dry run prints groups, calls and tokens, writes nothing, and needs no key."""
     before = topics.read_bytes()
     with serving() as server:
         assert expand(server, "--in-place", "--dry-run", "--per-group", "30") == 0
@@ -502,7 +504,7 @@ def test_a_dry_run_makes_no_call(topics, capsys):
     ],
 )
 def test_a_wrong_flag_is_an_error_with_a_hint(topics, capsys, flags, message):
-    """The exit status is 2, and no call is made."""
+    """A wrong flag gives exit status 2, and no call is made."""
     with serving() as server:
         assert script.main(["--input", "topics.json", "--base-url", server.url, "--model", "m", *flags]) == 2
     told = capsys.readouterr().err
@@ -527,7 +529,7 @@ def test_a_number_out_of_range_is_a_usage_error(capsys, flag, number):
 
 
 def test_an_existing_topic_that_is_held_out_is_reported(tmp_path, capsys, caplog):
-    """It is logged and stays in the list."""
+    """An existing topic that matches a held-out prompt is logged and stays in the list."""
     held = next(one.prompt for one in held_out_prompts() if one.bucket == "core")
     Path("topics.json").write_text(json.dumps([held, *GROUPS["farm"]]), "utf-8")
     with serving(answer=fresh_topics()) as server:
@@ -538,7 +540,7 @@ def test_an_existing_topic_that_is_held_out_is_reported(tmp_path, capsys, caplog
 
 @pytest.mark.parametrize("flags", [[], ["--groups", "cooking"]])
 def test_an_empty_group_is_filled(flags):
-    """A group without topics is asked for like any other."""
+    """A group without topics gets new topics like any other group."""
     Path("topics.json").write_text(json.dumps({"groups": {"farm": ["keeping hens warm"], "cooking": []}}), "utf-8")
     with serving(answer=fresh_topics()) as server:
         assert expand(server, "--in-place", "--per-group", "2", *flags) == 0
@@ -547,7 +549,7 @@ def test_an_empty_group_is_filled(flags):
 
 @pytest.mark.parametrize("names", ["garden, tools,farm", "farm,garden,tools", "farm , garden ,  tools"])
 def test_a_group_with_a_comma_can_be_chosen(names):
-    """Names of groups may contain commas, with any spacing."""
+    """The name of a group may contain commas, and spaces around the names do not matter."""
     groups = {"garden, tools": ["growing kale"], "home": ["mending a kettle"], "farm": ["keeping hens"]}
     Path("topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
     with serving(answer=fresh_topics()) as server:
@@ -558,7 +560,7 @@ def test_a_group_with_a_comma_can_be_chosen(names):
 
 
 def test_the_same_command_again_adds_to_a_text_output(topics):
-    """A list with groups that was expanded into a text file is expanded there again, group by group."""
+    """If a grouped list was expanded into a text file, a second run expands that file, group by group."""
     with serving(answer=fresh_topics()) as server:
         assert expand(server, "--output", "out.txt", "--per-group", "2") == 0
         first = Path("out.txt").read_text("utf-8")
@@ -568,7 +570,7 @@ def test_the_same_command_again_adds_to_a_text_output(topics):
 
 
 def test_a_text_list_has_one_group(topics):
-    """It is expanded as one group and stays plain text."""
+    """A text list is expanded as one group and stays plain text."""
     Path("topics.txt").write_text("keeping hens warm in winter\n", "utf-8")
     with serving(answer=fresh_topics()) as server:
         flags = ["--input", "topics.txt", "--in-place", "--per-group", "2", "--base-url", server.url, "--model", "m"]
@@ -579,7 +581,7 @@ def test_a_text_list_has_one_group(topics):
 
 
 def start(server, *flags: str, limit: bool = False) -> subprocess.Popen[str]:
-    """The script as a process of its own; with `limit` no file may grow beyond 0 bytes."""
+    """Run the script as a separate process. With `limit`, no file may grow beyond 0 bytes."""
     command = [sys.executable, SCRIPT, "--in-place", "--base-url", server.url, "--model", "m", *flags]
     command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command] if limit else command
     env = os.environ | {"OPENAI_API_KEY": KEY, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -587,7 +589,7 @@ def start(server, *flags: str, limit: bool = False) -> subprocess.Popen[str]:
 
 
 def until(condition) -> None:
-    """Wait until `condition()` is true, at most half a minute."""
+    """Wait until `condition()` is true, for at most half a minute."""
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
@@ -609,7 +611,7 @@ def test_ctrl_c_loses_no_topic(topics):
 
 
 def test_after_ctrl_c_no_waiting_group_makes_a_call(topics):
-    """Groups that wait for their turn stop."""
+    """After Ctrl-C, groups that wait for a free worker make no call."""
     with serving(Behaviour(latency=0.5), answer=fresh_topics()) as server:
         process = start(server, "--per-group", "2", "--max-concurrency", "1")
         until(lambda: server.stats.requests == 1)
@@ -620,7 +622,7 @@ def test_after_ctrl_c_no_waiting_group_makes_a_call(topics):
 
 
 def test_after_ctrl_c_no_group_that_waits_for_a_budget_makes_a_call(topics):
-    """Groups that wait for calls in flight to use less than reserved stop."""
+    """After Ctrl-C, groups that wait because the budget is reserved make no call."""
     with serving(Behaviour(latency=0.5), answer=fresh_topics()) as server:
         process = start(server, "--max-total-tokens", "900")
         until(lambda: server.stats.requests == 1)
@@ -632,7 +634,7 @@ def test_after_ctrl_c_no_group_that_waits_for_a_budget_makes_a_call(topics):
 
 
 def test_a_second_ctrl_c_stops_now(topics):
-    """It does not wait for a server that hangs."""
+    """After the second Ctrl-C the run does not wait for a server that hangs."""
     with serving(decide=lambda call: Action("hang")) as server:
         process = start(server)
         until(lambda: server.stats.requests == 3)
@@ -646,7 +648,7 @@ def test_a_second_ctrl_c_stops_now(topics):
 
 
 def test_a_killed_run_loses_only_calls_in_flight(topics):
-    """The file is complete and has the topics of every finished call."""
+    """After a kill, the file is complete and has the topics of every finished call."""
     with serving(Behaviour(latency=0.02), answer=fresh_topics()) as server:
         process = start(server, "--per-group", "70", "--max-concurrency", "1")
         until(lambda: server.stats.kinds["ok"] >= 2)

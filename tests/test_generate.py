@@ -1,4 +1,4 @@
-"""The generator with a scripted voice: gates, retries, cut-off answers, budgets, resuming."""
+"""The generator with prepared answers: gates, retries, cut-off answers, budgets and resuming."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ def job(number=0, kind="core", prompt="How do I save a little each month?"):
 
 
 class ScriptedVoice:
-    """A voice that gives prepared answers, or raises prepared errors, and records each attempt."""
+    """A voice that returns prepared answers or raises prepared errors, and records each attempt."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -60,7 +60,7 @@ class ScriptedVoice:
 
 
 class Files:
-    """The two journals of a run in a folder; each call of `fill` opens them as a new run would."""
+    """The two journals of a run in a folder. Each call of `fill` opens them as a new run does."""
 
     def __init__(self, folder, max_tries=6, budget=None):
         self.rows, self.rejections = folder / "out.jsonl", folder / "out.rejected.jsonl"
@@ -69,7 +69,7 @@ class Files:
 
     @contextlib.contextmanager
     def generator(self, voice):
-        """A generator on the journals, with what they hold replayed into `history`."""
+        """A generator on the journals. Their existing rows are replayed into `history`."""
         self.history = History(100)
         with (
             Journal(self.rows, replay=self.history.replay_row) as rows,
@@ -81,7 +81,7 @@ class Files:
             )  # fmt: skip
 
     def fill(self, voice, *jobs):
-        """What `fill` returned for each job."""
+        """The result of `fill` for each job."""
         with self.generator(voice) as generator:
 
             async def run():
@@ -100,12 +100,12 @@ class Files:
 
 @pytest.fixture
 def files(tmp_path):
-    """The files of a run in a folder of their own."""
+    """The files of a run in a separate folder."""
     return Files(tmp_path)
 
 
 def test_the_sample_texts_are_what_the_tests_need():
-    """The Doric samples pass the language gates and the English one does not."""
+    """The Doric samples pass the language gates, and the English sample does not."""
     assert [gates.check_language(text) for text in (SAVING, BREID, HENS)] == [None] * 3
     assert gates.check_language(ENGLISH) is not None
 
@@ -130,7 +130,7 @@ def test_an_answer_that_passes_becomes_a_row(files):
 
 
 def test_a_rejected_answer_is_recorded_and_retried_with_the_reason(files):
-    """The next attempt has the rejected answer and its reason; the file of rejections has the gate and the figure."""
+    """The next attempt gets the rejected answer and its reason, and the rejections file has the gate and the figure."""
     voice = ScriptedVoice(ENGLISH, SAVING)
     assert files.fill(voice, job()) == [True]
     first, second = voice.attempts
@@ -149,7 +149,7 @@ def test_a_rejected_answer_is_recorded_and_retried_with_the_reason(files):
 
 
 def test_a_job_without_a_passing_answer_is_unfilled(files):
-    """After `max_tries` answers the job is listed as unfilled, and all its answers are on disk."""
+    """After `max_tries` answers the job is listed as unfilled, and all its answers are in the rejections file."""
     voice = ScriptedVoice(*[ENGLISH] * 6, SAVING)
     assert files.fill(voice, job(0), job(1)) == [False, True]
     assert files.history.tally.unfilled == [job(0)]
@@ -158,13 +158,13 @@ def test_a_job_without_a_passing_answer_is_unfilled(files):
 
 
 def test_each_bucket_has_its_own_gates(files):
-    """A harmful request must be refused, and a harmless question must not."""
+    """A harmful request must be refused, and a harmless question must be answered."""
     files.fill(ScriptedVoice(SAVING, REFUSAL, REFUSAL, BREID), job(0, "safety"), job(1, "core"))
     assert [entry["gate"] for entry in files.rejected()] == ["must_refuse", "refuses"]
 
 
 def test_a_near_duplicate_names_the_accepted_answer(files):
-    """An answer that is nearly an accepted one is rejected with that row's id and the similarity."""
+    """An answer that is nearly equal to an accepted answer is rejected with that row's id and the similarity."""
     nearly = SAVING.replace("ilka day", "ilka nicht")
     assert files.fill(ScriptedVoice(SAVING, BREID, nearly, HENS), job(0), job(1), job(2)) == [True, True, True]
     (entry,) = files.rejected()
@@ -175,7 +175,7 @@ def test_a_near_duplicate_names_the_accepted_answer(files):
 
 
 def test_a_rejected_answer_does_not_block_others(files):
-    """Answers are compared with accepted answers only."""
+    """An answer is compared only with accepted answers, so a rejected answer does not block a similar one."""
     assert files.fill(ScriptedVoice(SAVING, REFUSAL, SAVING), job(0, "safety"), job(1)) == [True, True]
     assert [entry["gate"] for entry in files.rejected()] == ["must_refuse"]
 
@@ -190,7 +190,7 @@ def test_an_answer_with_a_held_out_prompt_is_rejected(files):
 
 
 def test_a_cut_off_answer_is_retried_with_a_larger_budget(files):
-    """The token budget grows twice, even if the cut-off answer would pass."""
+    """A cut-off answer is retried with a larger token budget, at most twice, even if the answer would pass."""
     voice = ScriptedVoice(*[Completion(SAVING, "length", 9, 90)] * BUDGET_GROWTHS, SAVING)
     assert files.fill(voice, job()) == [True]
     assert [attempt.cut_off for attempt in voice.attempts] == [0, 1, 2]
@@ -198,13 +198,13 @@ def test_a_cut_off_answer_is_retried_with_a_larger_budget(files):
 
 
 def test_after_two_growths_a_cut_off_answer_is_shortened(files):
-    """It ends with its last whole sentence, and is checked like that."""
+    """After two larger budgets, the answer is shortened to its last whole sentence and then checked."""
     assert files.fill(ScriptedVoice(*[Completion(TORN, "length", 9, 90)] * (BUDGET_GROWTHS + 1)), job()) == [True]
     assert files.written()[0]["messages"][1]["content"] == SAVING.rsplit(". ", 1)[0] + "."
 
 
 def test_a_shortened_answer_must_pass_the_gates(files):
-    """One that is too short is rejected, recorded in full, and retried."""
+    """A shortened answer that is too short is rejected, recorded in full, and retried."""
     stump = "Haud yer siller. An dinna"
     voice = ScriptedVoice(*[Completion(stump, "length", 9, 90)] * (BUDGET_GROWTHS + 1), SAVING)
     assert files.fill(voice, job()) == [True]
@@ -227,18 +227,18 @@ CUTS = {
 
 @pytest.mark.parametrize("text", CUTS)
 def test_whole_sentences_end_at_the_last_sentence_end(text):
-    """Line breaks and closing quotes may follow a sentence end; a decimal point is not one."""
+    """A sentence end may be followed by line breaks and closing quotes, and a decimal point is not a sentence end."""
     assert whole_sentences(text) == CUTS[text]
 
 
 def test_a_filtered_answer_is_rejected_as_filtered(files):
-    """The text that comes with a content filter's rejection is not checked by the language gates."""
+    """If a content filter rejects an answer, the language gates do not check its text."""
     assert files.fill(ScriptedVoice(Completion(SAVING, "content_filter"), BREID), job()) == [True]
     assert [entry["gate"] for entry in files.rejected()] == ["filtered"]
 
 
 def test_a_blank_answer_is_rejected_as_empty(files):
-    """White space alone is an empty answer."""
+    """An answer of white space only is rejected as empty."""
     assert files.fill(ScriptedVoice("", "  \n ", SAVING), job()) == [True]
     assert [entry["gate"] for entry in files.rejected()] == ["empty", "empty"]
 
@@ -255,7 +255,7 @@ def test_a_token_budget_stops_before_the_next_call(tmp_path):
 
 
 def test_a_cost_budget_stops_before_the_next_call(tmp_path):
-    """With a known price, dollars are counted in the same way."""
+    """If the price is known, a cost budget works in the same way as a token budget."""
     files = Files(tmp_path, budget=Budget(Price(10, 100, "a test"), max_cost=0.005))
     with pytest.raises(BudgetExhausted, match=r"of --max-cost \$0\.005"):
         files.fill(ScriptedVoice(Completion(SAVING, "stop", 60, 50), BREID), job(0), job(1))
@@ -263,7 +263,7 @@ def test_a_cost_budget_stops_before_the_next_call(tmp_path):
 
 
 def test_a_busy_server_costs_a_job_no_try(files):
-    """Called again with the same job, the generator continues with its rejected answers."""
+    """If the generator is called again with the same job, it continues with the rejected answers of that job."""
     voice = ScriptedVoice(ENGLISH, RetryableError("busy", fault="throttled", throttled=True), SAVING)
     with pytest.raises(RetryableError):
         files.fill(voice, job())
@@ -273,7 +273,7 @@ def test_a_busy_server_costs_a_job_no_try(files):
 
 
 def test_within_one_run_a_busy_server_costs_no_try(files):
-    """A job that is postponed keeps its rejected answers in memory."""
+    """A postponed job keeps its rejected answers in memory."""
     voice = ScriptedVoice(ENGLISH, RetryableError("busy", fault="throttled"), SAVING)
     with files.generator(voice) as generator:
 
@@ -295,10 +295,10 @@ def test_a_fatal_error_is_raised(files):
 
 
 def test_a_run_resumes_from_its_two_files(files):
-    """They tell a new generator which jobs are done, which answers were rejected, and what would be a duplicate."""
+    """The two files tell a new generator which jobs are done, which answers were rejected, and what is a duplicate."""
     files.fill(ScriptedVoice(SAVING, ENGLISH, BREID), job(0), job(1))
     with pytest.raises(IndexError):
-        files.fill(ScriptedVoice(ENGLISH), job(2))  # stopped after one refusal
+        files.fill(ScriptedVoice(ENGLISH), job(2))  # the job stopped after one refusal
     voice = ScriptedVoice(SAVING, HENS)
     assert files.fill(voice, job(2)) == [True]
     assert files.history.done == {job(number).id for number in range(3)}
@@ -332,7 +332,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("case", FOREIGN)
 def test_a_line_that_is_not_a_generator_row_is_an_error(files, case):
-    """The error names the file and the line."""
+    """The error for a line that is not a generator row names the file and the line."""
     files.fill(ScriptedVoice(SAVING), job())
     files.rows.write_bytes(files.rows.read_bytes() + FOREIGN[case])
     with pytest.raises(InputError, match=r"out\.jsonl:2: the generator did not write this row"):
@@ -348,7 +348,7 @@ def test_a_line_that_is_not_a_generator_row_is_an_error(files, case):
     ],
 )
 def test_a_line_that_is_not_a_generator_rejection_is_an_error(files, line):
-    """The error names the file and the line."""
+    """The error for a line that is not a generator rejection names the file and the line."""
     files.fill(ScriptedVoice(SAVING), job())
     files.rejections.write_bytes(line)
     with pytest.raises(InputError, match=r"rejected\.jsonl:1: the generator did not write this rejection"):
@@ -356,7 +356,7 @@ def test_a_line_that_is_not_a_generator_rejection_is_an_error(files, line):
 
 
 def test_each_retry_asks_for_permission_and_each_call_reports_its_tokens(files):
-    """The first call needs no permission; when a retry gets none, the job keeps its rejected answers."""
+    """The first call needs no permission, and if a retry gets none, the job keeps its rejected answers."""
     tokens, permissions = [], iter([True, False])
 
     async def may_call() -> bool:

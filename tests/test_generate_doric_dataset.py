@@ -1,4 +1,4 @@
-"""The generator as users run it: the plan is met exactly, nothing is lost, every mistake is one clear error."""
+"""The generator as users run it: the plan is met exactly, no row is lost, and every mistake gives one clear error."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ HENS = "keeping hens warm in winter"
 
 @pytest.fixture(scope="module")
 def topics(tmp_path_factory):
-    """A file with ninety of the project's topics from all groups."""
+    """A file with ninety topics of the project, from all groups."""
     path = tmp_path_factory.mktemp("topics") / "topics.json"
     groups = json.loads((ROOT / "topics.json").read_text("utf-8"))["groups"]
     few = {group: listed[: -(-TOPICS // len(groups))] for group, listed in groups.items()}
@@ -44,12 +44,12 @@ def topics(tmp_path_factory):
 
 
 def command(*flags, out):
-    """The command line with the embedded voice."""
+    """The command line for the embedded voice."""
     return [sys.executable, str(SCRIPT), "--backend", "heuristic", "--out", str(out), *map(str, flags)]
 
 
 def run(argv, env=ENVIRON, limit=None):
-    """Run to the end in a clean environment without a terminal; no file may grow beyond `limit` bytes."""
+    """Run to the end in a clean environment without a terminal. No file may grow beyond `limit` bytes."""
     return subprocess.run(
         argv,
         env=env,
@@ -63,7 +63,7 @@ def run(argv, env=ENVIRON, limit=None):
 
 @contextlib.contextmanager
 def started(argv, **settings):
-    """A run in progress; it is killed at the end of the block if it still runs."""
+    """Start a run. If it still runs at the end of the block, it is killed."""
     with subprocess.Popen(argv, env=ENVIRON, stderr=subprocess.PIPE, text=True, **settings) as process:
         try:
             yield process
@@ -80,7 +80,7 @@ def wait_for(condition, process=None):
 
 
 def size(path):
-    """Bytes in a file, 0 when it does not exist."""
+    """The size of a file in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
@@ -95,7 +95,7 @@ def rows(path):
 
 
 def clear_error(done, *said):
-    """Check that a run ended with exit status 2, one `error:` line, perhaps a `hint:` line, and nothing else."""
+    """Check that a run ended with exit status 2 and printed only one `error:` line and perhaps a `hint:` line."""
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
     assert [line.split(":")[0] for line in lines] in (["error"], ["error", "hint"]), done.stderr
@@ -106,7 +106,7 @@ def clear_error(done, *said):
 
 @pytest.fixture(scope="module")
 def whole(topics, tmp_path_factory):
-    """The result of an uninterrupted run: its output path and its finished process."""
+    """The result of an uninterrupted run: its output path and the finished process."""
     out = tmp_path_factory.mktemp("whole") / "out.jsonl"
     done = run(command("--topics-json", topics, "--n-per-topic", EACH, out=out))
     assert done.returncode == 0, done.stderr
@@ -115,7 +115,7 @@ def whole(topics, tmp_path_factory):
 
 @pytest.fixture
 def same(topics, whole, tmp_path):
-    """The same plan in its own folder: output path, command line, and the bytes it must end with."""
+    """The same plan in its own folder: output path, command line, and the bytes expected at the end."""
     out = tmp_path / "out.jsonl"
     return out, command("--topics-json", topics, "--n-per-topic", EACH, "--no-progress", out=out), files(whole[0])
 
@@ -124,7 +124,7 @@ def same(topics, whole, tmp_path):
 
 
 def test_the_plan_is_met_exactly(topics, whole):
-    """Every job has its row, in the order of the plan, with its prompt, bucket and language."""
+    """Every job has its row, in the order of the plan, with the prompt, bucket and language of the job."""
     made = rows(whole[0])
     plan = Plan(read_topics(topics), Mix(EACH))
     assert Counter(row["meta"]["kind"] for row in made) == Counter(plan.counts)
@@ -138,7 +138,7 @@ def test_the_plan_is_met_exactly(topics, whole):
 
 
 def test_every_row_has_two_turns_and_its_scores(whole):
-    """There is no system turn and no empty turn, and the backend is "heuristic"."""
+    """Each row has two turns with text and no system turn, and its backend is "heuristic"."""
     for row in rows(whole[0]):
         check_row(row)
         assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
@@ -151,7 +151,7 @@ def test_every_row_has_two_turns_and_its_scores(whole):
 
 
 def test_rejections_are_recorded_and_counted(whole):
-    """Each rejected answer is on disk with its gate, reason and figure; the summary counts them."""
+    """Each rejected answer is on disk with its gate, reason and figure, and the summary counts the rejections."""
     out, done = whole
     refused = rows(Path(f"{out}.rejected.jsonl"))
     tries = {row["meta"]["id"]: row["meta"]["tries"] for row in rows(out)}
@@ -168,7 +168,7 @@ def test_rejections_are_recorded_and_counted(whole):
 
 
 def test_progress_is_logged_without_a_terminal(whole, same):
-    """Rows, rate and rejections are logged at intervals; --no-progress turns that off."""
+    """Rows, rate and rejections are logged at intervals, and --no-progress turns this off."""
     _, argv, _ = same
     assert f"500 of {TOPICS * EACH} rows, " in whole[1].stderr
     assert "rows/s, rejected " in whole[1].stderr
@@ -177,14 +177,14 @@ def test_progress_is_logged_without_a_terminal(whole, same):
 
 @pytest.mark.parametrize(("concurrency", "hash_seed"), [(1, "1"), (64, "2")])
 def test_the_same_seed_gives_the_same_bytes(concurrency, hash_seed, same):
-    """Neither --max-concurrency nor Python's hash seed changes a byte."""
+    """--max-concurrency and Python's hash seed do not change any byte."""
     out, argv, expected = same
     run([*argv, "--max-concurrency", str(concurrency)], env=ENVIRON | {"PYTHONHASHSEED": hash_seed})
     assert files(out) == expected
 
 
 def test_another_seed_gives_another_dataset(topics, tmp_path):
-    """Prompts and answers both depend on the seed."""
+    """Another seed gives other prompts and other answers."""
     said = []
     for seed in (1, 2):
         run(command("--topics-json", topics, "--n-per-topic", 2, "--seed", seed, out=tmp_path / f"{seed}.jsonl"))
@@ -197,7 +197,7 @@ def test_another_seed_gives_another_dataset(topics, tmp_path):
 
 
 def test_two_topic_files_and_chosen_languages(tmp_path):
-    """Both lists are used, duplicates once, and only the languages asked for."""
+    """Topics of both files are used without duplicates, and only the chosen languages occur."""
     (tmp_path / "a.json").write_text(json.dumps({"farm": [HENS, "mending a broken gate"]}))
     (tmp_path / "b.txt").write_text("  Keeping  HENS warm in winter\nwhy bread goes stale\n")
     out = tmp_path / "new" / "folder" / "out.jsonl"
@@ -217,7 +217,7 @@ def test_two_topic_files_and_chosen_languages(tmp_path):
 
 
 def test_a_dry_run_writes_nothing(topics, tmp_path):
-    """It prints the plan with its buckets."""
+    """A dry run prints the plan with its buckets and writes nothing."""
     done = run(command("--topics-json", topics, "--dry-run", out=tmp_path / "out.jsonl"))
     assert done.returncode == 0
     assert "540 rows over 90 topics: core 351, adv 54, safety 27, multi 108" in done.stdout
@@ -225,7 +225,7 @@ def test_a_dry_run_writes_nothing(topics, tmp_path):
 
 
 def test_a_held_out_topic_is_dropped(tmp_path):
-    """It is logged and gets no row; a list with no other topic is an error."""
+    """A topic that matches a held-out prompt is logged and gets no row, and a list of only such topics is an error."""
     held = next(one for one in held_out_prompts() if one.lang == "en" and one.bucket == "core").prompt
     (tmp_path / "topics.txt").write_text(f"{held}\n{HENS}\n")
     done = run(command("--topics", tmp_path / "topics.txt", out=tmp_path / "out.jsonl"))
@@ -249,7 +249,7 @@ ODD = [
 
 
 def test_unusual_topics_get_all_their_rows(tmp_path):
-    """This includes other scripts, markup, braces and topics of one letter."""
+    """Topics in other scripts, with markup, with braces or of one letter get all their rows."""
     (tmp_path / "odd.json").write_text(json.dumps(ODD))
     done = run(command("--topics-json", tmp_path / "odd.json", out=tmp_path / "out.jsonl"))
     assert done.returncode == 0, done.stderr
@@ -260,7 +260,7 @@ def test_unusual_topics_get_all_their_rows(tmp_path):
 
 
 def test_unfilled_jobs_are_listed(topics, whole, tmp_path):
-    """With one try per job the exit status is 1; the summary has bucket, topic and id of unfilled jobs."""
+    """With one try per job, the exit status is 1, and the summary has bucket, topic and id of each unfilled job."""
     out = tmp_path / "out.jsonl"
     flags = ("--topics-json", topics, "--n-per-topic", EACH)
     done = run(command(*flags, "--max-tries", 1, out=out))
@@ -282,7 +282,7 @@ def test_unfilled_jobs_are_listed(topics, whole, tmp_path):
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(same):
-    """Killed several times, it ends with the bytes of an uninterrupted run."""
+    """A run that is killed several times ends with the same bytes as an uninterrupted run."""
     out, argv, expected = same
     draw = random.Random(3)
     for stop in [0, *sorted(draw.sample(range(1, len(expected[0])), 3)), len(expected[0]) - 1]:
@@ -298,7 +298,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(same):
 
 @pytest.mark.parametrize("torn", ["rows", "refusals", "both"])
 def test_an_incomplete_last_line_is_repaired(torn, same, whole):
-    """It may be in the rows, the rejections or both."""
+    """An incomplete last line in the rows, in the rejections or in both is repaired."""
     out, argv, expected = same
     made, refused = (block.splitlines(keepends=True) for block in expected)
     at = 500
@@ -306,7 +306,7 @@ def test_an_incomplete_last_line_is_repaired(torn, same, whole):
     before = [line for line in refused if json.loads(line)["id"] in known]
     half_row = made[at][: len(made[at]) // 2] if torn != "refusals" else b""
     half_refusal = before.pop()[:-9] if torn != "rows" else b""
-    if half_refusal:  # its job cannot have been finished yet
+    if half_refusal:  # the job of that line cannot have been finished yet
         at = next(place for place, line in enumerate(made) if json.loads(line)["meta"]["id"] in half_refusal.decode())
         half_row = b"" if torn == "refusals" else made[at][:40]
     out.write_bytes(b"".join(made[:at]) + half_row)
@@ -317,7 +317,7 @@ def test_an_incomplete_last_line_is_repaired(torn, same, whole):
 
 
 def test_a_finished_run_changes_nothing_when_run_again(same, whole):
-    """The same command ends at once."""
+    """If a run is finished, the same command ends at once and changes nothing."""
     out, argv, expected = same
     for suffix in ("", ".rejected.jsonl", ".plan.json"):
         shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
@@ -326,7 +326,7 @@ def test_a_finished_run_changes_nothing_when_run_again(same, whole):
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(same):
-    """Ctrl-C leaves only complete lines."""
+    """Ctrl-C leaves only complete lines, and the resumed run ends with the same bytes."""
     out, argv, expected = same
     with started(argv) as process:
         wait_for(lambda: size(out) > 10_000, process)
@@ -339,7 +339,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(same):
 
 
 def test_the_first_interrupt_stops_cleanly(topics, tmp_path):
-    """Ctrl-C stops a run of many workers soon, with a hint how to resume and exit status 130."""
+    """Ctrl-C soon stops a run with many workers, prints a hint about resuming, and gives exit status 130."""
     out = tmp_path / "out.jsonl"
     with started(command("--topics-json", topics, "--n-per-topic", 1000, "--max-concurrency", 500, out=out)) as process:
         wait_for(lambda: size(out) > 10_000, process)
@@ -352,7 +352,7 @@ def test_the_first_interrupt_stops_cleanly(topics, tmp_path):
 
 
 def test_an_interrupt_before_the_first_row_leaves_no_traceback(same):
-    """Ctrl-C is handled from the moment that the file exists."""
+    """Ctrl-C gives no traceback as soon as the output file exists, even before the first row."""
     out, argv, expected = same
     with started(argv) as process:
         wait_for(out.exists, process)
@@ -364,7 +364,7 @@ def test_an_interrupt_before_the_first_row_leaves_no_traceback(same):
 
 
 def test_a_report_does_not_replace_a_file_of_another_kind(topics, tmp_path):
-    """--report with the name of another file is an error before the run."""
+    """If --report names an existing file of another kind, the run ends with an error before it starts."""
     notes = tmp_path / "notes.md"
     notes.write_text("# My notes\n", "utf-8")
     done = run(command("--topics-json", topics, "--report", notes, out=tmp_path / "out.jsonl"))
@@ -374,7 +374,7 @@ def test_a_report_does_not_replace_a_file_of_another_kind(topics, tmp_path):
 
 
 def test_a_dry_run_refuses_another_plan_too(same, whole):
-    """The error is the same as that of the run."""
+    """A dry run with another plan gives the same error as a run."""
     out, argv, _ = same
     for suffix in ("", ".rejected.jsonl", ".plan.json"):
         shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
@@ -386,7 +386,7 @@ def test_a_dry_run_refuses_another_plan_too(same, whole):
 
 
 def test_another_plan_on_the_same_file_is_refused(same, whole, topics):
-    """The error says what differs, the hint what to do; the files are unchanged."""
+    """The error says what differs, the hint says what to do, and the files do not change."""
     out, _, expected = same
     for suffix in ("", ".rejected.jsonl", ".plan.json"):
         shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
@@ -397,7 +397,7 @@ def test_another_plan_on_the_same_file_is_refused(same, whole, topics):
 
 
 def test_rows_without_their_plan_are_refused(same, whole):
-    """Rows or rejections whose plan file is missing cannot be resumed."""
+    """If the plan file is missing, rows or rejections cannot be resumed."""
     out, argv, expected = same
     shutil.copy(whole[0], out)
     clear_error(run(argv), str(out), "cannot be resumed", "--overwrite")
@@ -418,7 +418,7 @@ def test_overwrite_starts_again(same):
 
 
 def test_a_file_that_is_not_a_journal_is_left_alone(same):
-    """It is an error, and the file is unchanged."""
+    """A file that is not a journal gives an error and does not change."""
     out, argv, _ = same
     out.write_text("Dear diary,\n")
     clear_error(run(argv), str(out))
@@ -426,7 +426,7 @@ def test_a_file_that_is_not_a_journal_is_left_alone(same):
 
 
 def test_two_runs_cannot_write_one_file(same):
-    """The second run gets an error."""
+    """While one run writes a file, a second run on the same file gets an error."""
     out, argv, _ = same
     with Journal(out):
         clear_error(run(argv), str(out), "another run is writing this file")
@@ -457,7 +457,7 @@ BAD_TOPICS = {
 
 @pytest.mark.parametrize("case", BAD_TOPICS)
 def test_an_unreadable_topic_file_is_an_error(case, tmp_path):
-    """The error names the file, and no output file is created."""
+    """The error for an unreadable topic file names the file, and no output file is created."""
     content, said = BAD_TOPICS[case]
     path = tmp_path / "topics.json"
     if content == "folder":
@@ -469,7 +469,7 @@ def test_an_unreadable_topic_file_is_an_error(case, tmp_path):
 
 
 def test_a_byte_order_mark_is_accepted(tmp_path):
-    """A topic file saved with a byte-order mark is read like one without."""
+    """A topic file with a byte-order mark is read like a file without it."""
     path = topic_file(tmp_path, b"\xef\xbb\xbf" + json.dumps([HENS]).encode())
     assert run(command("--topics-json", path, "--n-per-topic", 1, out=tmp_path / "out.jsonl")).returncode == 0
 
@@ -482,7 +482,7 @@ BAD_FLAGS = {
 
 @pytest.mark.parametrize("flags", BAD_FLAGS)
 def test_an_impossible_plan_is_an_error(flags, topics, tmp_path, capsys):
-    """Shares that sum to more than 1, and unknown languages."""
+    """Shares that add up to more than 1, and unknown languages, are errors."""
     argv = command("--topics-json", topics, *flags.split(), out=tmp_path / "out.jsonl")
     code = generate_doric_dataset.main(argv[2:])
     clear_error(subprocess.CompletedProcess(argv, code, *capsys.readouterr()), BAD_FLAGS[flags])
@@ -496,7 +496,7 @@ BAD_NUMBERS += ["--timeout nan", f"--n-per-topic {10**30}", "--seed 0.5"]
 
 @pytest.mark.parametrize("flags", BAD_NUMBERS)
 def test_a_number_out_of_range_is_a_usage_error(flags, tmp_path, monkeypatch, capsys):
-    """The error names the flag, and nothing is written."""
+    """The error for a number out of range names the flag, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):
         generate_doric_dataset.main(flags.split())
@@ -505,7 +505,7 @@ def test_a_number_out_of_range_is_a_usage_error(flags, tmp_path, monkeypatch, ca
 
 
 def test_an_output_that_cannot_be_written_is_an_error(topics, tmp_path):
-    """A folder, a file in place of a folder, a name that is too long: nothing is left behind."""
+    """If the output is a folder, is inside a file or has too long a name, the run fails and leaves nothing behind."""
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     for out, said in (
@@ -520,12 +520,12 @@ def test_an_output_that_cannot_be_written_is_an_error(topics, tmp_path):
 
 @pytest.mark.parametrize("mode", [0o500, 0o000])
 def test_a_folder_without_permission_is_an_error(mode, topics, tmp_path):
-    """The folder may not be written, or not even entered."""
+    """A folder that the user may not write or not enter gives an error."""
     folder = tmp_path / "locked"
     folder.mkdir()
     folder.chmod(mode)
     argv = command("--topics-json", topics, out=folder / "out.jsonl")
-    if os.geteuid() == 0:  # to root every folder is open, unless it gives that up
+    if os.geteuid() == 0:  # root may open every folder, unless the test drops that right
         if not (setpriv := shutil.which("setpriv")):
             pytest.skip("root needs setpriv to be refused anything")
         powers = "-dac_override,-dac_read_search"
@@ -537,7 +537,7 @@ def test_a_folder_without_permission_is_an_error(mode, topics, tmp_path):
 
 
 def test_a_full_disk_loses_nothing(same):
-    """It is one error line; with free space again the run resumes to the same bytes."""
+    """A full disk gives one error line, and when space is free again, the run resumes to the same bytes."""
     out, argv, expected = same
     done = run(argv, limit=200_000)
     clear_error(done, str(out), "cannot be written")
@@ -550,7 +550,7 @@ def test_a_full_disk_loses_nothing(same):
 
 
 def test_a_disk_that_was_full_from_the_start(same):
-    """It is one error line, and no incomplete file stays."""
+    """If the disk is full from the start, there is one error line and no incomplete file."""
     out, argv, _ = same
     done = run(argv, limit=0)
     clear_error(done, "out.jsonl", "cannot be written")
@@ -559,7 +559,7 @@ def test_a_disk_that_was_full_from_the_start(same):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_device_that_is_full(same):
-    """/dev/full behaves like a full disk."""
+    """/dev/full gives the same error as a full disk."""
     out, argv, _ = same
     out.symlink_to("/dev/full")
     clear_error(run(argv), str(out), "cannot be written: the disk is full")
@@ -569,7 +569,7 @@ def test_a_device_that_is_full(same):
 
 
 def test_a_terminal_gets_a_progress_bar(topics, tmp_path):
-    """It shows rows, rate and rejections; --no-progress turns it off."""
+    """The progress bar shows rows, rate and rejections, and --no-progress turns it off."""
     shown = {}
     for flags in ([], ["--no-progress"]):
         main, side = pty.openpty()
@@ -578,7 +578,7 @@ def test_a_terminal_gets_a_progress_bar(topics, tmp_path):
         process = subprocess.Popen(argv, env=ENVIRON | {"TERM": "xterm"}, stderr=side)
         os.close(side)
         read = b""
-        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        with contextlib.suppress(OSError):  # on Linux, this error means that the other end is closed
             while chunk := os.read(main, 65536):
                 read += chunk
         os.close(main)
@@ -592,7 +592,7 @@ def test_a_terminal_gets_a_progress_bar(topics, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_memory_does_not_grow_with_the_plan(topics, tmp_path):
-    """After the same number of rows, a plan of 90,000,000 rows takes no more memory than one of 9,000."""
+    """After the same number of rows, a plan of 90,000,000 rows uses no more memory than a plan of 9,000 rows."""
     peaks = []
     for each in (100, 1_000_000):
         out = tmp_path / f"{each}.jsonl"
