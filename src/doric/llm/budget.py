@@ -29,10 +29,10 @@ class Price:
 
 
 def known_price(model: str) -> Price | None:
-    """The list price of `model` or of its dated version, from `data/prices.toml`; None if it is not listed."""
+    """The list price of `model` (or of its dated version) from `data/prices.toml`; None if it is not listed."""
     table = data.read_toml("prices.toml")
     name = VERSION_SUFFIX.sub("", model.rsplit("/", 1)[-1].lower())
-    if name not in table["models"]:  # only exact names: gpt-5-pro and gpt-5.1 do not cost what gpt-5 does
+    if name not in table["models"]:  # only exact names: gpt-5-pro and gpt-5.1 have other prices than gpt-5
         return None
     price_in, price_out = table["models"][name]
     return Price(price_in, price_out, f"list price of {name} on {table['date']}")
@@ -49,10 +49,10 @@ def chosen_price(price_in: float | None, price_out: float | None, model: str) ->
 
 @dataclass(slots=True)
 class Budget:
-    """What a run has used, and the most that it may use. `max_cost` is in US dollars.
+    """The tokens and the cost that a run has used, and their limits. `max_cost` is in US dollars.
 
-    Each call is reserved before it is made, so that many concurrent calls do not exceed a budget together.
-    `tokens_per_call` is the tokens in and out that a call is expected to use until the first calls have reported.
+    Each call is reserved before it is made, so that many concurrent calls do not exceed a budget together. Until the
+    first calls have reported their tokens, a call is expected to use `tokens_per_call` (tokens in, tokens out).
     """
 
     price: Price | None = None
@@ -68,9 +68,9 @@ class Budget:
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def reserve(self) -> str | None:
-        """Reserve one call; or say which budget is exhausted. Each reserved call must be released.
+        """Reserve one call, or return which budget is exhausted. Each reserved call must be released.
 
-        While the calls in flight may use up the rest of a budget, it waits for them.
+        If the calls in flight may use up the rest of a budget, this waits for them.
         """
         while self.nearly_exhausted and self.in_flight and self.exhausted() is None:
             self._released.clear()
@@ -96,7 +96,7 @@ class Budget:
 
     @property
     def _expected_per_call(self) -> tuple[float, float]:
-        """Tokens in and out; calls without tokens (blocked by a content filter) are left out of the average."""
+        """Tokens in and out, as the mean of the calls that used tokens (calls blocked by a filter use none)."""
         if not self.calls_with_tokens:
             return self.tokens_per_call
         return self.tokens_in / self.calls_with_tokens, self.tokens_out / self.calls_with_tokens
@@ -116,7 +116,7 @@ class Budget:
 
     @property
     def cost(self) -> float | None:
-        """US dollars so far, None if the price is not known."""
+        """The cost so far in US dollars, None if the price is not known."""
         return self.price.cost(self.tokens_in, self.tokens_out) if self.price else None
 
     def exhausted(self) -> str | None:

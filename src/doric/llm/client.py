@@ -1,7 +1,7 @@
 """A client for any OpenAI-compatible chat-completions server: one request gives one completion or one error.
 
-It handles differences between servers: parameters that a model refuses, reasoning models, local servers. It never
-retries after an error; the caller decides whether to ask again.
+It handles differences between servers: parameters that a model refuses, reasoning models, local servers. After an
+error it does not retry; the caller decides whether to ask again.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from doric.llm.response import (
 )
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-"""Two names of the same limit. Reasoning models may accept only the second; one of them is always sent."""
+"""Two names of the same limit. Reasoning models may accept only the second name. One of the two is always sent."""
 OPTIONAL = ("temperature", "seed", "response_format", *TOKEN_LIMITS)
 STREAM_OPTIONS = "stream_options"
 """Asks for token counts at the end of a stream; without it, streamed answers have no counts."""
 CONNECT_SECONDS = 30.0
 LIST_SECONDS = 5.0
-"""Timeout for the list of models if the model is given, so that the list is not needed."""
+"""Timeout for the list of models if the model is given, because then the list is not needed."""
 REASONING_TOKENS = 4096
 """Added to the token limit of reasoning models, because their reasoning counts towards it."""
 
@@ -42,7 +42,7 @@ REASONING_TOKENS = 4096
 class ChatRequest:
     """One call: messages, the most tokens of the answer, sampling, and a JSON schema if the answer must be JSON.
 
-    `doublings` is how often a reasoning model's extra tokens are doubled, once for each earlier answer that was cut
+    `doublings`: how often the extra tokens of a reasoning model are doubled, once for each earlier answer that was cut
     off.
     """
 
@@ -75,8 +75,8 @@ class Client:
     """A chat-completions server, called through the openai SDK's HTTP client with its aiohttp transport.
 
     Requests go to that HTTP client as bytes: the SDK's typed models and retries would double the CPU time of a call.
-    `answered` is True once the server has answered: from then on a refused request fails alone and does not stop the
-    run. Set it if an earlier run got answers from this server.
+    `answered` is True once the server has answered. From then on, a refused request is an error of this request only,
+    and the run goes on. Set it to True if an earlier run got answers from this server.
     """
 
     def __init__(self, settings: Settings, *, timeout: float = 600.0, concurrency: int = 50) -> None:
@@ -123,7 +123,7 @@ class Client:
         await self._http.aclose()
 
     async def complete(self, request: ChatRequest) -> Completion:
-        """One completion. A call is repeated only without a parameter that the model has just refused."""
+        """One completion. If the model refuses a parameter, the call is repeated without it."""
         while True:
             body = self._body(request)
             response = await self._send(encode_json(body), request)
@@ -131,7 +131,7 @@ class Client:
                 return _with_tokens(completion, request)
 
     async def complete_timed(self, request: ChatRequest) -> TimedCompletion:
-        """`complete` by streaming, with the time of the first token. Raises the same errors."""
+        """Like `complete`, but by streaming and with the time of the first token. Raises the same errors."""
         started = time.monotonic()
         while True:
             body = self._streaming_body(request)
@@ -142,7 +142,8 @@ class Client:
 
     async def _send(self, body: bytes, request: ChatRequest) -> Response:
         try:
-            # the HTTP client's timeout restarts at each byte, and some gateways send blanks while they wait
+            # a timeout for the whole call: the HTTP client's own timeout restarts at each byte, and some gateways send
+            # blanks while they wait
             async with asyncio.timeout(self._timeout):
                 response = await self._http.send(self._request(content=body))
         except self._network_errors as error:
@@ -150,7 +151,7 @@ class Client:
         return response.status_code, response.headers, response.content
 
     async def _stream(self, body: bytes, started: float) -> tuple[Response, float | None]:
-        """The response with the whole answer as its body, and the seconds to the first of several pieces."""
+        """The response with the whole answer as its body, and the seconds to the first piece if there are several."""
         first_token: float | None = None
         try:
             async with (
@@ -170,7 +171,7 @@ class Client:
         return whole, first_token if answer.pieces > 1 else None
 
     def _completion(self, response: Response, request: ChatRequest, body: Mapping[str, Any]) -> Completion | None:
-        """The completion in a response; None if the call is to be repeated without what was refused in `body`."""
+        """The completion in a response; None if the call must be repeated because a parameter was refused."""
         status, headers, content = response
         if status < 300:
             try:
@@ -182,7 +183,7 @@ class Client:
         if refusal.filtered:
             return Completion("", "content_filter")
         if refusal.too_long and self._is_reasoning_model and self._reasoning_tokens:
-            self._reasoning_tokens //= 2  # perhaps only these make the request too long
+            self._reasoning_tokens //= 2  # the request may be too long only because of these
             return None
         if refusal.too_long or not self._adapt(refusal, body):
             raise self._error(refusal)
@@ -220,7 +221,7 @@ class Client:
         return body if STREAM_OPTIONS in self._refused else {**body, STREAM_OPTIONS: {"include_usage": True}}
 
     def _adapt(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
-        """Stop sending the parameter of `body` that was refused; False if the refusal is about none of them."""
+        """Stop sending the parameter of `body` that was refused; False if the error is about something else."""
         if STREAM_OPTIONS in body and STREAM_OPTIONS in refusal.text:
             self._refused.add(STREAM_OPTIONS)
             return True
@@ -228,7 +229,7 @@ class Client:
             return False
         named = refusal.refused_parameters([name for name in OPTIONAL if name in body])
         if not named and "response_format" in body:
-            named = ["response_format"]  # servers describe errors in a schema in words of their own
+            named = ["response_format"]  # each server describes an error in a schema differently
         if named and named[0] in TOKEN_LIMITS:
             return self._adapt_limit(refusal, named[0], body[named[0]])
         self._refused.update(named[:1])
@@ -241,9 +242,9 @@ class Client:
             self._limit = min(lower, self._limit or lower) if lower else self._limit
             return lower is not None
         if name == TOKEN_LIMITS[1] and TOKEN_LIMITS[0] in self._refused:
-            return False  # it supports neither name, and without a limit the cost of an answer has no bound
+            return False  # it supports neither name, and without a limit the cost of an answer would be unlimited
         self._refused.add(name)
-        self._is_reasoning_model = True  # only reasoning models want the other name
+        self._is_reasoning_model = True  # only reasoning models require the other name
         return True
 
     def _error(self, refusal: ErrorResponse) -> ServerError:
@@ -256,7 +257,7 @@ class Client:
         )
 
     def _network_failure(self, error: Exception, request: ChatRequest | None = None) -> RetryableError:
-        """The error for a failed connection. An answer that was begun counts as paid: its tokens are estimated."""
+        """The error for a failed connection. If an answer had begun, it counts as paid, with estimated tokens."""
         if _caused_by(error, self._connection_failed):
             return RetryableError(f"no connection to {self._settings.address}", fault="connection")
         timed_out = _caused_by(error, TimeoutError)
@@ -271,12 +272,12 @@ class Client:
     async def _models(self) -> list[str]:
         """The models that the server lists, empty if it does not. Raises `FatalServerError` if there is no server."""
         try:
-            # on a connection of its own: some servers drop the connection after an error on this page
+            # on a separate connection, because some servers drop the connection after an error on this page
             async with asyncio.timeout(LIST_SECONDS if self.model else CONNECT_SECONDS), self._new_http() as http:
                 response = await http.get(f"{self._settings.address}/models", headers=self._headers)
         except self._network_errors as error:
             if not _caused_by(error, self._connection_failed):
-                return []  # there is a server, and it may still answer chats
+                return []  # the server exists, and it may still answer chats
             raise FatalServerError(self._network_failure(error).message, hint=self._connection_hint()) from None
         if response.status_code in (401, 403) and not self.model:  # some keys may chat, but not list models
             key = self._settings.key
@@ -311,7 +312,7 @@ def _with_tokens(completion: Completion, request: ChatRequest) -> Completion:
 
 
 def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Whether `error` or an error that led to it is of this kind."""
+    """Whether `error`, or an error that caused it, is of this kind."""
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error is not None

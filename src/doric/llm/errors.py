@@ -1,6 +1,6 @@
-"""What a model server's error response means: one of three errors, never with the API key in it.
+"""What a model server's error response means. It becomes one of three errors, without the API key:
 
-`ServerError` fails this call only, `RetryableError` may succeed later, `FatalServerError` stops the run.
+`ServerError`: only this call has failed. `RetryableError`: a retry may succeed. `FatalServerError`: the run must stop.
 """
 
 import json
@@ -17,7 +17,7 @@ RATE_LIMITED = ("rate_limit", "rate limit", "retry in", "try again in", "per min
 FILTERED = ("content_filter", "content_policy", "content management policy", "responsible ai", "flagged_input")
 FILTERED_400 = (*FILTERED, "moderation", "flagged")
 FILTERED_403 = (*FILTERED, "input was flagged", "prompt was flagged")
-"""A 403 that only says "flagged" may mean the account; then no other prompt would succeed either."""
+"""Marks of a content filter in a 403. "flagged" alone may mean the account; then every other prompt would fail too."""
 FILTER_CODES = ("content_filter", "content_policy_violation", "moderation_blocked")
 UNSUPPORTED = (
     "unsupported", "not support", "unrecognized", "unknown", "unexpected", "not permitted", "not allowed",
@@ -28,16 +28,16 @@ NO_MODEL = ("not exist", "not found", "unknown", "invalid model", "not a valid m
 RETRYABLE_STATUSES = (408, 409, 425, 429)
 NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w-])")
 MIN_TOKEN_LIMIT = 16
-"""Tokens. A smaller limit is useless, and a smaller number in an error message means something else."""
+"""Tokens. A smaller limit is useless, and a smaller number in an error message is not a limit."""
 MAX_RETRY_AFTER = 600.0
 """Seconds. A longer Retry-After ends the run; the user continues it later."""
 MAX_MESSAGE = 200
 """Characters of the server's message that are quoted."""
 
 MIN_REDACTED = 6
-"""Characters. Shorter text is never redacted: the dummy key "x" is in most words."""
+"""Characters. Shorter keys are never redacted: the dummy key "x" is in most words."""
 MIN_SECRET, MIN_LONG_SECRET = 8, 20
-"""Characters. A key is secret if it has at least 8 and a digit, or at least 20: dummy keys are plain words."""
+"""Characters. A key is secret if it has at least 8 and a digit, or at least 20. Other keys are dummy words."""
 
 
 def redact(text: str, secret: str) -> str:
@@ -50,7 +50,7 @@ def redact(text: str, secret: str) -> str:
 
 
 def is_secret(key: str) -> bool:
-    """Whether `key` is a real key and not a placeholder word, as local servers accept.
+    """Whether `key` is a real key. Local servers also accept any placeholder word, which is not secret.
 
     >>> is_secret("sk-proj-4f7a"), is_secret("ollama"), is_secret("not-needed"), is_secret("")
     (True, False, False, False)
@@ -78,12 +78,12 @@ class ErrorResponse:
     ) -> Self:
         """Read a response. The key and the `prompts` of the request are redacted, because some servers quote them.
 
-        Without that, a prompt about fridge temperatures would look like an error about the parameter `temperature`.
+        Otherwise a quoted prompt about fridge temperatures would look like an error about the parameter `temperature`.
         """
         text = body.decode("utf-8", "replace")
         error = _error_object(text)
         message = str(error.get("message") or error.get("detail") or (error if error else text))
-        for secret in (key, *prompts):  # in the raw body, JSON may escape characters of the secret
+        for secret in (key, *prompts):  # in the raw body, characters of the secret may be escaped as in JSON
             text, message = redact(redact(text, secret), json.dumps(secret)[1:-1]), redact(message, secret)
         one_line = " ".join(message.split())
         param, code = (str(error.get(name) or "") for name in ("param", "code"))
@@ -98,7 +98,7 @@ class ErrorResponse:
 
     @property
     def unsupported(self) -> bool:
-        """Whether a parameter itself is not supported, as opposed to its value."""
+        """Whether the parameter itself is not supported, and not only its value."""
         return self.code == "unsupported_parameter" or self._mentions(UNSUPPORTED)
 
     @property
@@ -107,12 +107,12 @@ class ErrorResponse:
         return self.status == 413 or (self.status in (400, 422) and self._mentions(TOO_LONG))
 
     def refused_parameters(self, sent: Sequence[str]) -> list[str]:
-        """Those of the parameters `sent` that the error mentions, the most likely first."""
+        """The parameters in `sent` that the error mentions, the most likely first."""
         named = [name for name in sent if name == self.param]
         return named + [name for name in sent if name not in named and re.search(rf"\b{name}\b", self.text)]
 
     def lower_limit(self, sent: int) -> int | None:
-        """The token limit to send in place of `sent`: the largest lower one that the message names, else half.
+        """The token limit to send instead of `sent`: the largest lower number in the message, else half of `sent`.
 
         None if the message names only numbers that do not help, or if half would be below `MIN_TOKEN_LIMIT`.
         """
@@ -124,7 +124,7 @@ class ErrorResponse:
     def to_error(
         self, *, address: str, model: str, key_variable: str, key_given: bool, answered: bool = False
     ) -> ServerError:
-        """The error to raise. `answered`: this server has answered such requests, so a refusal fails one call only."""
+        """The error to raise. `answered`: the server has answered such requests, so a refusal does not stop the run."""
         status = self.status
         if status in (401, 403):
             return self._key_rejected(key_variable, key_given, answered)
@@ -144,7 +144,7 @@ class ErrorResponse:
         return kind(f"{address} rejected the request ({status}): {self.message}", hint=hint)
 
     def _key_rejected(self, key_variable: str, key_given: bool, answered: bool) -> ServerError:
-        # the message of a 401 is not quoted: it often shows a part of the key
+        # the message of a 401 is not quoted, because it often contains a part of the key
         reason = f": {self.message}" if self.status == 403 and self.message else ""
         hint = f"{key_variable} is {'set. Is it the key for this server?' if key_given else 'not set.'}"
         kind = ServerError if answered and self.status == 403 else FatalServerError
@@ -160,7 +160,7 @@ class ErrorResponse:
 
     @property
     def _quota_exhausted(self) -> bool:
-        # some servers mention quota and billing in a rate limit that is over within a minute
+        # some servers mention quota and billing even in a rate limit that ends within a minute
         temporary = self.retry_after is not None or self._mentions(RATE_LIMITED)
         return "insufficient_quota" in self.text or (self._mentions(QUOTA) and not temporary)
 
@@ -169,7 +169,7 @@ class ErrorResponse:
 
 
 def _duration(seconds: float) -> str:
-    """A long time for people.
+    """A long time in words.
 
     >>> _duration(86400), _duration(700)
     ('24 h', '12 min')
@@ -178,7 +178,7 @@ def _duration(seconds: float) -> str:
 
 
 def _error_object(text: str) -> Mapping[str, object]:
-    """The error object in a response body, in any of the shapes in use; empty if there is none."""
+    """The error object in a response body, in any of the known shapes; empty if there is none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -13,13 +13,13 @@ log = logging.getLogger("doric")
 TOKENS_PER_CALL = 1000
 """Tokens that a call is expected to use if nothing better is known."""
 CALLS_BEFORE_REPORT = 10
-"""Calls allowed before the first one has reported its tokens, if tokens are limited: the expectation may be wrong."""
+"""If tokens are limited, so many calls may start before one has reported its tokens: the estimate may be wrong."""
 REPORT_POLL = 0.1
 """Seconds between checks for that first report."""
 AVERAGED_CALLS = 10
 """Calls over which the tokens per call are averaged."""
 RECENT_CALLS = 40
-"""Calls by which the throttle judges whether the server is throttling in general."""
+"""The throttle uses so many recent calls to decide whether the server limits all calls."""
 MIN_LOGGED_PAUSE = 5.0
 """Seconds. Shorter pauses are not logged."""
 
@@ -55,7 +55,7 @@ class StoppableClock:
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """End all waits, now and later."""
+        """End all current and later waits at once."""
         self._stop.set()
 
     @property
@@ -64,7 +64,7 @@ class StoppableClock:
         return self._stop.is_set()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds or for the stop."""
+        """Wait for so many seconds, or until the run is stopped."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
@@ -72,7 +72,7 @@ class StoppableClock:
             pass
 
     async def sleep_until(self, due: Callable[[], float]) -> None:
-        """Wait for a time that may change while waiting, or for the stop."""
+        """Wait until a time that may change meanwhile, or until the run is stopped."""
         while (now := self.now()) < (start := due()) and not self.stopped:
             await self.sleep(start - now)
 
@@ -80,7 +80,7 @@ class StoppableClock:
 class RateLimiter:
     """Limits calls and tokens per minute. A task acquires each call, then reports its tokens or releases it.
 
-    Until a call has reported, it counts as `tokens_per_call`, later as the average of recent calls.
+    A call that has not reported counts as the average of recent calls, or as `tokens_per_call` if none has reported.
     """
 
     def __init__(
@@ -104,15 +104,15 @@ class RateLimiter:
         """Wait until the limits allow one more call, and reserve it for the current task."""
         self.release()
         if self._seconds_per_call or self._seconds_per_token:
-            # only the first in the queue waits for the limits, so that reports of other calls count at once
+            # only the first task in the queue waits for the limits; so a report of another call takes effect at once
             async with self._queue:
                 await self._clock.sleep_until(self._next_start)
                 self._reserve()
 
     def report(self, tokens: int) -> None:
-        """Replace the current task's reservation by the tokens that its call used."""
+        """Replace the current task's reservation with the tokens that its call used."""
         self._settle(tokens)
-        if tokens:  # a call blocked by a content filter used none, and says nothing about other calls
+        if tokens:  # a call blocked by a content filter uses no tokens, and is no estimate for other calls
             self._reports += 1
             self._expected_tokens += (tokens - self._expected_tokens) / min(self._reports, AVERAGED_CALLS)
 
@@ -139,10 +139,10 @@ class RateLimiter:
 
 
 class Throttle:
-    """Slows all calls down while most recent calls get a 429: a pause, then half as many concurrent calls.
+    """If most recent calls get a 429, pauses all calls and then allows half as many concurrent calls.
 
-    `allowed` is the number of concurrent calls allowed now; it grows again with each success. `pauses` counts the
-    pauses since the last success.
+    `allowed` is the number of concurrent calls that are allowed now. It grows again with each success. `pauses` is the
+    number of pauses since the last success.
     """
 
     def __init__(self, clock: StoppableClock, concurrency: int, draw: random.Random) -> None:
@@ -159,7 +159,7 @@ class Throttle:
         return len(self._recent) == RECENT_CALLS and sum(self._recent) > RECENT_CALLS / 2
 
     async def wait(self) -> None:
-        """Wait for the end of a pause. Calls resume at random times, spread wider the more of them are allowed."""
+        """Wait until the pause ends. Calls resume at random times, which are spread wider if more calls are allowed."""
         if self._clock.now() < self._resume_at:
             spread = self._pause * self.allowed / self._concurrency
             resume_at = self._resume_at + self._draw.uniform(0, spread)

@@ -17,17 +17,17 @@ THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNO
 CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
 THINKING_TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
 UNKNOWN_ERROR = 502
-"""The status of an error in a 200 response that names none."""
+"""The status for an error in a 200 response, if the error has no status."""
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
 CHARACTERS_PER_TOKEN = 3
-"""Doric has about 3 characters per token: its spellings are rare, so tokenizers split them into short pieces."""
+"""Doric has about 3 characters per token. Its spellings are rare, so tokenizers split them into short pieces."""
 MAX_TOKENS = 10**9
 """A larger count in a response is a mistake of the server."""
 STREAM_END = b"[DONE]"
 
 
 def estimate_tokens(characters: float) -> float:
-    """Tokens in a text of so many characters, for servers that do not count them and for forecasts.
+    """The estimated tokens of a text with so many characters, for forecasts and for servers that do not count tokens.
 
     >>> estimate_tokens(1200)
     400.0
@@ -55,8 +55,8 @@ class Completion:
 class TimedCompletion:
     """A completion and its times in seconds since the request: to the first token and to the end.
 
-    `first_token` includes reasoning tokens, and is None if the answer came in one piece. The completion has no tokens
-    if the server did not count them.
+    `first_token` is the time of the first token of any kind, also of reasoning; it is None if the answer came in one
+    piece. The completion has no token counts if the server did not send them.
     """
 
     completion: Completion
@@ -65,7 +65,7 @@ class TimedCompletion:
 
 
 class ErrorInBody(Exception):
-    """A response with status 200 that contains an error; `status` is the status that the error stands for."""
+    """An error in a response with status 200; `status` is the status that fits the error."""
 
     def __init__(self, status: int) -> None:
         super().__init__(str(status))
@@ -122,7 +122,7 @@ def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[di
 
 @dataclass(slots=True)
 class StreamedCompletion:
-    """One streamed answer so far. `add` each chunk; `finish` stays empty until the server ends the answer.
+    """One streamed answer so far. Pass each chunk to `add`. `finish` stays empty until the server ends the answer.
 
     `pieces` counts the chunks with text or reasoning. `error` is the server's error event, None if there was none.
     """
@@ -155,7 +155,7 @@ class StreamedCompletion:
         return text
 
     def body(self) -> bytes:
-        """The same answer as the body of a response that is not streamed, for `read_completion`.
+        """The same answer in the form of a response body that was not streamed, for `read_completion`.
 
         Raises `RetryableError` if the stream ended before the answer did.
         """
@@ -175,8 +175,8 @@ class EventSplitter:
         self._rest = b""
 
     def feed(self, block: bytes) -> list[bytes]:
-        """The payloads that are complete with this block. Feed a newline at the end of the stream."""
-        # not str.splitlines: it also splits at U+2028, which JSON may contain unescaped
+        """The payloads that this block completes. At the end of the stream, feed a newline."""
+        # not str.splitlines, because it also splits at U+2028, which JSON may contain
         *lines, self._rest = re.split(rb"[\r\n]", self._rest + block)
         payloads = (line.removeprefix(b"data:").strip() for line in lines if line.startswith(b"data:"))
         return [payload for payload in payloads if payload != STREAM_END]
@@ -196,7 +196,7 @@ def _parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return parse_json(content)
     except ValueError:
-        return json.loads(content)  # accepts a lone surrogate (half of an emoji), which some models produce
+        return json.loads(content)  # accepts lone surrogates (half of an emoji), which some models produce
 
 
 def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: bool = True) -> RetryableError:
@@ -210,12 +210,12 @@ def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: 
 
 
 def _count(value: object) -> int:
-    """A count of tokens; 0 if `value` cannot be one, so that it is estimated and no budget is misled."""
+    """A count of tokens; 0 if `value` cannot be a count. Then the tokens are estimated, which keeps budgets correct."""
     return int(value) if isinstance(value, int | float) and 0 <= value <= MAX_TOKENS else 0
 
 
 def _status(error: object) -> int:
-    """The HTTP status that an error object stands for: its code if that is a status or a known word."""
+    """The HTTP status that fits an error object: its code, if this is a status or a known word."""
     fields = error if isinstance(error, dict) else {}
     code = str(fields.get("code") or fields.get("status") or "")
     if re.fullmatch(r"[45]\d\d", code):
@@ -224,7 +224,7 @@ def _status(error: object) -> int:
 
 
 def _joined(content: object) -> str | None:
-    """A message's text, given as a string or as parts; None if it is neither."""
+    """A message's text, which may be a string or a list of parts; None if it is neither."""
     if isinstance(content, list):
         parts = [part.get("text") or "" if isinstance(part, dict) else part for part in content]
         content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
@@ -238,7 +238,7 @@ def _joined(content: object) -> str | None:
 
 
 def _reasoned(text: str, message: Mapping[str, Any], usage: Mapping[str, Any]) -> bool:
-    """Whether there is reasoning in the answer, in a field beside it, or in the token counts."""
+    """Whether there is reasoning in the answer, in another field of the message, or in the token counts."""
     details = usage.get("completion_tokens_details")
     in_tokens = isinstance(details, dict) and _count(details.get("reasoning_tokens")) > 0
     parts = message.get("content")
@@ -248,7 +248,7 @@ def _reasoned(text: str, message: Mapping[str, Any], usage: Mapping[str, Any]) -
 
 
 def _without_thinking(text: str) -> str:
-    """The answer without reasoning in <think> tags, closed or cut off."""
+    """The answer without reasoning in <think> tags, also if the closing tag is missing."""
     if not THINKING_TAG.search(text):
         return text.strip()
     return CUT_THINKING.sub("", THINKING.sub("", text)).strip()

@@ -1,4 +1,4 @@
-"""Concurrent workers over any number of jobs: retries by due time, rate limits, a clean stop.
+"""Concurrent workers for any number of jobs, with retries, rate limits and a clean stop.
 
 A waiting retry holds no worker. Jobs are taken from an iterator one at a time, and no new job is taken while many
 retries wait, so memory does not grow with the number of jobs.
@@ -18,37 +18,37 @@ from doric.llm.rate_limits import TOKENS_PER_CALL, RateLimiter, StoppableClock, 
 
 log = logging.getLogger("doric")
 MAX_WAITING_RETRIES = 8
-"""Waiting retries per worker before no new job is taken: if the server is down, they must not fill the memory."""
+"""With more waiting retries per worker, no new job is taken: if a server is down, retries must not fill the memory."""
 MAX_LOST_IN_A_ROW = 20
-"""Jobs given up in a row, with no success between them, after which the server counts as gone."""
+"""The server counts as gone if so many jobs in a row were given up, with no success between them."""
 UNREACHABLE = ("connection", "timeout")
-"""Faults that leave open whether there is a server at all."""
+"""Faults that do not show whether a server exists at all."""
 BUSY_SECONDS = 300.0
-"""Throttled jobs are retried without limit as long as any job has succeeded within this time."""
+"""Throttled jobs are retried without limit if any job has succeeded within this time."""
 CAPACITY_POLL = 1.0
-"""Seconds between checks of a worker whether it may call again, while the throttle allows fewer calls."""
+"""While the throttle allows fewer calls, an idle worker checks at this interval whether it may call again."""
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 60.0
 """Seconds: the upper bound of the first wait, and of any wait. The bound doubles in between."""
 GRACE_SECONDS = 120.0
-"""Seconds for the calls in flight to end after a fatal error: they are paid for."""
+"""After a fatal error, the calls in flight have so many seconds to end, because they are paid for."""
 
 
 def backoff(tries: int, retry_after: float | None, draw: random.Random) -> float:
     """Seconds to wait before a retry of a call that has failed `tries` times before.
 
-    Random between 0 and a bound that doubles from 0.5 s to 60 s. Honours Retry-After, except repeated zeros: the wait
-    is at least half the bound, or all retries would be used up within a moment.
+    The wait is random between 0 and a bound, which doubles from 0.5 s to 60 s. Retry-After is honoured, except repeated
+    zeros: then the wait is at least half the bound, because otherwise all retries would be used up within a moment.
     """
     bound = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(tries, 16))
     if retry_after is None:
         return draw.uniform(0, bound)
     wait = max(retry_after, bound / 2)
-    # a random delay on top, so that waiting calls do not all return in the same instant
+    # plus a random delay, so that waiting calls do not all resume at the same moment
     return wait + draw.uniform(0, 0.05 + 0.02 * wait)
 
 
 class JobQueue[Job]:
-    """New jobs from an iterator, and retries by due time. A job comes with the number of its earlier tries."""
+    """New jobs from an iterator, and retries with due times. Each job comes with the number of its earlier tries."""
 
     def __init__(self, max_waiting: int) -> None:
         self._max_waiting = max_waiting
@@ -62,11 +62,11 @@ class JobQueue[Job]:
         self._jobs, self.exhausted = iter(jobs), False
 
     def add_retry(self, due: float, job: Job, tries: int) -> None:
-        """Offer `job` again at the time `due`."""
+        """Return `job` again from `take` after the time `due`."""
         heapq.heappush(self._retries, (due, next(self._order), job, tries))
 
     def take(self, now: float) -> tuple[Job, int] | None:
-        """A retry that is due, else a new job; None if there is neither or too many retries wait."""
+        """A retry that is due, else a new job. None if there is neither, or if too many retries wait for a new job."""
         if self._retries and self._retries[0][0] <= now:
             _, _, job, tries = heapq.heappop(self._retries)
             return job, tries
@@ -78,7 +78,7 @@ class JobQueue[Job]:
 
     @property
     def waiting(self) -> int:
-        """How many retries wait."""
+        """The number of waiting retries."""
         return len(self._retries)
 
     @property
@@ -88,9 +88,9 @@ class JobQueue[Job]:
 
 
 class ServerHealth:
-    """Whether the server still answers: a failing job is given up if it does, and ends the run if it does not.
+    """Whether the server still answers. If it does, a failing job is given up; if not, a failing job ends the run.
 
-    `answered` says that the server has answered an earlier run, so that it is busy now and not set up wrongly.
+    `answered`: the server has answered in an earlier run, so errors now mean that it is busy, not wrong settings.
     """
 
     def __init__(self, now: Callable[[], float], *, answered: bool) -> None:
@@ -127,12 +127,12 @@ class Scheduler[Job]:
     """At most `concurrency` concurrent calls of `work`, each with one job.
 
     If `work` raises `RetryableError`, the job is retried up to `max_retries` times, and then passed to `give_up`. If
-    the server counts as gone (`ServerHealth`) or `work` raises any other error, the calls in flight end and `run`
+    the server counts as gone (`ServerHealth`) or `work` raises any other error, `run` waits for the calls in flight and
     raises the error.
 
-    `max_rpm` and `max_tpm` limit calls and tokens per minute: `work` reports its tokens to `report_tokens`, and awaits
-    `acquire` before each further call for the same job. `tokens_per_call` is what a call is expected to use until the
-    first calls have reported.
+    `max_rpm` and `max_tpm` limit calls and tokens per minute. So `work` must report its tokens to `report_tokens`, and
+    must await `acquire` before each further call for the same job. Until the first calls have reported, a call is
+    expected to use `tokens_per_call` tokens.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Scheduler[Job]:
         self._error: BaseException | None = None
 
     async def run(self, jobs: Iterable[Job]) -> None:
-        """Process `jobs`; returns when all are done or given up, or after `stop` or `cancel`."""
+        """Process `jobs`. Returns when all are done or given up, or after `stop` or `cancel`."""
         self._runner = asyncio.current_task()
         self._queue.add(jobs)
         async with asyncio.TaskGroup() as group:
@@ -175,7 +175,7 @@ class Scheduler[Job]:
             raise self._error
 
     def stop(self) -> None:
-        """Start no new job and no retry; calls in flight continue to their end."""
+        """Start no new job and no retry. Calls in flight are finished."""
         self._clock.stop()
 
     def cancel(self) -> None:
@@ -196,7 +196,7 @@ class Scheduler[Job]:
         return not self.stopped
 
     def report_tokens(self, tokens: int) -> None:
-        """Count the tokens of the current call towards `max_tpm`, in place of the expected ones."""
+        """Count the tokens of the current call for `max_tpm`, instead of the expected tokens."""
         self._limiter.report(tokens)
 
     async def _worker(self) -> None:
@@ -213,7 +213,7 @@ class Scheduler[Job]:
             if not (self.stopped or (self._runner and self._runner.cancelling())):  # else Ctrl-C cancelled it
                 self._fail(ServerError("a call was cancelled from within"))
             raise
-        except BaseException as error:  # of any kind: `run` raises it after the calls in flight have ended
+        except BaseException as error:  # any exception: `run` raises it after the calls in flight have ended
             self._fail(error)
 
     async def _next_job(self) -> tuple[Job, int] | None:
@@ -224,7 +224,7 @@ class Scheduler[Job]:
                 continue
             if taken := self._queue.take(self._clock.now()):
                 return taken
-            # a worker that adds a retry goes on to take jobs, so one sleeping worker per retry is enough
+            # a worker that adds a retry also takes further jobs, so one sleeping worker per retry is enough
             if self._queue.exhausted and self._sleeping >= self._queue.waiting:
                 return None
             self._sleeping += 1
@@ -257,7 +257,7 @@ class Scheduler[Job]:
             self._health.out_of_retries(error, tries)
             self._give_up(job, error)
             return
-        # while the server is busy, the wait depends on its pauses and not on how often this job was throttled
+        # while the server is busy, the wait depends on the number of pauses, not on the tries of this job
         wait = backoff(self._throttle.pauses if busy else tries, error.after, self._draw)
         if error.throttled:
             self._throttle.pause(wait, self._in_flight)
