@@ -1,1 +1,1 @@
-"""The terminal chat: the conversation, its commands, where chats are kept, and the server that answers."""
+"""The terminal chat: the conversation, its commands, the files of chats, and the server that answers."""

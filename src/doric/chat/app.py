@@ -12,7 +12,7 @@ from doric.core.errors import DoricError, InputError
 
 
 def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
-    """Answer one question, or talk when there is a terminal. Returns the exit code; raises `DoricError`.
+    """Answer one question, or start a conversation at a terminal. Returns the exit code; raises `DoricError`.
 
     `args` has message, resume, system, set and wait, as `modal/chat_cli.py` defines them.
     """
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
         session.chat = store.read_latest(store.state_folder(env) / "chats")
         if not session.chat.turns:
             screen.note("the last chat was removed with /undo: it starts empty")
-    if interactive or args.resume:  # a single question is not kept
+    if interactive or args.resume:  # a single question is not saved
         _keep(session, env)
     if args.system is not None:
         session.chat.system = args.system
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def read_question(words: Sequence[str]) -> str:
-    """The question: `words`, with `-` replaced by standard input; without words, standard input alone."""
+    """The question: `words`, with `-` replaced by standard input. Without words it is standard input."""
     piped = ""
     if sys.stdin is not None and (not words or "-" in words):
         try:
@@ -53,7 +53,7 @@ def read_question(words: Sequence[str]) -> str:
 
 
 def converse(session: Session, host: str) -> int:
-    """Read and answer until the user leaves. Raises `DoricError` if the server refuses before the first question."""
+    """Read and answer until the user exits. Raises `DoricError` if the server refuses before the first question."""
     from doric.chat.prompt import make_prompt  # a single question does not need it
 
     read_line = make_prompt(session, session.file and session.file.parent.with_name("history"))
@@ -78,7 +78,7 @@ def converse(session: Session, host: str) -> int:
 
 
 def _keep(session: Session, env: Mapping[str, str]) -> None:
-    """Keep the chat in a file from now on, if a folder for it can be created."""
+    """Save the chat to a file from now on, if the folder can be created."""
     try:
         session.file = store.state_folder(env) / "chats" / f"{session.chat.id}.jsonl"
     except InputError as error:

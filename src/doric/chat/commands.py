@@ -66,7 +66,7 @@ def load(session: Session, name: str) -> None:
 
 
 def resume(session: Session, chat: Chat) -> None:
-    """Continue with this chat, and show its last exchange."""
+    """Continue with this chat, and show its last question and answer."""
     session.switch(chat)
     session.screen.note(f"{len(chat.turns)} messages; the last:")
     for turn in chat.turns[-2:]:
@@ -143,7 +143,7 @@ def leave(_: Session, __: str) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """How a command is typed, what it does, and the function that does it."""
+    """A command: how it is typed, its line of /help, and its function."""
 
     usage: str
     help: str

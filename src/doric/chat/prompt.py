@@ -1,6 +1,7 @@
 """The input line of a conversation: its keys, its history across sessions, and the status line below it.
 
-Importing prompt_toolkit takes a tenth of a second; a single question does not need it.
+This is a separate module because importing prompt_toolkit takes a tenth of a second, and a single question does not
+need it.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ from prompt_toolkit.styles import Style
 from doric.chat.session import Session
 
 START_DELAY = 0.2
-"""Seconds between the first prompt and the search for the model: its imports would delay the first keys."""
+"""Seconds between the first prompt and the search for the model. Its imports would delay the first keys."""
 
 
 class SharedHistory(FileHistory):
-    """What was typed, across sessions. If the file cannot be used, `problem` says why and memory is used instead."""
+    """The typed messages of all sessions. If the file cannot be used, `problem` says why, and they stay in memory."""
 
     problem = ""
 
@@ -46,9 +47,9 @@ class SharedHistory(FileHistory):
 
 
 def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
-    """A function that reads one message: Enter sends, Alt-Enter and pasted line ends stay in the text.
+    """A function that reads one message. Enter sends it; Alt-Enter and pasted line ends give a new line.
 
-    The search for the model starts once the prompt is shown; if the server refuses it, reading raises that error.
+    The search for the model starts after the prompt is shown. If the server refuses it, reading raises that error.
     """
     server, began = session.server, time.monotonic()
 
@@ -93,7 +94,7 @@ def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
 
 
 def bindings() -> KeyBindings:
-    """Enter sends and Alt-Enter starts a line; prompt_toolkit's default for several lines is the reverse."""
+    """Enter sends, and Alt-Enter starts a new line. The default of prompt_toolkit for several lines is the reverse."""
     keys = KeyBindings()
 
     @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))

@@ -1,7 +1,7 @@
-"""An OpenAI-compatible server: its models, its streamed answers, cold starts, and which host may see which key.
+"""An OpenAI-compatible server: its models, its streamed answers, cold starts, and which key is sent to which host.
 
-Requests use httpx2, the HTTP library of the openai SDK, without the SDK itself: its import takes a second, which would
-delay the answer to a single question. httpx2 is imported in the background while the prompt appears.
+Requests use httpx2, the HTTP library of the openai SDK. The SDK itself is not used, because its import takes a second
+and would delay the answer to a single question. httpx2 is imported in the background while the prompt appears.
 """
 
 import json
@@ -29,9 +29,9 @@ MAX_REDIRECTS = 20
 """Modal sends a redirect every 150 s while a container starts."""
 STARTING = (502, 503, 504)
 STALL_SECONDS = 300.0
-"""Without a byte for so long in the middle of an answer, the server is given up."""
+"""If no byte arrives for so long in the middle of an answer, the chat stops waiting."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
-"""Seconds between two tries; each pause is half as long again as the one before."""
+"""Seconds between two tries. Each pause is 1.5 times as long as the pause before."""
 TLS_FAULTS = {
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted (SSL_CERT_FILE names the trusted ones)",
     "WRONG_VERSION_NUMBER": "it does not speak https",
@@ -47,14 +47,14 @@ class NoServer(ServerError):
 
 
 class StatusError(FatalServerError):
-    """An HTTP status that means neither a wrong key nor a wrong URL."""
+    """An HTTP error status that is caused neither by a wrong key nor by a wrong URL."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is, and the keys for it, which are not in the repr. `url` has no final slash and no /v1.
+    """The URL of the server, and its keys (not in the repr). `url` has no final slash and no /v1.
 
-    `modal_domain` is a domain of the user's own that leads to Modal.
+    `modal_domain` is the user's own domain for a Modal app.
     """
 
     url: str
@@ -84,7 +84,7 @@ class Address:
 
     @property
     def at_modal(self) -> bool:
-        """Whether Modal's proxy token may be sent: over https, to Modal or to the domain said to lead there."""
+        """Whether Modal's proxy token may be sent: the URL is https, and its host is Modal's or `modal_domain`."""
         parts = urlsplit(self.url)
         host = parts.hostname or ""
         own = self.modal_domain.lower().removeprefix("https://").rstrip("/")
@@ -100,7 +100,7 @@ class Address:
         return f"VLLM_API_KEY goes to {self.host} unencrypted; use https, or a tunnel: {tunnel}"
 
     def headers(self) -> dict[str, str]:
-        """The headers of every request. A key that is not set, or not meant for this host, is not sent."""
+        """The headers of every request. A key is sent only if it is set and is meant for this host."""
         keys = {"Authorization": f"Bearer {self.api_key}" if self.api_key else ""}
         if self.at_modal:
             keys |= {"Modal-Key": self.modal_key, "Modal-Secret": self.modal_secret}
@@ -111,8 +111,8 @@ class Address:
 class Server:
     """The server at one address. A request waits up to `wait` seconds for a server that is still starting.
 
-    `model` is the model that answers, once it is known: `wanted`, else an adapter. `models` are all that are served.
-    `refused` is set when the search in the background was refused; `obstacle` says why the last try got no answer.
+    `model` is the model that answers, once it is known: `wanted`, else an adapter. `models` are all served models.
+    `refused` is the error if the search in the background was refused. `obstacle` says why the last try got no answer.
     """
 
     address: Address
@@ -129,7 +129,7 @@ class Server:
         return f"waiting for {self.address.host}" + (f" ({self.obstacle})" if self.obstacle else "")
 
     def start(self) -> None:
-        """Look for the model in the background, once. This also wakes the server."""
+        """Look for the model in the background, once. This request also starts a server that is stopped."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._look, daemon=True)
             self._thread.start()
@@ -140,7 +140,7 @@ class Server:
         return self._thread is not None and self._thread.is_alive()
 
     def find(self) -> Model:
-        """The model, found now if necessary. Raises `ServerError`."""
+        """The model; if it is not known yet, the server is asked. Raises `ServerError`."""
         if self._thread:
             self._thread.join()
         if self.refused:
@@ -159,9 +159,9 @@ class Server:
     def stream(
         self, messages: Sequence[Mapping[str, str]], options: Mapping[str, float], answer: StreamedCompletion
     ) -> Generator[str]:
-        """The pieces of one answer, which `answer` collects. Closing the generator makes the server stop.
+        """The pieces of one answer, which are also added to `answer`. To stop the server, close the generator.
 
-        Raises `TooLong` or another `ServerError` if there is no answer, and `RetryableError` if it breaks off.
+        Raises `TooLong` or another `ServerError` if there is no answer, and `RetryableError` if the answer breaks off.
         """
         sent = {"stream": True, "stream_options": {"include_usage": True}}
         body = {"model": self.find().name, "messages": messages, **options, **sent}
@@ -195,7 +195,7 @@ class Server:
         return self.model
 
     def _list(self, *, needed: bool) -> list[Model]:
-        """All models served; an adapter has the window of its base. If not `needed`, a missing list counts as empty."""
+        """All served models; an adapter has the window of its base. If not `needed`, a missing list counts as empty."""
         try:
             response = self._request("GET", "/v1/models")
         except StatusError:
@@ -242,7 +242,7 @@ class Server:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def _follow(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float) -> "httpx2.Response":
-        """One request and the redirects that it leads to, all of them to the same host."""
+        """Send one request and follow its redirects, all of which must lead to the same host."""
         url: str | httpx2.URL = self.address.url + path
         content = None if body is None else json.dumps(body).encode()
         for _ in range(MAX_REDIRECTS + 1):
@@ -259,9 +259,10 @@ class Server:
         raise FatalServerError(message, hint="Check VLLM_URL.")
 
     def _trusted(self, url: "httpx2.URL | None") -> "httpx2.URL":
-        """The target of a redirect, if it has this origin or is its https twin. Other hosts must not get the keys.
+        """The target of a redirect. Raises an error for another host, because other hosts must not get the keys.
 
-        A target with a user name is refused: httpx2 would send that name in place of the key.
+        A redirect from http to https on the same host is allowed. A target with a user name is refused, because httpx2
+        would send that name instead of the key.
         """
         own = urlsplit(self.address.url)
         target = "an invalid URL"
@@ -274,14 +275,14 @@ class Server:
 
     @cached_property
     def _http(self) -> "httpx2.Client":
-        """A client that follows no redirect by itself. https goes through the proxy that the environment names."""
+        """A client that does not follow redirects. https requests use the proxy that is set in the environment."""
         try:
-            import ssl  # the prompt appears without waiting for these
+            import ssl  # imported here, so that the prompt appears sooner
 
             import httpx2
         except ImportError as error:
             raise missing_package(error) from error
-        tls = ssl.create_default_context()  # trusts what the system trusts, or what SSL_CERT_FILE names
+        tls = ssl.create_default_context()  # trusts the certificates of the system or of SSL_CERT_FILE
         once = httpx2.Limits(max_keepalive_connections=0)  # an idle connection may be dead by the next question
         direct = httpx2.HTTPTransport(verify=tls, trust_env=False, limits=once)
         proxied = httpx2.HTTPTransport(verify=tls, trust_env=False, limits=once, proxy=_proxy(self.address.url))
@@ -317,9 +318,9 @@ class Server:
 
 
 def choose(models: list[Model], wanted: str) -> Model:
-    """The model to talk to: the wanted one; else an adapter, `doric` before others; else the first.
+    """The model to use: the wanted model; else an adapter, `doric` before others; else the first model.
 
-    A wanted model need not be listed. Raises `FatalServerError` if there is none.
+    A wanted model does not have to be in the list. Raises `FatalServerError` if there is no model.
     """
     if wanted:
         return next((model for model in models if model.name == wanted), Model(wanted))
@@ -338,7 +339,7 @@ def _events(response: "httpx2.Response") -> Iterator[bytes]:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy for https to this host, from HTTPS_PROXY and NO_PROXY."""
+    """The proxy for https requests to this host, from HTTPS_PROXY and NO_PROXY."""
     from urllib.request import getproxies, proxy_bypass
 
     proxy = "" if proxy_bypass(urlsplit(url).hostname or "") else getproxies().get("https", "")
@@ -356,14 +357,14 @@ def _broken_off(reason: str) -> RetryableError:
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """The error of the operating system that led to `error`, if there is one."""
+    """The error of the operating system that caused `error`, if there is one."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _explain(error: Exception) -> tuple[str, bool]:
-    """A failed connection in a few words, and whether waiting cannot help: unknown host, TLS fault, invalid URL."""
+    """Why a connection failed, and True if waiting cannot help (unknown host, TLS fault, invalid URL)."""
     import httpx2
 
     words, cause = str(error), _os_error(error)

@@ -1,6 +1,6 @@
-"""A chat in progress: the conversation, the sampling options, what fits the model's window, and token counts.
+"""A chat in progress: the conversation, the sampling options, the limit of the model's window, and token counts.
 
-It is the same for one question from a pipe and for a conversation at a terminal.
+A question from a pipe and a conversation at a terminal use the same code.
 """
 
 import time
@@ -51,19 +51,19 @@ class TooLong(ServerError):
 
 @dataclass(slots=True)
 class Answer(StreamedCompletion):
-    """An answer so far, and its times in seconds since the question: to the first token and to the last."""
+    """An answer so far, with the seconds from the question to the first token and to the last token."""
 
     first_token: float = 0.0
     seconds: float = 0.0
 
     def tokens(self, kind: str) -> int:
-        """The server's count of "prompt" or "completion" tokens, 0 if it gave none."""
+        """The server's count of "prompt" or "completion" tokens, 0 if it sent no count."""
         count = self.usage.get(f"{kind}_tokens") if isinstance(self.usage, dict) else 0
         return count if isinstance(count, int) else 0
 
 
 class ModelServer(Protocol):
-    """What a session needs of `doric.chat.server.Server`, where the members are explained."""
+    """The members of `doric.chat.server.Server` that a session uses; they are explained there."""
 
     model: Model | None
     models: list[Model]
@@ -84,7 +84,7 @@ class ModelServer(Protocol):
 
 
 def check_option(name: str) -> None:
-    """Raise `SettingsError` unless there is such an option."""
+    """Raise `SettingsError` if there is no option with this name."""
     if name not in OPTIONS:
         raise SettingsError(f"there is no option {name!r}: {', '.join(OPTIONS)}")
 
@@ -99,7 +99,7 @@ def parse_option(name: str, text: str) -> float:
 
 
 def check_room(max_tokens: float, window: int | None) -> None:
-    """Raise `SettingsError` when an answer of that length would leave no room for a question."""
+    """Raise `SettingsError` if an answer of this length would leave no room for a question."""
     if window is not None and max_tokens >= window:
         raise SettingsError(
             f"max_tokens {max_tokens:,.0f} leaves no room for a question: question and answer share {window:,} tokens"
@@ -107,9 +107,9 @@ def check_room(max_tokens: float, window: int | None) -> None:
 
 
 def fit(messages: list[Message], budget: int, tokens_per_char: float) -> list[Message]:
-    """The system prompt, the last message, and as many before it as fit into `budget` tokens.
+    """The system prompt, the last message, and as many messages before it as fit into `budget` tokens.
 
-    Whole exchanges are dropped, the oldest first, so that the rest still starts with a question.
+    A question and its answer are dropped together, the oldest first. So the rest still starts with a question.
 
     >>> chat = [{"role": r, "content": "x" * 100} for r in ("user", "assistant", "user", "assistant", "user")]
     >>> [len(fit(chat, budget, 0.25)) for budget in (1000, 100, 10)]
@@ -125,7 +125,7 @@ def fit(messages: list[Message], budget: int, tokens_per_char: float) -> list[Me
 
 
 def count_tokens(messages: list[Message], tokens_per_char: float) -> int:
-    """An estimate of the tokens of messages, including those of the chat template."""
+    """The estimated tokens of the messages, including the tokens of the chat template."""
     return int(sum(len(message["content"]) * tokens_per_char + TEMPLATE_TOKENS for message in messages))
 
 
@@ -134,7 +134,7 @@ def count_tokens(messages: list[Message], tokens_per_char: float) -> int:
 
 @dataclass(frozen=True)
 class Ending:
-    """How an answer ended: the exit code after a single question, and a note for the user."""
+    """How an answer ended: the exit code (for a single question) and a note for the user."""
 
     code: int
     note: str = ""
@@ -148,7 +148,7 @@ STOPPED = Ending(130, "stopped")
 
 @dataclass
 class Session:
-    """What lasts from one question to the next. The chat is kept in `file`, if there is one."""
+    """The state that is kept from one question to the next. The chat is saved to `file`, if it is set."""
 
     server: ModelServer
     screen: Screen
@@ -160,34 +160,34 @@ class Session:
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_per_char: float = estimate_tokens(1)  # replaced by the model's own ratio after each answer
-    limit: int = UNLIMITED  # tokens of messages that the server accepts, lowered when it refuses a request
-    left_out: int = 0  # messages that the last request had no room for
+    limit: int = UNLIMITED  # tokens of messages that the server accepts; lowered when it refuses a request
+    left_out: int = 0  # messages that did not fit into the last request
     save_failed: bool = False  # so that a failure is reported only once
 
     def __post_init__(self) -> None:
         self.timer = WaitTimer(self.screen, self.server.waiting_for)
 
     def connect(self) -> Model:
-        """The model that answers, found now if necessary; a timer shows the wait. Raises `ServerError`."""
+        """The model that answers. If it is not known yet, the server is asked, with a timer. Raises `ServerError`."""
         if self.server.model:
             return self.server.model
         with self.timer:
             return self.server.find()
 
     def switch(self, chat: Chat) -> None:
-        """Continue with another chat, which is kept under its own id from now on."""
+        """Continue with another chat. From now on, that chat is saved under its own id."""
         self.chat = chat
         self.left_out = 0
         if self.file:
             self.file = self.file.with_name(f"{chat.id}.jsonl")
 
     def ask(self, text: str) -> Ending:
-        """Ask, show the answer while it streams, and keep it. Raises `DoricError` if there is no answer at all."""
+        """Ask, show the answer while it streams, and save it. Raises `DoricError` if there is no answer at all."""
         self.chat.ask(text)
         return self.answer()
 
     def answer(self) -> Ending:
-        """`ask` for the question that is still unanswered."""
+        """Like `ask`, for a question that is already in the chat but has no answer yet."""
         shown: list[str] = []
         ending = self._show(shown)
         text = "".join(shown)
@@ -206,7 +206,7 @@ class Session:
         return ending
 
     def save(self) -> None:
-        """Write the chat to its file, if it has one. A failure is reported once and the chat goes on."""
+        """Write the chat to its file, if it has one. A failure is reported once, and the chat continues."""
         if not self.file:
             return
         try:
@@ -218,7 +218,7 @@ class Session:
             self.save_failed = True
 
     def status(self) -> str:
-        """The model and how full its window is, on one line; "" before the model is known."""
+        """One line with the model and the used part of its window; "" before the model is known."""
         if not (model := self.server.model):
             return ""
         used = count_tokens(self.chat.messages, self.tokens_per_char)
@@ -226,7 +226,7 @@ class Session:
         return printable(model.name) + (f", {part}{model.window:,} tokens" if model.window else "")
 
     def _show(self, shown: list[str]) -> Ending:
-        """Write the answer while it streams, and append what was written to `shown`."""
+        """Write the answer while it streams, and append the written text to `shown`."""
         writer, terminal_filter, ending = self.screen.writer(), TerminalFilter(), COMPLETE
         self.last = Answer()
         try:
@@ -244,7 +244,7 @@ class Session:
         return ending
 
     def _pieces(self) -> Generator[str]:
-        """The pieces of the answer. The oldest messages are left out until the server accepts the rest."""
+        """The pieces of the answer. If the server refuses a request as too long, the oldest messages are left out."""
         budget = self._budget()
         while True:
             messages = fit(self.chat.messages, budget, self.tokens_per_char)
@@ -267,7 +267,7 @@ class Session:
                 return
 
     def _budget(self) -> int:
-        """Tokens that the messages may have: the window less the answer's tokens. Raises `SettingsError`."""
+        """The most tokens of the messages: the window minus the tokens of the answer. Raises `SettingsError`."""
         window = self.connect().window
         check_room(self.options.get("max_tokens", 0), window)
         if window is None:
@@ -280,7 +280,7 @@ class Session:
         self.left_out = count
 
     def _calibrate(self, messages: list[Message]) -> None:
-        """Take the ratio of tokens to characters from the server's own count."""
+        """Compute the ratio of tokens to characters from the server's own count."""
         chars = sum(len(message["content"]) for message in messages)
         counted = self.last.tokens("prompt") - TEMPLATE_TOKENS * len(messages)
         if chars > 200 and counted > 0:

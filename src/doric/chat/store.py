@@ -21,8 +21,8 @@ type Message = dict[str, str]
 class Chat:
     """The messages of one chat, the system prompt first if there is one.
 
-    `partial` holds the indices in `messages` of answers that are not complete: stopped, broken off or cut at the
-    token limit. `backend` is the model that answered last.
+    `partial` has the indices in `messages` of incomplete answers: stopped, broken off or cut at the token limit.
+    `backend` is the model that answered last.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -54,15 +54,15 @@ class Chat:
 
     @property
     def answered(self) -> bool:
-        """Whether there is anything to keep."""
+        """Whether there is an answer, so that the chat can be saved."""
         return any(turn["role"] == "assistant" for turn in self.turns)
 
     def copy(self) -> Self:
-        """The same chat, not changed by what happens to this one."""
+        """An independent copy of this chat."""
         return replace(self, messages=[*self.messages], partial={*self.partial})
 
     def ask(self, text: str) -> None:
-        """Add a question. It replaces one that was never answered, because models want the turns to alternate."""
+        """Add a question. It replaces a question that was never answered, because models need turns that alternate."""
         if self.unanswered:
             self.messages.pop()
         self.messages.append({"role": "user", "content": replace_surrogates(text)})
@@ -85,7 +85,7 @@ class Chat:
         return self.messages.pop()["content"] if self.turns else ""
 
     def row(self) -> dict[str, Any]:
-        """The answered part as a row of the dataset. Each chat is its own topic: a split by topic keeps it together."""
+        """The answered part as a row of the dataset. Each chat is its own topic, so a split by topic keeps it together."""
         meta: dict[str, Any] = {"topic": f"chat {self.id}", "group": "chat", "kind": "core", "id": self.id}
         meta["backend"] = self.backend
         if self.partial:
@@ -123,7 +123,7 @@ def _message(message: object) -> Message:
 
 
 def state_folder(env: Mapping[str, str]) -> Path:
-    """The folder of chats and input history, `$XDG_STATE_HOME/doric`, created if missing. Raises `InputError`."""
+    """The folder for chats and input history, `$XDG_STATE_HOME/doric`. Created if missing. Raises `InputError`."""
     try:
         folder = Path(env.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "doric"
     except RuntimeError as error:
@@ -158,7 +158,7 @@ def read(path: Path) -> Chat:
 
 
 def read_latest(folder: Path) -> Chat:
-    """The chat that was written last; it is empty if /undo removed everything. Raises `InputError` if there is none."""
+    """The chat that was saved last; empty if /undo removed everything. Raises `InputError` if there is none."""
     try:
         path = max(folder.glob("*.jsonl"), key=lambda file: file.stat().st_mtime, default=None)
     except OSError as error:
@@ -184,7 +184,7 @@ def _replace_row(path: Path, chat_id: str, rows: list[str]) -> None:
         if not path.exists():
             if not rows:
                 return
-            path.touch(mode=0o600)  # others may not read a chat; also refuses a missing folder, which may be a typo
+            path.touch(mode=0o600)  # only the owner may read a chat. Fails if the folder is missing: it may be a typo
         with locked(path):
             kept = [line for line in _lines(path) if _id(line) != chat_id]
             atomic_write(path, "".join(f"{line}\n" for line in [*kept, *rows]).encode())
@@ -200,7 +200,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _id(line: str) -> object:
-    """The id of the row in a line; None if the line is not a row with an id, and so is kept as it is."""
+    """The id of the row in a line; None if the line is no row with an id. Such lines are kept unchanged."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

@@ -29,7 +29,7 @@ class Screen:
         self.dims = self.live and not env.get("NO_COLOR")
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(errors="replace")  # the locale may not have every character of an answer
+                stream.reconfigure(errors="replace")  # the encoding of the locale may lack some characters of an answer
 
     def note(self, text: str) -> None:
         """Print a message of the program itself, dimmed so that it does not look like an answer."""
@@ -37,7 +37,7 @@ class Screen:
         print(f"\x1b[2m{text}\x1b[22m" if self.dims else text, file=sys.stderr, flush=True)
 
     def error(self, text: str, hint: str = "") -> None:
-        """Print what is wrong and what to do about it."""
+        """Print an error and its hint."""
         print(self._folded(f"error: {text}" + (f"\nhint: {hint}" if hint else "")), file=sys.stderr, flush=True)
 
     @property
@@ -51,7 +51,7 @@ class Screen:
         return 80
 
     def writer(self) -> "WrappedOutput":
-        """Where to write one answer."""
+        """The output for one answer."""
         return WrappedOutput(sys.stdout, self.columns - 1 if self.wraps else None)
 
     def _folded(self, text: str) -> str:
@@ -63,7 +63,7 @@ class Screen:
 
 @contextmanager
 def echo_off() -> Generator[None]:
-    """Within the block keys that are typed do not appear in the answer; they wait for the next prompt."""
+    """In the block, typed keys do not appear in the answer. The next prompt reads them."""
     if termios is None or sys.stdin is None or not sys.stdin.isatty():
         yield
         return
@@ -100,7 +100,7 @@ class WrappedOutput:
             self.write("\n")
 
     def _place(self, char: str, width: int) -> str:
-        """The character, after what moves the last word down if the line is full."""
+        """The output for one character. If the line is full, it first moves the last word to the next line."""
         cells = 8 - self._column % 8 if char == "\t" else _cells(char)
         if char == "\n" or (char in " \t" and self._column + cells > width):
             self._column, self._word = 0, ""
@@ -125,17 +125,17 @@ def _cells(char: str) -> int:
 
 
 class WaitTimer:
-    """Within its context, shows what the chat waits for and for how long; nothing appears for short waits.
+    """A context manager that shows what the chat waits for and for how long. For short waits nothing appears.
 
-    On a terminal one line counts the seconds, elsewhere a line is printed every ten. The thread is started once:
-    starting and joining a thread for each answer would delay the first token.
+    On a terminal, one line counts the seconds; elsewhere a line is printed every ten seconds. The thread is started
+    once, because starting and joining a thread for each answer would delay the first token.
     """
 
     def __init__(self, screen: Screen, what: Callable[[], str], *, after: float = 1.5) -> None:
         self._screen = screen
         self._what = what
         self._after = after
-        self._began = 0.0  # 0 while nothing is waited for
+        self._began = 0.0  # 0 if the chat does not wait
         self._due = 0.0
         self._shown = False  # whether the counting line is on the screen
         self._lock = threading.Lock()
