@@ -85,7 +85,7 @@ class Chat:
         return self.messages.pop()["content"] if self.turns else ""
 
     def row(self) -> dict[str, Any]:
-        """The answered part as a row of the dataset. Each chat is its own topic, so a split by topic keeps it together."""
+        """The answered part as a row of the dataset. Each chat has its own topic, so a split by topic never cuts it."""
         meta: dict[str, Any] = {"topic": f"chat {self.id}", "group": "chat", "kind": "core", "id": self.id}
         meta["backend"] = self.backend
         if self.partial:

@@ -1,1 +1,1 @@
-"""Scores how Doric a text is. Also: word lists, rendering of English phrases, highlighting, checks of the data."""
+"""Measures how Doric a text is. Also: word lists, rendering of English phrases, highlighting, checks of the data."""

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from doric import data
 
 OPENERS = frozenset({"an", "but", "bit", "or", "if", "gin", "so", "syne", "and", "because", "for", "that", ","})
-"""Words after which a clause begins, so that `initial` holds for the next word."""
+"""After these words a clause begins, so `initial` is true for the next word."""
 WINDOW = 3
-"""How many words on each side count as near, for `scots`."""
+"""The number of words on each side that count as near, for `scots`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The neighbours that a word must have. All conditions that are set must hold.
+    """The neighbours that a word must have. All conditions that are set must be true.
 
-    `before`, `prev`, `next`: the word two before, one before and one after is in this set; punctuation and the ends of
-    the sentence count as ",". `initial`: the word begins a clause. `scots`: at least that many Scots words within
-    `WINDOW` words. `sentence`: at least that many in the sentence. `next_consonant`, `next_participle`: the next word
-    begins with a consonant, or is a participle.
+    `before`, `prev`, `next`: the second word before, the word before and the word after is in this set; punctuation and
+    the ends of the sentence count as ",". `initial`: the word begins a clause. `scots`: at least so many Scots words
+    are within `WINDOW` words. `sentence`: at least so many Scots words are in the sentence. `next_consonant`: the next
+    word begins with a consonant. `next_participle`: the next word is a participle.
     """
 
     before: frozenset[str] | None
@@ -37,7 +37,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The class that a word gets in one of the contexts, unless an excluded neighbour is there."""
+    """The class that a word gets in one of the contexts, unless it has an excluded neighbour."""
 
     kind: str
     contexts: tuple[Context, ...]
@@ -96,7 +96,7 @@ def _words(value: str | list[str] | None, sets: dict[str, frozenset[str]]) -> fr
 def class_in_context(tokens: Sequence[str], scots: Sequence[bool], at: int) -> str:
     """The class of `tokens[at]` among its neighbours, or "" when no rule applies. The word must be in `rules()`.
 
-    `tokens` are the lower-cased words and punctuation of one sentence. `scots` says which are Scots on their own.
+    `tokens` are the lower-cased words and punctuation of one sentence. `scots` says which of them are always Scots.
     """
     before = tokens[at - 2] if at > 1 else ","
     prev = tokens[at - 1] if at else ","
@@ -135,5 +135,5 @@ def _english_endings() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1 << 14)
 def is_participle(word: str) -> bool:
-    """Whether `word` looks like a Scots participle in -in or -it, or an English one in -ed, -en or -ing."""
+    """Whether `word` looks like a participle: Scots in -in or -it, or English in -ed, -en or -ing."""
     return len(word) > 3 and word.endswith(("in", "it", "ed", "ing", "en")) and word not in _english_endings()

@@ -22,7 +22,7 @@ CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a text. `kind` is the class of a marked word, else "". `gloss` is its explanation."""
+    """A part of a text. `kind` is the class of a marked word, "" for other text. `gloss` is its explanation."""
 
     text: str
     kind: str = ""
@@ -52,7 +52,7 @@ def highlight(text: str) -> Iterator[Span]:
 
 @functools.lru_cache(maxsize=1 << 14)
 def gloss(word: str, kind: str) -> str:
-    """The explanation of a lower-cased word: its English, the house form when it differs, and the name of its class."""
+    """The explanation of a lower-cased word: its English, the house form if it differs, and the name of its class."""
     meaning = meaning_of(word)
     house = house_forms().get(word) or variants().get(word)
     house = f"house spelling {house}" if house and house.lower() != word else ""
@@ -60,6 +60,6 @@ def gloss(word: str, kind: str) -> str:
 
 
 def meaning_of(word: str) -> str:
-    """The English of a lower-cased Doric word, or ""."""
+    """The English meaning of a lower-cased Doric word, or ""."""
     known = glosses()
     return known.get(word) or known.get(CLITIC.sub("", word), "")

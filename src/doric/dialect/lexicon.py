@@ -1,8 +1,8 @@
 """The word lists in `data/`, and the class of a single word.
 
 Classes: `ne` (North-East), `scots` (all of Scotland), `shared` (Scots that the North-East also uses), `na` (negatives
-in -na), `central` and `central_weak` (Central Scots, Lallans and Burns), `leak` (English that a Scots writer renders),
-`context` (the class depends on the neighbouring words, see `contexts`).
+in -na), `central` and `central_weak` (Central Scots, Lallans and Burns), `leak` (English that a Scots writer would
+replace), `context` (the class depends on the neighbouring words, see `contexts`).
 """
 
 import functools
@@ -18,17 +18,17 @@ SCOTS = frozenset({"ne", "shared", "scots", "na"})
 ENDINGS = ("s", "er", "est", "ed", "in", "it", "fu", "fus", "ly", "t")
 """A listed word with one of these endings keeps its class."""
 GUESSED_ENDINGS = ("in", "it", "ie")
-"""A word that is in no list counts as Scots when it has one of these endings."""
+"""A word that is in no list counts as Scots if it has one of these endings."""
 SHORTEST_STEM = 4
-"""Minimum letters of a stem before -s, and one more before other endings: short stems often make unrelated words."""
+"""A stem before -s has at least so many letters; before other endings, one more. Short stems often match by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A row of `lexicon.tsv`. The house form, `doric`, is the spelling that the dataset uses.
 
-    `variants` are spellings of the same class. `wider` are spellings used all over Scotland, class `scots`. `synonyms`
-    are other words with the same meaning, also `scots`; the house form does not replace them.
+    `variants` are other spellings, of the same class. `wider` are spellings used all over Scotland, class `scots`.
+    `synonyms` are other words with the same meaning, also class `scots`; they are not replaced by the house form.
     """
 
     doric: str
@@ -68,7 +68,7 @@ def _split(cell: str) -> tuple[str, ...]:
 
 @functools.cache
 def house_forms() -> dict[str, str]:
-    """Central Scots form -> the house form to write instead; English function word -> the Doric for it."""
+    """Central Scots form -> the house form to write instead. Also: English function word -> the Doric word for it."""
     return {row["central"]: row["house"] for row in data.read_table("central.tsv")} | {
         row["english"]: row["house"] for row in data.read_table("leakage.tsv")
     }
@@ -88,13 +88,13 @@ def glosses() -> dict[str, str]:
 
 @functools.cache
 def leak_weights() -> dict[str, float]:
-    """English function word -> weight from 0 to 1: how certain it is that a Scots writer would render it."""
+    """English function word -> weight from 0 to 1: how certain it is that a Scots writer would replace it."""
     return {row["english"]: float(row["weight"]) for row in data.read_table("leakage.tsv")}
 
 
 @functools.cache
 def function_words() -> frozenset[str]:
-    """Scots spellings of English function words: the first words that writers replace who know little Scots."""
+    """Scots spellings of English function words: writers who know little Scots replace these words first."""
     return data.read_words("function_words.txt")
 
 
@@ -123,7 +123,7 @@ def _ing_nouns() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def word_class(word: str) -> str:
-    """The class of one lower-cased word, or "" when it has none.
+    """The class of one lower-cased word, or "" if it has none.
 
     >>> word_class("gweed"), word_class("whit"), word_class("keepit"), word_class("table")
     ('ne', 'central', 'scots', '')
@@ -144,7 +144,7 @@ def word_class(word: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 14)
 def is_guess(word: str) -> bool:
-    """Whether `word` counts as Scots only because of its ending; names and drugs may have the same endings.
+    """Whether `word` counts as Scots only because of its ending. Names and drugs may have the same endings.
 
     >>> is_guess("plantin"), is_guess("warfarin"), is_guess("keepit"), is_guess("table")
     (True, True, False, False)

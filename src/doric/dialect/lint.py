@@ -1,8 +1,8 @@
 """Checks of the language data: unreadable files, malformed lines, duplicates, and sentences that are not Doric.
 
-Each result is a `Finding` with file and line. Errors must be fixed; warnings are opinions of the word lists, which a
-speaker may overrule. The files are read again and without the rest of the library, so that a broken file is reported
-and does not stop the check.
+Each result is a `Finding` with file and line. Errors must be fixed. Warnings are based on the word lists, and a speaker
+may ignore them. The files are read again, without the rest of the library. So a broken file is reported and does not
+stop the check.
 """
 
 import itertools
@@ -29,14 +29,14 @@ HELD_OUT_KEYS = ("id", "bucket", "lang", "group", "prompt")
 PATTERN_TABLES = ("markup", "meta", "refusal")
 """The tables of gates.toml whose lists are regular expressions."""
 SCORING_FILES = {*TABLES, "collisions.toml"}
-"""The files that `score` reads, besides the word lists (*.txt)."""
+"""The files that `score` reads, in addition to the word lists (*.txt)."""
 FEW_SCOTS = 0.15
 """A sentence with a smaller share of Scots words gets a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem on one line of a data file (`line` 0: unknown). What is not an error is a warning."""
+    """A problem on one line of a data file (`line` 0: unknown). It is an error or a warning."""
 
     file: str
     line: int
@@ -46,7 +46,7 @@ class Finding:
 
 
 def lint() -> Iterator[Finding]:
-    """All findings: `lint_files`, then, when the files that scoring needs are sound, `lint_sentences`."""
+    """All findings: `lint_files`, and then `lint_sentences` if the files that scoring needs have no errors."""
     found = list(lint_files())
     yield from found
     if not any(finding.file in SCORING_FILES or finding.file.endswith(".txt") for finding in found):
@@ -57,7 +57,7 @@ def lint() -> Iterator[Finding]:
 
 
 def lint_files() -> Iterator[Finding]:
-    """Everything that keeps a data file from being read, and malformed or duplicate entries. All are errors."""
+    """Data files that cannot be read, and malformed or duplicate entries. All of them are errors."""
     for name, columns in TABLES.items():
         yield from _table(name, columns)
     for name in data.names("multilingual", ".tsv"):
@@ -129,7 +129,7 @@ def _table(name: str, columns: int) -> Iterator[Finding]:
 
 
 def _bad_cell(name: str, cells: list[str]) -> str:
-    """What is wrong with the cell of a row that allows certain values only, or ""."""
+    """What is wrong with a cell that allows only certain values, or ""."""
     match name:
         case "lexicon.tsv" if cells[2] not in CLASSES:
             return f"unknown class '{cells[2]}': write one of {', '.join(CLASSES)}"

@@ -1,7 +1,7 @@
-"""Renders a short English phrase in Doric: question words, function words, endings and words that the lexicon knows.
+"""Renders a short English phrase in Doric: question words, function words, endings and words of the lexicon.
 
-Made for the topics that users give, to be placed inside an authored Doric sentence. It is no translator: words that it
-does not know stay as they are.
+It is for topics that users give. The result is put into an authored Doric sentence. This is no translator: unknown
+words are not changed.
 """
 
 import functools
@@ -41,7 +41,7 @@ def _renderings() -> dict[str, str]:
         for gloss in entry.english.split("; "):
             if gloss.isalpha() and gloss.islower() and entry.doric.islower() and entry.kind in SCOTS:
                 found.setdefault(gloss, entry.doric)
-    # The file has priority: the lexicon may have several words, or one that does not suit topics.
+    # The file takes precedence: the lexicon may have several words, or a word that does not suit topics.
     return found | {row["english"]: row["house"] for row in data.read_table("renderings.tsv")}
 
 

@@ -1,4 +1,4 @@
-"""How Doric a text is: separate scores that are never added up, and the words they are based on.
+"""How Doric a text is: separate scores that are never added up, and the words that they are based on.
 
 `substrate` measures how much of the text is Scots, `north_east` how much of it is North-East Scots. The other scores
 measure English words, Central Scots words, and how evenly and deeply the text is Scots.
@@ -18,11 +18,11 @@ ENOUGH_FORMS = 2
 SHARED_WEIGHT = 0.5
 """Weight of `shared` and `na` words in `north_east`, because literary Scots uses them too (aa, leuk, wir)."""
 WEAK_WEIGHT = 0.5
-"""Weight of `central_weak` words in `contamination`, for those that outnumber the `ne` words (guid, auld, frae)."""
+"""Weight of `central_weak` words (guid, auld, frae) in `contamination`, if there are more of them than `ne` words."""
 ING_WEIGHT = 0.5
 """Weight of an -ing word in `leakage`: it may be an English noun."""
 ALL = frozenset({"aa", "a'"})
-"""Shared words that are used all over Scotland: alone they do not show that a text is North-East Scots."""
+"""Shared words that are used all over Scotland. Alone, they do not show that a text is North-East Scots."""
 NAME = "name"
 UNCOUNTED = frozenset({NAME, "context"})
 SPELLINGS_OF_I = frozenset({"Ah", "Ah'm", "Ah'll", "Ah've", "Ah'd"})
@@ -41,10 +41,11 @@ class Evidence(NamedTuple):
 class Scores:
     """The scores of one text. All but `tokens` (number of words) and `evidence` are shares from 0 to 1.
 
-    `substrate`: Scots words among all words. `north_east`: North-East words among all words. `contamination`: Central
-    Scots words among all words. `leakage`: weighted English function words, among these and the Scots words. `spread`:
-    among sentences of at least six words, those with at least two Scots words. `depth`: Scots words that are neither
-    function words nor guessed from their ending, among all words.
+    `substrate`: the share of words that are Scots. `north_east`: the share of words that are North-East Scots.
+    `contamination`: the share of words that are Central Scots. `leakage`: the share of weighted English function words
+    in the sum of these and the Scots words. `spread`: of the sentences with at least six words, the share that has at
+    least two Scots words. `depth`: the share of words that are Scots, no function words and not guessed from their
+    ending.
     """
 
     tokens: int
@@ -57,7 +58,7 @@ class Scores:
     evidence: tuple[Evidence, ...]
 
     def tokens_of(self, *kinds: str) -> tuple[str, ...]:
-        """The words of the classes `kinds`, in order of occurrence, without repeats."""
+        """The different words of the classes `kinds`, in order of first occurrence."""
         return tuple(dict.fromkeys(item.token for item in self.evidence if item.kind in kinds))
 
 
@@ -92,7 +93,7 @@ def score(text: str) -> Scores:
 def classify(sentence: str) -> tuple[list[str], list[str]]:
     """(tokens, classes) of one sentence: lower-cased words and punctuation, and the class of each, "" for none.
 
-    A word with a capital inside the sentence is taken for a name and has no class.
+    A word with a capital inside the sentence counts as a name and has no class.
     """
     surface = texts.surface_tokens(sentence)
     tokens = [token.lower() for token in surface]
