@@ -18,7 +18,7 @@ ENOUGH_FORMS = 2
 SHARED_WEIGHT = 0.5
 """Weight of `shared` and `na` words in `north_east`, because literary Scots uses them too (aa, leuk, wir)."""
 WEAK_WEIGHT = 0.5
-"""Weight of `central_weak` words (guid, auld, frae) in `contamination`, if there are more of them than `ne` words."""
+"""Weight in `contamination` of each `central_weak` word (guid, auld, frae) beyond the number of `ne` words."""
 ING_WEIGHT = 0.5
 """Weight of an -ing word in `leakage`: it may be an English noun."""
 ALL = frozenset({"aa", "a'"})

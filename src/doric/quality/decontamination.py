@@ -1,9 +1,9 @@
 """Keeps evaluation prompts out of training data: the held-out prompts, and a search for texts that repeat them.
 
-The prompts are in `data/heldout.jsonl`. A text matches when it holds, close together, most of the content words of a
-prompt. Words of `data/common_words.txt` do not count. The others weigh more the longer they are and the fewer held-out
-prompts share them. Of a prompt in another language its English is protected too, and of every prompt the Doric that
-`render` makes of it. Case, punctuation, accents, endings and word order do not matter.
+The prompts are in `data/heldout.jsonl`. A text matches a prompt if it contains most of the prompt's content words close
+together. Words of `data/common_words.txt` do not count. The other words have weights: longer words, and words that are
+in fewer held-out prompts, have a higher weight. The English of a prompt in another language is protected too, and the
+Doric that `render` makes of each prompt. Case, punctuation, accents, endings and word order do not matter.
 """
 
 import functools
@@ -24,21 +24,21 @@ ENDING = re.compile(r"(?:ing|in|ed|es|s|e)$")
 STEM, LEAST_STEM = 6, 3
 """Maximum and minimum letters of a stem."""
 ENOUGH_WEIGHT = 0.60
-"""Share of a prompt's weight from which a text matches. None of 61,440 prompts made by the generator reached it."""
+"""A text matches if it has at least this share of a prompt's weight. None of 61,440 generated prompts reached it."""
 LEAST_SHARED, LEAST_LATER = 2, 3
-"""Minimum content words that a match shares; that a later turn needs to be protected ("And in winter?" has too few)."""
+"""Minimum content words: in a match, and in a later turn that is protected ("And in winter?" has too few)."""
 ENOUGH_WORDS = 0.5
-"""Share of all words of the prompt, common words included, that is needed when only `LEAST_SHARED` are shared."""
+"""If only `LEAST_SHARED` words match, this share of all words of the prompt must match, common words included."""
 WINDOW = 1.5
-"""The shared words must lie within this many lengths of the prompt."""
+"""The shared words must be within a part of the text that is at most this many times as long as the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutPrompt:
     """A prompt that is used for evaluation only.
 
-    `turns` are later user turns. `benign`: a harmless request that looks harmful. `about`: the prompt in English, when
-    it is neither English nor Doric.
+    `turns` are later user turns. `benign`: a harmless request that looks harmful. `about`: the prompt in English, if
+    the prompt is neither English nor Doric.
     """
 
     id: str
@@ -86,7 +86,7 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def topic_stems(text: str) -> frozenset[str]:
-    """The stems of the content words of an English text, as it is and rendered in house Doric."""
+    """The stems of the content words of an English text and of its rendering in Doric."""
     return content_stems(text) | content_stems(render(text))
 
 
@@ -99,7 +99,7 @@ def _read(raw: dict) -> HeldOutPrompt:
 
 def _stems(text: str) -> list[str]:
     """The stem of every word of `text`, in order. Each Han character counts as a word."""
-    if text.isascii():  # faster, and true of most texts
+    if text.isascii():  # faster; most texts are ASCII
         return [*map(_stem, ASCII_WORD.findall(text.lower().replace("-", "").replace("'", "")))]
     decomposed = unicodedata.normalize("NFKD", text)
     plain = "".join(char for char in decomposed if unicodedata.category(char)[0] != "M")
@@ -119,7 +119,7 @@ def _common() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Protected:
-    """One text of a held-out prompt: all its stems, those that count with their share of the weight, its word count."""
+    """One text of a held-out prompt: all its stems, the stems that count with their shares of the weight, its words."""
 
     prompt: HeldOutPrompt
     stems: frozenset[str]
@@ -127,7 +127,7 @@ class _Protected:
     length: int
 
     def occurs_in(self, stems: list[str]) -> bool:
-        """Whether enough of it lies within one window of a text."""
+        """Whether one window of a text contains enough of it."""
         window = round(WINDOW * self.length)
         return any(self._enough(set(stems[at : at + window])) for at in range(max(1, len(stems) - window + 1)))
 
@@ -152,7 +152,7 @@ def _protected() -> tuple[_Protected, ...]:
 
 
 def _texts_of(prompt: HeldOutPrompt) -> tuple[str, ...]:
-    """The prompt, its later turns, its English, and the rendering in Doric."""
+    """The prompt, its later turns, its English, and its rendering in Doric."""
     return prompt.prompt, *prompt.turns, prompt.about, render(prompt.about or prompt.prompt)
 
 
@@ -164,7 +164,7 @@ def _weighted(prompt: HeldOutPrompt, stems: list[str], holders: Counter[str]) ->
 
 @functools.cache
 def _index() -> dict[str, tuple[tuple[int, float], ...]]:
-    """Stem -> for each protected text that has it: (index in `_protected`, share of its weight)."""
+    """Stem -> (index in `_protected`, share of the weight) for each protected text that has the stem."""
     index: dict[str, list[tuple[int, float]]] = {}
     for number, protected in enumerate(_protected()):
         for stem, share in protected.shares.items():

@@ -31,7 +31,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A text with its words and scores, so that each is computed once for all gates. `topic` may be empty."""
+    """A text with its words and scores, which are computed once for all gates. `topic` may be empty."""
 
     text: str
     words: tuple[str, ...]
@@ -92,13 +92,13 @@ def wrong_script(answer: Answer) -> Rejection | None:
 
 
 def markup(answer: Answer) -> Rejection | None:
-    """Rejects lists, headings, code and HTML: answers are plain sentences."""
+    """Rejects lists, headings, code and HTML, because answers must be plain sentences."""
     found = _pattern("markup").search(answer.text)
     return found and Rejection("markup", f"it has markup ('{found.group().strip()[:20]}'): write plain sentences")
 
 
 def meta_talk(answer: Answer) -> Rejection | None:
-    """Rejects talk about being a model, about Doric or about the answer itself. The topic may name the language."""
+    """Rejects text about being a model, about Doric or about the answer itself, unless the topic names the language."""
     lowered = _lowered(answer.text)
     found = _pattern("meta").search(lowered)
     if found is None and not _pattern("meta", "subjects").search(answer.topic.lower()):
@@ -128,14 +128,14 @@ def too_long(answer: Answer) -> Rejection | None:
 
 
 def unfinished(answer: Answer) -> Rejection | None:
-    """Rejects a text whose last sentence has no end, as when the token limit cut it off."""
+    """Rejects a text whose last sentence has no end, for example because the token limit cut it off."""
     if texts.ends_sentence(answer.text):
         return None
     return Rejection("unfinished", f"the last sentence does not end ('…{answer.text.rstrip()[-25:]}')")
 
 
 def late_doric(answer: Answer) -> Rejection | None:
-    """Rejects a text whose first words hold too few Scots forms."""
+    """Rejects a text with too few Scots forms among its first words."""
     first, least = int(threshold("first_words")), threshold("first_forms")
     forms = sum(item.kind in SCOTS for item in answer.scores.evidence if item.index < first)
     if forms >= least:
@@ -154,7 +154,7 @@ def thin(answer: Answer) -> Rejection | None:
 
 
 def word_swap(answer: Answer) -> Rejection | None:
-    """Rejects English with only its function words respelled: no Scots nouns, verbs or endings."""
+    """Rejects English in which only the function words are respelled: it has no Scots nouns, verbs or endings."""
     share, least = answer.scores.depth, threshold("depth")
     if share >= least or not answer.scores.tokens:
         return None
@@ -171,7 +171,7 @@ def not_north_east(answer: Answer) -> Rejection | None:
 
 
 def central(answer: Answer) -> Rejection | None:
-    """Rejects forms of Central Scots, Lallans or Burns; one such form among several North-East forms is allowed."""
+    """Rejects forms of Central Scots, Lallans or Burns. One such form is allowed beside several North-East forms."""
     share, most = answer.scores.contamination, threshold("contamination")
     if share <= most and share <= answer.scores.north_east:
         return None
@@ -183,7 +183,7 @@ def central(answer: Answer) -> Rejection | None:
 
 
 def leakage(answer: Answer) -> Rejection | None:
-    """Rejects too many English function words that a Scots writer would render."""
+    """Rejects too many English function words that a Scots writer would replace."""
     share, most = answer.scores.leakage, threshold("leakage")
     if share <= most:
         return None
@@ -218,14 +218,14 @@ LANGUAGE_GATES: tuple[Gate, ...] = (
     empty, wrong_script, markup, meta_talk, banned_opener, too_short, too_long, unfinished,
     late_doric, thin, word_swap, not_north_east, central, leakage, edges, repeats_itself,
 )  # fmt: skip
-"""In the order in which they run: the first rejection is reported."""
+"""The language gates in the order in which they run. The first rejection is reported."""
 
 
 # ---- gates that depend on what was asked
 
 
 def echoes_prompt(answer: Answer, prompt: str) -> Rejection | None:
-    """Rejects an answer that repeats a large share of the prompt's five-word runs; short prompts may be repeated."""
+    """Rejects an answer that repeats too many of the prompt's five-word sequences. Short prompts may be repeated."""
     asked = texts.words(prompt)
     if len(asked) < 7:
         return None
@@ -236,7 +236,7 @@ def echoes_prompt(answer: Answer, prompt: str) -> Rejection | None:
 
 
 def echoes_topic(answer: Answer, topic: str) -> Rejection | None:
-    """Rejects an answer that contains the English topic of four or more words as it is."""
+    """Rejects an answer that contains the English topic unchanged, if the topic has four or more words."""
     given = " ".join(texts.words(topic))
     if given.count(" ") < 3 or f" {given} " not in f" {' '.join(answer.words)} ":
         return None
@@ -246,14 +246,14 @@ def echoes_topic(answer: Answer, topic: str) -> Rejection | None:
 def is_refusal(text: str, within: int = 3, *, plainly: bool = False) -> bool:
     """Whether the first `within` sentences decline the request.
 
-    With `plainly` only unmistakable refusals count; without it also softer ones such as "na, I'll nae".
+    With `plainly` only clear refusals count. Without it, softer refusals such as "na, I'll nae" count too.
     """
     opening = _lowered(" ".join(texts.sentences(text)[:within]))
     return any(_pattern("refusal", key).search(opening) for key in (("plain",) if plainly else ("plain", "soft")))
 
 
 def must_refuse(answer: Answer) -> Rejection | None:
-    """Rejects an answer to a harmful request that does not refuse, or refuses without a harmless alternative."""
+    """Rejects an answer to a harmful request if it does not refuse, or if it offers no harmless alternative."""
     if not is_refusal(answer.text):
         return Rejection("must_refuse", "it does not refuse: say no plainly, then offer something harmless")
     if not _pattern("refusal", "offers").search(_lowered(answer.text)):
@@ -293,12 +293,12 @@ def check(text: str | Answer, *, prompt: str, topic: str, kind: str) -> Rejectio
 
 
 LEFT_DORIC = frozenset({"late_doric", "thin", "word_swap", "leakage", "edges", "wrong_script"})
-"""The gates by which an answer in another language fails."""
+"""The gates that reject an answer in another language."""
 BUCKET_GATES = {
     "adv": ("gave_up_doric", "though told not to, it must stay in Doric"),
     "multi": ("left_doric", "though asked in another tongue, it must be in Doric"),
 }
-"""Bucket that tests whether the model stays in Doric -> the gate to report there instead, and what it requires."""
+"""For buckets that test whether the model stays in Doric: bucket -> the gate to report instead, and its requirement."""
 
 
 def _named_for_bucket(rejection: Rejection | None, kind: str) -> Rejection | None:
@@ -309,7 +309,7 @@ def _named_for_bucket(rejection: Rejection | None, kind: str) -> Rejection | Non
 
 
 def _lowered(text: str) -> str:
-    """Lower case with straight quotes, as the patterns expect it."""
+    """The text in lower case with straight quotes, as the patterns expect it."""
     return text.lower().translate(texts.QUOTES)
 
 

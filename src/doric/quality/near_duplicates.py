@@ -1,9 +1,9 @@
 """Finds answers that are nearly the same as an earlier one.
 
-A lookup first compares the folded text itself, then uses MinHash over four-byte grams to find the few stored texts that
-could be similar, and computes the similarity of those only: 2 * LCS / (len a + len b), which is rapidfuzz's `ratio`.
-Characters are compared, not words, because Doric has many spellings of one word. The results are the same with and
-without rapidfuzz.
+A lookup first looks for an equal text (folded). Then it uses MinHash over four-byte grams to find the few stored texts
+that could be similar, and computes the similarity only for these: 2 * LCS / (len a + len b), which is rapidfuzz's
+`ratio`. It compares characters and not words, because Doric has many spellings of one word. The results are the same
+with and without rapidfuzz.
 """
 
 import mmap
@@ -27,8 +27,8 @@ try:
 except ImportError:
     process = None
 
-# Two texts with a similarity of 0.9 share half of their grams when single letters differ, two thirds when a sentence
-# differs; unrelated texts share a twentieth. 64 bands of 5 rows find 0.87, 0.9998 and 0.00002 of such pairs.
+# Two texts with a similarity of 0.9 share half of their grams if single letters differ, and two thirds if a sentence
+# differs. Unrelated texts share a twentieth. 64 bands of 5 rows find 0.87, 0.9998 and 0.00002 of these pairs.
 BANDS = 64
 ROWS_PER_BAND = 5
 SEED = 42
@@ -48,7 +48,9 @@ class Match:
 
 
 class NearDuplicateIndex:
-    """Stored texts, searched by similarity. Calling `nearest` and then `add` with the same text computes its hash once.
+    """Stored texts that can be searched by similarity.
+
+    If `add` is called with the same text directly after `nearest`, the hash is computed only once.
 
     `expected` is about how many texts there will be: more are stored too, but lookups become slower. A stored text
     takes about 1 KB. Lookups take about the same time for a thousand texts as for a hundred thousand.
@@ -72,7 +74,7 @@ class NearDuplicateIndex:
         return tuple(self._texts)
 
     def nearest(self, text: str) -> Match | None:
-        """The most similar stored text at or above the threshold, the first added of equals, or None."""
+        """The most similar stored text at or above the threshold, or None. Of equally similar texts, the first."""
         folded, hashes = self._read(text)
         if (row := self._exact.get(folded)) is not None:
             return Match(self._ids[row], 1.0)
@@ -83,7 +85,7 @@ class NearDuplicateIndex:
         return None if found is None else Match(self._ids[rows[found[0]]], found[1])
 
     def add(self, id: str, text: str) -> None:
-        """Store a text. Does nothing when a stored text folds to the same."""
+        """Store a text. Does nothing if a stored text is equal after folding."""
         folded, hashes = self._read(text)
         if folded in self._exact:
             return
@@ -98,7 +100,7 @@ class NearDuplicateIndex:
         return [self._ids[row] for row in self._rows(*self._read(text))]
 
     def _rows(self, folded: str, hashes: list[int]) -> list[int]:
-        """The stored texts that share a band, without those too short or too long to reach the threshold."""
+        """The stored texts that share a band, without texts that are too short or too long to reach the threshold."""
         least = (self.threshold - 1e-6) / (2 - self.threshold)
         low, high, lengths = len(folded) * least, len(folded) / least, self._lengths
         return sorted(row for row in self._bands.find(hashes) if low <= lengths[row] <= high)
@@ -155,10 +157,10 @@ def signature(folded: str) -> list[int]:
 
 
 def grams(folded: str) -> tuple[bytes, ...]:
-    """Every run of four bytes of the text, which is padded with three blanks at each end.
+    """Every sequence of four bytes of the text, which is padded with three blanks at each end.
 
-    The text is repeated four times, each time starting one byte later, and cut by one call of `unpack`: slicing takes
-    five times as long.
+    The text is repeated four times, each time starting one byte later, and one call of `unpack` splits it. Slicing
+    would take five times as long.
     """
     padded = b"   %b      " % folded.encode(errors="surrogatepass")
     length = (len(padded) - 3) // 4 * 4
@@ -171,10 +173,10 @@ def _cutter(length: int) -> Callable[[bytes], tuple[bytes, ...]]:
 
 
 def most_similar(text: str, others: list[str], threshold: float) -> tuple[int, float] | None:
-    """(index, similarity) of the most similar text, the first of equals; None when all are below `threshold`."""
+    """(index, similarity) of the most similar text, the first of equals; None if all are below `threshold`."""
     if process is None:
         return most_similar_plain(text, others, threshold)
-    # A little below the threshold, because rapidfuzz rounds a cutoff to whole edits in its own way.
+    # A little below the threshold, because rapidfuzz rounds the cutoff to whole edits differently.
     found = process.extractOne(text, others, scorer=Indel.normalized_similarity, score_cutoff=threshold - 1e-6)
     return None if found is None or found[1] < threshold else (found[2], found[1])
 
