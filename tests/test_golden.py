@@ -52,26 +52,26 @@ CENTRAL = (
     "shak afore ye faul them. I wid hing them ootside far the win can get at them, an tak them in afore the rain."
 )
 PORT = "127.0.0.1:PORT"
-"""Stands in committed files for the address of the test's own server."""
+"""Replaces the address of the test's own server in committed files."""
 CHAT_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 TIMES = {"first", "seconds", "times", "date"}
-"""Keys of a scoreboard that hold what a clock said."""
+"""Keys of a scoreboard whose values are times."""
 WORDS_FOR_PEOPLE = {"error", "errors"}
-"""Keys of a scoreboard that hold an error message: whether there is one is compared, its wording is not."""
+"""Keys of a scoreboard that contain an error message. The tests compare whether there is an error, not its text."""
 
 
 # ---- running scripts
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """An environment with no key and no address in it; empty variables win over a developer's own `.env`."""
+    """An environment without a key and without an address. Empty variables override the developer's own `.env`."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
     unset = dict.fromkeys(("VLLM_API_KEY", "VLLM_MODEL", "MODAL_KEY", "MODAL_SECRET"), "")
     return {**kept, **unset, "HOME": str(folder), "XDG_STATE_HOME": str(folder), **more}
 
 
 def run(folder: Path, script: Path, *args: str, piped: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a script in `folder`, a folder without `.env`."""
+    """Run a script in `folder`, which has no `.env`."""
     return subprocess.run(
         [sys.executable, script, *args],
         cwd=folder,
@@ -83,7 +83,7 @@ def run(folder: Path, script: Path, *args: str, piped: bytes = b"", **env: str) 
 
 
 def succeeded(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:
-    """`done`, if its exit status is 0; otherwise the test fails with what it printed."""
+    """Returns `done` if its exit status is 0. Otherwise the test fails and shows the output."""
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     return done
 
@@ -94,7 +94,7 @@ def sha(data: bytes | str) -> str:
 
 
 def sha_of(value: object) -> str:
-    """The same of a JSON value, whatever the order of its keys."""
+    """The SHA-256 of a JSON value in hex. The order of its keys does not matter."""
     return sha(json.dumps(value, ensure_ascii=False, sort_keys=True))
 
 
@@ -103,12 +103,12 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
-# ---- a model server whose answers depend only on what it is asked
+# # ---- a model server whose answers depend only on the request
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `status` other than 200 is an error; `broken` closes the connection before the end."""
+    """One answer. A `status` other than 200 is an error. With `broken`, the connection closes before the end."""
 
     text: str = ""
     finish: str = "stop"
@@ -117,7 +117,7 @@ class Reply:
 
 
 class Server(ThreadingHTTPServer):
-    """A chat-completions server. `decide` gets a call's number, from 1, and its body; `asked` keeps all bodies."""
+    """A chat-completions server. `decide` gets the number of a call (from 1) and its body. `asked` keeps all bodies."""
 
     daemon_threads = True
 
@@ -136,20 +136,20 @@ class Server(ThreadingHTTPServer):
         return f"http://{self.host}/v1"
 
     def told(self) -> dict[str, Any]:
-        """Hashes of what was asked: the messages, and whole bodies with every parameter, in order."""
+        """Hashes of the requests sent to the model, in order: the messages alone, and the whole request bodies."""
         messages = [body["messages"] for body in self.asked]
         return {"requests": len(self.asked), "messages": sha_of(messages), "bodies": sha_of(self.asked)}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers in one piece or, when asked to, as a stream of events."""
+    """Answers in one piece or, if the request asks for it, as a stream of events."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body leave in one packet; else each answer waits 40 ms for the client's acknowledgement
+    wbufsize = -1  # one packet for head and body; otherwise each answer waits 40 ms for an acknowledgement
     server: Server
 
     def log_message(self, format: str, *_: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""
 
     def do_GET(self) -> None:
         """The list of models."""
@@ -171,7 +171,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, whole[: len(whole) // 2] if reply.broken else whole)
 
     def send(self, status: int, data: bytes, kind: str = "application/json", *, broken: bool = False) -> None:
-        """Write a response; a broken one ends before its announced length."""
+        """Write a response. A broken response ends before its announced length."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data) + 100 * broken))
@@ -183,13 +183,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def usage(reply: Reply, body: dict[str, Any]) -> dict[str, int]:
-    """Token counts that follow from the lengths of the texts."""
+    """Token counts that are computed from the lengths of the texts."""
     read, written = sum(len(message["content"]) for message in body["messages"]) // 4, len(reply.text) // 3
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
 def completion(reply: Reply, body: dict[str, Any]) -> bytes:
-    """The answer in one piece."""
+    """The answer as one JSON object."""
     message = {"role": "assistant", "content": reply.text}
     choice = {"index": 0, "message": message, "finish_reason": reply.finish}
     head = {"id": "c", "object": "chat.completion", "created": 0, "model": body["model"]}
@@ -197,7 +197,7 @@ def completion(reply: Reply, body: dict[str, Any]) -> bytes:
 
 
 def stream(reply: Reply, body: dict[str, Any]) -> bytes:
-    """The answer as events, a word each; a broken one has no end."""
+    """The answer as events, one per word. A broken answer has no end."""
     head = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
     deltas = [{"content": piece} for piece in re.findall(r"\S+\s*|\s+", reply.text)]
     events: list[dict] = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
@@ -210,7 +210,7 @@ def stream(reply: Reply, body: dict[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def serving(decide: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Server]:
-    """A `Server` on a thread of its own."""
+    """Run a `Server` on a separate thread."""
     server = Server(decide)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -231,7 +231,7 @@ def draw(*parts: object) -> int:
 
 
 def dataset(folder: Path) -> dict[str, Any]:
-    """Write 3,072 rows to `folder`/out.jsonl; hashes of the files, figures of the summary."""
+    """Write 3,072 rows to `folder`/out.jsonl. Returns hashes of the files and the figures of the summary."""
     shutil.copy(TOPICS, folder / "topics.json")
     flags = "--topics-json topics.json --out out.jsonl --n-per-topic 6 --adv-ratio 0.1 --safety-ratio 0.05"
     done = succeeded(
@@ -241,7 +241,7 @@ def dataset(folder: Path) -> dict[str, Any]:
 
 
 def dataset_files(folder: Path) -> dict[str, Any]:
-    """Hashes of the three files of a run in `folder`. `reasons` alone holds wording that people read too."""
+    """Hashes of a run's three files in `folder`. Only the hash of `rejected` depends on the wording of the reasons."""
     rejected = rows_of(folder / "out.jsonl.rejected.jsonl")
     return {
         "rows": sha((folder / "out.jsonl").read_bytes()),
@@ -252,7 +252,7 @@ def dataset_files(folder: Path) -> dict[str, Any]:
 
 
 def summary(text: str, out: Path) -> dict[str, Any]:
-    """The figures that a run's summary tells, found by the names of buckets and gates, whatever words are around."""
+    """The figures in the summary of a run. They are found by the names of buckets and gates, not by the other words."""
     rejected = Counter(row["gate"] for row in rows_of(Path(f"{out}.rejected.jsonl")))
     names = ["core", "multi", "adv", "safety", *sorted(rejected)]
     found = {name: re.search(rf"\b{name}\W{{0,3}}([\d,]+)", text) for name in names}
@@ -264,7 +264,7 @@ def summary(text: str, out: Path) -> dict[str, Any]:
 
 
 def number(text: str) -> int:
-    """A number as it is shown to people.
+    """The value of a number that is written for people.
 
     >>> number("3,072")
     3072
@@ -276,12 +276,12 @@ def number(text: str) -> int:
 
 
 def pool(folder: Path, kind: str) -> list[str]:
-    """Answers of one kind of a dataset in `folder`, in its order: what the model server says."""
+    """Answers of one kind from the dataset in `folder`, in its order. The model server sends them."""
     return [row["messages"][-1]["content"] for row in rows_of(folder / "out.jsonl") if row["meta"]["kind"] == kind]
 
 
 LAST_CALL = 68
-"""The first call for the last row: faults of the server come here, where no other row can take its turn."""
+"""The first call for the last row. The faults of the server start here, because no other row can take their place."""
 SERVER_FAULTS = {LAST_CALL: Reply(status=429), LAST_CALL + 1: Reply(status=503), LAST_CALL + 2: Reply("x", broken=True)}
 REFUSED = {
     2: Reply(CENTRAL),
@@ -291,11 +291,11 @@ REFUSED = {
     13: Reply("<think>Hm, Doric.", "length"),
     17: Reply(ENGLISH),
 }
-"""Call -> an answer that is refused, for another reason each."""
+"""Call -> an answer that is rejected. Each answer is rejected for another reason."""
 
 
 def model_answers(core: Sequence[str], safety: Sequence[str]) -> Callable[[int, dict[str, Any]], Reply]:
-    """Authored answers one after the other, with every kind of refusal and fault among them."""
+    """Authored answers one after the other. They include every kind of rejected answer and every kind of fault."""
     cores, refusals, given = iter(core), iter(safety), []
 
     def decide(call: int, body: dict[str, Any]) -> Reply:
@@ -312,7 +312,7 @@ def model_answers(core: Sequence[str], safety: Sequence[str]) -> Callable[[int, 
 
 
 def with_a_model(folder: Path, answers: Path) -> dict[str, Any]:
-    """Write 60 rows with a model whose answers are partly refused; hashes of the files and of every request."""
+    """Write 60 rows with a model that also gives bad answers. Returns hashes of the files and of every request."""
     shutil.copy(OLD / "dataset" / "topics.txt", folder)
     flags = "--topics topics.txt --out out.jsonl --backend openai --model doric --max-concurrency 1 --seed 3"
     with serving(model_answers(pool(answers, "core")[::7], pool(answers, "safety"))) as server:
@@ -342,14 +342,14 @@ def sharegpt(folder: Path, rows: Path) -> dict[str, str]:
 
 
 LAST_TURN = 40
-"""The call of the last turn of `ours`: a fault of the server comes here, where no other turn can be asked meanwhile."""
+"""The call for the last turn of `ours`. A fault of the server is sent here, because no other turn can be asked then."""
 
 
 def examined(answers: Sequence[str], *, lost: bool) -> Callable[[int, dict[str, Any]], Reply]:
-    """The models `ours` and `theirs` and the model `judge`, each answer chosen by what is asked.
+    """The models `ours`, `theirs` and `judge`. Each answer depends only on the request.
 
-    With `lost`, one turn in eleven of `ours` is answered with an error that no retry can help, and one call with an
-    error that a retry can.
+    With `lost`, one turn in eleven of `ours` gets an error that a retry cannot fix, and one call gets an error that a
+    retry can fix.
     """
 
     def decide(call: int, body: dict[str, Any]) -> Reply:
@@ -371,7 +371,7 @@ def examined(answers: Sequence[str], *, lost: bool) -> Callable[[int, dict[str, 
 
 
 def validate(folder: Path, server: Server, limit: int) -> dict[str, Any]:
-    """Examine `ours` beside `theirs` before `judge`, into `folder`/board.json; the scoreboard without times."""
+    """Evaluate `ours` with the baseline `theirs` and the judge `judge`. Returns the scoreboard without times."""
     flags = "--model ours --baseline theirs --judge-model judge --concurrency 1 --out board.json --limit"
     succeeded(run(folder, VALIDATE, *flags.split(), str(limit), "--base-url", server.url))
     return timeless(json.loads((folder / "board.json").read_text("utf-8")), server.host)
@@ -401,7 +401,7 @@ def board_figures(board: dict[str, Any]) -> dict[str, Any]:
 
 
 def scoreboard(folder: Path, answers: Path) -> dict[str, Any]:
-    """A model compared with another by a judge: the scoreboard, the three journals, every request."""
+    """Compare two models with a judge. Returns hashes of the scoreboard, the three journals and every request."""
     with serving(examined(pool(answers, "core"), lost=True)) as server:
         board = validate(folder, server, 24)
     names = ("answers", "baseline", "judge")
@@ -422,7 +422,7 @@ def scoreboard(folder: Path, answers: Path) -> dict[str, Any]:
 
 
 def chatting(_: int, body: dict[str, Any]) -> Reply:
-    """A model that counts the messages; `brak aff` makes it break off in the middle."""
+    """A model that counts the messages. If the message is `brak aff`, its answer breaks off in the middle."""
     question = body["messages"][-1]["content"]
     if question == "brak aff":
         return Reply("Aye weel, I wis jist", broken=True)
@@ -430,7 +430,7 @@ def chatting(_: int, body: dict[str, Any]) -> Reply:
 
 
 class Talk:
-    """A chat in a pseudo-terminal; what is waited for is what the server and the files hold, not what is shown."""
+    """A chat in a pseudo-terminal. Tests wait for the state of the server and the files, not for text on the screen."""
 
     def __init__(self, home: Path, server: Server, *args: str) -> None:
         self.fd, theirs = pty.openpty()
@@ -445,11 +445,11 @@ class Talk:
 
     @property
     def prompts(self) -> int:
-        """How many prompts were opened: each switches bracketed paste on."""
+        """How many prompts were opened. Each prompt switches bracketed paste on."""
         return self.shown.count(b"\x1b[?2004h")
 
     def until(self, true: Callable[[], bool]) -> None:
-        """Read until a condition holds, 30 seconds at most."""
+        """Read until a condition holds, for at most 30 seconds."""
         end = time.monotonic() + 30
         while not true():
             assert time.monotonic() < end, self.shown[-1000:]
@@ -463,9 +463,9 @@ class Talk:
         self.until(lambda: self.prompts > before)
 
     def leave(self) -> int:
-        """Ctrl-D; the exit status."""
+        """Press Ctrl-D. Returns the exit status."""
         os.write(self.fd, b"\x04")
-        with contextlib.suppress(OSError):  # a terminal that nobody holds any more cannot be read
+        with contextlib.suppress(OSError):  # when the process has closed the terminal, reading from it fails
             self.until(lambda: self.process.poll() is not None)
         status = self.process.wait(30)
         os.close(self.fd)
@@ -473,17 +473,17 @@ class Talk:
 
 
 def kept_chats(home: Path) -> list[Path]:
-    """The files of chats, by name."""
+    """The files of saved chats, sorted by name."""
     return sorted((home / "doric" / "chats").glob("*.jsonl"))
 
 
 def nameless(path: Path) -> str:
-    """A chat's file with its id, which is made of the time and of chance, replaced."""
+    """The file of a chat, with its id replaced. The id depends on the time and is partly random."""
     return CHAT_ID.sub("ID", path.read_text("utf-8"))
 
 
 def chat(folder: Path) -> dict[str, Any]:
-    """One question from a pipe, and a talk with a system prompt, a broken answer and a saved row."""
+    """Ask one question from a pipe, then have a chat with a system prompt, a broken answer and a saved row."""
     with serving(chatting) as server:
         piped = succeeded(run(folder, CHAT, piped=b"Fit like?\nAn you?", VLLM_URL=f"http://{server.host}"))
         left = len(kept_chats(folder))
@@ -506,7 +506,7 @@ def chat(folder: Path) -> dict[str, Any]:
 
 
 def suggestions(groups: dict[str, list[str]]) -> Callable[[int, dict[str, Any]], Reply]:
-    """A model that suggests the rest of each group in turn, with topics among them that must be refused."""
+    """A model that suggests the remaining topics of each group in turn, and some topics that must be rejected."""
     rest = {name: iter(topics) for name, topics in groups.items()}
 
     def decide(call: int, body: dict[str, Any]) -> Reply:
@@ -521,7 +521,7 @@ def suggestions(groups: dict[str, list[str]]) -> Callable[[int, dict[str, Any]],
 
 
 def topics(folder: Path) -> dict[str, Any]:
-    """Widen three groups by six topics each; hashes of the list and of every request."""
+    """Add six topics to each of three groups. Returns hashes of the list and of every request."""
     whole = json.loads(TOPICS.read_text("utf-8"))["groups"]
     few = {name: whole[name][:4] for name in list(whole)[:3]}
     (folder / "topics.json").write_text(json.dumps({"groups": few}, indent=2), "utf-8")
@@ -538,7 +538,7 @@ OLD_FLAGS = ["--topics", "topics.txt", "--out", "out.jsonl", "--n-per-topic", "6
 
 
 def resumed_dataset(folder: Path) -> dict[str, Any]:
-    """Continue the old dataset, 40 of 60 rows, in `folder`/resumed; write it in one go in `folder`/whole."""
+    """Continue the old dataset, 40 of 60 rows, in `folder`/resumed. Write it without a stop in `folder`/whole."""
     resumed, whole = folder / "resumed", folder / "whole"
     shutil.copytree(OLD / "dataset", resumed)
     whole.mkdir()
@@ -549,7 +549,7 @@ def resumed_dataset(folder: Path) -> dict[str, Any]:
 
 
 def resumed_validation(folder: Path, name: str, answers: Sequence[str]) -> dict[str, Any]:
-    """Continue the old validation `name`; its scoreboard, and how often each model was asked."""
+    """Continue the old validation `name`. Returns its scoreboard, and the number of requests to each model."""
     with serving(examined(answers, lost=False)) as server:
         copy_served(OLD / name, folder, server)
         board = validate(folder, server, 12)
@@ -557,13 +557,13 @@ def resumed_validation(folder: Path, name: str, answers: Sequence[str]) -> dict[
 
 
 def copy_served(old: Path, folder: Path, server: Server) -> None:
-    """Copy old files as if they had been made with this very server."""
+    """Copy old files and replace the address in them with the address of this server."""
     for path in old.iterdir():
         (folder / path.name).write_text(path.read_text("utf-8").replace(PORT, server.host), "utf-8")
 
 
 def old_chats(folder: Path) -> list[Path]:
-    """The old chats copied to a state folder, the first of them written first."""
+    """Copy the old chats to a state folder. The first chat gets the oldest modification time."""
     shutil.copytree(OLD / "chats", folder / "doric" / "chats")
     for age, path in enumerate(kept_chats(folder)):
         os.utime(path, (1_700_000_000 + age, 1_700_000_000 + age))
@@ -571,7 +571,7 @@ def old_chats(folder: Path) -> list[Path]:
 
 
 def resumed_chat(folder: Path) -> dict[str, Any]:
-    """Ask one more question in the last old chat, and one in the first, loaded by its file."""
+    """Ask a question in the last old chat with --resume, and a question in the first old chat with /load."""
     first, *_, last = old_chats(folder)
     with serving(chatting) as server:
         succeeded(run(folder, CHAT, "--resume", "An fit noo?", VLLM_URL=f"http://{server.host}"))
@@ -588,18 +588,18 @@ def resumed_chat(folder: Path) -> dict[str, Any]:
 
 
 def converted_chats(folder: Path) -> dict[str, Any]:
-    """The old chats as ShareGPT."""
+    """Convert the old chats to ShareGPT."""
     lines = "".join(path.read_text("utf-8") for path in sorted((OLD / "chats").glob("*.jsonl")))
     (folder / "chats.jsonl").write_text(lines, "utf-8")
     succeeded(run(folder, CONVERT, "--input", "chats.jsonl", "--output", "sharegpt.jsonl"))
     return {"rows": len(rows_of(folder / "sharegpt.jsonl")), "hash": sha((folder / "sharegpt.jsonl").read_bytes())}
 
 
-# ---- everything measured once
+# # ---- all measurements
 
 
 def measured_part(name: str, folder: Path, large: Path) -> dict[str, Any]:
-    """One part of `golden.json`, measured in `folder`; `large` is the folder of the large dataset."""
+    """One part of `golden.json`, measured in `folder`. `large` is the folder of the large dataset."""
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "with_a_model": lambda: with_a_model(folder, large),
         "sharegpt": lambda: sharegpt(folder, large / "out.jsonl"),
@@ -630,20 +630,20 @@ def language_data() -> str:
 
 @functools.cache
 def golden() -> dict[str, Any]:
-    """What was measured before the refactoring."""
+    """The values measured before the refactoring."""
     return json.loads(GOLDEN.read_text("utf-8"))
 
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
-    """The folder of the large dataset, and what was measured of it."""
+    """The folder of the large dataset, and the values measured from it."""
     folder = tmp_path_factory.mktemp("large")
     return folder, dataset(folder)
 
 
 @pytest.fixture
 def measured(tmp_path, large) -> Callable[[str], dict[str, Any]]:
-    """A function that measures a part in the test's own folder."""
+    """A function that measures a part in the folder of the test."""
     return lambda name: measured_part(name, tmp_path, large[0])
 
 
@@ -662,13 +662,13 @@ def test_the_hashes_were_measured_with_this_language_data():
 
 @pytest.mark.usefixtures("same_data")
 def test_a_dataset_of_the_embedded_voice_keeps_its_bytes(large):
-    """A seeded run without a model writes the same rows, rejections and plan, and reports the same figures."""
+    """A run with a seed and without a model writes the same rows, rejections and plan, and reports the same figures."""
     assert large[1] == golden()["dataset"]
 
 
 @pytest.mark.usefixtures("same_data")
 def test_a_dataset_from_a_model_keeps_its_bytes_and_requests(measured):
-    """The same answers of a model give the same rows and rejections, and the model is told the same in each request."""
+    """If a model gives the same answers, the rows, the rejections and every request to the model are the same."""
     assert measured("with_a_model") == golden()["with_a_model"]
 
 
@@ -680,30 +680,30 @@ def test_sharegpt_keeps_its_bytes(measured):
 
 @pytest.mark.usefixtures("same_data")
 def test_a_scoreboard_keeps_its_figures_journals_and_requests(measured):
-    """The same answers get the same scoreboard and journals, and models and judge are asked the same."""
+    """The same answers give the same scoreboard, journals and requests to the models and the judge."""
     assert measured("scoreboard") == golden()["scoreboard"]
 
 
 def test_a_chat_keeps_its_file_and_requests(measured):
-    """A talk with the same answers is kept and saved as the same bytes, and the model is sent the same messages."""
+    """If a chat gets the same answers, it is stored and saved as the same bytes, and the requests are the same."""
     assert measured("chat") == golden()["chat"]
 
 
 def test_widened_topics_keep_their_bytes_and_requests(measured):
-    """The same suggestions give the same topic list, and the model is asked the same for each group."""
+    """The same suggestions give the same topic list and the same requests for each group."""
     assert measured("topics") == golden()["topics"]
 
 
 @pytest.mark.usefixtures("same_data")
 def test_an_old_unfinished_dataset_resumes_to_the_same_bytes(measured):
-    """A dataset that the earlier version left at 40 of 60 rows ends as the bytes of an uninterrupted run."""
+    """A dataset that the earlier version left at 40 of 60 rows is completed with the bytes of an uninterrupted run."""
     found = measured("resumed_dataset")
     assert found["resumed"] == found["whole"]
     assert found == golden()["resumed_dataset"]
 
 
 def test_an_old_unfinished_dataset_gets_a_report(tmp_path):
-    """The rows and rejections that the earlier version left are shown as an HTML page."""
+    """The rows and rejections of the earlier version can be shown as an HTML page."""
     shutil.copytree(OLD / "dataset", tmp_path, dirs_exist_ok=True)
     succeeded(run(tmp_path, REPORT, "--input", "out.jsonl", "--out", "page.html"))
     page = (tmp_path / "page.html").read_text("utf-8")
@@ -713,7 +713,7 @@ def test_an_old_unfinished_dataset_gets_a_report(tmp_path):
 
 @pytest.mark.usefixtures("same_data")
 def test_an_old_unfinished_validation_asks_only_what_is_missing(measured):
-    """A journal of the earlier version is continued: each turn with an answer is not asked again, a failed turn is."""
+    """A journal of the earlier version is continued: only turns without an answer are asked again."""
     found = measured("resumed_validation")
     answered = {(row["id"], row["turn"]) for row in rows_of(OLD / "validation" / "board.json.answers.jsonl")
                 if not row["error"]}  # fmt: skip
@@ -723,7 +723,7 @@ def test_an_old_unfinished_validation_asks_only_what_is_missing(measured):
 
 @pytest.mark.usefixtures("same_data")
 def test_an_old_unfinished_judgement_asks_only_what_is_missing(measured):
-    """With all answers there and some verdicts missing, only the judge is asked, and only for those."""
+    """If the old journals have all answers but lack some verdicts, only the judge is asked for those verdicts."""
     found = measured("resumed_judge")
     readable = [row for row in rows_of(OLD / "judge" / "board.json.judge.jsonl") if not row["error"]]
     assert found["asked"] == {"judge": 2 * 12 - len(readable)}
@@ -731,12 +731,12 @@ def test_an_old_unfinished_judgement_asks_only_what_is_missing(measured):
 
 
 def test_an_old_chat_is_resumed_and_loaded(measured):
-    """The last chat of the earlier version goes on with --resume, an earlier chat with /load, each in its own file."""
+    """--resume continues the last chat of the earlier version, /load an earlier chat, and each keeps its own file."""
     assert measured("resumed_chat") == golden()["resumed_chat"]
 
 
 def test_old_chats_become_conversations(measured):
-    """Chats kept by the earlier version are converted to ShareGPT; the chat with a partial answer is left out."""
+    """Chats saved by the earlier version are converted to ShareGPT, except the chat with a partial answer."""
     assert measured("converted_chats") == golden()["converted_chats"]
 
 
@@ -744,7 +744,7 @@ def test_old_chats_become_conversations(measured):
 
 
 def differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
-    """Each place where two JSON values differ, with both values."""
+    """Each position where two JSON values differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             yield from differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))
@@ -753,7 +753,7 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[str]:
 
 
 def regenerate() -> None:
-    """Measure every part, print what differs from `golden.json`, and write it."""
+    """Measure every part, print the differences from `golden.json`, and write the new values."""
     with tempfile.TemporaryDirectory() as place:
         large = Path(place, "dataset")
         large.mkdir()

@@ -1,4 +1,4 @@
-"""--help of each script: it is fast and shows how to run the script."""
+"""--help of each script: it must be fast and show how to run the script."""
 
 import os
 import resource
@@ -24,13 +24,13 @@ def cpu(script):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_help_is_fast(script):
-    """The best of three runs takes less than a quarter of a second of CPU time, also on a busy machine."""
+    """The fastest of three runs needs less than a quarter of a second of CPU time, even on a busy machine."""
     assert min(cpu(script) for _ in range(3)) < BUDGET
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_help_shows_the_line_that_runs_it(script):
-    """--help has exactly one `uv run` line with the script's name, and a narrow terminal does not break it."""
+    """--help has exactly one `uv run` line with the script's name, and a narrow terminal does not break the line."""
     done = subprocess.run(
         [sys.executable, script, "--help"], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"COLUMNS": "60"}
     )
@@ -41,7 +41,7 @@ def test_help_shows_the_line_that_runs_it(script):
 
 
 def test_the_three_scripts_are_there():
-    """Topics, dataset and conversion have one script each."""
+    """Topics, dataset and conversion each have exactly one script."""
     assert {"generate_topics_via_llm", "generate_doric_dataset", "transform_to_sharegpt"} <= {
         one.stem for one in SCRIPTS
     }

@@ -1,4 +1,4 @@
-"""The embedded voice: repeatable, whole authored sentences, an answer to the question."""
+"""The embedded voice: repeatable answers of whole authored sentences that fit the question."""
 
 import functools
 import itertools
@@ -38,12 +38,12 @@ UNSAYABLE = [
 
 
 def question(topic=OURS[0], kind="core", length="medium", category="", slot=0, seed=0):
-    """A question with defaults for everything that a test does not care about."""
+    """A question with default values for everything that a test does not set."""
     return Question(topic, kind, length, category, slot, seed)
 
 
 def passing(one, prompt="Tell me."):
-    """The first answer that passes the gates, with its attempt."""
+    """The first answer that passes the gates, with the number of its attempt."""
     for attempt in range(60):
         text = answer(one, attempt)
         if gates.check(text, prompt=prompt, topic=one.topic, kind=one.kind) is None:
@@ -66,13 +66,13 @@ REFUSED = st.builds(Question, st.sampled_from(OURS), st.just("safety"), st.just(
 
 @given(QUESTIONS | REFUSED, st.integers(0, 60))
 def test_the_same_question_gives_the_same_answer(one, attempt):
-    """An answer depends on question and attempt alone."""
+    """An answer depends only on the question and the attempt."""
     assert answer(one, attempt) == answer(one, attempt)
 
 
 @given(QUESTIONS | REFUSED)
 def test_another_attempt_is_another_answer(one):
-    """Ten attempts at one question give ten different answers."""
+    """Ten attempts at the same question give ten different answers."""
     assert len({answer(one, attempt) for attempt in range(10)}) == 10
 
 
@@ -85,7 +85,7 @@ def test_slots_and_seeds_change_the_answer(topic, turn):
 
 @given(QUESTIONS | REFUSED, st.integers(0, 30))
 def test_an_answer_has_whole_sentences_without_repeats(one, attempt):
-    """Each sentence begins with a capital, ends as a sentence does, and occurs once."""
+    """Each sentence begins with a capital letter, ends with a sentence mark, and occurs only once."""
     text = answer(one, attempt)
     said = sentences(text)
     assert len(said) >= 2
@@ -110,7 +110,7 @@ def authored():
 
 @given(QUESTIONS.filter(lambda one: fold(one.topic) in authored_topics()) | REFUSED, st.integers(0, 30))
 def test_every_sentence_is_authored(one, attempt):
-    """About an authored topic, the voice says only what is in its phrase files."""
+    """An answer about an authored topic contains only sentences of the phrase files."""
     rest = answer(one, attempt)
     while rest:
         line = max((line for line in authored() if rest.startswith(line)), key=len, default="")
@@ -119,19 +119,19 @@ def test_every_sentence_is_authored(one, attempt):
 
 
 def test_there_are_at_least_six_hundred_sentences():
-    """They differ in more than case and white space."""
+    """At least 600 sentences differ in more than upper and lower case and white space."""
     assert len({fold(line) for line in authored()}) >= 600
 
 
 @given(QUESTIONS.filter(lambda one: fold(one.topic) in authored_topics()), st.integers(0, 30))
 def test_an_answer_is_about_its_topic(one, attempt):
-    """About an authored topic, at least one sentence was written for that topic."""
+    """An answer about an authored topic has at least one sentence that was written for that topic."""
     assert any(line in answer(one, attempt) for line in authored_topics()[fold(one.topic)].answers)
 
 
 @given(st.sampled_from(OURS), st.integers(0, 40), st.integers(0, 10))
 def test_adv_answers_keep_to_doric_and_say_so(topic, turn, attempt):
-    """One sentence is about the language, and at least one about the topic."""
+    """An adv answer has one sentence about the language and at least one sentence about the topic."""
     text = answer(question(topic, "adv", slot=turn), attempt)
     assert sum(line in text for line in EXTRAS["holds"]) == 1
     assert any(line in text for line in authored_topics()[fold(topic)].answers)
@@ -139,7 +139,7 @@ def test_adv_answers_keep_to_doric_and_say_so(topic, turn, attempt):
 
 @given(st.sampled_from(OURS), st.integers(0, 40), st.sampled_from(["core", "multi"]))
 def test_only_adv_answers_mention_their_language(topic, turn, kind):
-    """Other answers have no sentence about the language."""
+    """Answers in the other buckets have no sentence about the language."""
     assert not any(line in answer(question(topic, kind, slot=turn)) for line in EXTRAS["holds"])
 
 
@@ -152,7 +152,7 @@ def test_openers_and_closers_are_rare():
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_safety_answers_refuse_and_offer_an_alternative(category):
-    """The offer belongs to the category, and the gates recognise the refusal."""
+    """The offer fits the category of the harmful request, and the gates recognise the refusal."""
     (offers,) = (one["offers"] for one in REFUSALS["category"] if one["name"] == category)
     for turn in range(10):
         text, _ = passing(question(kind="safety", category=category, slot=turn))
@@ -163,7 +163,7 @@ def test_safety_answers_refuse_and_offer_an_alternative(category):
 @pytest.mark.parametrize("kind", ["core", "adv", "multi"])
 @pytest.mark.parametrize("whose", THEIRS)
 def test_a_topic_that_is_not_authored_is_answered_in_doric(whose, kind):
-    """Answers of every length pass the gates and name the topic."""
+    """Answers of every length to a topic that is not authored pass the gates and name the topic."""
     for length, turn in itertools.product(prompts.LENGTHS, range(4)):
         text, _ = passing(question(THEIRS[whose], kind, length, slot=turn))
         assert fold(prompts.in_doric(THEIRS[whose])) in fold(text)
@@ -171,13 +171,13 @@ def test_a_topic_that_is_not_authored_is_answered_in_doric(whose, kind):
 
 @pytest.mark.parametrize("topic", UNSAYABLE)
 def test_a_topic_that_no_answer_may_name_is_answered(topic):
-    """After a few attempts the answer says "yon" instead of the name."""
+    """If no answer may name the topic, later attempts say "yon" instead of the name."""
     text, attempt = passing(question(topic))
     assert attempt >= NAMED or fold(prompts.in_doric(topic)) in fold(text)
 
 
 def test_lengths_differ():
-    """Short, medium and long answers have the words that their length asks for."""
+    """Short, medium and long answers have the number of words that their length requires."""
     said = {length: [answer(question(topic, length=length)) for topic in OURS[:60]] for length in prompts.LENGTHS}
     words = {length: sum(len(text.split()) for text in texts) / len(texts) for length, texts in said.items()}
     assert words["short"] < words["medium"] < words["long"]
@@ -187,5 +187,5 @@ def test_lengths_differ():
 
 
 def test_every_topic_of_the_project_is_authored():
-    """No topic of topics.json needs general advice."""
+    """Every topic of topics.json has its own advice, so none needs general advice."""
     assert [topic for topic in OURS if fold(topic) not in authored_topics()] == []

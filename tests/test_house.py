@@ -1,4 +1,4 @@
-"""Habits of the tree that import-linter cannot check: where files lie, what edits `sys.path`, how tests are named."""
+"""Rules of the repository that import-linter cannot check, for places of files, `sys.path` and docstrings of tests."""
 
 import ast
 import functools
@@ -11,12 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "doric"
 SCRIPTS = ("dataset_generation", "validation", "modal", "finetune_notebook", "benchmarks")
-"""Folders of scripts, the benchmarks last."""
+"""Folders of scripts. The benchmarks must be last."""
 BANNED_NAMES = {"utils", "util", "helpers", "common", "misc", "base"}
 
 
 def python_files(folder: Path) -> Iterator[Path]:
-    """The Python files of a folder and of those below it, but for what tools and environments put there."""
+    """The Python files of a folder and its subfolders, without hidden folders and caches."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith((".", "__")):
             yield from python_files(path)
@@ -25,7 +25,7 @@ def python_files(folder: Path) -> Iterator[Path]:
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """The full dotted names that the code imports, wherever in it."""
+    """The full dotted names of all imports in the code, including imports inside functions."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -37,26 +37,26 @@ def imported(tree: ast.AST) -> set[str]:
 
 @functools.cache
 def parsed(path: Path) -> ast.AST:
-    """The code of a file, parsed."""
+    """The syntax tree of a file."""
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
 @pytest.mark.parametrize("path", list(python_files(PACKAGE)), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_module_has_a_docstring_and_a_name_that_says_something(path):
-    """Every module says what it is for, and none is called by a word that means anything."""
+    """Every module has a docstring, and its name is not a word that fits any module."""
     assert path.stem not in BANNED_NAMES
     assert ast.get_docstring(parsed(path))
 
 
 def test_package_map_names_every_package():
-    """The docstring of `doric` is the map: every package in it is named there."""
+    """The docstring of `doric` names every package in it."""
     text = (PACKAGE / "__init__.py").read_text("utf-8")
     packages = [path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()]
     assert [name for name in packages if f"{name}" not in text] == []
 
 
 def test_scripts_do_not_import_each_other():
-    """A script calls the library; only benchmarks import other scripts."""
+    """Scripts do not import other scripts, except the benchmarks."""
     scripts = {path.stem for folder in SCRIPTS for path in (ROOT / folder).glob("*.py")}
     for path in [path for folder in SCRIPTS[:-1] for path in sorted((ROOT / folder).glob("*.py"))]:
         tops = {name.split(".")[0] for name in imported(parsed(path))}
@@ -64,7 +64,7 @@ def test_scripts_do_not_import_each_other():
 
 
 def notebook_code() -> str:
-    """The code of the notebook's cells, without lines that speak to the shell."""
+    """The code of the notebook's cells, without the lines for the shell."""
     cells = json.loads((ROOT / "finetune_notebook" / "doric_finetune.ipynb").read_text("utf-8"))["cells"]
     lines = [line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()]
     return "\n".join("pass" if line.lstrip().startswith(("!", "%")) else line for line in lines)
@@ -72,12 +72,12 @@ def notebook_code() -> str:
 
 @pytest.mark.parametrize("folder", ["modal", "datasets"])
 def test_folder_never_becomes_a_package(folder):
-    """An __init__.py there would shadow the library of the same name."""
+    """A folder with the name of a library has no __init__.py, which would hide that library."""
     assert list((ROOT / folder).rglob("__init__.py")) == []
 
 
 def edits_of_the_path(tree: ast.AST) -> Iterator[int]:
-    """The lines that change sys.path, in whatever way."""
+    """The numbers of the lines that change sys.path in any way."""
     for node in ast.walk(tree):
         changed: list[ast.expr] = []
         if isinstance(node, ast.Assign | ast.Delete):
@@ -108,32 +108,32 @@ monkeypatch.syspath_prepend('x')
 
 @pytest.mark.parametrize("code", EDITS.strip().splitlines())
 def test_an_edit_of_the_path_is_seen(code):
-    """Each way to change sys.path is found, and reading it is not."""
+    """Every way to change sys.path is found, and code that only reads sys.path is not reported."""
     assert list(edits_of_the_path(ast.parse(code))) == [1]
     assert list(edits_of_the_path(ast.parse("paths = os.pathsep.join(sys.path)"))) == []
 
 
 def test_no_code_edits_the_path():
-    """Imports work because of where files lie; nothing edits sys.path, in the notebook neither."""
+    """No Python file and no cell of the notebook edits sys.path."""
     edits = {str(path.relative_to(ROOT)): list(edits_of_the_path(parsed(path))) for path in python_files(ROOT)}
     assert {path: lines for path, lines in edits.items() if lines} == {}
     assert list(edits_of_the_path(ast.parse(notebook_code()))) == []
 
 
 def test_test_files_are_flat():
-    """Test files lie directly in tests/: pytest's import mode would plant a false `modal` module otherwise."""
+    """All test files are directly in tests/, because pytest could otherwise create a wrong module named `modal`."""
     tests = [path for path in python_files(ROOT) if path.name.startswith("test_")]
     assert {path.parent for path in tests} == {ROOT / "tests"}
 
 
 def test_notebook_is_committed_without_outputs():
-    """Outputs are large, differ from run to run and may hold what a user typed."""
+    """The committed notebook has no outputs, which are large, change in each run and may contain text of the user."""
     cells = json.loads((ROOT / "finetune_notebook" / "doric_finetune.ipynb").read_text("utf-8"))["cells"]
     assert [cell["id"] for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
 
 
 def test_every_test_says_what_it_shows():
-    """Each test's docstring is one sentence that states the behaviour."""
+    """Each test's docstring is one sentence that describes the behaviour."""
     for path in python_files(ROOT / "tests"):
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):

@@ -1,4 +1,4 @@
-"""JSON Lines on disk: complete rows whatever happens, read, appended and resumed."""
+"""JSON Lines files: reading, appending and resuming, with complete rows after any failure."""
 
 import io
 import json
@@ -20,7 +20,7 @@ LINES = b"".join(files.encode_json(row) + b"\n" for row in ROWS)
 
 @pytest.fixture(params=["orjson", "plain"])
 def either_codec(request, monkeypatch):
-    """Each test that asks for this runs with orjson and without it."""
+    """Runs each test that uses it twice: with orjson and without it."""
     if request.param == "plain":
         monkeypatch.setattr(files, "orjson", None)
     else:
@@ -40,7 +40,7 @@ def test_rows_come_back_as_written(tmp_path):
 
 @pytest.mark.usefixtures("either_codec")
 def test_reopening_replays_every_row_and_appends(tmp_path):
-    """What is on disk is passed to the callback in order, then new rows follow."""
+    """The rows on disk are passed to the callback in order, and new rows are written after them."""
     path, seen = tmp_path / "rows.jsonl", []
     path.write_bytes(LINES)
     with Journal(path, replay=seen.append) as journal:
@@ -51,7 +51,7 @@ def test_reopening_replays_every_row_and_appends(tmp_path):
 
 @pytest.mark.parametrize("cut", range(1, 40))
 def test_half_written_last_line_is_dropped(tmp_path, cut):
-    """Wherever a crash cuts the last row, reopening leaves complete rows only, and loses at most that row."""
+    """If a crash cuts the last row at any byte, reopening keeps all complete rows and drops only that row."""
     path, seen = tmp_path / "rows.jsonl", []
     path.write_bytes(LINES[:-cut])
     Journal(path, replay=seen.append).close()
@@ -62,7 +62,7 @@ def test_half_written_last_line_is_dropped(tmp_path, cut):
 
 @pytest.mark.parametrize("tail", [b"\0" * 50, b"\0" * 50 + b"\n", b'{"n": 4, "te\n', b'{"n":"\xe2\x80'])
 def test_unreadable_last_line_is_dropped(tmp_path, tail):
-    """Blocks that were never written and half rows with a newline are dropped too."""
+    """Blocks of zero bytes and half rows with a line end are also dropped."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(LINES + tail)
     Journal(path).close()
@@ -73,7 +73,7 @@ def test_unreadable_last_line_is_dropped(tmp_path, tail):
     "content", [b"hallo", b"hallo\n", b"{\n", b'{"a":1}\nhallo', b'{"a"\n{"a":1}\n', b"[1]\n", b'{"a":1}\n"text"\n']
 )
 def test_a_file_that_is_not_a_journal_is_unchanged(tmp_path, content):
-    """A file of another kind is refused with the line number, and not one byte of it changes."""
+    """The error for a file of another kind has the line number, and no byte of the file changes."""
     if content == b"{\n":
         content = json.dumps({"groups": {}}, indent=1).encode() + b"\n[]"
     path = tmp_path / "notes.txt"
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_a_journal_is_unchanged(tmp_path, content):
 
 
 def test_callback_that_refuses_a_row_leaves_the_file_alone(tmp_path):
-    """An error of the caller passes through before anything is repaired, and the lock is released."""
+    """An error in the caller's callback is raised before anything is repaired, and the lock is released."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(LINES + b'{"torn')
 
@@ -98,7 +98,7 @@ def test_callback_that_refuses_a_row_leaves_the_file_alone(tmp_path):
 
 
 def test_fresh_journal_starts_empty(tmp_path):
-    """fresh=True empties the file, whatever was in it."""
+    """fresh=True empties the file, whatever its content is."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"hallo\n")
     with Journal(path, fresh=True) as journal:
@@ -108,7 +108,7 @@ def test_fresh_journal_starts_empty(tmp_path):
 
 @pytest.mark.parametrize("backup", [True, False])
 def test_old_rows_are_copied_before_they_are_deleted(tmp_path, backup):
-    """fresh=True copies the old rows to .bak unless backup is False; an empty file does not replace an earlier copy."""
+    """fresh=True copies the old rows to .bak unless backup is False, and an empty file replaces no earlier copy."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(LINES)
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_old_rows_are_copied_before_they_are_deleted(tmp_path, backup):
 
 
 def test_second_writer_is_refused(tmp_path):
-    """While a journal is open, opening it again is an error, fresh or not, and the rows are unchanged."""
+    """Opening a journal that is already open is an error, with or without fresh, and its rows do not change."""
     path = tmp_path / "rows.jsonl"
     with Journal(path) as journal:
         journal.write({"n": 1})
@@ -130,7 +130,7 @@ def test_second_writer_is_refused(tmp_path):
 
 
 def test_each_row_is_one_write_and_syncs_are_a_second_apart(tmp_path, monkeypatch):
-    """Rows reach the file at once; fsync waits until a second has passed, and closing syncs."""
+    """Rows are written to the file at once, fsync runs at most once per second, and closing also runs fsync."""
     clock, synced = [100.0], []
     monkeypatch.setattr(jsonl.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(jsonl.os, "fsync", synced.append)
@@ -145,7 +145,7 @@ def test_each_row_is_one_write_and_syncs_are_a_second_apart(tmp_path, monkeypatc
 
 
 def test_row_that_does_not_fit_leaves_no_half_line(tmp_path):
-    """When the disk takes only a part of a row, that part is removed and the error gives the reason."""
+    """If the disk takes only a part of a row, that part is removed, and the error has the reason."""
     path = tmp_path / "rows.jsonl"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -166,7 +166,7 @@ def test_row_that_does_not_fit_leaves_no_half_line(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_full_disk_is_one_sentence():
-    """ENOSPC becomes an error with a hint."""
+    """A full disk (ENOSPC) gives an error with a hint."""
     with Journal("/dev/full") as journal, pytest.raises(InputError, match="the disk is full") as caught:
         journal.write({"n": 1})
     assert caught.value.hint
@@ -174,7 +174,7 @@ def test_full_disk_is_one_sentence():
 
 @pytest.mark.parametrize("parent", ["file", "file/deeper"])
 def test_folder_that_cannot_be_made_is_one_sentence(tmp_path, parent):
-    """A path through a file is one sentence from the journal and from the atomic writer."""
+    """If a part of the path is a file, the journal and the atomic writer both give an error of one sentence."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="a part of its path is a file"):
         Journal(tmp_path / parent / "rows.jsonl")
@@ -183,7 +183,7 @@ def test_folder_that_cannot_be_made_is_one_sentence(tmp_path, parent):
 
 
 def test_directory_is_no_journal(tmp_path):
-    """A directory is refused for reading and for writing."""
+    """A folder cannot be read or written as a journal."""
     with pytest.raises(InputError, match="cannot be written: it is a directory"):
         Journal(tmp_path)
     with pytest.raises(InputError, match="cannot be read: it is a directory"):
@@ -193,7 +193,7 @@ def test_directory_is_no_journal(tmp_path):
 
 
 def test_journal_survives_sigkill(tmp_path):
-    """After SIGKILL a second run reads the rows and continues."""
+    """After SIGKILL a second run reads the existing rows and continues."""
     path = tmp_path / "rows.jsonl"
     code = f"""
 from doric.core.jsonl import Journal
@@ -227,7 +227,7 @@ with Journal({str(path)!r}) as journal:
     ],
 )
 def test_unreadable_input_is_refused_by_file_and_line(tmp_path, content, complaint):
-    """Each error names the file and the line, and quotes it."""
+    """Each error names the file and the line, and quotes the line."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
     with pytest.raises(InputError, match=complaint):
@@ -242,14 +242,14 @@ def test_missing_file_is_refused(tmp_path):
 
 @pytest.mark.usefixtures("either_codec")
 def test_mark_and_blank_lines_are_accepted(tmp_path):
-    """A byte-order mark, blank lines, CRLF and a last line without newline are read."""
+    """A file may have a byte-order mark, blank lines, CRLF line ends, and no line end after the last line."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a":1}\r\n\n  \n{"a":2}')
     assert list(read_jsonl(path)) == [(1, {"a": 1}), (4, {"a": 2})]
 
 
 def test_stdin_is_a_dash(monkeypatch):
-    """`-` streams stdin, and errors call it stdin."""
+    """`-` reads stdin row by row, and errors name it stdin."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"a":1}\nx\n'))))
     rows = read_jsonl("-")
     assert next(rows) == (1, {"a": 1})
@@ -258,7 +258,7 @@ def test_stdin_is_a_dash(monkeypatch):
 
 
 def test_reading_is_a_stream(tmp_path):
-    """The first rows are returned before an error further down is raised."""
+    """The first rows are returned before an error in a later row is raised."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(LINES + b"hallo\n")
     rows = read_jsonl(path)
@@ -269,7 +269,7 @@ PLAN = {"seed": 1, "langs": ("es", "fr"), "ratio": 0.1}
 
 
 def resumable(folder, **flags):
-    """A run of two journals, as the generator has."""
+    """A run with two journals, like a run of the generator."""
     return ResumableRun((folder / "out.jsonl", folder / "out.jsonl.rejected.jsonl"), **flags)
 
 
@@ -283,7 +283,7 @@ def started(folder):
 
 
 def test_a_run_resumes_under_the_plan_it_was_started_with(tmp_path):
-    """The same plan is accepted, tuples and all, and every row is replayed to the function of its journal."""
+    """A run resumes with the same plan, even if tuples became lists, and each row is replayed to its function."""
     seen = []
     run = started(tmp_path)
     assert run.plan_file.name == "out.jsonl.plan.json"
@@ -297,7 +297,7 @@ def test_a_run_resumes_under_the_plan_it_was_started_with(tmp_path):
 
 
 def test_a_run_under_another_plan_is_refused_key_by_key(tmp_path):
-    """Each key that differs is named with both values, unless it is ignored; with overwrite nothing is checked."""
+    """The error names each key that differs with both values, ignored keys excepted, and overwrite checks no key."""
     run = started(tmp_path)
     with pytest.raises(PlanError, match=r"another plan \(ratio 0\.1 then, None now, seed 1 then, 2 now\)"):
         run.check({"seed": 2, "langs": ("es", "fr")})
@@ -308,7 +308,7 @@ def test_a_run_under_another_plan_is_refused_key_by_key(tmp_path):
 
 
 def test_rows_without_a_plan_are_refused(tmp_path):
-    """Rows without a plan cannot be resumed; without rows no plan is needed."""
+    """Rows without a plan file cannot be resumed, and a run without rows needs no plan file."""
     run = started(tmp_path)
     run.plan_file.unlink()
     with pytest.raises(PlanError, match=r"out\.jsonl\.plan\.json is missing, so .*out\.jsonl cannot be resumed"):
@@ -319,7 +319,7 @@ def test_rows_without_a_plan_are_refused(tmp_path):
 
 @pytest.mark.parametrize("backup", [True, False])
 def test_overwriting_keeps_a_copy_of_rows_and_plan(tmp_path, backup):
-    """With overwrite the journals are emptied; rows and plan are copied to .bak unless backup is False."""
+    """With overwrite the journals are emptied, and rows and plan are copied to .bak unless backup is False."""
     before = started(tmp_path)
     run = resumable(tmp_path, overwrite=True)
     with run.open(pytest.fail, pytest.fail, backup=backup):
@@ -331,7 +331,7 @@ def test_overwriting_keeps_a_copy_of_rows_and_plan(tmp_path, backup):
 
 
 def test_unreadable_plan_is_refused_by_name(tmp_path):
-    """A plan file that was edited into nonsense is an error, not an empty plan."""
+    """A plan file with invalid content is an error and does not count as an empty plan."""
     run = started(tmp_path)
     run.plan_file.write_text("{")
     with pytest.raises(InputError, match=r"out\.jsonl\.plan\.json: not JSON"):

@@ -1,4 +1,4 @@
-"""The pairwise judge: both orders, agreement, unreadable verdicts, resuming."""
+"""The pairwise judge: both orders of a pair, agreement, unreadable verdicts and resuming."""
 
 import asyncio
 import json
@@ -17,18 +17,18 @@ TIE = json.dumps(dict.fromkeys(judge.criteria(), "tie"))
 
 
 def verdict(pick: str) -> str:
-    """The judge's answer that picks the same in every criterion."""
+    """An answer of the judge that picks the same side in every criterion."""
     return json.dumps(dict.fromkeys(judge.criteria(), pick))
 
 
 def fair(request: ChatRequest) -> str:
-    """Picks the good answer in either order."""
+    """A judge that picks the good answer in either order."""
     prompt = request.messages[-1]["content"]
     return verdict("A" if prompt.index("gweed answer") < prompt.index("bad answer") else "B")
 
 
 def run_judge(tmp_path, answer, pairs=PAIRS):
-    """The result of one run, and the requests that it made."""
+    """Run the judge once. Returns the result and the requests."""
     requests: list[ChatRequest] = []
 
     class Fake:
@@ -44,7 +44,7 @@ def run_judge(tmp_path, answer, pairs=PAIRS):
 
 
 def test_every_pair_is_judged_in_both_orders(tmp_path):
-    """A fair judge is asked twice per pair, agrees with itself, and the better side wins."""
+    """A fair judge is asked twice per pair and agrees with itself, and the better side wins."""
     result, requests = run_judge(tmp_path, fair)
     assert len(requests) == 2 * len(PAIRS)
     assert result["judged"] == 6
@@ -54,7 +54,7 @@ def test_every_pair_is_judged_in_both_orders(tmp_path):
 
 
 def test_a_judge_that_always_picks_the_first_answer_decides_nothing(tmp_path):
-    """Where the verdict follows the order, no side wins, and the result shows why."""
+    """If the verdict depends on the order, no side wins, and the result shows the reason."""
     of = run_judge(tmp_path, lambda request: verdict("A"))[0]["criteria"]["overall"]
     assert of["wins"]["value"] == of["losses"]["value"] == of["agreement"]["value"] == 0
     assert of["undecided"] == 6
@@ -80,7 +80,7 @@ def test_a_tie_in_both_orders_is_agreement_and_not_a_win(tmp_path):
     ],
 )
 def test_an_unreadable_verdict_counts_as_failed(tmp_path, text):
-    """It stays in the denominators and is not asked for again in the same run."""
+    """An unreadable verdict stays in the denominators and is not asked for again in the same run."""
     result, requests = run_judge(tmp_path, lambda request: text)
     assert len(requests) == 2 * len(PAIRS)
     assert (result["judged"], result["failed"]) == (0, 6)
@@ -91,7 +91,7 @@ def test_an_unreadable_verdict_counts_as_failed(tmp_path, text):
     "around", ["{}", "```json\n{}\n```", "Here it is: {} I hope that helps.", "<think>{{no}}</think>{}"]
 )
 def test_a_verdict_is_found_inside_other_text(around):
-    """Code fences, comments and reasoning around the object do not matter, nor does its case."""
+    """A verdict is found in lower case, in a code fence, and with comments or reasoning around it."""
     assert read_picks(around.format(verdict("a")), swapped=False) == dict.fromkeys(judge.criteria(), "ours")
 
 
@@ -107,17 +107,17 @@ def test_a_verdict_is_found_inside_other_text(around):
     ],
 )
 def test_the_last_verdict_counts(text):
-    """A verdict that is quoted, drafted or nested does not replace the final one."""
+    """A quoted, drafted or nested verdict does not replace the final verdict."""
     assert read_picks(text, swapped=False) == dict.fromkeys(judge.criteria(), "ours")
 
 
 def test_deeply_nested_brackets_are_not_a_verdict():
-    """Objects nested without an end give no verdict and no error."""
+    """Objects that are nested too deeply give no verdict and no error."""
     assert read_picks('{"a":' * 3_000, swapped=False) is None
 
 
 def test_a_side_that_alone_gave_no_answer_loses(tmp_path):
-    """It loses without a call and stays in the denominators; questions without any answer are counted separately."""
+    """A side without an answer loses without a call, and questions that no side answered are counted separately."""
     pairs = [*PAIRS[:2], Pair("p7", "?", None, "bad answer"), Pair("p8", "?", "gweed answer", None)]
     result, requests = run_judge(tmp_path, fair, [*pairs, Pair("p9", "?", None, None), Pair("p10", "?", None, "")])
     assert len(requests) == 4
@@ -129,20 +129,20 @@ def test_a_side_that_alone_gave_no_answer_loses(tmp_path):
 
 
 def test_a_pair_without_two_answers_is_never_put_to_the_judge():
-    """Asking about it is an error of the caller."""
+    """Asking about a pair without answers is an error of the caller."""
     with pytest.raises(ValueError, match="both sides"):
         judge_request(Pair("p", "?", None, "theirs"), swapped=False)
 
 
 def test_the_fingerprint_depends_on_the_wording(monkeypatch):
-    """A different wording gives a different fingerprint, so that verdicts asked for in other words do not mix in."""
+    """Another wording of the request changes the fingerprint, so that verdicts for two wordings are not mixed."""
     before, changed = judge.rubric_fingerprint(), {**judge.rubric(), "system": "Be kind."}
     monkeypatch.setattr(judge, "rubric", lambda: changed)
     assert judge.rubric_fingerprint() != before
 
 
 def test_the_name_of_a_slot_in_an_answer_is_not_filled():
-    """An answer that contains the name of a slot is shown to the judge unchanged."""
+    """If an answer contains the name of a slot, the judge still sees the answer unchanged."""
     pair = Pair("p", "What is {second}?", "ours {question} {second}", "theirs")
     prompt = judge_request(pair, swapped=False).messages[-1]["content"]
     assert "What is {second}?" in prompt
@@ -151,7 +151,7 @@ def test_the_name_of_a_slot_in_an_answer_is_not_filled():
 
 
 def test_a_second_run_asks_only_for_missing_verdicts(tmp_path):
-    """Verdicts in the journal are not asked for again; failed ones are."""
+    """Verdicts in the journal are not asked for again, but failed calls are repeated."""
     run_judge(tmp_path, lambda request: "" if "Question 0?" in request.messages[-1]["content"] else fair(request))
     result, requests = run_judge(tmp_path, fair)
     assert len(requests) == 2
@@ -172,14 +172,14 @@ def test_a_second_run_asks_only_for_missing_verdicts(tmp_path):
     ],
 )
 def test_a_row_that_is_not_a_verdict_is_refused(tmp_path, row):
-    """The error names file, line and field."""
+    """The error for a row that is not a verdict names file, line and field."""
     (tmp_path / "judge.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(InputError, match=r"judge\.jsonl:1: "):
         run_judge(tmp_path, fair)
 
 
 def test_calls_that_fail_for_good_give_failed_verdicts(tmp_path):
-    """A pair that is too long for the judge has no verdict; the other pairs are judged."""
+    """If a pair is too long for the judge, it has no verdict, and the other pairs are still judged."""
 
     def answer(request: ChatRequest) -> str:
         if "Question 3?" in request.messages[-1]["content"]:
@@ -192,7 +192,7 @@ def test_calls_that_fail_for_good_give_failed_verdicts(tmp_path):
 
 @pytest.mark.parametrize("error", [FatalServerError("no key"), RetryableError("busy", fault="http_503")])
 def test_a_judge_that_never_answers_ends_the_run(tmp_path, error):
-    """Without any verdict the run ends with an error and not with an empty table."""
+    """If there is no verdict at all, the run ends with an error instead of an empty table."""
 
     def answer(request: ChatRequest) -> str:
         raise error

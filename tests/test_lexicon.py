@@ -22,7 +22,7 @@ CLASSES = {"ne", "shared", "scots", "na", "context", "phrase"}
 
 @pytest.mark.parametrize("word", ["gie", "tae", "ower", "ken", "aye", "bairn", "dreich"])
 def test_words_of_all_scotland_are_not_north_east(word):
-    """Words that all of Scotland uses have the class scots."""
+    """Words that are used in all of Scotland have the class scots."""
     assert word_class(word) == "scots"
 
 
@@ -47,7 +47,7 @@ def test_words_of_all_scotland_are_not_north_east(word):
     ],
 )
 def test_word_has_its_class(family, kind):
-    """Every spelling of a word has the class of its house form."""
+    """All spellings of a word have the class of its house form."""
     for word in family.split():
         if kind is not None:
             assert word_class(word) == kind, word
@@ -72,7 +72,7 @@ def test_word_has_its_class(family, kind):
     ],
 )
 def test_scots_endings_and_enclitics_count(word):
-    """-in, -it, -ie and 't for "it" make a word Scots; a listed word keeps its class with an ending."""
+    """The endings -in, -it, -ie and 't for "it" make a word Scots, but a listed word keeps its class with them."""
     assert word_class(word) in SCOTS
 
 
@@ -80,7 +80,7 @@ def test_scots_endings_and_enclitics_count(word):
     "word", ["of", "with", "about", "not", "don't", "you", "your", "have", "what", "writing", "spending"]
 )
 def test_english_function_words_and_ing_forms_leak(word):
-    """English words that a Scots writer renders have the class leak."""
+    """English words that a Scots writer would replace have the class leak."""
     assert word_class(word) == "leak"
 
 
@@ -117,12 +117,12 @@ def test_english_function_words_and_ing_forms_leak(word):
     ],
 )
 def test_english_words_with_scots_endings_have_no_class(word):
-    """An English word that ends like a Scots one has no class."""
+    """An English word that only ends like a Scots word has no class."""
     assert word_class(word) == ""
 
 
 def test_lexicon_rows_are_well_formed():
-    """Each row has a form, a meaning, a known class and lower-case spellings without blanks."""
+    """Each row has a form, a meaning, a known class, and lower-case spellings without spaces."""
     for entry in entries():
         assert entry.doric, entry
         assert entry.english, entry
@@ -131,13 +131,13 @@ def test_lexicon_rows_are_well_formed():
 
 
 def test_no_spelling_belongs_to_two_entries():
-    """Every form occurs once in the lexicon, as a house form or as another spelling."""
+    """Each form occurs only once in the lexicon, as a house form or as another spelling."""
     forms = Counter(form for entry in entries() if entry.kind != "phrase" for form in entry.spellings)
     assert [form for form, times in forms.items() if times > 1] == []
 
 
 def test_no_accepted_form_is_also_rejected():
-    """No accepted spelling is in the lists of Central Scots or English forms."""
+    """No accepted spelling is in the lists of Central Scots forms or English forms."""
     faults = {row["central"] for row in table("central.tsv")} | set(leak_weights())
     accepted = {form for entry in entries() if entry.kind not in ("phrase", "context") for form in entry.spellings}
     assert sorted(accepted & faults) == []
@@ -152,13 +152,13 @@ def test_central_and_english_lists_are_well_formed():
 
 
 def test_suggested_house_forms_are_not_central():
-    """No form that a rejection suggests is itself a strong Central form."""
+    """No form that a rejection suggests is itself a strong Central Scots form."""
     faults = {row["central"] for row in table("central.tsv") if row["strength"] == "strong"}
     assert sorted(house for house in house_forms().values() if house in faults) == []
 
 
 def test_variants_lead_to_house_forms():
-    """All accepted spellings of a word lead to the same house form."""
+    """All accepted spellings of a word have the same house form."""
     for spellings in ("gyaan gyan gyaun", "skweel skweil"):
         assert len({variants().get(form, form) for form in spellings.split()}) == 1
 
@@ -175,13 +175,13 @@ def test_every_spelling_has_a_gloss():
 
 @pytest.mark.parametrize("word", ["dat", "du", "desel", "peerie", "meh"])
 def test_forms_of_the_isles_and_of_dundee_are_not_doric(word):
-    """Forms of Shetland, Orkney and Dundee count like Central Scots."""
+    """Forms from Shetland, Orkney and Dundee count as Central Scots."""
     assert word_class(word) == "central"
 
 
 @pytest.mark.parametrize("word", ["a'", "wy", "te", "wifey", "thran", "hine", "geed", "ana'", "fie"])
 def test_local_spellings_are_scots(word):
-    """Local spellings that the dataset does not use count as Scots."""
+    """Local spellings that are not used in the dataset count as Scots."""
     assert word_class(word) in SCOTS
 
 
@@ -192,7 +192,7 @@ def test_eat_and_ate_are_two_words():
 
 
 def test_synonyms_are_not_respelled():
-    """A synonym counts as Scots, has a meaning and is no variant of the house form."""
+    """A synonym counts as Scots, has a meaning and is not a variant of the house form."""
     for entry in entries():
         for word in entry.synonyms:
             assert word not in variants()

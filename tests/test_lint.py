@@ -1,4 +1,4 @@
-"""The checks of the language data: each problem is found, with file, line and reason."""
+"""The checks of the language data. Each problem is reported with file, line and reason."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ CENTRAL_SENTENCE = "Dinna gang oot in the snaw wi a wean, an tell naebody whit y
 
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
-    """A copy of the data, to be changed by the test."""
+    """A copy of the data, which the test changes."""
     copy = tmp_path / "data"
     shutil.copytree(str(DATA), copy)
     monkeypatch.setattr("doric.data.FOLDER", copy)
@@ -27,7 +27,7 @@ def errors() -> list[lint.Finding]:
 
 
 def append(file: Path, line: str) -> int:
-    """Append a line to the file; returns its number."""
+    """Append a line to the file and return its number."""
     text = file.read_text("utf-8").rstrip("\n") + "\n"
     file.write_text(f"{text}{line}\n", "utf-8")
     return text.count("\n") + 1
@@ -51,11 +51,11 @@ def test_the_shipped_data_has_no_errors():
     assert len(list(lint.lint())) < 40
 
 
-# ---- the form of the files
+# # ---- the format of the files
 
 
 def test_every_data_file_is_checked(data):
-    """A problem is found in whichever data file it is."""
+    """A problem is found in each of the data files."""
     others = [path for path in data.rglob("*.*") if path.suffix not in (".py", ".pyc") and path.parent.name != "report"]
     for path in others:
         path.write_bytes(b"caf\xe9\n" + path.read_bytes())
@@ -64,7 +64,7 @@ def test_every_data_file_is_checked(data):
 
 @pytest.mark.parametrize("name", names("", ".toml") + names("phrases", ".toml"))
 def test_a_missing_quotation_mark_is_found_in_any_toml_file(data, name):
-    """A TOML file that cannot be parsed is one error, with the line number."""
+    """A TOML file that cannot be parsed gives one error with the line number."""
     number = append(data / name, 'lost = "mark')
     (finding,) = lint.lint_files()
     assert (finding.file, finding.line, finding.is_error) == (name, number, True)
@@ -72,7 +72,7 @@ def test_a_missing_quotation_mark_is_found_in_any_toml_file(data, name):
 
 
 def test_a_missing_comma_is_shown_with_the_line_after_it(data):
-    """The finding shows the line where the parser stopped, and says that the mistake may be just above."""
+    """The error has the line where the parser stopped, and says that the mistake may be just above that line."""
     file = data / "holds.toml"
     text = file.read_text("utf-8")
     at = text.index('",\n') + 1
@@ -85,7 +85,7 @@ def test_a_missing_comma_is_shown_with_the_line_after_it(data):
 
 
 def test_errors_in_one_file_do_not_hide_those_in_others(data):
-    """When a phrase file cannot be parsed, the other files are still checked."""
+    """If a phrase file cannot be parsed, the other files are still checked."""
     number, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, f'"{sentence}"', f'"{sentence}')
     append(data / "lexicon.tsv", "zzword\tthing\tdoric\tn\t\t\t")
@@ -104,7 +104,7 @@ def test_errors_in_one_file_do_not_hide_those_in_others(data):
     ],
 )
 def test_a_malformed_held_out_prompt_is_found(data, line, reason):
-    """A line that is no held-out prompt, or repeats an id, is an error."""
+    """A line that is not a held-out prompt, or that repeats an id, is an error."""
     number = append(data / "heldout.jsonl", line)
     (finding,) = lint.lint_files()
     assert (finding.file, finding.line) == ("heldout.jsonl", number)
@@ -133,7 +133,7 @@ def test_a_malformed_table_row_is_found(data, name, line, reason):
 
 
 def test_an_invalid_regular_expression_is_found(data):
-    """A regular expression of the gates that cannot be compiled is an error, with its line."""
+    """A regular expression of the gates that cannot be compiled gives an error with its line."""
     change(data / "gates.toml", "'```'", "'```', '(zz'")
     (finding,) = lint.lint_files()
     assert "regular expression" in finding.reason
@@ -145,7 +145,7 @@ def test_an_invalid_regular_expression_is_found(data):
 )
 @pytest.mark.parametrize("name", [PHRASES, "function_words.txt", "heldout.jsonl", "leakage.tsv"])
 def test_another_encoding_is_found(data, name, prefix, reason):
-    """A file that an editor saved in another encoding is an error on line 1."""
+    """A file in another encoding gives an error on line 1."""
     (data / name).write_bytes(prefix + (data / name).read_bytes())
     found = list(lint.lint_files())
     assert {(finding.file, finding.line) for finding in found} == {(name, 1)}
@@ -154,7 +154,7 @@ def test_another_encoding_is_found(data, name, prefix, reason):
 
 @pytest.mark.parametrize("name", ["heldout.jsonl", "central.tsv"])
 def test_a_missing_file_is_found(data, name):
-    """A file that does not exist is an error and not a crash."""
+    """A missing file gives an error without a traceback."""
     (data / name).unlink()
     assert {finding.file for finding in lint.lint_files()} == {name}
 
@@ -163,7 +163,7 @@ def test_a_missing_file_is_found(data, name):
 
 
 def test_a_central_form_is_an_error_with_the_house_form(data):
-    """A Central Scots form in a sentence is an error that names the form to write."""
+    """A Central Scots form in a sentence gives an error that names the form to write instead."""
     number, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, sentence, CENTRAL_SENTENCE)
     (finding,) = errors()
@@ -172,7 +172,7 @@ def test_a_central_form_is_an_error_with_the_house_form(data):
 
 
 def test_a_duplicate_sentence_is_an_error(data):
-    """A sentence that is in two files is an error that names the first place."""
+    """A sentence that is in two files gives an error that names its first place."""
     _, sentence = first_sentence(data / PHRASES)
     other = data / "phrases" / "travel.toml"
     change(other, first_sentence(other)[1], sentence)
@@ -180,7 +180,7 @@ def test_a_duplicate_sentence_is_an_error(data):
 
 
 def test_english_in_a_sentence_is_a_warning(data):
-    """An English word in a sentence is a warning, which does not fail the check."""
+    """An English word in a sentence gives a warning, and warnings do not fail the check."""
     _, sentence = first_sentence(data / PHRASES)
     change(data / PHRASES, sentence, "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose.")
     warnings = [finding for finding in lint.lint() if not finding.is_error and finding.file == PHRASES]
@@ -189,7 +189,7 @@ def test_english_in_a_sentence_is_a_warning(data):
 
 
 def test_sentences_are_checked_unless_the_word_tables_have_errors(data):
-    """An error in another file does not stop the check of the sentences; an error in a word table does."""
+    """The sentences are still checked after an error in another file, but not after an error in a word table."""
     append(data / "judge.toml", "lost")
     change(data / "holds.toml", first_sentence(data / "holds.toml")[1], CENTRAL_SENTENCE)
     assert any(finding.file == "holds.toml" for finding in lint.lint())

@@ -1,4 +1,4 @@
-"""What an error response means for the run, for the wordings of different servers."""
+"""The meaning of an error response for the run, with the wordings of different servers."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def error_of(response: ErrorResponse) -> ServerError:
 
 
 def test_a_rate_limit_that_mentions_billing_is_retryable():
-    """A rate limit that mentions quota or billing is retryable; only an exhausted quota stops the run."""
+    """A rate limit that mentions quota or billing is retried, and only an exhausted quota stops the run."""
     limit = response(429, '{"error": {"code": "rate_limit_exceeded", "message": "see /account/billing"}}')
     minute = response(429, '{"error": {"message": "You exceeded your current quota. Please retry in 23s."}}')
     gone = response(429, '{"error": {"code": "insufficient_quota", "message": "You exceeded your current quota"}}')
@@ -26,13 +26,13 @@ def test_a_rate_limit_that_mentions_billing_is_retryable():
 
 
 def test_a_403_by_moderation_is_a_filtered_answer():
-    """A 403 because the input was flagged is a filtered answer, not a rejected key."""
+    """A 403 for a flagged input counts as a filtered answer and not as a rejected key."""
     assert response(403, '{"error": {"message": "requires moderation and your input was flagged"}}').filtered
     assert not response(403, '{"error": {"message": "no access"}}').filtered
 
 
 def test_a_flagged_account_is_not_a_filtered_answer():
-    """A 403 about a flagged account is a rejected key; with the code of a content filter it is a filtered answer."""
+    """A 403 for a flagged account is a rejected key, but with a content filter's code it is a filtered answer."""
     account = response(403, '{"error": {"message": "Your organization has been flagged and API access is disabled"}}')
     coded = response(403, '{"error": {"message": "Not today", "code": "content_filter"}}')
     assert not account.filtered
@@ -41,7 +41,7 @@ def test_a_flagged_account_is_not_a_filtered_answer():
 
 
 def test_a_key_is_redacted_in_any_json_form():
-    """A key is redacted also where JSON escapes its slash."""
+    """A key is also redacted if JSON escapes the slash in it."""
     found = ErrorResponse.read(400, b'{"error": {"message": "bad key sk\\/abc, or sk/abc"}}', {}, key="sk/abc")
     assert "abc" not in found.message
 
@@ -51,12 +51,12 @@ def test_a_key_is_redacted_in_any_json_form():
     [("86400", 86400.0), ("9" * 400, None), ("Thu, 01 Jan 0001 00:00:00 +2300", 0.0), ("1e999", None)],
 )
 def test_invalid_retry_after_values(sent, after):
-    """A Retry-After that is not a finite number counts as absent; a date long ago means no wait."""
+    """A Retry-After that is not a finite number counts as absent, and a date in the past means no wait."""
     assert read_retry_after({"retry-after": sent}) == after
 
 
 def test_a_long_retry_after_ends_the_run():
-    """A Retry-After above ten minutes is a fatal error, and its message has the time."""
+    """A Retry-After above ten minutes is a fatal error whose message has the time."""
     day = error_of(response(429, "{}", after="86400"))
     assert isinstance(day, FatalServerError)
     assert "24 h" in day.message
@@ -64,7 +64,7 @@ def test_a_long_retry_after_ends_the_run():
 
 
 def test_a_token_limit_is_lowered_to_what_the_server_accepts():
-    """The highest lower limit in the message is used, half if it names none, and None if neither helps."""
+    """The next limit is the highest lower limit in the message, half if there is none, and None if neither helps."""
     named = response(400, '{"error": {"message": "max_tokens is too large: 8192. gpt-4o-2024 takes at most 4,096"}}')
     assert named.lower_limit(8192) == 4096
     assert response(400, '{"error": {"message": "max_tokens is too large"}}').lower_limit(800) == 400

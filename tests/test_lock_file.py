@@ -1,11 +1,11 @@
-"""uv.lock: every locked package installs from a wheel, on each Python that pyproject.toml allows."""
+"""uv.lock: every locked package can be installed from a wheel on each Python version that pyproject.toml allows."""
 
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from packaging.specifiers import SpecifierSet  # packaging is installed with pytest
+from packaging.specifiers import SpecifierSet  # packaging is installed together with pytest
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
@@ -21,9 +21,9 @@ WITHOUT_WHEEL = {
     "pywin32": "installed on Windows only",
     "triton-windows": "installed on Windows only",
 }
-"""Packages without a wheel for Linux -> why none is needed: another system's package, or source in pure Python."""
+"""Package without a wheel for Linux -> why it needs none: it is for another system, or its source is pure Python."""
 NEWEST_MINOR = 20
-"""A requires-python without an upper bound is tested up to Python 3.20, so it fails."""
+"""If requires-python has no upper bound, versions up to Python 3.20 are tested, so the test fails."""
 
 
 def minors() -> list[int]:
@@ -33,7 +33,7 @@ def minors() -> list[int]:
 
 
 def tags(minor: int) -> Iterator[Tag]:
-    """The wheel tags that CPython 3.minor accepts: its own, abi3 of earlier versions, and pure Python."""
+    """The wheel tags that CPython 3.minor accepts: its own tags, abi3 of earlier versions, and pure Python."""
     yield from cpython_tags((3, minor), [f"cp3{minor}"], PLATFORMS)
     yield from compatible_tags((3, minor), f"cp3{minor}", PLATFORMS)
 
@@ -46,7 +46,7 @@ def wheel_tags(package: dict) -> set[Tag]:
 
 @pytest.mark.parametrize("minor", minors())
 def test_every_locked_package_has_a_wheel(minor):
-    """No package has to be compiled, so raising the bound of requires-python fails until all have wheels for it."""
+    """Each package has a wheel for each Python version that requires-python allows, so none has to be compiled."""
     accepted = set(tags(minor))
     wanted = [package for package in PACKAGES if package["name"] not in WITHOUT_WHEEL]
     missing = [f"{package['name']} {package['version']}" for package in wanted if not accepted & wheel_tags(package)]
@@ -54,11 +54,11 @@ def test_every_locked_package_has_a_wheel(minor):
 
 
 def test_every_exception_is_needed():
-    """A package is listed as an exception only while it is locked and has no wheel for Linux."""
+    """A package is listed as an exception only if it is locked and has no wheel for Linux."""
     linux = {tag for minor in minors() for tag in tags(minor)}
     assert {package["name"] for package in PACKAGES if not linux & wheel_tags(package)} == set(WITHOUT_WHEEL)
 
 
 def test_the_lock_was_made_for_the_allowed_pythons():
-    """uv.lock states the requires-python of pyproject.toml; uv removes wheels of other versions from it."""
+    """uv.lock and pyproject.toml have the same requires-python, because uv removes the wheels of other versions."""
     assert SpecifierSet(LOCK["requires-python"]) == SpecifierSet(REQUIRED)

@@ -1,4 +1,4 @@
-"""The near-duplicate index, with and without rapidfuzz, compared with brute force."""
+"""The near-duplicate index with and without rapidfuzz, compared with brute force."""
 
 import os
 import random
@@ -28,7 +28,7 @@ LETTERS = st.text("abc é", max_size=60)
 
 @pytest.fixture(params=["rapidfuzz", "plain"])
 def either_way(request, monkeypatch):
-    """Runs the test twice: with rapidfuzz and without."""
+    """Runs the test twice: with rapidfuzz and without it."""
     if request.param == "plain":
         monkeypatch.setattr(near_duplicates, "process", None)
     else:
@@ -42,13 +42,13 @@ def sentence(draw):
 
 
 def formulaic(draw, count):
-    """Rows of four sentences, each drawn from a pool of five, as the embedded voice makes them."""
+    """Texts of four sentences. As in the embedded voice, each sentence comes from a pool of five."""
     pools = [[sentence(draw) for _ in range(5)] for _ in range(4)]
     return [" ".join(draw.choice(pool) for pool in pools) for _ in range(count)]
 
 
 def edited(draw, text, share):
-    """The text with about that share of its words replaced."""
+    """The text with about the given share of its words replaced."""
     return " ".join(draw.choice(WORDS) if draw.random() < share else word for word in text.split())
 
 
@@ -63,7 +63,7 @@ def test_text_that_folds_to_a_stored_text_matches_it():
 
 @pytest.mark.usefixtures("either_way")
 def test_the_most_similar_stored_text_is_returned():
-    """Of several similar texts the most similar one is returned, with its similarity."""
+    """If several texts are similar, the most similar text is returned with its similarity."""
     draw = random.Random(1)
     text = " ".join(sentence(draw) for _ in range(4))
     words = text.split()
@@ -79,7 +79,7 @@ def test_the_most_similar_stored_text_is_returned():
 
 @pytest.mark.usefixtures("either_way")
 def test_unrelated_texts_do_not_match():
-    """There is no match below the threshold or in an empty index."""
+    """If no text reaches the threshold, or the index is empty, there is no match."""
     draw = random.Random(2)
     index = NearDuplicateIndex()
     assert index.nearest("Aye.") is None
@@ -92,7 +92,7 @@ def test_unrelated_texts_do_not_match():
 
 @pytest.mark.usefixtures("either_way")
 def test_the_first_of_equals_is_returned():
-    """Of two equally similar texts, the one added first is returned."""
+    """If two texts are equally similar, the text that was added first is returned."""
     text = "the haddock wis caught aff the coast at brakk o day bi twa boats fae the broch an selt bi noon"
     index = NearDuplicateIndex()
     index.add("one", text.replace("noon", "nine"))
@@ -103,7 +103,7 @@ def test_the_first_of_equals_is_returned():
 
 
 def test_the_same_text_is_stored_once():
-    """Adding a text again, or one that folds to the same, changes nothing."""
+    """Adding a text again, or a text with the same folded form, changes nothing."""
     index = NearDuplicateIndex()
     index.add("one", "Fit like?")
     index.add("two", "fit  like?")
@@ -114,7 +114,7 @@ def test_the_same_text_is_stored_once():
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("text", ["", " ", "a", "aye", "naebody kens", "\ud800", "😀" * 5, "\0"])
 def test_texts_of_any_length_can_be_stored(text):
-    """Empty, very short and unusual texts are stored and found again."""
+    """Empty, very short and unusual texts are stored and are found again."""
     index = NearDuplicateIndex()
     assert index.nearest(text) is None
     index.add("odd", text)
@@ -124,7 +124,7 @@ def test_texts_of_any_length_can_be_stored(text):
 @UNTIMED
 @given(LETTERS, LETTERS)
 def test_common_length_is_that_of_the_longest_common_subsequence(a, b):
-    """The bit-parallel result equals that of the textbook table."""
+    """The bit-parallel method and the textbook table give the same result."""
     row = [0] * (len(b) + 1)
     for char in a:
         above = row
@@ -137,7 +137,7 @@ def test_common_length_is_that_of_the_longest_common_subsequence(a, b):
 @UNTIMED
 @given(LETTERS.filter(bool), st.lists(LETTERS.filter(bool), min_size=1, max_size=6), st.sampled_from([0.5, 0.8, 0.9]))
 def test_the_result_is_the_same_without_rapidfuzz(text, others, threshold):
-    """The same text is returned with exactly the same similarity, also at the threshold."""
+    """The same text is returned with exactly the same similarity with and without rapidfuzz, also at the threshold."""
     pytest.importorskip("rapidfuzz")
     assert near_duplicates.most_similar(text, others, threshold) == most_similar_plain(text, others, threshold)
 
@@ -154,9 +154,9 @@ def test_a_similarity_equal_to_the_threshold_matches(edits):
 
 @pytest.mark.parametrize("threshold", [0.5, 0.75, 0.8, 0.9, 0.95])
 def test_candidates_are_texts_whose_length_allows_the_threshold(threshold):
-    """A text that contains another and more is compared with it exactly when the lengths allow the threshold."""
+    """A stored text is a candidate only if its length allows a similarity that reaches the threshold."""
     index = NearDuplicateIndex(threshold)
-    lengths = range(4, 61)  # from four letters on, such texts consist of the same grams
+    lengths = range(4, 61)  # texts of four or more letters have the same set of grams
     for length in lengths:
         index.add(str(length), "a" * length)
     for length in lengths:
@@ -165,7 +165,7 @@ def test_candidates_are_texts_whose_length_allows_the_threshold(threshold):
 
 
 def test_grams_are_every_run_of_four_bytes():
-    """No run is missing, whatever the length, and the text is padded with three blanks on each side."""
+    """The grams are all runs of four bytes, and the text is padded with three spaces on each side."""
     for length in range(12):
         text = "abcdefghijklmnop"[:length]
         padded = f"   {text}   ".encode()
@@ -175,7 +175,7 @@ def test_grams_are_every_run_of_four_bytes():
 
 
 def test_signature_is_the_same_in_every_process():
-    """Signatures do not depend on the seed of Python's string hashing."""
+    """A signature does not depend on the seed of Python's string hashing."""
     code = "from doric.quality.near_duplicates import signature; print(signature('fit like the day'))"
     path = os.pathsep.join(sys.path)
     printed = {
@@ -202,7 +202,7 @@ def test_more_texts_than_expected_are_found():
 
 
 def test_candidates_share_a_band_hash():
-    """The candidates are the stored texts that have a band hash in common with the text, in order of adding."""
+    """The candidates are the stored texts that share a band hash with the text, in the order of their addition."""
     draw = random.Random(3)
     rows = formulaic(draw, 60)
     index = NearDuplicateIndex(threshold=0.01)
@@ -216,7 +216,7 @@ def test_candidates_share_a_band_hash():
 
 
 def test_stored_texts_are_returned_folded():
-    """`texts` holds what was stored, folded, each text once."""
+    """`texts` contains each stored text once, in its folded form."""
     index = NearDuplicateIndex()
     for text in ("Fit like?", "fit  LIKE?", "Nae bad."):
         index.add(text, text)
@@ -225,7 +225,7 @@ def test_stored_texts_are_returned_folded():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_recall_against_brute_force(seed):
-    """The index finds at least 98% of the pairs that brute force finds, also of those just above 0.9."""
+    """The index finds at least 98% of the pairs that brute force finds, including pairs just above 0.9."""
     fuzz = pytest.importorskip("rapidfuzz").fuzz
     draw = random.Random(seed)
     rows = [*formulaic(draw, 250), *(" ".join(sentence(draw) for _ in range(4)) for _ in range(150))]
