@@ -33,7 +33,7 @@ BANDS = 64
 ROWS_PER_BAND = 5
 SEED = 42
 EXPECTED_TEXTS = 20_000
-"""Texts that an index is made for if nobody knows how many there will be."""
+"""The size of an index, in texts, if the number of texts is not known."""
 MAX_SLOTS = 2**25  # 128 MB
 _NEXT = 2**32 - 1
 _CHECK = _NEXT << 32
@@ -52,8 +52,8 @@ class NearDuplicateIndex:
 
     If `add` is called with the same text directly after `nearest`, the hash is computed only once.
 
-    `expected` is about how many texts there will be: more are stored too, but lookups become slower. A stored text
-    takes about 1 KB. Lookups take about the same time for a thousand texts as for a hundred thousand.
+    `expected` is the approximate number of texts. More texts can be stored, but then lookups become slower. A stored
+    text takes about 1 KB. Lookups take about the same time for a thousand texts as for a hundred thousand.
     """
 
     def __init__(self, threshold: float = 0.9, *, expected: int = EXPECTED_TEXTS) -> None:
@@ -122,7 +122,7 @@ class BandTable:
     def __init__(self, expected: int) -> None:
         slots = 1 << max(0, expected * BANDS - 1).bit_length()
         self._slot = min(slots, MAX_SLOTS) - 1
-        # anonymous memory is not used before it is written: a plan of a million rows costs nothing at the start
+        # anonymous memory is only used when it is written, so a plan of a million rows takes no memory at the start
         self._first = memoryview(mmap.mmap(-1, 4 * (self._slot + 1))).cast("I")
         self._nodes = array("Q", [0] * BANDS)  # node 0 ends a chain, so text 0 begins at node BANDS
 

@@ -1,7 +1,7 @@
 """One run that expands a topic list: ask a model for topics of each group, filter them, and add them to the file.
 
-A group is asked again until it has enough topics, or the model has no more to give. Names of groups and topics are
-untrusted: they go to the model as JSON in a user turn, never into its instructions.
+The model is asked again for a group until the group has enough topics or the model finds no more. Names of groups and
+topics are untrusted. So they are sent as JSON in a user turn and never as a part of the instructions.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from doric.topics.parse import read_list
 
 log = logging.getLogger("doric")
 MAX_RETRIES = 8
-"""Server errors in a row after which a group is given up: about a minute of waiting."""
+"""A group is given up after so many server errors in a row, which means about a minute of waiting."""
 MAX_CALLS = 200
-"""Calls for one group: a model that gives one topic per call is not worth more."""
+"""The most calls for one group. More calls are not worth their cost if the model gives one topic per call."""
 MAX_DOUBLINGS = 2
-"""How often the tokens for reasoning are doubled, once for each call in a row without a new topic."""
+"""The tokens for reasoning are doubled at most so often: once for each call in a row without a new topic."""
 TOPIC_TOKENS, WORD_TOKENS = 14, 1.4
 """Tokens of a topic in an answer and of a word in a prompt, for the forecast."""
 SHOWN = 80
@@ -47,9 +47,10 @@ SCHEMA = {
 
 @dataclass(slots=True)
 class Group:
-    """A group that is expanded. The first `written` topics of `found` are on disk; `stop_reason` is why it fell short.
+    """A group that is expanded. The first `written` topics of `found` are on disk.
 
-    `empty_calls` counts the calls in a row that gave no new topic.
+    `stop_reason` says why the group did not get all its topics. `empty_calls` counts the calls in a row that gave no
+    new topic.
     """
 
     name: str
@@ -87,9 +88,9 @@ class Tally:
 
 
 class Expander:
-    """Asks `client` for topics of groups that share one index of known `topics`, so that none is found twice.
+    """Asks `client` for topics of groups. All groups share one index of known `topics`, so no topic is found twice.
 
-    No call is made once `stop` is set.
+    After `stop` is set, no call is made.
     """
 
     def __init__(
@@ -101,20 +102,20 @@ class Expander:
             self._known.add(text)
 
     async def ask(self, group: Group) -> list[str]:
-        """Make one call for `group`; the new topics. Sets `group.stop_reason` if no further call is worth making.
+        """Make one call for `group`. Returns the new topics. Sets `group.stop_reason` if another call would be useless.
 
-        Raises `RetryableError` to be called again later and `FatalServerError` to stop the run.
+        Raises `RetryableError` if it should be called again later, and `FatalServerError` if the run must stop.
         """
         if used_up := await self._budget.reserve():
             group.stop_reason = used_up
             return []
         try:
-            if self._stop.is_set():  # while this call waited for its budget
+            if self._stop.is_set():  # `stop` may be set while this call waits for its budget
                 return []
             completion = await self._client.complete(chat_request(group, self._seed))
         except RetryableError as error:
             self._tally.faults[error.fault] += 1
-            if error.tokens_in or error.tokens_out:  # an answer that could not be read was paid for
+            if error.tokens_in or error.tokens_out:  # an unreadable answer that was paid for
                 self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
             raise
         except FatalServerError:
@@ -176,7 +177,7 @@ class Run:
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
-        """Read topics and settings; write nothing. Raises `DoricError` for whatever is wrong."""
+        """Read topics and settings; write nothing. Raises `DoricError` if a file, a flag or a variable is wrong."""
         file = TopicFile(args.input, output_path(args))
         if file.resumed:
             log.info("%s already has all topics of %s: new topics are added to it.", file.output, args.input)
@@ -190,7 +191,7 @@ class Run:
         return cls(args, file, settings, [Group(name, file.groups[name], args.per_group) for name in names])
 
     def forecast(self) -> str:
-        """What the run would ask for, and the expected tokens and cost, for people."""
+        """A text for people: what the run would ask for, with the expected tokens and cost."""
         wanted = sum(group.wanted for group in self._groups)
         calls, tokens_in, tokens_out = expected_tokens(self._groups)
         price = self._budget.price
@@ -201,9 +202,9 @@ class Run:
         return "\n".join(lines)
 
     async def run(self) -> None:
-        """Expand all groups concurrently; the topics of a call are on disk before its group makes the next one.
+        """Expand all groups concurrently. A group makes its next call when the topics of the last call are on disk.
 
-        Raises `FatalServerError` after the calls in flight have ended, `ServerError` if no group got an answer.
+        Raises `FatalServerError` after the calls in flight have ended, and `ServerError` if no group got an answer.
         """
         args = self._args
         client = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
@@ -270,7 +271,7 @@ class Run:
             while group.missing > 0 and not group.stop_reason and not self._stop.is_set():
                 try:
                     async with slots:
-                        if self._stop.is_set():  # while this group waited for its turn
+                        if self._stop.is_set():  # `stop` may be set while this group waits for its turn
                             return
                         new = await expander.ask(group)
                 except RetryableError as error:
@@ -284,7 +285,7 @@ class Run:
                 if new:
                     self._write()
         except DoricError:
-            self._stop.set()  # the other groups finish their calls, keep what they find, and make no further call
+            self._stop.set()  # the other groups finish their calls, keep the topics, and make no further call
             raise
 
     async def _wait(self, seconds: float) -> None:
@@ -297,7 +298,7 @@ class Run:
             group.written = len(group.found)
 
     def _unwritten_lines(self) -> list[str]:
-        """The topics that could not be written to the file: where they are, or else the topics themselves."""
+        """For topics that could not be written to the file: where they are, or the topics themselves."""
         topics = [topic for group in self._groups for topic in group.unwritten]
         if not topics:
             return []
@@ -309,7 +310,7 @@ class Run:
         tally = self._tally
         lines = [f"  rejected: {tally.rejected.total():,}"] if tally.rejected else []
         for rule, count in tally.rejected.most_common():
-            text, reason = (" ".join(part.split()) for part in tally.examples[rule])  # no line break can forge a line
+            text, reason = (" ".join(part.split()) for part in tally.examples[rule])  # a line break could fake a line
             lines.append(f"    {rule} {count:,}, for example '{text[:SHOWN]}': {reason}")
         if tally.faults:
             lines.append("  retried: " + ", ".join(f"{name} {count:,}" for name, count in tally.faults.most_common()))
@@ -317,12 +318,12 @@ class Run:
 
 
 def chat_request(group: Group, seed: int) -> ChatRequest:
-    """The next request for `group`: a seeded point of view, and examples of topics that must not be repeated."""
+    """The next request for `group`: a seeded point of view, and examples of topics that the model must not repeat."""
     ask = rules()["ask"]
     draw = random.Random(f"{seed}:{group.name}:{group.calls}")
     wanted = min(ask["batch"], round(group.missing * ask["spare"]) + 1)
     topics = [*group.existing, *group.found]
-    # the newest are always shown, because a model is most likely to repeat what it has just written
+    # the newest topics are always shown, because a model is most likely to repeat these
     newest = group.found[-ask["batch"] :]
     older = topics[: len(topics) - len(newest)]
     examples = draw.sample(older, min(len(older), ask["shown"] - len(newest))) + newest
@@ -341,7 +342,7 @@ def chat_request(group: Group, seed: int) -> ChatRequest:
 
 
 def expected_tokens(groups: Sequence[Group]) -> tuple[int, int, int]:
-    """Expected calls, tokens in and tokens out, if the model gives as many spare topics as are rejected."""
+    """Expected calls, tokens in and tokens out, if the rejected topics are not more than the spare topics asked for."""
     ask = rules()["ask"]
     asked = [round(group.wanted * ask["spare"]) for group in groups]
     calls = sum(-(-number // ask["batch"]) for number in asked)
@@ -350,7 +351,7 @@ def expected_tokens(groups: Sequence[Group]) -> tuple[int, int, int]:
 
 
 def output_path(args: argparse.Namespace) -> Path:
-    """Where the expanded list goes. Raises `SettingsError` if it is not given, or cannot hold a topic list."""
+    """The path of the expanded list. Raises `SettingsError` if it is not given, or cannot be a topic list."""
     if not args.in_place and args.output is None and not args.dry_run:
         raise SettingsError("neither --output nor --in-place is given", hint="Say where the expanded list goes.")
     path: Path = args.output or args.input

@@ -1,8 +1,8 @@
 """Whether a suggested topic is suitable, and whether it is new. Limits and words are in `data/topic_rules.toml`.
 
-Two topics of half a dozen words are compared by their content stems (Dice coefficient) rather than by their letters:
-"how to" and "for the first time" make different topics look alike, and a reworded topic shares words rather than runs
-of letters.
+Two topics are compared by the stems of their content words (Dice coefficient), not by their letters. With letters,
+"how to" and "for the first time" would make different topics look alike. A reworded topic has the same words, but often
+in another order.
 """
 
 import functools
@@ -29,7 +29,7 @@ def rules() -> dict[str, Any]:
 
 
 def normalise(text: str) -> str:
-    """`text` as topics are written: single blanks, and a lower-case first letter unless it begins a name.
+    """`text` in the form of a topic: single blanks, and a lower-case first letter unless a name begins there.
 
     >>> normalise("How to mend a kettle"), normalise("Baking scones"), normalise("Christmas dinner for two")
     ('how to mend a kettle', 'baking scones', 'Christmas dinner for two')
@@ -39,7 +39,7 @@ def normalise(text: str) -> str:
 
 
 def check_topic(text: str) -> Rejection | None:
-    """Why `text` is not suitable as a topic, or None. Other topics are not considered: see `KnownTopics`."""
+    """Why `text` is not suitable as a topic, or None. It is not compared with other topics; `KnownTopics` does that."""
     if "\n" in text or "\r" in text:
         return Rejection("lines", "it has more than one line")
     if not text.isprintable():
@@ -82,7 +82,7 @@ def stems(text: str) -> frozenset[str]:
 
 
 class KnownTopics:
-    """An index of topics by their stems. `add` them in any order; `find_duplicate` looks one up."""
+    """An index of topics by their stems. Topics are added in any order; `find_duplicate` looks for an equal topic."""
 
     def __init__(self) -> None:
         self._exact: dict[str, str] = {}
@@ -116,7 +116,10 @@ def _opens(lower: str, opener: str) -> bool:
 
 
 def _is_headline(text: str) -> bool:
-    """Whether most words, or all content words after the first unless all of them are names, have a capital."""
+    """Whether the text is written like a headline: most words begin with a capital.
+
+    It also counts if all content words after the first begin with a capital, unless all of them are names.
+    """
     written = text.split()
     if sum(word[:1].isupper() for word in written) > len(written) / 2:
         return True
@@ -126,7 +129,7 @@ def _is_headline(text: str) -> bool:
 
 
 def _dangling(lower: str) -> Rejection | None:
-    """A last word that needs another after it. A preposition may end a clause that has a word such as "what"."""
+    """The last word, if it needs another word after it. A preposition may end a clause with a word such as "what"."""
     last, lists = lower.split()[-1], rules()["words"]
     if last in lists["unfinished"].split() or (
         last in lists["prepositions"].split() and not set(lower.split()) & set(lists["clauses"].split())
@@ -136,7 +139,7 @@ def _dangling(lower: str) -> Rejection | None:
 
 
 def _repeated(lower: str) -> Rejection | None:
-    """A word twice in a row, or a content word three times."""
+    """A word that occurs twice in a row, or a content word that occurs three times."""
     written = words(lower)
     twice = next((word for word, following in itertools.pairwise(written) if word == following), None)
     often = next((word for word in written if written.count(word) > 2 and word not in _small_words()), None)
@@ -145,7 +148,7 @@ def _repeated(lower: str) -> Rejection | None:
 
 
 def _single_letters(lower: str) -> Rejection | None:
-    """More than one word of a single letter, the article "a" apart."""
+    """Whether more than one word is a single letter; the article "a" does not count."""
     single = [word for word in lower.split() if len(word) == 1 and word.isalpha() and word != "a"]
     return Rejection("letters", f"it has single letters in it: {', '.join(single)}") if len(single) > 1 else None
 
@@ -168,7 +171,7 @@ def _common_words() -> frozenset[str]:
 
 
 def _stem(word: str) -> str:
-    # enough to compare topics: "drying" and "dry", "losing" and "lose", "babies" and "baby" get the same stem
+    # good enough to compare topics: "drying" and "dry", "losing" and "lose", "babies" and "baby" get the same stem
     bare = word.removesuffix("'s")
     ending = next((end for end in ENDINGS if bare.endswith(end) and len(bare) - len(end) >= 3), "")
     stem = bare.removesuffix(ending).rstrip("eyi") or bare

@@ -1,4 +1,4 @@
-"""Topic lists: reading every accepted format, and adding topics to a file without changing what is there.
+"""Topic lists: reading all accepted formats, and adding topics to a file without changing the old ones.
 
 JSON: `["topic", …]`, `[{"topic": …, "group": …}, …]`, `{group: [topic, …]}` or `{"groups": {group: [topic, …]}}`.
 A file with another extension than .json is plain text: one topic per line, with or without a bullet ("- ").
@@ -25,7 +25,7 @@ BULLET = re.compile(r"^[-*](?: |$)")
 MARKUP = ("#", "|", ">", "```", "<", "{", "[")
 """First characters of a line of Markdown, HTML or JSON; no topic begins with them."""
 MAX_LINE = 200
-"""Characters of the longest line that is still a topic."""
+"""A line with more characters is not a topic."""
 
 type Groups = Mapping[str, list[str]]
 """Group -> its topics."""
@@ -33,7 +33,7 @@ type Groups = Mapping[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a conversation is about, in plain English, and its group."""
+    """The subject of a conversation, in plain English, and the group of the topic."""
 
     text: str
     group: str = UNGROUPED
@@ -42,7 +42,7 @@ class Topic:
 def read_topics(path: Path | str, *, as_json: bool | None = None) -> list[Topic]:
     """The topics of a file in file order, without duplicates.
 
-    `as_json` overrides the file's extension. Raises `InputError` with the file, the key or line at fault, and a hint.
+    `as_json` overrides the file's extension. Raises `InputError` with the file, the wrong key or line, and a hint.
     """
     if not (topics := unique_topics(_topics(_read_pairs(path, as_json)))):
         raise InputError("there is no topic in it", file=path, hint="Put at least one topic in the file.")
@@ -50,7 +50,7 @@ def read_topics(path: Path | str, *, as_json: bool | None = None) -> list[Topic]
 
 
 def read_groups(path: Path | str) -> dict[str, list[str]]:
-    """Group -> its topics, in file order; empty groups too. A topic counts in the first of its groups only.
+    """Group -> its topics, in file order, with empty groups. A topic counts only in the first of its groups.
 
     Raises `InputError` as `read_topics` does.
     """
@@ -60,7 +60,7 @@ def read_groups(path: Path | str) -> dict[str, list[str]]:
 
 
 def unique_topics(topics: Iterable[Topic]) -> list[Topic]:
-    """The first of each topic, in order; topics that differ only in case or white space are the same."""
+    """The topics without duplicates, in order. Topics that differ only in case or white space are duplicates."""
     first: dict[str, Topic] = {}
     for topic in topics:
         first.setdefault(fold(topic.text), topic)
@@ -78,7 +78,7 @@ def by_group(topics: Iterable[Topic]) -> dict[str, list[str]]:
 def choose_groups(names: str | None, groups: Groups, file: Path) -> list[str]:
     """The groups of `file` named in `names` (comma-separated), in file order; all if it is None.
 
-    Raises `InputError` for an unknown group, `SettingsError` if there is no name.
+    Raises `InputError` for an unknown group, and `SettingsError` if `names` has no name.
     """
     if names is None:
         return list(groups)
@@ -100,13 +100,13 @@ def choose_groups(names: str | None, groups: Groups, file: Path) -> list[str]:
 
 
 class TopicFile:
-    """A topic file and the topics to add to it. The topics of `source` are written to `output`, the new ones after
-    them, in the same format; between text and JSON the format is converted.
+    """A topic file and the topics to add to it: `output` gets the topics of `source`, and after them the new topics.
 
-    If `output` exists and has all topics of `source`, as after an earlier run, the new topics are added to `output`
-    (`resumed`); `PlanError` is raised if it has not. `groups` are the groups that topics can be added to, empty ones
-    too; `topics` are all topics of the file. Before the first `write` the old file is copied to `<output>.bak`. Write
-    within `locked()`; what anyone else adds to the file meanwhile is kept.
+    `output` has the format of `source`, converted if one of them is text and the other JSON. If `output` exists, it
+    must have all topics of `source`, as after an earlier run; then the new topics are added to it (`resumed`).
+    Otherwise `PlanError` is raised. `groups` are the groups that topics can be added to, with empty groups. `topics`
+    are all topics of the file. Before the first `write`, the old file is copied to `<output>.bak`. Call `write` in
+    `locked()`. Topics that someone else adds to the file meanwhile are kept.
     """
 
     def __init__(self, source: Path, output: Path) -> None:
@@ -134,11 +134,11 @@ class TopicFile:
         self._same_format = _is_json(source) == _is_json(output)
         self._content = self._read()
         self._backed_up = False
-        self._with({})  # raises an error for a file that cannot be written again, before anything is paid for
+        self._with({})  # raises an error if the file cannot be written again, before a call is paid for
 
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:
-        """Within the block no other run writes the file. Raises `DoricError` if one has, or if it is not writable."""
+        """In the block, no other run can write the file. Raises `DoricError` if it was changed or cannot be written."""
         with locked(self.output):
             if self._read() != self._content:
                 raise PlanError(f"{self.output} has just been changed", hint="Run the same command again.")
@@ -147,7 +147,7 @@ class TopicFile:
             yield
 
     def write(self, added: Groups) -> None:
-        """Replace the file in one step by the old topics and all of `added`. Raises `DoricError` if that fails."""
+        """Replace the file in one step by the old topics and all of `added`. Raises `DoricError` if this fails."""
         current = self._read()
         content = self._with(added) if current == self._content else self._merged(current, added)
         if not self._backed_up and current is not None:
@@ -157,9 +157,10 @@ class TopicFile:
         self._content = content
 
     def save_aside(self, topics: Groups) -> Path | None:
-        """Write topics that could not be written to the file into a new file, one per line.
+        """Save topics that could not be written to the topic file: write them to a new file, one per line.
 
-        The new file is beside the topic file, or in the system's folder for temporary files. None if both fail.
+        Returns the new file. It is beside the topic file, or in the system's folder for temporary files. None if both
+        fail.
         """
         for folder in _folders(self.output):
             path = next(path for path in _numbered(folder / f"{self.output.name}.found") if not os.path.lexists(path))
@@ -177,7 +178,7 @@ class TopicFile:
             raise os_error(error, self.output, "read") from error
 
     def _merged(self, current: bytes | None, added: Groups) -> bytes:
-        """The file as someone else has changed it, with the topics of `added` that are not in it."""
+        """The file with the changes of other people, and with the topics of `added` that are not in it."""
         if current is None:
             return self._with(added)
         try:
@@ -203,7 +204,7 @@ class TopicFile:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 type _Pair = tuple[str, list[str]]
-"""A group and topics of it, as they are in a file; a group may occur in several pairs."""
+"""A group and some of its topics, as they are in a file. A group may occur in several pairs."""
 
 
 def _read_pairs(path: Path | str, as_json: bool | None = None) -> list[_Pair]:
@@ -299,7 +300,7 @@ def _wrong(path: Path | str, what: str) -> NoReturn:
 
 
 def _check_superset(existing: Groups, wanted: Groups, source: Path, output: Path) -> None:
-    """Raise `PlanError` unless every topic of `source` is in `output`, in the same group if both files have groups."""
+    """Raise `PlanError` if a topic of `source` is not in `output`, in the same group if both files have groups."""
     grouped = _is_json(source) == _is_json(output)
 
     def key(group: str, topic: str) -> tuple[str, str]:
@@ -331,7 +332,7 @@ def _extended(value: Any, added: Groups) -> Any:  # noqa: ANN401 - JSON in any o
 
 def _folders(output: Path) -> Iterator[Path]:
     yield output.parent
-    with contextlib.suppress(FileNotFoundError):  # a system may have no usable folder for temporary files
+    with contextlib.suppress(FileNotFoundError):  # there may be no usable folder for temporary files
         yield Path(tempfile.gettempdir())
 
 

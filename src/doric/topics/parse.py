@@ -1,7 +1,7 @@
-"""The items of a list in a model's answer, in whatever form the model wrote it.
+"""Reads the items of a list in a model's answer. Models write lists in many forms.
 
-Accepted are JSON and Python arrays, objects that contain one, JSON lines, fenced blocks, an array that was cut off,
-bulleted or numbered lines, and plain lines that look like a list. Prose is not a list.
+Accepted are JSON and Python arrays, objects that contain an array, JSON Lines, fenced blocks, an array that was cut
+off, bulleted or numbered lines, and plain lines that look like a list. Prose is not a list.
 """
 
 import json
@@ -23,21 +23,21 @@ NUMBER = re.compile(r"^\(?\d{1,3}[.):]\s+")
 NUMBERED = re.compile(r"(?:[a-z]+[ _-]?)?\d{1,3}", re.IGNORECASE)
 DECORATION = "*_`\"“”'‘ \t,;."
 MIN_LINES = 3
-"""The fewest lines without bullets that are a list; fewer lines, or lines that end a sentence, are prose."""
+"""Lines without bullets are a list only if there are at least so many. Fewer lines, or whole sentences, are prose."""
 KEYS = ("topic", "text", "title", "name")
 
 
 def read_list(text: str, *, cut: bool = False) -> list[str]:
     """The items in `text`, in order, without bullets, bold marks, quotation marks or a full stop around them.
 
-    `cut` says that the text was cut off: then the last line is dropped. Of a cut-off array only whole strings are read.
+    `cut`: the text was cut off, so the last line is dropped. Of an array that was cut off, only whole strings are read.
 
     >>> read_list('Sure! Here you go:\\n1. **Mending a kettle**\\n2. keeping bees.')
     ['Mending a kettle', 'keeping bees']
     """
     body = "\n".join(FENCED.findall(text)) if "```" in text else text
     found = _read(body, cut)
-    if body is not text and len(found) < 2:  # the fence may hold an example, with the list outside it
+    if body is not text and len(found) < 2:  # the fence may contain an example, and the list is outside it
         found = max(found, _read(FENCE.sub("\n", text), cut), key=len)
     stripped = (NUMBER.sub("", item.strip(DECORATION)).strip(DECORATION) for item in found)
     return [item for item in stripped if item]
@@ -99,7 +99,7 @@ def _item(value: Any) -> str:  # noqa: ANN401 - any JSON
 
 
 def _from_cut_json(text: str) -> list[str] | None:
-    """The complete strings of an array that is cut off; of the objects in it, those under one of `KEYS`."""
+    """The complete strings of an array that is cut off; in objects, only the strings under one of `KEYS`."""
     start = text.find("[")
     if start < 0 or not text[start + 1 :].lstrip().startswith(('"', "{")):
         return None
@@ -120,7 +120,7 @@ def _unescaped(string: str) -> str:
 
 
 def _bulleted(text: str, cut: bool) -> list[str]:
-    """The bulleted lines. A line without a bullet that begins in lower case continues the one before it."""
+    """The bulleted lines. A line without a bullet that begins in lower case continues the line before it."""
     found: list[str] = []
     continued = False
     for line in text.splitlines():
@@ -133,7 +133,7 @@ def _bulleted(text: str, cut: bool) -> list[str]:
 
 
 def _plain(text: str, cut: bool) -> list[str]:
-    """All lines, if they look like a list; lines that end with a colon introduce it and are dropped."""
+    """All lines, if they look like a list. Lines that end with a colon only introduce the list and are dropped."""
     lines = [stripped for line in text.splitlines() if (stripped := line.strip()) and not stripped.endswith(":")]
     lines = lines[:-1] if cut else lines
     return [] if len(lines) < MIN_LINES or any(map(ends_sentence, lines)) else lines
