@@ -169,8 +169,8 @@ class ScoredAnswer:
     @cached_property
     def repetition(self) -> float:
         """The share of its word trigrams that occurred before."""
-        said = self.measured.words
-        trigrams = list(zip(said, said[1:], said[2:], strict=False))
+        tokens = self.measured.words
+        trigrams = list(zip(tokens, tokens[1:], tokens[2:], strict=False))
         return 1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0
 
     @cached_property
