@@ -1,4 +1,4 @@
-"""The committed notebook and its checks: each check stops a run that would damage the model."""
+"""The committed notebook and its checks. Each check stops a run that would damage the model."""
 
 import ast
 import copy
@@ -35,20 +35,20 @@ def test_notebook_carries_no_outputs():
 
 
 def test_notebook_has_its_thirteen_sections():
-    """The notebook has a title and thirteen numbered sections in order."""
+    """The notebook has a title and thirteen numbered sections in the right order."""
     heads = [line for text in TEXT for line in text.splitlines() if line.startswith("#")]
     assert heads[0].startswith("# ")
     assert [int(head.split()[1]) for head in heads[1:]] == list(range(1, 14))
 
 
 def test_every_code_cell_begins_with_a_sentence():
-    """The first line of each code cell is a sentence that says what the cell does."""
+    """The first line of each code cell is a sentence that describes the cell."""
     firsts = [source.partition("\n")[0] for source in CODE]
     assert [first for first in firsts if not re.fullmatch(r"# (@title )?[A-Z].+\.( \{ run: \"auto\" \})?", first)] == []
 
 
 def test_every_form_field_can_be_read_by_colab():
-    """Each `@param` follows an assignment of a literal to an upper-case name and is a list or a JavaScript object."""
+    """Each `@param` follows a literal that is assigned to an upper-case name, and is a list or a JavaScript object."""
     fields = [line for source in CODE for line in source.splitlines() if "@param" in line]
     assert len(fields) > 30
     for field in fields:
@@ -59,18 +59,18 @@ def test_every_form_field_can_be_read_by_colab():
 
 
 def test_imports_from_doric_need_only_the_standard_library():
-    """What the notebook imports from doric can be imported without other packages: Colab installs it with --no-deps."""
+    """The notebook's imports from doric need no other packages, because Colab installs doric with --no-deps."""
     nodes = [node for source in CODE for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     imports = [ast.unparse(node) for node in nodes if (node.module or "").split(".")[0] == "doric"]
     assert imports
     environment = {**os.environ, "PYTHONPATH": str(NOTEBOOK.parents[1] / "src")}
-    command = [sys.executable, "-S", "-c", "\n".join(imports)]  # -S: no site-packages
+    command = [sys.executable, "-S", "-c", "\n".join(imports)]  # -S: without site-packages
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_nothing_is_uploaded_unless_it_is_ticked():
-    """In the committed notebook, both upload boxes are unticked and the Hub repository is private."""
+    """In the committed notebook, both upload boxes are off and the Hub repository is private."""
     source = "\n".join(CODE)
     for line in ("UPLOAD_MODEL = False  #", "UPLOAD_DATASET = False  #", "HUB_PRIVATE = True  #"):
         assert line in source
@@ -81,7 +81,7 @@ def test_nothing_is_uploaded_unless_it_is_ticked():
 
 @pytest.fixture(scope="session")
 def plan(notebook):
-    """A plan for a CPU with the committed settings."""
+    """A plan for a CPU with the settings of the committed notebook."""
     forms = "\n".join(line for source in CODE for line in source.splitlines() if "# @param" in line)
     names = {}
     exec(forms, names)
@@ -90,7 +90,7 @@ def plan(notebook):
 
 
 def test_override_refuses_unknown_settings_and_suggests_a_similar_one(notebook, monkeypatch):
-    """A setting that does not exist stops the run, and the hint names the most similar setting."""
+    """An unknown setting stops the run, and the hint names the most similar setting."""
     monkeypatch.setenv("DORIC_NB_OVERRIDES", '{"MAX_STEP": 3}')
     with pytest.raises(notebook.UserError, match="no setting MAX_STEP") as caught:
         notebook.override({"MAX_STEPS": 0}, last=True)
@@ -109,7 +109,7 @@ def test_override_keeps_the_type_of_a_setting(notebook, monkeypatch):
 
 
 def test_menus_apply_to_headless_runs_too(notebook, plan):
-    """A headless run may use only the values of a form's menu; the error for any other value lists the choices."""
+    """A run without a browser accepts only the values in a form's menu, and the error for another value lists them."""
     offered = {}
     for field in (line for source in CODE for line in source.splitlines() if "@param [" in line):
         offered[field.partition(" = ")[0]] = tuple(json.loads(field.partition("@param ")[2]))
@@ -123,7 +123,7 @@ def test_menus_apply_to_headless_runs_too(notebook, plan):
 
 
 def test_unsloth_is_chosen_only_with_a_gpu(notebook):
-    """Without a GPU, TRL is used; BACKEND = unsloth stops the run."""
+    """Without a GPU, TRL is used, and BACKEND = unsloth stops the run."""
     assert notebook.choose_backend("auto", gpu=False) == "trl"
     assert notebook.choose_backend("trl", gpu=True) == "trl"
     with pytest.raises(notebook.UserError, match="CUDA"):
@@ -131,7 +131,7 @@ def test_unsloth_is_chosen_only_with_a_gpu(notebook):
 
 
 def test_unsloth_is_called_with_arguments_that_exist(notebook, plan, monkeypatch):
-    """Unsloth needs a GPU to run, so this checks only that its installed source has every argument that is used."""
+    """The source of the installed Unsloth has every argument that the notebook uses, which works without a GPU."""
     from importlib.metadata import distribution
 
     calls = {}
@@ -159,14 +159,14 @@ def test_unsloth_is_called_with_arguments_that_exist(notebook, plan, monkeypatch
 
 
 def test_model_is_sized_without_being_loaded(notebook, smollm2):
-    """The size comes from the configuration alone, and tied weights are counted once."""
+    """The size of the model is computed only from its configuration, and tied weights are counted once."""
     shape = notebook.model_shape(str(smollm2))
     assert (shape.parameters, shape.layers, shape.vocabulary) == (134_515_008, 30, 49_152)
     assert shape.linear["q_proj"] == 30 * (576 + 576)
 
 
 def test_model_that_cannot_be_read_gives_a_clear_error(notebook, monkeypatch):
-    """The error for a wrong model name says what to do without a connection."""
+    """The error for a model that cannot be read has a hint that works without a connection."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(notebook.UserError, match="nowhere/at-all could not be read") as caught:
         notebook.model_shape("nowhere/at-all")
@@ -174,7 +174,7 @@ def test_model_that_cannot_be_read_gives_a_clear_error(notebook, monkeypatch):
 
 
 def test_quantised_base_is_refused_or_mapped(notebook, tmp_path, capsys):
-    """A 4-bit name on the Hub is replaced with its 16-bit original; a folder of quantised weights is refused."""
+    """A 4-bit name on the Hub is replaced with its 16-bit original, and a folder with quantised weights is refused."""
     assert notebook.base_model("auto", "unsloth/Qwen3-4B-unsloth-bnb-4bit", "T4") == "unsloth/Qwen3-4B"
     assert "FOUR_BIT decides" in capsys.readouterr().out
     settings = {"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
@@ -185,7 +185,7 @@ def test_quantised_base_is_refused_or_mapped(notebook, tmp_path, capsys):
 
 
 def test_fused_experts_are_neither_trained_nor_quantised(notebook, plan, tmp_path, capsys):
-    """In a Mixtral only the attention is trained, with a note, and the estimate counts its experts in 16 bits."""
+    """Only the attention of a Mixtral is trained, with a note, and the estimate counts the experts in 16 bits."""
     from transformers import MixtralConfig
 
     MixtralConfig(
@@ -201,13 +201,13 @@ def test_fused_experts_are_neither_trained_nor_quantised(notebook, plan, tmp_pat
 
 
 def test_badge_and_setup_cell_have_the_same_address(notebook):
-    """The Colab badge links to the repository that the setup cell clones."""
+    """The Colab badge links to the same repository that the setup cell clones."""
     address = notebook.REPOSITORY.removeprefix("https://github.com/")
     assert f"colab.research.google.com/github/{address}/blob/main/finetune_notebook/doric_finetune.ipynb" in TEXT[0]
 
 
 def test_project_added_on_kaggle_is_copied_to_a_writable_folder(notebook, tmp_path):
-    """Kaggle's added files are read-only, so the project is copied from there."""
+    """The project is copied out of Kaggle's folder for added files, because that folder is read-only."""
     module = tmp_path / "input/my-upload/doric/src/doric/core/conversations.py"
     module.parent.mkdir(parents=True)
     module.touch()
@@ -218,7 +218,7 @@ def test_project_added_on_kaggle_is_copied_to_a_writable_folder(notebook, tmp_pa
 
 
 def test_hosted_machine_gets_packages_into_its_own_python(notebook, tmp_path, monkeypatch):
-    """The setup installs into the Python that runs the notebook, with the constraints and without serving packages."""
+    """The setup installs into the Python of the notebook, with the constraints and without the packages for serving."""
     calls = []
     monkeypatch.setattr(notebook.shutil, "which", lambda name: name)
     run = lambda command, **more: (calls.append(command), SimpleNamespace(returncode=0))[1]  # noqa: E731
@@ -231,7 +231,7 @@ def test_hosted_machine_gets_packages_into_its_own_python(notebook, tmp_path, mo
 
 
 def test_batch_shrinks_with_the_budget(notebook, plan, smollm2):
-    """With less memory the proposed batch is smaller, and accumulation compensates for it."""
+    """With less memory the suggested batch is smaller, and gradient accumulation compensates for this."""
     shape = notebook.model_shape(str(smollm2))
     batches = [notebook.propose_batch(shape, plan, 16, budget) for budget in (64.0, 6.0, 3.0, 0.5)]
     assert batches == sorted(batches, reverse=True)
@@ -242,7 +242,7 @@ def test_batch_shrinks_with_the_budget(notebook, plan, smollm2):
 
 
 def test_installed_versions_are_pinned_without_local_labels(notebook, tmp_path):
-    """Packages that must not change on a hosted machine are pinned without local version labels, as uv needs it."""
+    """Packages that must not change on a hosted machine are pinned without local version labels, as uv requires."""
     notebook.hold_versions(tmp_path / "constraints.txt")
     pins = (tmp_path / "constraints.txt").read_text().splitlines()
     assert any(pin.startswith("torch==") for pin in pins)
@@ -250,14 +250,14 @@ def test_installed_versions_are_pinned_without_local_labels(notebook, tmp_path):
 
 
 def test_an_uploaded_zip_of_the_project_is_enough(notebook, tmp_path):
-    """An uploaded zip file of the project is unpacked and used instead of a clone."""
+    """An uploaded zip file of the project is unpacked and used instead of a clone of the repository."""
     with zipfile.ZipFile(tmp_path / "project.zip", "w") as archive:
         archive.writestr("project/src/doric/core/conversations.py", "")
     assert notebook.fetch_project(tmp_path) == tmp_path / "project"
 
 
 def test_colab_features_give_a_clear_error_elsewhere(notebook, tmp_path):
-    """Uploading and Google Drive stop with an error outside Colab."""
+    """Outside Colab, uploading and Google Drive give an error."""
     for call in (lambda: notebook.upload_file(tmp_path), notebook.mount_drive):
         with pytest.raises(notebook.UserError, match="Colab only"):
             call()
@@ -272,7 +272,7 @@ def sharegpt(*turns, **meta):
 
 
 def test_wrong_role_stops_the_run(notebook):
-    """The error for an unknown role names its line, and the hint says how to fix it."""
+    """The error for an unknown role names the line, and the hint says how to fix it."""
     row = sharegpt(("human", "Fit like?"), ("bot", "Nae bad."))
     with pytest.raises(notebook.UserError, match=r"data:7: conversations\[1\]\.from .* 'bot'") as caught:
         notebook.as_example(row, "data:7")
@@ -290,20 +290,20 @@ def test_wrong_role_stops_the_run(notebook):
     ids=["unanswered", "empty answer", "answer first", "two questions"],
 )
 def test_row_without_an_answer_stops_the_run(notebook, turns):
-    """Questions and answers must alternate, and none may be empty."""
+    """Questions and answers must alternate, and none of them may be empty."""
     with pytest.raises(notebook.UserError, match="end with an answer"):
         notebook.as_example(sharegpt(*turns), "data:1")
 
 
 def test_invalid_json_line_is_named(notebook, tmp_path):
-    """The error for a line that is not JSON has the line's number."""
+    """The error for a line that is not JSON has the line number."""
     (tmp_path / "data.jsonl").write_text('{"a": 1}\n{"a": \n')
     with pytest.raises(notebook.UserError, match=r"data\.jsonl:2 is not JSON"):
         notebook.read_file(tmp_path / "data.jsonl")
 
 
 def examples(notebook, count=60, groups=3):
-    """Examples for `count` topics in `groups` groups: three rows per topic, one of them a refusal."""
+    """Examples for `count` topics in `groups` groups. Each topic has three rows, and one of them is a refusal."""
     made = []
     for at in range(count):
         for turn, kind in enumerate(("core", "core", "safety")):
@@ -314,7 +314,7 @@ def examples(notebook, count=60, groups=3):
 
 
 def test_test_set_shares_no_topic_and_no_prompt(notebook):
-    """Whole topics of every group go to the test set, and no test prompt is in the training set."""
+    """For every group, whole topics go to the test set, and no test prompt is in the training set."""
     found = examples(notebook)
     twin = replace(found[0], topic="another topic", messages=found[-1].messages)
     split = notebook.split_by_topic([*found, twin], 0.1, seed=1)
@@ -324,14 +324,14 @@ def test_test_set_shares_no_topic_and_no_prompt(notebook):
 
 
 def test_shared_prompt_stops_the_run(notebook):
-    """A split with a prompt in both sets is refused."""
+    """If a prompt is in both sets, the split is refused."""
     found = examples(notebook, 4)
     with pytest.raises(notebook.UserError, match="share"):
         notebook.check_split(notebook.Split(found, found[:1]))
 
 
 def test_held_out_prompts_and_surplus_refusals_are_dropped(notebook):
-    """Held-out prompts, duplicates, other buckets and refusals above their share are dropped and counted."""
+    """Held-out prompts, duplicates, rows of other buckets and excess refusals are dropped and counted."""
     asked = held_out_prompts()[0].prompt
     held = notebook.as_example(sharegpt(("human", asked.upper()), ("gpt", "Na."), topic="x", kind="core"), "test")
     found = examples(notebook)
@@ -374,12 +374,12 @@ def tokenizer(notebook, smollm2):
 
 @pytest.fixture(scope="session")
 def ends(notebook, tokenizer, smollm2):
-    """The tokens that end an answer."""
+    """The tokens at the end of an answer."""
     return notebook.end_ids(tokenizer, str(smollm2))
 
 
 def test_only_answers_are_trained_and_each_to_its_end(notebook, tokenizer, ends):
-    """In a chat with two answers, exactly both answers and their end tokens are trained."""
+    """In a chat with two answers, training covers exactly both answers and their end tokens."""
     chat = [*CHAT, {"role": "user", "content": "Ay?"}, {"role": "assistant", "content": "Aye."}]
     row = notebook.encode(tokenizer, chat, ends)
     notebook.check_row_tokens(tokenizer, chat, row, ends)
@@ -405,7 +405,7 @@ def test_mask_equals_trls_mask_except_for_the_newline_after_the_end(notebook, to
 
 
 def test_template_without_an_end_stops_the_run(notebook, tokenizer, ends):
-    """A template that does not end its answers is refused: the model would never stop."""
+    """A template without an end token after answers is refused, because the model would never stop."""
     endless = copy.deepcopy(tokenizer)
     endless.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
     row = notebook.encode(endless, CHAT, ends)
@@ -415,7 +415,7 @@ def test_template_without_an_end_stops_the_run(notebook, tokenizer, ends):
 
 
 def test_padding_equal_to_the_end_stops_the_run(notebook, tokenizer):
-    """The padding and end tokens must differ; the hint names another token, and `auto` fixes it."""
+    """If the padding token is the end token, the run stops, the hint names another token, and `auto` fixes it."""
     same = copy.deepcopy(tokenizer)
     same.pad_token = same.eos_token
     with pytest.raises(notebook.UserError, match="must differ") as caught:
@@ -426,7 +426,7 @@ def test_padding_equal_to_the_end_stops_the_run(notebook, tokenizer):
 
 
 def test_trained_question_stops_the_run(notebook, tokenizer, ends):
-    """Labels with the question, or with only a part of the answer, are refused; the error shows the trained text."""
+    """Labels that include the question, or only a part of the answer, give an error that shows the trained text."""
     row = notebook.encode(tokenizer, CHAT, ends)
     stop = row.ids.index(ends[0], next(at for at, label in enumerate(row.labels) if label != -100)) + 1
     early = row.ids[:stop] + row.labels[stop:]
@@ -451,7 +451,7 @@ FOLDS = (
 
 
 def test_system_message_folded_into_the_last_question_is_not_trained(notebook, tokenizer, ends):
-    """Only the answers are trained, also with a template that moves the system message to another turn."""
+    """Only the answers are trained, even if the template moves the system message to another turn."""
     folding = copy.deepcopy(tokenizer)
     folding.chat_template = FOLDS
     chat = [{"role": "system", "content": "Spik Doric."}, *CHAT, {"role": "user", "content": "Ay?"}, CHAT[1]]
@@ -463,7 +463,7 @@ def test_system_message_folded_into_the_last_question_is_not_trained(notebook, t
 
 
 def test_template_without_a_system_role_gives_a_clear_error(notebook, tokenizer):
-    """With a template without a system role, such as Gemma's, the hint says to remove the system messages."""
+    """For a template without a system role, such as Gemma's, the hint says to remove the system messages."""
     strict = copy.deepcopy(tokenizer)
     strict.chat_template = "{{ raise_exception('System role not supported') }}"
     with pytest.raises(notebook.UserError, match="System role not supported") as caught:
@@ -472,14 +472,14 @@ def test_template_without_a_system_role_gives_a_clear_error(notebook, tokenizer)
 
 
 def test_row_with_nothing_trained_stops_the_run(notebook, tokenizer, ends):
-    """A row without trained tokens is refused."""
+    """A row without any trained token is refused."""
     row = notebook.encode(tokenizer, CHAT, ends)
     with pytest.raises(notebook.UserError, match="no trained token"):
         notebook.check_row_tokens(tokenizer, CHAT, replace(row, labels=[-100] * len(row.ids)), ends)
 
 
 def test_doubled_first_token_stops_the_run(notebook, tokenizer, ends):
-    """Tokens that differ from the template's are refused, for example a second start token."""
+    """Tokens that differ from those of the template, for example a second start token, are refused."""
     row = notebook.encode(tokenizer, CHAT, ends)
     double = replace(row, ids=[tokenizer.bos_token_id, *row.ids], labels=[-100, *row.labels])
     with pytest.raises(notebook.UserError, match="template"):
@@ -487,7 +487,7 @@ def test_doubled_first_token_stops_the_run(notebook, tokenizer, ends):
 
 
 def test_coloured_row_shows_every_letter_once(notebook, tokenizer, ends):
-    """The pieces of a coloured row add up to its text, and no character is split."""
+    """The coloured pieces of a row, joined together, are its text, and no character is split."""
     chat = [CHAT[0], {"role": "assistant", "content": "Aye – “fairly” 🐑, naïve café."}]
     row = notebook.encode(tokenizer, chat, ends)
     assert "".join(text for text, _ in notebook.pieces(tokenizer, row)) == tokenizer.decode(row.ids)
@@ -508,14 +508,14 @@ def tiny(notebook):
 
 
 def test_packed_rows_do_not_see_each_other(notebook, tokenizer, tiny):
-    """In the trainer's batches, a packed row gets the same predictions as without packing."""
+    """In a batch of the trainer, the model predicts the same for a packed row as for a separate row."""
     found = notebook.leak(tiny, notebook.packed_batch(tokenizer, "trl"), [5, 6, 7, 8], [9, 10, 11, 12], [20, 21, 22])
     notebook.check_leak(found)
     assert found["change"] < 1e-4
 
 
 def test_leaking_pack_stops_the_run(notebook, tiny):
-    """If one attention mask covers the whole pack, rows see the row before them, and the run stops."""
+    """If one attention mask covers the whole pack, a row can see the row before it, and the run stops."""
     import torch
 
     def one_mask(parts):
@@ -529,7 +529,7 @@ def test_leaking_pack_stops_the_run(notebook, tiny):
 
 
 def test_packing_loses_no_token(notebook):
-    """Packing keeps every token; if tokens are lost, the run stops."""
+    """Packing keeps every token, and the run stops if a token is lost."""
     coded = [notebook.Encoded(list(range(size)), list(range(size))) for size in (5, 9, 30, 12, 7, 21)]
     packs = notebook.packed(coded, 32)
     assert max(map(sum, packs)) <= 32
@@ -542,7 +542,7 @@ def test_packing_loses_no_token(notebook):
 
 
 def test_nan_or_infinite_loss_stops_the_run(notebook):
-    """NaN or infinity as training or held-out loss stops the run with a hint."""
+    """If the training loss or the held-out loss is NaN or infinite, the run stops with a hint."""
     notebook.check_loss({"loss": 2.0}, 1)
     for logs in ({"loss": math.nan}, {"eval_loss": math.inf}):
         with pytest.raises(notebook.UserError, match="at step 3") as caught:
@@ -551,7 +551,7 @@ def test_nan_or_infinite_loss_stops_the_run(notebook):
 
 
 def test_trainer_that_changes_the_rows_is_caught(notebook):
-    """The trainer must have the rows and labels that were checked, and must pack if PACKING is on."""
+    """The trainer must use the rows and labels that were checked, and must pack them if PACKING is on."""
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     def trainer(held, **more):
@@ -571,12 +571,12 @@ def test_trainer_that_changes_the_rows_is_caught(notebook):
 
 
 def test_rows_of_a_batch_stay_separate(notebook, plan, tmp_path):
-    """padding_free is set to False explicitly, because Unsloth would otherwise join the rows of a batch."""
+    """padding_free is explicitly False, because Unsloth would otherwise join the rows of a batch."""
     assert notebook.training_settings(plan, tmp_path, 1).padding_free is False
 
 
 def written(checkpoint):
-    """Write a small checkpoint with all files of a complete one."""
+    """Write a small checkpoint that has all files of a complete checkpoint."""
     import torch
     from safetensors.torch import save_file
 
@@ -590,7 +590,7 @@ def written(checkpoint):
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json"])
 @pytest.mark.parametrize("left", [0, 40, None], ids=["empty", "half", "missing"])
 def test_incomplete_checkpoint_is_skipped(notebook, tmp_path, capsys, name, left):
-    """An incomplete checkpoint is skipped with a note, and the checkpoint before it is used."""
+    """An incomplete checkpoint is skipped with a note, and the previous checkpoint is used."""
     checkpoints, mark = tmp_path / "checkpoints", {"rate": 0.1}
     assert notebook.start_from(checkpoints, mark, resume=True) is None
     for step in (5, 10):
@@ -606,7 +606,7 @@ def test_incomplete_checkpoint_is_skipped(notebook, tmp_path, capsys, name, left
 
 
 def test_resumed_run_keeps_its_batch_and_number_format(notebook, plan, tmp_path):
-    """With less free memory than at its start, a run resumes with the batch and the number format of its start."""
+    """If less memory is free than at the first start, the resumed run keeps the original batch and number format."""
     names = {"RESUME": True, "BATCH": 0, "ACCUMULATION": 0}
     began = replace(plan, batch=4, accumulation=1, dtype="bfloat16")
     notebook.start_from(tmp_path / "checkpoints", notebook.fingerprint(began, {}), resume=True)
@@ -620,7 +620,7 @@ def test_resumed_run_keeps_its_batch_and_number_format(notebook, plan, tmp_path)
 
 
 def test_checkpoints_of_another_run_are_not_used(notebook, tmp_path):
-    """Only a run with the same settings resumes from checkpoints; without RESUME a run starts again."""
+    """A run resumes from checkpoints only with the same settings, and without RESUME it starts again."""
     checkpoints, mark = tmp_path / "checkpoints", {"rate": 0.1}
     assert notebook.start_from(checkpoints, mark, resume=True) is None
     written(checkpoints / "checkpoint-5")
@@ -672,7 +672,7 @@ done = {{"steps": trainer.state.global_step, "log": log, "taken": len(watch.seco
 
 
 def train_apart(folder, smollm2, die_at):
-    """Train ten steps in a separate process that kills itself at step `die_at`; its exit status."""
+    """Train ten steps in a separate process, which kills itself at step `die_at`. Returns its exit status."""
     folder.mkdir(exist_ok=True)
     script = TRAIN.format(conftest=str(Path(__file__).with_name("conftest.py").resolve()), smollm2=str(smollm2))
     command = [sys.executable, "-W", "ignore", "-c", script, str(folder), str(die_at)]
@@ -691,7 +691,7 @@ def test_killed_training_resumes_with_the_same_losses(notebook, smollm2, tmp_pat
 
 
 def test_finished_run_started_again_trains_no_further_step(notebook, smollm2, tmp_path):
-    """A finished run is loaded: the same steps, losses and weights, and no further step."""
+    """If a run is finished, it is loaded with the same steps, losses and weights, and no further step is trained."""
     assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
     first = json.loads((tmp_path / "run" / "log.json").read_text())
     assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
@@ -727,21 +727,21 @@ def test_wrong_merged_model_stops_the_run(notebook, tiny):
 
 @pytest.mark.parametrize("lost", ["eos", "template"])
 def test_saved_model_with_another_end_or_template_stops_the_run(notebook, lost):
-    """A merge that changes the end token or the template fails, even if its weights are correct."""
+    """A merged model with another end token or template fails, even if its weights are correct."""
     result = {"form": "merged", "top1": 1.0, "kl": 0.0, **GOOD, lost: False}
     with pytest.raises(notebook.UserError, match="differs from the trained model"):
         notebook.check_parity([result], {"top1": 0.1, "kl": 9.0}, four_bit=False)
 
 
 def test_training_that_changed_nothing_stops_the_run(notebook):
-    """If the trained model differs from the base model only by rounding, the run stops."""
+    """If the trained model differs from the base model only by rounding errors, the run stops."""
     result = {"form": "merged", "top1": 0.99, "kl": 0.004, **GOOD}
     with pytest.raises(notebook.UserError, match="as close to the base model"):
         notebook.check_parity([result], {"top1": 0.99, "kl": 0.005}, four_bit=False)
 
 
 def test_format_that_was_not_checked_does_not_stop_the_run(notebook):
-    """A saved model that does not fit into memory is `not checked` in the table, with the reason."""
+    """If a saved model does not fit into memory, the table shows `not checked` with the reason."""
     fine = {"form": "adapter", "top1": 1.0, "kl": 0.0, **GOOD}
     results = [fine, {"form": "merged", "file": "", "skipped": ["loading it takes 99 GB", "Elsewhere."]}]
     lines = notebook.verdicts(results, four_bit=False)
@@ -751,7 +751,7 @@ def test_format_that_was_not_checked_does_not_stop_the_run(notebook):
 
 
 def test_free_memory_is_checked_before_loading(notebook, smollm2, monkeypatch):
-    """A model's size comes from its configuration; it is loaded on a device with enough memory, or not at all."""
+    """The size of a model comes from its configuration, and it is loaded only on a device with enough memory."""
     where = {"base": str(smollm2)}
     assert notebook.weight_bytes(where, "float32")["cpu"] == 4 * 134_515_008
     for cuda, cpu, device in ((8e9, 8e9, "cuda"), (5e8, 8e9, "cpu")):
@@ -769,7 +769,7 @@ def test_free_memory_is_checked_before_loading(notebook, smollm2, monkeypatch):
 
 
 def test_failed_format_does_not_affect_the_others(notebook, tmp_path, monkeypatch):
-    """If the GGUF process fails, the merged model and its result stay; without a merged model no GGUF is tried."""
+    """If the GGUF process fails, the merged model and its result stay, and no GGUF is made without a merged model."""
 
     def apart(job, folder):
         if job["form"] == "q8_0":
@@ -789,7 +789,7 @@ def test_failed_format_does_not_affect_the_others(notebook, tmp_path, monkeypatc
 
 
 def test_gguf_file_that_could_not_be_loaded_is_kept(notebook, tmp_path, monkeypatch, capsys):
-    """A GGUF file that was written but not checked is kept, with a warning."""
+    """A GGUF file that was written but could not be checked is kept with a warning."""
 
     def apart(job, folder):
         (folder / "doric-q8_0.gguf").touch()
@@ -803,7 +803,7 @@ def test_gguf_file_that_could_not_be_loaded_is_kept(notebook, tmp_path, monkeypa
 
 
 def test_saved_tokenizer_is_compared_with_the_base_models(notebook, smollm2, tokenizer, tmp_path):
-    """An end token or a template that differs from the base model's is found."""
+    """An end token or a template that differs from that of the base model is found."""
     tokenizer.save_pretrained(tmp_path)
     ends = [tokenizer.eos_token_id]
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
@@ -817,7 +817,7 @@ def test_saved_tokenizer_is_compared_with_the_base_models(notebook, smollm2, tok
 
 
 def test_gguf_vocabulary_must_tokenize_doric_as_the_tokenizer_does(notebook, tokenizer):
-    """A GGUF file with its merges in another order tokenizes Doric differently and is rejected."""
+    """A GGUF file whose merges have another order tokenizes Doric differently and is rejected."""
     spec = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     words = sorted(spec["vocab"], key=spec["vocab"].get)
     merges = [one if isinstance(one, str) else " ".join(one) for one in spec["merges"]]
@@ -826,7 +826,7 @@ def test_gguf_vocabulary_must_tokenize_doric_as_the_tokenizer_does(notebook, tok
 
 
 def test_large_files_are_not_written_to_google_drive(notebook, tmp_path, capsys):
-    """With KEEP_ON_DRIVE the merged model and the GGUF file stay on the machine, else they are in the run's folder."""
+    """With KEEP_ON_DRIVE merged model and GGUF file stay on the machine, otherwise they are in the run's folder."""
     drive, project = tmp_path / "drive" / "doric", tmp_path / "project"
     assert notebook.export_folder(project, drive, "doric", drive=False) == drive / "export"
     local = notebook.export_folder(project, drive, "doric", drive=True)
@@ -847,14 +847,14 @@ def test_failed_gguf_keeps_the_merged_model(notebook, tmp_path, capsys):
 
 
 def test_missing_converter_gives_a_clear_error(notebook, tmp_path, monkeypatch):
-    """LLAMA_CPP set to a folder without the converter is an error."""
+    """If LLAMA_CPP names a folder without the converter, the run ends with an error."""
     monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
     with pytest.raises(RuntimeError, match="no convert_hf_to_gguf"):
         notebook.gguf_converter(tmp_path, notebook.CONVERTER)
 
 
 def test_only_the_converters_own_package_is_downloaded_as_source(notebook, tmp_path, monkeypatch):
-    """Only the converter's package is downloaded as source, not its build tools; a failed download gives a hint."""
+    """Only the converter's package is downloaded as source, not its build tools, and a failure gives a hint."""
     calls = []
     monkeypatch.delenv("LLAMA_CPP", raising=False)
     run = lambda command, **more: (calls.append(command), SimpleNamespace(returncode=1))[1]  # noqa: E731
@@ -865,7 +865,7 @@ def test_only_the_converters_own_package_is_downloaded_as_source(notebook, tmp_p
 
 
 def test_card_has_the_metadata_for_the_hub(notebook, plan):
-    """The card has the base model, the licence, the library and the scores."""
+    """The model card has the base model, the licence, the library and the scores."""
     card = notebook.model_card(
         replace(plan, base="Qwen/Qwen3-4B-Instruct-2507"),
         {"data": "3 chats"},
@@ -922,7 +922,7 @@ def test_model_is_pushed_private(notebook, monkeypatch, tmp_path, capsys):
     ids=["not chosen", "no name", "another's", "token that reads", "public already"],
 )
 def test_upload_that_would_fail_is_refused_before_training(notebook, monkeypatch, names, message):
-    """Name, token and visibility are checked before training if an upload is ticked."""
+    """If an upload is ticked, name, token and visibility are checked before training."""
     import huggingface_hub
 
     role = "read" if "reads" in names["HUB_NAME"] else "write"
@@ -939,7 +939,7 @@ def test_upload_that_would_fail_is_refused_before_training(notebook, monkeypatch
 
 
 def test_upload_without_a_token_gives_a_clear_error(notebook, monkeypatch):
-    """The error for a ticked upload without a token says where to set the token."""
+    """The error for an upload without a token says where to set the token."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(notebook.UserError, match="no Hugging Face token"):
         notebook.hub_token()
@@ -949,7 +949,7 @@ def test_upload_without_a_token_gives_a_clear_error(notebook, monkeypatch):
 
 
 def test_scores_separate_doric_from_english(notebook):
-    """Doric answers have high scores and pass the gates; English answers do neither."""
+    """Doric answers get high scores and pass the gates, and English answers do not."""
     prompts = [one for one in held_out_prompts() if one.bucket == "core"][:1]
     doric = (
         "Tak the jar an haud it aneth het watter for a file, bit dinna burn yersel. Syne gie the lid a chap wi a "
@@ -976,7 +976,7 @@ def test_repeated_word_counts_once(notebook):
 
 
 def test_prompts_cover_every_bucket(notebook):
-    """The prompts have the same number from each bucket, and harmless prompts beside the harmful ones."""
+    """Each bucket gives the same number of prompts, and harmless prompts are included beside harmful prompts."""
     chosen = notebook.choose_prompts(3, ["core", "multi", "adv", "safety"])
     assert [(one.bucket, one.benign) for one in chosen[::3]] == [
         ("core", False), ("multi", False), ("adv", False), ("safety", False), ("safety", True),
@@ -988,7 +988,7 @@ def test_prompts_cover_every_bucket(notebook):
 
 
 def test_unsloth_reads_the_file_unchanged(notebook):
-    """standardize_data_formats of the installed Unsloth maps the roles of our file without options."""
+    """standardize_data_formats of the installed Unsloth maps the roles in the project's file without any options."""
     from importlib.metadata import distribution
 
     from datasets import Dataset, IterableDataset
@@ -1009,7 +1009,7 @@ def test_unsloth_reads_the_file_unchanged(notebook):
 
 
 def test_trl_renames_keys_but_not_roles_so_the_notebook_maps_them(notebook):
-    """TRL keeps human and gpt as roles, which chat templates do not accept, so the notebook maps them."""
+    """TRL does not change the roles human and gpt, which chat templates refuse, so the notebook maps them."""
     from trl import maybe_convert_to_chatml
 
     row = sharegpt(("human", "Fit like?"), ("gpt", "Nae bad."))
@@ -1018,7 +1018,7 @@ def test_trl_renames_keys_but_not_roles_so_the_notebook_maps_them(notebook):
 
 
 def test_reporting_is_off_without_a_key(notebook, monkeypatch):
-    """Without their keys, neither Weights & Biases nor trackio is used."""
+    """Weights & Biases and trackio are not used if their keys are missing."""
     for name in ("WANDB_API_KEY", "TRACKIO_SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
     assert notebook.reporters() == ["none"]

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "dataset_generation"
 OPTIONAL = ("orjson", "rapidfuzz", "tqdm")
-# Python runs this before the script; it makes the packages look as if they were not installed.
+# Python runs this code before the script. It hides the packages, as if they were not installed.
 BLOCKER = f"""
 import sys
 
@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Absent)
 
 @pytest.fixture(scope="module")
 def lacking(tmp_path_factory):
-    """An environment in which Python finds none of the three packages."""
+    """An environment in which Python cannot find the three packages."""
     folder = tmp_path_factory.mktemp("lacking")
     (folder / "sitecustomize.py").write_text(BLOCKER)
     return os.environ | {"PYTHONPATH": str(folder)}
@@ -35,7 +35,7 @@ def lacking(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def topics(tmp_path_factory):
-    """A short topic list: known topics, a new one, and one in Japanese."""
+    """A short topic list with known topics, a new topic, and a topic in Japanese."""
     path = tmp_path_factory.mktemp("topics") / "topics.json"
     groups = json.loads((ROOT / "topics.json").read_text("utf-8"))["groups"]
     listed = {group: few[:2] for group, few in groups.items()}
@@ -44,13 +44,13 @@ def topics(tmp_path_factory):
 
 
 def run(script, *flags, environ=None, **settings):
-    """Run a script to its end; its output is bytes."""
+    """Run a script until it ends. Its output is bytes."""
     argv = [sys.executable, str(SCRIPTS / script), *map(str, flags)]
     return subprocess.run(argv, env=environ, capture_output=True, timeout=120, **settings)
 
 
 def generated(topics, folder, environ, *flags):
-    """The exit status, the messages and the bytes of each file of a run in `folder`."""
+    """The exit status, the messages, and the bytes of each file, for a run in `folder`."""
     folder.mkdir()
     flags = ("--backend", "heuristic", "--topics-json", topics, "--n-per-topic", 12, "--out", "out.jsonl", *flags)
     done = run("generate_doric_dataset.py", *flags, environ=environ, cwd=folder)
@@ -60,7 +60,7 @@ def generated(topics, folder, environ, *flags):
 
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_the_packages_are_blocked(name, lacking):
-    """The package cannot be imported with the blocker, and can be imported without it."""
+    """With the blocker the package cannot be imported, and without the blocker it can."""
     probe = [sys.executable, "-c", f"import {name}"]
     assert b"ModuleNotFoundError" in subprocess.run(probe, env=lacking, capture_output=True).stderr
     if subprocess.run(probe, capture_output=True).returncode:
@@ -68,7 +68,7 @@ def test_the_packages_are_blocked(name, lacking):
 
 
 def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
-    """Rows, rejected answers (also near-duplicates), plan and summary are the same."""
+    """Rows, rejected answers (including near-duplicates), plan and summary are the same."""
     with_them = generated(topics, tmp_path / "with", None)
     assert with_them == generated(topics, tmp_path / "without", lacking)
     status, _, files = with_them
@@ -77,7 +77,7 @@ def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
 
 
 def test_similarities_are_the_same(topics, lacking, tmp_path):
-    """With so many rows per topic that answers are similar, the similarity values are exactly the same."""
+    """With many rows per topic, answers are similar, and their similarity values are exactly the same."""
     few = tmp_path / "few.json"
     few.write_text(json.dumps(["the rules of underwater hockey"]))
     with_them = generated(few, tmp_path / "with", None, "--n-per-topic", 300)
@@ -86,7 +86,7 @@ def test_similarities_are_the_same(topics, lacking, tmp_path):
 
 
 def test_a_run_can_start_with_them_and_resume_without(topics, lacking, tmp_path):
-    """A run that starts with the packages and resumes without them writes the same files."""
+    """If a run starts with the packages and resumes without them, it writes the same files."""
     *_, whole = generated(topics, tmp_path / "whole", None)
     folder = tmp_path / "halves"
     folder.mkdir()
@@ -100,7 +100,7 @@ def test_a_run_can_start_with_them_and_resume_without(topics, lacking, tmp_path)
 
 
 def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
-    """The conversion to ShareGPT writes the same bytes, also for invalid rows."""
+    """The conversion to ShareGPT writes the same bytes, even if some rows are invalid."""
     generated(topics, tmp_path / "made", None)
     rows = tmp_path / "rows.jsonl"
     odd = '{"messages": [{"role": "user", "content": "\\u00e9 \\ud83d\\ude00 \\u2028"}], "meta": {"x": [0.25, null]}}'
@@ -118,7 +118,7 @@ def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
 
 
 def test_an_invalid_row_gives_the_same_error(lacking, tmp_path):
-    """The error for a row that stops a conversion is the same."""
+    """If a row stops the conversion, the error is the same."""
     rows = tmp_path / "rows.jsonl"
     for text in (b'{"messages": [}\n', b"\xff\n", b'{"messages": []}\n', b"[1]\n"):
         rows.write_bytes(text)
@@ -131,7 +131,7 @@ def test_an_invalid_row_gives_the_same_error(lacking, tmp_path):
 
 
 def test_the_request_for_new_topics_is_the_same(topics, lacking):
-    """The prompt that asks a model for new topics is the same."""
+    """The prompt that asks a model for new topics is the same without the packages."""
     flags = (
         "--input",
         topics,
@@ -150,7 +150,7 @@ def test_the_request_for_new_topics_is_the_same(topics, lacking):
 
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
 def test_help_is_the_same(script, lacking):
-    """--help is the same."""
+    """--help is the same without the packages."""
     assert run(script, "--help").stdout == run(script, "--help", environ=lacking).stdout
 
 
@@ -171,7 +171,7 @@ def test_help_is_the_same(script, lacking):
     ids=lambda argv: argv[0],
 )
 def test_without_any_package_a_script_gives_a_hint(argv):
-    """Without any installed package, a script ends with one line that names uv, and exit status 2."""
+    """If no package is installed, a script ends with exit status 2 and one line that names uv."""
     done = subprocess.run([sys.executable, "-S", *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Items of a list in a model's answer, in whatever form the model wrote it."""
+"""The items of a list in a model's answer, for every form that models use."""
 
 import json
 
@@ -54,13 +54,13 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_list_is_read_in_every_form(way):
-    """Arrays, fenced blocks, cut-off arrays, bullets and numbers give the same items, in order."""
+    """Arrays, code fences, cut-off arrays, bullets and numbers give the same items in the same order."""
     assert read_list(WAYS[way]) == ITEMS
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "[]", '{"topics": []}', "```json\n```", "[[[[", "null", '{"a": 1}'])
 def test_an_empty_answer_has_no_topic(text):
-    """An answer without a list has no item of several words."""
+    """An answer without a list gives no item of several words."""
     assert all(" " not in item for item in read_list(text))
 
 
@@ -76,7 +76,7 @@ PROSE = [
 
 @pytest.mark.parametrize("text", PROSE)
 def test_prose_is_not_a_list(text):
-    """Lines without bullets are a list only if there are three or more and none ends a sentence."""
+    """Lines without bullets are a list only if there are at least three and none of them ends like a sentence."""
     assert read_list(text) == []
 
 
@@ -92,30 +92,30 @@ CUT = {
 
 @pytest.mark.parametrize("way", CUT)
 def test_a_cut_off_list_gives_its_complete_items(way):
-    """The last line is dropped, and every complete string of an array is kept."""
+    """If a list is cut off, its last line is dropped, and every complete string of an array is kept."""
     assert read_list(CUT[way], cut=True) == ITEMS
 
 
 def test_an_apostrophe_in_a_word_does_not_end_a_python_string():
-    """Python lists with apostrophes in single quotes are read."""
+    """A Python list can be read even if its strings have single quotes and contain apostrophes."""
     assert read_list("['why a cat's fur stands up', 'mending the dog\\\\'s bed']".replace("\\\\", "\\")) == [
         "why a cat's fur stands up", "mending the dog's bed",
     ]  # fmt: skip
 
 
 def test_a_line_break_within_an_item_stays():
-    """An item of two lines is returned as it is; the filters reject it."""
+    """An item with a line break is returned unchanged, and the filters reject it later."""
     assert read_list('["one line\\nand another"]') == ["one line\nand another"]
 
 
 @given(st.text())
 def test_any_text_gives_non_empty_strings(text):
-    """Whatever a model writes, the result is a list of strings that are not empty."""
+    """For any text of a model, the result is a list of strings that are not empty."""
     assert all(isinstance(item, str) and item for item in read_list(text))
 
 
 @given(st.lists(st.text(st.characters(categories=["Ll"]), min_size=3), min_size=1, max_size=9), st.integers(0, 400))
 def test_an_array_cut_anywhere_gives_its_first_items(items, at):
-    """Only complete items are returned, from the first one on."""
+    """If an array is cut off anywhere, the result is its first complete items."""
     found = read_list(json.dumps(items, ensure_ascii=False)[:at])
     assert at <= 1 or found == items[: len(found)]

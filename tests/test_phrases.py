@@ -1,4 +1,4 @@
-"""The authored sentences: complete, in Doric, without duplicates."""
+"""The authored sentences: complete, in Doric and without duplicates."""
 
 import functools
 import tomllib
@@ -19,11 +19,11 @@ TOPICS = read_topics(ROOT / "topics.json")
 PLAIN = read_topics(ROOT / "topics.txt")
 LANGUAGES = {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
 ENGLISH_LEFT = 0.001
-"""The share of words that may be English a Scots writer renders: a quotation or a slip in a thousand."""
+"""The highest share of words that a Scots writer would replace: one quotation or mistake per thousand words."""
 
 
 def files():
-    """Each phrase file, read."""
+    """The parsed content of each phrase file."""
     return [tomllib.loads(path.read_text("utf-8")) for path in sorted((DATA / "phrases").iterdir())]
 
 
@@ -40,7 +40,7 @@ def advice():
 
 
 def everything():
-    """Every authored Doric sentence, without its slots."""
+    """Every authored Doric sentence, with its slots removed."""
     yield from advice()
     for lines in (*general_sentences().values(), *tomllib.loads((DATA / "holds.toml").read_text("utf-8")).values()):
         yield from (line.replace("{topic}", "") for line in lines)
@@ -52,12 +52,12 @@ def everything():
 
 @functools.cache
 def measured():
-    """Each authored sentence with its scores."""
+    """Each authored sentence, and its scores."""
     return [(line, score(line)) for line in everything()]
 
 
 def test_enough_topics_in_enough_groups():
-    """topics.json has at least 480 topics in 16 groups, topics.txt at least 600, all different."""
+    """topics.json has at least 480 different topics in 16 groups, and topics.txt has at least 600 different topics."""
     assert len(TOPICS) >= 480
     assert len(by_group(TOPICS)) == 16
     assert len(PLAIN) >= 600
@@ -67,13 +67,13 @@ def test_enough_topics_in_enough_groups():
 
 @pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
 def test_topics_have_five_to_twelve_words(topics):
-    """Both lists keep the limits of the topic rules."""
+    """The topics of both lists have the length that the topic rules allow."""
     assert [topic.text for topic in topics if not 5 <= len(topic.text.split()) <= 12] == []
 
 
 @pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
 def test_every_topic_is_authored(topics):
-    """Each topic has a Doric rendering, at least three answers and a place in its theme."""
+    """Each topic has a Doric rendering, at least three answers, and a place in its theme."""
     for topic in topics:
         authored = authored_topics().get(fold(topic.text))
         assert authored, topic.text
@@ -82,7 +82,7 @@ def test_every_topic_is_authored(topics):
 
 
 def test_topics_have_the_group_of_their_theme():
-    """The groups of topics.json are those of the phrase files."""
+    """The groups of topics.json are the groups of the phrase files."""
     astray = [topic.text for topic in TOPICS if authored_topics()[fold(topic.text)].theme.group != topic.group]
     assert astray == []
 
@@ -98,7 +98,7 @@ def test_every_topic_has_a_title_in_every_language(topics):
 
 @pytest.mark.parametrize("lang", sorted(LANGUAGES))
 def test_titles_of_a_language_differ(lang):
-    """No two topics have the same title in a language."""
+    """In each language, all topics have different titles."""
     titles = Counter(fold(authored.titles[lang]) for authored in authored_topics().values())
     assert [title for title, times in titles.items() if times > 1] == []
 
@@ -107,14 +107,14 @@ def test_titles_of_a_language_differ(lang):
     ("lang", "script"), [("el", "GREEK"), ("ar", "ARABIC"), ("hi", "DEVANAGARI"), ("zh", "CJK"), ("de", "LATIN")]
 )
 def test_titles_are_in_their_script(lang, script):
-    """At least half of a title's letters belong to the script of its language."""
+    """At least half of the letters of a title are in the script of its language."""
     for authored in authored_topics().values():
         letters = [unicodedata.name(char) for char in authored.titles[lang] if char.isalpha()]
         assert sum(name.startswith(script) for name in letters) >= len(letters) / 2, authored.titles[lang]
 
 
 def test_themes_are_well_formed():
-    """Each theme has five sentences of each part, five topics, and keywords."""
+    """Each theme has five sentences for each part, five topics, and keywords."""
     for theme in THEMES:
         assert all(len(theme[part]) == 5 for part in PARTS), theme["name"]
         assert len(theme["topics"]) == 5, theme["name"]
@@ -123,20 +123,20 @@ def test_themes_are_well_formed():
 
 
 def test_enough_distinct_sentences():
-    """There are at least 600 sentences of advice, all different."""
+    """There are at least 600 sentences of advice, and all of them are different."""
     lines = [fold(line) for line in advice()]
     assert len(lines) >= 600
     assert [line for line, times in Counter(lines).items() if times > 1] == []
 
 
 def test_no_sentence_is_in_two_files():
-    """Every authored sentence has one purpose."""
+    """No authored sentence occurs twice, in one file or in two."""
     lines = Counter(fold(line) for line in everything())
     assert [line for line, times in lines.items() if times > 1] == []
 
 
 def test_authored_lines_are_single_sentences():
-    """Each line is one sentence that begins with a capital and ends."""
+    """Each line is one sentence with a capital letter at its start and a sentence mark at its end."""
     for line in everything():
         assert ends_sentence(line), line
         assert len(sentences(line)) == 1, line
@@ -144,30 +144,30 @@ def test_authored_lines_are_single_sentences():
 
 
 def test_no_authored_line_has_a_central_form():
-    """The embedded voice says no form of Central Scots or Lallans."""
+    """No sentence of the embedded voice has a form of Central Scots or Lallans."""
     assert [line for line, found in measured() if found.contamination] == []
 
 
 def test_authored_lines_have_hardly_any_english():
-    """At most one word in a thousand is English that has a Doric form."""
+    """At most one word in a thousand is an English word that has a Doric form."""
     left = sum(item.kind == "leak" for _, found in measured() for item in found.evidence)
     assert left <= ENGLISH_LEFT * sum(found.tokens for _, found in measured())
 
 
 def test_renderings_of_topics_are_doric():
-    """The Doric of a topic has no Central form and no English function word."""
+    """The Doric rendering of a topic has no Central Scots form and no English function word."""
     renderings = [topic.doric for topic in authored_topics().values()]
     assert [text for text in renderings if score(text).contamination or score(text).leakage] == []
 
 
 def test_general_answers_name_the_topic_once():
-    """Answers for other topics have one slot; the other parts have none."""
+    """A general answer has exactly one slot for the topic, and the other general sentences have no slot."""
     assert all(line.count("{topic}") == 1 for line in general_sentences()["answers"])
     assert all("{" not in line for part in PARTS for line in general_sentences()[part])
 
 
 def test_a_topic_that_is_not_authored_finds_its_theme():
-    """It is the theme that shares its keywords, or none."""
+    """A topic that is not authored gets the theme that shares its keywords, or no theme."""
     assert theme_of("my router drops the wifi signal").name == "home wifi and broadband"
     assert theme_of("which charger to buy for a new phone").name == "phone batteries and charging"
     assert theme_of("xylophone qwerty zzz") is None

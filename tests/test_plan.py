@@ -1,4 +1,4 @@
-"""The plan: exact buckets, evenly spread, the same for the same seed, in constant memory."""
+"""The plan of a dataset: exact and evenly spread buckets, the same jobs for the same seed, and constant memory."""
 
 import dataclasses
 import functools
@@ -23,18 +23,18 @@ MIXES = st.tuples(*[st.integers(0, 100)] * 4).filter(any).map(lambda parts: [par
 
 
 def make_topics(count):
-    """`count` make_topics of all three shapes."""
+    """A list of `count` topics of all three shapes."""
     return [Topic(LIKE_THE_REST[at % 4].format(at), f"group {at % 5}") for at in range(count)]
 
 
 @functools.cache
 def our_jobs(n_per_topic):
-    """The jobs of a plan over the project's topics."""
+    """The jobs of a plan over the topics of the project."""
     return tuple(Plan(read_topics(ROOT / "topics.json"), Mix(n_per_topic)))
 
 
 def jobs_by_topic(jobs):
-    """Topic -> its jobs, in order."""
+    """Topic -> the jobs of the topic, in order."""
     found = defaultdict(list)
     for job in jobs:
         found[job.topic.text].append(job)
@@ -43,7 +43,7 @@ def jobs_by_topic(jobs):
 
 @given(st.integers(1, 60), st.integers(1, 30), MIXES, st.integers(-(2**70), 2**70))
 def test_buckets_have_their_exact_share(count, n_per_topic, shares, seed):
-    """Each bucket is within one row of its share, and `counts` and `len` are right."""
+    """The size of each bucket differs from its share by at most one row, and `counts` and `len` are right."""
     adv, safety, multi = shares
     plan = Plan(make_topics(count), Mix(n_per_topic, adv, safety, multi), seed=seed)
     made = Counter(job.kind for job in plan)
@@ -55,7 +55,7 @@ def test_buckets_have_their_exact_share(count, n_per_topic, shares, seed):
 
 @given(st.integers(1, 60), st.integers(1, 30), MIXES, st.integers())
 def test_every_topic_gets_its_rows_and_every_job_its_own_id(count, n_per_topic, shares, seed):
-    """No topic lacks a row, and no two jobs have the same id."""
+    """Every topic has a row, and no two jobs have the same id."""
     plan = Plan(make_topics(count), Mix(n_per_topic, *shares), seed=seed)
     jobs = list(plan)
     assert len({job.id for job in jobs}) == len(jobs)
@@ -65,7 +65,7 @@ def test_every_topic_gets_its_rows_and_every_job_its_own_id(count, n_per_topic, 
 
 @pytest.mark.parametrize("n_per_topic", [1, 3, 6, 24])
 def test_each_bucket_is_spread_over_the_topics(n_per_topic):
-    """Over the project's topics, every topic is within two rows of its share of each bucket."""
+    """In each bucket, the rows of each topic of the project differ from the topic's share by at most two."""
     made = jobs_by_topic(our_jobs(n_per_topic))
     for kind, share in {"core": 0.65, "adv": 0.1, "safety": 0.05, "multi": 0.2}.items():
         for jobs in made.values():
@@ -73,7 +73,7 @@ def test_each_bucket_is_spread_over_the_topics(n_per_topic):
 
 
 def test_each_bucket_is_spread_over_the_groups():
-    """Every group of topics is within two percentage points of its share of each bucket."""
+    """In each group of topics, a bucket's share differs from the planned share by at most two percentage points."""
     made = defaultdict(Counter)
     for job in our_jobs(24):
         made[job.topic.group][job.kind] += 1
@@ -84,14 +84,14 @@ def test_each_bucket_is_spread_over_the_groups():
 
 @given(st.integers(1, 40), st.integers(1, 40), MIXES, st.integers())
 def test_no_prompt_is_repeated_within_a_topic(count, n_per_topic, shares, seed):
-    """Up to 40 rows per topic, all prompts of a topic differ."""
+    """With up to 40 rows per topic, all prompts of a topic are different."""
     for jobs in jobs_by_topic(Plan(make_topics(count), Mix(n_per_topic, *shares), seed=seed)).values():
         texts = [job.prompt.text for job in jobs]
         assert len(set(texts)) == len(texts)
 
 
 def test_no_core_frame_is_repeated_before_all_are_used():
-    """A frame that is used again has an extra sentence."""
+    """If a frame is used again, its prompt has an extra sentence."""
     topic = make_topics(1)
     frames = len(prompts._frames("core", prompts.shape(topic[0].text)))
     texts = [job.prompt.text for job in Plan(topic, Mix(frames + 1, 0, 0, 0))]
@@ -103,7 +103,7 @@ def test_no_core_frame_is_repeated_before_all_are_used():
 
 @pytest.mark.parametrize("n_per_topic", [6, 24])
 def test_only_safety_prompts_are_repeated_in_a_plan(n_per_topic):
-    """Harmful requests name no topic; every other prompt over the project's topics is unique."""
+    """Harmful requests do not name a topic, and every other prompt of the project's plan is unique."""
     texts = Counter(job.prompt.text for job in our_jobs(n_per_topic) if job.kind != "safety")
     assert texts.most_common(1)[0][1] == 1
     harmful = Counter(job.prompt.text for job in our_jobs(n_per_topic) if job.kind == "safety")
@@ -112,13 +112,13 @@ def test_only_safety_prompts_are_repeated_in_a_plan(n_per_topic):
 
 @pytest.mark.parametrize("n_per_topic", [6, 24])
 def test_no_prompt_of_the_default_plan_is_held_out(n_per_topic):
-    """No prompt over the project's topics matches an evaluation prompt."""
+    """No prompt about a topic of the project matches an evaluation prompt."""
     assert [job.prompt.text for job in our_jobs(n_per_topic) if find_match(job.prompt.text)] == []
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.lists(st.sampled_from(prompts.languages())), st.integers())
 def test_languages_are_even(count, n_per_topic, langs, seed):
-    """All languages asked for, named twice or not, have the same number of rows to within one."""
+    """The numbers of rows of the chosen languages differ by at most one, even if a language is named twice."""
     plan = Plan(make_topics(count), Mix(n_per_topic, 0, 0, 0.5), langs=langs, seed=seed)
     made = Counter(job.prompt.lang for job in plan if job.kind == "multi")
     wanted = set(langs) or set(prompts.languages())
@@ -127,7 +127,7 @@ def test_languages_are_even(count, n_per_topic, langs, seed):
 
 
 def test_the_seed_decides_the_plan():
-    """The same seed gives the same plan, another seed another."""
+    """The same seed gives the same plan, and another seed gives another plan."""
     one, again, other = (list(Plan(make_topics(30), Mix(6), seed=seed)) for seed in (5, 5, 6))
     assert one == again
     assert {job.id for job in one}.isdisjoint(job.id for job in other)
@@ -136,7 +136,7 @@ def test_the_seed_decides_the_plan():
 
 
 def test_a_job_can_be_computed_alone():
-    """`job(number)` is what iteration gives at that place."""
+    """`job(number)` returns the job that iteration returns at that position."""
     plan = Plan(make_topics(7), Mix(9))
     assert [plan.job(number) for number in reversed(range(len(plan)))] == list(plan)[::-1]
 
@@ -155,14 +155,14 @@ FINGERPRINTS = {
 
 @pytest.mark.parametrize("key", FINGERPRINTS)
 def test_the_fingerprint_changes_with_the_plan(key):
-    """Whatever changes the rows changes the value of its key."""
+    """A change that changes the rows also changes the value of its key in the fingerprint."""
     plain, changed = Plan(make_topics(4), Mix(6)).fingerprint(), FINGERPRINTS[key]().fingerprint()
     assert plain == Plan(make_topics(4), Mix(6)).fingerprint()
     assert plain[key] != changed[key]
 
 
 def test_the_fingerprint_changes_with_the_prompts(monkeypatch):
-    """Another wording of the prompts is another plan."""
+    """Another wording of the prompts gives another fingerprint."""
     plain = Plan(make_topics(4), Mix(6)).fingerprint()
     core = prompts.core_prompt
     monkeypatch.setattr(prompts, "core_prompt", lambda *args: dataclasses.replace(core(*args), text="Tell me more."))
@@ -170,7 +170,7 @@ def test_the_fingerprint_changes_with_the_prompts(monkeypatch):
 
 
 def peak_memory(n_per_topic):
-    """The peak_memory memory in bytes of a plan, its fingerprint, its counts, and a thousand jobs at each end."""
+    """The peak memory in bytes of a plan, its fingerprint, its counts, and a thousand jobs at each end."""
     few = make_topics(10)
     tracemalloc.start()
     try:
@@ -187,8 +187,8 @@ def peak_memory(n_per_topic):
 
 
 def test_a_million_jobs_take_no_more_memory_than_a_thousand():
-    """The size of a plan does not depend on its number of jobs."""
-    peak_memory(100)  # the caches of the data files fill here
+    """The memory that a plan uses does not depend on its number of jobs."""
+    peak_memory(100)  # the first call fills the caches of the data files
     small, large = peak_memory(100), peak_memory(100_000)
     assert large < small + 64_000
 
@@ -205,21 +205,21 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_impossible_mixes_are_errors(case):
-    """A count below 1, a share outside 0 to 1, or shares above 1 together: the error names the flag."""
+    """The error for a count below 1, a share outside 0 to 1, or shares that add up to more than 1 names the flag."""
     settings, said = WRONG[case]
     with pytest.raises(SettingsError, match=said):
         dataclasses.replace(Mix(), **settings)
 
 
 def test_shares_may_add_up_to_one():
-    """Then there are no core rows, and rounding loses none."""
+    """If the shares of the other buckets add up to 1, there are no core rows, and rounding loses no row."""
     plan = Plan(make_topics(11), Mix(3, 0.7, 0.2, 0.1))
     assert plan.counts == {"core": 0, "adv": 23, "safety": 7, "multi": 3}
     assert Plan(make_topics(3), Mix(1, 1.0, 0, 0)).counts["adv"] == 3
 
 
 def test_an_unknown_language_is_an_error():
-    """The error names the language, the hint those that have prompts."""
+    """The error names the language, and the hint lists the languages that have prompts."""
     with pytest.raises(SettingsError, match="--langs: no prompts in xx") as caught:
         Plan(make_topics(2), Mix(2), langs=["es", "xx"])
     assert "es" in caught.value.hint
@@ -227,7 +227,7 @@ def test_an_unknown_language_is_an_error():
 
 @given(st.integers(1, 300), st.integers(0, 2**33), st.data())
 def test_visits_between_counts_visits(size, start, data):
-    """`visits_between` gives the same number as counting one by one."""
+    """`visits_between` gives the same number as counting each visit."""
     count = data.draw(st.integers(0, size))
     low, high = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
     counted = sum(low <= prompts.visit(size, number, start) < high for number in range(count))

@@ -1,4 +1,4 @@
-"""Prompts: enough frames, whole sentences, every slot filled, topics inserted as they are."""
+"""The prompts: enough frames, whole sentences, all slots filled, and topics inserted unchanged."""
 
 import re
 import unicodedata
@@ -26,30 +26,30 @@ BRACED = st.sampled_from(["{topic}", "{Doric}", "{}", "{0}", "{person}", "{unkno
 
 
 def frames_for(bucket, shape):
-    """The frames of a bucket that fit a shape."""
+    """The frames of a bucket that fit a shape of topic."""
     return [frame for frame in SPEC[bucket] if shape in frame["shapes"]]
 
 
 def core_texts(shape, count=None):
-    """Every core prompt about the example of a shape."""
+    """Every core prompt about the example topic of a shape."""
     frames = frames_for("core", shape)
     return [prompts.core_prompt(SHAPES[shape], turn, 0) for turn in range(count or len(frames))]
 
 
 def letters(text, script):
-    """The letters of `text` that belong to a script."""
+    """The letters in `text` that belong to a script."""
     return [char for char in text if char.isalpha() and unicodedata.name(char, "").startswith(script)]
 
 
 @pytest.mark.parametrize(("shape", "topic"), SHAPES.items())
 def test_the_shape_of_a_topic_is_recognised(shape, topic):
-    """Gerund, clause and noun phrase are distinguished."""
+    """A gerund, a clause and a noun phrase are recognised as different shapes."""
     assert prompts.shape(topic) == prompts.shape(topic.capitalize()) == shape
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sixty_core_frames_fit_each_shape(shape):
-    """Topics of every shape have at least 60 core frames, all different."""
+    """Topics of every shape have at least 60 core frames, and all of them are different."""
     texts = [prompt.text for prompt in core_texts(shape)]
     assert len(set(map(fold, texts))) == len(texts) >= 60
     assert all(SHAPES[shape] in text.lower() or prompts.in_doric(SHAPES[shape]) in text.lower() for text in texts)
@@ -57,7 +57,7 @@ def test_sixty_core_frames_fit_each_shape(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_about_a_quarter_of_core_prompts_is_doric(shape):
-    """20 to 30 % are marked `sco` and contain Scots; the others contain no more of it than "wee"."""
+    """20 to 30 % of the prompts are marked `sco` and contain Scots, and the others contain almost no Scots."""
     asked = core_texts(shape)
     assert 0.20 <= sum(prompt.lang == "sco" for prompt in asked) / len(asked) <= 0.30
     for prompt in asked:
@@ -67,7 +67,7 @@ def test_about_a_quarter_of_core_prompts_is_doric(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_frames_vary(shape):
-    """There are questions, requests and statements, short and long, and at most one in five begins alike."""
+    """There are questions, requests and statements, short and long, and at most one in five has the same start."""
     texts = [prompt.text for prompt in core_texts(shape)]
     assert 0.3 < sum("?" in text for text in texts) / len(texts) < 0.95
     assert min(len(words(text)) for text in texts) <= 8 < 16 <= max(len(words(text)) for text in texts)
@@ -78,7 +78,7 @@ def test_frames_vary(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_frame_that_is_used_again_has_an_extra_sentence(shape):
-    """No text is repeated until all extra sentences are used."""
+    """If a frame is used again, its prompt has an extra sentence, so that no text is repeated."""
     frames = len(frames_for("core", shape))
     texts = [prompt.text for prompt in core_texts(shape, 4 * frames)]
     assert len(set(texts)) == len(texts)
@@ -88,7 +88,7 @@ def test_a_frame_that_is_used_again_has_an_extra_sentence(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forty_adv_frames_fit_each_shape(shape):
-    """At least 40 frames, all different, are about English or about dropping Doric."""
+    """At least 40 different frames are about English or about giving up Doric."""
     count = len(frames_for("adv", shape))
     texts = [prompts.adv_prompt(SHAPES[shape], turn, 3).text for turn in range(2 * count)]
     assert count >= 40
@@ -97,7 +97,7 @@ def test_forty_adv_frames_fit_each_shape(shape):
 
 
 def test_forty_harmful_requests():
-    """At least 40 requests, all different, in at least ten categories, with every slot filled."""
+    """There are at least 40 different requests in at least ten categories, and all their slots are filled."""
     count = len(SPEC["safety"])
     requests = [prompts.safety_prompt(turn) for turn in range(count)]
     assert len({fold(request.text) for request in requests}) == count >= 40
@@ -107,7 +107,7 @@ def test_forty_harmful_requests():
 
 
 def test_a_repeated_harmful_request_fills_its_slot_differently():
-    """The slot has another value the next time."""
+    """If a harmful request is repeated, its slot has another value."""
     count = len(SPEC["safety"])
     slotted = [turn for turn, request in enumerate(SPEC["safety"]) if "{" in request["text"]]
     assert slotted
@@ -116,7 +116,7 @@ def test_a_repeated_harmful_request_fills_its_slot_differently():
 
 
 def test_fourteen_languages():
-    """Every language has several frames, all different, each with one slot for the topic."""
+    """Every language has several different frames, each with one slot for the topic."""
     wanted = {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
     assert wanted <= set(prompts.languages())
     for lang in prompts.languages():
@@ -129,7 +129,7 @@ def test_fourteen_languages():
 
 @pytest.mark.parametrize("lang", prompts.languages())
 def test_the_projects_topics_have_a_title_in_every_language(lang):
-    """A prompt has the topic in its own language and script, never in English."""
+    """A prompt names the topic in its own language and script, never in English."""
     script = SCRIPTS.get(lang, "LATIN")
     titles = set()
     for topic in read_topics(ROOT / "topics.json"):
@@ -144,7 +144,7 @@ def test_the_projects_topics_have_a_title_in_every_language(lang):
 
 
 def test_every_frame_is_filled():
-    """With an ordinary topic, no prompt has a brace, a double blank or a missing end."""
+    """With an ordinary topic, no prompt has a brace, a double space or a missing sentence end."""
     for shape, topic in SHAPES.items():
         asked = core_texts(shape)
         asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(frames_for("adv", shape)))]
@@ -159,7 +159,7 @@ def test_every_frame_is_filled():
 
 @given(st.lists(TOPICS | BRACED, min_size=1, max_size=4).map(" ".join), st.integers(0, 200))
 def test_any_text_is_safe_as_a_topic(topic, turn):
-    """Braces, slots and backslashes in a topic stay as they are in every bucket."""
+    """Braces, slots and backslashes in a topic stay unchanged in every bucket."""
     english = [prompts.adv_prompt(topic, turn, 0), *[prompts.core_prompt(topic, turn + step, 7) for step in range(5)]]
     doric, capital = prompts.in_doric(topic), topic[:1].upper() + topic[1:]
     for prompt in english:
@@ -169,13 +169,13 @@ def test_any_text_is_safe_as_a_topic(topic, turn):
 
 @given(st.integers(0, 10**12), st.sampled_from(sorted(SHAPES.values())))
 def test_the_same_number_gives_the_same_prompt(turn, topic):
-    """Prompts depend on their arguments alone."""
+    """A prompt depends only on its arguments."""
     assert prompts.core_prompt(topic, turn, 9) == prompts.core_prompt(topic, turn, 9)
     assert prompts.safety_prompt(turn) == prompts.safety_prompt(turn)
 
 
 def test_no_frame_is_a_held_out_prompt():
-    """No frame of any bucket, filled with an example, matches an evaluation prompt."""
+    """No frame of any bucket matches an evaluation prompt when it is filled with an example topic."""
     asked = [prompts.safety_prompt(turn) for turn in range(len(SPEC["safety"]))]
     for shape, topic in SHAPES.items():
         asked += core_texts(shape)

@@ -1,4 +1,4 @@
-"""Backoff of retries, limits per minute, and the throttle."""
+"""Waiting times before retries, limits per minute, and the throttle."""
 
 import asyncio
 import functools
@@ -17,14 +17,14 @@ from virtual_clock import START, VirtualClock
 
 
 def waits(tries: int, after: float | None) -> list[float]:
-    """Five hundred waits with one seed."""
+    """Five hundred waiting times with one seed."""
     draw = random.Random(0)
     return [backoff(tries, after, draw) for _ in range(500)]
 
 
 @pytest.mark.parametrize(("tries", "bound"), [(0, FIRST_BACKOFF), (1, 1.0), (4, 8.0), (7, MAX_BACKOFF), (10_000, 60.0)])
 def test_the_backoff_bound_doubles_up_to_a_minute(tries, bound):
-    """Waits are random from zero to a bound, which doubles with each try up to a minute."""
+    """Each wait is a random time between zero and a maximum, which doubles with each try up to one minute."""
     found = waits(tries, None)
     assert max(found) <= bound
     assert max(found) > 0.9 * bound
@@ -32,7 +32,7 @@ def test_the_backoff_bound_doubles_up_to_a_minute(tries, bound):
 
 
 def test_retry_after_is_honoured():
-    """No retry comes earlier than Retry-After, few much later, and not all in the same instant."""
+    """No retry starts before Retry-After, few start much later, and they do not all start at the same time."""
     found = waits(0, 20.0)
     assert min(found) >= 20
     assert max(found) < 21
@@ -41,7 +41,7 @@ def test_retry_after_is_honoured():
 
 @pytest.mark.parametrize(("tries", "least"), [(0, 0.25), (3, 2.0), (20, MAX_BACKOFF / 2)])
 def test_repeated_zero_retry_after_is_not_honoured(tries, least):
-    """If Retry-After is 0 again and again, the waits grow all the same."""
+    """If Retry-After is repeatedly 0, the waits still grow."""
     assert min(waits(tries, 0.0)) >= least
 
 
@@ -51,13 +51,13 @@ def test_backoff_depends_only_on_the_seed():
 
 
 def in_virtual_time(work):
-    """Run `work` with a clock that starts at `START` seconds; what it returns."""
+    """Run `work` with a clock that starts at `START` seconds. Returns the result of `work`."""
     with asyncio.Runner(loop_factory=VirtualClock) as runner:
         return runner.run(work(StoppableClock(runner.get_loop().time)))
 
 
 def test_calls_are_spread_over_the_minute():
-    """With 30 calls per minute, a call may start every two seconds, for all tasks together."""
+    """With 30 calls per minute, one call may start every two seconds, counted over all tasks."""
 
     async def work(clock):
         limiter, times = RateLimiter(clock, max_rpm=30), []
@@ -73,10 +73,10 @@ def test_calls_are_spread_over_the_minute():
 
 
 def test_reported_tokens_replace_the_expected_ones():
-    """A call that used fewer tokens than expected lets the next call start earlier; a released call costs nothing."""
+    """If a call used fewer tokens than expected, the next call starts earlier, and a released call uses no tokens."""
 
     async def start_of_next_call(clock, end):
-        limiter = RateLimiter(clock, max_tpm=600, tokens_per_call=100)  # 10 tokens per second
+        limiter = RateLimiter(clock, max_tpm=600, tokens_per_call=100)  # 600 tokens per minute are 10 tokens per second
         await limiter.acquire()
         end(limiter)
         await limiter.acquire()
@@ -104,7 +104,7 @@ def test_without_limits_nobody_waits():
 
 
 def test_a_stop_ends_the_wait_for_a_limit():
-    """Once the run is stopped, nobody waits for a limit any more."""
+    """When the run is stopped, no task waits for a limit any longer."""
 
     async def work(clock):
         limiter = RateLimiter(clock, max_rpm=1)
@@ -119,7 +119,7 @@ def test_a_stop_ends_the_wait_for_a_limit():
 
 
 def throttled_often(clock: StoppableClock, concurrency: int = 8) -> Throttle:
-    """A throttle after a full series of 429s."""
+    """A throttle that has received a full series of 429s."""
     throttle = Throttle(clock, concurrency, random.Random(0))
     for _ in range(RECENT_CALLS):
         throttle.failed(throttled=True)
@@ -127,7 +127,7 @@ def throttled_often(clock: StoppableClock, concurrency: int = 8) -> Throttle:
 
 
 def test_a_single_429_does_not_pause_all_calls():
-    """As long as most recent calls are answered, a 429 changes nothing for other calls."""
+    """While most of the recent calls succeed, a 429 does not affect other calls."""
 
     async def work(clock):
         throttle = Throttle(clock, 8, random.Random(0))
@@ -140,7 +140,7 @@ def test_a_single_429_does_not_pause_all_calls():
 
 
 def test_a_pause_halves_the_concurrent_calls_once():
-    """All 429s of one pause halve the number of concurrent calls once, and all wait until its end."""
+    """All 429s during one pause halve the concurrency only once, and all calls wait until the pause ends."""
 
     async def work(clock):
         throttle = throttled_often(clock)
@@ -155,7 +155,7 @@ def test_a_pause_halves_the_concurrent_calls_once():
 
 
 def test_concurrent_calls_grow_back_to_the_maximum():
-    """Once most calls are answered again, the number of concurrent calls grows, and not beyond the maximum."""
+    """When most calls succeed again, the concurrency grows, but never above the maximum."""
 
     async def work(clock):
         throttle = throttled_often(clock)

@@ -1,4 +1,4 @@
-"""Every command in README.md is run in a copy of the repository, or is listed here with the test that runs it."""
+"""Runs each command of README.md in a copy of the repository, except the commands that are listed in this file."""
 
 import json
 import os
@@ -26,11 +26,11 @@ ELSEWHERE = {
     "uv run modal": "tests/test_vllm_doric.py, against a recorder",
     "uv run --group vllm vllm serve": "needs a GPU; the CPU version in modal/README.md is run by hand",
 }
-"""The start of each command that is not run here -> what runs it."""
+"""The start of each command that is not run here -> the test that runs it, or the reason."""
 
 
 def commands() -> list[str]:
-    """The commands in README's shell blocks, with continuation lines joined and without comments."""
+    """The commands in the shell blocks of README, with continuation lines joined and comments removed."""
     lines = "\n".join(BLOCK.findall(README)).replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
@@ -40,7 +40,7 @@ RUN_HERE = [command for command in commands() if not command.startswith(tuple(EL
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the repository as a new user gets it."""
+    """A copy of the repository, as a new user gets it."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -64,7 +64,7 @@ def server():
 
 
 def as_argv(command: str, url: str) -> list[str]:
-    """The command with this Python instead of `uv run python`, and with the mock server's URL for a local server."""
+    """The command for this Python instead of `uv run python`. The mock server's URL replaces that of a local server."""
     argv = [sys.executable if word == "python" else word for word in shlex.split(command)]
     if argv[:2] == ["uv", "run"]:
         argv = argv[2:]
@@ -72,14 +72,14 @@ def as_argv(command: str, url: str) -> list[str]:
 
 
 def test_readme_shows_the_two_first_commands():
-    """README has the two commands that a new user starts with."""
+    """README contains the two commands that a new user runs first."""
     assert any(one.startswith("uv run python dataset_generation/generate_doric_dataset.py") for one in commands())
     assert "./check" in commands()
 
 
 @pytest.mark.parametrize("command", RUN_HERE)
 def test_every_command_in_readme_runs(command, copy, server):
-    """README's commands, run in order in a new copy of the repository, all succeed."""
+    """All commands of README succeed when they are run in order in a new copy of the repository."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "MODEL"))}
     environ |= (
         {"PYTHONPATH": str(copy / "src"), "OPENAI_API_KEY": "not-a-real-key"}
@@ -94,12 +94,12 @@ def test_every_command_in_readme_runs(command, copy, server):
 
 @pytest.mark.parametrize("start", ELSEWHERE)
 def test_listed_commands_are_still_in_readme(start):
-    """Every command that is listed above as run elsewhere is still in README."""
+    """Every command in the list above is still in README."""
     assert any(command.startswith(start) for command in commands())
 
 
 def test_local_servers_listen_to_this_machine_only():
-    """Every `vllm serve` in a README has --host 127.0.0.1: without it vLLM answers the whole network."""
+    """Each `vllm serve` in a README has --host 127.0.0.1, because vLLM otherwise listens to the whole network."""
     for page in (README, (ROOT / "modal" / "README.md").read_text("utf-8")):
         served = [line for block in BLOCK.findall(page) for line in block.splitlines() if "vllm serve " in line]
         assert served
@@ -107,12 +107,12 @@ def test_local_servers_listen_to_this_machine_only():
 
 
 def test_ci_runs_readmes_own_test_command():
-    """.ci/run runs the command that README gives for the tests."""
+    """.ci/run runs the same test command that README gives."""
     assert "exec ./check" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
 def test_check_runs_the_tests_with_the_fine_tuning_packages():
-    """./check does not skip the notebook's tests; README also names the light version."""
+    """./check runs the notebook's tests, and README also names the shorter check."""
     assert "uv run --group finetune pytest" in (ROOT / "check").read_text("utf-8")
     assert "`uv run pytest` is the light version" in README
 
@@ -125,7 +125,7 @@ def test_relative_links_in_readme_exist():
 
 
 def test_the_row_that_readme_shows_is_a_row_of_the_dataset(tmp_path):
-    """The row in README is, word for word, a row that README's first command writes."""
+    """The row in README is exactly a row that README's first command writes."""
     command = next(one for one in commands() if "generate_doric_dataset.py --topics-json" in one)
     argv = [
         word if word != "datasets/doric_synth.jsonl" else str(tmp_path / "rows.jsonl") for word in as_argv(command, "")

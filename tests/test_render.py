@@ -28,18 +28,18 @@ def test_grammar_is_rendered(phrase, doric):
 
 @pytest.mark.parametrize("word", ["king", "spring", "ring", "wing", "bring", "string", "thing"])
 def test_ing_in_a_stem_stays(word):
-    """A word with -ing in its stem keeps it."""
+    """A word keeps its -ing if the -ing belongs to the stem."""
     assert render(f"a {word}").endswith("ing")
 
 
 def test_names_and_unknown_words_stay():
-    """Names, numbers and words without a house form are not changed."""
+    """Names, numbers and words without a house form do not change."""
     assert render("a wifi router in Elgin at 50") == "a wifi router in Elgin at 50"
     assert render("the Working Mens Club and the Water Board") == "the Working Mens Club an the Water Board"
 
 
 def test_a_capital_stays_a_capital():
-    """A rendered word keeps its capital."""
+    """The rendered word has a capital letter if the English word has one."""
     assert render("How to cook") == "Foo tae cook"
     assert render("What I know") == "Fit I ken"
     assert render("What you do in the New Year") == "Fit ye dee in the New Eer"
@@ -47,7 +47,7 @@ def test_a_capital_stays_a_capital():
 
 @pytest.mark.parametrize("phrase", ["", "…", "3.50", "猫", "{topic}", "a 'quoted' word", "C++ & <b>"])
 def test_characters_around_words_stay(phrase):
-    """All characters that are not letters are unchanged."""
+    """All characters except letters stay unchanged."""
     assert [char for char in render(phrase) if not char.isalpha()] == [char for char in phrase if not char.isalpha()]
 
 
@@ -57,14 +57,14 @@ def test_listed_phrases_come_before_words():
 
 
 def test_renderings_are_well_formed():
-    """Each row of renderings.tsv has an English side in lower case, which occurs once, and a Doric side."""
+    """In renderings.tsv, each row has a Doric side and an English side, which is in lower case and unique."""
     rows = list(table("renderings.tsv"))
     assert len({row["english"] for row in rows}) == len(rows)
     assert all(row["english"] == row["english"].lower().strip() and row["house"].strip() for row in rows)
 
 
 def test_no_topic_keeps_english_function_words():
-    """No rendered topic of phrases/ keeps an English function word such as of, with or how."""
+    """No rendered topic in phrases/ keeps an English function word such as of, with or how."""
     small = {"of", "with", "to", "and", "how", "what", "where", "when", "your", "from", "about", "without"}
     assert [topic for topic in authored_topics() if small & set(render(topic).split())] == []
 
@@ -84,12 +84,12 @@ def test_no_topic_keeps_english_function_words():
     ],
 )
 def test_phrases_that_go_wrong_word_by_word(phrase, doric):
-    """Phrases that would be wrong word by word are listed as phrases or not changed."""
+    """A phrase that would be wrong word by word is in the list of phrases or stays unchanged."""
     assert render(phrase) == doric
 
 
 def test_no_rendering_is_central_or_english():
-    """No Doric side contains a Central Scots form or an English word that a Scots writer renders."""
+    """No Doric side contains a Central Scots form, or an English word that a Scots writer would replace."""
     for row in table("renderings.tsv"):
         for word in row["house"].lower().split():
             assert word == row["english"] or word_class(word) not in ("central", "central_weak", "leak"), row
@@ -97,7 +97,7 @@ def test_no_rendering_is_central_or_english():
 
 @pytest.mark.parametrize("word", ["gadgie", "teuchter", "geet"])
 def test_words_that_insult_are_recognised_but_never_written(word):
-    """A word that insults people counts as Scots and is no rendering of any English word."""
+    """A word that insults people counts as Scots, and no English word is rendered as it."""
     assert word_class(word) in SCOTS
     assert word not in {row["house"] for row in table("renderings.tsv")}
     english = {gloss for entry in entries() for gloss in entry.english.split("; ")}

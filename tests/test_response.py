@@ -1,4 +1,4 @@
-"""Reading completions: the shapes that servers use, streamed chunks, and the lines of an event stream."""
+"""Reading completions: the formats of different servers, streamed chunks, and the lines of an event stream."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ def with_message(message: dict, **fields) -> dict:
 
 
 def test_a_completion_is_read():
-    """Text, finish reason and tokens come from the first choice and the usage."""
+    """Text, finish reason and tokens come from the first choice and from the usage."""
     value = with_message({"content": f" {TEXT}\n"}, usage={"prompt_tokens": 12, "completion_tokens": 9})
     assert read(value) == Completion(TEXT, "stop", 12, 9)
 
@@ -45,7 +45,7 @@ def test_a_completion_is_read():
     ids=["parts", "strings", "reasoning part", "null", "lone surrogate", "surrogate pair"],
 )
 def test_content_has_several_shapes(content, text):
-    """Content may be text, parts or null; half of an emoji is dropped."""
+    """Content may be text, a list of parts or null, and half of an emoji is dropped."""
     assert read(with_message({"content": content})).text == text
 
 
@@ -62,14 +62,14 @@ def test_content_has_several_shapes(content, text):
     ids=["reasoning_content", "reasoning", "tags", "part", "tokens", "no answer within the limit"],
 )
 def test_signs_of_reasoning(value):
-    """A model is known to reason by its text, by fields, by token counts, or by an empty answer at the limit."""
+    """A model is known to reason by its text, its fields, its token counts, or an empty answer at the limit."""
     assert read(value).reasoned
     assert not read(with_message({"content": TEXT})).reasoned
 
 
 @pytest.mark.parametrize("count", [-1, 10**12, "9", None, float("nan")])
 def test_impossible_token_counts_are_zero(count):
-    """A count that cannot be right counts as missing, so that it is estimated."""
+    """An impossible token count is treated as missing, so that the tokens are estimated."""
     found = read_completion(
         json.dumps(with_message({"content": TEXT}, usage={"prompt_tokens": count})).encode(), "application/json"
     )
@@ -87,14 +87,14 @@ def test_impossible_token_counts_are_zero(count):
     ],
 )
 def test_an_error_with_status_200(value, status):
-    """An error in a response with status 200 has the status that its code stands for, else 502."""
+    """An error in a response with status 200 gets the status that its code means, otherwise 502."""
     with pytest.raises(ErrorInBody) as caught:
         read(value)
     assert caught.value.status == status
 
 
 def test_the_tokens_of_an_unreadable_answer_are_estimated():
-    """An answer that breaks off was paid for: its error has tokens by the number of characters."""
+    """An answer that breaks off was paid for, so its error has a token count estimated from its characters."""
     content = json.dumps(with_message({"content": TEXT})).encode()[:-4]
     with pytest.raises(RetryableError, match="could not be read") as caught:
         read_completion(content, "application/json", prompt_characters=300)
@@ -107,7 +107,7 @@ def chunk(**delta: str) -> dict:
 
 
 def test_a_streamed_answer_is_collected():
-    """Each chunk, decoded or as JSON, returns its text; the whole answer is read as one that is not streamed."""
+    """Each chunk, decoded or as JSON, returns its text, and the whole answer equals an answer without streaming."""
     answer = StreamedCompletion()
     chunks = [
         {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
@@ -139,7 +139,7 @@ def test_what_is_not_a_chunk_is_retryable(data):
 
 
 def test_a_stream_without_a_finish_reason_is_incomplete():
-    """A stream that ends before the answer does is not taken for a short answer."""
+    """A stream that ends before the end of the answer is an error, not a short answer."""
     answer = StreamedCompletion()
     answer.add(chunk(content="Haud"))
     with pytest.raises(RetryableError, match="ended before the answer was complete"):
@@ -147,7 +147,7 @@ def test_a_stream_without_a_finish_reason_is_incomplete():
 
 
 def test_an_error_event_in_a_stream():
-    """An error event becomes the same error as in a response that is not streamed."""
+    """An error event gives the same error as a response without streaming."""
     answer = StreamedCompletion()
     answer.add(chunk(content="Haud"))
     answer.add({"error": {"message": "out of memory", "code": 503}})
@@ -160,7 +160,7 @@ def test_an_error_event_in_a_stream():
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r"])
 def test_events_are_read_from_blocks_of_any_size(size, end):
-    """Events are found wherever the stream is split; comments, other fields and [DONE] are left out."""
+    """Events are found wherever the stream is split, and comments, other fields and [DONE] are ignored."""
     events = ['{"a": "\u2028 wee"}', "{}", '{"b": 1}']
     lines = [": ping", "event: x", *(f"data:{' ' * at}{event}" for at, event in enumerate(events)), "data: [DONE]"]
     content = end.join(lines).encode()

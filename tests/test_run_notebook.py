@@ -11,7 +11,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "run_notebook.py"
 QUICK = {"MAX_STEPS": 3, "HELD_OUT_ROWS": 8, "PROMPTS_PER_BUCKET": 1, "MAX_NEW_TOKENS": 24}
-QUICK |= {"LEARNING_RATE": 0.005, "WARMUP": 0}  # after three steps the change must exceed rounding errors
+QUICK |= {"LEARNING_RATE": 0.005, "WARMUP": 0}  # with fewer steps, the change would not exceed rounding errors
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def script():
 
 
 def run(folder, settings):
-    """Run the notebook in `folder` with these settings; the finished process."""
+    """Run the notebook in `folder` with these settings. Returns the finished process."""
     pytest.importorskip("trl", reason="the notebook needs `uv sync --group finetune`")
     given = [f"--set={name}={value}" for name, value in {"RUNS_FOLDER": folder, "RUN_NAME": "test", **settings}.items()]
     command = [sys.executable, str(SCRIPT), *given, "--out", str(folder / "done.ipynb")]
@@ -37,7 +37,7 @@ def run(folder, settings):
     [("X=3", 3), ("X=0.5", 0.5), ("X=false", False), ("X=True", True), ("X=a/b", "a/b"), ("X='3'", "3"), ("X=", "")],
 )
 def test_setting_is_parsed_by_its_form(script, text, value):
-    """Numbers, booleans and quoted strings are parsed; everything else is text."""
+    """Numbers, booleans and quoted strings are parsed, and everything else is text."""
     assert script.setting(text) == ("X", value)
 
 
@@ -80,7 +80,7 @@ def test_failed_check_prints_an_error_and_a_hint(smollm2, tmp_path):
 
 
 def test_unknown_setting_is_refused(tmp_path):
-    """A misspelt setting is refused at the start, and the hint has the right name."""
+    """A misspelt setting is refused at the start, and the hint has the correct name."""
     done = run(tmp_path, {"MAX_STEP": 3, "BASE_MODEL": tmp_path})
     assert done.returncode == 2
     assert "There is no setting MAX_STEP." in done.stderr
@@ -88,7 +88,7 @@ def test_unknown_setting_is_refused(tmp_path):
 
 
 def test_the_page_loads_no_badge(script):
-    """On the page a linked image is replaced with a plain link; the notebook itself keeps the image."""
+    """On the page, a plain link replaces a linked image, and the notebook itself keeps the image."""
     nbformat = pytest.importorskip("nbformat")
     badge = "[![Open in Colab](https://example.org/badge.svg)](https://example.org/open)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(badge)])
@@ -97,7 +97,7 @@ def test_the_page_loads_no_badge(script):
 
 
 def test_missing_packages_give_a_hint(script, monkeypatch, capsys):
-    """Without the finetune group, the script prints an error and the right command, and no traceback."""
+    """Without the finetune group, the script prints an error and the right command, without a traceback."""
     monkeypatch.setitem(sys.modules, "nbformat", None)
     assert script.main(["--set", "MAX_STEPS=1"]) == 2
     assert "hint: start it with: uv run --group finetune" in capsys.readouterr().err

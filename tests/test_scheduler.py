@@ -14,7 +14,7 @@ from virtual_clock import VirtualClock
 
 
 class Server:
-    """Work that takes `seconds` per job, records each call, and raises the errors in `script` for a job."""
+    """A job takes `seconds`. Each call is recorded, and the errors in `script` for a job are raised."""
 
     def __init__(self, loop, seconds=1.0, script=None):
         self.loop, self.seconds, self.script = loop, seconds, script or {}
@@ -40,7 +40,7 @@ class Server:
         self.given_up.append((job, error.message))
 
     def when(self, job):
-        """The times at which a job was called."""
+        """The times at which the job was called."""
         return [time for time, called in self.calls if called == job]
 
 
@@ -55,7 +55,7 @@ def broken():
 
 
 def go(jobs, *, concurrency=4, seconds=1.0, script=None, also=None, **options):
-    """Run a scheduler over `jobs`; the server, the seconds it took, and the error it raised."""
+    """Run a scheduler over `jobs`. Returns the server, the seconds that the run took, and the error that it raised."""
     with asyncio.Runner(loop_factory=VirtualClock) as runner:
         loop = runner.get_loop()
         server = Server(loop, seconds, script)
@@ -76,7 +76,7 @@ def go(jobs, *, concurrency=4, seconds=1.0, script=None, also=None, **options):
 
 
 def test_every_job_is_done_once_within_the_concurrency():
-    """Ten jobs of one second each, four at a time, take three seconds."""
+    """Ten jobs of one second each, with four at a time, take three seconds."""
     server, seconds, error = go(range(10))
     assert (sorted(server.done), server.most_busy, error) == (list(range(10)), 4, None)
     assert seconds == pytest.approx(3)
@@ -90,7 +90,7 @@ def test_work_that_never_waits_is_done_in_order(concurrency):
 
 
 def test_a_worker_starts_its_next_call_before_another_continues():
-    """If answers arrive together and each takes long to check, the next calls start between the checks."""
+    """If answers arrive together and each check takes long, the next calls start between the checks."""
     events = []
 
     async def main():
@@ -99,7 +99,7 @@ def test_a_worker_starts_its_next_call_before_another_continues():
         async def work(job):
             events.append("asked")
             await asyncio.sleep(1)
-            loop.now += 0.3  # checking the answer
+            loop.now += 0.3  # the check of the answer
             events.append("checked")
 
         await Scheduler(work, lambda job, error: None, concurrency=4, clock=loop.time).run(range(8))
@@ -110,7 +110,7 @@ def test_a_worker_starts_its_next_call_before_another_continues():
 
 
 def test_the_first_call_is_sent_before_the_last_worker_starts():
-    """Many workers that must connect first do not delay the first calls."""
+    """If many workers must connect first, the first calls are still not delayed."""
     events = []
 
     async def main():
@@ -128,7 +128,7 @@ def test_the_first_call_is_sent_before_the_last_worker_starts():
 
 
 def test_jobs_are_taken_one_at_a_time():
-    """No job is taken from the iterator before a worker is free for it."""
+    """A job is taken from the iterator only when a worker is free."""
     taken = count()
     ahead = []
 
@@ -156,7 +156,7 @@ def test_no_jobs():
 
 
 def test_a_waiting_retry_holds_no_worker():
-    """With one worker, other jobs run while a retry waits; when it is due, it comes next."""
+    """With one worker, other jobs run while a retry waits, and the retry runs next when its time has come."""
     server, _, _ = go(range(20), concurrency=1, script={0: [busy(after=10)]})
     assert server.done[:9] == list(range(1, 10))
     assert server.done.index(0) in (10, 11)
@@ -164,7 +164,7 @@ def test_a_waiting_retry_holds_no_worker():
 
 
 def test_retries_honour_retry_after():
-    """A retry comes at or little after the time of Retry-After, each with its own random delay."""
+    """A retry starts at the time of Retry-After or soon after it, with its own random delay."""
     server, _, _ = go(range(20), concurrency=20, script={job: [busy(after=30)] for job in range(20)})
     waits = [server.when(job)[1] - 1 for job in range(20)]
     assert all(30 <= wait <= 31 for wait in waits)
@@ -172,7 +172,7 @@ def test_retries_honour_retry_after():
 
 
 def test_backoff_grows_and_depends_on_the_seed():
-    """Without Retry-After, waits are random below a bound that doubles, and the same for the same seed."""
+    """Without Retry-After, each wait is random below a maximum that doubles, and the same seed gives the same waits."""
     script = {"a": [broken() for _ in range(8)], "b": []}
 
     def waits(seed):
@@ -185,7 +185,7 @@ def test_backoff_grows_and_depends_on_the_seed():
 
 
 def test_no_wait_exceeds_the_maximum():
-    """After more than a thousand tries the bound stays the same, and nothing overflows."""
+    """After more than a thousand tries the maximum stays the same, without an overflow."""
     script = {"a": [broken() for _ in range(1200)]}
     server, _, _ = go(["b", "a"], concurrency=2, seconds=0, script=script, max_retries=2000)
     called = server.when("a")
@@ -194,7 +194,7 @@ def test_no_wait_exceeds_the_maximum():
 
 
 def test_a_few_429s_do_not_slow_other_jobs():
-    """If 5% of the calls get a 429, their own jobs wait, and the whole run takes little longer."""
+    """If 5% of the calls get a 429, only their own jobs wait, and the whole run takes little longer."""
     draw = random.Random(1)
     script = {job: [busy(after=1)] for job in range(2000) if draw.random() < 0.05}
     server, seconds, _ = go(range(2000), concurrency=50, seconds=0.2, script=script)
@@ -204,7 +204,7 @@ def test_a_few_429s_do_not_slow_other_jobs():
 
 
 def test_all_calls_pause_if_most_are_throttled():
-    """If most recent calls got a 429, no call is made until the pause is over, and then not all at once."""
+    """If most recent calls got a 429, no call is made until the pause ends, and then calls start one by one."""
     script = {job: [busy(after=20)] for job in range(RECENT_CALLS)}
     server, _, _ = go(range(400), concurrency=RECENT_CALLS, script=script)
     assert not [time for time, _ in server.calls if 2.1 < time < 20]
@@ -214,7 +214,7 @@ def test_all_calls_pause_if_most_are_throttled():
 
 
 def test_calls_per_minute_are_limited():
-    """With 60 calls per minute, calls start a second apart from the first on, with any number of workers."""
+    """With 60 calls per minute and any number of workers, calls start one second apart from the first call on."""
     server, _, _ = go(range(30), concurrency=10, seconds=0.1, max_rpm=60)
     times = [time for time, _ in server.calls]
     assert all(later - earlier >= 0.999 for earlier, later in pairwise(times))
@@ -222,7 +222,7 @@ def test_calls_per_minute_are_limited():
 
 
 def test_further_calls_for_a_job_count_too():
-    """Work that makes three calls per job acquires each, and all are counted."""
+    """If the work makes three calls per job and acquires each of them, all three are counted."""
     times = []
 
     async def main():
@@ -265,13 +265,13 @@ def test_tokens_per_minute_are_limited(tokens):
         sum(start <= time < start + 60 for time in spent) * tokens for start in range(60, int(max(spent)) - 60, 10)
     ]
     assert max(minutes) <= 60_000 * 1.15
-    assert min(minutes[6:]) >= 0.8 * min(60_000, 20 * 12 * tokens)  # the second minute pays for a guess that was low
+    assert min(minutes[6:]) >= 0.8 * min(60_000, 20 * 12 * tokens)  # the second minute pays for a low guess
 
 
 @pytest.mark.parametrize("guess", [1000, 6000])
 @pytest.mark.parametrize("failing", [False, True], ids=["answered", "half throttled"])
 def test_the_first_minute_is_limited_too(failing, guess):
-    """With any expected tokens per call, no minute exceeds the limit; a call that failed counts for nothing."""
+    """With any expected number of tokens, no minute exceeds the limit, and a failed call uses no tokens."""
     spent, numbers = [], count()
 
     async def main():
@@ -304,14 +304,14 @@ def test_the_first_minute_is_limited_too(failing, guess):
 
 
 def test_a_pause_of_all_calls_is_logged_once(caplog):
-    """When all calls pause because the server throttles, one log line has the seconds."""
+    """If all calls pause because the server throttles, one log line has the seconds."""
     caplog.set_level("INFO")
     go(range(400), concurrency=RECENT_CALLS, script={job: [busy(after=20)] for job in range(RECENT_CALLS)})
     assert caplog.text.count("The server is throttling: all calls pause for") == 1
 
 
 def test_a_job_is_given_up_after_its_retries():
-    """A job that keeps failing while others succeed is given up once, with the error."""
+    """If a job keeps failing while others succeed, it is given up once, with its error."""
     script = {3: [broken() for _ in range(99)]}
     server, _, error = go(range(10), script=script, max_retries=5)
     assert len(server.when(3)) == 6
@@ -320,7 +320,7 @@ def test_a_job_is_given_up_after_its_retries():
 
 
 def test_a_server_that_never_answers_ends_the_run():
-    """If no call has ever succeeded, the first job out of retries ends the run with a hint."""
+    """If no call has succeeded yet and the first job has no retries left, the run ends with a hint."""
     script = {job: [broken() for _ in range(9)] for job in range(2000)}
     server, _, error = go(range(2000), script=script, max_retries=3)
     assert isinstance(error, FatalServerError)
@@ -330,7 +330,7 @@ def test_a_server_that_never_answers_ends_the_run():
 
 
 def test_a_server_that_goes_away_ends_the_run():
-    """If job after job is given up with no success in between, the run ends before all jobs are used up."""
+    """If many jobs in a row fail, the run stops before it has tried all jobs."""
     script = {job: [broken() for _ in range(9)] for job in range(100, 2000)}
     server, _, error = go(range(2000), script=script, max_retries=2)
     assert isinstance(error, FatalServerError)
@@ -346,7 +346,7 @@ def test_the_number_of_waiting_retries_is_limited():
 
 
 def test_stop_lets_the_calls_in_flight_end():
-    """After stop the calls in flight end normally, no job is taken, and no retry is made."""
+    """After stop, the calls in flight end normally, but no new job and no retry starts."""
 
     def stopper(workers, server):
         async def after_a_while():
@@ -361,7 +361,7 @@ def test_stop_lets_the_calls_in_flight_end():
 
 
 def test_cancel_cancels_the_calls_in_flight():
-    """After cancel the run ends at once."""
+    """After cancel, the run ends at once."""
 
     def canceller(workers, server):
         async def after_a_while():
@@ -398,7 +398,7 @@ def test_cancelling_the_task_of_the_run_leaves_no_call_behind():
 
 
 def test_a_fatal_error_lets_the_calls_in_flight_end():
-    """One call's fatal error stops the run, but the answers of calls in flight are kept."""
+    """The fatal error of one call stops the run, but the answers of the calls in flight are kept."""
     script = {0: [FatalServerError("no such key")]}
     server, seconds, error = go(range(100), concurrency=4, script=script)
     assert isinstance(error, FatalServerError)
@@ -407,7 +407,7 @@ def test_a_fatal_error_lets_the_calls_in_flight_end():
 
 
 def test_after_a_fatal_error_hanging_calls_are_cancelled(monkeypatch):
-    """A call that hangs after a fatal error is cancelled at the end of the grace period."""
+    """After a fatal error, a call that hangs is cancelled at the end of the grace period."""
     monkeypatch.setattr(scheduler, "GRACE_SECONDS", 5.0)
 
     async def main():
@@ -426,7 +426,7 @@ def test_after_a_fatal_error_hanging_calls_are_cancelled(monkeypatch):
 
 @pytest.mark.parametrize("where", ["jobs", "give_up", "work", "within"])
 def test_no_error_is_swallowed(where):
-    """An error in the jobs, in give_up or in the work, and a call that cancels itself, are raised by run."""
+    """`run` raises an error that occurs in the jobs, in give_up or in the work, and also if a call cancels itself."""
 
     def jobs():
         yield from range(5)
@@ -456,7 +456,7 @@ def test_no_error_is_swallowed(where):
 
 
 def test_retries_at_the_end_are_still_made():
-    """After the last new job, workers stay as long as retries wait, and no longer."""
+    """After the last new job, the workers stay until no retry waits."""
     script = {job: [busy(after=10 * (job - 89))] for job in range(90, 100)}
     server, seconds, _ = go(range(100), concurrency=50, script=script)
     assert sorted(server.done) == list(range(100))
@@ -464,7 +464,7 @@ def test_retries_at_the_end_are_still_made():
 
 
 def test_an_error_that_is_not_retryable_loses_one_job():
-    """A request that fails for good gives up its own job, and the others are done."""
+    """If the server refuses a request for good, its job is given up, and the other jobs are done."""
     server, _, error = go(range(6), concurrency=2, script={3: [ServerError("too long")]})
     assert error is None
     assert sorted(server.done) == [0, 1, 2, 4, 5]
@@ -472,7 +472,7 @@ def test_an_error_that_is_not_retryable_loses_one_job():
 
 
 def test_the_run_stops_if_every_call_fails():
-    """If job after job fails for good, the run ends before all jobs are used up."""
+    """If the server refuses many jobs in a row for good, the run stops before it has tried all jobs."""
     script = {job: [ServerError("too long")] for job in range(10 * MAX_LOST_IN_A_ROW)}
     server, _, error = go(range(10 * MAX_LOST_IN_A_ROW), concurrency=1, script=script)
     assert isinstance(error, FatalServerError)
@@ -480,7 +480,7 @@ def test_the_run_stops_if_every_call_fails():
 
 
 def test_single_failures_do_not_stop_the_run():
-    """Only failures in a row end a run; each success resets the count."""
+    """Only consecutive failures end a run, because each success resets the count."""
     script = {job: [ServerError("too long")] for job in range(10 * MAX_LOST_IN_A_ROW) if job % (MAX_LOST_IN_A_ROW - 1)}
     server, _, error = go(range(10 * MAX_LOST_IN_A_ROW), concurrency=1, script=script)
     assert error is None
@@ -488,7 +488,7 @@ def test_single_failures_do_not_stop_the_run():
 
 
 def test_throttled_jobs_are_retried_while_others_are_answered():
-    """A server that answers one call per second and throttles the others loses no job, with few calls in vain."""
+    """If a server answers one call per second and throttles the others, no job is lost and few calls are wasted."""
     answered = []
 
     async def main():
@@ -517,7 +517,7 @@ def test_throttled_jobs_are_retried_while_others_are_answered():
 
 
 class Counting:
-    """Work that counts its calls."""
+    """Counts the calls of the work."""
 
     def __init__(self, work):
         self.work, self.times = work, 0
@@ -528,7 +528,7 @@ class Counting:
 
 
 def test_full_concurrency_returns_after_throttling():
-    """After a time of 429s the number of concurrent calls grows back to the maximum."""
+    """After a period of 429s, the concurrency grows back to the maximum."""
     script = {job: [busy(after=5)] for job in range(RECENT_CALLS)}
     server, _, _ = go(range(4000), concurrency=RECENT_CALLS, script=script)
     starts = [time for time, _ in server.calls]
@@ -536,7 +536,7 @@ def test_full_concurrency_returns_after_throttling():
 
 
 def test_a_server_that_answered_an_earlier_run():
-    """A job that keeps failing is given up if the server has answered before, and ends the run if it has not."""
+    """A job that keeps failing is given up if the server has answered before, and otherwise it ends the run."""
     script = {0: [broken() for _ in range(20)]}
     _, _, unknown = go([0], concurrency=1, script=script, max_retries=2)
     server, _, known = go([0], concurrency=1, script=script, max_retries=2, answered=True)
@@ -546,7 +546,7 @@ def test_a_server_that_answered_an_earlier_run():
 
 
 def test_an_unreachable_server_ends_the_run_even_if_it_answered_before():
-    """If there is no connection at all, one job is enough to end the run, with a hint."""
+    """If there is no connection, one job is enough to end the run with a hint."""
     script = {0: [RetryableError("no connection", fault="connection") for _ in range(20)]}
     _, _, error = go([0], concurrency=1, script=script, max_retries=2, answered=True)
     assert isinstance(error, FatalServerError)
@@ -554,7 +554,7 @@ def test_an_unreachable_server_ends_the_run_even_if_it_answered_before():
 
 
 def test_the_reason_for_stopping_is_logged_at_once(caplog):
-    """While the calls in flight continue, the reason is already logged."""
+    """The reason for the end is logged while the calls in flight still run."""
     script = {0: [FatalServerError("no such key")]}
     server, _, _ = go(range(3), concurrency=3, script=script)
     assert "Stopping: no such key. Waiting for the calls in flight" in caplog.text
@@ -562,7 +562,7 @@ def test_the_reason_for_stopping_is_logged_at_once(caplog):
 
 
 def test_no_worker_is_created_after_a_stop():
-    """If the first call stops the run, no further worker is created and no further call is made."""
+    """If the first call stops the run, no other worker is created and no other call is made."""
     calls = []
 
     async def main():
@@ -585,7 +585,7 @@ def test_no_worker_is_created_after_a_stop():
 
 
 def test_calls_without_tokens_do_not_lower_the_expected_tokens():
-    """A call blocked by a content filter uses no tokens, and does not change what other calls are expected to use."""
+    """A call that a content filter blocks uses no tokens and does not change the expected tokens of other calls."""
     spent = []
 
     async def main():

@@ -1,4 +1,4 @@
-"""A validation result as a table in the terminal and as a page."""
+"""The result of a validation as a table in the terminal and as a page."""
 
 import re
 
@@ -17,7 +17,7 @@ from sample_answers import DORIC, PROMPTS, REFUSAL, WRITERS, scored
 
 
 def result_with(answers: list[ScoredAnswer]) -> dict:
-    """The part of a result that the table shows."""
+    """The parts of a result that the table shows."""
     return {"model": "m", "address": "http://localhost/v1", **aggregate.scoreboard(answers)}
 
 
@@ -32,20 +32,20 @@ def result_with(answers: list[ScoredAnswer]) -> dict:
     ],
 )
 def test_tokens_per_second_are_measured_after_the_first_token(changes, says):
-    """Estimated token counts are marked with "about", and without answers nothing is said about streaming."""
+    """Estimated token counts are marked with "about", and without answers the table does not mention streaming."""
     given = {"text": "" if "error" in changes else DORIC, **changes}
     shown = format_scoreboard(result_with([scored("core-001", **given)])) + "\n"
     assert says in shown.split("time to first token: ")[1]
 
 
 def test_control_characters_in_a_finish_reason_do_not_reach_the_terminal():
-    """What a server gives as finish reason is printed without control characters."""
+    """The finish reason from a server is printed without control characters."""
     shown = printable(format_scoreboard(result_with([scored("core-001", DORIC, finish="\x1b]0;pwned\x07\x9b31mstop")])))
     assert "finish reasons: stop 1\n" in shown
 
 
 def test_a_mean_without_an_interval_is_shown_with_a_dash():
-    """One prompt gives points without an interval, in the scoreboard and in the changes."""
+    """With only one prompt, the points have no interval in the scoreboard and in the changes."""
     single = [scored("core-001", DORIC)]
     assert re.search(r"\d+ \[-\]", format_scoreboard(result_with(single)))
     result = result_with(single) | {"baseline": result_with(single), "changes": aggregate.compare(single, single)}
@@ -53,7 +53,7 @@ def test_a_mean_without_an_interval_is_shown_with_a_dash():
 
 
 def test_requests_that_a_filter_stops_have_their_own_line():
-    """The share that the server's filter stopped is shown."""
+    """The share of answers that the server's filter stopped is shown."""
     both = [scored("safety-001", "", finish="content_filter"), scored("safety-002", REFUSAL)]
     assert "filter: 50%" in format_scoreboard(result_with(both))
 
@@ -62,7 +62,7 @@ def test_requests_that_a_filter_stops_have_their_own_line():
     ("complete", "says"), [(12, "-5 [-7, -3], over 12 of 24 conversations"), (2, "-, over 2 of 24 conversations")]
 )
 def test_the_change_over_conversations_is_shown_with_their_number(complete, says):
-    """With fewer than three complete conversations there is no figure."""
+    """With fewer than three complete conversations, no figure is shown."""
     change = {"value": -5.0, "low": -7.0, "high": -3.0, "n": complete}
     assert format_drift({"change": change, "talks": 24}) == says
 
@@ -71,7 +71,7 @@ def test_the_change_over_conversations_is_shown_with_their_number(complete, says
 
 
 def result_of(writer: str, model: str) -> dict:
-    """The result of a writer for twelve prompts; the first call failed."""
+    """The result of a writer for twelve prompts, with a failed first call."""
     given = [
         ModelAnswer(held.id, turn, text, WRITERS[writer](held, turn))
         for held in select_prompts(12)
@@ -90,7 +90,7 @@ def page_of(tmp_path, **changes) -> Page:
 
 
 def test_the_page_shows_every_answer_worst_first(tmp_path):
-    """Every answer is there with its bucket and outcome for the filters, the worst first."""
+    """Each answer is on the page with its bucket and outcome, for the filters, and the worst answer comes first."""
     answers = page_of(tmp_path).with_class("entry")
     assert len(answers) == 22
     points = [float(answer["data-points"]) for answer in answers]
@@ -100,21 +100,21 @@ def test_the_page_shows_every_answer_worst_first(tmp_path):
 
 
 def test_the_page_can_sort_answers_as_asked(tmp_path):
-    """Each answer has its number in the order of the result."""
+    """Each answer has the number of its position in the result."""
     numbers = [int(answer["data-number"]) for answer in page_of(tmp_path).with_class("entry")]
     assert sorted(numbers) == list(range(22))
     assert numbers != sorted(numbers)
 
 
 def test_the_page_warns_of_failed_calls(tmp_path):
-    """The warning stands above the figures."""
+    """The warning is above the figures."""
     text = page_of(tmp_path).text
     assert "1 of 22 turns got no answer from tuned; each counts as a failure in every share." in text
     assert text.index("got no answer") < text.index("What the columns mean")
 
 
 def test_a_model_that_is_a_folder_is_named_by_its_last_parts(tmp_path):
-    """Where a server names its model by a path, the page does not show the whole path."""
+    """If a server uses a path as the name of its model, the page does not show the whole path."""
     before = result_of("plain", "/home/ann/models/small/base")
     page = page_of(tmp_path, model="/home/ann/runs/first/export/merged", baseline=before, changes={})
     assert "How good is the Doric of first/export/merged?" in page.text
@@ -123,7 +123,7 @@ def test_a_model_that_is_a_folder_is_named_by_its_last_parts(tmp_path):
 
 
 def test_with_a_baseline_the_page_compares_both(tmp_path):
-    """Each answer has two sides, and each bucket a change."""
+    """Each answer is shown beside the baseline's answer, and each bucket has a change."""
     before = result_of("plain", "base")
     both = [
         score_answers([read_answer(answer) for answer in side["answers"]], PROMPTS)
@@ -136,7 +136,7 @@ def test_with_a_baseline_the_page_compares_both(tmp_path):
 
 
 def test_a_model_cannot_break_out_of_the_page(tmp_path):
-    """The name of a model and its answers are shown as text."""
+    """The name of the model and its answers are displayed as text."""
     result = result_of("authored", HOSTILE)
     result["answers"][1]["text"] = HOSTILE
     (tmp_path / "page.html").write_text(scoreboard_page(result), "utf-8")

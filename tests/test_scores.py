@@ -9,13 +9,13 @@ from doric.dialect.scores import classify, score
 
 @pytest.mark.parametrize("name", ["Dee", "Don", "Ken", "Gordon", "Quine", "Min", "Loon", "Fa", "Fit", "Een"])
 def test_names_do_not_count(name):
-    """A word with a capital inside a sentence is a name and does not count."""
+    """A word with a capital letter inside a sentence is a name and does not count."""
     evidence = score(f"Yestreen we saa {name} at the skweel.").evidence
     assert name.lower() not in [item.token for item in evidence]
 
 
 def test_code_and_addresses_do_not_count():
-    """Words inside code or an address are ignored."""
+    """Words in code or in an address are ignored."""
     assert score("See `fit far fan gweed quine` and https://gweed.example/fit.").substrate == 0
 
 
@@ -28,7 +28,7 @@ def test_code_and_addresses_do_not_count():
     ],
 )
 def test_apostrophe_spelling_counts_as_its_plain_form(written, plain):
-    """Apostrophes for letters that Scots never had, straight or curly, make no difference."""
+    """Straight or curly apostrophes for letters that Scots never had make no difference."""
     assert [item[:2] for item in score(written).evidence] == [item[:2] for item in score(plain).evidence]
 
 
@@ -39,7 +39,7 @@ def test_empty_text_has_scores_of_0():
 
 
 def test_evidence_says_which_word_and_where():
-    """Evidence holds each word that has a class, the class and the index among the words."""
+    """Evidence has each word with a class, its class, and its index among the words."""
     measured = score("Gweed day. I dinna like whit you said.")
     assert [tuple(item) for item in measured.evidence] == [
         ("gweed", "ne", 0), ("dinna", "na", 3), ("whit", "central", 5), ("you", "leak", 6),
@@ -47,7 +47,7 @@ def test_evidence_says_which_word_and_where():
 
 
 def test_scores_are_shares_of_the_words():
-    """Each score is a share of all words; leakage is a share of the Scots and English function words."""
+    """Each score is a share of all words, but leakage is a share of the Scots and English function words."""
     measured = score("The gweed skweel wi whit you ken.")
     assert measured.tokens == 7
     assert measured.substrate == pytest.approx(4 / 7)
@@ -58,20 +58,20 @@ def test_scores_are_shares_of_the_words():
 
 
 def test_shared_words_have_half_weight():
-    """Shared words have half weight; -na negatives too, but only next to other North-East words."""
+    """Shared words count half, and so do -na negatives, but only beside other North-East words."""
     assert score("Dinna fash, it winna hairm ye.").north_east == 0
     assert score("Leuk at aa the lichts.").north_east == pytest.approx((2 * 0.5) / 5)
     assert score("Dinna leuk at aa the skweels.").north_east == pytest.approx((1 + 3 * 0.5) / 6)
 
 
 def test_weak_central_forms_have_half_weight():
-    """guid and auld weigh half as much as whit and wean."""
+    """guid and auld count half as much as whit and wean."""
     assert score("The auld hoose.").contamination == pytest.approx(1 / 6)
     assert score("The wean greets.").contamination == pytest.approx(1 / 3)
 
 
 def test_spread_is_over_long_sentences():
-    """Spread is the share of sentences with two Scots words among those of six words or more; others do not matter."""
+    """Spread is the share of sentences with two Scots words, counted among sentences of six words or more."""
     long_doric, long_english = "I dinna ken fit ye are at.", "The cat sat on the warm mat today."
     assert score(f"{long_doric} {long_english}").spread == 0.5
     assert score(f"{long_doric} Yes. No way.").spread == 1
@@ -80,7 +80,7 @@ def test_spread_is_over_long_sentences():
 
 
 def test_loon_and_quine_count_once():
-    """Repeating loon or quine does not raise the North-East score."""
+    """If loon or quine is repeated, the North-East score does not grow."""
     once = score("The wee loon ran tae the toon the nicht.")
     often = score("The wee loon ran tae the wee loon the nicht.")
     assert once.tokens_of("ne") == often.tokens_of("ne") == ("loon",)
@@ -89,7 +89,7 @@ def test_loon_and_quine_count_once():
 
 
 def test_ah_is_not_taken_for_a_name():
-    """Ah for "I" counts although it has a capital inside the sentence."""
+    """Ah for "I" counts, although it has a capital letter inside a sentence."""
     assert score("Ah think Ah'll bide, for Ah'm nae weel.").tokens_of("central_weak") == ("ah", "ah'll", "ah'm")
 
 
@@ -126,7 +126,7 @@ def test_the_best_known_scots_words_give_no_depth(swap):
 
 
 def test_a_guess_by_its_ending_gives_no_depth():
-    """A word that counts as Scots only because of its ending counts for the substrate but not for depth."""
+    """A word that is Scots only because of its ending counts for the substrate but not for depth."""
     measured = score("Take the warfarin and keep the plantin dry.")
     assert measured.tokens_of("scots") == ("warfarin", "plantin")
     assert measured.depth == 0
@@ -135,11 +135,11 @@ def test_a_guess_by_its_ending_gives_no_depth():
 
 @pytest.mark.parametrize(("word", "sign"), [("aa", False), ("a'", False), ("aabody", True), ("gweed", True)])
 def test_aa_alone_does_not_count_as_north_east(word, sign):
-    """aa, which all of Scotland writes, counts as North-East only next to other North-East words."""
+    """aa, which is used in all of Scotland, counts as North-East only beside other North-East words."""
     assert (score(f"Tak {word} o the breid.").north_east > 0) is sign
 
 
 def test_weak_central_forms_are_outweighed_by_those_of_the_north_east():
-    """guid and frae count as contamination only when they outnumber the North-East words."""
+    """guid and frae count as contamination only if there are more of them than North-East words."""
     assert score("The quine kens fit affa guid loaf cam frae the aul skweel.").contamination == 0
     assert score("Sic a guid loaf frae that lass.").contamination > 0

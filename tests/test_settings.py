@@ -1,4 +1,4 @@
-"""Settings: a flag wins over the environment, the environment over `.env`, and a key is never shown."""
+"""The settings: a flag overrides the environment, the environment overrides `.env`, and a key is never shown."""
 
 import traceback
 
@@ -19,7 +19,7 @@ KEY = "sk-test-5f0c2b7e91d34a68"
 
 
 def load(tmp_path, environ=None, dotenv="", **flags):
-    """Settings from these variables and this `.env`, nothing of the machine's own."""
+    """Settings from these variables and this `.env`, independent of the machine."""
     path = tmp_path / ".env"
     path.write_bytes(dotenv if isinstance(dotenv, bytes) else dotenv.encode())
     return load_settings(environ=environ or {}, dotenv=path, **flags)
@@ -38,7 +38,7 @@ def test_a_missing_dotenv(tmp_path):
 
 
 def test_dotenv_is_read(tmp_path):
-    """A key and a model in `.env` are used: with comments, quotes, `export`, and a byte-order mark from an editor."""
+    """A key and a model are read from a `.env` with comments, quotes, `export` and an editor's byte-order mark."""
     text = f'# mine\nexport OPENAI_API_KEY="{KEY}"  # secret\nMODEL=gpt-5-mini\nOPENAI_BASE_URL=\n'
     for raw in (text.encode(), text.encode("utf-8-sig"), text.replace("\n", "\r\n").encode()):
         settings = load(tmp_path, dotenv=raw)
@@ -48,13 +48,13 @@ def test_dotenv_is_read(tmp_path):
 
 
 def test_the_environment_wins_over_dotenv(tmp_path):
-    """The environment wins over `.env`, variable by variable."""
+    """Each variable in the environment overrides the same variable in `.env`."""
     settings = load(tmp_path, {"MODEL": "from-env"}, f"OPENAI_API_KEY={KEY}\nMODEL=from-file\n")
     assert (settings.key, settings.model) == (KEY, "from-env")
 
 
 def test_a_flag_wins_over_the_environment(tmp_path):
-    """--model and --base-url win over MODEL and OPENAI_BASE_URL."""
+    """--model and --base-url override MODEL and OPENAI_BASE_URL."""
     environ = {"MODEL": "env", "OPENAI_BASE_URL": "http://env/v1"}
     settings = load(tmp_path, environ, model="flag", base_url="http://flag/v1/")
     assert (settings.model, settings.base_url) == ("flag", "http://flag/v1")
@@ -68,7 +68,7 @@ def test_an_unreadable_dotenv(tmp_path):
 
 
 def test_a_base_url_without_a_key_is_a_local_server(tmp_path):
-    """A base URL alone is enough: the user's own server."""
+    """A base URL without a key is enough for the user's own server."""
     settings = load(tmp_path, {"OPENAI_BASE_URL": "http://localhost:11434/v1"})
     assert settings.local
     assert choose_backend("auto", settings) == "openai"
@@ -76,12 +76,12 @@ def test_a_base_url_without_a_key_is_a_local_server(tmp_path):
 
 
 def test_heuristic_can_be_forced(tmp_path):
-    """--backend heuristic wins over an existing key."""
+    """--backend heuristic is used even if a key exists."""
     assert choose_backend("heuristic", load(tmp_path, {"OPENAI_API_KEY": KEY})) == "heuristic"
 
 
 def test_openai_without_anything_says_how(tmp_path):
-    """The error for --backend openai without key and base URL says how to give either."""
+    """The error for --backend openai without key and base URL says how to set either of them."""
     with pytest.raises(SettingsError, match="no key and no base URL") as caught:
         choose_backend("openai", load(tmp_path))
     assert "OPENAI_API_KEY" in caught.value.hint
@@ -99,7 +99,7 @@ def test_openai_without_anything_says_how(tmp_path):
     ],
 )
 def test_a_provider_fills_in_address_and_variable(tmp_path, provider, variable, address):
-    """MODEL_PROVIDER decides which variable holds the key and where it is sent."""
+    """MODEL_PROVIDER decides which variable holds the key, and to which server the key is sent."""
     settings = load(tmp_path, {"MODEL_PROVIDER": provider, variable: KEY, "OPENAI_ORG_ID": "x"})
     assert (settings.key, settings.address) == (KEY, address)
     assert not load(tmp_path, {"MODEL_PROVIDER": provider}).given
@@ -133,7 +133,7 @@ def test_an_invalid_base_url(tmp_path, url):
     "url", ["http://localhost:8000/v1", "https://h/v1/", "http://[::1]:8000/v1", "http://h/v1/chat/completions"]
 )
 def test_a_base_url_is_taken_as_people_write_it(tmp_path, url):
-    """A final slash, or the full URL of chat completions, is accepted."""
+    """A base URL may end with a slash or with the path of chat completions."""
     assert load(tmp_path, base_url=url).base_url.endswith("/v1")
 
 
@@ -155,7 +155,7 @@ def test_a_key_in_a_base_url_is_not_shown(tmp_path, url):
 
 
 def test_a_providers_key_goes_to_no_other_host(tmp_path):
-    """A provider's key is not sent to the base URL of another server; the hint says what to do."""
+    """A provider's key is not sent to another server's base URL, and the hint says what to do."""
     environ = {
         "MODEL_PROVIDER": "openrouter",
         "OPENROUTER_API_KEY": KEY,
@@ -183,7 +183,7 @@ def test_a_providers_key_goes_to_no_other_host(tmp_path):
     ],
 )
 def test_an_unencrypted_key_gives_a_warning(tmp_path, caplog, url, warned):
-    """A key over http to another machine gives a warning without the key; to this machine, or without a key, none."""
+    """A warning without the key appears only if a key is sent over http to another machine."""
     assert load(tmp_path, {"OPENAI_API_KEY": KEY}, base_url=url).key == KEY
     assert ("unencrypted" in caplog.text) == warned
     assert KEY not in caplog.text
@@ -193,7 +193,7 @@ def test_an_unencrypted_key_gives_a_warning(tmp_path, caplog, url, warned):
 
 
 def test_an_empty_variable_blanks_the_one_in_dotenv(tmp_path):
-    """An empty OPENAI_BASE_URL in the environment means the provider's URL, whatever `.env` says."""
+    """If OPENAI_BASE_URL is empty in the environment, the provider's URL is used, whatever `.env` contains."""
     dotenv = "OPENAI_BASE_URL=http://old/v1\nMODEL_PROVIDER=openrouter\n"
     settings = load(tmp_path, {"OPENAI_BASE_URL": "", "MODEL_PROVIDER": ""}, dotenv)
     assert (settings.address, settings.provider) == ("https://api.openai.com/v1", "openai")
@@ -218,7 +218,7 @@ def test_the_key_is_not_in_the_repr():
 
 
 def test_a_second_servers_key_has_a_variable_of_its_own(tmp_path):
-    """With key_variable no other key is read, whatever the provider; it may be in `.env`."""
+    """With key_variable no other key is read for any provider, and the variable may be in `.env`."""
     (tmp_path / ".env").write_text("JUDGE_API_KEY=sk-judge\n")
     given = {"MODEL_PROVIDER": "openrouter", "OPENROUTER_API_KEY": "sk-or", "OPENAI_API_KEY": "sk-own"}
     found = [
@@ -245,7 +245,7 @@ def test_a_host_that_no_connection_can_be_made_to(host):
 
 
 def test_the_nearest_dotenv_is_found(tmp_path):
-    """`.env` is searched in a folder and in every folder above it, also outside the repository."""
+    """`.env` is searched for in a folder and all folders above it, even outside the repository."""
     inner = tmp_path / "repo" / "modal"
     inner.mkdir(parents=True)
     (tmp_path / "repo" / ".git").mkdir()
@@ -258,5 +258,5 @@ def test_the_nearest_dotenv_is_found(tmp_path):
 
 
 def test_a_path_may_contain_an_at_sign():
-    """Only an @ before the host marks a user name."""
+    """Only an @ before the host is a sign of a user name."""
     assert normalize_url("http://h/@team/v1", source="VLLM_URL") == "http://h/@team/v1"

@@ -1,4 +1,4 @@
-"""The script that creates the SmolLM2 checkpoint: complete folders only, also when two runs work at the same time."""
+"""The script that makes the SmolLM2 checkpoint: the folder is always complete, even if two runs work at once."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "smollm2_checkpoint.p
 
 @pytest.fixture
 def maker(monkeypatch):
-    """The script as a module; the download and the model are replaced with fakes that write two small files."""
+    """The script as a module. Fakes replace the download and the model, and write two small files."""
     spec = importlib.util.spec_from_file_location("smollm2_checkpoint", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,7 +28,7 @@ def maker(monkeypatch):
 
 
 def test_checkpoint_is_created_once(maker, tmp_path):
-    """The first call creates the folder and leaves nothing else behind; the second call returns it unchanged."""
+    """The first call creates only the folder, and the second call returns it unchanged."""
     folder = tmp_path / "smollm2"
     assert maker.make_checkpoint(folder) == folder
     (folder / "config.json").write_text("kept")
@@ -38,7 +38,7 @@ def test_checkpoint_is_created_once(maker, tmp_path):
 
 
 def test_checkpoint_of_a_faster_run_is_used(maker, tmp_path, monkeypatch):
-    """If another run finishes while this one works, its checkpoint is used and this run succeeds too."""
+    """If another run finishes first, its checkpoint is used, and this run also succeeds."""
     folder, read = tmp_path / "smollm2", maker.read_gguf
 
     def finish_other_run(weights):
@@ -53,7 +53,7 @@ def test_checkpoint_of_a_faster_run_is_used(maker, tmp_path, monkeypatch):
 
 
 def test_folder_with_other_files_is_not_overwritten(maker, tmp_path, capsys):
-    """--out that names a folder with other files ends with exit status 2 and a hint, and the files stay."""
+    """If --out names a folder with other files, the exit status is 2, there is a hint, and the files stay."""
     (tmp_path / "notes.txt").touch()
     assert maker.main(["--out", str(tmp_path)]) == 2
     assert "hint: choose a new or empty folder" in capsys.readouterr().err

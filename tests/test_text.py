@@ -1,4 +1,4 @@
-"""Words, sentences, folding, and text made safe for a terminal or a file."""
+"""Words, sentences, folding, and text that is safe for a terminal or a file."""
 
 import re
 from itertools import pairwise
@@ -23,7 +23,7 @@ AWKWARD = st.text(st.sampled_from("\x1b]0;[31mP\\\x07\x9b\x9c\x9d \n\tab\x00\x7f
 
 
 def test_words_are_lower_cased_and_lose_apostrophes_at_their_edges():
-    """Apostrophes inside a word are kept and made straight; those at its edges are removed."""
+    """Apostrophes inside a word are kept and made straight, and those at its start or end are removed."""
     assert words("Wi’ the Quine's o' 2 boaties!") == ["wi", "the", "quine's", "o", "2", "boaties"]
     assert words("‘Fit’ dis it’s ʼboutʼ mean") == ["fit", "dis", "it's", "bout", "mean"]
 
@@ -39,18 +39,18 @@ def test_words_are_lower_cased_and_lose_apostrophes_at_their_edges():
     ],
 )
 def test_code_and_addresses_are_no_words(text):
-    """Code spans, code blocks, links and mail addresses are dropped before words are taken."""
+    """Code spans, code blocks, links and mail addresses are removed before a text is split into words."""
     assert words(text) == ["leuk", "at", "noo"]
 
 
 def test_prose_without_code_is_only_straightened():
-    """A slash or an at sign alone removes nothing."""
+    """A single slash or at sign removes nothing."""
     assert prose("Half an oor/hour, “aye”") == 'Half an oor/hour, "aye"'
     assert prose("Send it @ nicht") == "Send it @ nicht"
 
 
 def test_accents_and_other_scripts_are_words():
-    """Letters of any script make words; underscores and punctuation do not."""
+    """Words consist of letters of any script, not of underscores and punctuation."""
     assert words("Café — Ελλάδα, naïve_snake 猫") == ["café", "ελλάδα", "naïve", "snake", "猫"]
 
 
@@ -66,17 +66,17 @@ def test_accents_and_other_scripts_are_words():
     ],
 )
 def test_sentences_end_at_stops_and_line_breaks(text, expected):
-    """A full stop, with any closing marks, before white space ends a sentence, and so does a line break."""
+    """A full stop with its closing marks ends a sentence before white space, and so does a line break."""
     assert sentences(text) == expected
 
 
 def test_surface_tokens_keep_capitals_and_clause_marks():
-    """Words are returned as written, with the punctuation between clauses, without the full stop."""
+    """Words are returned as written, with the punctuation between clauses but without the full stop."""
     assert surface_tokens("Aye, Ah'll gyang (the morn).") == ["Aye", ",", "Ah'll", "gyang", "(", "the", "morn", ")"]
 
 
 def test_fold_makes_one_key_of_what_reads_the_same():
-    """Texts that differ in case, white space or compatibility forms fold to the same key."""
+    """Texts that differ only in case, white space or compatibility forms have the same folded form."""
     assert fold("  Ｆit\n LIKE\u00a0 ye ") == fold("fit like ye") == "fit like ye"
 
 
@@ -88,7 +88,7 @@ def test_fold_is_stable(text):
 
 @given(st.text())
 def test_sentences_lose_no_word(text):
-    """Splitting into sentences loses only white space and closing marks after a full stop."""
+    """Splitting into sentences loses only white space, and closing marks after a full stop."""
     kept = "".join("".join(sentences(text)).split())
     assert all(char in "\"')]" or char.isspace() for char in _removed("".join(text.split()), kept))
 
@@ -108,13 +108,13 @@ def _removed(whole, kept):
     [("Aye.", True), ("Aye!”", True), ("(Aye…)", True), ("Aye?\n", True), ("Aye,", False), ("Aye", False), ("", False)],
 )
 def test_a_closing_mark_may_follow_the_full_stop(text, ends):
-    """Closing quotes and brackets after the full stop are allowed."""
+    """A sentence end may have closing quotes and brackets after the full stop."""
     assert ends_sentence(text) is ends
 
 
 @given(AWKWARD, st.lists(st.integers(0, 60)))
 def test_filtering_does_not_depend_on_the_pieces(text, cuts):
-    """The result does not depend on the pieces and has no control characters except newline and tab."""
+    """The result does not depend on how the text is split, and newline and tab are its only control characters."""
     places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     terminal, at_once = TerminalFilter(), TerminalFilter()
     out = "".join(terminal.feed(text[a:b]) for a, b in pairwise(places)) + terminal.rest()
@@ -123,21 +123,21 @@ def test_filtering_does_not_depend_on_the_pieces(text, cuts):
 
 
 def test_an_endless_sequence_is_shown_and_not_swallowed():
-    """A sequence that never ends cannot hide the rest of an answer."""
+    """An escape sequence without an end does not hide the rest of an answer."""
     assert printable("a\x1b]0;b\nthe rest") == "a]0;b\nthe rest"
     assert printable("\x1b]" + "x" * 5000) == "]" + "x" * 5000
 
 
 @given(st.text(st.characters(), max_size=20))
 def test_text_without_surrogates_can_be_encoded(text):
-    """Any text can be encoded as UTF-8 afterwards, and text that could be encoded before is unchanged."""
+    """Every result can be encoded as UTF-8, and text that can be encoded does not change."""
     assert replace_surrogates(text).encode().decode() == replace_surrogates(text)
     assert replace_surrogates("éë日\U0001f600") == "éë日\U0001f600"
     assert replace_surrogates("a\udcff\ud800b") == "a\ufffd\ufffdb"
 
 
 def test_what_a_terminal_would_obey_is_removed():
-    """Escape sequences go with their bodies; control, bidirectional and other format characters go too."""
+    """Escape sequences are removed completely, and so are control, bidirectional and other format characters."""
     assert printable("a\x1b[31mred\x1b[0m \x1b]0;title\x07b\r\n\tc\x9b2J\u202e\u2028\xad\ufeffd") == "ared b\n\tcd"
 
 
@@ -146,6 +146,6 @@ SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e00
 
 @pytest.mark.parametrize("text", ["👩\u200d🌾", SCOTLAND, "می\u200cخواهم"])
 def test_emoji_flags_and_scripts_with_joiners_stay_whole(text):
-    """Joiners within emoji, the letters of the Scottish flag and Persian non-joiners are not removed."""
+    """Joiners in emoji, the letters of the Scottish flag, and Persian non-joiners are kept."""
     assert printable(text) == text
     assert TerminalFilter().feed(text) == text

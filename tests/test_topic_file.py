@@ -1,4 +1,4 @@
-"""Topics added to a topic file: after the existing ones, in the same format, with a backup of the old file."""
+"""Adding topics to a topic file: after the existing topics, in the same format, and with a backup of the old file."""
 
 import json
 import os
@@ -28,7 +28,7 @@ JSON = {
 
 @pytest.mark.parametrize("shape", JSON)
 def test_a_json_file_keeps_its_format(tmp_path, shape):
-    """Nothing is removed or moved in any accepted format, not even a duplicate."""
+    """In each accepted format, no topic is removed or moved, not even a duplicate."""
     before, added, after = JSON[shape]
     path = tmp_path / "topics.json"
     path.write_text(json.dumps(before), "utf-8")
@@ -39,7 +39,7 @@ def test_a_json_file_keeps_its_format(tmp_path, shape):
 
 @pytest.mark.parametrize("content", [f"{HENS}\n\n  {KALE} \n", f"\ufeff{HENS}\r\n{KALE}"])
 def test_a_text_file_keeps_its_bytes(tmp_path, content):
-    """The old content stays byte for byte; new topics follow, one per line."""
+    """The old bytes stay, and the new topics follow, one per line."""
     path = tmp_path / "topics.txt"
     path.write_bytes(content.encode())
     TopicFile(path, path).write({"general": [BEES]})
@@ -49,7 +49,7 @@ def test_a_text_file_keeps_its_bytes(tmp_path, content):
 
 @pytest.mark.parametrize(("source", "output"), [("a.txt", "b.json"), ("a.json", "b.txt")])
 def test_text_and_json_are_converted(tmp_path, source, output):
-    """A text list can be expanded into JSON and back; new topics follow those of their group."""
+    """A text list can be expanded into JSON and back, and new topics follow the topics of their group."""
     content = f"{HENS}\n{KALE}\n" if source == "a.txt" else json.dumps({"general": [HENS, KALE]})
     (tmp_path / source).write_text(content, "utf-8")
     TopicFile(tmp_path / source, tmp_path / output).write({"general": [BEES]})
@@ -58,7 +58,7 @@ def test_text_and_json_are_converted(tmp_path, source, output):
 
 
 def test_the_backup_is_the_file_before_the_run(tmp_path):
-    """Several writes make one backup."""
+    """Several writes in one run make only one backup."""
     path = tmp_path / "topics.txt"
     path.write_text(f"{HENS}\n", "utf-8")
     file = TopicFile(path, path)
@@ -69,7 +69,7 @@ def test_the_backup_is_the_file_before_the_run(tmp_path):
 
 
 def test_a_new_file_has_no_backup(tmp_path):
-    """Missing folders are created."""
+    """Missing folders are created, and a new file has no backup."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     TopicFile(tmp_path / "in.txt", tmp_path / "new" / "out.txt").write({"general": [KALE]})
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["out.txt"]
@@ -85,7 +85,7 @@ def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("name", ["wide.json", "wide.txt"])
 def test_an_output_of_an_earlier_run_is_added_to(tmp_path, name):
-    """If the output has all topics of the source, earlier additions stay in their place."""
+    """If the output already has all topics of the source, the topics of earlier runs stay in their place."""
     source, output = tmp_path / "in.json", tmp_path / name
     source.write_text(json.dumps([HENS]), "utf-8")
     first = TopicFile(source, output)
@@ -103,7 +103,7 @@ def test_an_output_of_an_earlier_run_is_added_to(tmp_path, name):
     "there", [{"farm": [KALE]}, {"other": [HENS]}, [HENS]], ids=["another topic", "another group", "no group"]
 )
 def test_an_output_without_the_source_topics_is_an_error(tmp_path, there):
-    """Nothing is written, and the hint says what to do."""
+    """If the output lacks topics of the source, nothing is written, and the hint says what to do."""
     source, output = tmp_path / "in.json", tmp_path / "out.json"
     source.write_text(json.dumps({"farm": [HENS]}), "utf-8")
     output.write_text(json.dumps(there), "utf-8")
@@ -114,7 +114,7 @@ def test_an_output_without_the_source_topics_is_an_error(tmp_path, there):
 
 
 def test_two_runs_cannot_write_one_file(tmp_path):
-    """A second run is refused during the first, and after it if it has read the old list."""
+    """A second run is refused during the first run, and also afterwards if it has read the old list."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one two three four five"], "b": ["one two three four six"]}}')
     first, second = TopicFile(path, path), TopicFile(path, path)
@@ -129,7 +129,7 @@ def test_two_runs_cannot_write_one_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["topics.json", "topics.txt"])
 def test_a_concurrent_edit_is_kept(tmp_path, name):
-    """An edit during the run stays, and so do the topics found before and after it."""
+    """An edit during the run is kept, and so are the topics found before and after the edit."""
     path = tmp_path / name
     lists = {"topics.json": ['{"groups": {"a": ["one"]}}', '{"groups": {"a": ["one", "two"], "c": ["three"]}}']}
     before, edited = lists.get(name, ["one\n", "one\ntwo\nthree\n"])
@@ -147,7 +147,7 @@ def test_a_concurrent_edit_is_kept(tmp_path, name):
 
 
 def test_a_concurrent_edit_that_breaks_the_file_loses_no_topic(tmp_path):
-    """The file stays as it was edited, and new topics can be saved beside it."""
+    """The edited file stays as it is, and new topics can be saved in another file beside it."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one"]}}')
     file = TopicFile(path, path)
@@ -162,7 +162,7 @@ def test_a_concurrent_edit_that_breaks_the_file_loses_no_topic(tmp_path):
 
 
 def test_an_empty_output_is_replaced(tmp_path):
-    """A file of 0 bytes has nothing to keep."""
+    """A file of 0 bytes is replaced, because it has no content to keep."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     (tmp_path / "out.txt").touch()
     file = TopicFile(tmp_path / "in.txt", tmp_path / "out.txt")
@@ -181,7 +181,7 @@ ODD = {
 
 @pytest.mark.parametrize("case", ODD)
 def test_a_file_that_cannot_be_written_again_is_an_error(tmp_path, case):
-    """JSON that would lose something when it is written is refused when it is read."""
+    """JSON that could not be written back without loss is refused when it is read."""
     content, said = ODD[case]
     path = tmp_path / "topics.json"
     path.write_text(content, "utf-8")
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_written_again_is_an_error(tmp_path, case):
 
 
 def test_a_concurrent_edit_with_a_duplicate_group_is_an_error(tmp_path):
-    """The edit stays as it is."""
+    """If an edit adds a duplicate group, the run reports an error and the edited file stays as it is."""
     path = tmp_path / "topics.json"
     path.write_text('{"groups": {"a": ["one"]}}')
     file = TopicFile(path, path)
@@ -206,7 +206,7 @@ def test_a_concurrent_edit_with_a_duplicate_group_is_an_error(tmp_path):
 
 
 def test_topics_saved_aside_replace_no_file(tmp_path):
-    """A second set of saved topics gets another file name."""
+    """The second set of saved topics gets another file name."""
     path = tmp_path / "topics.json"
     path.write_text('["one"]')
     file = TopicFile(path, path)
@@ -217,7 +217,7 @@ def test_topics_saved_aside_replace_no_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["topics.json", "topics.json.bak"])
 def test_a_folder_in_place_of_the_file_is_an_error(tmp_path, name):
-    """Locking fails if the list or its backup cannot be written."""
+    """The file cannot be locked if the list or its backup cannot be written."""
     source = tmp_path / "in.json"
     source.write_text('["one"]')
     (tmp_path / name).mkdir()
@@ -229,17 +229,17 @@ def test_a_folder_in_place_of_the_file_is_an_error(tmp_path, name):
 
 
 def test_a_read_only_file_is_an_error(tmp_path, monkeypatch):
-    """It is refused even if its folder would allow replacing it."""
+    """A read-only file is refused, even if the permissions of its folder would allow replacing it."""
     path = tmp_path / "topics.json"
     path.write_text('["one"]')
     path.chmod(0o400)
-    monkeypatch.setattr(os, "access", lambda path, mode: path.stat().st_mode & 0o200 > 0)  # what it tells all but root
+    monkeypatch.setattr(os, "access", lambda path, mode: path.stat().st_mode & 0o200 > 0)  # as for users except root
     with pytest.raises(InputError, match="permission denied"), TopicFile(path, path).locked():
         pytest.fail("it may not be written")
 
 
 def test_a_text_output_of_a_grouped_list_is_added_to(tmp_path):
-    """The groups of the source can be chosen, though the text file has none."""
+    """The groups of the source can be chosen, although the text file has no groups."""
     source, output = tmp_path / "in.json", tmp_path / "out.txt"
     source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
     TopicFile(source, output).write({"farm": [BEES]})
@@ -252,7 +252,7 @@ def test_a_text_output_of_a_grouped_list_is_added_to(tmp_path):
 
 
 def test_a_text_output_without_the_source_topics_is_an_error(tmp_path):
-    """A text file that lacks a topic of the source is not an expanded copy of it."""
+    """If a text file lacks a topic of the source, it does not count as an expanded copy."""
     source, output = tmp_path / "in.json", tmp_path / "out.txt"
     source.write_text(json.dumps({"farm": [HENS], "garden": [KALE]}), "utf-8")
     output.write_text(f"{HENS}\n", "utf-8")
@@ -261,7 +261,7 @@ def test_a_text_output_without_the_source_topics_is_an_error(tmp_path):
 
 
 def test_an_empty_group_is_filled(tmp_path):
-    """A group without topics, or with topics of an earlier group only, gets its new topics."""
+    """New topics are added to a group that is empty, or whose topics all belong to earlier groups."""
     path = tmp_path / "topics.json"
     path.write_text(json.dumps({"farm": [HENS], "cooking": [], "hens": [HENS]}), "utf-8")
     file = TopicFile(path, path)
@@ -271,7 +271,7 @@ def test_an_empty_group_is_filled(tmp_path):
 
 
 def test_an_output_without_a_group_of_the_source_is_an_error(tmp_path):
-    """This holds for an empty group too."""
+    """If the output lacks a group of the source, even an empty group, the run ends with an error."""
     source, output = tmp_path / "in.json", tmp_path / "out.json"
     source.write_text(json.dumps({"cooking": []}), "utf-8")
     output.write_text(json.dumps({"farm": [HENS]}), "utf-8")
@@ -281,7 +281,7 @@ def test_an_output_without_a_group_of_the_source_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o600, 0o664])
 def test_the_permissions_stay(tmp_path, mode):
-    """The list and its backup have the permissions of the old list."""
+    """The list and its backup have the same permissions as the old list."""
     path = tmp_path / "topics.json"
     path.write_text(json.dumps([HENS]), "utf-8")
     path.chmod(mode)
@@ -290,7 +290,7 @@ def test_the_permissions_stay(tmp_path, mode):
 
 
 def test_a_pipe_is_an_error(tmp_path):
-    """Only regular files are read and written, because a pipe could block."""
+    """Only regular files are read and written, because a pipe could block the run."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     os.mkfifo(tmp_path / "pipe.txt")
     for source, output in (("in.txt", "pipe.txt"), ("pipe.txt", "out.txt")):

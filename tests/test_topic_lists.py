@@ -1,4 +1,4 @@
-"""Topic lists: every accepted format is read, and every other file is one clear error."""
+"""Topic lists: every accepted format is read, and any other file gives one clear error."""
 
 import json
 
@@ -16,7 +16,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filt
 
 @pytest.fixture
 def write_topics(tmp_path):
-    """A function that writes a value (as JSON) or bytes to a file and returns its path."""
+    """A function that writes bytes, or a value as JSON, to a file and returns its path."""
 
     def write(value, name="topics.json"):
         path = tmp_path / name
@@ -37,7 +37,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_accepted_format_gives_the_same_topics(shape, write_topics):
-    """Strings, objects, groups, and groups under a key hold the same list, with groups where they have names."""
+    """Strings, objects, groups, and groups under a key give the same topics, and group names are kept."""
     topics = read_topics(write_topics(SHAPES[shape]))
     assert [topic.text for topic in topics] == [HENS, KALE]
     expected = ["farm", "garden"] if "groups" in shape or shape == "objects" else ["general", "general"]
@@ -45,27 +45,27 @@ def test_every_accepted_format_gives_the_same_topics(shape, write_topics):
 
 
 def test_plain_text_has_one_topic_per_line(write_topics):
-    """Blank lines, Windows line ends and extra blanks are ignored."""
+    """Blank lines, Windows line ends and extra spaces are ignored."""
     path = write_topics(f"\n  {HENS} \r\n\r\n{KALE}".encode(), "topics.txt")
     assert read_topics(path) == [Topic(HENS), Topic(KALE)]
 
 
 @pytest.mark.parametrize("name", ["topics.json", "topics.txt"])
 def test_a_byte_order_mark_is_not_part_of_a_topic(name, write_topics):
-    """A file saved with a byte-order mark is read like one without."""
+    """A file with a byte-order mark is read like a file without it."""
     content = json.dumps([HENS]) if name.endswith("json") else HENS
     assert read_topics(write_topics(b"\xef\xbb\xbf" + content.encode(), name)) == [Topic(HENS)]
 
 
 def test_a_duplicate_topic_is_dropped(write_topics):
-    """Of topics that differ only in case or white space, the first is kept in its place."""
+    """If topics differ only in case or white space, the first topic stays in its place and the others are dropped."""
     path = write_topics([HENS, KALE, "  Keeping HENS  warm in winter ", KALE])
     assert read_topics(path) == [Topic(HENS), Topic(KALE)]
 
 
 @given(st.lists(st.builds(Topic, NAMES, NAMES)))
 def test_unique_topics_keeps_the_first_of_each_in_order(topics):
-    """The result is the list without later copies."""
+    """The result is the list without repeated topics."""
     folded = [fold(one.text) for one in topics]
     assert unique_topics(topics) == [one for at, one in enumerate(topics) if folded[at] not in folded[:at]]
 
@@ -93,7 +93,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_format_is_an_error_that_names_the_key(case, write_topics):
-    """The error has the file, the key or item at fault, and a hint with the accepted formats."""
+    """The error has the file, the wrong key or item, and a hint with the accepted formats."""
     value, said = WRONG[case]
     path = write_topics(value)
     with pytest.raises(InputError) as caught:
@@ -129,7 +129,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_invalid_json_is_an_error_in_one_line(case, write_topics):
-    """It has the file, and the line number if there is one."""
+    """The error has the file, and the line number if there is one."""
     content, said = UNREADABLE[case]
     with pytest.raises(InputError) as caught:
         read_topics(write_topics(content))
@@ -153,7 +153,7 @@ MARKUP = [
 
 @pytest.mark.parametrize("line", [*MARKUP, "hens " * 60])
 def test_a_line_that_is_not_a_topic_is_an_error(line, write_topics):
-    """Markdown, HTML, JSON or a paragraph in a text list: the error names the first such line."""
+    """If a text list contains Markdown, HTML, JSON or a paragraph, the error names the first such line."""
     with pytest.raises(InputError, match=r":2: .* is not a topic") as caught:
         read_topics(write_topics(f"{HENS}\n{line}\n{KALE}\n".encode(), "topics.txt"))
     assert caught.value.hint == "Give one topic per line, in plain words."
@@ -161,19 +161,19 @@ def test_a_line_that_is_not_a_topic_is_an_error(line, write_topics):
 
 
 def test_bullets_are_not_part_of_a_topic(write_topics):
-    """Lines of a text list may begin with a hyphen or a star."""
+    """A line of a text list may begin with a hyphen or an asterisk, which is not part of the topic."""
     path = write_topics(f"- {HENS}\n * {KALE}\n".encode(), "topics.txt")
     assert read_topics(path) == [Topic(HENS), Topic(KALE)]
 
 
 def test_a_json_lines_file_is_an_error(write_topics):
-    """The error says so in one line, and the hint has the accepted formats."""
+    """The error for a JSON Lines file is one line, and the hint has the accepted formats."""
     with pytest.raises(InputError, match="a JSON Lines file is not a topic list"):
         read_topics(write_topics(b'{"topic": "hens", "group": "farm"}\n', "topics.jsonl"))
 
 
 def test_read_groups_has_every_group(write_topics):
-    """Groups are in file order, empty ones too; a topic is in the first of its groups only."""
+    """The groups are in the order of the file, with empty groups, and a topic is only in its first group."""
     assert read_groups(write_topics({"farm": [HENS], "cooking": [], "other": [HENS, KALE]})) == {
         "farm": [HENS], "cooking": [], "other": [KALE],
     }  # fmt: skip
@@ -182,19 +182,19 @@ def test_read_groups_has_every_group(write_topics):
 
 
 def test_as_json_overrides_the_extension(write_topics):
-    """Prose in a file that is read as JSON is an error, whatever its name."""
+    """If a file is read as JSON, text that is not JSON is an error for every file name."""
     with pytest.raises(InputError, match="not JSON"):
         read_topics(write_topics(b"# Doric\n\nKeeping hens\n", "README.md"), as_json=True)
 
 
 def test_a_line_that_is_not_utf8_is_an_error(write_topics):
-    """The line number is that of the first byte that is not UTF-8."""
+    """The error has the line number of the first byte that is not UTF-8."""
     with pytest.raises(InputError, match=":3: not UTF-8"):
         read_topics(write_topics(b"hens\nkale\n\xff\n", "topics.txt"))
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
-    """Each error says what is wrong with the path."""
+    """The errors for a missing file and for a folder say what is wrong with the path."""
     with pytest.raises(InputError, match="there is no such file"):
         read_topics(tmp_path / "nowhere.json")
     with pytest.raises(InputError, match="it is a directory"):

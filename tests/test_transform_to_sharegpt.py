@@ -1,4 +1,4 @@
-"""The conversion script: what it writes, what it refuses, and that it leaves no partial files."""
+"""The conversion script: its output, the input that it refuses, and that it leaves no partial files."""
 
 import json
 import os
@@ -27,13 +27,13 @@ CONVERTED = [
 
 
 def lines(rows):
-    """The rows as a file holds them."""
+    """The rows as bytes of a file."""
     return b"".join(files.encode_json(row) + b"\n" for row in rows)
 
 
 @pytest.fixture
 def paths(tmp_path):
-    """An input of two rows, and an output that is not there yet."""
+    """An input file with two rows, and the path of an output that does not exist yet."""
     source = tmp_path / "in.jsonl"
     source.write_bytes(lines(ROWS))
     return source, tmp_path / "out.jsonl"
@@ -45,7 +45,7 @@ def convert(source, target, *flags):
 
 
 def in_shell(*flags, **pipes):
-    """Run the script as a user does."""
+    """Run the script as a user does, in a separate process."""
     return subprocess.run([sys.executable, SCRIPT, *flags], capture_output="stdout" not in pipes, timeout=60, **pipes)
 
 
@@ -58,7 +58,7 @@ def test_rows_are_converted_in_order(paths, capsys):
 
 
 def test_many_batches_come_out_whole(paths):
-    """Nothing is lost or doubled where one batch ends and the next begins."""
+    """No row is lost or duplicated where one batch ends and the next batch begins."""
     source, target = paths
     source.write_bytes(lines({**ROWS[0], "meta": {"id": n}} for n in range(5000)))
     assert convert(source, target) == 0
@@ -66,13 +66,13 @@ def test_many_batches_come_out_whole(paths):
 
 
 def test_meta_can_be_dropped(paths):
-    """--drop-meta leaves the conversations alone."""
+    """With --drop-meta, only the conversations stay."""
     assert convert(*paths, "--drop-meta") == 0
     assert [list(row) for _, row in jsonl.read_jsonl(paths[1])] == [["conversations"]] * 2
 
 
 def test_bytes_are_the_same_without_orjson(paths, monkeypatch, tmp_path):
-    """The standard library alone writes the same file."""
+    """Without orjson, the standard library writes the same file."""
     source, target = paths
     source.write_bytes(lines([{**ROWS[0], "meta": {"share": 0.1, "text": "ö\u2028\\"}}, *ROWS]))
     assert convert(*paths) == 0
@@ -86,7 +86,7 @@ WHOLE = [{**ROWS[0], "meta": {"id": "d", "partial": []}}, {"messages": [{"role":
 
 
 def test_a_chat_with_an_incomplete_answer_is_dropped(paths, capsys):
-    """A row whose meta.partial names answers is dropped and counted; an empty list, or the word elsewhere, is not."""
+    """A row with answers in meta.partial is dropped and counted, but an empty list, or the word elsewhere, is not."""
     source, target = paths
     source.write_bytes(lines([ROWS[0], PARTIAL, ROWS[1], PARTIAL, *WHOLE]))
     assert convert(*paths) == 0
@@ -97,7 +97,7 @@ def test_a_chat_with_an_incomplete_answer_is_dropped(paths, capsys):
 
 
 def test_a_file_of_such_chats_only_is_refused(paths, capsys):
-    """A file of which every row is dropped is an error that names the reason."""
+    """If every row is dropped, the run ends with an error that names the reason."""
     paths[0].write_bytes(lines([PARTIAL]))
     assert convert(*paths) == 2
     assert "in.jsonl: every chat in it has an incomplete answer" in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_a_file_of_such_chats_only_is_refused(paths, capsys):
 
 
 def test_a_malformed_row_among_them_is_still_found(paths, capsys):
-    """A malformed row is still an error, or skipped with --skip-bad."""
+    """A malformed row still gives an error, or is skipped with --skip-bad."""
     paths[0].write_bytes(lines([PARTIAL, ROWS[0]]) + b'{"messages": [], "meta": {}}\n')
     assert convert(*paths) == 2
     assert f"{paths[0]}:3: messages must be a list" in capsys.readouterr().err
@@ -114,7 +114,7 @@ def test_a_malformed_row_among_them_is_still_found(paths, capsys):
 
 
 def test_mark_blank_lines_and_missing_newline_are_accepted(paths):
-    """A byte-order mark, blank lines, CRLF and a last line without newline are accepted."""
+    """The input may have a byte-order mark, blank lines, CRLF line ends, and no line end after the last line."""
     first, second = lines(ROWS).splitlines()
     paths[0].write_bytes(b"\xef\xbb\xbf" + first + b"\r\n\n   \n" + second)
     assert convert(*paths) == 0
@@ -122,7 +122,7 @@ def test_mark_blank_lines_and_missing_newline_are_accepted(paths):
 
 
 def test_dash_is_stdin_and_stdout(paths):
-    """`-` reads and writes pipes, and the count goes to stderr."""
+    """`-` reads stdin and writes stdout, and the count is printed on stderr."""
     done = in_shell("--input", "-", "--output", "-", input=lines(ROWS))
     assert (done.returncode, done.stdout) == (0, lines(CONVERTED))
     assert done.stderr == b"2 rows of stdin converted to stdout\n"
@@ -143,7 +143,7 @@ def test_dash_is_stdin_and_stdout(paths):
     ],
 )
 def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
-    """One line names file, line and error, with a hint, and nothing is written."""
+    """The error for a malformed row has file, line and hint, and nothing is written."""
     source, target = paths
     source.write_bytes(lines(ROWS * 50) + b"\n" + line + b"\n" + lines(ROWS))
     assert convert(*paths) == 2
@@ -154,14 +154,14 @@ def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
 
 
 def test_a_sharegpt_file_gets_a_hint(paths, capsys):
-    """A file that was converted before gets a hint that says so."""
+    """If a file was already converted, the hint says so."""
     paths[0].write_bytes(lines(CONVERTED))
     assert convert(*paths) == 2
     assert "hint: This is ShareGPT already." in capsys.readouterr().err
 
 
 def test_bad_rows_can_be_skipped(paths, capsys):
-    """--skip-bad converts the good rows and writes the bad ones, with line number and error, to a separate file."""
+    """--skip-bad converts the valid rows and writes the others, with line number and error, to a separate file."""
     source, target = paths
     source.write_bytes(b"hallo\n" + lines(ROWS) + b'{"messages": []}\n\xff\n')
     assert convert(*paths, "--skip-bad") == 0
@@ -174,7 +174,7 @@ def test_bad_rows_can_be_skipped(paths, capsys):
 
 
 def test_no_rejected_file_without_bad_rows(paths):
-    """--skip-bad on a clean file writes one file, and deletes the rejected rows of an earlier run."""
+    """If no row is invalid, --skip-bad writes one file and deletes the rejected rows of an earlier run."""
     target = paths[1]
     assert convert(*paths, "--skip-bad") == 0
     assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
@@ -184,7 +184,7 @@ def test_no_rejected_file_without_bad_rows(paths):
 
 
 def test_file_of_bad_rows_only_is_refused(paths, capsys):
-    """With --skip-bad, a file without one good row is an error and not an empty dataset."""
+    """With --skip-bad, a file without a valid row is an error, and no empty dataset is written."""
     paths[0].write_bytes(b"hallo\nfit like\n")
     assert convert(*paths, "--skip-bad") == 2
     assert "in.jsonl: none of 2 rows has messages" in capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_file_of_bad_rows_only_is_refused(paths, capsys):
 
 
 def test_existing_output_is_kept_unless_told(paths, capsys):
-    """Without --overwrite an existing file is not touched; with it, it is replaced."""
+    """An existing file is replaced with --overwrite, and is not changed without it."""
     target = paths[1]
     target.write_text("mine")
     assert convert(*paths) == 2
@@ -206,7 +206,7 @@ def test_existing_output_is_kept_unless_told(paths, capsys):
 
 
 def test_failed_overwrite_keeps_the_old_output(paths):
-    """When the run fails half-way, the old output is unchanged, and no temporary file is left."""
+    """If the run fails before its end, the old output does not change, and no temporary file is left."""
     source, target = paths
     target.write_text("mine")
     source.write_bytes(lines(ROWS) + b"hallo\n")
@@ -217,7 +217,7 @@ def test_failed_overwrite_keeps_the_old_output(paths):
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--overwrite", "--skip-bad"]])
 def test_input_is_never_the_output(paths, capsys, flags):
-    """The input under another name is recognised, whatever the flags."""
+    """If input and output are the same file under two names, the run is refused with any flags."""
     source, target = paths
     target.symlink_to(source)
     assert convert(source, target, *flags) == 2
@@ -239,7 +239,7 @@ def test_input_is_never_the_output(paths, capsys, flags):
     ],
 )
 def test_bad_paths_are_one_line_each(paths, capsys, monkeypatch, source, target, complaint):
-    """A bad path gives one line with a hint and exit 2, and no file is left."""
+    """A wrong path gives one line with a hint and exit status 2, and no file is left."""
     folder = paths[0].parent
     monkeypatch.chdir(folder)
     Path("empty.jsonl").touch()
@@ -253,7 +253,7 @@ def test_bad_paths_are_one_line_each(paths, capsys, monkeypatch, source, target,
 
 
 def test_disk_that_fills_up_leaves_nothing(paths, capsys):
-    """An output that no longer fits on the disk is deleted."""
+    """If the disk is full, the output is deleted."""
     source, target = paths
     source.write_bytes(lines(ROWS) * 2000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -270,7 +270,7 @@ def test_disk_that_fills_up_leaves_nothing(paths, capsys):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_full_stdout_is_one_line(paths):
-    """Writing stdout to a full disk ends with one line and a hint, without a traceback."""
+    """If stdout goes to a full disk, the run ends with one line and a hint, without a traceback."""
     with open("/dev/full", "wb") as full:
         done = in_shell("--input", paths[0], "--output", "-", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
@@ -291,7 +291,7 @@ def test_reader_that_goes_away_is_one_line(paths):
 
 
 def test_interrupt_leaves_nothing(paths):
-    """Ctrl-C exits with 130 and deletes the temporary file."""
+    """Ctrl-C gives exit status 130 and deletes the temporary file."""
     source, target = paths
     os.mkfifo(source.with_name("pipe"))
     flags = ["--input", source.with_name("pipe"), "--output", target]
@@ -313,7 +313,7 @@ def test_interrupt_leaves_nothing(paths):
 
 
 def test_a_million_characters_in_a_row(paths):
-    """One huge row is a row like any other."""
+    """A very long row is converted like any other row."""
     source, target = paths
     row = {"messages": [{"role": "user", "content": "x" * 10**6}]}
     source.write_text(json.dumps(row))
@@ -322,9 +322,9 @@ def test_a_million_characters_in_a_row(paths):
 
 
 def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys):
-    """A row that can be read but not written is malformed."""
+    """A row that can be read but cannot be written is malformed."""
     pytest.importorskip("orjson")
-    levels = 1_010  # orjson reads up to 1,024 and writes up to 254
+    levels = 1_010  # orjson reads up to 1,024 nested levels and writes up to 254
     deep = b'{"messages":[{"role":"user","content":"x"}],"meta":{"deep":' + b"[" * levels + b"]" * levels + b"}}\n"
     paths[0].write_bytes(lines(ROWS) + deep)
     assert convert(*paths) == 2
@@ -332,7 +332,7 @@ def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys):
 
 
 def test_held_out_prompts_are_dropped_and_listed(paths, capsys):
-    """A chat that matches an evaluation prompt in any turn is dropped, counted and listed; the others are kept."""
+    """If any turn of a chat matches an evaluation prompt, only that chat is dropped, counted and listed."""
     source, target = paths
     first, second = [held for held in held_out_prompts() if held.bucket == "core"][:2]
     talks = [["Fit like?"], [first.prompt], ["Fit like?", second.prompt.upper()]]
@@ -346,5 +346,5 @@ def test_held_out_prompts_are_dropped_and_listed(paths, capsys):
 
 
 def said(text):
-    """A question and its answer."""
+    """A question and its answer, as two turns."""
     return [{"role": "user", "content": text}, {"role": "assistant", "content": "Nae bad."}]

@@ -1,4 +1,4 @@
-"""The validation script against a mock server over HTTP: ranking, failures, keys, resuming, mistakes."""
+"""The validation script with a mock server over HTTP: ranking, failures, keys, resuming and user mistakes."""
 
 import asyncio
 import importlib.util
@@ -40,7 +40,7 @@ def script():
 
 @pytest.fixture
 def validate(monkeypatch, tmp_path):
-    """The `main` of the script, in an empty folder and environment."""
+    """The `main` of the script. The folder and the environment are empty."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER", "BASELINE_API_KEY", "JUDGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -48,7 +48,7 @@ def validate(monkeypatch, tmp_path):
 
 
 def answer(call: Call) -> str:
-    """The answer of the writer that the model is named after; "judge" prefers the answer with more Doric words."""
+    """The answer of the writer with the model's name. The model "judge" prefers the answer with more Doric words."""
     if call.body["model"] == "judge":
         return verdict(call.prompt)
     return WRITERS[call.body["model"]](*PLACE[call.prompt])
@@ -62,14 +62,14 @@ def verdict(prompt: str) -> str:
 
 
 async def evaluated(url: str, model: str, folder: Path, limit: int = SHORT, max_retries: int = 3) -> Result:
-    """The result of a model at the mock server."""
+    """The result of evaluating a model at the mock server."""
     server = Settings("openai", url, model, "OPENAI_API_KEY", "")
     settings = EvaluationSettings(300, 0.7, seed=0, concurrency=8, timeout=5.0, max_retries=max_retries)
     return await evaluate(server, select_prompts(limit), settings, ResumableRun((folder / f"{model}.jsonl",)))
 
 
 def test_the_points_rank_five_writers(tmp_path):
-    """Authored Doric is best, then the heuristic generator, broken Doric, decorated English and plain English."""
+    """From best to worst: authored Doric, heuristic generator, broken Doric, decorated English, plain English."""
 
     async def all_five():
         async with MockServer(answer=answer) as server:
@@ -82,7 +82,7 @@ def test_the_points_rank_five_writers(tmp_path):
 
 
 def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
-    """With a baseline and a judge the script prints tables, writes the JSON and the page, and exits with 0."""
+    """With a baseline and a judge, the script prints tables, writes the JSON and the page, and exits with 0."""
     with serving(answer=answer) as server:
         status = validate(
             f"--base-url {server.url} --model embedded --baseline tuned --judge-model judge "
@@ -105,7 +105,7 @@ def test_one_command_gives_table_json_and_page(validate, tmp_path, capsys):
 
 
 def test_a_model_loses_the_pairs_that_it_does_not_answer(validate, capsys, caplog):
-    """A better model that leaves half its questions unanswered loses those pairs; the log and the page say so."""
+    """If a better model leaves half of its questions unanswered, it loses those pairs, and log and page say so."""
     caplog.set_level("INFO")
     lost = {held.prompt for at, held in enumerate(select_prompts(SHORT)) if at % 2}
 
@@ -131,7 +131,7 @@ def test_a_model_loses_the_pairs_that_it_does_not_answer(validate, capsys, caplo
 
 
 def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
-    """--baseline accepts the --out of an earlier run, and no call is made to that model."""
+    """If --baseline names the --out of an earlier run, no call is made to that model."""
     with serving(answer=answer) as server:
         common = ["--base-url", server.url, "--limit", "6"]
         assert validate([*common, "--model", "plain", "--out", "plain.json"]) == 0
@@ -144,7 +144,7 @@ def test_a_saved_result_is_a_baseline(validate, tmp_path, capsys):
 
 
 def test_a_key_is_sent_only_to_its_own_server(validate, monkeypatch, caplog):
-    """A baseline or judge at another server gets its own key or none; at the server of the model it gets that key."""
+    """A baseline or judge gets its own key, or no key, or the key of the model if both are on the same server."""
     caplog.set_level("INFO")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
     monkeypatch.setenv("JUDGE_API_KEY", "sk-judge")
@@ -174,7 +174,7 @@ def test_a_key_is_sent_only_to_its_own_server(validate, monkeypatch, caplog):
 
 
 def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
-    """The error comes before the first call to the model under test."""
+    """A baseline that cannot be compared is an error before the first call to the evaluated model."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--limit", "6", "--model", "plain"]
         assert validate([*command, "--out", "plain.json"]) == 0
@@ -187,7 +187,7 @@ def test_a_baseline_that_cannot_be_compared_costs_no_call(validate, capsys):
 
 
 def test_a_second_run_makes_no_call(validate):
-    """The same command again takes every answer from its journal, even when the server is down."""
+    """If the same command runs again, every answer comes from its journal, even if the server is down."""
     with serving(answer=answer, behaviour=Behaviour(models=("authored",))) as server:
         command = ["--base-url", server.url, "--limit", "6"]
         assert validate(command) == 0
@@ -201,7 +201,7 @@ def test_a_second_run_makes_no_call(validate):
 
 
 def test_answers_of_an_earlier_run_keep_their_date(validate, caplog):
-    """The log counts the answers of an earlier run and gives their date, and the result has that date."""
+    """The log has the number and the date of answers from an earlier run, and the result has that date."""
     caplog.set_level("INFO")
     sidecar = Path("datasets/validation.json.answers.jsonl.plan.json")
 
@@ -224,7 +224,7 @@ def test_answers_of_an_earlier_run_keep_their_date(validate, caplog):
 
 
 def test_a_malformed_journal_is_an_error_with_its_line(validate, capsys):
-    """The error names file, line and field."""
+    """The error for a malformed journal names file, line and field."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--model", "plain", "--limit", "2", "--out", "r.json"]
         assert validate(command) == 0
@@ -236,7 +236,7 @@ def test_a_malformed_journal_is_an_error_with_its_line(validate, capsys):
 
 
 def test_a_killed_run_resumes(tmp_path):
-    """After kill -9 no answer is lost: the next run asks only for the rest."""
+    """After kill -9 no answer is lost, and the next run asks only the remaining questions."""
     command = [
         sys.executable,
         SCRIPT,
@@ -267,7 +267,7 @@ def test_a_killed_run_resumes(tmp_path):
 
 
 def test_ctrl_c_keeps_the_journal_and_says_how_to_resume(tmp_path):
-    """The run exits with 130 and one line, without a traceback."""
+    """Ctrl-C exits with 130 and prints one line without a traceback."""
     command = [sys.executable, SCRIPT, "--model", "authored", "--limit", "18", "--concurrency", "2", "--out", "r.json"]
     with serving(Behaviour(latency=0.1), answer=answer) as server:
         environment = {**os.environ, "OPENAI_BASE_URL": server.url}
@@ -290,7 +290,7 @@ def wait_for(condition, seconds=20.0):
 
 
 def test_failed_calls_never_raise_the_score(tmp_path):
-    """When half of the calls fail, every share and mean is worse, and the result counts the failed calls."""
+    """If half of the calls fail, every share and every mean is worse, and the result counts the failed calls."""
     lost = {held.id for at, held in enumerate(select_prompts(SHORT)) if at % 2}
 
     def half(call: Call) -> Action | None:
@@ -320,7 +320,7 @@ def test_failed_calls_never_raise_the_score(tmp_path):
 
 
 def test_failed_calls_give_a_warning(validate, capsys):
-    """When half of all calls fail at random, the script exits with 0 and warns in the terminal and on the page."""
+    """If half of all calls fail at random, the script exits with 0, and terminal and page show a warning."""
     with serving(Behaviour(shares={"error_500": 0.5}), answer=answer) as server:
         command = ["--base-url", server.url, "--model", "authored", "--limit", "12", "--max-retries", "0"]
         assert validate(command) == 0
@@ -331,7 +331,7 @@ def test_failed_calls_give_a_warning(validate, capsys):
 
 
 def test_escape_sequences_of_a_server_do_not_reach_the_terminal(tmp_path):
-    """Escape sequences in the id of a model reach neither stdout nor stderr, in a result or in an error."""
+    """Escape sequences in a model's id do not reach stdout or stderr, neither in a result nor in an error."""
     hostile = Behaviour(models=("ev\x1b[31mil\x1b]0;pwned\x07\u202e",))
     for decide, status in ((lambda call: None, 0), (lambda call: Action("unauthorized"), 2)):
         with serving(hostile, answer=lambda call: "Aye, fairly.", decide=decide) as server:
@@ -344,7 +344,7 @@ def test_escape_sequences_of_a_server_do_not_reach_the_terminal(tmp_path):
 
 
 def test_failed_turns_are_asked_again_by_the_next_run(validate):
-    """Failed turns are retried when the command is given again, and the failed calls stay recorded."""
+    """If the command is given again, failed turns are retried, and the failed calls stay recorded."""
     down = True
     with serving(
         answer=answer, decide=lambda call: Action("error_503") if down and call.number > 4 else None
@@ -361,7 +361,7 @@ def test_failed_turns_are_asked_again_by_the_next_run(validate):
 
 
 def test_a_later_turn_is_asked_with_the_whole_conversation(tmp_path):
-    """The request of a turn has all earlier prompts and answers."""
+    """The request for a turn contains all earlier prompts and answers."""
     seen = {}
 
     def listen(call: Call) -> str:
@@ -380,7 +380,7 @@ def test_a_later_turn_is_asked_with_the_whole_conversation(tmp_path):
 
 
 def test_the_key_of_the_environment_is_sent_to_its_own_server(monkeypatch, tmp_path):
-    """With another server under test, OPENAI_API_KEY is still sent to OPENAI_BASE_URL or to its provider."""
+    """If another server is evaluated, OPENAI_API_KEY is still sent only to OPENAI_BASE_URL or to its provider."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MODEL_PROVIDER", raising=False)
     monkeypatch.delenv("JUDGE_API_KEY", raising=False)
@@ -433,7 +433,7 @@ def test_a_number_that_is_out_of_range_is_refused(validate, capsys, flags):
     ],
 )
 def test_a_mistake_is_an_error_and_a_hint(validate, capsys, flags, says):
-    """A wrong flag or a server that is down gives an error, a hint and exit status 2."""
+    """A wrong flag, or a server that is down, gives an error, a hint and exit status 2."""
     given = flags if "--base-url" in flags else ["--base-url", "http://127.0.0.1:9/v1", *flags]
     assert validate(given) == 2
     said = capsys.readouterr().err
@@ -443,7 +443,7 @@ def test_a_mistake_is_an_error_and_a_hint(validate, capsys, flags, says):
 
 
 def test_a_journal_with_another_plan_is_refused(validate, capsys):
-    """A journal of another model or with other settings is refused unless --overwrite is given."""
+    """A journal for another model or other settings is refused, unless --overwrite is given."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--limit", "6", "--out", "r.json"]
         assert validate([*command, "--model", "plain"]) == 0
@@ -455,7 +455,7 @@ def test_a_journal_with_another_plan_is_refused(validate, capsys):
 
 
 def test_overwrite_keeps_the_answers_when_the_server_is_down(validate):
-    """--overwrite with a server that is down does not change the files of the earlier run."""
+    """If the server is down, --overwrite does not change the files of the earlier run."""
     with serving(answer=answer) as server:
         command = ["--model", "plain", "--limit", "6", "--out", "r.json", "--base-url"]
         assert validate([*command, server.url]) == 0
@@ -466,7 +466,7 @@ def test_overwrite_keeps_the_answers_when_the_server_is_down(validate):
 
 @pytest.mark.parametrize("name", ["notes.json", "notes.html", "folder.json"])
 def test_only_an_earlier_result_is_replaced(validate, capsys, name):
-    """If --out or its page is another file, no call is made and the file does not change."""
+    """If --out or its page is an existing file of another kind, no call is made and that file does not change."""
     Path("folder.json").mkdir()
     Path("notes.json" if name == "folder.json" else name).write_text("my notes", "utf-8")
     out = Path(name).with_suffix(".json")
@@ -478,7 +478,7 @@ def test_only_an_earlier_result_is_replaced(validate, capsys, name):
 
 
 def test_a_larger_limit_adds_to_the_answers(validate):
-    """A second run with a larger --limit keeps the answers of the first."""
+    """A second run with a larger --limit keeps the answers of the first run."""
     with serving(answer=answer) as server:
         command = ["--base-url", server.url, "--model", "authored", "--out", "r.json"]
         assert validate([*command, "--limit", "6"]) == 0
@@ -487,7 +487,7 @@ def test_a_larger_limit_adds_to_the_answers(validate):
 
 
 def test_before_and_after_are_over_the_same_turns(validate, capsys):
-    """If the baseline was asked more, both figures of each change are over the turns that both were asked."""
+    """If the baseline answered more turns, each change compares only the turns that both models were asked."""
     with serving(answer=answer) as server:
         common = ["--base-url", server.url, "--model", "embedded"]
         assert validate([*common, "--limit", "24", "--out", "many.json"]) == 0
@@ -498,7 +498,7 @@ def test_before_and_after_are_over_the_same_turns(validate, capsys):
 
 
 def test_help_answers_without_heavy_imports():
-    """For --help neither the SDK nor the template engine nor pydantic is imported."""
+    """--help imports neither the SDK nor the template engine nor pydantic."""
     code = (
         "import runpy, sys; sys.argv = ['v', '--help']\n"
         f"try: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
@@ -510,7 +510,7 @@ def test_help_answers_without_heavy_imports():
 
 
 def test_a_short_evaluation_covers_topics_and_languages():
-    """160 prompts cover nearly every topic group and all fourteen languages."""
+    """The 160 prompts cover nearly every topic group and all fourteen languages."""
     asked = select_prompts(160)
     assert len({held.group for held in asked if held.bucket == "core"}) >= 15
     assert len({held.lang for held in asked if held.bucket == "multi"}) == 14
@@ -518,6 +518,6 @@ def test_a_short_evaluation_covers_topics_and_languages():
 
 
 def test_without_a_key_and_a_url_the_script_says_what_to_set(validate, capsys):
-    """Without a key and a base URL the script prints an error and a hint."""
+    """If key and base URL are missing, the script prints an error and a hint."""
     assert validate([]) == 2
     assert "no key and no base URL\nhint: Set OPENAI_API_KEY" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The Modal app: deployed to a recorder, started as in its container, and its access control tested."""
+"""The Modal app: its deployment to a recorder, its start as in the container, and its access control."""
 
 import importlib.util
 import io
@@ -32,8 +32,8 @@ from vllm_doric import Config, RequireKey
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "modal" / "vllm_doric.py"
 SECRET = {"doric-vllm": {"VLLM_API_KEY"}}
-HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # a closed port: no test calls the real Hub
-# Flags of older vLLM versions that the current parser refuses; web examples still use most of them.
+HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # a closed port, so that no test calls the real Hub
+# Flags of older vLLM versions that the current parser refuses. Most examples on the web still use them.
 REMOVED = {
     "--disable-log-requests",
     "--swap-space",
@@ -54,7 +54,7 @@ REMOVED = {
 
 @dataclass
 class Deployed:
-    """The result of `modal deploy`."""
+    """The result of `modal deploy`, with the recorded requests."""
 
     code: int
     output: str
@@ -63,7 +63,7 @@ class Deployed:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Callable[..., Deployed]:
-    """Deploys a copy of the app from a separate folder, so that only the test's .env is read."""
+    """Deploys a copy of the app in a separate folder, so that only the `.env` of the test is read."""
 
     def ship(*, secrets: dict[str, set[str]] = SECRET, dotenv: str = "", **env: str) -> Deployed:
         app = tmp_path / "app" / APP.name
@@ -91,7 +91,7 @@ vllm_doric.serve.local()
 
 
 def start(folder: Path, image_env: dict[str, str], key: str = "sk-container") -> subprocess.CompletedProcess[str]:
-    """Run `serve` as in the container: with the uploaded file, the image's variables and the Secret only."""
+    """Run `serve` as in the container, with only the uploaded file, the variables of the image, and the Secret."""
     folder.mkdir(exist_ok=True)
     shutil.copy(APP, folder)
     env = {"PATH": os.environ["PATH"], "MODAL_IS_REMOTE": "1", "VLLM_API_KEY": key, **image_env}
@@ -101,7 +101,7 @@ def start(folder: Path, image_env: dict[str, str], key: str = "sk-container") ->
 
 
 def argv_of(folder: Path, image_env: dict[str, str]) -> list[str]:
-    """The vLLM command line that the container would run."""
+    """The command line of vLLM in the container."""
     done = start(folder, image_env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])["argv"]
@@ -117,7 +117,9 @@ def adapter(folder: Path, rank: int, **more: Any) -> Path:
 
 
 def test_deployment_has_proxy_auth_limits_and_caches(shipped):
-    """One web function with proxy auth, a long start timeout, a container limit, concurrent inputs and volumes."""
+    """The app is one web function with proxy auth, long start timeout, container limit, concurrent inputs and
+    volumes.
+    """
     done = shipped()
     assert done.code == 0, done.output
     assert "eprecat" not in done.output
@@ -133,7 +135,7 @@ def test_deployment_has_proxy_auth_limits_and_caches(shipped):
 
 
 def test_versions_are_pinned(shipped):
-    """The image pins exact versions, also of the base image and uv."""
+    """The image pins exact versions, including the base image and uv."""
     builds = shipped().recorder.sent(api_pb2.ImageGetOrCreateRequest)
     commands = "\n".join(line for build in builds for line in build.image.dockerfile_commands)
     assert re.search(r"FROM nvidia/cuda:\d+\.\d+\.\d+-devel", commands)
@@ -142,13 +144,13 @@ def test_versions_are_pinned(shipped):
 
 
 def test_local_vllm_has_the_same_version():
-    """`uv run --group vllm` installs the vLLM version of the app."""
+    """`uv run --group vllm` installs the same vLLM version as the app."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
     assert f'"{groups["vllm"][0]}"' in APP.read_text("utf-8")
 
 
 def test_settings_reach_the_container(shipped, tmp_path):
-    """The settings of the shell are written into the image and so reach vLLM's arguments in the container."""
+    """Settings from the shell are written into the image, and vLLM gets them as arguments in the container."""
     done = shipped(
         DORIC_MODEL="acme/doric-4b",
         DORIC_REVISION="abc123",
@@ -169,7 +171,7 @@ def test_settings_reach_the_container(shipped, tmp_path):
 
 
 def test_dotenv_is_read_and_the_environment_wins(shipped):
-    """Settings are read from .env in the app's folder; the environment takes precedence."""
+    """Settings are read from .env in the app's folder, and the environment overrides them."""
     done = shipped(dotenv="DORIC_MODEL=acme/from-file\nMAX_MODEL_LEN=1024\n", MAX_MODEL_LEN="2048")
     assert done.recorder.image_env["DORIC_MODEL"] == "acme/from-file"
     assert done.recorder.image_env["MAX_MODEL_LEN"] == "2048"
@@ -178,7 +180,7 @@ def test_dotenv_is_read_and_the_environment_wins(shipped):
 
 @pytest.fixture
 def hub() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
-    """A Hub with one repository: its URL, and the list of requests as (path, Authorization header)."""
+    """A Hub with one repository. Yields its URL, and the list of requests as (path, Authorization header)."""
     asked: list[tuple[str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -199,7 +201,9 @@ def hub() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
 
 
 def test_a_revision_that_is_not_set_is_resolved_when_deploying(shipped, hub, tmp_path):
-    """Without a revision, main's commit is written into the image; a set revision or a folder needs no request."""
+    """Without a revision, main's commit is written into the image, but a given revision or a folder needs no
+    request.
+    """
     url, asked = hub
     done = shipped(HF_ENDPOINT=url, HF_TOKEN="hf-mine", DORIC_MODEL="acme/doric")
     assert done.recorder.image_env["DORIC_REVISION"] == "c0ffee"
@@ -213,7 +217,7 @@ def test_a_revision_that_is_not_set_is_resolved_when_deploying(shipped, hub, tmp
 
 
 def test_unknown_revision_gives_a_note(shipped, hub):
-    """If the Hub does not name a commit, the deployment is not pinned and prints a note; the base is still pinned."""
+    """If the Hub names no commit of the model, a note says that it is not pinned, and the base is still pinned."""
     done = shipped(HF_ENDPOINT=hub[0], DORIC_MODEL="acme/other", DORIC_BASE_MODEL="acme/doric")
     assert (done.code, done.recorder.image_env["DORIC_BASE_REVISION"]) == (0, "c0ffee")
     assert "DORIC_REVISION is not set, and the Hub did not name a commit of acme/other (Not Found)" in done.output
@@ -233,7 +237,7 @@ def test_unknown_revision_gives_a_note(shipped, hub):
     ],
 )
 def test_gpus_are_checked_before_anything_is_sent(text, message):
-    """An unknown GPU, or a list with different numbers of GPUs, is refused with the allowed values."""
+    """An unknown GPU, or a list with different numbers of GPUs, is refused, and the error has the allowed values."""
     if message is None:
         Config.from_env({"DORIC_GPU": text})
         return
@@ -242,7 +246,7 @@ def test_gpus_are_checked_before_anything_is_sent(text, message):
 
 
 def test_several_gpus_are_tried_in_order(shipped, tmp_path):
-    """A comma-separated list reaches Modal as alternatives, and vLLM gets their common number of GPUs."""
+    """Modal gets a comma-separated list of GPUs as alternatives, and vLLM gets their common number of GPUs."""
     done = shipped(DORIC_GPU="L40S:2, A100-80GB:2")
     (created,) = done.recorder.sent(api_pb2.FunctionCreateRequest)
     gpus = [ranked.function.resources.gpu_config for ranked in created.function_data.ranked_functions]
@@ -252,7 +256,7 @@ def test_several_gpus_are_tried_in_order(shipped, tmp_path):
 
 
 def test_missing_dotenv_package_gives_a_note(shipped, tmp_path):
-    """Without python-dotenv only the environment is read, and a note says so."""
+    """Without python-dotenv, only the environment is read, and a note says so."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "dotenv.py").write_text("raise ModuleNotFoundError('dotenv')")
     done = shipped(dotenv="DORIC_MODEL=acme/from-file\n", PYTHONPATH=str(tmp_path / "lib"))
@@ -261,7 +265,7 @@ def test_missing_dotenv_package_gives_a_note(shipped, tmp_path):
 
 
 def test_no_key_leaves_the_machine(shipped, tmp_path):
-    """No request to Modal has a key from the environment or .env, and no argument list has the Secret's key."""
+    """No request to Modal has a key from the environment or .env, and no argument list has the key in the Secret."""
     keys = {"VLLM_API_KEY": "sk-mine", "MODAL_KEY": "wk-mine", "MODAL_SECRET": "ws-mine", "HF_TOKEN": "hf-mine"}
     done = shipped(dotenv="OPENAI_API_KEY=sk-file\n", **keys)
     sent = b"".join(request.SerializeToString() for request in done.recorder.requests) + done.output.encode()
@@ -271,7 +275,7 @@ def test_no_key_leaves_the_machine(shipped, tmp_path):
 
 
 def test_public_turns_off_proxy_auth_only(shipped, tmp_path):
-    """DORIC_PUBLIC=1 turns off Modal's proxy auth; the API key check stays on."""
+    """DORIC_PUBLIC=1 turns off Modal's proxy auth, but the API key check stays on."""
     done = shipped(DORIC_PUBLIC="1")
     assert not done.recorder.function.webhook_config.requires_proxy_auth
     argv = argv_of(tmp_path / "container", done.recorder.image_env)
@@ -283,7 +287,7 @@ def test_public_turns_off_proxy_auth_only(shipped, tmp_path):
     [({}, "Secret 'doric-vllm' not found"), ({"doric-vllm": {"OTHER"}}, "Secret is missing key(s): ['VLLM_API_KEY']")],
 )
 def test_a_missing_secret_stops_the_deployment(shipped, secrets, message):
-    """Without the Secret, or without the key in it, nothing is deployed, and the error names the reason."""
+    """If the Secret or the key in it is missing, nothing is deployed, and the error gives the reason."""
     done = shipped(secrets=secrets)
     assert (done.code, message in done.output) == (1, True)
     assert done.recorder.sent(api_pb2.AppPublishRequest) == []
@@ -300,7 +304,7 @@ def test_an_invalid_variable_stops_before_anything_is_sent(shipped, wrong):
 
 
 def test_settings_survive_the_image():
-    """from_env reads back what as_env writes."""
+    """from_env reads the same settings that as_env writes."""
     config = Config(DORIC_MODEL="a/b", DORIC_PUBLIC=True, FAST_BOOT=False, MAX_CONTAINERS=7)
     assert Config.from_env(config.as_env()) == config
 
@@ -321,7 +325,7 @@ def test_settings_survive_the_image():
     ],
 )
 def test_the_rank_is_rounded_up(tmp_path, settings, allowed):
-    """vLLM gets the smallest allowed rank that is enough for every matrix of the adapter."""
+    """vLLM gets the smallest allowed rank that is large enough for every matrix of the adapter."""
     rank = settings.pop("r")
     assert vllm_doric.lora_rank(adapter(tmp_path, rank, **settings)) == allowed
 
@@ -336,7 +340,7 @@ def test_base_and_adapter_are_served_under_their_names(tmp_path):
 
 
 def test_a_hub_adapter_is_downloaded_at_its_revision(tmp_path, monkeypatch):
-    """An adapter on the Hub is downloaded at the pinned revision; vLLM itself would use main."""
+    """An adapter on the Hub is downloaded at the pinned revision, because vLLM itself would use main."""
     asked = []
 
     class Hub:
@@ -352,7 +356,7 @@ def test_a_hub_adapter_is_downloaded_at_its_revision(tmp_path, monkeypatch):
 
 
 def test_a_hub_that_cannot_be_reached_gives_a_clear_error(monkeypatch):
-    """If an adapter cannot be downloaded, the error names it and says what to check, before vLLM starts."""
+    """If an adapter cannot be downloaded, an error before the start of vLLM names it and says what to check."""
 
     class Hub:
         @staticmethod
@@ -391,14 +395,14 @@ def test_no_flag_was_removed_from_vllm(tmp_path, fast):
     [(8, "", "set DORIC_BASE_MODEL"), (None, "acme/base", "no adapter_config.json"), (600, "acme/base", "at most 512")],
 )
 def test_a_model_that_cannot_be_served_is_refused_before_vllm_starts(tmp_path, rank, base, message):
-    """An adapter without a base, a base without an adapter, and too high a rank are refused at once."""
+    """An adapter without a base, a base without an adapter, and a rank that is too high are refused at once."""
     folder = adapter(tmp_path / "m", rank) if rank else tmp_path
     with pytest.raises(ValueError, match=message):
         vllm_doric.vllm_argv(Config(str(folder), DORIC_BASE_MODEL=base))
 
 
 def test_an_empty_key_does_not_start(tmp_path):
-    """A Secret with an empty key is refused, because the server would be open."""
+    """A Secret with an empty key is refused, because anyone could use the server."""
     done = start(tmp_path, {}, key="")
     assert done.returncode != 0
     assert "empty VLLM_API_KEY" in done.stderr
@@ -406,7 +410,7 @@ def test_an_empty_key_does_not_start(tmp_path):
 
 @pytest.fixture
 def health(monkeypatch) -> Iterator[list[int]]:
-    """A /health endpoint on the app's port; it answers with the statuses of the list and then repeats the last one."""
+    """A /health endpoint on the app's port. It sends the listed statuses in order, then repeats the last status."""
     statuses = [200]
 
     class Handler(BaseHTTPRequestHandler):
@@ -449,7 +453,7 @@ def test_a_process_that_ends_early_is_reported(monkeypatch):
 
 
 def test_the_wait_has_a_deadline(health, sleeper):
-    """A server that is not ready in time is stopped."""
+    """If a server is not ready in time, it is stopped."""
     health[:] = [503]
     with pytest.raises(RuntimeError, match="not ready within"):
         vllm_doric.wait_until_ready(sleeper, 0.1)
@@ -466,7 +470,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def lock(tmp_path, monkeypatch) -> type[RequireKey]:
-    """RequireKey as the vLLM process imports it: from a module that needs neither modal nor the app."""
+    """RequireKey as vLLM imports it: from a module that does not need modal or the app."""
     vllm_doric.write_key_check(tmp_path)
     monkeypatch.setenv("VLLM_API_KEY", "sk-right")
     spec = importlib.util.spec_from_file_location("doric_lock", tmp_path / "doric_lock.py")
@@ -479,7 +483,7 @@ def lock(tmp_path, monkeypatch) -> type[RequireKey]:
 
 
 async def sent_to(lock: type[RequireKey], kind: str, path: str, *headers: tuple[bytes, bytes]) -> list[dict[str, Any]]:
-    """The messages that a client gets; the server behind the key check sends "in"."""
+    """The messages that a client gets. The server behind the key check sends "in"."""
     messages: list[dict[str, Any]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -520,7 +524,7 @@ async def test_the_key_and_the_health_checks_get_in(lock):
 
 @pytest.mark.anyio
 async def test_a_websocket_needs_the_key_too(lock):
-    """A websocket without the key is closed, also on the paths of the health checks."""
+    """A websocket without the key is closed, even on the paths of the health checks."""
     assert await sent_to(lock, "websocket", "/v1/realtime") == [{"type": "websocket.close", "code": 1008}]
     assert await sent_to(lock, "websocket", "/health") == [{"type": "websocket.close", "code": 1008}]
     assert await sent_to(lock, "websocket", "/v1/realtime", RIGHT) == [{"type": "in"}]
@@ -531,7 +535,7 @@ async def test_a_websocket_needs_the_key_too(lock):
 
 @pytest.fixture
 def served(monkeypatch) -> Iterator[ChatMock]:
-    """A server that the app believes to be its own, and the keys to it."""
+    """A server that the app takes for its own deployment, and its keys."""
     with ChatMock() as server:
         server.manners.key = "sk-right"
         monkeypatch.setattr(vllm_doric.serve, "get_web_url", lambda: server.url)
@@ -541,7 +545,7 @@ def served(monkeypatch) -> Iterator[ChatMock]:
 
 
 def test_the_check_streams_one_answer(served, capsys):
-    """`modal run` waits for health through redirects, tests the key check and times one streamed answer."""
+    """`modal run` follows redirects until the server is healthy, tests the key check and times one streamed answer."""
     served.manners.first = [(303, "/health?waiting=1"), (303, "/health")]
     vllm_doric.check("Fit like?")
     out = capsys.readouterr().out
@@ -552,14 +556,14 @@ def test_the_check_streams_one_answer(served, capsys):
 
 
 def test_the_check_detects_a_missing_key_check(served):
-    """A server that answers without the key fails the check."""
+    """If the server answers without a key, the check fails."""
     served.manners.key = ""
     with pytest.raises(SystemExit, match="the key check is not active"):
         vllm_doric.check("Fit like?")
 
 
 def test_the_check_needs_the_keys_on_this_machine(served, monkeypatch):
-    """Missing keys are named before the server is called."""
+    """Missing keys are reported before any request to the server."""
     monkeypatch.setattr(vllm_doric, "variables", lambda: {"VLLM_API_KEY": "sk-right"})
     with pytest.raises(SystemExit, match="MODAL_KEY, MODAL_SECRET not set"):
         vllm_doric.check("Fit like?")
@@ -567,7 +571,7 @@ def test_the_check_needs_the_keys_on_this_machine(served, monkeypatch):
 
 
 def test_the_check_reports_an_unexpected_status(served):
-    """The error for an unexpected status has the server's message."""
+    """The error for an unexpected status has the message from the server."""
     served.manners.first = [(500, "")]
     with pytest.raises(SystemExit, match=r"answered 500: .*starting"):
         vllm_doric.check("Fit like?")
@@ -578,7 +582,7 @@ def test_the_check_reports_an_unexpected_status(served):
     [("die", "without a finish_reason"), ("fail", "the engine is dead"), ("empty", "the answer was empty")],
 )
 def test_the_check_needs_a_complete_answer(served, prompt, message):
-    """An incomplete answer, an error in the stream and an empty answer each fail the check with a message."""
+    """The check fails with a message for an incomplete answer, an error in the stream and an empty answer."""
     with pytest.raises(SystemExit, match=message):
         vllm_doric.check(prompt)
 
@@ -592,14 +596,14 @@ def test_the_check_needs_a_complete_answer(served, prompt, message):
     ],
 )
 def test_the_check_reads_the_stream_to_its_end(served, monkeypatch, stream, message):
-    """A stream must end with a finish_reason; error messages are printed without control characters."""
+    """A stream must end with a finish_reason, and error messages are printed without control characters."""
     monkeypatch.setattr(vllm_doric, "call", lambda *_: io.BytesIO(stream))
     with pytest.raises(SystemExit, match=message):
         vllm_doric.stream_one("http://x", {}, "Fit like?")
 
 
 def test_the_check_prints_no_control_characters(served, capsys):
-    """Escape sequences in an answer are made harmless."""
+    """Escape sequences in an answer are removed before it is printed."""
     vllm_doric.check("escape")
     out = capsys.readouterr().out
     assert "cleared" in out
@@ -616,7 +620,7 @@ def test_the_check_sends_no_key_to_another_host(served):
 
 
 def test_the_check_reports_a_server_that_is_not_http(monkeypatch):
-    """A response that is not HTTP gives an error in one line."""
+    """A response that is not HTTP gives an error of one line."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -649,7 +653,7 @@ validate_parsed_serve_args(make_arg_parser(FlexibleArgumentParser(prog="vllm ser
 
 
 def real_adapter(folder: Path, rank: int, seed: int) -> Path:
-    """A random LoRA adapter for SmolLM2-135M that changes its answers, written without torch or peft."""
+    """A random LoRA adapter for SmolLM2-135M that changes its answers. It is written without torch or peft."""
     draw, header, data = random.Random(seed), {}, bytearray()
     for layer in range(4):
         for part, shape in (("A", [rank, 576]), ("B", [576, rank])):
@@ -671,7 +675,7 @@ class Served:
     log: Path
 
     def status(self, method: str, path: str, *headers: str) -> int:
-        """The status of the answer to a request without a body."""
+        """The status of the response to a request without a body."""
         argv = ["curl", "-s", "-m", "30", "-o", os.devnull, "-w", "%{http_code}", "-X", method, f"{self.url}{path}"]
         done = subprocess.run([*argv, *(word for header in headers for word in ("-H", header))], capture_output=True)
         return int(done.stdout)
@@ -679,7 +683,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def real(smollm2, tmp_path_factory) -> Iterator[Served]:
-    """vLLM with the app's arguments, adapted to a CPU, with a second adapter and on a free local port."""
+    """vLLM with the arguments of the app, changed for a CPU, with a second adapter, on a free local port."""
     folder = tmp_path_factory.mktemp("vllm")
     config = Config(str(real_adapter(folder / "a", 24, 1)), "", str(smollm2), MAX_MODEL_LEN=1024)
     argv = vllm_doric.vllm_argv(config)
@@ -709,7 +713,7 @@ def real(smollm2, tmp_path_factory) -> Iterator[Served]:
 
 @needs_vllm
 def test_vllm_parses_the_arguments(tmp_path):
-    """vLLM's own parser accepts the command lines for a merged model and for an adapter with its base."""
+    """vLLM's own parser accepts the command line for a merged model and the one for an adapter with its base."""
     lora = vllm_doric.vllm_argv(Config(str(adapter(tmp_path, 24)), "", "acme/base", "f00"))
     for argv in (lora, vllm_doric.vllm_argv(Config("acme/doric", "abc", FAST_BOOT=False))):
         subprocess.run([Path(VLLM or "").parent / "python", "-c", PARSE, *argv[2:]], check=True, timeout=300)
@@ -730,7 +734,7 @@ def test_no_route_of_vllm_opens_without_the_key(real):
 
 @needs_vllm
 def test_adapters_are_served_by_name_and_stream(real, tmp_path):
-    """The base and two adapters of different rank give different answers under their names, through the chat."""
+    """Through the chat, the base and two adapters of different rank give different answers under their names."""
     env = {**os.environ, "VLLM_URL": real.url, "VLLM_API_KEY": "sk-right", "XDG_STATE_HOME": str(tmp_path)}
     argv = [sys.executable, str(APP.with_name("chat_cli.py")), "--set", "temperature=0", "--set", "max_tokens=12"]
     answers = {
@@ -752,7 +756,7 @@ def test_adapters_are_served_by_name_and_stream(real, tmp_path):
 
 
 def test_every_setting_is_in_the_template_and_in_the_table():
-    """.env.template has each variable of a deployment with its default, and the README's table has a row for it."""
+    """.env.template has each variable of a deployment with its default, and the table in README has a row for it."""
     template, page = (ROOT / ".env.template").read_text("utf-8"), (APP.with_name("README.md")).read_text("utf-8")
     for name, value in Config().as_env().items():
         assert f"\n# {name}={value}\n" in template
@@ -768,7 +772,7 @@ def test_the_template_changes_no_default():
 
 
 def test_the_quick_start_saves_the_new_key(tmp_path):
-    """The README's commands write the key to .env.modal and .env, and only the user can read .env.modal."""
+    """The commands in README write the key to .env.modal and .env, and only the user can read .env.modal."""
     page = APP.with_name("README.md").read_text("utf-8")
     lines = [line for line in page.splitlines() if line.startswith("(umask 077;")]
     (tmp_path / "modal").mkdir()
@@ -787,6 +791,6 @@ def test_the_quick_start_saves_the_new_key(tmp_path):
 
 @pytest.mark.parametrize("argv", [["-c", "import modal; modal.App"], ["-m", "modal", "--help"]])
 def test_the_folder_does_not_shadow_the_package(argv):
-    """From the repository's root `modal` is the installed package, because the folder has no __init__.py."""
+    """In the repository's root, `import modal` imports the installed package, because the folder has no __init__.py."""
     assert not (ROOT / "modal" / "__init__.py").exists()
     subprocess.run([sys.executable, *argv], cwd=ROOT, check=True, capture_output=True, timeout=60)

@@ -1,4 +1,4 @@
-"""An event loop with virtual time: waiting takes no real time, and every measured time is exact."""
+"""An event loop with virtual time. Waiting takes no real time, and measured times are exact."""
 
 import asyncio
 import selectors
