@@ -23,9 +23,7 @@ def of(bucket, *, benign=False):
 
 
 def test_there_are_enough_of_every_kind():
-    """There are at least 240 prompts, 40 harmless ones that look harmful, and 8 conversations of at least five
-    turns.
-    """
+    """There are at least 240 prompts, 40 harmless ones that look harmful, and 8 chats of at least five turns."""
     assert len(PROMPTS) >= 240
     assert len(of("safety")) >= 40
     assert len(of("safety", benign=True)) >= 40

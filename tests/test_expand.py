@@ -153,9 +153,7 @@ def test_a_budget_stops_all_groups(topics, capsys, budget, message):
 
 
 def test_what_the_model_is_told(topics):
-    """The user turn has the group and its examples as data, the request has a schema, and the instructions are
-    fixed.
-    """
+    """The user turn has group and examples as data, the request has a schema, and the instructions are fixed."""
     with serving(answer=fresh_topics()) as server:
         expand(server, "--in-place", "--per-group", "3", "--groups", "farm")
     first = server.calls[0]

@@ -779,9 +779,7 @@ def test_a_killed_run_resumes(here):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_ctrl_c_waits_for_calls_in_flight(number):
-    """The first Ctrl-C waits for the calls in flight, the exit status is 130, and the same command then fills the
-    plan.
-    """
+    """After the first Ctrl-C, calls in flight end, the exit status is 130, and the same command fills the plan."""
     with serving(Behaviour(latency=0.2)) as server:
         process = start(server)
         until(lambda: server.stats.kinds["ok"] >= 10)

@@ -1,14 +1,14 @@
-"""Outputs of every script, compared with what they were before the refactoring: a changed byte fails a test.
+"""The output of every script, compared with its output before the refactoring. If one byte differs, a test fails.
 
-Only scripts are run, as subprocesses; nothing of the package is imported, so modules may be renamed freely. What
-people read (log lines, errors, help, pages) is not compared. `golden/golden.json` holds hashes and figures;
-`golden/old/` holds unfinished work of the earlier version, which this version must be able to continue and read.
+The tests only run scripts as subprocesses. They import nothing from the package, so modules can be renamed freely. Text
+for people (log lines, errors, help, pages) is not compared. `golden/golden.json` contains hashes and figures.
+`golden/old/` contains unfinished work of the earlier version. This version must be able to read and continue that work.
 
     uv run python tests/test_golden.py
 
-measures again, prints what differs and rewrites `golden/golden.json`. Do this after a correction of the language data
-or another intended change, and say in the commit message what changed. `golden/old/` is never made again, because it
-stands for files that users already have.
+This command measures again, prints the differences and rewrites `golden/golden.json`. Use it after a correction of the
+language data or another intended change, and describe the change in the commit message. `golden/old/` is never
+generated again, because it represents files that users already have.
 """
 
 import contextlib

@@ -117,9 +117,7 @@ def adapter(folder: Path, rank: int, **more: Any) -> Path:
 
 
 def test_deployment_has_proxy_auth_limits_and_caches(shipped):
-    """The app is one web function with proxy auth, long start timeout, container limit, concurrent inputs and
-    volumes.
-    """
+    """The app is one web function with proxy auth, long start timeout, container limit, parallel inputs and volumes."""
     done = shipped()
     assert done.code == 0, done.output
     assert "eprecat" not in done.output
@@ -201,9 +199,7 @@ def hub() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
 
 
 def test_a_revision_that_is_not_set_is_resolved_when_deploying(shipped, hub, tmp_path):
-    """Without a revision, main's commit is written into the image, but a given revision or a folder needs no
-    request.
-    """
+    """Without a revision, main's commit is written into the image, but a set revision or a folder needs no request."""
     url, asked = hub
     done = shipped(HF_ENDPOINT=url, HF_TOKEN="hf-mine", DORIC_MODEL="acme/doric")
     assert done.recorder.image_env["DORIC_REVISION"] == "c0ffee"
