@@ -1,1 +1,1 @@
-"""From topics to rows: the plan and its prompts, the two voices (embedded and model), the generator, and one run."""
+"""From topics to rows: the plan and its prompts, two voices (embedded and model), the generator, one run of it."""

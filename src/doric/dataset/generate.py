@@ -1,7 +1,7 @@
 """From jobs to rows: ask a voice, check its answer, retry with the reason, and keep accepted and rejected answers.
 
-A voice is any coroutine function; rows go to one file and rejections to another. The whole state of a run can be
-rebuilt from those two files, which is how a run that was stopped is resumed.
+A voice is any coroutine function that returns an answer. Rows are written to one file, and rejections to another. To
+resume a run that was stopped, its whole state is rebuilt from these two files.
 """
 
 import re
@@ -22,13 +22,13 @@ from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
 
 BUDGET_GROWTHS = 2
-"""How often the token budget of a job grows after a cut-off answer; after that the answer is shortened instead."""
+"""The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
-"""Tries for a job whose answers a content filter withholds: the same question meets the same filter."""
+"""Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
 EMPTY_LIMIT = 8
-"""A run ends after so many empty answers that used up their token budget, when no answer had any text before."""
+"""A run ends if no answer had any text and so many answers were empty because they used up their token budget."""
 FILTERED_LIMIT = 20
-"""A run ends after so many answers withheld by a content filter, when no answer had any text before."""
+"""A run ends if no answer had any text and a content filter withheld so many answers."""
 DIGITS = 4
 WHOLE = re.compile(r".*[.!?…][\"'”’)]*(?=\s)", re.DOTALL)
 """Everything up to the last end of a sentence that is followed by white space."""
@@ -51,7 +51,7 @@ class Tally:
 
 
 class History:
-    """What a run of `planned` rows has made so far. Replay the files of an earlier run into it to resume that run."""
+    """The rows and rejections so far, of a run of `planned` rows. To resume a run, replay its files into this object."""
 
     def __init__(self, planned: int) -> None:
         self.tally = Tally()
@@ -95,11 +95,11 @@ async def _may_call() -> bool:
 
 
 def _ignore_tokens(tokens: int) -> None:
-    """No rate limit counts them."""
+    """The default if no rate limit counts tokens."""
 
 
 class Generator:
-    """Fills jobs with answers of `voice`; writes rows and rejections, and adds both to `history`."""
+    """Asks `voice` for the answer of each job. Writes rows and rejections, and adds both to `history`."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Generator:
         self._empty = self._filtered = 0
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """The jobs without a row that have a try left; those that have none are recorded as unfilled."""
+        """The jobs without a row that have a try left. Jobs without a try left are recorded as unfilled."""
         for job in jobs:
             if job.id in self._history.done:
                 continue
@@ -138,16 +138,16 @@ class Generator:
         may_call: Callable[[], Awaitable[bool]] = _may_call,
         count_tokens: Callable[[int], None] = _ignore_tokens,
     ) -> bool:
-        """Make the row of a job; False when no try passed the gates, or no further call is allowed.
+        """Make the row of a job. Returns False if no try passed the gates, or if no further call is allowed.
 
-        `may_call` is awaited before each try except the first and returns whether it may be made; `count_tokens` gets
-        the tokens of each call. Raises `RetryableError` to be called again with the same job, `BudgetExhausted` and
-        `FatalServerError` to stop the run.
+        `may_call` is awaited before each try except the first, and returns whether the call is allowed. `count_tokens`
+        gets the tokens of each call. Raises `RetryableError` if it should be called again with the same job, and
+        `BudgetExhausted` or `FatalServerError` if the run must stop.
         """
         rejected = self._history.rejected.pop(job.id, [])
         first = True
         while not self._used_up(rejected):
-            # a call may have to wait for its budget, and the run may stop meanwhile
+            # the run may stop while a call waits for its budget
             first = first and not self._budget.nearly_exhausted
             if spent := await self._budget.reserve():
                 self._history.rejected[job.id] = rejected
@@ -176,7 +176,7 @@ class Generator:
         self._tally.withheld |= {job.id} if _is_withheld(rejected) else set()
 
     async def _ask(self, attempt: Attempt, count_tokens: Callable[[int], None]) -> Completion:
-        """The voice's answer, with its tokens counted; those of an answer that could not be read are counted too."""
+        """The voice's answer. Its tokens are counted, also if the answer cannot be read."""
         try:
             completion = await self._voice(attempt)
         except RetryableError as error:
@@ -192,7 +192,7 @@ class Generator:
         return completion
 
     def _stop_if_hopeless(self, rejected: RejectedAnswer, completion: Completion) -> None:
-        """Raise `FatalServerError` when the answers so far show that this model will give none."""
+        """Raise `FatalServerError` if the answers so far show that this model will never give a usable answer."""
         self._filtered += rejected.gate == "filtered"
         self._empty += completion.finish == "length" and rejected.gate == "empty"
         if self._answered:
@@ -210,7 +210,7 @@ class Generator:
             )
 
     def _check(self, job: Job, completion: Completion, rejected: Sequence[RejectedAnswer]) -> RejectedAnswer | None:
-        """Write the answer as a row if it passes; otherwise write and return its rejection."""
+        """If the answer passes, write it as a row. Otherwise write its rejection and return it."""
         tries = len(rejected) + 1
         grown = sum(answer.gate == "cut_off" for answer in rejected)
         text = completion.text
@@ -285,7 +285,7 @@ class Generator:
 
 
 def whole_sentences(text: str) -> str:
-    """`text` up to the end of its last whole sentence; unchanged if it ends well or has no whole sentence.
+    """`text` up to the end of its last whole sentence. Unchanged if it ends with a whole sentence or has none.
 
     >>> whole_sentences("Keep it dry. An dinna")
     'Keep it dry.'
@@ -298,12 +298,12 @@ def whole_sentences(text: str) -> str:
 
 
 def _is_withheld(rejected: Sequence[RejectedAnswer]) -> bool:
-    """Whether a content filter has withheld as many answers as a job is tried for."""
+    """Whether a content filter has withheld as many answers of this job as are allowed."""
     return sum(answer.gate == "filtered" for answer in rejected) >= FILTERED_TRIES
 
 
 def _held_out(text: str) -> HeldOutPrompt | None:
-    """The held-out prompt that a sentence of `text` matches; the words of the whole text may match by chance."""
+    """The held-out prompt that a sentence of `text` matches. A whole text might match by chance."""
     if find_match(text) is None:
         return None
     return next(filter(None, map(find_match, sentences(text))), None)

@@ -1,9 +1,9 @@
-"""The embedded voice: offline and repeatable, made of whole authored sentences that fit together.
+"""The embedded voice: an offline writer that combines whole authored sentences. The same seed gives the same answers.
 
-An answer is a sentence about the topic itself with sentences of its theme around it, in the order what to know first,
-why, what to do, what to watch for. A refusal is no, why, and something harmless instead. The voice is for trying the
-pipeline, for tests and for a small seed set: it says only what is in its phrase files. Whoever calls it must check its
-answers with the gates.
+An answer is a sentence about the topic itself with sentences of its theme around it. Their order is: what to know
+first, why, what to do, what to watch for. A refusal says no, gives a reason and offers something harmless. The voice is
+for trying the pipeline, for tests and for a small first dataset, because it says only what is in its phrase files. The
+caller must check its answers with the gates.
 """
 
 import asyncio
@@ -30,20 +30,20 @@ SHAPES = {
         "answer whys more steps checks",
     ),
 }  # fmt: skip
-"""The orders of sentences that an answer of each length may have."""
+"""For each length of an answer, the allowed orders of its sentences."""
 OPENER_EVERY, CLOSER_EVERY = 11, 13
-"""On average, one answer in so many begins, or ends, with a sentence that is not about its topic."""
+"""On average, 1 of 11 answers begins, and 1 of 13 answers ends, with a sentence that is not about the topic."""
 NAMED = 12
-"""Attempts that name a topic that is not authored; later ones say "yon", since no answer may contain some names."""
+"""So many attempts name a topic that is not authored. Later attempts say "yon", because some names never pass."""
 FIELD = 5
-"""Sentences that a theme has of each part; `_spread_out` needs a prime."""
+"""The number of sentences that a theme has for each part. `_spread_out` needs a prime number."""
 YIELD_SECONDS = 0.05
-"""How long the embedded voice, which never waits, may keep signals and other tasks waiting."""
+"""The embedded voice never waits, but it lets signals and other tasks run at this interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the voice is asked: topic, bucket, wanted length, safety category, and which question on the topic it is."""
+    """A question: topic, bucket, wanted length, safety category, and its number among the questions on the topic."""
 
     topic: str
     kind: str
@@ -54,7 +54,7 @@ class Question:
 
 
 def voice(seed: int) -> Voice:
-    """The embedded voice as the generator calls it. It never waits, so that more than one worker gains nothing."""
+    """The embedded voice in the form that the generator calls. It never waits, so more than one worker is useless."""
     yielded = time.monotonic()
 
     async def speak(attempt: Attempt) -> Completion:
@@ -70,7 +70,7 @@ def voice(seed: int) -> Voice:
 
 
 def answer(question: Question, attempt: int = 0) -> str:
-    """The answer to a question. It depends on question and attempt alone, and each attempt gives another text."""
+    """The answer to a question. It depends only on question and attempt, and each attempt gives another text."""
     if question.kind == "safety":
         return _refusal(question, attempt)
     draw = random.Random(f"{question.seed}:{question.topic}:{question.kind}:{question.slot}:{attempt}")
@@ -87,7 +87,7 @@ def answer(question: Question, attempt: int = 0) -> str:
 
 @functools.cache
 def _extras() -> dict[str, tuple[str, ...]]:
-    """Sentences that are not about a topic: why the voice keeps to Doric, openers and closers."""
+    """Sentences that are not about a topic: reasons to stay in Doric, openers and closers."""
     return {key: tuple(lines) for key, lines in data.read_toml("holds.toml").items()}
 
 
@@ -104,7 +104,7 @@ def _advice(question: Question, attempt: int, draw: random.Random) -> list[str]:
     number = question.slot if attempt == 0 else draw.randrange(1 << 16)
     picks = _spread_out(number, place, question.seed)
     shapes = SHAPES[question.length]
-    # each attempt takes the next shape and the next sentence about the topic, out of step, so that none is repeated
+    # each attempt takes the next shape and the next sentence about the topic, at different rates: none is repeated
     at = question.slot + place + attempt % len(shapes) + attempt // len(shapes)
     chosen = {
         part: pool[pick % len(pool)] if len(pool) <= FIELD else draw.choice(pool)
@@ -119,7 +119,7 @@ def _advice(question: Question, attempt: int, draw: random.Random) -> list[str]:
 def _pools(
     topic: str, known: AuthoredTopic | None, *, named: bool
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """The sentences about the topic itself, and those of each part of its theme."""
+    """The sentences about the topic itself, and the sentences of each part of its theme."""
     if known:
         return known.answers, {part: getattr(known.theme, part) for part in PARTS}
     name = in_doric(topic) if named else "yon"
@@ -130,10 +130,10 @@ def _pools(
 
 
 def _spread_out(number: int, place: int, seed: int) -> tuple[int, ...]:
-    """One index for each part, so that any two of a topic's first 25 questions share at most one of them, and the
-    same question on two topics of a theme at most two.
+    """One index for each part. Any two of a topic's first 25 questions share at most one of their indices.
 
-    These are the values of a quadratic over the integers modulo 5 at four points: a Reed-Solomon code.
+    The same question on two topics of a theme shares at most two. The indices are the values of a quadratic polynomial
+    over the integers modulo 5 at four points (a Reed-Solomon code).
     """
     first, second, third = number % FIELD, number // FIELD % FIELD, (place + number // FIELD**2) % FIELD
     return tuple((first + second * x + third * x * x + seed) % FIELD for x in range(1, 5))

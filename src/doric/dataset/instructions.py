@@ -1,8 +1,7 @@
-"""What a model is told so that it writes Doric: rules, a few authored examples, the question, why its last answer
-was rejected; and how many tokens that takes.
+"""The messages that make a model write Doric, and the tokens that they take.
 
-The wording is in `data/instructions.toml`. A topic or a question is only ever the content of a user turn, never part
-of the rules.
+The messages have rules, a few authored examples, the question, and the reason why the last answer was rejected. Their
+wording is in `data/instructions.toml`. A topic or a question appears only in a user turn, never in the rules.
 """
 
 import functools
@@ -19,9 +18,9 @@ from doric.llm.response import Completion, estimate_tokens
 
 type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
-"""Doric takes more tokens than English: about 2.2 per word with common tokenizers, and a margin."""
+"""Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
 SAMPLE = 200
-"""Jobs whose prompts the forecast of tokens is based on."""
+"""The forecast of tokens is based on the prompts of so many jobs."""
 
 
 @functools.cache
@@ -30,13 +29,13 @@ def _spec() -> dict:
 
 
 def voice(client: Backend, seed: int, temperature: float) -> Voice:
-    """A model as the generator calls it; it is told why its last answer was rejected."""
+    """A model in the form that the generator calls. It is told why its last answer was rejected."""
 
     async def speak(attempt: Attempt) -> Completion:
         rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate != "cut_off"]
         chat = messages(attempt.job, rejected, seed=seed)
         budget = token_budget(attempt.job, attempt.cut_off)
-        # without a sampling seed: batches of seeded calls have crashed vLLM servers, and no hosted model honours it
+        # without a sampling seed: batches of seeded calls have crashed vLLM servers, and hosted models ignore it
         return await client.complete(ChatRequest(chat, budget, temperature=temperature, doublings=attempt.cut_off))
 
     return speak
@@ -45,7 +44,7 @@ def voice(client: Backend, seed: int, temperature: float) -> Voice:
 def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> list[Message]:
     """The chat that asks for one answer. `rejected` are the (answer, reason) pairs of earlier attempts, oldest first.
 
-    Only the last of them is shown: a model that sees all its failures repeats them.
+    Only the last pair is shown, because a model that sees all its failures repeats them.
     """
     least, most = LENGTHS[job.prompt.length]
     rules = _spec()["system"].replace("{least}", str(least)).replace("{most}", str(most))
@@ -58,19 +57,19 @@ def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> lis
         again = _spec()["again"]["text" if text else "nothing"].replace("{reason}", reason)
         if text:
             chat += [{"role": "assistant", "content": text}, {"role": "user", "content": again}]
-        else:  # without a turn of the model in between: turns must alternate
+        else:  # in one user turn, because turns must alternate
             question["content"] += f"\n\n{again}"
     return chat
 
 
 def token_budget(job: Job, cut_off: int = 0) -> int:
-    """The most tokens that an answer may take: half as many again for each answer that was cut off."""
+    """The most tokens of an answer: 1.5 times as many after each answer that was cut off."""
     most = LENGTHS[job.prompt.length][1]
     return round(most * TOKENS_A_WORD * 1.5**cut_off)
 
 
 def expected_tokens(plan: Plan) -> tuple[float, float]:
-    """Estimated tokens in, and at most out, of a first attempt: the mean over a sample of the plan."""
+    """Estimated tokens in, and the most tokens out, of a first attempt: means over a sample of the plan."""
     sample = list(itertools.islice(plan, SAMPLE))
     characters = sum(len(turn["content"]) for job in sample for turn in messages(job, [], seed=plan.seed))
     out = sum(map(token_budget, sample))
@@ -78,7 +77,7 @@ def expected_tokens(plan: Plan) -> tuple[float, float]:
 
 
 def _examples(job: Job, seed: int) -> list[tuple[str, str]]:
-    """Authored answers on other topics: one from the job's own group if there is one, the rest from any group."""
+    """Authored answers on other topics. One is from the job's own group if possible; the others are from any group."""
     draw = random.Random(f"{seed}:{job.id}")
     authored = _authored_examples()
     own = [example for example in authored if example[2] == job.topic.group and example[3] != job.topic.text]

@@ -1,7 +1,7 @@
 """The authored sentences of the embedded voice, read from `data/phrases/` and `data/multilingual/`.
 
-A theme holds sentences that fit any of its topics. An authored topic has a Doric rendering and answers of its own.
-`theme_of` finds the theme for a topic that is not authored; `heuristic` puts the sentences together.
+A theme has sentences that fit all of its topics. An authored topic has its own Doric name and its own answers. For
+other topics, `theme_of` finds a theme. `heuristic` combines the sentences into answers.
 """
 
 import functools
@@ -31,7 +31,7 @@ class Theme:
 
 @dataclass(frozen=True, slots=True)
 class AuthoredTopic:
-    """A topic with answers of its own: its index in its theme, its Doric, and its titles by language code."""
+    """A topic with its own answers: its index in its theme, its Doric name, and its titles by language code."""
 
     theme: Theme
     place: int
@@ -42,7 +42,7 @@ class AuthoredTopic:
 
 @functools.cache
 def authored_topics() -> dict[str, AuthoredTopic]:
-    """Folded topic -> what is authored for it."""
+    """Folded topic -> its authored data."""
     titles = _titles()
     return {
         (key := fold(raw["topic"])): AuthoredTopic(
@@ -54,19 +54,19 @@ def authored_topics() -> dict[str, AuthoredTopic]:
 
 
 def authored(topic: str) -> AuthoredTopic | None:
-    """What is authored for a topic, whatever its case and white space."""
+    """The authored data of a topic; case and white space do not matter."""
     return authored_topics().get(fold(topic))
 
 
 @functools.cache
 def general_sentences() -> dict[str, tuple[str, ...]]:
-    """The sentences for topics that fit no theme; those of `answers` contain `{topic}`."""
+    """The sentences for topics that fit no theme. The sentences in `answers` contain `{topic}`."""
     return {key: tuple(lines) for key, lines in data.read_toml("general.toml").items()}
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def theme_of(topic: str) -> Theme | None:
-    """The theme that shares most keywords with a topic, on a tie the longer ones; None when it shares none."""
+    """The theme that shares most keywords with a topic; of equals, that with longer keywords. Else None."""
     stems = {stem for word in words(topic) for stem in (word, word.removesuffix("s"), word.removesuffix("es"))}
     best, most = None, (0, 0)
     for theme, _ in _themes():

@@ -1,6 +1,6 @@
 """The plan of a run: how many rows of each bucket, and the prompt and id of each row.
 
-A job is computed from its number alone, so a plan of a million jobs takes no more memory than one of a hundred, and
+A job is computed from its number alone. So a plan of a million jobs takes no more memory than a plan of a hundred, and
 any part of it can be computed separately.
 """
 
@@ -16,12 +16,12 @@ from doric.llm.response import Completion
 from doric.topics.lists import Topic
 
 FINGERPRINT_JOBS = 1000
-"""Jobs whose ids go into the fingerprint of a plan: they change with the wording of its prompts."""
+"""The ids of so many jobs are in the fingerprint of a plan. They change if the wording of the prompts changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Rows per topic, and the share of the whole plan for each bucket except core."""
+    """The number of rows per topic, and for each bucket except core its share of the whole plan."""
 
     n_per_topic: int = 6
     adv: float = 0.1
@@ -41,7 +41,7 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row to make. `slot` counts the jobs of a topic from 0; `place` is the index of the topic in the list."""
+    """A row to make. `slot` is the number of the job among those of its topic, from 0. `place` is the topic's index."""
 
     id: str
     topic: Topic
@@ -69,17 +69,17 @@ class Attempt:
 
     @property
     def number(self) -> int:
-        """0 for the first attempt."""
+        """The number of the attempt, from 0."""
         return len(self.rejected)
 
     @property
     def cut_off(self) -> int:
-        """How many answers were cut off at the token budget: it grows with each."""
+        """The number of answers that were cut off at the token budget. The budget grows with each of them."""
         return sum(answer.gate == "cut_off" for answer in self.rejected)
 
 
 type Voice = Callable[[Attempt], Awaitable[Completion]]
-"""Whatever writes answers: the embedded voice (`heuristic`) or a model (`instructions`)."""
+"""A writer of answers: the embedded voice (`heuristic`) or a model (`instructions`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,11 @@ class Plan:
         return {kind: rows[kind] for kind in prompts.KINDS}
 
     def job(self, number: int) -> Job:
-        """Job `number`. Consecutive jobs go from topic to topic, so a run that is stopped early has used all topics."""
+        """Job `number`. Consecutive jobs have different topics, so a run that is stopped early has used all topics."""
         slot, place = divmod(number, len(self.topics))
         topic, first = self.topics[place], place * self.mix.n_per_topic
-        # Golden-ratio steps visit every position once and leave no clusters, so each run of consecutive visits,
-        # that is each topic, gets its share of every bucket.
+        # Golden-ratio steps visit every position once and leave no clusters. The visits of a topic are consecutive,
+        # so each topic gets its share of every bucket.
         start = visit(len(self), first, self._start)
         point = visit(len(self), slot, start)
         bucket = next(bucket for bucket in self._buckets if point < bucket.high)
@@ -133,7 +133,7 @@ class Plan:
         return Job(id, topic, bucket.kind, prompt, slot, place)
 
     def fingerprint(self) -> dict[str, object]:
-        """What must be equal for two runs to write the same file."""
+        """The values that must be equal so that two runs write the same file."""
         return {
             "topics": stable_id(*(part for topic in self.topics for part in (topic.group, topic.text))),
             "prompts": stable_id(*(self.job(number).id for number in range(min(len(self), FINGERPRINT_JOBS)))),
@@ -147,7 +147,7 @@ class Plan:
         }
 
     def _cut(self) -> Iterator[Bucket]:
-        # rounding the running totals keeps every bucket within one row of its share
+        # the running totals are rounded, so every bucket differs from its share by less than one row
         low, total = 0, 0.0
         for kind, share in (("adv", self.mix.adv), ("safety", self.mix.safety), ("multi", self.mix.multi)):
             total += share
@@ -159,7 +159,7 @@ class Plan:
     def _prompt(self, topic: Topic, bucket: Bucket, number: int, first: int) -> Prompt:
         if bucket.kind == "core":
             return prompts.core_prompt(topic.text, number, start_of(self.seed, topic.text))
-        # counting on from topic to topic uses frames and languages evenly, and none twice within a topic
+        # the count continues from topic to topic: so frames and languages are used evenly, and none twice in a topic
         start = self._start + visits_between(len(self), first, bucket.low, bucket.high, self._start)
         if bucket.kind == "adv":
             return prompts.adv_prompt(topic.text, number, start)

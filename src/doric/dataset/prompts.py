@@ -1,7 +1,7 @@
 """User prompts for each bucket: sentence frames from `data/prompts.toml`, filled with a topic.
 
-The shape of a topic (gerund, clause or noun phrase) decides which frames fit it. Frames, languages and harmful requests
-are visited in an evenly spread order (`visit`), so that every one is used once before any is used again.
+The shape of a topic (gerund, clause or noun phrase) decides which frames fit. Frames, languages and harmful requests
+are visited in an evenly spread order (`visit`): each is used once before any is used again.
 """
 
 import functools
@@ -17,14 +17,14 @@ from doric.dialect.render import render
 KINDS = ("core", "adv", "safety", "multi")
 CLAUSE_WORDS = frozenset(["how", "why", "what", "when", "where", "whether", "who", "which", "if", "whose"])
 LENGTHS = {"short": (20, 45), "medium": (35, 85), "long": (60, 140)}
-"""Fewest and most words that an answer should have, by the length that a frame asks for."""
+"""For each length that a frame can ask for: the fewest and the most words that the answer should have."""
 SLOT = re.compile(r"\{([Tt]opic|[Dd]oric)\}")
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A user turn: its text and language, the length of answer it asks for, and the safety category of its request."""
+    """A user turn: its text, its language, the wanted length of the answer, and the safety category of the request."""
 
     text: str
     lang: str
@@ -66,7 +66,7 @@ def shape(topic: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 12)
 def in_doric(topic: str) -> str:
-    """The topic in Doric: as authored, else rendered word by word."""
+    """The topic in Doric: the authored name if there is one, else rendered word by word."""
     known = authored(topic)
     return known.doric if known else render(topic)
 
@@ -81,7 +81,7 @@ def _frames(table: str, wanted: str) -> tuple[Frame, ...]:
 
 
 def core_prompt(topic: str, number: int, start: int) -> Prompt:
-    """Prompt `number` about `topic`: each frame is used once, then again with an extra sentence.
+    """Prompt `number` about `topic`. Each frame is used once, and then again with an extra sentence.
 
     `start` selects the first frame; it should differ from topic to topic.
     """
@@ -99,7 +99,7 @@ def adv_prompt(topic: str, number: int, start: int) -> Prompt:
 
 
 def safety_prompt(number: int) -> Prompt:
-    """Harmful request `number`; if it has a slot, the slot gets another value each time the request is repeated."""
+    """Harmful request `number`. If it has a slot, the slot gets another value each time the request is repeated."""
     requests = _spec()["safety"]
     request = requests[number % len(requests)]
     text = request["text"]
@@ -109,7 +109,7 @@ def safety_prompt(number: int) -> Prompt:
 
 
 def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
-    """Prompt `number` about `topic` in the language `lang`, with the topic's authored title there if it has one."""
+    """Prompt `number` about `topic` in the language `lang`, with the topic's title in this language if there is one."""
     frames = _spec()["multi"][lang]["frames"]
     known = authored(topic)
     title = known.titles.get(lang, topic) if known else topic
@@ -118,7 +118,7 @@ def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
 
 @functools.lru_cache(maxsize=1 << 10)
 def stride(size: int) -> int:
-    """The first step at or above `size` times the golden ratio that is coprime to `size`: visits leave no clusters."""
+    """The smallest step from `size` times the golden ratio up that is coprime to `size`: visits leave no clusters."""
     step = max(1, round(size * GOLDEN))
     while math.gcd(step, size) != 1:
         step += 1
@@ -126,7 +126,7 @@ def stride(size: int) -> int:
 
 
 def visit(size: int, number: int, start: int = 0) -> int:
-    """The position of visit `number` among `size` positions; any `size` visits in a row reach each position once.
+    """The position of visit `number` among `size` positions. Any `size` visits in a row reach each position once.
 
     >>> sorted(visit(7, number) for number in range(7)) == list(range(7))
     True
@@ -135,7 +135,7 @@ def visit(size: int, number: int, start: int = 0) -> int:
 
 
 def visits_between(size: int, count: int, low: int, high: int, start: int = 0) -> int:
-    """How many of the first `count` visits reach a position from `low` to `high` - 1, in O(log size).
+    """The number of the first `count` visits that reach a position from `low` to `high` - 1, in O(log size).
 
     >>> visits_between(7, 5, 2, 4) == sum(2 <= visit(7, number) < 4 for number in range(5))
     True
@@ -145,7 +145,7 @@ def visits_between(size: int, count: int, low: int, high: int, start: int = 0) -
 
 
 def start_of(*parts: str | int) -> int:
-    """A start for `visit` that depends on `parts` alone, from 0 to 2**32 - 1."""
+    """A start for `visit` that depends only on `parts`, from 0 to 2**32 - 1."""
     return zlib.crc32(":".join(map(str, parts)).encode())
 
 
@@ -162,7 +162,7 @@ def _floor_sum(count: int, size: int, step: int, shift: int) -> int:
 
 
 def _filled(text: str, topic: str) -> str:
-    # one substitution, never str.format: a topic may contain braces, even around the name of a slot
+    # a single substitution and not str.format, because a topic may contain braces, even around the name of a slot
     doric = in_doric(topic)
     values = {"topic": topic, "Topic": _capital(topic), "doric": doric, "Doric": _capital(doric)}
     return SLOT.sub(lambda slot: values[slot[1]], text)

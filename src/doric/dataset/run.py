@@ -25,9 +25,9 @@ from doric.topics.lists import Topic, read_topics, unique_topics
 log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
 LISTED = 20
-"""Unfilled jobs that the summary lists one by one."""
+"""The summary lists so many unfilled jobs."""
 HASHED = ("topics", "prompts")
-"""Keys of the fingerprint whose values mean nothing to a reader."""
+"""Keys of the fingerprint with hashes as values, which are not shown to users."""
 
 
 class Run:
@@ -50,7 +50,7 @@ class Run:
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
-        """Read topics and settings and make the plan; write nothing. Raises `DoricError` for whatever is wrong."""
+        """Read topics and settings and make the plan; write nothing. Raises `DoricError` if any of them is wrong."""
         mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio)
         plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
         settings = load_settings(model=args.model, base_url=args.base_url)
@@ -62,7 +62,7 @@ class Run:
         return run
 
     def forecast(self) -> str:
-        """The plan and the expected tokens and cost, for people. Raises `DoricError` where the run would."""
+        """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
         self._files.check(self._fingerprint, describe=_difference)
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
@@ -70,7 +70,7 @@ class Run:
             return f"{plan}\nthe embedded voice: no calls, no cost"
         left = max(0, len(self._plan) - self._files.count())
         into, most = instructions.expected_tokens(self._plan)
-        tokens_in, tokens_out = round(left * into), round(left * most / 2)  # answers take about half of their budget
+        tokens_in, tokens_out = round(left * into), round(left * most / 2)  # answers use about half of their budget
         tokens = (
             f"{left:,} of them to write: about {tokens_in:,} tokens in and {tokens_out:,} out if every first answer "
             "passes; more for retries and for the reasoning of a reasoning model"
@@ -80,19 +80,19 @@ class Run:
         return f"{plan}\n{tokens}\nabout ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
 
     async def run(self) -> None:
-        """Fill every job that is not filled yet. Raises `DoricError` when the run has to stop."""
-        async with self._opened_client() as client:  # before the files, so that a wrong key changes none of them
+        """Fill every job that is not filled yet. Raises `DoricError` if the run must stop."""
+        async with self._opened_client() as client:  # before the files are opened, so that a wrong key changes no file
             with self._opened_files() as (rows, rejections):
                 voice, model = heuristic.voice(self._args.seed), ""
                 if client is not None:
                     voice, model = instructions.voice(client, self._args.seed, self._args.temperature), client.model
-                    if self._history.done:  # the server answered an earlier run: a refused request is an exception
+                    if self._history.done:  # the server answered an earlier run, so a refused request is an exception
                         client.answered = True
                 generator = generate.Generator(
                     voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                 )  # fmt: skip
-                # the embedded voice never waits: one worker is as fast as many, and keeps the order of the plan
+                # the embedded voice never waits, so one worker is as fast as many, and it keeps the order of the plan
                 await self._fill(generator, workers=self._args.max_concurrency if client else 1)
 
     def summary(self) -> str:
@@ -139,13 +139,13 @@ class Run:
                 await stack.enter_async_context(client)
                 self._budget.tokens_per_call = instructions.expected_tokens(self._plan)
                 log.info("Model %s at %s writes the answers.", client.model, self._settings.address)
-            gc.freeze()  # the objects of the libraries stay: the collector need not scan them again and again
+            gc.freeze()  # the garbage collector then no longer scans the objects of the libraries, which stay
             stack.callback(gc.unfreeze)
             yield client
 
     @contextlib.contextmanager
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
-        """The journals of rows and rejections, with those of an earlier run replayed. Refuses those of another plan."""
+        """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
         self._files.check(self._fingerprint, describe=_difference)
         replays = self._history.replay_row, self._history.replay_rejection
         # answers that were paid for survive a mistaken --overwrite
@@ -163,7 +163,7 @@ class Run:
             try:
                 if await generator.fill(job, may_call=scheduler.acquire, count_tokens=scheduler.report_tokens):
                     progress.advance()
-            except generate.BudgetExhausted:  # calls in flight are paid for, so they are awaited
+            except generate.BudgetExhausted:  # wait for the calls in flight, because they are paid for
                 self._budget_exhausted = True
                 scheduler.stop()
 
@@ -184,7 +184,7 @@ class Run:
             progress.close()
 
     def _is_paid_for(self) -> bool:
-        """Whether a model wrote the rows that are there; True if it is not known."""
+        """Whether a model wrote the rows of the file; True if this is not known."""
         try:
             return (self._files.stored() or {}).get("backend") != "heuristic"
         except InputError:
@@ -204,7 +204,7 @@ class Run:
         return [(job, withheld if job.id in tally.withheld else failed) for job in tally.unfilled] + self._given_up
 
     def _stop_reason(self) -> str:
-        """Why the run stopped early, with the figures after the last call in flight; empty if it did not."""
+        """Why the run stopped early, with the figures after the last call in flight; "" if it did not stop early."""
         if self._interrupted:
             return "interrupted; run the same command to resume"
         used_up = self._budget.exhausted() if self._budget_exhausted else None
@@ -212,7 +212,7 @@ class Run:
 
 
 def topics_of(args: argparse.Namespace) -> list[Topic]:
-    """The topics of a run, each once, without the held-out ones. Raises `DoricError` if there are none."""
+    """The topics of a run, without duplicates and held-out topics. Raises `DoricError` if there are none."""
     lists = [read_topics(args.topics_json, as_json=True)] if args.topics_json else []
     lists += [read_topics(args.topics)] if args.topics else []
     if not lists and not Path("topics.json").is_file():
@@ -233,7 +233,7 @@ def _without_held_out(topics: Iterable[Topic]) -> Generator[Topic]:
 
 
 def check_files(args: argparse.Namespace) -> None:
-    """Raise `SettingsError` if a file to be written is also another file of the run."""
+    """Raise `SettingsError` if two files of the run have the same path and one of them is written."""
     named = {
         "--out": args.out,
         "OUT.rejected.jsonl": f"{args.out}.rejected.jsonl",
