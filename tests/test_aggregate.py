@@ -142,7 +142,7 @@ def drifting(lost=()) -> list[ScoredAnswer]:
 
 
 def test_drift_shows_when_later_turns_lose_doric():
-    """A model that changes to English during a conversation has a change well below zero."""
+    """If a model changes to English during a conversation, its change is far below zero."""
     drift = aggregate.drift(drifting())
     assert drift["change"]["high"] < -10
     assert (drift["change"]["n"], drift["talks"]) == (len(LONG), len(LONG))
@@ -225,7 +225,7 @@ def test_a_loaded_result_is_saved_as_the_same_json(saved):
     ],
 )  # fmt: skip
 def test_an_answer_of_the_wrong_form_is_named(saved, key, value):
-    """The error names the file, the number of the answer and the field."""
+    """The error for an answer with a wrong form names the file, the number of the answer and the field."""
     edited(saved, lambda result: result["answers"][2].update({key: value}))
     with pytest.raises(InputError, match=rf"r.json: not a saved validation result: answer 3: {key}(\.0)? is "):
         load_result(saved)
@@ -242,7 +242,7 @@ def test_another_file_is_refused(saved, text):
 
 @pytest.mark.parametrize("key", ["model", "address", "date", "manner", "heldout", "answers"])
 def test_a_result_without_a_key_is_refused(saved, key):
-    """The error names the missing key."""
+    """The error for a result without a key names that key."""
     edited(saved, lambda result: result.pop(key))
     with pytest.raises(InputError, match=f"{key} is missing"):
         load_result(saved)

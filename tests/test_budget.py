@@ -63,7 +63,7 @@ def test_a_token_budget():
 
 
 def test_a_cost_budget():
-    """A cost budget works as a token budget does."""
+    """A cost budget works in the same way as a token budget."""
     budget = Budget(Price(10.0, 10.0, "a flag"), max_cost=0.01)
     budget.add(999, 0)
     assert budget.exhausted() is None

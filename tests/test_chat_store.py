@@ -106,7 +106,7 @@ def test_a_new_file_is_private(tmp_path):
 
 
 def test_a_link_stays_a_link(tmp_path):
-    """Saving to a symbolic link replaces the file that it points to."""
+    """If the path is a symbolic link, saving replaces the file that the link points to."""
     (tmp_path / "link.jsonl").symlink_to("mine.jsonl")
     write(tmp_path / "link.jsonl", one_exchange("me"))
     write(tmp_path / "link.jsonl", one_exchange("you"))

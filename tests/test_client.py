@@ -126,7 +126,7 @@ def test_retry_after_in_seconds(sent, after):
 
 
 def test_retry_after_as_a_date():
-    """Retry-After may be a date; a date in the past means no wait."""
+    """Retry-After may be a date, and a date in the past means no wait."""
     for seconds, most in ((30, 30), (-30, 0)):
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
         error = failure(always(Action("error_503", retry_after=date)))
@@ -247,7 +247,7 @@ def test_a_missing_key_is_named():
 
 
 def test_the_only_listed_model_is_used():
-    """Without a model name, the only model that the server lists is used."""
+    """If no model name is given and the server lists only one model, that model is used."""
     server = always(Action())
     assert one_completion(server, model="").text == TEXT
     assert server.calls[0].body["model"] == "mock-doric"

@@ -88,7 +88,7 @@ def test_an_incomplete_or_malformed_stream_is_retryable(events, says):
 
 
 def test_reasoning_is_removed_and_counts_as_the_first_token():
-    """Reasoning is removed inside and beside the answer, and an empty first chunk does not count as the first token."""
+    """Reasoning is removed from the text and from its own field, and an empty first chunk is not the first token."""
     found = asyncio.run(
         stream_of(
             [

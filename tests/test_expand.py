@@ -85,7 +85,7 @@ def groups_in(path: Path) -> dict[str, list[str]]:
 
 
 def test_every_group_gets_its_topics(topics, capsys):
-    """The new topics follow the existing ones; the exit status is 0."""
+    """The new topics of each group follow its existing topics, and the exit status is 0."""
     with serving(answer=fresh_topics()) as server:
         assert expand(server, "--in-place", "--per-group", "5") == 0
     for group, had in GROUPS.items():
@@ -520,7 +520,7 @@ def test_a_wrong_flag_is_an_error_with_a_hint(topics, capsys, flags, message):
     ],
 )
 def test_a_number_out_of_range_is_a_usage_error(capsys, flag, number):
-    """The error names the flag and the number."""
+    """The error for a number out of range names the flag and the number."""
     with pytest.raises(SystemExit, match="2"):
         script.main(["--in-place", flag, number])
     assert f"error: argument {flag}: {number} is not a" in capsys.readouterr().err
@@ -595,7 +595,7 @@ def until(condition) -> None:
 
 
 def test_ctrl_c_loses_no_topic(topics):
-    """The first Ctrl-C waits for the calls in flight and writes their topics; the exit status is 130."""
+    """The first Ctrl-C waits for the calls in flight and writes their topics, and the exit status is 130."""
     with serving(Behaviour(latency=0.2), answer=fresh_topics()) as server:
         process = start(server, "--per-group", "60")
         until(lambda: server.stats.kinds["ok"] >= 1)

@@ -173,7 +173,7 @@ def test_a_lock_left_by_a_killed_run_holds_nothing(tmp_path):
 
 
 def test_a_lock_that_is_released_soon_is_waited_for(tmp_path):
-    """A lock that another run holds only for a moment is no error, and the lock file that it removes is made again."""
+    """If another run holds the lock only for a moment, this run waits and then makes the lock file again."""
     path = tmp_path / "topics.json"
     held, released = threading.Event(), threading.Event()
 

@@ -316,14 +316,14 @@ def test_one_central_word_among_several_north_east_words_passes(word):
 
 
 def test_central_names_the_forms_and_their_renderings():
-    """The reason names the Central forms and the house forms that replace them."""
+    """The reason of the rejection names the Central Scots forms and the house forms that replace them."""
     rejection = gates.central(Answer.of("I dinna ken whit ye mean or whaur ye got it, bit it's gweed."))
     assert "'whit', 'whaur' are Central Scots: write 'fit', 'far'" in rejection.reason
     assert rejection.figure > threshold("contamination")
 
 
 def test_leakage_names_the_english():
-    """The reason names the English function words."""
+    """The reason of the rejection names the English function words."""
     rejection = gates.leakage(
         Answer.of("You should have all of your gweed neeps out of the grun before the frost comes, an about time.")
     )

@@ -266,7 +266,7 @@ FATAL = {
 
 @pytest.mark.parametrize("kind", FATAL)
 def test_a_fatal_error_is_one_line_and_keeps_the_rows(kind, monkeypatch, capsys, caplog):
-    """The exit status is 2, the key is not shown, and a later run resumes."""
+    """A fatal error gives exit status 2, the key is not shown, and a later run resumes."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level("DEBUG")
     answers = DoricAnswers()
@@ -311,7 +311,7 @@ def test_several_models_and_no_model_name_is_an_error(capsys):
 
 
 def test_backend_openai_without_a_key_is_an_error(capsys):
-    """The hint says how to give a key, and nothing is written."""
+    """If there is no key, the hint says how to give one, and nothing is written."""
     assert script.main(["--topics", "topics.txt", "--out", "out.jsonl", "--backend", "openai"]) == 2
     assert "hint: Set OPENAI_API_KEY" in capsys.readouterr().err
     assert not Path("out.jsonl").exists()

@@ -622,7 +622,7 @@ PARTS = (
 
 
 def language_data() -> str:
-    """A hash of the files that a speaker corrects: sentences, words, prompts and rules."""
+    """A hash of the files that a Doric speaker may correct: sentences, words, prompts and rules."""
     files = [path for path in DATA.rglob("*") if path.suffix in (".toml", ".tsv", ".txt", ".jsonl")]
     names = sorted(str(path.relative_to(DATA)) for path in files if path.name != "prices.toml")
     return sha_of([[name, sha((DATA / name).read_bytes())] for name in names])
@@ -649,13 +649,13 @@ def measured(tmp_path, large) -> Callable[[str], dict[str, Any]]:
 
 @pytest.fixture
 def same_data() -> None:
-    """Skips the test if the language data was corrected: other sentences give other rows."""
+    """Skips the test if the language data has changed, because other sentences give other rows."""
     if language_data() != golden()["language_data"]:
         pytest.skip("the language data has changed since the hashes were measured")
 
 
 def test_the_hashes_were_measured_with_this_language_data():
-    """After a correction of the language data, the hashes must be measured again with one command."""
+    """If the language data has changed, this test fails and names the command that measures the hashes again."""
     command = "uv run python tests/test_golden.py"
     assert language_data() == golden()["language_data"], f"src/doric/data has changed. Measure again: {command}"
 

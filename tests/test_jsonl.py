@@ -235,7 +235,7 @@ def test_unreadable_input_is_refused_by_file_and_line(tmp_path, content, complai
 
 
 def test_missing_file_is_refused(tmp_path):
-    """The error names a missing file."""
+    """The error for a missing file names the file."""
     with pytest.raises(InputError, match=r"none\.jsonl: cannot be read: there is no such file"):
         next(read_jsonl(tmp_path / "none.jsonl"))
 

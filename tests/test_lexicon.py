@@ -144,7 +144,7 @@ def test_no_accepted_form_is_also_rejected():
 
 
 def test_central_and_english_lists_are_well_formed():
-    """Central forms are strong or weak and occur once; the weights of English words are above 0 and at most 1."""
+    """Central Scots forms are strong or weak and occur once, and English words have weights above 0 and up to 1."""
     central = list(table("central.tsv"))
     assert {row["strength"] for row in central} == {"strong", "weak"}
     assert len({row["central"] for row in central}) == len(central)

@@ -64,7 +64,7 @@ def test_a_long_retry_after_ends_the_run():
 
 
 def test_a_token_limit_is_lowered_to_what_the_server_accepts():
-    """The next limit is the highest lower limit in the message, half if there is none, and None if neither helps."""
+    """The new limit is the highest lower limit in the message, half if it names no limit, and None otherwise."""
     named = response(400, '{"error": {"message": "max_tokens is too large: 8192. gpt-4o-2024 takes at most 4,096"}}')
     assert named.lower_limit(8192) == 4096
     assert response(400, '{"error": {"message": "max_tokens is too large"}}').lower_limit(800) == 400

@@ -606,7 +606,7 @@ def test_calls_without_tokens_do_not_lower_the_expected_tokens():
 
 
 def test_cancelling_a_run_is_not_logged_as_an_error(caplog):
-    """Ctrl-C cancels the task of a run that handles no signals; nothing is logged, because nothing is waited for."""
+    """If the task of a run is cancelled, as by Ctrl-C without a signal handler, nothing is logged."""
 
     async def cancelled():
         async def work(job):

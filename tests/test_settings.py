@@ -112,7 +112,7 @@ def test_another_providers_key_is_not_sent(tmp_path):
 
 
 def test_an_unknown_provider(tmp_path):
-    """The error names an unknown provider and lists the known ones."""
+    """The error for an unknown provider names it and lists the known providers."""
     with pytest.raises(SettingsError, match="MODEL_PROVIDER is 'azure'") as caught:
         load(tmp_path, {"MODEL_PROVIDER": "azure"})
     assert "openrouter" in caught.value.hint
@@ -213,7 +213,7 @@ def test_white_space_around_a_key_is_removed(tmp_path):
 
 
 def test_the_key_is_not_in_the_repr():
-    """Settings can be logged: the key is not shown."""
+    """The settings can be logged, because their text does not contain the key."""
     assert KEY not in repr(Settings("openai", "", "m", "OPENAI_API_KEY", KEY))
 
 

@@ -415,7 +415,7 @@ def test_the_key_of_the_environment_is_sent_to_its_own_server(monkeypatch, tmp_p
     ],
 )
 def test_a_number_that_is_out_of_range_is_refused(validate, capsys, flags):
-    """The error names the flag, and the exit status is 2."""
+    """The error for a number out of range names the flag, and the exit status is 2."""
     with pytest.raises(SystemExit) as caught:
         validate(["--base-url", "http://127.0.0.1:9/v1", *flags])
     assert caught.value.code == 2

@@ -511,7 +511,7 @@ async def test_no_path_opens_without_the_key(lock, path, header):
 
 @pytest.mark.anyio
 async def test_the_key_and_the_health_checks_get_in(lock):
-    """With the right key every path works; /health and /ping need no key."""
+    """With the right key every path works, and /health and /ping need no key."""
     assert await sent_to(lock, "http", "/v1/models", RIGHT) == [{"type": "in"}]
     assert await sent_to(lock, "http", "/health") == [{"type": "in"}]
     assert await sent_to(lock, "http", "/ping") == [{"type": "in"}]
