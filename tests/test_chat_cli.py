@@ -203,7 +203,7 @@ def test_a_closed_standard_input_is_no_input(server, tmp_path):
 
 
 def test_one_question_needs_no_place_to_write(server, tmp_path):
-    """Where no file can be written, a single question works, and a conversation names the folder in an error."""
+    """If no folder can be created, a single question is still answered, but --resume gives an error."""
     assert ask(tmp_path, server.url, "hello", XDG_STATE_HOME=os.devnull).returncode == 0
     resumed = ask(tmp_path, server.url, "--resume", "hello", XDG_STATE_HOME=os.devnull)
     assert (resumed.returncode, "cannot be created" in resumed.stderr) == (2, True)

@@ -81,7 +81,7 @@ def test_an_address_does_not_show_its_keys():
     }
 
 
-# # -- which host receives which key -----------------------------------------------------------------------------------
+# -- which host receives which key -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -380,8 +380,7 @@ def test_plain_http_uses_no_proxy(server, tmp_path):
     assert ask(tmp_path, server.url, "hello", **proxies).returncode == 0
 
 
-# # -- servers that break the protocol
-# ----------------------------------------------------------------------------------
+# -- servers that break the protocol -----------------------------------------------------------------------------------
 
 
 def test_an_unknown_host_is_not_waited_for(monkeypatch):

@@ -347,7 +347,7 @@ def test_repeats_itself_finds_sentences_and_runs():
     assert gates.repeats_itself(Answer.of("Aye. Na. Aye. It's fine.")) is None
 
 
-# # ---- gates that need the prompt
+# ---- gates that need the prompt
 
 
 def test_repeating_a_long_prompt_is_rejected():
@@ -525,7 +525,7 @@ def test_any_text_can_be_checked(text, kind):
     assert rejection.reason
 
 
-# # ---- the authored sets: the same content in four versions
+# ---- the authored sets: the same content in four versions
 
 
 @pytest.mark.parametrize(
@@ -567,7 +567,7 @@ def test_thresholds_have_a_reason():
     assert all(line.partition("#")[2].strip() for line in lines if line)
 
 
-# # ---- the benchmark that counts accepted rows
+# ---- the benchmark that counts accepted rows
 
 
 def benchmark(*arguments):

@@ -103,7 +103,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
-# # ---- a model server whose answers depend only on the request
+# ---- a model server whose answers depend only on the request
 
 
 @dataclass(frozen=True)
@@ -595,7 +595,7 @@ def converted_chats(folder: Path) -> dict[str, Any]:
     return {"rows": len(rows_of(folder / "sharegpt.jsonl")), "hash": sha((folder / "sharegpt.jsonl").read_bytes())}
 
 
-# # ---- all measurements
+# ---- all measurements
 
 
 def measured_part(name: str, folder: Path, large: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def test_the_shipped_data_has_no_errors():
     assert len(list(lint.lint())) < 40
 
 
-# # ---- the format of the files
+# ---- the format of the files
 
 
 def test_every_data_file_is_checked(data):
