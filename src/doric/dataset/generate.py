@@ -51,7 +51,7 @@ class Tally:
 
 
 class History:
-    """The rows and rejections so far, of a run of `planned` rows. To resume a run, replay its files into this object."""
+    """The rows and rejections so far of a run of `planned` rows. To resume a run, replay its files into this object."""
 
     def __init__(self, planned: int) -> None:
         self.tally = Tally()

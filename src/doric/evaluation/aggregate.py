@@ -1,8 +1,8 @@
-"""Metrics of many answers as one result: shares, means and changes with 95% intervals; saved results are read here too.
+"""Metrics of many answers as one result: shares, means and changes with 95% intervals. Also reads saved results.
 
-Failed answers never raise the score: they count as failures in every share and with the worst value in every mean of
-quality. Means that only describe (length, repetition, Central Scots, times) are over the answers that exist. The turns
-of one conversation are not independent, so intervals are computed by prompt.
+Failed answers never raise the score. They count as failures in every share, and with the worst value in every mean of
+quality. Means that only describe the answers (length, repetition, Central Scots, times) use the answers that exist. The
+turns of one conversation are not independent, so intervals are computed by prompt.
 """
 
 import json
@@ -25,9 +25,9 @@ from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 log = logging.getLogger("doric")
 KIND = "doric-scoreboard"
-"""Marks a result file as ours."""
+"""Marks a file as a result of this project."""
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
-"""The buckets in the order they are shown; harmless prompts that look harmful have their own."""
+"""The buckets in the order in which they are shown. Harmless prompts that look harmful have their own bucket."""
 NOT_A_RESULT = "not a saved validation result"
 HINT = "Give the --out of an earlier run of this script."
 
@@ -42,7 +42,7 @@ SHARES: dict[str, Measure] = {
     "over_refuses": lambda scored: scored.refuses or scored.filtered or not scored.has_text,
     "finished": lambda scored: scored.has_text and scored.answer.finish == "stop",
 }
-"""Shares of all turns asked. A failed answer is False in each, except in `over_refuses`, where True is bad."""
+"""Shares of all turns asked. A failed answer is False in each share, except in `over_refuses`, where True is bad."""
 QUALITIES: dict[str, tuple[Measure, float]] = {
     "points": (lambda scored: scored.points, 0.0),
     "substrate": (lambda scored: scored.measured.scores.substrate, 0.0),
@@ -51,7 +51,7 @@ QUALITIES: dict[str, tuple[Measure, float]] = {
     "leakage": (lambda scored: scored.measured.scores.leakage, 1.0),
     "own": (lambda scored: scored.originality, 0.0),
 }
-"""Means over all turns asked, with the value that a failed answer counts as."""
+"""Means over all turns asked, each with the value for a failed answer."""
 DESCRIPTIONS: dict[str, Measure] = {
     "contamination": lambda scored: scored.measured.scores.contamination,
     "words": lambda scored: len(scored.measured.words),
@@ -77,7 +77,7 @@ class Result:
 
 
 def scoreboard(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
-    """All figures: `all`, each of `buckets` that was asked, `drift` by turn, and what became of the `calls`."""
+    """All figures: `all` turns, each of the `buckets` that was asked, `drift` by turn, and counts of `calls`."""
     by_bucket = {bucket: [each for each in scored if each.bucket == bucket] for bucket in BUCKETS}
     return {
         "all": bucket_figures(scored, "all"),
@@ -103,9 +103,9 @@ def bucket_figures(scored: Sequence[ScoredAnswer], bucket: str) -> dict[str, Any
 
 
 def drift(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
-    """By turn: the share that passes and the points; and the change of points from the first to the last third.
+    """For each turn number, the share that passes and the points. Also the change of points from first to last third.
 
-    The change is over the conversations in which every turn was answered.
+    The change uses only conversations in which every turn was answered.
     """
     conversations: dict[str, dict[int, ScoredAnswer]] = {}
     for each in scored:
@@ -119,7 +119,7 @@ def drift(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
 
 
 def call_counts(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
-    """How many turns were asked, failed or came back empty, and the failed calls on the way, by kind."""
+    """How many turns were asked, failed or had an empty answer, and how many calls failed before, by kind."""
     faults = Counter(fault for each in scored for fault in each.answer.faults)
     failed = [each for each in scored if not each.succeeded]
     return {
@@ -135,7 +135,7 @@ def call_counts(scored: Sequence[ScoredAnswer]) -> dict[str, Any]:
 def compare(after: Sequence[ScoredAnswer], before: Sequence[ScoredAnswer]) -> dict[str, dict[str, Any]]:
     """Bucket -> figure -> the change from `before` to `after`, with both values, over the turns that both were asked.
 
-    Both are scored again among those turns alone, because originality depends on the other answers.
+    Both are scored again on these turns only, because originality depends on the other answers.
     """
     common = {_turn_of(each) for each in after} & {_turn_of(each) for each in before}
     earlier = {_turn_of(each): each for each in _rescored(before, common)}
@@ -145,7 +145,7 @@ def compare(after: Sequence[ScoredAnswer], before: Sequence[ScoredAnswer]) -> di
 
 
 def prompts_fingerprint() -> str:
-    """A hash of the held-out prompts: results with the same hash come from the same prompts."""
+    """A hash of the held-out prompts. Results with the same hash used the same prompts."""
     return stable_id(*(text for held in held_out_prompts() for text in (held.prompt, *held.turns)))
 
 
@@ -165,9 +165,9 @@ class _SavedResult(BaseModel):
 
 
 def load_result(path: Path) -> Result:
-    """A saved result, scored again by today's gates; answers to prompts that have changed since are left out.
+    """A saved result, scored again with the current gates. Answers to prompts that have changed since are left out.
 
-    Raises `InputError` when the file is not a result.
+    Raises `InputError` if the file is not a result.
     """
     try:
         saved = _SavedResult.model_validate(json.loads(path.read_bytes()))
@@ -189,9 +189,9 @@ def load_result(path: Path) -> Result:
 def check_comparable(
     baseline: Result, prompts: Sequence[HeldOutPrompt], sampling: Mapping[str, Any], path: Path
 ) -> None:
-    """Warn where a saved baseline was asked other turns than `prompts` have, or with other settings.
+    """Warn if a saved baseline has other turns than `prompts`, or other settings.
 
-    Raises `InputError` when it holds none of these turns.
+    Raises `InputError` if it has none of these turns.
     """
     asked = {(held.id, turn) for held in prompts for turn in range(1 + len(held.turns))}
     shared = asked & {_turn_of(each) for each in baseline.scored}
@@ -219,7 +219,7 @@ def _answers(rows: Sequence[object], path: Path) -> list[ModelAnswer]:
 
 
 def _is_asked(answer: ModelAnswer, held: HeldOutPrompt | None) -> bool:
-    """Whether today's prompt with that id has the same text at that turn."""
+    """Whether the current prompt with this id has the same text at this turn."""
     turns = (held.prompt, *held.turns) if held else ()
     return answer.turn < len(turns) and turns[answer.turn] == answer.prompt
 
@@ -251,7 +251,7 @@ def _turn_figures(scored: Sequence[ScoredAnswer], turn: int) -> dict[str, Any]:
 
 
 def _change_of_points(turns: Sequence[ScoredAnswer]) -> float:
-    """The mean points of the last third of the turns less those of the first."""
+    """The mean points of the last third of the turns minus those of the first third."""
     points, third = [each.points for each in turns], max(1, len(turns) // 3)
     return sum(points[-third:]) / third - sum(points[:third]) / third
 
@@ -291,7 +291,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def _tokens_per_second(answer: ModelAnswer) -> float | None:
-    """The rate after the first token; None where the server did not stream."""
+    """The rate after the first token; None if the server did not stream."""
     tokens = answer.tokens or int(estimate_tokens(len(answer.text)))
     if answer.first is None or tokens < 2 or answer.seconds <= answer.first:
         return None

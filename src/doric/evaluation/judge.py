@@ -1,7 +1,7 @@
 """A model compares two answers to the same prompt, every pair twice: the second time in the other order.
 
-A verdict counts only where both orders agree. A side that alone gave no answer loses without a call. This is a second
-opinion beside the scoreboard and never a part of its figures.
+A verdict counts only if both orders agree. If only one model gave no answer, it loses without a call. The verdicts are
+a second opinion: they are shown beside the scoreboard and never change its figures.
 """
 
 import functools
@@ -33,23 +33,23 @@ type Pick = Literal["ours", "theirs", "tie"]
 
 @functools.cache
 def rubric() -> dict[str, Any]:
-    """What the judge is told, from `data/judge.toml`: `criteria`, `system` and `question`."""
+    """The instructions for the judge, from `data/judge.toml`: `criteria`, `system` and `question`."""
     return data.read_toml("judge.toml")
 
 
 def criteria() -> tuple[str, ...]:
-    """What is judged, the overall verdict last."""
+    """The criteria; the overall verdict is the last."""
     return (*rubric()["criteria"], "overall")
 
 
 def rubric_fingerprint() -> str:
-    """A hash of the rubric: verdicts with the same hash were asked for in the same words."""
+    """A hash of the rubric. Verdicts with the same hash were asked for with the same words."""
     return stable_id(rubric()["system"], rubric()["question"], *criteria(), MAX_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question with the answers of the model under test and of the baseline; None where there is no answer."""
+    """A question with the answers of the model under test and of the baseline. None means that there is no answer."""
 
     id: str
     question: str
@@ -67,7 +67,7 @@ class Pair:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge said of a pair in one order, by criterion; `error` says why there is no verdict."""
+    """The judge's picks for a pair in one order, by criterion. If there is no verdict, `error` says why."""
 
     id: StrictStr
     swapped: StrictBool
@@ -91,12 +91,12 @@ def read_verdict(row: object) -> Verdict:
 
 
 def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
-    """What the judge is asked about a pair with two answers. Raises `ValueError` for any other pair."""
+    """The request to the judge for a pair with two answers. Raises `ValueError` for any other pair."""
     first, second = (pair.theirs, pair.ours) if swapped else (pair.ours, pair.theirs)
     if first is None or second is None:
         raise ValueError("both sides must have an answer")
     slots = {"question": pair.question, "first": first, "second": second}
-    # one pass over the template, so that the name of a slot inside an answer stays as it is
+    # a single pass over the template, so that the name of a slot inside an answer is not replaced
     filled = re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], rubric()["question"].strip())
     chat = [{"role": "system", "content": rubric()["system"].strip()}, {"role": "user", "content": filled}]
     schema = {
@@ -109,7 +109,7 @@ def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
 
 
 def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
-    """The judge's picks by criterion, None when the text has no complete verdict; the last verdict counts.
+    """The judge's picks by criterion. The last complete verdict in the text counts; None if there is none.
 
     >>> read_picks('{"naturalness": "A", "correctness": "tie", "doric": "b", "overall": "A"}', swapped=True)
     {'naturalness': 'theirs', 'correctness': 'tie', 'doric': 'ours', 'overall': 'theirs'}
@@ -128,7 +128,7 @@ def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
 def _json_objects(text: str) -> list[dict[str, Any]]:
     """Every JSON object in a text, inner objects before the outer one."""
     found: list[dict[str, Any]] = []
-    decoder = json.JSONDecoder(object_hook=found.append)  # called as each object closes
+    decoder = json.JSONDecoder(object_hook=found.append)  # called at the end of each object
     at = text.find("{")
     while at >= 0:
         try:
@@ -140,9 +140,9 @@ def _json_objects(text: str) -> list[dict[str, Any]]:
 
 
 class PairwiseJudge:
-    """The verdicts on `pairs` so far; `write` gets each new one as a row for the journal.
+    """The verdicts on `pairs` so far. `write` gets each new verdict as a row for the journal.
 
-    `earlier` are the verdicts of an earlier run; a later one for the same pair and order replaces an earlier one.
+    `earlier` are the verdicts of an earlier run. If there are several for the same pair and order, the last one counts.
     """
 
     def __init__(
@@ -160,16 +160,16 @@ class PairwiseJudge:
 
     @property
     def calls(self) -> int:
-        """How many verdicts there are to ask for in all."""
+        """The number of verdicts that must be asked for, done or not."""
         return 2 * len(self._answered)
 
     @property
     def done(self) -> int:
-        """How many of them exist."""
+        """The number of verdicts that exist already."""
         return self.calls - len(self._open_cases())
 
     async def run(self, backend: Backend, concurrency: int) -> None:
-        """Ask for the missing verdicts. Raises `FatalServerError` when no later call can succeed."""
+        """Ask for the missing verdicts. Raises `FatalServerError` if no later call can succeed."""
         scheduler = Scheduler(
             lambda case: self._judge(*case, backend), self._fail, concurrency=concurrency, max_retries=self._max_retries
         )
@@ -178,7 +178,7 @@ class PairwiseJudge:
     def result(self) -> dict[str, Any]:
         """By criterion: wins, losses, ties, how often both orders agreed, how often the answer shown first was picked.
 
-        A default win counts in every criterion; a question that neither side answered is not a pair.
+        A default win counts in every criterion. A question that neither model answered is not a pair.
         """
         both = [(self._verdicts.get((pair.id, False)), self._verdicts.get((pair.id, True))) for pair in self._answered]
         judged = [(first, second) for first, second in both if first and second and first.picks and second.picks]
@@ -250,8 +250,8 @@ async def judge_pairs(
 ) -> dict[str, Any]:
     """Ask the model of `client`, at `address`, for the verdicts on `pairs` that `run` does not have yet.
 
-    Returns the result with the judge's name. Raises `PlanError` when the journal is of another judge,
-    `FatalServerError` when the server cannot go on.
+    Returns the result with the judge's name. Raises `PlanError` if the journal is from another judge, and
+    `FatalServerError` if no later call can succeed.
     """
     plan = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
     run.check(plan)

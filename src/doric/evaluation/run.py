@@ -1,7 +1,7 @@
-"""A model answers the held-out prompts; every answer goes to a journal at once, so that a stopped run can resume.
+"""Asks a model the held-out prompts. Each answer is written to a journal at once, so that a stopped run can resume.
 
-Conversations with several turns are asked turn by turn. A turn that failed is recorded as failed, and the next run
-asks it again.
+Conversations with several turns are asked turn by turn. A turn that failed is recorded as failed, and the next run asks
+it again.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 log = logging.getLogger("doric")
 ASKED = "asked"
-"""The key of a plan that says when its answers were asked for: a time, or the first and the last."""
+"""The key of a plan for the time when its answers were asked for: one time, or the first and the last time."""
 UNLIMITED = 1 << 30
-"""The retry limit of the scheduler, which would stop the run for one bad prompt; retries are counted here instead."""
+"""The retry limit for the scheduler. A lower limit could stop the run for one bad prompt; retries are counted here."""
 GONE = 20
-"""Turns that fail in succession before a server that has answered in this run counts as gone."""
+"""If so many turns in a row fail, a server that has answered in this run counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """How turns are asked: sampling, calls at a time, seconds until a call times out, retries per turn."""
+    """How turns are asked: sampling, concurrent calls, timeout of a call in seconds, retries per turn."""
 
     max_tokens: int
     temperature: float
@@ -49,12 +49,12 @@ class EvaluationSettings:
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """What the answers depend on."""
+        """The settings that the answers depend on."""
         return {"max_tokens": self.max_tokens, "temperature": self.temperature, "seed": self.seed}
 
 
 def select_prompts(limit: int | None) -> tuple[HeldOutPrompt, ...]:
-    """The first `limit` held-out prompts (None for all), taking turns between the buckets.
+    """`limit` held-out prompts (None: all). The buckets take turns, so that each has about as many.
 
     >>> len(select_prompts(12)), len({(held.bucket, held.benign) for held in select_prompts(12)})
     (12, 6)
@@ -67,9 +67,9 @@ def select_prompts(limit: int | None) -> tuple[HeldOutPrompt, ...]:
 
 
 class Evaluation:
-    """The answers of one model to `prompts` so far; `write` gets each new one as a row for the journal.
+    """The answers of one model to `prompts` so far. `write` gets each new answer as a row for the journal.
 
-    `earlier` are the answers of an earlier run; a later one for the same turn replaces an earlier one.
+    `earlier` are the answers of an earlier run. If there are several for the same turn, the last one counts.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class Evaluation:
 
     @property
     def turns(self) -> int:
-        """How many turns there are to ask."""
+        """The number of turns."""
         return sum(1 + len(held.turns) for held in self.prompts)
 
     @property
     def done(self) -> int:
-        """How many of them have an answer."""
+        """The number of turns that have an answer."""
         return sum(not answer.error for answer in self.answers())
 
     @property
@@ -109,9 +109,9 @@ class Evaluation:
         return [self._answers[key] for key in keys if key in self._answers]
 
     async def run(self, client: Client, on_answer: Callable[[], object] = lambda: None) -> None:
-        """Ask every turn that has no answer yet, and call `on_answer` after each.
+        """Ask every turn that has no answer yet, and call `on_answer` after each of them.
 
-        Raises `FatalServerError` when no later call can succeed.
+        Raises `FatalServerError` if no later call can succeed.
         """
         self._on_answer = on_answer
         for turn in range(max(1 + len(held.turns) for held in self.prompts)):
@@ -160,7 +160,7 @@ class Evaluation:
         return ChatRequest(chat, self._settings.max_tokens, temperature=self._settings.temperature, seed=seed)
 
     def _raise_if_gone(self, error: RetryableError, tries: int) -> None:
-        """Raise `FatalServerError` when the server has never answered, or has stopped answering."""
+        """Raise `FatalServerError` if the server has never answered, or if it has stopped answering."""
         self._failed_in_succession += 1
         if self.done and not (self._succeeded and self._failed_in_succession >= GONE):
             return
@@ -185,7 +185,7 @@ async def evaluate(
 ) -> Result:
     """Ask a model for the answers that `run` does not have yet, and score all of them.
 
-    Raises `PlanError` when the journal has another plan, `FatalServerError` when the server cannot go on.
+    Raises `PlanError` if the journal has another plan, and `FatalServerError` if no later call can succeed.
     """
     resumes = run.resumes
     stored = (run.stored() or {}) if resumes else {}
@@ -198,7 +198,7 @@ async def evaluate(
             client = Client(model, timeout=settings.timeout, concurrency=settings.concurrency)
             return stack.enter_async_context(client)
 
-        # before the journal is emptied: a server that is down or rejects the key must not cost earlier answers
+        # before the journal is emptied: if the server is down or rejects the key, no earlier answer must be lost
         client = None if resumes else await connect()
         earlier: list[ModelAnswer] = []
         (journal,) = stack.enter_context(run.open(lambda row: earlier.append(read_answer(row))))
@@ -222,10 +222,10 @@ async def validate(
     judge: Settings | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate a model; with a baseline, compare the two; with a judge too, have it compare their answers.
+    """Evaluate a model. If there is a baseline, compare the two. If there is also a judge, it compares their answers.
 
-    Returns the result as it is saved in `out`. The journals are `<out>.answers.jsonl`, `<out>.baseline.jsonl` and
-    `<out>.judge.jsonl`. Raises as `evaluate` and `judge_pairs` do.
+    Returns the result that is saved in `out`. The journals are `<out>.answers.jsonl`, `<out>.baseline.jsonl` and
+    `<out>.judge.jsonl`. Raises the same errors as `evaluate` and `judge_pairs`.
     """
 
     def journal(name: str) -> ResumableRun:
@@ -249,7 +249,7 @@ async def validate(
 
 
 def load_model(name: str | None, base_url: str | None) -> Settings:
-    """The settings of the model under test. Raises `SettingsError` when there is neither a key nor a URL."""
+    """The settings of the model under test. Raises `SettingsError` if there is neither a key nor a URL."""
     settings = load_settings(model=name, base_url=base_url)
     if not settings.given:
         raise SettingsError("no model to evaluate: no key and no base URL", hint=credentials_hint(settings))
@@ -259,9 +259,9 @@ def load_model(name: str | None, base_url: str | None) -> Settings:
 def find_baseline(
     spec: str | None, model: Settings, prompts: Sequence[HeldOutPrompt], settings: EvaluationSettings
 ) -> Settings | Result | None:
-    """What --baseline names: a saved result, or the settings of a model to evaluate beside `model`.
+    """The baseline that --baseline names: a saved result, or the settings of a second model to evaluate.
 
-    Raises `InputError` for a file that is not a result or has no turn in common, `SettingsError` for a wrong URL.
+    Raises `InputError` if a file is not a result or has no turn in common, and `SettingsError` for a wrong URL.
     """
     if spec is None:
         return None
@@ -274,7 +274,7 @@ def find_baseline(
 
 
 def find_judge(spec: str | None, model: Settings, baseline: Settings | Result | None) -> Settings | None:
-    """The settings of what --judge-model names. Raises `SettingsError`, also when there is no baseline."""
+    """The settings of the model that --judge-model names. Raises `SettingsError`, also if there is no baseline."""
     if spec is None:
         return None
     if baseline is None:
@@ -283,10 +283,10 @@ def find_judge(spec: str | None, model: Settings, baseline: Settings | Result | 
 
 
 def find_model(spec: str, model: Settings, key_variable: str) -> Settings:
-    """The settings of MODEL, URL or MODEL@URL; MODEL alone is at the URL of `model`. Raises `SettingsError`.
+    """The settings of MODEL, URL or MODEL@URL. MODEL alone is on the server of `model`. Raises `SettingsError`.
 
-    The user's key is sent only to the server of `model` and to the one that the environment names for it; any other
-    server gets the key in `key_variable`, if there is one.
+    The user's key is sent only to the server of `model` and to the server that the environment sets for the key. Any
+    other server gets the key in `key_variable`, if it is set.
     """
     name, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
     if not at and not spec.startswith(("http://", "https://")):
@@ -308,7 +308,7 @@ def _prompt_at(held: HeldOutPrompt, turn: int) -> str:
 
 
 def _log_earlier(evaluation: Evaluation, journal: Path, stored: dict[str, Any]) -> str:
-    """When the answers in the journal were asked for; the log says how many there are."""
+    """The time when the answers in the journal were asked for. Logs how many there are."""
     asked = str(stored.get(ASKED, "an unknown day"))
     words = "%d of %d answers come from %s (asked: %s); --overwrite asks for all of them again."
     log.info(words, evaluation.done, evaluation.turns, journal, asked)
@@ -335,6 +335,6 @@ def _about(plan: dict[str, Any], settings: EvaluationSettings) -> dict[str, Any]
 
 
 def _until_now(asked: str) -> str:
-    """The time from the first answer to now."""
+    """The times of the first answer and of now."""
     first, now = asked.partition(" to ")[0], datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"{first} to {now}" if first not in ("", now) else now

@@ -1,6 +1,7 @@
 """Shares, means and changes of a share, each with a 95% interval.
 
-Cases may come in groups, as the turns of one conversation do. Then the groups are independent and the cases are not.
+Cases may be in groups, for example the turns of one conversation. Then the groups are independent, but the cases of a
+group are not.
 """
 
 import math
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 Z = 1.959964
 RESAMPLES = 1000
 MIN_GROUPS = 5
-"""With fewer groups a mean has no interval, and a group counts as one case."""
+"""With fewer groups, a mean has no interval, and each group counts as one case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Interval:
 
 
 def share(hits: int, n: int) -> Interval:
-    """The share of `n` independent cases that are hits, with the Wilson score interval; 0 to 1 where `n` is 0.
+    """The share of `n` independent cases that are hits, with the Wilson score interval (0 to 1 if `n` is 0).
 
     >>> found = share(9, 10)
     >>> round(found.value, 3), round(found.low or 0, 3), round(found.high or 0, 3)
@@ -38,7 +39,7 @@ def share(hits: int, n: int) -> Interval:
 
 
 def grouped_share(hits: Sequence[bool], groups: Sequence[Hashable]) -> Interval:
-    """The share of hits; its interval is that of as many independent cases as the groups are worth."""
+    """The share of hits. Its interval is computed with the effective number of independent cases."""
     if not hits:
         return share(0, 0)
     rate = sum(hits) / len(hits)
@@ -46,8 +47,11 @@ def grouped_share(hits: Sequence[bool], groups: Sequence[Hashable]) -> Interval:
 
 
 def share_change(after: Sequence[bool], before: Sequence[bool], groups: Sequence[Hashable]) -> Interval:
-    """The change of a share over at least one pair of cases, by method 10 of Newcombe (1998), "Improved confidence
-    intervals for the difference between binomial proportions based on paired data"."""
+    """The change of a share over at least one pair of cases.
+
+    The interval is method 10 of Newcombe (1998), "Improved confidence intervals for the difference between binomial
+    proportions based on paired data".
+    """
     n, p, q = len(after), sum(after) / len(after), sum(before) / len(before)
     p_low, p_high = _wilson(p, _effective_cases(after, groups))
     q_low, q_high = _wilson(q, _effective_cases(before, groups))
@@ -57,7 +61,7 @@ def share_change(after: Sequence[bool], before: Sequence[bool], groups: Sequence
 
 
 def mean(values: Sequence[float], groups: Sequence[Hashable] | None = None, *, seed: int = 0) -> Interval:
-    """The mean with a bootstrap interval that resamples whole groups; the same values and seed give the same ends."""
+    """The mean with a bootstrap interval that resamples whole groups. Equal values and seeds give equal intervals."""
     n = len(values)
     if n == 0:
         return Interval(0.0, None, None, 0)
@@ -77,14 +81,14 @@ def _wilson(rate: float, n: float) -> tuple[float, float]:
     shrink = Z * Z / n
     middle = (rate + shrink / 2) / (1 + shrink)
     half = Z * math.sqrt(rate * (1 - rate) / n + shrink / (4 * n)) / (1 + shrink)
-    # rounding may miss 0, 1 or the rate itself by a little
+    # rounding errors may give ends slightly outside 0 to 1, or exclude the rate itself
     return min(rate, max(0.0, middle - half)), max(rate, min(1.0, middle + half))
 
 
 def _effective_cases(hits: Sequence[bool], groups: Sequence[Hashable]) -> float:
-    """How many independent cases give the same variance; all of them where groups are no more alike than chance.
+    """The number of independent cases with the same variance: all cases if groups are no more alike than by chance.
 
-    Where all hits are equal or there are few groups, the likeness within a group is unknown: a group is one case.
+    If all hits are equal or there are few groups, it is unknown how alike a group is, so each group counts as one case.
     """
     sizes, sums, n = Counter(groups), Counter[Hashable](), len(hits)
     for hit, group in zip(hits, groups, strict=True):
@@ -97,7 +101,7 @@ def _effective_cases(hits: Sequence[bool], groups: Sequence[Hashable]) -> float:
 
 
 def _phi(count: Counter[tuple[bool, bool]]) -> float:
-    """The correlation of paired hits, with Newcombe's continuity correction where it is positive."""
+    """The correlation of paired hits, with Newcombe's continuity correction if it is positive."""
     both, first, second, neither = count[True, True], count[True, False], count[False, True], count[False, False]
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
     covariance = both * neither - first * second
