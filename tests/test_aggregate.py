@@ -225,7 +225,7 @@ def test_a_loaded_result_is_saved_as_the_same_json(saved):
     ],
 )  # fmt: skip
 def test_an_answer_of_the_wrong_form_is_named(saved, key, value):
-    """The error for an answer with a wrong form names the file, the number of the answer and the field."""
+    """If an answer has the wrong form, the error names the file, the number of the answer and the field."""
     edited(saved, lambda result: result["answers"][2].update({key: value}))
     with pytest.raises(InputError, match=rf"r.json: not a saved validation result: answer 3: {key}(\.0)? is "):
         load_result(saved)
@@ -242,7 +242,7 @@ def test_another_file_is_refused(saved, text):
 
 @pytest.mark.parametrize("key", ["model", "address", "date", "manner", "heldout", "answers"])
 def test_a_result_without_a_key_is_refused(saved, key):
-    """The error for a result without a key names that key."""
+    """If a key is missing from a result, the error names that key."""
     edited(saved, lambda result: result.pop(key))
     with pytest.raises(InputError, match=f"{key} is missing"):
         load_result(saved)

@@ -119,7 +119,7 @@ def test_an_answer_is_read_as_it_was_written():
     ],
 )
 def test_an_answer_of_the_wrong_form_is_refused(change, says):
-    """The error names the wrong field if its type is wrong, its value is out of range, or its name is unknown."""
+    """If a field has a wrong type, a value out of range or an unknown name, the error names that field."""
     with pytest.raises(InputError) as caught:
         read_answer({"id": "core-001", "turn": 0, "prompt": "?", "text": "Aye.", "faults": []} | change)
     assert caught.value.message == says

@@ -166,7 +166,7 @@ def test_model_is_sized_without_being_loaded(notebook, smollm2):
 
 
 def test_model_that_cannot_be_read_gives_a_clear_error(notebook, monkeypatch):
-    """The error for a model that cannot be read has a hint that works without a connection."""
+    """If a model cannot be read, the error has a hint that works without a connection."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(notebook.UserError, match="nowhere/at-all could not be read") as caught:
         notebook.model_shape("nowhere/at-all")
@@ -939,7 +939,7 @@ def test_upload_that_would_fail_is_refused_before_training(notebook, monkeypatch
 
 
 def test_upload_without_a_token_gives_a_clear_error(notebook, monkeypatch):
-    """The error for an upload without a token says where to set the token."""
+    """If an upload has no token, the error says where to set the token."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(notebook.UserError, match="no Hugging Face token"):
         notebook.hub_token()

@@ -68,7 +68,7 @@ def test_the_packages_are_blocked(name, lacking):
 
 
 def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
-    """Rows, rejected answers (including near-duplicates), plan and summary are the same."""
+    """Without the packages, rows, rejected answers (including near-duplicates), plan and summary are the same."""
     with_them = generated(topics, tmp_path / "with", None)
     assert with_them == generated(topics, tmp_path / "without", lacking)
     status, _, files = with_them
@@ -77,7 +77,7 @@ def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
 
 
 def test_similarities_are_the_same(topics, lacking, tmp_path):
-    """With many rows per topic, answers are similar, and their similarity values are exactly the same."""
+    """Without the packages, similarity values are exactly the same, also for many similar answers per topic."""
     few = tmp_path / "few.json"
     few.write_text(json.dumps(["the rules of underwater hockey"]))
     with_them = generated(few, tmp_path / "with", None, "--n-per-topic", 300)
@@ -100,7 +100,7 @@ def test_a_run_can_start_with_them_and_resume_without(topics, lacking, tmp_path)
 
 
 def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
-    """The conversion to ShareGPT writes the same bytes, even if some rows are invalid."""
+    """Without the packages, the conversion to ShareGPT writes the same bytes, even if some rows are invalid."""
     generated(topics, tmp_path / "made", None)
     rows = tmp_path / "rows.jsonl"
     odd = '{"messages": [{"role": "user", "content": "\\u00e9 \\ud83d\\ude00 \\u2028"}], "meta": {"x": [0.25, null]}}'
@@ -118,7 +118,7 @@ def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
 
 
 def test_an_invalid_row_gives_the_same_error(lacking, tmp_path):
-    """If a row stops the conversion, the error is the same."""
+    """If a row stops the conversion, the error is the same without the packages."""
     rows = tmp_path / "rows.jsonl"
     for text in (b'{"messages": [}\n', b"\xff\n", b'{"messages": []}\n', b"[1]\n"):
         rows.write_bytes(text)

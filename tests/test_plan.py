@@ -205,7 +205,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_impossible_mixes_are_errors(case):
-    """The error for a count below 1, a share outside 0 to 1, or shares that add up to more than 1 names the flag."""
+    """If a count is below 1, a share is outside 0 to 1, or the shares exceed 1 together, the error names the flag."""
     settings, said = WRONG[case]
     with pytest.raises(SettingsError, match=said):
         dataclasses.replace(Mix(), **settings)

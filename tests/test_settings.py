@@ -61,7 +61,7 @@ def test_a_flag_wins_over_the_environment(tmp_path):
 
 
 def test_an_unreadable_dotenv(tmp_path):
-    """The error for a `.env` that is not UTF-8 names the file and does not show its content."""
+    """If a `.env` is not UTF-8, the error names the file and does not show its content."""
     with pytest.raises(SettingsError, match=r"\.env cannot be read") as caught:
         load(tmp_path, dotenv=f"OPENAI_API_KEY={KEY}".encode() + b"\xff\xfe")
     assert KEY not in str(caught.value) + caught.value.hint
@@ -81,7 +81,7 @@ def test_heuristic_can_be_forced(tmp_path):
 
 
 def test_openai_without_anything_says_how(tmp_path):
-    """The error for --backend openai without key and base URL says how to set either of them."""
+    """If --backend openai is used without a key and a base URL, the error says how to set either of them."""
     with pytest.raises(SettingsError, match="no key and no base URL") as caught:
         choose_backend("openai", load(tmp_path))
     assert "OPENAI_API_KEY" in caught.value.hint
@@ -148,7 +148,7 @@ def test_a_base_url_is_taken_as_people_write_it(tmp_path, url):
     ],
 )
 def test_a_key_in_a_base_url_is_not_shown(tmp_path, url):
-    """The error for an invalid URL names its flag or variable and does not quote the URL."""
+    """If a URL is invalid, the error names its flag or variable and does not quote the URL."""
     with pytest.raises(SettingsError) as caught:
         load(tmp_path, base_url=url)
     assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
@@ -201,7 +201,7 @@ def test_an_empty_variable_blanks_the_one_in_dotenv(tmp_path):
 
 @pytest.mark.parametrize("key", ["sk-“curly”", "sk-with\nbreak", "sk-with space", "sk-é"])
 def test_a_key_that_no_header_can_hold(tmp_path, key):
-    """The error for a key with quotation marks or a line break names its variable and does not show it."""
+    """If a key has quotation marks or a line break, the error names its variable and does not show the key."""
     with pytest.raises(SettingsError, match="OPENAI_API_KEY contains a character") as caught:
         load(tmp_path, {"OPENAI_API_KEY": key})
     assert key not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
@@ -239,7 +239,7 @@ def test_an_address_may_carry_no_key(url):
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".org", "[::1]:0", "h:99999"])
 def test_a_host_that_no_connection_can_be_made_to(host):
-    """The error for empty or overlong labels, port 0 or a port beyond 65535 names the variable."""
+    """If a host has empty or overlong labels, or the port is 0 or above 65535, the error names the variable."""
     with pytest.raises(SettingsError, match="the URL in VLLM_URL is not valid"):
         normalize_url(f"http://{host}/v1", source="VLLM_URL")
 

@@ -76,7 +76,7 @@ def test_a_new_file_has_no_backup(tmp_path):
 
 
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
-    """The error for an output that cannot be written names its path, and the source file does not change."""
+    """If the output cannot be written, the error names its path, and the source file does not change."""
     (tmp_path / "in.txt").write_text(HENS, "utf-8")
     with pytest.raises(InputError, match="folder"):
         TopicFile(tmp_path / "in.txt", tmp_path / "in.txt" / "out.txt").write({"general": [KALE]})

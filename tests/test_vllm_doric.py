@@ -370,7 +370,7 @@ def test_a_hub_that_cannot_be_reached_gives_a_clear_error(monkeypatch):
     "text", ["{}", "[]", "not json", '{"r": null}', '{"r": "many"}', '{"r": 8, "rank_pattern": 3}']
 )
 def test_an_adapter_without_a_rank_gives_a_clear_error(tmp_path, text):
-    """The error for a configuration without a rank names the file and says what to do."""
+    """If a configuration has no rank, the error names the file and says what to do."""
     (tmp_path / "adapter_config.json").write_text(text)
     with pytest.raises(ValueError, match=r"adapter_config\.json does not give .* merge it into its base"):
         vllm_doric.lora_rank(tmp_path)
