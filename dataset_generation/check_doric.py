@@ -1,9 +1,9 @@
-"""Check the language data after a correction: list each line that is wrong or doubtful, with file, line and reason.
+"""Check the language data after a correction: list each wrong or doubtful line, with file, line and reason.
 
     uv run python dataset_generation/check_doric.py --doubts
 
-Without --doubts only errors are listed; they must be fixed. With --say it shows instead how a sentence of your own is
-scored: which words count as Doric, and whether the quality gates would accept it.
+Without --doubts, only errors are listed; they must be fixed. With --say, it shows how your own sentence is scored:
+which words count as Doric, and whether the quality gates would accept it.
 
 Exit status: 0 no errors, 1 errors in the data, 2 a wrong flag, 130 stopped by Ctrl-C.
 """
@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score a sentence, or check all the data. Returns 1 when there are errors in the data."""
+    """Score a sentence, or check all the data. Returns 1 if there are errors in the data."""
     return _score(args.say) if args.say is not None else _check(warnings=args.doubts)
 
 

@@ -2,13 +2,13 @@
 
     uv run python dataset_generation/generate_doric_dataset.py --out datasets/doric_synth.jsonl
 
-With a key (OPENAI_API_KEY) or a local server (--base-url) a model writes the answers. With neither, the embedded voice
-(--backend heuristic) puts them together from authored sentences by topic, offline and repeatably. That is good for
-trying the pipeline, for tests and for a small seed set; it only ever says what is in its phrase files, so it does not
-replace a fluent writer or a strong model.
+With a key (OPENAI_API_KEY) or a local server (--base-url), a model writes the answers. Without both, the embedded voice
+(--backend heuristic) combines authored sentences by topic and seed, offline. Use it to try the pipeline, for tests and
+for a small first dataset. It says only what is in its phrase files, so it does not replace a fluent writer or a strong
+model.
 
-A run that stops for any reason resumes when the same command is given again. Rejected answers are kept in
-OUT.rejected.jsonl with the gate that rejected them, the plan in OUT.plan.json.
+If a run stops for any reason, give the same command again to resume it. Rejected answers are kept in
+OUT.rejected.jsonl, with the gate that rejected them. The plan is in OUT.plan.json.
 
 Exit status: 0 done, 1 rows are missing or a budget is used up, 2 an error to fix, 130 stopped by Ctrl-C or SIGTERM.
 """
@@ -97,7 +97,7 @@ async def run(args: argparse.Namespace) -> int:
     try:
         await generation.run()
     except DoricError:
-        if generation.paid:  # what was paid for before the run had to stop
+        if generation.paid:  # report what was paid for, also if the run had to stop
             cli.print_stderr(generation.summary())
         raise
     cli.print_stderr(generation.summary())
@@ -115,7 +115,7 @@ def write_report(rows: Path, rejected: Path, page: Path) -> None:
 
 
 def check_report(path: Path) -> None:
-    """Raise `InputError` if `path` exists and is not a report: before the run, because the report is written last."""
+    """Raise `InputError` if `path` exists and is not a report. Call it before the run; the report is written last."""
     from doric.core.files import refuse_foreign_file
     from doric.report.html import PAGE
 

@@ -2,13 +2,14 @@
 
     uv run python dataset_generation/generate_topics_via_llm.py --input topics.json --in-place --per-group 20
 
-Each group is asked for new topics, several groups in parallel, until it has enough or the model finds no more. A topic
-is accepted if it is a plain phrase of 5 to 12 words, is not held out for evaluation and is not a near-duplicate.
-Needs a model: a key (OPENAI_API_KEY) or a local server (--base-url). Existing topics are neither removed nor moved.
-The file is replaced in one step after every call that found topics; the old file is kept as FILE.bak. If the file
-can no longer be written, the run stops and the new topics go to FILE.found. An --output that an earlier run made from
-the same --input is added to, so no topic that was paid for is lost; an --output that lacks a topic of --input is left
-alone (exit status 2).
+The model is asked for new topics of each group until the group has enough or the model finds no more. Several groups
+are asked in parallel. A topic is accepted if it is a plain phrase of 5 to 12 words, is not held out for evaluation and
+is not a near-duplicate. Needs a model: a key (OPENAI_API_KEY) or a local server (--base-url).
+
+Existing topics are neither removed nor moved. The file is replaced in one step after every call that found topics; the
+old file is kept as FILE.bak. If the file can no longer be written, the run stops, and the new topics are saved to
+FILE.found. If --output was made from the same --input by an earlier run, the new topics are added to it, so no topic
+that was paid for is lost. If --output lacks a topic of --input, it is not changed (exit status 2).
 
 Exit status: 0 done, 1 topics are missing or a budget is used up, 2 an error to fix, 130 stopped by Ctrl-C or SIGTERM.
 """

@@ -1,8 +1,8 @@
-"""Show what is in a dataset file, messages or ShareGPT: one HTML page, and a dataset card with the same figures.
+"""Show what is in a dataset file (messages or ShareGPT): write an HTML page, and a dataset card with the same figures.
 
     uv run python dataset_generation/report_dataset.py --input datasets/doric_synth.jsonl
 
-Answers that the generator rejected are shown too, if they are beside the file as INPUT.rejected.jsonl.
+Answers that the generator rejected are shown too, if INPUT.rejected.jsonl exists.
 
 Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """

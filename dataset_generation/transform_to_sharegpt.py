@@ -3,9 +3,9 @@
     uv run python dataset_generation/transform_to_sharegpt.py --input datasets/doric_synth.jsonl --output datasets/doric_sharegpt.jsonl
 
 Rows are streamed, and the output file appears complete or not at all. A malformed row stops the run with its line and
-what is wrong; with --skip-bad such rows go to OUTPUT.rejected.jsonl instead. Two kinds of chats are dropped and
-counted: those with an answer that was stopped or cut off (meta.partial), and those that match, in any turn, a prompt
-that is held out for evaluation. `-` is stdin or stdout.
+the reason. With --skip-bad, such rows are written to OUTPUT.rejected.jsonl instead. Two kinds of chats are dropped and
+counted: chats with an answer that was stopped or cut off (meta.partial), and chats with a turn that matches a prompt
+held out for evaluation. `-` is stdin or stdout.
 
 Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """  # noqa: E501 - the command must be one line that can be copied

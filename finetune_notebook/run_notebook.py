@@ -33,11 +33,11 @@ FOLDED = """{% extends 'lab/index.html.j2' %}
 (code)</summary>{{ super() }}</details>
 {% else %}{{ super() }}{% endif %}
 {% endblock %}"""
-"""The template of the HTML page: cells that only define functions are collapsed and show only their title."""
+"""The template of the HTML page. Cells that only define functions are collapsed and show only their title."""
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """`NAME=VALUE` as a name and a value. Numbers, booleans and quoted strings are parsed; the rest is plain text.
+    """The name and the value in `NAME=VALUE`. Numbers, booleans and quoted strings are parsed; the rest is plain text.
 
     Raises ArgumentTypeError if the text is not NAME=VALUE.
 
@@ -112,7 +112,7 @@ def execute(notebook: "NotebookNode", settings: dict[str, Any], timeout: float |
 
 
 def without_badges(notebook: "NotebookNode") -> "NotebookNode":
-    """A copy in which linked images are replaced with plain links, so that the page loads nothing from the network."""
+    """A copy with plain links instead of linked images, so that the page loads nothing from the network."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":

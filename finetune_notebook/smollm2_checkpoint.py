@@ -33,7 +33,7 @@ def cached_checkpoint() -> Path:
 
 
 def make_checkpoint(folder: Path | None = None) -> Path:
-    """The checkpoint's folder (by default the cached one). It is created if it is missing, which takes about 20 s.
+    """The checkpoint's folder (default: the cached folder). If it is missing, it is created, which takes about 20 s.
 
     Needs torch, transformers and uv. Raises CalledProcessError if the package cannot be downloaded, and FileExistsError
     if `folder` holds other files.
@@ -55,7 +55,7 @@ def make_checkpoint(folder: Path | None = None) -> Path:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether `folder` holds a complete checkpoint: folders are moved into place only when they are complete."""
+    """Whether `folder` has a complete checkpoint. A folder is moved to its place only when it is complete."""
     return (folder / "config.json").is_file()
 
 
@@ -95,7 +95,7 @@ def read_gguf(weights: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBas
 
 
 def fix_tokenizer(path: Path) -> None:
-    """Write SmolLM2's byte-level steps into tokenizer.json: the GGUF reader writes those of another model family."""
+    """Write SmolLM2's byte-level steps into tokenizer.json, because the GGUF reader writes those of another family."""
     spec = json.loads(path.read_text("utf-8"))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     single_digits = {"type": "Digits", "individual_digits": True}

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     return app.run(args, read_dotenv(find_dotenv(Path(__file__).parent)) | dict(os.environ))
 
 
-main = cli.main(parse_args, run, broken_pipe=141)  # as if ended by SIGPIPE
+main = cli.main(parse_args, run, broken_pipe=141)  # the status of a program that SIGPIPE has ended
 
 if __name__ == "__main__":
     raise SystemExit(main())

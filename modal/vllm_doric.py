@@ -6,7 +6,7 @@
 #
 # Read the file from top to bottom: settings, revisions, image, storage, API key check, vLLM arguments, server, test.
 # The file runs twice: on your machine when you deploy, and in the container when a request comes. The variables of your
-# shell do not exist in the container, so all settings are written into the image. Keys are the exception: they are in a
+# shell do not exist in the container, so all settings are written into the image. Only the keys are not: they are in a
 # Modal Secret, and never in an image, an argument list or a log. `README.md` in this folder explains every step.
 
 import hmac
@@ -122,7 +122,7 @@ except ValueError as error:
 
 # ## Revisions
 #
-# If no revision is set for a model on the Hub, its newest commit is looked up when you deploy, and that commit is
+# If no revision is set for a model on the Hub, the Hub is asked for the newest commit when you deploy. This commit is
 # served until the next deployment. A redirect to another host is refused, so that no key is sent there.
 
 
@@ -153,7 +153,7 @@ def call(
 
 
 def commit_of(repo: str, env: Mapping[str, str]) -> str:
-    """The newest commit of a Hub repository. Raises OSError or ValueError if the Hub does not name one."""
+    """The newest commit of a Hub repository. Raises OSError or ValueError if the Hub does not return a commit."""
     hub = env.get("HF_ENDPOINT") or "https://huggingface.co"
     token = {"Authorization": f"Bearer {env['HF_TOKEN']}"} if env.get("HF_TOKEN") else {}
     with call(f"{hub}/api/models/{repo}/revision/main", token, seconds=10) as answer:
@@ -164,7 +164,7 @@ def commit_of(repo: str, env: Mapping[str, str]) -> str:
 
 
 def pinned(repo: str, revision: str, variable: str) -> str:
-    """The revision to deploy. If it is not set, the Hub is asked; "" with a note if the Hub names none."""
+    """The revision to deploy. If it is not set, the Hub is asked. If this fails, prints a note and returns ""."""
     if not modal.is_local() or not on_hub(repo) or revision:
         return revision
     try:
@@ -186,8 +186,8 @@ config = replace(
 
 # ## The image
 #
-# CUDA 13, because the vLLM wheel is linked against `libcudart.so.13`. The `devel` image, because FlashInfer compiles
-# kernels at the first use. The three package versions are those of the test on a CPU.
+# It has CUDA 13, because the vLLM wheel is linked against `libcudart.so.13`. It is the `devel` image, because
+# FlashInfer compiles kernels at the first use. The three package versions are the same as in the test on a CPU.
 
 image = (
     modal.Image.from_registry("nvidia/cuda:13.0.1-devel-ubuntu24.04", add_python="3.12")
@@ -212,8 +212,8 @@ secret = modal.Secret.from_name("doric-vllm", required_keys=["VLLM_API_KEY"])
 
 # ## The API key check
 #
-# vLLM's own key check covers `/v1` and a few other prefixes only: anyone could generate text with `POST /invocations`.
-# This middleware therefore checks the key on every path. Only the two health checks need no key.
+# vLLM's own key check covers only `/v1` and a few other prefixes, so anyone could generate text with
+# `POST /invocations`. This middleware checks the key on every path. Only the two health checks need no key.
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -244,7 +244,7 @@ class RequireKey:
 
 
 def write_key_check(folder: Path) -> None:
-    """Write RequireKey as the module `doric_lock`: the vLLM process can import neither this file nor modal."""
+    """Write RequireKey as the module `doric_lock`, because the vLLM process can import neither this file nor modal."""
     head = "from __future__ import annotations\n\nimport hmac\nimport os\n\n\n"
     (folder / "doric_lock.py").write_text(head + inspect.getsource(RequireKey), encoding="utf-8")
 
@@ -278,7 +278,7 @@ def lora_rank(adapter: Path) -> int:
 
 
 def lora_argv(model: str, revision: str) -> list[str]:
-    """The vLLM arguments for this adapter. A Hub adapter is downloaded first: vLLM itself would ignore the revision.
+    """The vLLM arguments for this adapter. A Hub adapter is downloaded first, because vLLM would ignore its revision.
 
     Raises RuntimeError if it cannot be downloaded, and ValueError if it cannot be served.
     """
@@ -286,11 +286,11 @@ def lora_argv(model: str, revision: str) -> list[str]:
     if on_hub(model):
         try:
             from huggingface_hub import snapshot_download
-        except ModuleNotFoundError:  # a test outside the image: vLLM would download it
+        except ModuleNotFoundError:  # in a test outside the image; vLLM would then download it
             return ["--enable-lora", "--max-lora-rank", str(RANKS[-1]), "--lora-modules", f"doric={model}"]
         try:
             folder = Path(snapshot_download(model, revision=revision or None))
-        except OSError as error:  # every error of the Hub's client: refused, interrupted or no answer
+        except OSError as error:  # all errors of the Hub's client are OSErrors: refused, interrupted or no answer
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             remedy = f"Check the name {model}, and HF_TOKEN in the Secret if it is private; then deploy again"
             raise RuntimeError(f"the adapter cannot be downloaded from the Hub: {reason}. {remedy}") from error
@@ -370,7 +370,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def likely_reason(config: Config) -> str:
-    """The likely reason why vLLM did not start. vLLM itself takes a missing folder for a wrong Hub name."""
+    """The likely reason why vLLM did not start. For a missing folder, vLLM itself reports a wrong Hub name."""
     for model in (config.DORIC_MODEL, config.DORIC_BASE_MODEL):
         if model and not on_hub(model) and not Path(model).is_dir():
             return f"there is no {model}. Upload it with: modal volume put doric-models FOLDER {model[7:]}"
@@ -426,7 +426,7 @@ def require_lock(url: str, headers: Mapping[str, str]) -> None:
 
 
 def stream_one(url: str, headers: Mapping[str, str], prompt: str) -> None:
-    """Print one answer as it streams, then the time to the first token and the number of chunks. Exits on an error."""
+    """Print one answer while it streams, then its time to the first token and number of chunks. Exits on an error."""
     body = {"model": "doric", "messages": [{"role": "user", "content": prompt}], "max_tokens": 200, "stream": True}
     print(f"> {prompt}")
     asked, first, chunks, finish = time.monotonic(), None, 0, None

@@ -1,15 +1,15 @@
-"""Score any OpenAI-compatible endpoint on prompts it was never trained on: a table, a JSON file and a page.
+"""Score any OpenAI-compatible endpoint on prompts that are not in the training data: a table, a JSON file and a page.
 
     uv run python validation/validate_model.py --base-url http://localhost:8000/v1 --out datasets/validation.json
 
 --baseline compares it with another model: a model at the same URL, a URL, MODEL@URL, or the --out of an earlier run.
 With --judge-model, a third model compares the answers of the two, every pair in both orders.
 
-OPENAI_API_KEY is sent to the server under test and to that of OPENAI_BASE_URL (api.openai.com where that is unset). A
-baseline or a judge at any other server gets BASELINE_API_KEY or JUDGE_API_KEY, if set.
+OPENAI_API_KEY is sent to the server under test and to the server of OPENAI_BASE_URL (if unset: api.openai.com). A
+baseline or a judge on any other server gets BASELINE_API_KEY or JUDGE_API_KEY, if set.
 
-Answers are written to OUT.answers.jsonl as they arrive: a run that stops for any reason resumes when the same command
-is given again. A call that still fails after all retries counts as a failure in every share, and the report says so.
+Answers are written to OUT.answers.jsonl when they arrive. If a run stops for any reason, give the same command again to
+resume it. A call that still fails after all retries counts as a failure in every share, and the report says so.
 
 Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """

@@ -1,1 +1,1 @@
-"""HTML pages that need no network: a dataset, a validation result, and the charts in them."""
+"""HTML pages of datasets and validation results, with charts. The pages need no network."""

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: sharp at any size, coloured by the page's style sheet, with a text alternative each."""
+"""Charts as inline SVG: sharp at any size, coloured by the page's style sheet. Each has a text alternative."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Line:
 def histogram(
     values: Sequence[float], label: str, *, top: float, bins: int = 24, unit: str = "", limit: float | None = None
 ) -> Markup:
-    """The number of values in each of `bins` equal steps from 0 to `top`; the last one holds all larger values too.
+    """The number of values in each of `bins` equal steps from 0 to `top`. Larger values count in the last step.
 
-    `unit` is "%" for shares, `limit` is drawn as a dashed line, `label` is the text alternative.
+    `unit` is "%" for shares. `limit` is drawn as a dashed line. `label` is the text alternative.
     """
     counts = [0] * bins
     for value in values:
@@ -34,7 +34,7 @@ def histogram(
 
 
 def lines(series: Sequence[Line], names: Sequence[str], label: str) -> Markup:
-    """Shares from 0 to 1 over a few named steps, with an interval at each; `label` is the text alternative."""
+    """Shares from 0 to 1 over a few named steps, each with an interval. `label` is the text alternative."""
     if not names:
         return Markup("")
     step = (WIDTH - LEFT - RIGHT) / len(names)

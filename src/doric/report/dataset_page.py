@@ -27,7 +27,7 @@ WRITERS = {"heuristic": "the embedded voice"}
 
 
 def load_stats(rows_path: Path, rejected_path: Path | None) -> DatasetStats:
-    """The figures of a dataset file of either shape, with its rejections if that file exists.
+    """The figures of a dataset file in either format, and of its rejections if there is a file of these.
 
     Raises `InputError` with file and line.
     """
@@ -53,7 +53,7 @@ def dataset_card(stats: DatasetStats, name: str) -> str:
 
 
 def _values(stats: DatasetStats) -> dict[str, Any]:
-    """What both templates show."""
+    """The values for both templates."""
     order = [kind for kind in (*BUCKETS, *sorted(stats.kinds)) if stats.kinds[kind]]
     groups = sorted(((group, counts, counts.total()) for group, counts in stats.groups.items()), key=lambda g: -g[2])
     return {
@@ -86,7 +86,7 @@ def _values(stats: DatasetStats) -> dict[str, Any]:
 
 
 class _Labels(dict[str, str]):
-    """Labels of buckets; "" for buckets that are not ours."""
+    """Labels of buckets; "" for user-defined buckets."""
 
     def __missing__(self, key: str) -> str:
         return ""

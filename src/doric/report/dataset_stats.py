@@ -1,6 +1,6 @@
 """The figures of a dataset: its rows by bucket, what the gates rejected, how Doric it is, which answers are similar.
 
-What the `meta` of a row does not say is counted as "unknown".
+If the `meta` of a row lacks a value, the row is counted as "unknown".
 """
 
 import random
@@ -16,9 +16,9 @@ from doric.quality.near_duplicates import NearDuplicateIndex
 
 UNKNOWN = "unknown"
 SAMPLE, NEAREST = 20, 12
-"""How many rows and how many similar pairs a page shows."""
+"""The number of rows and of similar pairs that a page shows."""
 MIN_SIMILARITY = 0.5
-"""Pairs that are less similar are not searched for."""
+"""Pairs with a lower similarity are not searched for."""
 STAGES = {
     "complete answers": ("filtered", "cut_off", "empty", "unfinished"),
     "plain text of the right length": (
@@ -33,12 +33,12 @@ STAGES = {
     ),
     "no near-duplicates": ("near_duplicate",),
 }  # fmt: skip
-"""What is left after a stage -> the gates of that stage. A gate that is in none counts with the last stage."""
+"""Stage (named after the answers that pass it) -> its gates. A gate of no stage counts for the last stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One row as a page shows it."""
+    """One row in the form that a page shows."""
 
     kind: str
     group: str
@@ -51,7 +51,7 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class SimilarPair:
-    """Two answers and their similarity, 0 to 1."""
+    """Two answers and their similarity, from 0 to 1."""
 
     similarity: float
     first: str
@@ -101,7 +101,7 @@ class DatasetStats:
 
 
 def collect_stats(rows: Iterable[Row], rejections: Iterable[Mapping[str, Any]] = (), *, seed: int = 0) -> DatasetStats:
-    """The figures of rows in the messages shape and of the generator's rejections; `seed` draws the sample."""
+    """The figures of rows in the messages format and of the generator's rejections. `seed` decides the sample."""
     stats = DatasetStats()
     draw, index = random.Random(seed), NearDuplicateIndex(MIN_SIMILARITY)
     answers: dict[str, str] = {}
@@ -120,7 +120,7 @@ def gate_limit(figure: str) -> float:
 
 
 def as_messages(row: Row) -> Row:
-    """A row of either shape in the messages shape. Raises `InputError` naming the key that is wrong."""
+    """A row of either format in the messages format. Raises `InputError` with the name of the wrong key."""
     if "conversations" in row:
         return from_sharegpt(row)
     check_row(row)
@@ -161,7 +161,7 @@ def _add_scores(stats: DatasetStats, answer: Answer) -> None:
 
 
 def _add_to_sample(stats: DatasetStats, shown: SampleRow, draw: random.Random) -> None:
-    """Reservoir sampling: each row has the same chance, whatever the number of rows."""
+    """Reservoir sampling: each row has the same chance, for any number of rows."""
     if len(stats.sample) < SAMPLE:
         stats.sample.append(shown)
     elif (place := draw.randrange(stats.rows)) < SAMPLE:

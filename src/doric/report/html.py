@@ -1,4 +1,4 @@
-"""Fills the page templates in `data/report/`; a page has its style and script inside and makes no network request."""
+"""Fills the page templates in `data/report/`. A page contains its style and script, and makes no network request."""
 
 import functools
 
@@ -8,7 +8,7 @@ from markupsafe import Markup
 from doric import data
 
 PAGE, CARD = b'<meta name="generator" content="doric">', b"- north-east-scots"
-"""Text near the top of every page and every dataset card of ours; files without it are not overwritten."""
+"""Text near the top of every page and dataset card of this project. Files without it are not overwritten."""
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def environment() -> jinja2.Environment:
 
 
 def cell(text: str) -> str:
-    """A text for a Markdown table: on one line, with bars and backslashes escaped.
+    """A text for a cell of a Markdown table: on one line, with bars and backslashes escaped.
 
     >>> print(cell("a | b\\nc"))
     a \\| b c

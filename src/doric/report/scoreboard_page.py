@@ -23,14 +23,14 @@ NAMES = {
 """Bucket -> its label in the table and on the page."""
 COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N-East", "English", "Central", "words")
 MIN_CONVERSATIONS = 3
-"""With fewer complete conversations the change over a conversation is not shown."""
+"""With fewer complete conversations, the change over a conversation is not shown."""
 
 type Json = Mapping[str, Any]
 """A saved result or a part of it."""
 
 
 def model_label(result: Json) -> str:
-    """The name of the model; of a folder only the last parts.
+    """The name of the model; if it is a folder, only the last parts of its path.
 
     >>> model_label({"model": "/home/ann/runs/first/export/merged"})
     'first/export/merged'
@@ -43,7 +43,7 @@ def model_label(result: Json) -> str:
 
 
 def format_result(result: Json) -> str:
-    """All tables of a result: the scoreboard and, where there are any, the changes and the judge's verdicts."""
+    """All tables of a result: the scoreboard and, if they exist, the changes and the judge's verdicts."""
     tables = [format_scoreboard(result)]
     if "baseline" in result:
         tables.append(format_changes(result))
@@ -60,7 +60,7 @@ def format_scoreboard(result: Json) -> str:
 
 
 def format_changes(result: Json) -> str:
-    """The change from the baseline over the turns that both were asked, in points of 100, with 95% intervals."""
+    """The change from the baseline in points of 100, with 95% intervals. Uses only turns that both were asked."""
     before = result["baseline"]
     rows = [
         (
@@ -95,7 +95,7 @@ def format_verdicts(result: Json) -> str:
 
 
 def warnings(result: Json) -> list[str]:
-    """What a reader must know before the figures: failed calls and empty answers."""
+    """Warnings that a reader needs before the figures: failed calls and empty answers."""
     calls, model = result["calls"], model_label(result)
     found = []
     if faults := sum(calls["faults"].values()):
@@ -110,7 +110,7 @@ def warnings(result: Json) -> list[str]:
 
 
 def format_drift(drift: Json) -> str:
-    """The change of points over long conversations and their number; "-" where there are too few."""
+    """The change of points over long conversations, and their number; "-" if there are too few."""
     change = _signed(drift["change"], 1) if drift["change"]["n"] >= MIN_CONVERSATIONS else "-"
     return f"{change}, over {drift['change']['n']} of {drift['talks']} conversations"
 
@@ -181,7 +181,7 @@ def _signed(interval: Json, scale: float) -> str:
 
 
 def scoreboard_page(result: Json) -> str:
-    """The HTML page of a validation result, with its baseline and its judge where it has them."""
+    """The HTML page of a validation result, with its baseline and its judge if it has them."""
     result = _with_label(result)
     before = _with_label(result["baseline"]) if "baseline" in result else None
     return page(
@@ -239,13 +239,13 @@ def _drift_charts(result: Json, before: Json | None) -> Iterator[tuple[str, Mark
 
 
 def _ends(interval: Json, scale: float) -> tuple[float, float, float]:
-    """Value, low and high; without an interval all three are the value."""
+    """Value, low and high. Without an interval, all three are the value."""
     low, high = (interval["value"] if interval[end] is None else interval[end] for end in ("low", "high"))
     return scale * interval["value"], scale * low, scale * high
 
 
 def _answers(result: Json, before: Json | None) -> list[dict[str, Any]]:
-    """Every answer, with the baseline's answer beside it, worst first."""
+    """Every answer, with the baseline's answer beside it. The worst answers come first."""
     prompts = {held.id: held for held in held_out_prompts()}
     others = _sides(before) if before else {}
     shown = []
