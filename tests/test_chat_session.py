@@ -17,7 +17,7 @@ def test_an_option_out_of_range_is_refused(name, text):
 
 
 def test_a_limit_as_large_as_the_window_is_refused():
-    """If max_tokens is not smaller than the window, the error has both figures, and any value fits an unknown window."""
+    """If max_tokens is not below the window, the error has both figures, and any value fits an unknown window."""
     check_room(3999, 4000)
     check_room(10**6, None)
     for limit in (4000, 5000):
