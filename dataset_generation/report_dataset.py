@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     page = args.out or args.input.with_suffix(".html")
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
     if len({args.input, page, args.card}) < 3:
-        hint = "Name another file with --out or --card."
+        hint = "Use a different file for --out or --card."
         raise SettingsError("--input, --out and --card are not three different files", hint=hint)
     refuse_foreign_file(page, PAGE, "page of a dataset")
     if args.card:

@@ -29,10 +29,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, metavar="FILE", help="JSON Lines with messages; - is stdin")
-    parser.add_argument("--output", required=True, metavar="FILE", help="where the conversations go; - is stdout")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the file to write; - is stdout")
     parser.add_argument("--drop-meta", action="store_true", help="drop each row's meta")
     parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
-    parser.add_argument("--skip-bad", action="store_true", help="put malformed rows into OUTPUT.rejected.jsonl, go on")
+    parser.add_argument("--skip-bad", action="store_true", help="write malformed rows to OUTPUT.rejected.jsonl")
     parser.add_argument("--no-guard", action="store_true", help="do not look for evaluation prompts; ten times as fast")
     return parser.parse_args(argv)
 

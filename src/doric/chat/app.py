@@ -48,7 +48,7 @@ def read_question(words: Sequence[str]) -> str:
             raise InputError(f"standard input is not UTF-8: byte {error.start}") from error
     text = " ".join(piped if word == "-" else word for word in words) if words else piped
     if not text.strip():
-        raise InputError("there is no question", hint="Give one as an argument or on standard input.")
+        raise InputError("there is no question", hint="Give it as an argument or on standard input.")
     return text.strip()
 
 

@@ -325,7 +325,7 @@ def choose(models: list[Model], wanted: str) -> Model:
     if wanted:
         return next((model for model in models if model.name == wanted), Model(wanted))
     if not models:
-        raise FatalServerError("the server lists no model", hint="Set VLLM_MODEL to the name of one.")
+        raise FatalServerError("the server lists no model", hint="Set VLLM_MODEL to the name of a model.")
     adapters = [model for model in models if model.parent]
     return next((model for model in adapters if model.name == "doric"), (adapters or models)[0])
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 REASONS = {
     errno.ENOENT: ("there is no such file or folder", "Check the path."),
-    errno.EISDIR: ("it is a directory", "Name a file inside it."),
+    errno.EISDIR: ("it is a directory", "Give a file inside it."),
     errno.ENOTDIR: ("a part of its path is a file, not a folder", "Check the path."),
     errno.EEXIST: ("a part of its path is a file, not a folder", "Check the path."),
     errno.EACCES: ("permission denied", "Choose a folder you own, or change its permissions."),

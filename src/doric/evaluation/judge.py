@@ -80,7 +80,7 @@ _VERDICT = TypeAdapter(Verdict)
 
 def read_verdict(row: object) -> Verdict:
     """A verdict from its JSON object. Raises `InputError` naming the field that is wrong."""
-    hint = "Name another --out, or give --overwrite."
+    hint = "Use a different --out, or give --overwrite."
     try:
         verdict = _VERDICT.validate_python(row)
     except ValidationError as error:

@@ -69,11 +69,11 @@ _ANSWER = TypeAdapter(ModelAnswer)
 def read_answer(row: object) -> ModelAnswer:
     """An answer from its JSON object. Raises `InputError` with the name of the wrong field."""
     if isinstance(row, dict) and "faults" not in row:
-        raise InputError("not an answer: faults is missing", hint="Name another --out, or give --overwrite.")
+        raise InputError("not an answer: faults is missing", hint="Use a different --out, or give --overwrite.")
     try:
         return _ANSWER.validate_python(row)
     except ValidationError as error:
-        hint = "Name another --out, or give --overwrite."
+        hint = "Use a different --out, or give --overwrite."
         raise InputError(describe_invalid(error, "an answer"), hint=hint) from error
 
 
