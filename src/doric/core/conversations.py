@@ -227,7 +227,7 @@ class ShareGptConversion:
                     yield converted
 
     def _belongs(self, row: Row) -> bool:
-        """Whether a well-formed row goes into the output; counts it if not."""
+        """Whether a well-formed row is written to the output. Rows that are dropped are counted."""
         if row.get("meta", _NO_META).get("partial"):
             self.partial += 1
             return False

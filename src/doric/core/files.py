@@ -27,7 +27,7 @@ ONE_OBJECT = "Each line must hold one JSON object."
 HELD = "Wait until it ends, or choose another output file."
 """The hint for a file that another run is writing."""
 LOCK_SECONDS = 0.5
-"""How long to wait for a lock: the chat holds it only for a moment, and a run that ends removes the lock file."""
+"""Seconds to wait for a lock. The chat holds it only for a moment, and a run that ends removes the lock file."""
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def render(phrase: str) -> str:
 
 
 def _rendered(word: str, *, first: bool) -> str:
-    # A capital inside the phrase marks a name, except I and listed phrases such as New Year.
+    # A capital inside the phrase marks a name. Exceptions are "I" and listed phrases such as "New Year".
     if word[0].isupper() and not first and len(word) > 1 and " " not in word:
         return word
     rendered = _renderings().get(word.lower())

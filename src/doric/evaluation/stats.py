@@ -18,7 +18,7 @@ MIN_GROUPS = 5
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure, the ends of its 95% interval (None where there are too few cases), and the number of cases."""
+    """A figure, the ends of its 95% interval (None if there are too few cases), and the number of cases."""
 
     value: float
     low: float | None

@@ -1,6 +1,6 @@
 """The quality gates: one function per reason to reject an answer. Each returns a `Rejection` or None.
 
-`check_language` runs the gates that need only the text. `check` also runs those that depend on what was asked. The
+`check_language` runs the gates that need only the text. `check` also runs the gates that depend on the prompt. The
 thresholds and patterns are in `data/gates.toml`. The names of the gates are written to the rejections file, and the
 reasons are sent back to the model that wrote the answer.
 """

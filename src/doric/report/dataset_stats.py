@@ -89,7 +89,7 @@ class DatasetStats:
         return len(self.words)
 
     def funnel(self) -> list[tuple[str, int]]:
-        """(stage, answers left after it), from all answers received to those that were kept."""
+        """(stage, answers left after it), from all received answers to the kept answers."""
         left = self.rows + self.rejected.total()
         steps = [("answers received", left)]
         known = {gate for gates in STAGES.values() for gate in gates}

@@ -124,7 +124,7 @@ class TopicFile:
             self.topics = _all_topics(existing)
             if _is_json(output) or not _is_json(source):
                 groups = existing
-            elif len(groups) == 1:  # a text file has no groups, so the groups are those of the source
+            elif len(groups) == 1:  # a text file has no groups, so the groups of the source are used
                 groups = dict.fromkeys(groups, self.topics)
             source = output
         self.groups = groups
