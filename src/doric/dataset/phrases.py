@@ -66,7 +66,10 @@ def general_sentences() -> dict[str, tuple[str, ...]]:
 
 @functools.lru_cache(maxsize=1 << 12)
 def theme_of(topic: str) -> Theme | None:
-    """The theme that shares most keywords with a topic; of equals, that with longer keywords. Else None."""
+    """The theme that shares most keywords with a topic, or None if no theme shares any.
+
+    If several themes share as many keywords, the theme with the longer keywords is used.
+    """
     stems = {stem for word in words(topic) for stem in (word, word.removesuffix("s"), word.removesuffix("es"))}
     best, most = None, (0, 0)
     for theme, _ in _themes():

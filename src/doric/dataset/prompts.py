@@ -118,7 +118,7 @@ def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
 
 @functools.lru_cache(maxsize=1 << 10)
 def stride(size: int) -> int:
-    """The smallest step from `size` times the golden ratio up that is coprime to `size`: visits leave no clusters."""
+    """The smallest step of at least `size` times the golden ratio that is coprime to `size`: it leaves no clusters."""
     step = max(1, round(size * GOLDEN))
     while math.gcd(step, size) != 1:
         step += 1

@@ -148,7 +148,7 @@ class Run:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
         self._files.check(self._fingerprint, describe=_difference)
         replays = self._history.replay_row, self._history.replay_rejection
-        # answers that were paid for survive a mistaken --overwrite
+        # a mistaken --overwrite must not lose answers that were paid for
         with self._files.open(*replays, backup=self._is_paid_for()) as (rows, rejections):
             self._files.store(self._fingerprint)
             yield rows, rejections

@@ -30,7 +30,7 @@ class Span:
 
 
 def highlight(text: str) -> Iterator[Span]:
-    """The spans of the text, in order. Joined they are `text` again.
+    """The spans of the text, in order. Joined, they give `text` again.
 
     >>> [(span.text, span.kind) for span in highlight("I dinna ken. It's affa caul!")][-5:]
     [(". It's ", ''), ('affa', 'ne'), (' ', ''), ('caul', 'ne'), ('!', '')]

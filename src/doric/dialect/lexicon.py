@@ -27,7 +27,7 @@ SHORTEST_STEM = 4
 class Entry:
     """A row of `lexicon.tsv`. The house form, `doric`, is the spelling that the dataset uses.
 
-    `variants` are other spellings, of the same class. `wider` are spellings used all over Scotland, class `scots`.
+    `variants` are other spellings with the same class. `wider` are spellings used all over Scotland, class `scots`.
     `synonyms` are other words with the same meaning, also class `scots`; they are not replaced by the house form.
     """
 

@@ -1,4 +1,4 @@
-"""A model compares two answers to the same prompt, every pair twice: the second time in the other order.
+"""A model compares two answers to the same prompt. Each pair is compared twice, the second time in the other order.
 
 A verdict counts only if both orders agree. If only one model gave no answer, it loses without a call. The verdicts are
 a second opinion: they are shown beside the scoreboard and never change its figures.
