@@ -76,7 +76,7 @@ def print_stderr(text: str) -> None:
 
 
 def report_error(error: DoricError) -> int:
-    """Print what is wrong and what to do about it; the exit status of the error."""
+    """Print an error and its hint. Returns the exit status of the error."""
     print_stderr("\n".join([f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]))
     return error.exit_status
 

@@ -54,7 +54,7 @@ class EvaluationSettings:
 
 
 def select_prompts(limit: int | None) -> tuple[HeldOutPrompt, ...]:
-    """`limit` held-out prompts (None: all). The buckets take turns, so that each has about as many.
+    """`limit` held-out prompts (None: all). They are taken from the buckets in turn, in file order.
 
     >>> len(select_prompts(12)), len({(held.bucket, held.benign) for held in select_prompts(12)})
     (12, 6)
