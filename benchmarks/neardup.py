@@ -130,7 +130,7 @@ def resident() -> float:
 def measure(kind: str, rows: int) -> str:
     """One line of the table."""
     draw = random.Random(f"{kind}:{rows}")
-    index, texts = NearDuplicateIndex(THRESHOLD, expected=rows), SOURCES[kind](draw)
+    index, texts = NearDuplicateIndex(THRESHOLD), SOURCES[kind](draw)
     costs, stored = fill(index, texts, rows)
     memory = resident()
     per_row = [cost / (rows // 100) * 1e6 for cost in costs]

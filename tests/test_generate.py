@@ -65,12 +65,12 @@ class Files:
     def __init__(self, folder, max_tries=6, budget=None):
         self.rows, self.rejections = folder / "out.jsonl", folder / "out.rejected.jsonl"
         self.max_tries, self.budget = max_tries, budget or Budget()
-        self.history = History(100)
+        self.history = History()
 
     @contextlib.contextmanager
     def generator(self, voice):
         """A generator on the journals. Their existing rows are replayed into `history`."""
-        self.history = History(100)
+        self.history = History()
         with (
             Journal(self.rows, replay=self.history.replay_row) as rows,
             Journal(self.rejections, replay=self.history.replay_rejection) as rejections,

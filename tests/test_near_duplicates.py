@@ -191,10 +191,11 @@ def test_signature_is_the_same_in_every_process():
     assert printed == {f"{signature('fit like the day')}\n"}
 
 
-def test_more_texts_than_expected_are_found():
-    """An index for ten texts stores a thousand and finds each of them."""
+def test_every_text_is_found_after_the_table_has_grown(monkeypatch):
+    """If the hash table has grown several times, the index still finds each stored text."""
+    monkeypatch.setattr(near_duplicates, "FIRST_SLOTS", 2**8)
     draw = random.Random(6)
-    index = NearDuplicateIndex(expected=10)
+    index = NearDuplicateIndex()
     texts = [" ".join(sentence(draw) for _ in range(3)) for _ in range(1000)]
     for number, text in enumerate(texts):
         index.add(str(number), text)

@@ -51,13 +51,13 @@ class Tally:
 
 
 class History:
-    """The rows and rejections so far of a run of `planned` rows. To resume a run, replay its files into this object."""
+    """The rows and rejections so far of a run. To resume a run, replay its files into this object."""
 
-    def __init__(self, planned: int) -> None:
+    def __init__(self) -> None:
         self.tally = Tally()
         self.done: set[str] = set()
         self.rejected: dict[str, list[RejectedAnswer]] = {}
-        self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"), expected=planned)
+        self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"))
 
     def replay_row(self, row: Row) -> None:
         """Add a row of an earlier run. Raises `InputError` if the generator cannot have written it."""

@@ -43,7 +43,7 @@ class Run:
         if args.max_cost is not None and price is None and backend == "openai":
             raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
         self._budget = Budget(price, args.max_cost, args.max_total_tokens)
-        self._history = generate.History(len(plan))
+        self._history = generate.History()
         self._max_tries: int = args.max_tries or DEFAULT_TRIES[backend]
         self._given_up: list[tuple[Job, str]] = []
         self._interrupted = self._budget_exhausted = False

@@ -6,7 +6,6 @@ that could be similar, and computes the similarity only for these: 2 * LCS / (le
 with and without rapidfuzz.
 """
 
-import mmap
 import struct
 from array import array
 from collections.abc import Callable, Iterable
@@ -32,11 +31,10 @@ except ImportError:
 BANDS = 64
 ROWS_PER_BAND = 5
 SEED = 42
-EXPECTED_TEXTS = 20_000
-"""The size of an index, in texts, if the number of texts is not known."""
-MAX_SLOTS = 2**25  # 128 MB
-_NEXT = 2**32 - 1
-_CHECK = _NEXT << 32
+FIRST_SLOTS = 2**18
+"""Slots of a new table: 1 MB, enough for 8,000 texts."""
+MAX_LOAD, GROWTH = 2, 4
+"""Nodes per slot at which the table grows, and how many times larger it becomes."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,16 @@ class NearDuplicateIndex:
 
     If `add` is called with the same text directly after `nearest`, the hash is computed only once.
 
-    `expected` is the approximate number of texts. More texts can be stored, but then lookups become slower. A stored
-    text takes about 1 KB. Lookups take about the same time for a thousand texts as for a hundred thousand.
+    A stored text takes about 1 KB. Lookups take about the same time for a thousand texts as for a hundred thousand.
     """
 
-    def __init__(self, threshold: float = 0.9, *, expected: int = EXPECTED_TEXTS) -> None:
+    def __init__(self, threshold: float = 0.9) -> None:
         self.threshold = threshold
         self._ids: list[str] = []
         self._texts: list[str] = []
         self._lengths = array("I")
         self._exact: dict[str, int] = {}
-        self._bands = BandTable(expected)
+        self._bands = BandTable()
         self._latest: tuple[str, str, list[int]] = ("", "", signature(""))
 
     def __len__(self) -> int:
@@ -113,39 +110,48 @@ class NearDuplicateIndex:
 
 
 class BandTable:
-    """A hash table from band hashes to the numbers of the texts that have them, in two arrays.
+    """A hash table from band hashes to the numbers of the texts that have them. It grows with the texts.
 
-    The texts of one slot are a chain of nodes. A node has 64 bits: the upper half of the band hash, to tell the hashes
-    of a slot apart, and the number of the next node. A dict is as fast, but takes 13 times the memory.
+    The band hashes of one slot are a chain of nodes: text `t` and band `b` have node `(t + 1) * BANDS + b`. A dict of
+    band hashes takes seven times the memory.
     """
 
-    def __init__(self, expected: int) -> None:
-        slots = 1 << max(0, expected * BANDS - 1).bit_length()
-        self._slot = min(slots, MAX_SLOTS) - 1
-        # anonymous memory is only used when it is written, so a plan of a million rows takes no memory at the start
-        self._first = memoryview(mmap.mmap(-1, 4 * (self._slot + 1))).cast("I")
-        self._nodes = array("Q", [0] * BANDS)  # node 0 ends a chain, so text 0 begins at node BANDS
+    def __init__(self) -> None:
+        self._first = array("I", [0]) * FIRST_SLOTS  # the first node of each slot, 0 if there is none
+        self._hashes = array("q", [0]) * BANDS  # by node
+        self._next = array("I", [0]) * BANDS  # by node: the next node of the chain, 0 at its end
 
     def add(self, text: int, hashes: Iterable[int]) -> None:
         """Store the band hashes of a text. Texts are added in order, from 0."""
-        first, append, mask, node = self._first, self._nodes.append, self._slot, (text + 1) * BANDS
-        for band_hash in hashes:
+        if len(self._next) > MAX_LOAD * len(self._first):
+            self._grow()
+        self._hashes.extend(hashes)
+        first, append, mask = self._first, self._next.append, len(self._first) - 1
+        for node, band_hash in enumerate(hashes, (text + 1) * BANDS):
             slot = band_hash & mask
-            append(band_hash & _CHECK | first[slot])
+            append(first[slot])
             first[slot] = node
-            node += 1
 
     def find(self, hashes: Iterable[int]) -> set[int]:
         """The texts that have at least one of these band hashes."""
-        first, nodes, mask, texts = self._first, self._nodes, self._slot, set[int]()
+        first, stored, following, texts = self._first, self._hashes, self._next, set[int]()
+        mask = len(first) - 1
         for band_hash in hashes:
             node = first[band_hash & mask]
             while node:
-                entry = nodes[node]
-                if not (entry ^ band_hash) & _CHECK:
+                if stored[node] == band_hash:
                     texts.add(node // BANDS - 1)
-                node = entry & _NEXT
+                node = following[node]
         return texts
+
+    def _grow(self) -> None:
+        """Make the table larger and build all chains again. The steps are so large that this is rare."""
+        self._first = first = array("I", [0]) * (GROWTH * len(self._first))
+        following, mask = self._next, len(first) - 1
+        for node in range(BANDS, len(following)):
+            slot = self._hashes[node] & mask
+            following[node] = first[slot]
+            first[slot] = node
 
 
 def signature(folded: str) -> list[int]:
