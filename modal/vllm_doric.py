@@ -78,7 +78,7 @@ class Config:
         counts = {count or "1" for _, count in chosen.gpus()}
         if len(counts) != 1 or not counts <= set("12345678"):
             raise ValueError(
-                f"DORIC_GPU must have the same number of GPUs (:1 to :8) for all types, not {chosen.DORIC_GPU!r}"
+                f"DORIC_GPU must have one count, from :1 to :8, for all its GPU types, but it is {chosen.DORIC_GPU!r}"
             )
         return chosen
 
@@ -146,7 +146,10 @@ class SameHostRedirects(urllib.request.HTTPRedirectHandler):
 def call(
     url: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None, seconds: float = START_LIMIT
 ) -> HTTPResponse:
-    """Send a GET request, or a POST with a JSON body; the open response. Raises HTTPError for a 4xx or 5xx status."""
+    """Send a GET request, or a POST request if there is a JSON body. Returns the open response.
+
+    Raises HTTPError for a 4xx or 5xx status.
+    """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {**headers, "Content-Type": "application/json"})
     return urllib.request.build_opener(SameHostRedirects).open(request, timeout=seconds)

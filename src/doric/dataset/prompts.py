@@ -118,7 +118,10 @@ def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
 
 @functools.lru_cache(maxsize=1 << 10)
 def stride(size: int) -> int:
-    """The smallest step of at least `size` times the golden ratio that is coprime to `size`: it leaves no clusters."""
+    """The step between two visited positions: `size` times the golden ratio, raised until it is coprime to `size`.
+
+    Steps of this length spread the positions evenly.
+    """
     step = max(1, round(size * GOLDEN))
     while math.gcd(step, size) != 1:
         step += 1

@@ -144,7 +144,7 @@ def word_class(word: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 14)
 def is_guess(word: str) -> bool:
-    """Whether `word` counts as Scots only because of its ending. Names and drugs may have the same endings.
+    """Whether `word` counts as Scots only because of its ending, which names and medicines may have too.
 
     >>> is_guess("plantin"), is_guess("warfarin"), is_guess("keepit"), is_guess("table")
     (True, True, False, False)
