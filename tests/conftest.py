@@ -20,6 +20,11 @@ settings.load_profile("patient")
 NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the two files that train first: with two processes, neither of them waits for the other at the end."""
+    items.sort(key=lambda item: "notebook" not in item.path.name)
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """A folder with SmolLM2-135M-Instruct. It is created once and cached outside the repository."""
