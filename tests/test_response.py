@@ -67,6 +67,24 @@ def test_signs_of_reasoning(value):
     assert not read(with_message({"content": TEXT})).reasoned
 
 
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({"content": None, "reasoning_content": "hm"}, "reasoning_content"),
+        ({"content": "", "reasoning": "hm"}, "reasoning"),
+        ({"content": None, "refusal": "I canna dee that."}, "refusal"),
+        ({"content": None, "tool_calls": [{"function": {"name": "look"}}]}, "tool_calls"),
+        ({"content": [{"type": "thinking", "thinking": "hm"}]}, "content, as a part of type thinking"),
+        ({"content": "<think>hm</think>"}, "content, as reasoning"),
+        ({"content": "", "refusal": None, "tool_calls": []}, ""),
+        ({"content": TEXT, "reasoning_content": "hm", "refusal": ""}, ""),
+    ],
+)
+def test_the_field_that_was_filled_instead_is_named(message, field):
+    """If a message has no text, the completion names the field that the model filled instead."""
+    assert read(with_message(message)).elsewhere == field
+
+
 @pytest.mark.parametrize("count", [-1, 10**12, "9", None, float("nan")])
 def test_impossible_token_counts_are_zero(count):
     """An impossible token count is treated as missing, so that the tokens are estimated."""

@@ -21,6 +21,11 @@ UNKNOWN_ERROR = 502
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
 CHARACTERS_PER_TOKEN = 3
 """Doric has about 3 characters per token. Its spellings are rare, so tokenizers split them into short pieces."""
+NOT_CONTENT = (
+    "reasoning_content", "reasoning", "reasoning_details", "thinking",
+    "refusal", "tool_calls", "function_call", "audio",
+)  # fmt: skip
+"""Fields of a message that some servers fill instead of `content`."""
 MAX_TOKENS = 10**9
 """A larger count in a response is a mistake of the server."""
 STREAM_END = b"[DONE]"
@@ -40,7 +45,9 @@ class Completion:
     """One answer. `finish` is the finish reason: stop, length, content_filter or another word of the server.
 
     `counted` is False if the tokens are an estimate. `reasoned` is True if the model showed signs of reasoning:
-    reasoning text, reasoning tokens, or a token limit used up without an answer.
+    reasoning text, reasoning tokens, or a token limit used up without an answer. `elsewhere` is empty if there is text.
+    If there is none, it names the field of the message that the model filled instead, such as reasoning_content,
+    refusal or tool_calls.
     """
 
     text: str
@@ -49,6 +56,7 @@ class Completion:
     tokens_out: int = 0
     counted: bool = True
     reasoned: bool = False
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +94,9 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
         raise _unreadable("the message is neither text nor parts with text", *tokens)
     finish = str(choice.get("finish_reason") or "stop")
     answer = _without_thinking(text)
-    all_reasoning = not answer and finish == "length"
-    return Completion(answer, finish, *tokens, reasoned=all_reasoning or _reasoned(text, message, usage))
+    reasoned = (not answer and finish == "length") or _reasoned(text, message, usage)
+    elsewhere = "" if answer else _filled_instead(text, message)
+    return Completion(answer, finish, *tokens, reasoned=reasoned, elsewhere=elsewhere)
 
 
 def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[str, Any]:
@@ -245,6 +254,18 @@ def _reasoned(text: str, message: Mapping[str, Any], usage: Mapping[str, Any]) -
     in_parts = isinstance(parts, list) and any(isinstance(part, dict) and part.get("thinking") for part in parts)
     in_field = bool(message.get("reasoning_content") or message.get("reasoning"))
     return in_tokens or in_parts or in_field or bool(THINKING_TAG.search(text))
+
+
+def _filled_instead(text: str, message: Mapping[str, Any]) -> str:
+    """The field of a message without an answer that the model filled instead; "" if there is none."""
+    if named := next((name for name in NOT_CONTENT if message.get(name)), ""):
+        return named
+    parts = message.get("content")
+    if isinstance(parts, list) and (
+        kinds := [part["type"] for part in parts if isinstance(part, dict) and "type" in part]
+    ):
+        return f"content, as a part of type {kinds[0]}"
+    return "content, as reasoning" if text.strip() else ""
 
 
 def _without_thinking(text: str) -> str:
