@@ -1,5 +1,7 @@
 """The meaning of an error response for the run, with the wordings of different servers."""
 
+import json
+
 import pytest
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
@@ -69,3 +71,142 @@ def test_a_token_limit_is_lowered_to_what_the_server_accepts():
     assert named.lower_limit(8192) == 4096
     assert response(400, '{"error": {"message": "max_tokens is too large"}}').lower_limit(800) == 400
     assert response(400, '{"error": {"message": "max_tokens is too large, 4096 is the most"}}').lower_limit(100) is None
+
+
+# -- the server's own words ------------------------------------------------------------------------------------------
+
+SAID = "Input should be at most 64"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": "m is rate-limited"}}}',
+         "Provider returned error: m is rate-limited"),
+        ('{"error": {"message": "Provider error", "metadata": {"raw": "{\\"error\\":{\\"message\\":\\"at most 5\\"}}"}}}',
+         "Provider error: at most 5"),
+        ('{"error": "model requires more system memory (5.3 GiB)"}', "model requires more system memory (5.3 GiB)"),
+        ('{"error": ["Error in `inputs`", "too few"], "error_type": "validation"}', "Error in `inputs`; too few"),
+        ('{"detail": "Not Found"}', "Not Found"),
+        (f'{{"detail": [{{"loc": ["body", "max_tokens"], "msg": "{SAID}", "input": 600}}]}}', f"max_tokens: {SAID}"),
+        ('{"detail": {"error": {"message": "busy"}}}', "busy"),
+        ('{"message": "No route"}', "No route"),
+        ('{"Message": "Forbidden"}', "Forbidden"),
+        ('{"object": "error", "message": "System role not supported", "type": "BadRequestError", "code": 400}',
+         "System role not supported"),
+        ('{"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}}', "n: too many"),
+        ('[{"error": {"code": 400, "message": "Key not valid.", "status": "INVALID_ARGUMENT"}}]', "Key not valid."),
+        ('{"success": false, "errors": [{"code": 7003, "message": "no such route"}], "messages": []}', "no such route"),
+        ('{"errors": ["one", "two"]}', "one; two"),
+        ('{"error": {"code": 400, "message": "", "details": [{"@type": "x", "reason": "EXPIRED"}]}}', "EXPIRED"),
+        ('{"error": {"code": "model_overloaded", "message": null}}', "model_overloaded"),
+        ('{"error": {"message": "{\\"detail\\": \\"inner\\"}"}}', "inner"),
+        ('{"title": "Bad Request", "detail": "n is missing", "status": 400}', "Bad Request: n is missing"),
+        ('"just a text"', '"just a text"'),
+        ("upstream connect error", "upstream connect error"),
+        ("<!DOCTYPE html>\n<html><head><title>502 Bad\n Gateway</title></head><body>secret stack</body></html>",
+         "502 Bad Gateway"),
+        ("<html><body><h1>Service &amp; more</h1><p>x</p></body></html>", "Service & more"),
+        ("<?xml version='1.0'?><Error><Code>Denied</Code><Message>Access Denied</Message></Error>", "Access Denied"),
+        ("<html></html>", "a page without a title"),
+        ('{"error": {"message": "a\\u001b[31mb\\u202e\\nc\\u0007"}}', "ab c"),
+        ('{"error": {"message": "cut of', '{"error": {"message": "cut of'),
+        ('{"foo": 1}', '{"foo": 1}'),
+        ("", ""),
+        ("[" * 5000, "[" * 300 + "…"),
+    ],
+)  # fmt: skip
+def test_the_words_of_a_server_are_found_in_every_shape(body, words):
+    """The message has the words for people from any shape of error body, on one line, without control characters."""
+    assert response(500, body).message == words
+
+
+def test_a_long_message_is_shortened():
+    """At most 300 characters of a server's message are quoted."""
+    message = response(500, "x" * 10_000).message
+    assert len(message) == 301
+    assert message.endswith("…")
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504, 529])
+def test_the_words_are_in_every_error(status):
+    """Whatever the status is, the error says what the server said."""
+    assert "the reason is here" in error_of(response(status, '{"detail": "the reason is here"}')).message
+
+
+def test_a_quoted_key_is_removed_from_a_rejection():
+    """The error for a rejected key has the server's words without the parts of the key that the server shows."""
+    key = "sk-proj-4f7a91c2d88e"
+    for shown in (key, "sk-pro***************d88e", "sk-proj-4f7a...", "...d88e"):
+        body = f'{{"error": {{"message": "Incorrect API key provided: {shown}. Look it up."}}}}'
+        error = error_of(ErrorResponse.read(401, body.encode(), {}, key=key))
+        assert "Incorrect API key provided: …" in error.message
+        assert not any(part in error.message for part in ("sk-pro", "4f7a", "d88e"))
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "How do I keep the temperature of my fridge low?",
+        "How do I keep the temperature of m…",
+        "q: How do I keep the temperature of",
+    ],
+)
+def test_a_quoted_prompt_is_removed(quoted):
+    """A prompt is also redacted where the server quotes only its beginning."""
+    prompt = "How do I keep the temperature of my fridge low?"
+    body = f'{{"error": {{"message": "cannot parse: {quoted}"}}}}'.encode()
+    found = ErrorResponse.read(400, body, {}, key="", prompts=[prompt])
+    assert "keep" not in found.message
+    assert found.refused_parameters(["temperature"]) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "System role not supported",
+        "Jinja Exception: System role not supported",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "Only user and assistant roles are supported!",
+        "Only user, assistant and tool roles are supported, got system.",
+        "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+        "Developer instruction is not enabled for models/gemma-3-1b-it",
+        "System messages are not supported by this model",
+        "This model doesn't support system instructions.",
+        "Invalid role: system",
+        "Unexpected role 'system' after role 'user'",
+        "messages.0.role: Input should be 'user' or 'assistant'",
+    ],
+)
+def test_a_model_without_a_system_role_is_recognised(said):
+    """Every usual wording of a refused system role is recognised, whatever the status is."""
+    for status in (400, 422, 500):
+        assert response(status, json.dumps({"error": {"message": said}})).refuses_system_role
+
+
+@pytest.mark.parametrize(
+    "said", ["the system is overloaded", "not enough system memory", "max_tokens must be at most 5"]
+)
+def test_other_errors_about_a_system_are_no_refused_role(said):
+    """An error about the server's machine is not taken for a refused system role."""
+    assert not response(500, f'{{"error": "{said}"}}').refuses_system_role
+
+
+def test_a_field_to_send_is_suggested():
+    """If the server wants a field that has no flag of its own, the hint shows --extra-body with it."""
+    said = '{"error": {"message": "parameter.enable_thinking must be set to false for non-streaming calls"}}'
+    assert """--extra-body '{"enable_thinking": false}'""" in error_of(response(400, said)).hint
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 500])
+def test_a_context_that_is_too_small_is_not_retried(status):
+    """A request that exceeds the context fails at once, also if the server reports it as its own error."""
+    error = error_of(response(status, '{"error": {"message": "Context size has been exceeded."}}'))
+    assert type(error) is ServerError
+
+
+def test_a_limit_in_other_words_is_a_limit_of_tokens():
+    """A limit of output tokens is lowered although the message does not name the parameter."""
+    said = response(400, '{"error": {"message": "Model m supports at most 512 output tokens per request."}}')
+    assert said.refused_parameters(["temperature", "max_tokens"]) == ["max_tokens"]
+    assert said.lower_limit(900) == 512

@@ -1,43 +1,61 @@
 """What a model server's error response means. It becomes one of three errors, without the API key:
 
 `ServerError`: only this call has failed. `RetryableError`: a retry may succeed. `FatalServerError`: the run must stop.
+The words by which an error is recognised are in `data/server_errors.toml`.
 """
 
+import functools
+import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+from doric import data
 from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.core.text import printable
 from doric.llm.rate_limits import read_retry_after
 
-QUOTA = ("exceeded your current quota", "credit balance", "insufficient credits")
-RATE_LIMITED = ("rate_limit", "rate limit", "retry in", "try again in", "per minute")
-FILTERED = ("content_filter", "content_policy", "content management policy", "responsible ai", "flagged_input")
-FILTERED_400 = (*FILTERED, "moderation", "flagged")
-FILTERED_403 = (*FILTERED, "input was flagged", "prompt was flagged")
-"""Marks of a content filter in a 403. "flagged" alone may mean the account; then every other prompt would fail too."""
-FILTER_CODES = ("content_filter", "content_policy_violation", "moderation_blocked")
-UNSUPPORTED = (
-    "unsupported", "not support", "unrecognized", "unknown", "unexpected", "not permitted", "not allowed",
-    "extra input", "instead",
-)  # fmt: skip
-TOO_LONG = ("context_length", "context length", "context size", "context window", "maximum context")
-NO_MODEL = ("not exist", "not found", "unknown", "invalid model", "not a valid model")
 RETRYABLE_STATUSES = (408, 409, 425, 429)
 NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w-])")
 MIN_TOKEN_LIMIT = 16
 """Tokens. A smaller limit is useless, and a smaller number in an error message is not a limit."""
 MAX_RETRY_AFTER = 600.0
 """Seconds. A longer Retry-After ends the run; the user continues it later."""
-MAX_MESSAGE = 200
+MAX_MESSAGE = 300
 """Characters of the server's message that are quoted."""
+MAX_BODY = 1 << 16
+"""Bytes of an error response that are read. No message is at the end of a longer one."""
 
 MIN_REDACTED = 6
 """Characters. Shorter keys are never redacted: the dummy key "x" is in most words."""
 MIN_SECRET, MIN_LONG_SECRET = 8, 20
 """Characters. A key is secret if it has at least 8 and a digit, or at least 20. Other keys are dummy words."""
+MIN_QUOTED = 24
+"""Characters. A part of a prompt that is at least so long is redacted where a message quotes it."""
+MASKED = re.compile(r"\S*(?:\*{2,}|\.{3,}|…)\S*")
+"""A key of which a server shows only some characters: sk-ab***yz."""
+
+WORD_FIELDS = (
+    "error", "errors", "title", "message", "msg", "detail", "details", "error_description", "errormessage",
+    "error_message", "description", "reason", "raw", "metadata", "innererror", "cause", "fault", "faultstring",
+)  # fmt: skip
+"""Fields in which servers put their words, in lower case. Their values may be texts, lists and objects."""
+CODE_FIELDS = ("code", "type", "status", "error_code", "error_type")
+"""Fields that are shown only if there are no words."""
+MAX_DEPTH, MAX_WORDS = 6, 4
+TITLE = re.compile(r"<(title|h1|message)[^>]*>([^<]{1,500})</\1", re.IGNORECASE)
+PAGE = re.compile(r"\s*(?:<!doctype|<html|<head|<body|<title|<\?xml|<!--|<error)", re.IGNORECASE)
+
+
+@functools.cache
+def marks(name: str) -> Any:  # noqa: ANN401 - a list of words, or a table
+    """A list of `data/server_errors.toml`: parts of messages in lower case."""
+    return data.read_toml("server_errors.toml")[name]
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
 
 
 def redact(text: str, secret: str) -> str:
@@ -56,6 +74,117 @@ def is_secret(key: str) -> bool:
     (True, False, False, False)
     """
     return len(key) >= MIN_LONG_SECRET or (len(key) >= MIN_SECRET and any(char.isdigit() for char in key))
+
+
+def _without_secrets(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:  # in a raw body, characters of the secret may be escaped as in JSON
+        text = redact(redact(text, secret), json.dumps(secret)[1:-1])
+        text = redact(text, json.dumps(secret, ensure_ascii=False)[1:-1])
+    return text
+
+
+def _without_quotation(text: str, prompt: str) -> str:
+    """`text` without a beginning of `prompt`, or of one of its lines, that it quotes."""
+    for line in {prompt, *prompt.splitlines()}:
+        start = line.strip()[:MIN_QUOTED]
+        if len(start) == MIN_QUOTED and (at := text.find(start)) >= 0:
+            pairs = zip(text[at:], line.strip(), strict=False)
+            same = next((number for number, (one, other) in enumerate(pairs) if one != other), None)
+            end = min(len(text), at + len(line.strip())) if same is None else at + same
+            text = f"{text[:at]}…{text[end:]}"
+    return text
+
+
+def _without_key_parts(text: str, key: str) -> str:
+    """`text` without words that show the first or the last characters of a secret key."""
+    text = MASKED.sub("…", text)
+    if not is_secret(key):
+        return text
+    return " ".join("…" if key[:MIN_REDACTED] in word or key[-4:] in word else word for word in text.split(" "))
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def error_words(content: bytes) -> str:
+    """What an error response says to people, on one line, from any known shape; "" if it says nothing.
+
+    >>> error_words(b'{"detail": [{"loc": ["body", "max_tokens"], "msg": "Input should be at most 64"}]}')
+    'max_tokens: Input should be at most 64'
+    >>> error_words(b'<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>')
+    '502 Bad Gateway'
+    """
+    text = content[:MAX_BODY].decode("utf-8", "replace")
+    if PAGE.match(text):
+        found = TITLE.search(text)
+        return _one_line(html.unescape(found[2])) if found else "a page without a title"
+    value = _json_in(text)
+    if value is None:
+        return _one_line(text)
+    words: list[str] = []
+    for each in _words(value):
+        if not any(each in known for known in words):
+            words = [known for known in words if known not in each] + [each]
+    return _one_line(": ".join(words[:MAX_WORDS])) or _one_line(text)
+
+
+def has_error(value: object) -> bool:
+    """Whether a decoded body without an answer says that there was an error.
+
+    >>> has_error({"detail": "Not Found"}), has_error({"object": "error", "code": 400}), has_error({"id": "c1"})
+    (True, True, False)
+    """
+    if isinstance(value, list):
+        return bool(value) and has_error(value[0])
+    if not isinstance(value, dict):
+        return False
+    return value.get("object") == "error" or any(value.get(name) for name in ("error", "errors", "detail", "message"))
+
+
+def _words(value: object, depth: int = 0) -> Iterator[str]:
+    """The texts for people in a decoded body, the most general first."""
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(value, str):
+        inner = _json_in(value)
+        if inner is not None:
+            yield from _words(inner, depth + 1)
+        elif value.strip():
+            yield _one_line(value)
+    elif isinstance(value, list):
+        each = (": ".join(_words(item, depth + 1)) for item in value[:MAX_WORDS])
+        if joined := "; ".join(filter(None, each)):
+            yield joined
+    elif isinstance(value, dict):
+        yield from _words_of_object({str(name).lower(): field for name, field in value.items()}, depth)
+
+
+def _words_of_object(fields: Mapping[str, Any], depth: int) -> Iterator[str]:
+    found = [word for name in WORD_FIELDS if name in fields for word in _words(fields[name], depth + 1)]
+    found = found or [str(fields[name]) for name in CODE_FIELDS if isinstance(fields.get(name), str | int)][:1]
+    place = fields.get("loc") or fields.get("field")
+    if found and place:
+        parts = place if isinstance(place, list) else [place]
+        yield ".".join(str(part) for part in parts if part != "body")
+    yield from found
+
+
+def _json_in(text: str) -> Any:  # noqa: ANN401 - any JSON
+    """The JSON object or list that `text` consists of; None if it is anything else."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text.replace("\r", " ")).split())
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE].rstrip()}…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +209,58 @@ class ErrorResponse:
 
         Otherwise a quoted prompt about fridge temperatures would look like an error about the parameter `temperature`.
         """
-        text = body.decode("utf-8", "replace")
+        text = body[:MAX_BODY].decode("utf-8", "replace")
+        message, secrets = error_words(body), (key, *prompts)
+        # in `message`, white space is single blanks
+        message = _without_secrets(_without_secrets(message, secrets), [_one_line(prompt) for prompt in prompts])
+        text = _without_secrets(text, secrets)
+        for prompt in prompts:
+            message, text = _without_quotation(message, _one_line(prompt)), _without_quotation(text, prompt)
         error = _error_object(text)
-        message = str(error.get("message") or error.get("detail") or (error if error else text))
-        for secret in (key, *prompts):  # in the raw body, characters of the secret may be escaped as in JSON
-            text, message = redact(redact(text, secret), json.dumps(secret)[1:-1]), redact(message, secret)
-        one_line = " ".join(message.split())
         param, code = (str(error.get(name) or "") for name in ("param", "code"))
-        return cls(status, one_line[:MAX_MESSAGE], param, text.lower(), read_retry_after(headers), code.lower())
+        message = _shortened(_without_key_parts(message, key) if status in (401, 403) else message)
+        return cls(status, message, param, text.lower(), read_retry_after(headers), code.lower())
+
+    # --- what it means ---
 
     @property
     def filtered(self) -> bool:
         """Whether a content filter blocked the prompt or the answer."""
         if self.status not in (400, 403, 422):
             return False
-        return self.code in FILTER_CODES or self._mentions(FILTERED_403 if self.status == 403 else FILTERED_400)
+        more = "filtered_403" if self.status == 403 else "filtered_400"
+        return self.code in marks("filter_codes") or self._mentions("filtered") or self._mentions(more)
 
     @property
     def unsupported(self) -> bool:
         """Whether the parameter itself is not supported, and not only its value."""
-        return self.code == "unsupported_parameter" or self._mentions(UNSUPPORTED)
+        return self.code == "unsupported_parameter" or self._mentions("unsupported")
 
     @property
     def too_long(self) -> bool:
         """Whether the request exceeds the model's context length."""
-        return self.status == 413 or (self.status in (400, 422) and self._mentions(TOO_LONG))
+        return self.status == 413 or (self.status in (400, 422, 500) and self._mentions("too_long"))
+
+    @property
+    def refuses_system_role(self) -> bool:
+        """Whether the model accepts no message with the role "system". Templates that fail give a 500 on some servers.
+
+        Any error may quote such words; the caller knows whether the request had such a message.
+        """
+        patterns = marks("no_system_role") if self.status in (400, 422, 500, 501) else ()
+        return any(re.search(pattern, self.text) for pattern in patterns)
+
+    @property
+    def stream_only(self) -> bool:
+        """Whether the server answers only if the answer is streamed."""
+        return self.status in (400, 405, 422, 501) and self._mentions("stream_only")
 
     def refused_parameters(self, sent: Sequence[str]) -> list[str]:
         """The parameters in `sent` that the error mentions, the most likely first."""
         named = [name for name in sent if name == self.param]
-        return named + [name for name in sent if name not in named and re.search(rf"\b{name}\b", self.text)]
+        named += [name for name in sent if name not in named and re.search(rf"\b{name}\b", self.text)]
+        limits = [name for name in sent if name.startswith("max_")]
+        return named if named or not self._mentions("token_limit") else limits
 
     def lower_limit(self, sent: int) -> int | None:
         """The token limit to send instead of `sent`: the largest lower number in the message, else half of `sent`.
@@ -121,51 +272,70 @@ class ErrorResponse:
             return max(lower)
         return sent // 2 if not numbers and sent >= 2 * MIN_TOKEN_LIMIT else None
 
+    # --- the error to raise ---
+
     def to_error(
         self, *, address: str, model: str, key_variable: str, key_given: bool, answered: bool = False
     ) -> ServerError:
         """The error to raise. `answered`: the server has answered such requests, so a refusal does not stop the run."""
         status = self.status
+        if status == 407:
+            hint = "Check the name and the password in HTTPS_PROXY; special characters are written like %40."
+            return FatalServerError(self._said("the proxy asks for a name and a password (407)"), hint=hint)
         if status in (401, 403):
             return self._key_rejected(key_variable, key_given, answered)
         if status == 402 or (status == 429 and self._quota_exhausted):
             hint = "Top up the account, then run the same command again: finished rows are kept."
-            return FatalServerError(f"the quota is used up ({status})", hint=hint)
-        if status in (400, 404, 422) and "model" in self.text and self._mentions(NO_MODEL):
+            return FatalServerError(self._said(f"the quota is used up ({status})"), hint=hint)
+        if status in (400, 404, 422) and "model" in self.text and self._mentions("no_model"):
             hint = "Check MODEL or --model against the server's list of models."
-            return FatalServerError(f"{address} has no model '{model}' ({status})", hint=hint)
+            return FatalServerError(self._said(f"{address} has no model '{model}' ({status})"), hint=hint)
         if self.too_long:
-            hint = "Choose a model with a longer context, or serve this model with a longer context."
-            return ServerError(f"the request is too long for {model} ({status}): {self.message}", hint=hint)
+            return ServerError(self._said(f"the request is too long for {model} ({status})"), hint=self._length_hint())
         if status in RETRYABLE_STATUSES or status >= 500:
             return self._retry_later()
-        hint = "Check the model, and that the base URL is the part before /chat/completions."
         kind = ServerError if answered else FatalServerError
-        return kind(f"{address} rejected the request ({status}): {self.message}", hint=hint)
+        return kind(self._said(f"{address} rejected the request ({status})"), hint=self._rejection_hint(address))
+
+    def _said(self, what: str) -> str:
+        """`what`, with the server's own words."""
+        return f"{what}: {self.message}" if self.message else what
 
     def _key_rejected(self, key_variable: str, key_given: bool, answered: bool) -> ServerError:
-        # the message of a 401 is not quoted, because it often contains a part of the key
-        reason = f": {self.message}" if self.status == 403 and self.message else ""
         hint = f"{key_variable} is {'set. Is it the key for this server?' if key_given else 'not set.'}"
         kind = ServerError if answered and self.status == 403 else FatalServerError
-        return kind(f"the server rejected the key ({self.status}){reason}", hint=hint)
+        return kind(self._said(f"the server rejected the key ({self.status})"), hint=hint)
+
+    def _length_hint(self) -> str:
+        if self._mentions("rate_limited"):
+            return "One request is more than the account may use per minute: choose another model, or raise the limit."
+        return "Choose a model with a longer context, or serve this model with a longer context."
+
+    def _rejection_hint(self, address: str) -> str:
+        for name, value in marks("extra_body").items():
+            if re.search(rf"\b{name}\b", self.text):
+                return f"Change what is sent with --extra-body, for instance --extra-body '{value}'."
+        ends = "" if self.status != 404 or address.endswith("/v1") else " Most base URLs end in /v1."
+        return f"Check the model, and that the base URL is the part before /chat/completions.{ends}"
 
     def _retry_later(self) -> ServerError:
         status, wait = self.status, self.retry_after
+        message = self._said(f"the server answered {status}")
         if wait is not None and wait > MAX_RETRY_AFTER:
-            message = f"the server answered {status}, and its Retry-After is {_duration(wait)}"
+            message = self._said(f"the server answered {status}, and its Retry-After is {_duration(wait)}")
             return FatalServerError(message, hint="Run the same command again after that time. Nothing is lost.")
         fault = "rate_limit" if status == 429 else f"http_{status}"
-        return RetryableError(f"the server answered {status}", fault=fault, after=wait, throttled=status == 429)
+        return RetryableError(message, fault=fault, after=wait, throttled=status == 429)
 
     @property
     def _quota_exhausted(self) -> bool:
         # some servers mention quota and billing even in a rate limit that ends within a minute
-        temporary = self.retry_after is not None or self._mentions(RATE_LIMITED)
-        return "insufficient_quota" in self.text or (self._mentions(QUOTA) and not temporary)
+        temporary = self.retry_after is not None or self._mentions("rate_limited")
+        return "insufficient_quota" in self.text or (self._mentions("quota") and not temporary)
 
-    def _mentions(self, phrases: tuple[str, ...]) -> bool:
-        return any(phrase in self.text for phrase in phrases)
+    def _mentions(self, name: str) -> bool:
+        """Whether the body contains one of the words of this list of `data/server_errors.toml`."""
+        return any(phrase in self.text for phrase in marks(name))
 
 
 def _duration(seconds: float) -> str:
@@ -178,12 +348,13 @@ def _duration(seconds: float) -> str:
 
 
 def _error_object(text: str) -> Mapping[str, object]:
-    """The error object in a response body, in any of the known shapes; empty if there is none."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    error = value.get("error", value) if isinstance(value, dict) else value
-    if isinstance(error, list) and error:
-        error = error[0]
-    return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else {}
+    """The error object in a response body; empty if there is none."""
+    value = _json_in(text)
+    for _ in range(MAX_DEPTH):
+        if isinstance(value, list) and value:
+            value = value[0]
+        elif isinstance(value, dict) and isinstance(value.get("error"), dict | list) and value["error"]:
+            value = value["error"]
+        else:
+            break
+    return value if isinstance(value, dict) else {}
