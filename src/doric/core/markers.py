@@ -1,0 +1,416 @@
+"""Marks that servers leave in the text of an answer: marks around reasoning, and marks of chat templates.
+
+The lists of marks are in `data/markers.toml`. Only marks are recognised, never ordinary words: "I am thinking" is not
+reasoning. The time of every function is linear in the length of the text.
+"""
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from doric import data
+
+SIGNS = {"<": "(?:<|＜|&lt;)", ">": "(?:>|＞|&gt;)", "|": "[|｜]"}
+"""The forms of a sign in a mark: some servers escape it, and some templates use full-width signs."""
+HELD_BACK = 320
+"""`ReasoningFilter` holds back at most so many characters, because a mark may be split across pieces."""
+MAX_HEADER = 200
+"""Longest header of a channel (role, name of the channel, recipient) in characters."""
+ANY_START = re.compile("[<＜&◁`\\[\\]]|assistant|analysis")
+"""A text without a match has no marks."""
+MERGED = "assistant(?P<merged>final|commentary|analysis)"
+"""A header of a channel that lost its special tokens: `analysisThe user …assistantfinalAye, …`."""
+MERGED_START = re.compile(r"\s{0,20}analysis(?=[A-Z])")
+MERGED_PREFIX = re.compile(
+    r"\s{0,20}(?:a(?:n(?:a(?:l(?:y(?:s(?:is?)?)?)?)?)?)?|f(?:i(?:n(?:al?)?)?)?"
+    r"|(?:analysis|commentary|final)\s?(?:[<＜][|｜]?\w{0,10}[|｜]?)?)?\Z"
+)
+
+
+class Split(NamedTuple):
+    """The answer without reasoning, and the reasoning without marks. Both are stripped and may be empty."""
+
+    answer: str
+    reasoning: str
+
+
+def split_reasoning(text: str) -> Split:
+    """The answer and the reasoning in `text`, which may be marked in many ways (see `data/markers.toml`).
+
+    Without an end mark, everything after the first mark is reasoning. With only an end mark, everything before it is.
+
+    >>> split_reasoning("<think>They want Doric.</think>Aye, fairly.")
+    Split(answer='Aye, fairly.', reasoning='They want Doric.')
+    """
+    if not ANY_START.search(text):
+        return Split(text.strip(), "")
+    whole = ReasoningFilter()
+    whole.feed(text)
+    whole.rest()
+    return Split(whole.answer, whole.reasoning)
+
+
+class ReasoningFilter:
+    """`split_reasoning` for text that arrives in pieces. A mark may be split across several pieces.
+
+    `feed` and `rest` return the text to show now. If only an end mark arrives, its reasoning was already shown; so when
+    the text has ended, use `answer`, which is always right. Marks of chat templates are not shown, but are in `answer`.
+    """
+
+    def __init__(self) -> None:
+        self._held = self._before = ""
+        self._open: list[str] = []
+        self._header: str | None = None
+        self._in_channel = self._has_final = self._has_answer_mark = False
+        self._has_shown = False
+        self._opened = self._closed = 0
+        self._answer: list[str] = []
+        self._reasoning: list[str] = []
+        self._earlier: list[str] = []
+        self._shown: list[str] = []
+        self._at_start, self._is_over, self._has_bar = True, False, False
+        self._beside: str | None = None
+
+    @property
+    def answer(self) -> str:
+        """The answer so far, without reasoning."""
+        return "".join(self._answer).strip() or "".join(self._earlier).strip()
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far, without its marks."""
+        return "".join(self._reasoning).strip()
+
+    def feed(self, text: str) -> str:
+        """The text of the answer that may be shown now. The start of a possible mark is held back."""
+        self._held += text
+        if self._at_start:
+            self._read_start()
+        if not self._at_start:
+            self._advance()
+        return self._show()
+
+    def rest(self) -> str:
+        """The text that was held back but is no mark."""
+        self._at_start = False
+        self._advance(last=True)
+        if self._header is not None:
+            self._end_header()
+        if self._beside and not _ROLE.fullmatch(self._beside.strip()):
+            self._shown.append(self._beside)
+        return _CUT_OFF.sub("", self._show())
+
+    def _read_start(self) -> None:
+        """Look for a merged header, which is recognised only at the start of the text."""
+        if found := MERGED_START.match(self._held):
+            self._begin(SIGN_OF_CHANNEL)
+            self._held = self._held[found.end() :]
+        self._at_start = found is None and MERGED_PREFIX.match(self._held) is not None
+
+    def _advance(self, *, last: bool = False) -> None:
+        text, at = self._before + self._held, len(self._before)
+        while found := _token().search(text, at):
+            if found.lastgroup == "unpair" and found.end() == len(text) and not last:  # it may be longer
+                break
+            self._plain(text[at : found.start()])
+            self._mark(found)
+            at = found.end()
+        held = found or _beginning().search(text, max(at, len(text) - HELD_BACK))
+        end = held.start() if held and not last else len(text)
+        self._plain(text[at:end])
+        self._before, self._held = text[max(0, end - 1) : end], text[end:]
+
+    def _show(self) -> str:
+        text, self._shown = "".join(self._shown), []
+        return text
+
+    def _plain(self, text: str) -> None:
+        """Add text between marks."""
+        if self._header is None:
+            self._add(text)
+            return
+        header, newline, rest = text.partition("\n")
+        self._header += header
+        if newline or len(self._header) > MAX_HEADER:
+            self._end_header()
+            self._add(rest)
+
+    def _add(self, text: str) -> None:
+        if self._open:
+            self._reasoning.append(text)
+            return
+        if not self._answer:
+            text = text.lstrip()
+        if text:
+            self._answer.append(text)
+            self._show_later(text)
+
+    def _show_later(self, text: str) -> None:
+        """Show the text at the next opportunity, without the name of a role beside a mark of a template."""
+        if self._beside is not None:
+            self._beside += text
+            if len(self._beside.strip()) <= LONGEST_ROLE:
+                return
+            text = _ROLE_AT_START.sub("", self._beside, count=1)
+            self._beside = None
+        if not self._is_over:
+            self._shown.append(text if self._has_shown else text.lstrip())
+            self._has_shown = True
+
+    def _mark_turn(self, mark: str) -> None:
+        self._answer.append(mark)
+        self._is_over = self._is_over or (self._has_shown and _opening_mark().match(mark) is not None)
+        self._beside = ""
+
+    def _mark(self, found: re.Match[str]) -> None:
+        kind, mark = str(found.lastgroup), found.group()
+        name = (found[kind] or "").lower()
+        match kind:
+            case "start" | "channel":
+                self._header, self._in_channel = "", kind == "channel"
+            case "message":
+                self._end_header()
+            case "merged":
+                self._enter_channel(name)
+            case "over" if self._open and (self._has_bar or SIGN_OF_CHANNEL in self._open):
+                self._open.clear()
+            case "over" | "turn" if not self._open:
+                self._mark_turn(mark)
+            case "pair":
+                self._begin(_pairs()[name])
+            case "unpair" if name in self._open or name not in _enclosing():
+                self._end(name)
+            case "answer" | "unanswer":
+                self._mark_answer(mark, opens=kind == "answer")
+            case "open" | "bar" | "arrow" | "bracket":
+                self._begin(_family(name))
+                self._has_bar = kind == "bar"
+            case "close" | "unbar" | "unarrow" | "unbracket":
+                self._end(_family(name))
+            case "void":
+                pass
+            case _:
+                self._plain(mark)
+
+    def _begin(self, family: str) -> None:
+        self._opened += 1
+        if family not in self._open:
+            self._open.append(family)
+
+    def _end(self, family: str) -> None:
+        self._closed += 1
+        if family in self._open:
+            del self._open[self._open.index(family) :]
+        elif self._open:
+            self._open.clear()
+        else:  # reasoning without a mark at its beginning, or nested
+            if 0 < self._opened < self._closed:
+                self._earlier = self._answer  # if no text follows, the mark was a mistake
+            self._answer_is_reasoning()
+
+    def _answer_is_reasoning(self) -> None:
+        self._reasoning += self._answer
+        self._answer = []
+
+    def _end_header(self) -> None:
+        words = re.findall(r"\w+", (self._header or "").lower())
+        if self._header is None and (channel := _CHANNEL_AT_END.search("".join(self._answer[-16:]))):
+            words, self._in_channel = [channel.group().strip().lower()], True
+            self._answer[-16:] = ["".join(self._answer[-16:])[: channel.start()]]
+            self._shown = []
+        self._header = None
+        if self._in_channel:
+            self._enter_channel(words[0] if words else "")
+        elif words and words[0] != "assistant":
+            self._mark_turn(f"<|start|>{words[0]}<|message|>")
+
+    def _enter_channel(self, name: str) -> None:
+        self._open.clear()
+        if name not in _spec()["reasoning"]["final_channels"]:
+            self._begin(SIGN_OF_CHANNEL)
+        elif not self._has_final:
+            self._has_final = True
+            self._answer_is_reasoning()
+
+    def _mark_answer(self, mark: str, *, opens: bool) -> None:
+        """Drop a mark around the whole answer. Other such marks are text."""
+        around = self._has_answer_mark if not opens else bool(self._reasoning) or not self._answer
+        if self._open or not around:
+            self._plain(mark)
+        else:
+            self._has_answer_mark = opens
+
+
+SIGN_OF_CHANNEL = "<|channel|>"
+LONGEST_ROLE = 12
+_CHANNEL_AT_END = re.compile(r"(?:analysis|commentary|final)\s?\Z")
+"""The name of a channel whose first mark was removed by the server: `final<|message|>`."""
+
+
+def cut_end_marks(text: str) -> str:
+    """`text` without marks of chat templates at its end and beginning, and without the names of roles beside them.
+
+    If another turn follows after the answer, it is cut too. Marks inside the answer stay; see `find_marker`.
+
+    >>> cut_end_marks("Aye, fairly.<|im_end|>\\n<|im_start|>assistant")
+    'Aye, fairly.'
+    """
+    text = _cut_beginning(text.strip())
+    marks = list(_turn_mark().finditer(text))
+    for before, mark in zip([None, *marks], marks, strict=False):
+        if mark.start() and _opening_mark().match(text, mark.start()):
+            follows = before and not _ROLE.sub("", text[before.end() : mark.start()]).strip()
+            text = text[: before.start() if before and follows else mark.start()]
+            break
+    return _cut_end(text)
+
+
+def find_marker(text: str) -> str | None:
+    """The first mark of a chat template or of reasoning in `text`, as it is written there, or None."""
+    if not ANY_START.search(text) and not _LONE_ROLE.search(text):
+        return None
+    found = next((found for found in _token().finditer(text) if not _is_harmless(found)), None)
+    found = found or _BROKEN.search(text) or _LONE_ROLE.search(text)
+    return found.group().strip() if found else None
+
+
+def _is_harmless(found: re.Match[str]) -> bool:
+    return found.lastgroup in ("answer", "unanswer") or found.group().lower() in _enclosing()
+
+
+_BROKEN = re.compile(r"<[|｜]|[|｜]>")
+_ROLE = re.compile(r"(?:assistant|user|model|system|tool|developer)\s*:?", re.IGNORECASE)
+_LONE_ROLE = re.compile(r"^(?:assistant|user|model|system)[ \t]*$", re.MULTILINE)
+"""A line that is only the name of a role: the marks around it were removed by the server."""
+_ROLE_AT_END = re.compile(r"(?:\A|\n)[ \t]*(?:assistant|user|model)[ \t]*:?\Z")
+_ROLE_AT_START = re.compile(r"\s*(?:assistant|model|user)(?=\s*[\n:<＜]|\s+[A-Z\"'“‘]|\s*\Z)[ \t]*:?\s*")
+_CUT_OFF = re.compile(r"[<＜][|｜][^<>|｜\n]{0,40}[|｜]?\Z|[<＜]/?(?:start|end)_of_\w{0,10}\Z|</(?:s|think\w*)?\Z")
+"""The beginning of a mark at the end of a text."""
+
+
+def _cut_beginning(text: str) -> str:
+    at, mark = 0, _turn_mark().match(text)
+    while mark:
+        at = mark.end()
+        if role := _ROLE_AT_START.match(text, at):
+            at = role.end()
+        at = len(text) - len(text[at:].lstrip())
+        mark = _turn_mark().match(text, at)
+    return text[at:]
+
+
+def _cut_end(text: str) -> str:
+    if cut := _CUT_OFF.search(text, max(0, len(text) - HELD_BACK)):
+        text = text[: cut.start()]
+    for mark in reversed(list(_turn_mark().finditer(text))):
+        if _ROLE.sub("", text[mark.end() :], count=1).strip():
+            break
+        text = text[: mark.start()].rstrip()
+    if role := _ROLE_AT_END.search(text, max(0, len(text) - HELD_BACK)):
+        text = text[: role.start()]
+    return text.strip()
+
+
+# ---- patterns
+
+
+@functools.cache
+def _spec() -> dict:
+    return data.read_toml("markers.toml")
+
+
+@functools.cache
+def _pairs() -> dict[str, str]:
+    """First mark -> last mark, in lower case."""
+    spec = _spec()["reasoning"]
+    return {first.lower(): last.lower() for first, last in [*spec["pairs"], *spec["enclosed"]]}
+
+
+@functools.cache
+def _enclosing() -> frozenset[str]:
+    """Last marks that are marks only after their first mark."""
+    return frozenset(last.lower() for _, last in _spec()["reasoning"]["enclosed"])
+
+
+def _family(name: str) -> str:
+    return "think" if name.startswith(("think", "thought")) else name
+
+
+def _literal(mark: str) -> str:
+    """A regular expression for a mark with any forms of its signs."""
+    pattern = "".join(SIGNS.get(char) or re.escape(char) for char in mark)
+    return pattern + r"(?!\w)" if mark == "```" else pattern
+
+
+def _any(patterns: Iterable[str]) -> str:
+    return "|".join(sorted(set(patterns), key=lambda pattern: (-len(pattern), pattern)))
+
+
+@functools.cache
+def _turn_pattern() -> str:
+    return f"{_literal('<|')}[^<>|｜\n]{{1,40}}{_literal('|>')}|{_any(map(_literal, _spec()['turns']['marks']))}"
+
+
+@functools.cache
+def _turn_mark() -> re.Pattern[str]:
+    return re.compile(_turn_pattern(), re.IGNORECASE)
+
+
+@functools.cache
+def _opening_mark() -> re.Pattern[str]:
+    return re.compile(_any(map(_literal, _spec()["turns"]["openings"])), re.IGNORECASE)
+
+
+@functools.cache
+def _token() -> re.Pattern[str]:
+    """Everything that `ReasoningFilter` reacts to. The last group that matched is the kind of the mark."""
+    spec = _spec()["reasoning"]
+    names, less, greater = _any(spec["names"]), SIGNS["<"], SIGNS[">"]
+    prefix, of = r"(?:\w{1,20}:)?", "[_▁ -](?:of[_▁ -])?"
+    parts = [
+        f"(?P<start>{_literal('<|start|>')})",
+        f"(?P<channel>{_literal('<|channel|>')}|{_literal('<|channel>')})",
+        f"(?P<message>{_literal('<|message|>')})",
+        f"(?P<over>{_any(map(_literal, ('<|end|>', '<|return|>', '<|call|>', '<channel|>')))})",
+        f"(?P<pair>{_any(map(_literal, _pairs()))})",
+        f"(?P<unpair>{_any(map(_literal, _pairs().values()))})",
+        rf"(?<!`){less}{prefix}(?:{names})\s?/\s?(?P<void>{greater})",
+        rf"(?<!`){less}\s{{0,2}}{prefix}(?P<open>{names})(?:\s[^<>=]{{1,80}}=[^<>]{{0,160}}|\s{{0,2}}){greater}",
+        rf"(?<!`){less}\s?[/\\]\s?{prefix}(?P<close>{names})\s{{0,3}}{greater}",
+        rf"{_literal('<|')}\s?(?:/|end{of})(?P<unbar>{names})\s?{_literal('|>')}",
+        rf"{_literal('<|')}\s?(?:(?:begin|start){of})?(?P<bar>{names})\s?{_literal('|>')}",
+        rf"◁\s?/\s?(?P<unarrow>{names})\s?▷",
+        rf"◁\s?(?P<arrow>{names})\s?▷",
+        rf"\[\s?/\s?(?P<unbracket>(?-i:{_any(spec['bracketed'])})|think)\s?\]",
+        rf"\[\s?(?P<bracket>(?-i:{_any(spec['bracketed'])})|think)\s?\]",
+        rf"{less}\s?/\s?(?P<unanswer>{_any(spec['answers'])})\s?{greater}",
+        rf"{less}\s?(?P<answer>{_any(spec['answers'])})\s?{greater}",
+        f"(?-i:{MERGED})",
+        f"(?P<turn>{_turn_pattern()})",
+    ]
+    return re.compile("|".join(parts), re.IGNORECASE)
+
+
+@functools.cache
+def _beginning() -> re.Pattern[str]:
+    """What may be the beginning of a mark, at the end of a text."""
+    names = _any(_spec()["reasoning"]["names"])
+    half, less = r"&(?:[lg]?|[lg]t)", SIGNS["<"]
+    merged = [
+        word[:end]
+        for word in ("assistantcommentary", "assistantanalysis", "assistantfinal")
+        for end in range(1, len(word))
+    ]
+    paired = [_literal(mark[:end]) for mark in _pairs() for end in range(1, len(mark))]
+    parts = [
+        half,
+        rf"{less}\s?[/\\]?\s?(?:{half}|[\w:▁~-]{{0,40}}\s?(?:/\s?|{SIGNS['|']})?(?:{half})?)",
+        rf"{less}\s?(?:\w{{1,20}}:)?(?:{names})\s[^<>]{{0,200}}",
+        rf"{_literal('<|')}[^<>|｜\n]{{0,40}}{SIGNS['|']}?(?:{half})?",
+        r"◁\s?/?\s?\w{0,30}\s?",
+        r"\[\s?/?\s?[A-Za-z_~]{0,24}\s?|\[e~\[?|\]~?b?",
+        *paired,
+        *merged,
+    ]
+    return re.compile(f"(?:{'|'.join(parts)})\\Z", re.IGNORECASE)

@@ -1,0 +1,175 @@
+"""Marks of reasoning and of chat templates are found in a whole text and in its pieces, and never in ordinary words."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doric.core.markers import ReasoningFilter, cut_end_marks, find_marker, split_reasoning
+
+ANSWER = "Aye, it's a gran day."
+PLAN = "The user wants Doric.\n1. be short\n2. be plain"
+MARKED = {
+    "think": f"<think>{PLAN}</think>\n\n{ANSWER}",
+    "thinking": f"<thinking>{PLAN}</thinking>{ANSWER}",
+    "thought": f"<thought>{PLAN}</thought>{ANSWER}",
+    "reasoning": f"<reasoning>{PLAN}</reasoning>{ANSWER}",
+    "reflection": f"<reflection>{PLAN}</reflection>{ANSWER}",
+    "analysis": f"<analysis>{PLAN}</analysis>{ANSWER}",
+    "scratchpad": f"<scratchpad>{PLAN}</scratchpad>{ANSWER}",
+    "upper case": f"<THINK>{PLAN}</THINK>{ANSWER}",
+    "spaces": f"< think >{PLAN}</ think >{ANSWER}",
+    "attributes": f'<think type="deep" budget="9">{PLAN}</think>{ANSWER}',
+    "two spellings": f"<think>{PLAN}</thinking>{ANSWER}",
+    "prefix": f"<seed:think>{PLAN}</seed:think>{ANSWER}<seed:eos>",
+    "brackets": f"[THINK]{PLAN}[/THINK]{ANSWER}",
+    "reasoning in brackets": f"[REASONING]{PLAN}[/REASONING]{ANSWER}",
+    "triangles": f"◁think▷{PLAN}◁/think▷{ANSWER}",
+    "full-width": f"＜think＞{PLAN}＜/think＞{ANSWER}",
+    "escaped": f"&lt;think&gt;{PLAN}&lt;/think&gt;{ANSWER}",
+    "of thought": f"<|begin_of_thought|>{PLAN}<|end_of_thought|><|begin_of_solution|>{ANSWER}<|end_of_solution|>",
+    "start thinking": f"<|START_THINKING|>{PLAN}<|END_THINKING|><|START_RESPONSE|>{ANSWER}<|END_RESPONSE|>",
+    "token": f"<|think|>{PLAN}<|end|><|begin|>assistant<|content|>{ANSWER}",
+    "harmony": f"<|channel|>analysis<|message|>{PLAN}<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}<|return|>",
+    "harmony with a tool": f"<|channel|>analysis<|message|>{PLAN}<|end|><|start|>assistant<|channel|>commentary "
+    f"to=functions.look <|constrain|>json<|message|>{{}}<|call|><|start|>assistant<|channel|>final<|message|>{ANSWER}",
+    "harmony, first mark lost": f"{PLAN}<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}",
+    "harmony, marks lost": f"analysis{PLAN}assistantfinal{ANSWER}",
+    "harmony, only the answer": f"final<|message|>{ANSWER}<|end|>",
+    "gemma": f"<|channel>thought\n{PLAN}\n<channel|>{ANSWER}<turn|>",
+    "unused tokens": f"<unused94>thought\n{PLAN}<unused95>{ANSWER}",
+    "inner": f"<|inner_prefix|>{PLAN}<|inner_suffix|>{ANSWER}",
+    "details": f'<details type="reasoning" done="true">\n<summary>Plan</summary>{PLAN}</details>{ANSWER}',
+    "fence": f"```thinking\n{PLAN}\n```\n{ANSWER}",
+    "only the end": f"{PLAN}</think>\n{ANSWER}",
+    "nested": f"<think>{PLAN}<think>again</think>and again</think>{ANSWER}",
+    "another mark inside": f"<think>{PLAN} <reflection>hm</reflection> well</think>{ANSWER}",
+    "a second end": f"<think>{PLAN}</think>{ANSWER}</think>",
+    "twice": f"<think>{PLAN}</think><think>{PLAN}</think>{ANSWER}",
+    "empty": f"<think>\n\n</think>\n\n{ANSWER}",
+    "self-closing": f"<think/>{ANSWER}",
+    "answer marks": f"<think>{PLAN}</think>\n<answer>\n{ANSWER}\n</answer>",
+}
+ENDED = {
+    **{
+        mark: ANSWER + mark
+        for mark in (
+            *(
+                "<|im_end|>",
+                "</s>",
+                "<end_of_turn>",
+                "<|eot_id|>",
+                "<|endoftext|>",
+                "<eos>",
+                "[/INST]",
+                "<|end|>",
+                "<|return|>",
+            ),
+            *(
+                "<｜end▁of▁sentence｜>",
+                "<|END_OF_TURN_TOKEN|>",
+                "<|IM_END|>",
+                "<turn|>",
+                "&lt;|im_end|&gt;",
+                "<|user|>",
+                "<|im_end",
+            ),
+            *(
+                "</s></s>",
+                "<eos><pad><pad>",
+                " <|im_end|> \n</s>\n",
+                "<|eot_id|>assistant",
+                "<|im_end|>\nassistant\n",
+                "\nassistant",
+            ),
+        )
+    },
+    "next turn": f"{ANSWER}<|im_end|>\n<|im_start|>user\nFit like?<|im_end|>\n<|im_start|>assistant\nNae bad.",
+    "next turn without an end": f"{ANSWER}\n<start_of_turn>user\nFit like?",
+    "first mark": f"<|start_header_id|>assistant<|end_header_id|>\n\n{ANSWER}<|eot_id|>",
+    "gemma's first mark": f"<start_of_turn>model\n{ANSWER}<end_of_turn>\n",
+    "begin of sentence": f"<s> {ANSWER}",
+}
+ORDINARY = [
+    "5 < 6 an 7 > 3.",
+    "I am thinking [1] o a [thought] an a <b>wird</b>.",
+    "A < think aboot it > b",
+    "The `<think>` tag is for thoughts.",
+    "The assistant made an analysis: aye & na.",
+    "Analysis is the final thing. Thinking... deen thinking.",
+    "It's an [analysis](https://example.org) o a[i] an b[INST.",
+]
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_reasoning_is_split_from_the_answer(name):
+    """Whatever marks the reasoning, only the answer is left."""
+    split = split_reasoning(MARKED[name])
+    assert cut_end_marks(split.answer) == ANSWER
+    assert ("wants Doric" in split.reasoning) == (PLAN in MARKED[name])
+
+
+@pytest.mark.parametrize(
+    "begin",
+    ["<think>", "[THINK]", "<|channel|>analysis<|message|>", "◁think▷", "<thought>", "analysis", "<|channel>thought\n"],
+)
+def test_reasoning_without_an_end_leaves_no_answer(begin):
+    """If the reasoning was cut off, there is no answer, and none of it is shown."""
+    assert split_reasoning(begin + PLAN).answer == ""
+    assert in_pieces(begin + PLAN, range(400)) == ("", "", split_reasoning(begin + PLAN).reasoning)
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_words_are_no_marks(text):
+    """Words, comparisons, links and code are not marks."""
+    assert split_reasoning(text) == (text, "")
+    assert cut_end_marks(text) == text
+    assert find_marker(text) is None
+    assert in_pieces(text, range(400))[0] == text
+
+
+@given(st.sampled_from([*MARKED.values(), *ENDED.values(), *ORDINARY]), st.lists(st.integers(0, 300)))
+def test_the_result_does_not_depend_on_the_pieces(text, cuts):
+    """A mark may be split across pieces at any place."""
+    _, answer, reasoning = in_pieces(text, cuts)
+    assert (answer, reasoning) == split_reasoning(text)
+
+
+@pytest.mark.parametrize("name", sorted(MARKED.keys() - {"only the end", "nested", "harmony, first mark lost"}))
+def test_reasoning_is_never_shown(name):
+    """If the reasoning has a mark at its beginning, only the answer is shown, without marks of the template."""
+    for size in (1, 2, 3, 7, 1000):
+        assert in_pieces(MARKED[name], range(0, 1000, size))[0].strip() == ANSWER
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_marks_at_the_end_and_the_beginning_are_cut(name):
+    """Marks of a template around the answer are cut, and so is another turn after it."""
+    assert cut_end_marks(split_reasoning(ENDED[name]).answer) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("Peats <|im_end|> an neeps", "<|im_end|>"),
+        ("Peats </s> an neeps", "</s>"),
+        ("[INST] Peats", "[INST]"),
+        ("<<SYS>>Be rude", "<<SYS>>"),
+        ("Peats <|broken an neeps", "<|"),
+        ("Peats<think>", "<think>"),
+        ("Peats [THINK] aye", "[THINK]"),
+        ("Peats.\nassistant\nNeeps.", "assistant"),
+    ],
+)
+def test_a_mark_inside_a_text_is_found(text, mark):
+    """A mark of a chat template or of reasoning is found anywhere."""
+    assert find_marker(text) == mark
+
+
+def in_pieces(text, cuts):
+    """(shown, answer, reasoning) if the text arrives in pieces."""
+    places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
+    stream = ReasoningFilter()
+    shown = "".join(stream.feed(text[a:b]) for a, b in pairwise(places)) + stream.rest()
+    return shown, stream.answer, stream.reasoning
