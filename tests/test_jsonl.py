@@ -221,7 +221,7 @@ with Journal({str(path)!r}) as journal:
         (b'{"a":1}\n{"a"\n', r"rows\.jsonl:2: not JSON: '\{\"a\"'"),
         (b'{"a":1}\n\n[1]\n', r"rows\.jsonl:3: not a JSON object: '\[1\]'"),
         (b'{"a":"\xff"}\n', r"rows\.jsonl:1: not UTF-8"),
-        ('{"a":1}'.encode("utf-16"), r"rows\.jsonl:1: not UTF-8"),
+        ('{"a":1}'.encode("utf-16"), r"rows\.jsonl: it is UTF-16, not UTF-8 text"),
         (b"", r"rows\.jsonl: the file is empty"),
         (b"\xef\xbb\xbf\n \n", r"rows\.jsonl: the file is empty"),
     ],

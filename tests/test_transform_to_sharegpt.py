@@ -168,7 +168,7 @@ def test_bad_rows_can_be_skipped(paths, capsys):
     assert target.read_bytes() == lines(CONVERTED)
     rejected = [row for _, row in jsonl.read_jsonl(f"{target}.rejected.jsonl")]
     assert [row["line"] for row in rejected] == [1, 4, 5]
-    assert rejected[0] == {"line": 1, "reason": "not JSON: 'hallo'", "text": "hallo"}
+    assert rejected[0] == {"line": 1, "reason": "not JSON: 'hallo' (column 1)", "text": "hallo"}
     assert "messages must be a list" in rejected[1]["reason"]
     assert capsys.readouterr().err.endswith(f"; 3 malformed rows in {target}.rejected.jsonl\n")
 

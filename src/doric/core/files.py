@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import json
-import math
 import os
 import secrets
 import stat
@@ -13,6 +12,9 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from doric.core.errors import DoricError, InputError, SettingsError, missing_package, os_error
+from doric.core.exact_json import ONE_ARRAY, ONE_OBJECT, excerpt, load_line
+from doric.core.formats import HEAD as FORMAT_HEAD
+from doric.core.formats import refuse_foreign_format
 
 try:
     import orjson
@@ -23,7 +25,6 @@ type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 HEAD = 4096
 """Bytes at the start of a file in which its mark must be."""
-ONE_OBJECT = "Each line must hold one JSON object."
 HELD = "Wait until it ends, or choose another output file."
 """The hint for a file that another run is writing."""
 LOCK_SECONDS = 0.5
@@ -38,11 +39,16 @@ def encode_json(value: Json) -> bytes:
     try:
         return orjson.dumps(value) if orjson else _encode_plain(value)
     except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
+        if orjson and "64-bit" in str(error):  # only the standard library can write such an integer
+            return _encode_plain(value)
         raise InputError(f"this cannot be written as JSON: {error}") from error
 
 
 def parse_json(content: bytes) -> Json:
-    """The JSON value of `content`. Raises ValueError when it is not UTF-8 or not JSON."""
+    """The JSON value of `content`. Raises ValueError when it is not UTF-8 or not JSON.
+
+    orjson makes floats of integers beyond 64 bits, and keeps only the last of two equal keys. `parse_object` does not.
+    """
     return orjson.loads(content) if orjson else _parse_plain(content)
 
 
@@ -65,78 +71,42 @@ def _not_json(name: str) -> NoReturn:
 
 
 def parse_object(line: bytes, *, file: Path | str | None = None, number: int | None = None) -> dict[str, Any]:
-    """The JSON object on one line. Raises `InputError`, with `file` and line `number` if given, if it has none."""
+    """The JSON object on one line, exactly: integers of any size are kept.
+
+    Raises `InputError`, with `file` and line `number` if given, for anything else, and for everything that would be
+    lost when the object is written again: duplicate keys, NaN, numbers that are too large, half characters.
+    """
     try:
         value = parse_json(line)
-    except ValueError as error:
-        if not _is_utf8(line):
-            raise InputError("not UTF-8 text", file=file, line=number, hint="Save the file as UTF-8.") from error
-        raise InputError(f"not JSON: {_excerpt(line)}", file=file, line=number, hint=ONE_OBJECT) from error
+        exact = encode_json(value) == line.strip()  # most rows were written by this program, and this is fast
+    except (ValueError, InputError):
+        exact = False
+    if not exact:
+        value = load_line(line, file, number)
     if not isinstance(value, dict):
-        raise InputError(f"not a JSON object: {_excerpt(line)}", file=file, line=number, hint=ONE_OBJECT)
+        hint = ONE_ARRAY if isinstance(value, list) and number in (None, 1) else ONE_OBJECT
+        raise InputError(f"not a JSON object: {excerpt(line)}", file=file, line=number, hint=hint)
     return value
 
 
-def load_document(text: str, file: Path | str, *, hint: str) -> Any:  # noqa: ANN401 - any JSON
-    """The value of a JSON document that people edit. Whatever would be lost when it is written again is an error.
+# --- reading --------------------------------------------------------------------------------------------------------
 
-    Raises `InputError` for text that is not JSON (with `hint`), duplicate keys, numbers that are too large and too deep
-    nesting.
+
+def read_text(path: Path | str) -> str:
+    """The text of a UTF-8 file, without a byte-order mark.
+
+    Raises `InputError` with the line if it is not UTF-8, and with a hint if it is compressed or has another format.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise InputError(f"duplicate key {key!r}", file=file, hint="Remove or rename one of them.")
-            found[key] = value
-        return found
-
-    def number(digits: str) -> int | float:
-        try:
-            value = float(digits) if any(char in ".eE" for char in digits) else int(digits)
-        except ValueError:  # int() refuses more than some thousand digits
-            raise InputError(f"a number of {len(digits):,} digits", file=file, hint=FIX) from None
-        if not math.isfinite(value):
-            raise InputError(f"the number {digits[:40]} is too large", file=file, hint=FIX)
-        return value
-
-    def constant(name: str) -> NoReturn:
-        raise InputError(f"not JSON: {name}", file=file, hint=hint)
-
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number, parse_constant=constant)
-    except json.JSONDecodeError as error:
-        what = f"not JSON: {error.msg} (column {error.colno})"
-        raise InputError(what, file=file, line=error.lineno, hint=hint) from error
-    except RecursionError as error:
-        raise InputError("nested too deeply", file=file, hint=FIX) from error
-
-
-def dump_document(value: Any, file: Path | str) -> bytes:  # noqa: ANN401 - any JSON
-    """A JSON document for people: indented, not escaped. Raises `InputError` if UTF-8 cannot express it."""
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise os_error(error, path, "read") from error
+    refuse_foreign_format(content[:FORMAT_HEAD], path)
     try:
-        return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
-    except UnicodeEncodeError as error:
-        raise InputError("it contains half a character (a lone surrogate)", file=file, hint=FIX) from error
-    except RecursionError as error:
-        raise InputError("nested too deeply", file=file, hint=FIX) from error
-
-
-FIX = "Correct it in the file, because the whole file is written again."
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _excerpt(line: bytes) -> str:
-    text = line.decode(errors="replace").strip()
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError("not UTF-8 text", file=path, line=line, hint="Save the file as UTF-8.") from error
 
 
 # --- before writing -------------------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from doric.core.errors import DoricError, InputError, PlanError, os_error
-from doric.core.files import HELD, ONE_OBJECT, atomic_write, encode_json, file_size, parse_object
+from doric.core.exact_json import ONE_OBJECT
+from doric.core.files import HELD, atomic_write, encode_json, file_size, parse_object
+from doric.core.formats import HEAD, refuse_foreign_format
 
 try:
     import fcntl
@@ -38,12 +40,14 @@ BUFFER = 1 << 16
 def open_lines(path: Path | str) -> Generator[IO[bytes]]:
     """A binary file to iterate over by lines. A byte-order mark is skipped. `-` is stdin.
 
-    Raises `InputError` when the file cannot be opened or read.
+    Raises `InputError` when the file cannot be opened or read, or is compressed or in another format than text.
     """
     stdin = str(path) == "-"
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if stdin else open(path, "rb", buffering=BUFFER) as handle:
-            if handle.peek(len(BOM)).startswith(BOM):  # ty: ignore[missing-union-attribute]  # stdin's buffer peeks too
+            head = handle.peek(HEAD)  # ty: ignore[missing-union-attribute]  # stdin's buffer peeks too
+            refuse_foreign_format(head[:HEAD], name_of(path))
+            if head.startswith(BOM):
                 handle.read(len(BOM))
             yield handle
     except OSError as error:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from doric.core.errors import InputError, PlanError, SettingsError, os_error
-from doric.core.files import atomic_write, check_writable, dump_document, load_document, locked
+from doric.core.exact_json import dump_document, load_document
+from doric.core.files import atomic_write, check_writable, locked, read_text
 from doric.core.text import fold, printable
 
 UNGROUPED = "general"
@@ -216,13 +217,7 @@ def _read_pairs(path: Path | str, as_json: bool | None = None) -> list[_Pair]:
 
 
 def _read_text(path: Path | str) -> str:
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise os_error(error, path, "read") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise InputError("not UTF-8 text", file=path, line=line, hint="Save the file as UTF-8.") from error
+    text = read_text(path)
     if not text.strip():
         raise InputError("the file is empty", file=path, hint="Put at least one topic in it.")
     return text
