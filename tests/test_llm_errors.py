@@ -83,7 +83,7 @@ SAID = "Input should be at most 64"
     [
         ('{"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": "m is rate-limited"}}}',
          "Provider returned error: m is rate-limited"),
-        ('{"error": {"message": "Provider error", "metadata": {"raw": "{\\"error\\":{\\"message\\":\\"at most 5\\"}}"}}}',
+        ('{"error": {"message": "Provider error", "raw": "{\\"error\\":{\\"message\\":\\"at most 5\\"}}"}}',
          "Provider error: at most 5"),
         ('{"error": "model requires more system memory (5.3 GiB)"}', "model requires more system memory (5.3 GiB)"),
         ('{"error": ["Error in `inputs`", "too few"], "error_type": "validation"}', "Error in `inputs`; too few"),

@@ -9,7 +9,9 @@ from doric.core.settings import (
     Settings,
     choose_backend,
     credentials_hint,
+    endpoint,
     find_dotenv,
+    key_headers,
     load_settings,
     normalize_url,
     read_dotenv,
@@ -120,7 +122,7 @@ def test_an_unknown_provider(tmp_path):
 
 @pytest.mark.parametrize(
     "url",
-    ["localhost:11434/v1", "ftp://host/v1", "http://", "http://host:port/v1", "https:///v1", "http://[::1", "a b"],
+    ["localhost:11434/v1", "ftp://host/v1", "http://", "http://host:port/v1", "https:///v1", "http://[::1", "https//x"],
 )
 def test_an_invalid_base_url(tmp_path, url):
     """A base URL that is not a URL is an error."""
@@ -260,3 +262,154 @@ def test_the_nearest_dotenv_is_found(tmp_path):
 def test_a_path_may_contain_an_at_sign():
     """Only an @ before the host is a sign of a user name."""
     assert normalize_url("http://h/@team/v1", source="VLLM_URL") == "http://h/@team/v1"
+
+
+@pytest.mark.parametrize("source", ["OPENAI_BASE_URL", "--base-url", "VLLM_URL"])
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://.../v1", "a part of the host name is empty or longer than 63 letters"),
+        ("http://" + "a" * 64 + ".org/v1", "a part of the host name is empty or longer than 63 letters"),
+        ("http://h..i/v1", "a part of the host name is empty or longer than 63 letters"),
+        ("http://h:99999/v1", "the port must be a number from 1 to 65535"),
+        ("http://h:0/v1", "the port must be a number from 1 to 65535"),
+        ("http://h:-1/v1", "the port must be a number from 1 to 65535"),
+        ("http://h:http/v1", "the port must be a number from 1 to 65535"),
+        ("http://::1:8000/v1", "an IPv6 address must be in brackets"),
+        ("http://fe80::1/v1", "an IPv6 address must be in brackets"),
+        ("http://my host/v1", "it contains a space"),
+        ("http://h/v1\n", "it contains the invisible character U+000A"),
+        ("http://lo\u200bcalhost/v1", "it contains the invisible character U+200B"),
+        ("http://h/v1\ufeff", "it contains the invisible character U+FEFF"),
+        ("http://h\u00a0/v1", "it contains the invisible character U+00A0"),
+        ("http://h\u202e/v1", "it contains the invisible character U+202E"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said(url, reason, source):
+    """The error for a URL says what is wrong with it and where it was given, on one line, and does not quote it."""
+    with pytest.raises(SettingsError) as caught:
+        normalize_url(url, source=source)
+    assert caught.value.message == f"the URL in {source} is not valid: {reason}"
+    assert url not in caught.value.hint
+
+
+def test_a_missing_scheme_is_suggested():
+    """The example for a URL without its scheme is the user's own host, else one with the port of that program."""
+    for source, url, example in (
+        ("OPENAI_BASE_URL", "localhost:8123", "http://localhost:8123."),
+        ("VLLM_URL", "gpu-box:8000/v1", "http://gpu-box:8000/v1."),
+        ("VLLM_URL", "https//x", "http://localhost:8000."),
+        ("--base-url", "https//x", "http://localhost:11434/v1."),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            normalize_url(url, source=source)
+        assert caught.value.hint.endswith(f"for instance {example}")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://bücher.example/v1", "xn--bcher-kva.example"),
+        ("https://straße.example:8443/v1", "xn--strae-oqa.example:8443"),
+        ("https://☃.example/v1", "xn--n3h.example"),
+        ("http://h_x:8000/v1", "h_x:8000"),
+        ("http://10.0.0.7:8000/v1", "10.0.0.7:8000"),
+    ],
+)
+def test_a_host_in_any_script(url, host):
+    """A host name in another script is used in its ASCII form, so that every library asks the same host."""
+    try:
+        assert normalize_url(url, source="--base-url").split("/")[2] == host
+    except SettingsError:  # the rules of 2008 have no symbols
+        assert "☃" in url
+
+
+@pytest.mark.parametrize("page", ["/chat/completions", "/completions", "/models", "/responses", "/chat/completions/"])
+def test_a_page_of_the_api_is_no_part_of_its_url(page):
+    """The URL of a page of the API can be given instead of the base URL."""
+    assert normalize_url(f"http://h:8000/v1{page}", source="--base-url") == "http://h:8000/v1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
+        "https://x.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21",
+    ],
+)
+def test_a_deployment_of_azure(tmp_path, url):
+    """A URL of Azure keeps its api-version, its deployment is the model, and the key has Azure's own header."""
+    settings = load(tmp_path, {"OPENAI_API_KEY": KEY}, base_url=url)
+    assert settings.model == "gpt"
+    assert endpoint(settings.address, "models") == (
+        "https://x.openai.azure.com/openai/deployments/gpt/models?api-version=2024-10-21"
+    )
+    assert key_headers(settings.address, KEY) == {"api-key": KEY}
+    assert key_headers(settings.address, "eyJ0oken") == {"Authorization": "Bearer eyJ0oken"}
+    assert key_headers("https://x.openai.azure.com/openai/v1", KEY) == {"Authorization": f"Bearer {KEY}"}
+    assert key_headers("https://azure.com.example/v1?api-version=1", KEY) == {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("query", ["?key=1", "?api-version=1&key=2", "?", "?api-version="])
+def test_another_query_is_refused(query):
+    """A query other than an api-version may be a key, so the URL is refused."""
+    with pytest.raises(SettingsError, match="a query"):
+        normalize_url(f"https://h/v1{query}", source="--base-url")
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ('{"enable_thinking": false}', {"enable_thinking": False}),
+        (
+            ' {"chat_template_kwargs": {"enable_thinking": false}} ',
+            {"chat_template_kwargs": {"enable_thinking": False}},
+        ),
+        ('{"reasoning_effort": "low", "service_tier": "flex"}', {"reasoning_effort": "low", "service_tier": "flex"}),
+        ("", {}),
+        ("{}", {}),
+    ],
+)
+def test_an_extra_body_is_read(tmp_path, text, fields):
+    """--extra-body adds fields to every request. Without the flag they are read from EXTRA_BODY."""
+    assert load(tmp_path, extra_body=text).extra_body == fields
+    assert load(tmp_path, {"EXTRA_BODY": text}).extra_body == fields
+    assert load(tmp_path, {"EXTRA_BODY": '{"top_k": 1}'}, extra_body=text).extra_body == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{enable_thinking: false}", "is not JSON: "),
+        ("{'a': 1}", "is not JSON: "),
+        ('{"a": NaN}', "is not JSON: NaN is no JSON number"),
+        ('{"a": 1, "a": 2}', "the field 'a' is in it twice"),
+        ('{"a": {"b": 1, "b": 2}}', "the field 'b' is in it twice"),
+        ("[1]", "is not a JSON object"),
+        ("null", "is not a JSON object"),
+        ('"x"', "is not a JSON object"),
+        ("[" * 100_000, "is not JSON: "),
+        ('{"messages": []}', "may not set 'messages'"),
+        ('{"model": "m"}', "may not set 'model'"),
+        ('{"stream": true}', "may not set 'stream'"),
+        ('{"n": 5}', "may not set 'n'"),
+        ('{"max_tokens": 5}', "may not set 'max_tokens'"),
+    ],
+)
+def test_a_wrong_extra_body(tmp_path, text, said):
+    """An --extra-body that is no JSON object, or that sets a field of the program, is an error of one line."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, extra_body=text)
+    assert caught.value.message.startswith("--extra-body ")
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "named"), [("sk-“x”", "U+201C"), ("sk-\u200bx", "U+200B"), ("sk x", "a space"), ("sk\nx", "a line break")]
+)
+def test_the_wrong_character_of_a_key_is_named(tmp_path, key, named):
+    """The error for a key names the character that no key has."""
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY contains a character that no key has") as caught:
+        load(tmp_path, {"OPENAI_API_KEY": key})
+    assert named in caught.value.message

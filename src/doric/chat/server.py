@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from doric.chat.session import Model, TooLong
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError, missing_package
-from doric.core.settings import is_loopback, normalize_url, same_origin
+from doric.core.settings import check_key, is_loopback, normalize_url, same_origin
 from doric.llm.errors import ErrorResponse
 from doric.llm.response import EventSplitter, StreamedCompletion
 
@@ -67,14 +67,15 @@ class Address:
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Read VLLM_URL, VLLM_API_KEY, MODAL_KEY, MODAL_SECRET and MODAL_DOMAIN. Raises `SettingsError`."""
         values = [env.get(name, "").strip() for name in VARIABLES]
-        for name, text in zip(VARIABLES, values, strict=True):
-            if not text.isascii() or not text.isprintable() or " " in text:
-                hint = "Copy it again; was something else pasted with it?"
-                raise SettingsError(f"{name} contains a character that cannot be sent", hint=hint)
+        for name, text in zip(VARIABLES[1:], values[1:], strict=True):
+            check_key(text, name)
         url = normalize_url(values[0], source="VLLM_URL").removesuffix("/v1").rstrip("/")
         if not url:
             hint = "Put the URL that `modal deploy` printed, or http://localhost:8000, into .env."
             raise SettingsError("VLLM_URL is not set", hint=hint)
+        if "?" in url:
+            hint = "Azure's URL for the chat ends in /openai/v1, without an api-version."
+            raise SettingsError("the URL in VLLM_URL contains a query", hint=hint)
         return cls(url, *values[1:])
 
     @property

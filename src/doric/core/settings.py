@@ -5,12 +5,15 @@ only to its own provider. OPENAI_API_KEY is sent to the server that the user set
 """
 
 import ipaddress
+import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
+from urllib.parse import SplitResult, urlsplit
 
 from doric.core.errors import SettingsError, missing_package
 
@@ -22,17 +25,32 @@ PROVIDERS = {
 }
 NO_KEY = "no-key"
 """The key sent to servers that need none, because the protocol requires one."""
+EXAMPLE_URLS = {"VLLM_URL": "http://localhost:8000"}
+EXAMPLE_URL = "http://localhost:11434/v1"
+PAGES = ("/chat/completions", "/completions", "/responses", "/models")
+"""Pages of an API that users copy together with its base URL."""
+API_VERSION = re.compile(r"api-version=[\w.-]+")
+"""The only query that a base URL may have. Azure requires it."""
+AZURE_HOSTS = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
+OWN_FIELDS = (
+    "messages", "model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens",
+)  # fmt: skip
+"""Fields of a request that the program computes. --extra-body may not replace them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The server to ask. `base_url` and `key` are "" if not given. `model` is "" if the server must be asked for it."""
+    """The server to ask. `base_url` and `key` are "" if not given. `model` is "" if the server must be asked for it.
+
+    `extra_body` has the fields that are added to every request.
+    """
 
     provider: str
     base_url: str
     model: str
     key_variable: str
     key: str = field(repr=False)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def given(self) -> bool:
@@ -55,13 +73,14 @@ def load_settings(
     model: str | None = None,
     base_url: str | None = None,
     key_variable: str | None = None,
+    extra_body: str | None = None,
     environ: Mapping[str, str] | None = None,
     dotenv: Path | None = None,
 ) -> Settings:
     """Read the settings. `dotenv` defaults to `.env` in the working folder. Raises `SettingsError`.
 
-    `key_variable` is for a second server, such as a baseline: its key is read from that variable, and MODEL_PROVIDER
-    is ignored.
+    `extra_body` is the JSON of --extra-body. `key_variable` is for a second server, such as a baseline: its key is read
+    from that variable, and MODEL_PROVIDER and EXTRA_BODY are ignored.
     """
     values = read_dotenv(dotenv or Path(".env")) | dict(os.environ if environ is None else environ)
     provider = ("" if key_variable else values.get("MODEL_PROVIDER", "").strip().lower()) or "openai"
@@ -69,13 +88,16 @@ def load_settings(
         raise SettingsError(f"MODEL_PROVIDER is '{provider}'", hint=f"Set it to one of: {', '.join(PROVIDERS)}.")
     provider_url, provider_variable = PROVIDERS[provider]
     variable = key_variable or provider_variable
-    key = _checked_key(values.get(variable, "").strip(), variable)
+    key = check_key(values.get(variable, "").strip(), variable)
     default = provider_url if key and provider != "openai" else ""
     source = "--base-url" if base_url else "OPENAI_BASE_URL"
-    chosen = normalize_url(base_url or values.get("OPENAI_BASE_URL", "").strip() or default, source=source)
+    chosen = normalize_url((base_url or values.get("OPENAI_BASE_URL", "")).strip() or default, source=source)
     if key and chosen:
         _check_recipient(chosen, source, provider, variable)
-    return Settings(provider, chosen, model or values.get("MODEL", "").strip(), variable, key)
+    name = model or ("" if key_variable else values.get("MODEL", "").strip()) or _deployment(chosen)
+    more = "" if key_variable else values.get("EXTRA_BODY", "")
+    fields = parse_extra_body(more, "EXTRA_BODY") if extra_body is None else parse_extra_body(extra_body)
+    return Settings(provider, chosen, name, variable, key, fields)
 
 
 def choose_backend(wanted: str, settings: Settings) -> str:
@@ -91,7 +113,7 @@ def credentials_hint(settings: Settings) -> str:
     """How to set a key or a local server, in one line."""
     return (
         f"Set {settings.key_variable} (or copy .env.template to .env and fill it in), "
-        "or name a local server with --base-url http://localhost:11434/v1."
+        f"or name a local server with --base-url {EXAMPLE_URL}."
     )
 
 
@@ -124,29 +146,96 @@ def find_dotenv(folder: Path) -> Path:
 def normalize_url(url: str, *, source: str) -> str:
     """A base URL without a final slash and without /chat/completions; "" stays "".
 
-    It must be an http(s) URL with a valid host and port, and without user, password, query or fragment. Otherwise this
-    raises `SettingsError`, which names `source` (the flag or variable). Invalid URLs are not echoed, because they may
-    contain a key.
+    It must be an http(s) URL with a valid host and port, and without user, password, fragment or query (except Azure's
+    api-version). Otherwise this raises `SettingsError`, which names `source` (the flag or variable). Invalid URLs are
+    not echoed, because they may contain a key. A host in another script is returned in its ASCII form.
 
     >>> normalize_url("HTTP://[::1]:8000/v1/chat/completions/", source="VLLM_URL")
     'http://[::1]:8000/v1'
     """
     if not url:
         return ""
+    if unseen := next((char for char in url if char.isspace() or not char.isprintable()), None):
+        what = "a space" if unseen == " " else f"the invisible character U+{ord(unseen):04X}"
+        raise SettingsError(f"the URL in {source} is not valid: it contains {what}", hint="Copy it again, or type it.")
     try:
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")  # as the connection does; refuses labels that are empty or too long
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is not a number, a missing bracket, a host that cannot be encoded
-        valid = False
-    if not valid or any(map(str.isspace, url)):
-        hint = "It must begin with http:// or https:// and name a host, for instance http://localhost:11434/v1."
-        raise SettingsError(f"the URL in {source} is not valid", hint=hint)
-    if "@" in parts.netloc or "?" in url or "#" in url:
+        netloc = _netloc(parts)
+    except ValueError as error:  # a port that is not a number, a missing bracket, a host that cannot be encoded
+        raise _not_valid(url, source, _reason(error)) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _not_valid(url, source)
+    query_allowed = not parts.query or API_VERSION.fullmatch(parts.query)
+    if "@" in parts.netloc or "#" in url or not query_allowed or ("?" in url and not parts.query):
         hint = "Give the URL alone; a key belongs in its own variable."
         raise SettingsError(f"the URL in {source} contains a user name, a key or a query", hint=hint)
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    path = parts.path.rstrip("/")
+    page = next(filter(path.endswith, PAGES), "")
+    return f"{parts.scheme}://{netloc}{path.removesuffix(page).rstrip('/')}" + (
+        f"?{parts.query}" if parts.query else ""
+    )
+
+
+def _netloc(parts: SplitResult) -> str:
+    """Host and port, with the host in ASCII. Raises ValueError if no connection can be made to them."""
+    if parts.port == 0:
+        raise ValueError("Port out of range 0-65535")
+    host = parts.hostname or ""
+    if host.isascii():
+        host.encode("idna")  # refuses labels that are empty or too long
+        return parts.netloc
+    try:
+        import idna  # the rules of 2008, as in browsers; a part of the HTTP client
+
+        host = idna.encode(host, uts46=True).decode()
+    except ImportError:
+        host = host.encode("idna").decode()
+    return host if parts.port is None else f"{host}:{parts.port}"
+
+
+def _reason(error: ValueError) -> str:
+    words = str(error).lower()
+    if "port" in words:
+        return "the port must be a number from 1 to 65535"
+    return "a part of the host name is empty or longer than 63 letters" if "label" in words else ""
+
+
+def _not_valid(url: str, source: str, reason: str = "") -> SettingsError:
+    example = EXAMPLE_URLS.get(source, EXAMPLE_URL)
+    if re.fullmatch(r"[\w.-]+:\d+(/[\w/.-]*)?", url, re.ASCII):
+        example = f"http://{url}"  # only the scheme is missing
+    hint = f"It must begin with http:// or https:// and name a host, for instance {example}."
+    host = url.partition("://")[2].partition("/")[0]
+    if host.count(":") > 1 and "[" not in host:
+        hint, reason = "Write it like http://[::1]:8000/v1.", "an IPv6 address must be in brackets"
+    return SettingsError(f"the URL in {source} is not valid{f': {reason}' if reason else ''}", hint=hint)
+
+
+def endpoint(base_url: str, page: str) -> str:
+    """The URL of a page of an API. The query of the base URL is kept.
+
+    >>> endpoint("https://x.openai.azure.com/openai/deployments/d?api-version=2024-10-21", "chat/completions")
+    'https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21'
+    """
+    address, mark, query = base_url.partition("?")
+    return f"{address}/{page}{mark}{query}"
+
+
+def key_headers(base_url: str, key: str) -> dict[str, str]:
+    """The header that carries `key`: Azure's own if the URL has an api-version, else `Authorization`.
+
+    Tokens of Microsoft Entra begin with "eyJ". They are sent as `Authorization` to Azure too.
+    """
+    host = urlsplit(base_url).hostname or ""
+    if "?" in base_url and host.endswith(AZURE_HOSTS) and not key.startswith("eyJ"):
+        return {"api-key": key}
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _deployment(base_url: str) -> str:
+    """The name of the deployment in a URL of Azure, which stands for the model; else ""."""
+    found = re.search(r"/deployments/([^/?]+)", base_url)
+    return found[1] if found else ""
 
 
 def same_origin(one: str, other: str) -> bool:
@@ -175,14 +264,52 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
+# --- fields that are added to every request -------------------------------------------------------------------------
+
+
+def parse_extra_body(text: str, source: str = "--extra-body") -> dict[str, Any]:
+    """The fields in a JSON object; none if the text is blank. Raises `SettingsError`, which names `source`.
+
+    >>> parse_extra_body('{"chat_template_kwargs": {"enable_thinking": false}}')
+    {'chat_template_kwargs': {'enable_thinking': False}}
+    """
+    if not text.strip():
+        return {}
+    hint = """Give an object, for instance '{"enable_thinking": false}'."""
+    try:
+        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg}, at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise SettingsError(f"{source} is not JSON: {reason}", hint=hint) from None
+    if not isinstance(fields, dict):
+        raise SettingsError(f"{source} is not a JSON object", hint=hint)
+    if own := next((name for name in OWN_FIELDS if name in fields), None):
+        hint = "Set the model with --model; tokens, messages and streaming are set by this program."
+        raise SettingsError(f"{source} may not set '{own}'", hint=hint)
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"the field '{twice}' is in it twice")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 
-def _checked_key(key: str, variable: str) -> str:
-    if all("!" <= char <= "~" for char in key):
+def check_key(key: str, variable: str) -> str:
+    """`key`, if a header can hold it. Raises `SettingsError`, which names the character that no key has."""
+    if (wrong := next((char for char in key if not "!" <= char <= "~"), None)) is None:
         return key
+    what = {" ": "a space", "\n": "a line break", "\r": "a line break"}.get(wrong, f"the character U+{ord(wrong):04X}")
     hint = "Copy it again: ASCII letters, digits and signs only, without spaces or a line break."
-    raise SettingsError(f"{variable} contains a character that no key has", hint=hint)
+    raise SettingsError(f"{variable} contains a character that no key has: {what}", hint=hint)
 
 
 def _check_recipient(url: str, source: str, provider: str, variable: str) -> None:

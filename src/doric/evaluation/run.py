@@ -291,12 +291,12 @@ def find_model(spec: str, model: Settings, key_variable: str) -> Settings:
     name, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
     if not at and not spec.startswith(("http://", "https://")):
         return replace(model, model=spec)
-    found = replace(load_settings(base_url=url, key_variable=key_variable), model=name)  # MODEL is for another server
+    found = load_settings(model=name, base_url=url, key_variable=key_variable)
     if found.key:
         return found
     for known in (model, load_settings()):
         if same_origin(found.address, known.address):
-            return replace(known, base_url=found.base_url, model=name)
+            return replace(known, base_url=found.base_url, model=found.model)
     if model.key:
         host = urlsplit(found.address).netloc
         log.info("%s is not sent to %s; if that server needs a key, set %s.", model.key_variable, host, key_variable)
