@@ -74,6 +74,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--max-cost", type=cli.bounded(float, 0, math.inf), metavar="USD", help=f"stop when this much is spent; {stop}"
     )
     flag("--max-total-tokens", type=cli.non_negative_int, metavar="N", help=f"stop after this many tokens; {stop}")
+    flag(
+        "--max-rejected",
+        type=cli.non_negative_int,
+        default=50,
+        metavar="N",
+        help="stop if none of N answers in a row passes and no row was written yet (default: 50; 0: never)",
+    )
 
     flag = parser.add_argument_group("output").add_argument
     flag("--report", metavar="FILE", help="write an HTML page about the dataset at the end")

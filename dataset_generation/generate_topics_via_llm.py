@@ -58,6 +58,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"stop when this much is spent; {over}",
     )
     flag("--max-total-tokens", type=cli.positive_int, metavar="N", help=f"stop after this many tokens; {over}")
+    flag(
+        "--max-rejected",
+        type=cli.non_negative_int,
+        default=20,
+        metavar="N",
+        help="stop if N calls in a row give no new topic and none did before (default: 20; 0: never)",
+    )
     flag("--seed", type=int, default=0, help="chooses the examples that the model is shown (default: 0)")
     flag("--dry-run", action="store_true", help="print the plan and its expected cost; call nothing, write nothing")
     return parser.parse_args(argv)

@@ -653,3 +653,53 @@ def test_a_killed_run_loses_only_calls_in_flight(topics):
         process.kill()
         process.communicate(timeout=30)
     assert sum(map(len, groups_in(topics).values())) > 5
+
+
+# ---- the brake: a model that gives no topics
+
+
+@pytest.fixture
+def forty_groups(tmp_path):
+    """A topic file with so many groups that a useless model would be asked 120 times."""
+    groups = {f"group {number}": ["keeping hens warm in winter"] for number in range(40)}
+    (tmp_path / "topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
+
+
+def test_a_model_without_new_topics_stops_the_run(forty_groups, capsys):
+    """If no call gives a new topic, the run stops after 20 calls, names the rule, and writes nothing."""
+    with serving(answer=always("Top ten tips for the garden", "hens")) as server:
+        assert expand(server, "--output", "more.json") == 2
+    assert 20 <= server.stats.requests <= 20 + 8
+    told = capsys.readouterr().err
+    assert re.search(r"error: 20 calls in a row were refused and none was accepted in this run: \w+ \d+ \(\d+%\)", told)
+    assert "--max-rejected 0 goes on anyway" in told
+    assert not Path("more.json").exists()
+
+
+def test_the_widener_goes_on_if_it_is_told_to(forty_groups):
+    """With --max-rejected 0 every group is asked until it is dry."""
+    with serving(answer=always("hens")) as server:
+        assert expand(server, "--output", "more.json", "--max-rejected", "0") == 1
+    assert server.stats.requests == 40 * rules()["ask"]["dry"]
+
+
+def test_a_silent_model_stops_the_widener(forty_groups, monkeypatch, capsys):
+    """After 8 calls without a word the run stops, and the error names the field with the text."""
+    message = {"content": None, "reasoning_content": '["stacking peats for the winter"]'}
+    body = encode_json({"choices": [{"message": message, "finish_reason": "stop"}], "usage": None})
+    monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: mock_server._http(200, body))
+    with serving(decide=lambda call: Action("mute")) as server:
+        assert expand(server, "--output", "more.json") == 2
+    assert server.stats.requests <= 8 + 8
+    assert "8 calls in a row have no words in them" in (told := capsys.readouterr().err)
+    assert "the text is in the field reasoning_content" in told
+
+
+def test_topics_found_before_the_stop_are_kept(forty_groups, capsys):
+    """A model that runs out of topics is stopped later, and its topics are in the file."""
+    fresh = fresh_topics()
+    answer = lambda call: fresh(call) if call.number == 1 else '["hens"]'  # noqa: E731
+    with serving(answer=answer) as server:
+        expand(server, "--output", "more.json", "--max-rejected", "10", "--max-concurrency", "1", "--per-group", "2")
+    assert server.stats.requests == 1 + 20
+    assert "2 new topics in more.json" in capsys.readouterr().err

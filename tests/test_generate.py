@@ -13,6 +13,7 @@ from doric.dataset.generate import BUDGET_GROWTHS, BudgetExhausted, Generator, H
 from doric.dataset.plan import Attempt, Job, RejectedAnswer
 from doric.dataset.prompts import Prompt
 from doric.dialect.scores import score
+from doric.llm.brake import Brake
 from doric.llm.budget import Budget, Price
 from doric.llm.response import Completion
 from doric.quality import gates
@@ -77,7 +78,7 @@ class Files:
         ):
             yield Generator(
                 voice, self.history, rows.write, rejections.write,
-                backend="fake", model="m", max_tries=self.max_tries, budget=self.budget,
+                backend="fake", model="m", max_tries=self.max_tries, budget=self.budget, brake=Brake(0),
             )  # fmt: skip
 
     def fill(self, voice, *jobs):

@@ -323,7 +323,8 @@ def test_a_run_without_rows_logs_its_progress(monkeypatch, caplog):
     caplog.set_level("INFO")
     english = "This is plain English and nothing else at all, over and over again."
     with serving(Behaviour(latency=0.05), answer=lambda call: english) as server:
-        argv = [flag for flag in flags(server, "--price-in", "1", "--price-out", "1") if flag != "--no-progress"]
+        more = ["--price-in", "1", "--price-out", "1", "--max-rejected", "0"]
+        argv = [flag for flag in flags(server, *more) if flag != "--no-progress"]
         assert script.main(argv) == 1
     told = [line for line in caplog.messages if line.startswith("0 of 60 rows")]
     assert len(told) > 2
@@ -341,6 +342,9 @@ def test_after_an_empty_answer_the_model_is_told_why():
 
 
 # ---- answers that are paid for and not used
+
+
+USAGE = {"prompt_tokens": 500, "completion_tokens": 300}
 
 
 def hidden(call: Call) -> bytes:
@@ -496,7 +500,7 @@ def test_overwrite_keeps_rows_that_were_paid_for(monkeypatch):
 def test_unfilled_jobs_do_not_use_the_rate_limit(capsys):
     """A resumed run lists the jobs that have no try left and makes no call for them."""
     with serving(decide=lambda call: Action(text=CENTRAL)) as server:
-        assert generate(server, "--max-tries", "1") == 1
+        assert generate(server, "--max-tries", "1", "--max-rejected", "0") == 1
         asked, began = server.stats.requests, time.monotonic()
         assert generate(server, "--max-tries", "1", "--max-rpm", "60") == 1
         assert server.stats.requests == asked
@@ -814,3 +818,115 @@ def test_the_second_ctrl_c_stops_now():
     with serving(answer=answers) as server:
         assert generate(server) == 0
     assert_plan_met()
+
+
+# ---- the brake: a run that cannot use its answers stops
+
+ENGLISH = "You should check the tyres before a long journey, and top up the oil as well. Take your time on the road."
+
+
+def assert_stopped(server, calls: int, capsys) -> str:
+    """Check that the run stopped with one error after so many calls, and at most the calls in flight. Returns it."""
+    told = capsys.readouterr().err
+    assert calls <= server.stats.requests <= calls + 2 * 5
+    (error,) = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert "--max-rejected 0 goes on anyway" in told
+    assert "Traceback" not in told
+    return error
+
+
+def test_a_model_that_answers_in_english_stops_the_run(capsys):
+    """After 50 rejected answers and no row, the run stops, and the error names the gate with its share."""
+    with serving(answer=lambda call: ENGLISH) as server:
+        assert generate(server) == 2
+    assert re.search(
+        r"50 answers in a row were refused .*: late_doric \d+ \(\d+%\)", assert_stopped(server, 50, capsys)
+    )
+    assert len(rejected()) == server.stats.requests
+
+
+def test_the_run_goes_on_if_it_is_told_to(capsys):
+    """With --max-rejected 0 every job gets all its tries."""
+    with serving(answer=lambda call: ENGLISH) as server:
+        assert generate(server, "--max-rejected", "0") == 1
+    assert server.stats.requests == 6 * PLAN
+
+
+def test_after_a_stop_another_model_fills_the_rows():
+    """The same command with another model resumes the run that the brake stopped."""
+    with serving(answer=lambda call: ENGLISH) as server:
+        assert generate(server) == 2
+    with serving() as server:
+        assert generate(server, "--model", "better", "--max-tries", "20") == 0
+    assert_plan_met()
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "field"),
+    [
+        ({"content": None, "reasoning_content": "Gie it a dicht."}, "stop", "reasoning_content"),
+        ({"content": "", "reasoning": "Gie it a dicht."}, "stop", "reasoning"),
+        ({"content": None, "thinking": "Gie it a dicht."}, "length", "thinking"),
+        ({"content": None, "refusal": "I can't help with that."}, "stop", "refusal"),
+        ({"content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]}, "tool_calls", "tool_calls"),
+        ({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "function_call", "function_call"),
+        ({"content": "<think>Hm, Doric.</think>"}, "stop", "content, as reasoning"),
+        ({"content": " \n"}, "eos", ""),
+    ],
+)
+def test_a_silent_model_stops_the_run(monkeypatch, capsys, message, finish, field):
+    """After 8 answers without words the run stops, and the error names the field that holds the text."""
+    monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: whole(message, finish))
+    with serving(decide=lambda call: Action("mute")) as server:
+        assert generate(server) == 2
+    error = assert_stopped(server, 8, capsys) if finish != "length" else capsys.readouterr().err
+    assert server.stats.requests <= 8 + 3 * 5 + 5
+    assert field in error
+    assert ("field" in error) == bool(field)
+
+
+def test_a_model_that_repeats_one_answer_stops_the_run(capsys):
+    """A good answer that is repeated for every question is accepted once; after 100 near-duplicates the run stops."""
+    same = next(DoricAnswers._generate("core", 0))
+    with serving(answer=lambda call: same) as server:
+        assert generate(server, "--n-per-topic", "30") == 2
+    assert "near_duplicate" in assert_stopped(server, 100, capsys)
+    assert server.stats.requests < 120
+
+
+def test_a_model_that_turns_silent_stops_the_run(monkeypatch, capsys):
+    """Silence after good answers stops the run, too: later, because the model has shown that it can answer."""
+    monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: whole({"content": None, "reasoning": "Hm."}))
+    with serving(decide=lambda call: Action("mute") if call.number > 20 else None) as server:
+        assert generate(server, "--n-per-topic", "30") == 2
+    assert server.stats.requests <= 20 + 80 + 10
+    assert "the text is in the field reasoning" in capsys.readouterr().err
+
+
+def test_answers_that_cannot_be_read_stop_the_run(monkeypatch, capsys):
+    """If every paid answer is unreadable, the run stops, however many retries are allowed."""
+    monkeypatch.setitem(mock_server.ANSWERS, "number", lambda call, text: whole({"content": 7}, usage=USAGE))
+    with serving(decide=lambda call: Action("number")) as server:
+        assert generate(server, "--max-retries", "1000", "--max-concurrency", "5") == 2
+    assert "malformed 50 (100%)" in assert_stopped(server, 50, capsys)
+
+
+def test_a_run_that_resumes_has_its_own_brake(capsys):
+    """Rows of an earlier run do not help a model that writes none in this one."""
+    with serving(decide=lambda call: Action("unauthorized") if call.number > 30 else None) as server:
+        assert generate(server) == 2
+    kept = len(lines())
+    capsys.readouterr()
+    with serving(answer=lambda call: ENGLISH) as server:
+        assert generate(server) == 2
+    assert_stopped(server, 50, capsys)
+    assert len(lines()) == kept
+
+
+def test_cut_off_answers_in_english_stop_the_run(monkeypatch, capsys):
+    """Cut-off answers get larger token budgets first; then they count."""
+    monkeypatch.setitem(mock_server.ANSWERS, "cut", lambda call, text: whole({"content": ENGLISH[:60]}, "length"))
+    with serving(decide=lambda call: Action("cut")) as server:
+        assert generate(server) == 2
+    assert server.stats.requests <= 50 + 2 * 18 + 10
+    assert "50 answers in a row were refused" in capsys.readouterr().err

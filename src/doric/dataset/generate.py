@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doric.core.conversations import Row, make_row
-from doric.core.errors import FatalServerError, InputError, RetryableError
+from doric.core.errors import InputError, RetryableError
 from doric.core.text import ends_sentence, sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
+from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import Completion
 from doric.quality import gates
@@ -25,10 +26,6 @@ BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
-EMPTY_LIMIT = 8
-"""A run ends if no answer had any text and so many answers were empty because they used up their token budget."""
-FILTERED_LIMIT = 20
-"""A run ends if no answer had any text and a content filter withheld so many answers."""
 DIGITS = 4
 WHOLE = re.compile(r".*[.!?…][\"'”’)]*(?=\s)", re.DOTALL)
 """Everything up to the last end of a sentence that is followed by white space."""
@@ -112,14 +109,13 @@ class Generator:
         model: str,
         max_tries: int,
         budget: Budget,
+        brake: Brake,
     ) -> None:
         self._voice, self._history = voice, history
         self._write_row, self._write_rejection = write_row, write_rejection
         self._backend, self._model = backend, model
-        self._max_tries, self._budget = max_tries, budget
+        self._max_tries, self._budget, self._brake = max_tries, budget, brake
         self._tally = history.tally
-        self._answered = False
-        self._empty = self._filtered = 0
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs without a row that have a try left. Jobs without a try left are recorded as unfilled."""
@@ -142,7 +138,7 @@ class Generator:
 
         `may_call` is awaited before each try except the first, and returns whether the call is allowed. `count_tokens`
         gets the tokens of each call. Raises `RetryableError` if it should be called again with the same job, and
-        `BudgetExhausted` or `FatalServerError` if the run must stop.
+        `BudgetExhausted` or `FatalServerError` if the run must stop. The brake raises the latter, too.
         """
         rejected = self._history.rejected.pop(job.id, [])
         first = True
@@ -162,9 +158,11 @@ class Generator:
                 self._budget.release()
             answer = self._check(job, completion, rejected)
             if answer is None:
+                self._brake.accepted()
                 return True
             rejected.append(answer)
-            self._stop_if_hopeless(answer, completion)
+            if answer.gate != "cut_off":  # the next try has a larger token budget
+                self._brake.refused(completion, answer.gate)
         self._leave_unfilled(job, rejected)
         return False
 
@@ -185,29 +183,11 @@ class Generator:
             if tokens := error.tokens_in + error.tokens_out:
                 self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
                 count_tokens(tokens)
+                self._brake.failed(error.fault)
             raise
         self._budget.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
         count_tokens(completion.tokens_in + completion.tokens_out)
-        self._answered = self._answered or bool(completion.text)
         return completion
-
-    def _stop_if_hopeless(self, rejected: RejectedAnswer, completion: Completion) -> None:
-        """Raise `FatalServerError` if the answers so far show that this model will never give a usable answer."""
-        self._filtered += rejected.gate == "filtered"
-        self._empty += completion.finish == "length" and rejected.gate == "empty"
-        if self._answered:
-            return
-        if self._empty >= EMPTY_LIMIT:
-            raise FatalServerError(
-                f"{EMPTY_LIMIT} answers used up their token budget ({completion.tokens_out:,} tokens in the last one) "
-                "without any text: reasoning took all of it",
-                hint="Choose a model that reasons less, or lower its reasoning effort where it is served.",
-            )
-        if self._filtered >= FILTERED_LIMIT:
-            raise FatalServerError(
-                f"the server's content filter withheld {FILTERED_LIMIT} answers and let none through",
-                hint="Check the account and the filter settings at the provider, or choose another model.",
-            )
 
     def _check(self, job: Job, completion: Completion, rejected: Sequence[RejectedAnswer]) -> RejectedAnswer | None:
         """If the answer passes, write it as a row. Otherwise write its rejection and return it."""

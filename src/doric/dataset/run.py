@@ -16,6 +16,7 @@ from doric.core.jsonl import Journal, ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import generate, heuristic, instructions
 from doric.dataset.plan import Job, Mix, Plan
+from doric.llm.brake import Brake
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Client
 from doric.llm.scheduler import Scheduler
@@ -91,6 +92,7 @@ class Run:
                 generator = generate.Generator(
                     voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
+                    brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
                 )  # fmt: skip
                 # the embedded voice never waits, so one worker is as fast as many, and it keeps the order of the plan
                 await self._fill(generator, workers=self._args.max_concurrency if client else 1)

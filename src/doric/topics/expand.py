@@ -19,8 +19,10 @@ from typing import Self
 from doric.core.cli import handle_interrupts
 from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
 from doric.core.settings import Settings, credentials_hint, load_settings
+from doric.llm.brake import Brake
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
+from doric.llm.response import Completion
 from doric.llm.scheduler import backoff
 from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
 from doric.topics.lists import JSON_LINES, TopicFile, choose_groups
@@ -94,9 +96,18 @@ class Expander:
     """
 
     def __init__(
-        self, client: Backend, topics: Iterable[str], tally: Tally, budget: Budget, stop: asyncio.Event, *, seed: int
+        self,
+        client: Backend,
+        topics: Iterable[str],
+        tally: Tally,
+        budget: Budget,
+        stop: asyncio.Event,
+        *,
+        seed: int,
+        brake: Brake,
     ) -> None:
         self._client, self._tally, self._budget, self._stop, self._seed = client, tally, budget, stop, seed
+        self._brake = brake
         self._known = KnownTopics()
         for text in topics:
             self._known.add(text)
@@ -117,6 +128,7 @@ class Expander:
             self._tally.faults[error.fault] += 1
             if error.tokens_in or error.tokens_out:  # an unreadable answer that was paid for
                 self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
+                self._brake.failed(error.fault)
             raise
         except FatalServerError:
             raise
@@ -127,11 +139,20 @@ class Expander:
             self._budget.release()
         self._budget.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
         group.calls += 1
+        rejected_before = self._tally.rejected.copy()
         new = self._new_topics(completion.text, completion.finish, most=group.missing)
         group.found += new
+        self._check_brake(group, completion, new, self._tally.rejected - rejected_before)
         group.empty_calls = 0 if new else group.empty_calls + 1
         group.stop_reason = self._stop_reason(group)
         return new
+
+    def _check_brake(self, group: Group, completion: Completion, new: list[str], rejected: Counter[str]) -> None:
+        """Tell the brake whether a call gave new topics. If it gave none, its commonest rule is the reason."""
+        if new:
+            self._brake.accepted()
+        elif completion.finish != "length" or group.empty_calls >= MAX_DOUBLINGS:  # else the next call gets more tokens
+            self._brake.refused(completion, rejected.most_common(1)[0][0])
 
     def _new_topics(self, text: str, finish: str, *, most: int) -> list[str]:
         items = read_list(text, cut=finish == "length")
@@ -214,7 +235,8 @@ class Run:
                 calls, tokens_in, tokens_out = expected_tokens(self._groups)
                 self._budget.tokens_per_call = tokens_in / max(1, calls), tokens_out / max(1, calls)
                 expander = Expander(
-                    client, self._file.topics, self._tally, self._budget, self._stop, seed=args.seed
+                    client, self._file.topics, self._tally, self._budget, self._stop, seed=args.seed,
+                    brake=Brake(args.max_rejected, noun="calls"),
                 )  # fmt: skip
                 await self._expand_all(expander)
         if not self._interrupted and not any(group.calls for group in self._groups):
