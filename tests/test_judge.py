@@ -38,7 +38,7 @@ def run_judge(tmp_path, answer, pairs=PAIRS):
 
     earlier = []
     with Journal(tmp_path / "judge.jsonl", replay=lambda row: earlier.append(read_verdict(row))) as journal:
-        judging = PairwiseJudge(pairs, journal.write, earlier=earlier, max_retries=1)
+        judging = PairwiseJudge(pairs, journal.write, earlier=earlier, max_retries=1, max_rejected=0)
         asyncio.run(judging.run(Fake(), 3))
     return judging.result(), requests
 

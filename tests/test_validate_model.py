@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import mock_server
+from doric.core.files import encode_json
 from doric.core.jsonl import ResumableRun
 from doric.core.settings import NO_KEY, Settings, load_settings
 from doric.evaluation import aggregate
@@ -521,3 +523,65 @@ def test_without_a_key_and_a_url_the_script_says_what_to_set(validate, capsys):
     """If key and base URL are missing, the script prints an error and a hint."""
     assert validate([]) == 2
     assert "no key and no base URL\nhint: Set OPENAI_API_KEY" in capsys.readouterr().err
+
+
+# ---- the brake: a model or a judge without a word
+
+
+def mute(field: str, finish: str = "stop") -> bytes:
+    """A completion whose text is in another field than `content`."""
+    message = {"role": "assistant", "content": None, field: "Gie it a dicht."}
+    return mock_server._http(200, encode_json({"choices": [{"message": message, "finish_reason": finish}]}))
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "refusal", "tool_calls"])
+def test_a_silent_model_is_not_asked_everything(validate, monkeypatch, capsys, field):
+    """After 8 answers without words the run stops, and the error names the field that holds the text."""
+    monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: mute(field))
+    with serving(decide=lambda call: Action("mute")) as server:
+        assert validate(["--base-url", server.url, "--model", "m", "--out", "v.json"]) == 2
+    assert 8 <= server.stats.requests <= 16
+    told = capsys.readouterr().err
+    assert "error: 8 answers in a row have no words in them and none was accepted in this run" in told
+    assert f"the text is in the field {field}" in told
+    assert "--max-rejected 0 goes on anyway" in told
+
+
+def test_a_silent_model_can_be_evaluated_to_the_end(validate, monkeypatch):
+    """With --max-rejected 0 every prompt is asked, and the result says that there was no answer."""
+    monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: mute("reasoning"))
+    with serving(decide=lambda call: Action("mute")) as server:
+        argv = ["--base-url", server.url, "--model", "m", "--out", "v.json", "--limit", "12", "--max-rejected", "0"]
+        assert validate(argv) == 0
+    assert server.stats.requests >= 12
+
+
+def test_empty_answers_before_a_stop_are_asked_again(validate, monkeypatch):
+    """When the server has been fixed, no empty answer of the stopped run counts against the model."""
+    monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: mute("reasoning_content"))
+    with serving(decide=lambda call: Action("mute")) as server:
+        argv = ["--base-url", server.url, "--model", "authored", "--out", "v.json", "--limit", "12"]
+        assert validate(argv) == 2
+        server._decide, server._answer = (lambda call: None), answer
+        assert validate(argv) == 0
+    rows = {}
+    for line in Path("v.json.answers.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        rows[row["id"], row["turn"]] = row
+    assert all(row["text"] for row in rows.values())
+
+
+def test_an_english_model_is_evaluated(validate):
+    """A model that answers in English is worth evaluating, so nothing stops the run."""
+    with serving(answer=lambda call: "You should check the tyres before a long journey.") as server:
+        assert validate(["--base-url", server.url, "--model", "m", "--out", "v.json"]) == 0
+
+
+def test_a_judge_without_a_verdict_stops_the_run(validate, capsys):
+    """If none of 50 verdicts can be read, the judge is not asked for more."""
+    words = {"judge": lambda call: "Both are bonnie."}
+    with serving(answer=lambda call: words.get(call.body["model"], answer)(call)) as server:
+        argv = ["--base-url", server.url, "--model", "embedded", "--out", "v.json", "--baseline", "plain"]
+        assert validate([*argv, "--judge-model", "judge"]) == 2
+    assert 50 <= sum(call.body["model"] == "judge" for call in server.calls) <= 58
+    assert "50 verdicts in a row were refused and none was accepted in this run" in capsys.readouterr().err

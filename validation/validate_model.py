@@ -50,6 +50,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     calls.add_argument("--concurrency", type=COUNT, default=8, metavar="N", help="concurrent calls (default: 8)")
     calls.add_argument("--timeout", type=SECONDS, default=300.0, metavar="S", help="seconds per call (default: 300)")
     calls.add_argument("--max-retries", type=RETRIES, default=3, metavar="N", help="retries per turn (default: 3)")
+    calls.add_argument(
+        "--max-rejected",
+        type=RETRIES,
+        default=50,
+        metavar="N",
+        help="stop if none of N verdicts can be read, or a sixth of N answers have no words (default: 50; 0: never)",
+    )
     output = parser.add_argument_group("output")
     default = Path("datasets/validation.json")
     output.add_argument("--out", type=Path, default=default, metavar="FILE", help="result (default: %(default)s)")
@@ -72,8 +79,9 @@ async def run(args: argparse.Namespace) -> int:
     refuse_foreign_file(args.out, KIND.encode(), "validation result")
     refuse_foreign_file(page, PAGE, "page of a validation result")
     settings = evaluation.EvaluationSettings(
-        args.max_tokens, args.temperature, args.seed, args.concurrency, args.timeout, args.max_retries
-    )
+        args.max_tokens, args.temperature, args.seed, args.concurrency, args.timeout, args.max_retries,
+        args.max_rejected,
+    )  # fmt: skip
     prompts = evaluation.select_prompts(args.limit)
     model = evaluation.load_model(args.model, args.base_url)
     baseline = evaluation.find_baseline(args.baseline, model, prompts, settings)

@@ -21,12 +21,14 @@ from doric.core.errors import FatalServerError, InputError, RetryableError, Serv
 from doric.core.jsonl import ResumableRun
 from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
+from doric.llm.brake import DEFAULT_LIMIT, Brake
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.scheduler import Scheduler
 
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
 LABELS = ["A", "B", "tie"]
+UNREADABLE = "the verdict could not be read"
 
 type Pick = Literal["ours", "theirs", "tie"]
 
@@ -152,10 +154,11 @@ class PairwiseJudge:
         *,
         earlier: Iterable[Verdict] = (),
         max_retries: int = 3,
+        max_rejected: int = DEFAULT_LIMIT,
     ) -> None:
         self._pairs = tuple(pairs)
         self._answered = [pair for pair in pairs if pair.ours is not None and pair.theirs is not None]
-        self._write, self._max_retries = write, max_retries
+        self._write, self._max_retries, self._brake = write, max_retries, Brake(max_rejected, noun="verdicts")
         self._verdicts = {(verdict.id, verdict.swapped): verdict for verdict in earlier}
 
     @property
@@ -169,7 +172,7 @@ class PairwiseJudge:
         return self.calls - len(self._open_cases())
 
     async def run(self, backend: Backend, concurrency: int) -> None:
-        """Ask for the missing verdicts. Raises `FatalServerError` if no later call can succeed."""
+        """Ask for the missing verdicts. Raises `FatalServerError` if no later call can succeed, or none can be read."""
         scheduler = Scheduler(
             lambda case: self._judge(*case, backend), self._fail, concurrency=concurrency, max_retries=self._max_retries
         )
@@ -222,7 +225,11 @@ class PairwiseJudge:
             self._fail((pair, swapped), error)
             return
         picks = read_picks(completion.text, swapped)  # not asked again: at temperature 0 the text would be the same
-        self._keep(Verdict(pair.id, swapped, picks or {}, "" if picks else "the verdict could not be read"))
+        self._keep(Verdict(pair.id, swapped, picks or {}, "" if picks else UNREADABLE))
+        if picks:
+            self._brake.accepted()
+        else:
+            self._brake.refused(completion, UNREADABLE)
 
     def _fail(self, case: tuple[Pair, bool], error: ServerError) -> None:
         self._keep(Verdict(case[0].id, case[1], {}, error.message))
@@ -246,7 +253,14 @@ def pair_answers(ours: Iterable[ScoredAnswer], theirs: Iterable[ScoredAnswer]) -
 
 
 async def judge_pairs(
-    client: Client, address: str, pairs: Sequence[Pair], run: ResumableRun, *, concurrency: int, max_retries: int
+    client: Client,
+    address: str,
+    pairs: Sequence[Pair],
+    run: ResumableRun,
+    *,
+    concurrency: int,
+    max_retries: int,
+    max_rejected: int = DEFAULT_LIMIT,
 ) -> dict[str, Any]:
     """Ask the model of `client`, at `address`, for the verdicts on `pairs` that `run` does not have yet.
 
@@ -258,7 +272,7 @@ async def judge_pairs(
     earlier: list[Verdict] = []
     with run.open(lambda row: earlier.append(read_verdict(row))) as (journal,):
         run.store(plan)
-        judge = PairwiseJudge(pairs, journal.write, earlier=earlier, max_retries=max_retries)
+        judge = PairwiseJudge(pairs, journal.write, earlier=earlier, max_retries=max_retries, max_rejected=max_rejected)
         if judge.done:
             words = "%d of %d verdicts come from %s; --overwrite asks for all of them again."
             log.info(words, judge.done, judge.calls, journal.path)

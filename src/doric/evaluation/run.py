@@ -23,6 +23,7 @@ from doric.core.settings import Settings, credentials_hint, load_settings, same_
 from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
 from doric.evaluation.judge import judge_pairs, pair_answers
 from doric.evaluation.metrics import ModelAnswer, read_answer, score_answers
+from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words
 from doric.llm.client import ChatRequest, Client
 from doric.llm.scheduler import Scheduler
 from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
@@ -38,7 +39,10 @@ GONE = 20
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """How turns are asked: sampling, concurrent calls, timeout of a call in seconds, retries per turn."""
+    """How turns are asked: sampling, concurrent calls, timeout of a call in seconds, retries per turn.
+
+    `max_rejected` is the limit of the brake for answers without words and for verdicts that cannot be read.
+    """
 
     max_tokens: int
     temperature: float
@@ -46,6 +50,7 @@ class EvaluationSettings:
     concurrency: int
     timeout: float
     max_retries: int
+    max_rejected: int = DEFAULT_LIMIT
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -84,6 +89,7 @@ class Evaluation:
         self._settings, self._write = settings, write
         self._answers = {(answer.id, answer.turn): answer for answer in earlier}
         self._faults: dict[tuple[str, int], list[str]] = {}
+        self._brake = Brake(settings.max_rejected)
         self._succeeded = False
         self._failed_in_succession = 0
         self._on_answer: Callable[[], object] = lambda: None
@@ -111,7 +117,7 @@ class Evaluation:
     async def run(self, client: Client, on_answer: Callable[[], object] = lambda: None) -> None:
         """Ask every turn that has no answer yet, and call `on_answer` after each of them.
 
-        Raises `FatalServerError` if no later call can succeed.
+        Raises `FatalServerError` if no later call can succeed, or if the model gives no words at all.
         """
         self._on_answer = on_answer
         for turn in range(max(1 + len(held.turns) for held in self.prompts)):
@@ -150,6 +156,10 @@ class Evaluation:
             answer = ModelAnswer(held.id, turn, _prompt_at(held, turn), completion.text, completion.finish)
             answer = replace(answer, tokens=completion.tokens_out, first=timed.first_token, seconds=timed.seconds)
             self._keep(answer)
+            if has_words(completion.text):
+                self._brake.accepted()
+            else:
+                self._brake.refused(completion, "empty")
 
     def _request(self, held: HeldOutPrompt, turn: int) -> ChatRequest:
         chat = [{"role": "user", "content": held.prompt}]
@@ -203,6 +213,10 @@ async def evaluate(
         earlier: list[ModelAnswer] = []
         (journal,) = stack.enter_context(run.open(lambda row: earlier.append(read_answer(row))))
         evaluation = Evaluation(prompts, settings, journal.write, earlier=earlier)
+        if evaluation.done < evaluation.turns and not any(has_words(answer.text) for answer in earlier):
+            # the brake stopped the earlier run; its empty answers say nothing about the model as it is served now
+            failed = [answer for answer in earlier if answer.error]
+            evaluation = Evaluation(prompts, settings, journal.write, earlier=failed)
         plan[ASKED] = _log_earlier(evaluation, journal.path, stored) if evaluation.done else ""
         if evaluation.done < evaluation.turns:
             client = client or await connect()
@@ -243,8 +257,9 @@ async def validate(
         pairs, calls = pair_answers(ours.scored, theirs.scored), settings.concurrency
         async with Client(judge, timeout=settings.timeout, concurrency=calls) as client:
             result["judge"] = await judge_pairs(
-                client, judge.address, pairs, journal("judge"), concurrency=calls, max_retries=settings.max_retries
-            )
+                client, judge.address, pairs, journal("judge"), concurrency=calls, max_retries=settings.max_retries,
+                max_rejected=settings.max_rejected,
+            )  # fmt: skip
     return result
 
 

@@ -25,6 +25,15 @@ HINTS = {
 """What to do if the text is in a field other than `content`."""
 
 
+def has_words(text: str) -> bool:
+    """Whether there is a letter in `text`, and not only spaces, digits and signs.
+
+    >>> has_words("Aye."), has_words("… 1. 😊")
+    (True, False)
+    """
+    return any(map(str.isalpha, text))
+
+
 class Brake:
     """Counts the answers refused in a row, and raises `FatalServerError` when there are too many of them.
 
@@ -47,8 +56,8 @@ class Brake:
 
     def refused(self, completion: Completion, check: str) -> None:
         """Count an answer that `check` refused. Raises `FatalServerError` if it was one too many."""
-        silent = not any(map(str.isalpha, completion.text))
-        kind = FILTERED if completion.finish == "content_filter" else SILENT if silent else check
+        withheld, silent = completion.finish == "content_filter", not has_words(completion.text)
+        kind = FILTERED if withheld else SILENT if silent else check
         if self._is_last_of(kind):
             self._stop(*self._why(completion))
 
