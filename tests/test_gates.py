@@ -49,6 +49,8 @@ REJECTED = {
     "empty": " … ",
     "wrong_script": GOOD + " Это хлеб.",
     "markup": GOOD.replace("Leave it", "**Leave** it"),
+    "garbled": GOOD.replace("Leave it", "Leave\u202e it"),
+    "wrapped": f"“{GOOD}”",
     "meta_talk": GOOD.replace("at eence.", "at eence, for as an AI I dinna bake."),
     "banned_opener": "Gweed question! " + GOOD,
     "too_short": "Leave the dough in a warm neuk o the kitchie.",

@@ -31,7 +31,8 @@ MARKED = {
     "of thought": f"<|begin_of_thought|>{PLAN}<|end_of_thought|><|begin_of_solution|>{ANSWER}<|end_of_solution|>",
     "start thinking": f"<|START_THINKING|>{PLAN}<|END_THINKING|><|START_RESPONSE|>{ANSWER}<|END_RESPONSE|>",
     "token": f"<|think|>{PLAN}<|end|><|begin|>assistant<|content|>{ANSWER}",
-    "harmony": f"<|channel|>analysis<|message|>{PLAN}<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}<|return|>",
+    "harmony": f"<|channel|>analysis<|message|>{PLAN}<|end|>"
+    f"<|start|>assistant<|channel|>final<|message|>{ANSWER}<|return|>",
     "harmony with a tool": f"<|channel|>analysis<|message|>{PLAN}<|end|><|start|>assistant<|channel|>commentary "
     f"to=functions.look <|constrain|>json<|message|>{{}}<|call|><|start|>assistant<|channel|>final<|message|>{ANSWER}",
     "harmony, first mark lost": f"{PLAN}<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}",

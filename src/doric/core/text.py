@@ -4,13 +4,30 @@ import re
 import unicodedata
 
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
-NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|https?://\S+|www\.\S+|\S+@\S+\.\S+", re.DOTALL)
+# the lengths of an address are limited, because otherwise "@@@@…" would take time cubic in its length
+NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|https?://\S+|www\.\S+|[^\s@]{1,64}@[^\s@.]{1,64}\.\S+", re.DOTALL)
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+")
 # a' means "all", and "a" is the article: this is the only word whose final apostrophe must be kept
 TOKEN = re.compile(r"[aA]'(?![^\W_])|[^\W_]+(?:'[^\W_]+)*|[,;:()—–]")
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SPACE = re.compile(r"\s+")
+MAX_CHARACTERS = 20_000
+"""A longer text is no answer of a chat. It is refused before any pattern is applied to it."""
 TERMINALS = ".!?…"
+TAIL_LENGTH = 80
+"""What follows the last full stop is looked at only so far, in characters."""
+_CLOSERS = r"[\"'”’»›“‘)\]}]"
+# a code point of an emoji, with what may follow it; the ranges have signs and pictures, but no letters
+_EMOJI = "[\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\ufe0e\u200d\u20e3\U0001f000-\U0001fbff\U000e0020-\U000e007f]"
+_NOTE = r"\[\^?\d{1,3}\]|【[^】\n]{0,40}】|[¹²³⁰⁴-⁹]|[*_~†‡]|</?[a-zA-Z]{1,10}\s?/?>|[\u200b\u2060\ufeff\u00ad]"
+NOTES = re.compile(rf"(?:\s?(?:{_NOTE}))+(?=(?:\s|{_CLOSERS}|{_EMOJI})*\Z)")
+"""Numbers of footnotes, signs of markup and closing tags in what follows the last full stop."""
+TAIL = re.compile(rf"[.!?…](?:{_CLOSERS}|{_NOTE}|{_EMOJI}|\s|[:;]-?[)(DPp](?!\w))*\Z")
+"""The last full stop of a text and what may follow it: closing marks, emoji, smileys, notes; no words."""
+LAST_END = re.compile(
+    rf"(?<=[^\W\d_])[.!?…]+(?=[A-Z][a-z])|[.!?…](?:{_CLOSERS}|{_NOTE}|{_EMOJI}|[:;]-?[)(DPp](?!\w))*(?=\s)"
+)
+"""An end of a sentence before other words."""
 
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories that may control a terminal or reorder a line: control, format, surrogate, separators."""
@@ -18,7 +35,7 @@ JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
 """Format characters that are kept: parts of emoji, of flags (also Scotland's) and of some scripts."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 # OSC, DCS, SOS, PM and APC strings. Longer strings than 2048 characters are shown: text must not be held back forever.
-_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]{0,2048}"
+_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f\n]{0,2048}"
 _CSI = r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}"
 ESCAPE_SEQUENCE = re.compile(rf"{_STRING}(?:\x07|\x1b\\|\x9c)|{_CSI}[@-~]|\x1b[ -/]{{0,8}}[0-OQ-WYZ\\`-~]")
 UNFINISHED_SEQUENCE = re.compile(rf"(?:{_STRING}\x1b?|{_CSI}|\x1b[ -/]{{0,8}})\Z")
@@ -64,8 +81,30 @@ def fold(text: str) -> str:
 
 
 def ends_sentence(text: str) -> bool:
-    """Whether `text` ends with . ! ? or …, possibly followed by closing quotes or brackets."""
-    return text.rstrip().rstrip("\"'”’)").endswith(tuple(TERMINALS))
+    """Whether `text` ends with . ! ? or …, possibly followed by closing marks, emoji or notes such as [1].
+
+    >>> ends_sentence("Aye.»"), ends_sentence("Aye.😊"), ends_sentence("Aye, an")
+    (True, True, False)
+    """
+    return TAIL.search(text, max(0, len(text.rstrip()) - TAIL_LENGTH)) is not None
+
+
+def whole_sentences(text: str) -> str:
+    """`text` up to the end of its last whole sentence, without notes and signs of markup after it.
+
+    Only stripped if there is no end of a sentence.
+
+    >>> whole_sentences("Keep it dry. An dinna"), whole_sentences("Keep it dry. Aye.[1]")
+    ('Keep it dry.', 'Keep it dry. Aye.')
+    """
+    text = text.strip()
+    if not ends_sentence(text):
+        ends = [found.end() for found in LAST_END.finditer(text)]
+        if not ends:
+            return text
+        text = text[: ends[-1]]
+    start = max(0, len(text) - TAIL_LENGTH)
+    return text[:start] + NOTES.sub("", text[start:]).rstrip()
 
 
 def printable(text: str) -> str:

@@ -4,15 +4,15 @@ A voice is any coroutine function that returns an answer. Rows are written to on
 resume a run that was stopped, its whole state is rebuilt from these two files.
 """
 
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from doric.core.characters import tidy
 from doric.core.conversations import Row, make_row
 from doric.core.errors import InputError, RetryableError
-from doric.core.text import ends_sentence, sentences
+from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
@@ -21,14 +21,13 @@ from doric.quality import gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
+from doric.quality.wrapping import unwrap
 
 BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
 DIGITS = 4
-WHOLE = re.compile(r".*[.!?…][\"'”’)]*(?=\s)", re.DOTALL)
-"""Everything up to the last end of a sentence that is followed by white space."""
 
 
 class BudgetExhausted(Exception):
@@ -199,7 +198,7 @@ class Generator:
             tokens = completion.tokens_out
             rejection = Rejection("cut_off", f"it was cut off at {tokens} tokens", tokens)
         else:
-            answer = Answer.of(whole_sentences(text))
+            answer = Answer.of(_cleaned(text))
             rejection = self._judge(answer, job, completion.finish)
             if rejection is None:
                 self._accept(job, answer, tries)
@@ -264,17 +263,9 @@ class Generator:
         )
 
 
-def whole_sentences(text: str) -> str:
-    """`text` up to the end of its last whole sentence. Unchanged if it ends with a whole sentence or has none.
-
-    >>> whole_sentences("Keep it dry. An dinna")
-    'Keep it dry.'
-    """
-    stripped = text.strip()
-    if ends_sentence(stripped):
-        return stripped
-    whole = WHOLE.match(stripped)
-    return whole.group() if whole else stripped
+def _cleaned(text: str) -> str:
+    """The answer as it is checked and written: tidy, without a label or quotation marks around it."""
+    return text if len(text) > MAX_CHARACTERS else whole_sentences(unwrap(tidy(text)))
 
 
 def _is_withheld(rejected: Sequence[RejectedAnswer]) -> bool:

@@ -19,6 +19,8 @@ from doric.llm.response import Completion, estimate_tokens
 type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
 """Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
+MOST_SHOWN = 2_000
+"""Characters of a rejected answer that the model is shown again."""
 SAMPLE = 200
 """The forecast of tokens is based on the prompts of so many jobs."""
 
@@ -53,13 +55,19 @@ def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> lis
         chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     question = {"role": "user", "content": job.prompt.text}
     chat.append(question)
-    for text, reason in rejected[-1:]:
+    for rejected_text, reason in rejected[-1:]:
+        text = _shortened(rejected_text)
         again = _spec()["again"]["text" if text else "nothing"].replace("{reason}", reason)
         if text:
             chat += [{"role": "assistant", "content": text}, {"role": "user", "content": again}]
         else:  # in one user turn, because turns must alternate
             question["content"] += f"\n\n{again}"
     return chat
+
+
+def _shortened(text: str) -> str:
+    """The part of a rejected answer that the model is shown again. A long answer would be paid for once more."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} […]"
 
 
 def token_budget(job: Job, cut_off: int = 0) -> int:

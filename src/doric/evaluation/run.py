@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from doric.core.characters import tidy
 from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError
@@ -153,7 +154,7 @@ class Evaluation:
         else:
             self._succeeded, self._failed_in_succession = True, 0
             completion = timed.completion
-            answer = ModelAnswer(held.id, turn, _prompt_at(held, turn), completion.text, completion.finish)
+            answer = ModelAnswer(held.id, turn, _prompt_at(held, turn), tidy(completion.text), completion.finish)
             answer = replace(answer, tokens=completion.tokens_out, first=timed.first_token, seconds=timed.seconds)
             self._keep(answer)
             if has_words(completion.text):

@@ -11,11 +11,9 @@ from typing import Any
 
 from doric.core.errors import RetryableError
 from doric.core.files import parse_json
+from doric.core.markers import cut_end_marks, split_reasoning
 from doric.core.text import SURROGATE
 
-THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-CUT_THINKING = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
-THINKING_TAG = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
 UNKNOWN_ERROR = 502
 """The status for an error in a 200 response, if the error has no status."""
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
@@ -93,9 +91,11 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
     if text is None:
         raise _unreadable("the message is neither text nor parts with text", *tokens)
     finish = str(choice.get("finish_reason") or "stop")
-    answer = _without_thinking(text)
-    reasoned = (not answer and finish == "length") or _reasoned(text, message, usage)
-    elsewhere = "" if answer else _filled_instead(text, message)
+    without_reasoning = split_reasoning(text).answer
+    answer = cut_end_marks(without_reasoning)
+    has_marks = without_reasoning != text.strip()
+    reasoned = has_marks or (not answer and finish == "length") or _reasoned(message, usage)
+    elsewhere = "" if answer else _filled_instead(text if has_marks else "", message)
     return Completion(answer, finish, *tokens, reasoned=reasoned, elsewhere=elsewhere)
 
 
@@ -246,14 +246,14 @@ def _joined(content: object) -> str | None:
     return content
 
 
-def _reasoned(text: str, message: Mapping[str, Any], usage: Mapping[str, Any]) -> bool:
-    """Whether there is reasoning in the answer, in another field of the message, or in the token counts."""
+def _reasoned(message: Mapping[str, Any], usage: Mapping[str, Any]) -> bool:
+    """Whether there is reasoning in another field of the message or in the token counts."""
     details = usage.get("completion_tokens_details")
     in_tokens = isinstance(details, dict) and _count(details.get("reasoning_tokens")) > 0
     parts = message.get("content")
     in_parts = isinstance(parts, list) and any(isinstance(part, dict) and part.get("thinking") for part in parts)
     in_field = bool(message.get("reasoning_content") or message.get("reasoning"))
-    return in_tokens or in_parts or in_field or bool(THINKING_TAG.search(text))
+    return in_tokens or in_parts or in_field
 
 
 def _filled_instead(text: str, message: Mapping[str, Any]) -> str:
@@ -266,10 +266,3 @@ def _filled_instead(text: str, message: Mapping[str, Any]) -> str:
     ):
         return f"content, as a part of type {kinds[0]}"
     return "content, as reasoning" if text.strip() else ""
-
-
-def _without_thinking(text: str) -> str:
-    """The answer without reasoning in <think> tags, also if the closing tag is missing."""
-    if not THINKING_TAG.search(text):
-        return text.strip()
-    return CUT_THINKING.sub("", THINKING.sub("", text)).strip()

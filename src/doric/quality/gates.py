@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 
 from doric import data
 from doric.core import text as texts
+from doric.core.characters import find_flaw
 from doric.dialect.lexicon import SCOTS, house_forms
 from doric.dialect.scores import Scores, score
+from doric.quality.wrapping import without_wrapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,9 @@ class Answer:
 
     @classmethod
     def of(cls, text: str, topic: str = "") -> "Answer":
-        """Split and score `text`."""
-        return cls(text, tuple(texts.words(text)), score(text), topic)
+        """Split and score `text`; of a text that is too long, only the first `MAX_CHARACTERS` characters."""
+        measured = text[: texts.MAX_CHARACTERS]
+        return cls(text, tuple(texts.words(measured)), score(measured), topic)
 
 
 type Gate = Callable[[Answer], Rejection | None]
@@ -97,6 +100,12 @@ def markup(answer: Answer) -> Rejection | None:
     return found and Rejection("markup", f"it has markup ('{found.group().strip()[:20]}'): write plain sentences")
 
 
+def garbled(answer: Answer) -> Rejection | None:
+    """Rejects damaged characters, characters that cannot be seen, and marks of a chat template."""
+    found = find_flaw(answer.text)
+    return Rejection("garbled", f"{found}: write plain words") if found else None
+
+
 def meta_talk(answer: Answer) -> Rejection | None:
     """Rejects text about being a model, about Doric or about the answer itself, unless the topic names the language."""
     lowered = _lowered(answer.text)
@@ -104,6 +113,13 @@ def meta_talk(answer: Answer) -> Rejection | None:
     if found is None and not _pattern("meta", "subjects").search(answer.topic.lower()):
         found = _pattern("meta", "subjects").search(lowered)
     return found and Rejection("meta_talk", f"it talks about itself ('{found.group()}'): answer the question only")
+
+
+def wrapped(answer: Answer) -> Rejection | None:
+    """Rejects an answer that is wholly in quotation marks or begins with a label such as "Doric:"."""
+    if without_wrapping(text := answer.text.strip()) == text:
+        return None
+    return Rejection("wrapped", f"it has quotation marks or a label around it ('{text[:20]}'): give the plain answer")
 
 
 def banned_opener(answer: Answer) -> Rejection | None:
@@ -123,6 +139,9 @@ def too_short(answer: Answer) -> Rejection | None:
 
 def too_long(answer: Answer) -> Rejection | None:
     """Rejects a text that is too long for a chat answer."""
+    if len(answer.text) > texts.MAX_CHARACTERS:
+        reason = f"it has {len(answer.text):,} characters, more than {texts.MAX_CHARACTERS:,}"
+        return Rejection("too_long", reason, len(answer.text))
     count, most = len(answer.words), threshold("max_words")
     return None if count <= most else Rejection("too_long", f"it has {count} words, more than {most}", count)
 
@@ -215,7 +234,7 @@ def repeats_itself(answer: Answer) -> Rejection | None:
 
 
 LANGUAGE_GATES: tuple[Gate, ...] = (
-    empty, wrong_script, markup, meta_talk, banned_opener, too_short, too_long, unfinished,
+    empty, wrong_script, markup, garbled, meta_talk, wrapped, banned_opener, too_short, too_long, unfinished,
     late_doric, thin, word_swap, not_north_east, central, leakage, edges, repeats_itself,
 )  # fmt: skip
 """The language gates in the order in which they run. The first rejection is reported."""
@@ -278,6 +297,8 @@ def check_language(text: str | Answer) -> Rejection | None:
     'too_short'
     """
     answer = text if isinstance(text, Answer) else Answer.of(text)
+    if len(answer.text) > texts.MAX_CHARACTERS:
+        return too_long(answer)
     return next(filter(None, (gate(answer) for gate in LANGUAGE_GATES)), None)
 
 
@@ -319,7 +340,7 @@ def _english_left(answer: Answer) -> str:
 
 
 def _quoted(tokens: tuple[str, ...]) -> str:
-    return ", ".join(f"'{token}'" for token in tokens[:6])
+    return ", ".join(f"'{token[:40]}'" for token in tokens[:6])
 
 
 def _are(tokens: tuple[str, ...]) -> str:

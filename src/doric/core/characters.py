@@ -1,0 +1,160 @@
+"""Characters that a reader does not see or that show damage: `tidy` folds what is harmless, `find_flaw` finds the rest.
+
+Both are for answers, topics and prompts. Letters of any language, emoji and flags are kept.
+"""
+
+import functools
+import html
+import re
+import unicodedata
+
+from doric import data
+from doric.core.markers import find_marker
+from doric.core.text import ESCAPE_SEQUENCE
+
+ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
+ROUNDS = 3
+"""Texts are escaped or encoded wrongly at most so many times."""
+_CONTINUATION = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+# é’” and É” may be written on purpose, so the first letters are those that are common in mojibake and rare elsewhere
+MOJIBAKE = re.compile(
+    f"(?:Ã[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹Œ•–—˜™š›œžŸ]|Â[\u0080-\u00bf]|[âï][{_CONTINUATION}]{{2}}|ð[{_CONTINUATION}]{{3}})+"
+)
+"""UTF-8 that was read as Windows-1252 or Latin-1."""
+NEWLINE = re.compile("\r\n|[\r\v\f\u0085\u2028\u2029]")
+WIDE_SPACE = re.compile("[ \t]?[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]+[ \t]?")
+COMPATIBLE = re.compile("[\ufb00-\ufb06\U0001d400-\U0001d7ff]+")
+"""Ligatures, and mathematical letters used as a typeface."""
+FULL_WIDTH = re.compile("[\uff01-\uff5e]+")
+CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,8}\U000e007f")
+"""The flag of a part of a country, such as Scotland's: a black flag and letters that are not seen."""
+DROPPED = frozenset("\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u3164\uffa0\ufff9\ufffa\ufffb")
+"""Characters without a glyph, in addition to those of the category Cf (format)."""
+PREFIXES = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+"""Signs of the category Cf that are seen."""
+OVERRIDES = frozenset("\u202d\u202e")
+"""They reverse the text after them, so without them it would read differently."""
+SEVERAL_MARKS = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20df\u20e1\u20e5-\u20f0\ufe20-\ufe2f]{2}"
+)
+ONE_MARK = re.compile("[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5-\u20e8\u0300-\u0315\u1dc0-\u1dff]")
+MOST_MARKS = 3
+"""A text with more accents that belong to no letter of Unicode is refused; Doric has none."""
+PLAIN = re.compile(r"[\n -%'-~]*")
+"""Printable ASCII without & (which may begin an entity)."""
+SAFE = re.compile(r"[\n -\"$-;>?A-\[\]-~’‘“”–—…£é]*")
+"""Characters that are never part of damage."""
+
+
+def tidy(text: str) -> str:
+    """`text` in NFC, with plain spaces and newlines, without characters that are not seen. Changes nothing twice.
+
+    HTML entities and wrongly decoded UTF-8 become the characters that they stand for. Whole escape sequences of
+    terminals, zero-width characters, soft hyphens and lone parts of emoji are removed.
+
+    >>> tidy("\\ufeffFit\\u202flike\\u200b &amp; foo\\u2028It\\u00e2\\u20ac\\u2122s \\ufb01ne")
+    'Fit like & foo\\nIt’s fine'
+    """
+    if PLAIN.fullmatch(text):
+        return text
+    for _ in range(ROUNDS):
+        before, text = text, MOJIBAKE.sub(_decoded, ENTITY.sub(_unescaped, text))
+        if text == before:
+            break
+    text = ESCAPE_SEQUENCE.sub("", text)
+    text = NEWLINE.sub("\n", text)
+    if not text.isascii():
+        text = COMPATIBLE.sub(_compatible, text)
+        text = text if CJK.search(text) else FULL_WIDTH.sub(_compatible, text)
+        text = unicodedata.normalize("NFC", _seen(text))
+    return WIDE_SPACE.sub(" ", text)
+
+
+def find_flaw(text: str) -> str | None:
+    """Why nobody should read or train on a tidy `text`, or None: damaged characters, or marks of a chat template.
+
+    >>> find_flaw("Aye [INST] na")
+    "it has the mark '[INST]' of a chat template"
+    """
+    if mark := find_marker(text):
+        return f"it has the mark '{mark[:40]}' of a chat template"
+    if SAFE.fullmatch(text):
+        return None
+    if char := next((char for char in text if _is_damage(char)), None):
+        return f"it has a character that no reader can read (U+{ord(char):04X})"
+    for kind, pattern in _remains():
+        if found := pattern.search(text):
+            return f"it has {kind} ('{found.group()[:20]}')"
+    if SEVERAL_MARKS.search(text) or len(ONE_MARK.findall(text)) > MOST_MARKS:
+        return "it has letters with heaps of accents"
+    return None
+
+
+@functools.cache
+def _remains() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    table = data.read_toml("characters.toml")["remains"]
+    return tuple((kind, re.compile("|".join(patterns), re.MULTILINE)) for kind, patterns in table.items())
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return html.unescape(found.group())
+
+
+def _compatible(found: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", found.group())
+
+
+def _decoded(found: re.Match[str]) -> str:
+    """The characters that wrongly decoded UTF-8 stands for; unchanged if it is no UTF-8."""
+    text = found.group()
+    raw = b"".join(char.encode("latin-1") if ord(char) < 256 else char.encode("cp1252") for char in text)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def _seen(text: str) -> str:
+    """`text` without characters that are not seen, except where they join or change the character before them."""
+    if text.isprintable() and not any(map(_may_be_dropped, text)):
+        return text
+    flags = {at for found in FLAG.finditer(text) for at in range(*found.span())}
+    return "".join(char for at, char in enumerate(text) if at in flags or not _is_lost(text, at))
+
+
+def _may_be_dropped(char: str) -> bool:
+    return char in DROPPED or "\ufe00" <= char <= "\ufe0f"
+
+
+def _is_lost(text: str, at: int) -> bool:
+    char, before, after = text[at], text[at - 1 : at], text[at + 1 : at + 2]
+    if char < "\u007f":
+        return False
+    if "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef":
+        return not (_is_symbol(before) or after == "\u20e3" or CJK.match(before))
+    if char in "\u200c\u200d":
+        return not (_is_other_script(before) or (char == "\u200d" and _joins(before) and _is_symbol(after)))
+    return char in DROPPED or (unicodedata.category(char) == "Cf" and char not in PREFIXES and char not in OVERRIDES)
+
+
+def _joins(char: str) -> bool:
+    return _is_symbol(char) or char == "\ufe0f"
+
+
+def _is_symbol(char: str) -> bool:
+    return (char > "\u00ff" and unicodedata.category(char) in ("So", "Sk", "Sm", "Po", "Cn")) or char in "\u00a9\u00ae"
+
+
+def _is_other_script(char: str) -> bool:
+    """Whether it is a letter or a mark of a script that uses joiners between letters."""
+    return char >= "\u0590" and unicodedata.category(char)[0] in "LM"
+
+
+def _is_damage(char: str) -> bool:
+    if char in "\n\t" or (char.isprintable() and char not in "\ufffd\ufffc"):
+        return False
+    category = unicodedata.category(char)
+    # emoji that are newer than this Python are not assigned yet
+    is_new_emoji = category == "Cn" and "\U0001f000" <= char <= "\U0001fbff"
+    return char in "\ufffd\ufffc" or char in OVERRIDES or (category in ("Cc", "Co", "Cs", "Cn") and not is_new_emoji)
