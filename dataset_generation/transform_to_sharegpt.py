@@ -2,10 +2,11 @@
 
     uv run python dataset_generation/transform_to_sharegpt.py --input datasets/doric_synth.jsonl --output datasets/doric_sharegpt.jsonl
 
-Rows are streamed, and the output file appears complete or not at all. A malformed row stops the run with its line and
-the reason. With --skip-bad, such rows are written to OUTPUT.rejected.jsonl instead. Two kinds of chats are dropped and
-counted: chats with an answer that was stopped or cut off (meta.partial), and chats with a turn that matches a prompt
-held out for evaluation. `-` is stdin or stdout.
+Rows are streamed, and the output file appears complete or not at all. A row that cannot be trained stops the run with
+its line and the reason: turns must alternate and end with an answer, and none may be empty. With --skip-bad, such rows
+are written to OUTPUT.malformed.jsonl instead. Two kinds of chats are dropped and counted: chats with an answer that was
+stopped or cut off (meta.partial), and chats with a turn that matches a prompt held out for evaluation. Reasoning
+(<think>…</think>) is left out. Rows that are ShareGPT already are checked in the same way. `-` is stdin or stdout.
 
 Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """  # noqa: E501 - the command must be one line that can be copied
@@ -28,37 +29,39 @@ except ModuleNotFoundError as error:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", required=True, metavar="FILE", help="JSON Lines with messages; - is stdin")
+    parser.add_argument("--input", required=True, metavar="FILE", help="JSON Lines in either format; - is stdin")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write; - is stdout")
     parser.add_argument("--drop-meta", action="store_true", help="drop each row's meta")
     parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
-    parser.add_argument("--skip-bad", action="store_true", help="write malformed rows to OUTPUT.rejected.jsonl")
+    parser.add_argument("--skip-bad", action="store_true", help="write malformed rows to OUTPUT.malformed.jsonl")
     parser.add_argument("--no-guard", action="store_true", help="do not look for evaluation prompts; ten times as fast")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the paths, convert row by row, print the counts."""
-    from doric.core.conversations import RejectedLines, ShareGptConversion
-    from doric.core.files import atomic_writer, refuse_overwrite
+    from doric.core.conversations import MalformedLines, ShareGptConversion
+    from doric.core.files import atomic_writer, refuse_foreign_file, refuse_overwrite
     from doric.core.jsonl import name_of, open_lines
 
     target = "stdout" if args.output == "-" else args.output
-    rejected = RejectedLines(Path(f"{target}.rejected.jsonl"))
-    for path in [] if args.output == "-" else [Path(target), *([rejected.path] if args.skip_bad else [])]:
+    malformed = MalformedLines(Path(f"{target}.malformed.jsonl"))
+    for path in [*([] if args.output == "-" else [Path(target)]), *([malformed.path] if args.skip_bad else [])]:
         refuse_overwrite(path, source=args.input, overwrite=args.overwrite)
+    if args.skip_bad:
+        refuse_foreign_file(malformed.path, b'{"line":', "file of malformed rows")
     conversion = ShareGptConversion(
         drop_meta=args.drop_meta,
         held_out=None if args.no_guard else held_out,
-        reject=rejected.add if args.skip_bad else None,
+        reject=malformed.add if args.skip_bad else None,
     )
-    opened_rejected = rejected if args.skip_bad else contextlib.nullcontext()
-    with open_lines(args.input) as lines, opened_rejected, atomic_writer(args.output) as out:
+    opened_malformed = malformed if args.skip_bad else contextlib.nullcontext()
+    with open_lines(args.input) as lines, opened_malformed, atomic_writer(args.output) as out:
         for batch in conversion.batches(lines, name_of(args.input)):
             out.write(batch)
         conversion.check_not_empty(name_of(args.input))
-    done = [f"{conversion.rows:,} rows of {name_of(args.input)} converted to {target}", *conversion.dropped()]
-    done += [f"{rejected.count:,} malformed rows in {rejected.path}"] if rejected.count else []
+    done = [f"{conversion.rows:,} rows of {name_of(args.input)} converted to {target}", *conversion.left_out()]
+    done += [f"{malformed.count:,} malformed rows in {malformed.path}"] if malformed.count else []
     cli.print_stderr("; ".join(done))
     return 0
 

@@ -231,6 +231,12 @@ def test_the_script_writes_page_and_card(dataset, tmp_path, capsys):
     assert "| no near-duplicates | 40 |" in card
 
 
+def test_malformed_lines_are_not_rejected_answers(dataset):
+    """Lines that an earlier converter could not read are not counted as answers that a gate rejected."""
+    written(dataset[1], [{"line": 1, "reason": "not JSON", "text": "hallo"}, {"gate": "thin", "kind": "core"}])
+    assert load_stats(*dataset).rejected == {"thin": 1}
+
+
 def test_card_and_page_show_the_same_figures(dataset, tmp_path):
     """The card and the page have the same medians."""
     found = load_stats(*dataset)

@@ -1,5 +1,6 @@
 """The conversion script: its output, the input that it refuses, and that it leaves no partial files."""
 
+import gzip
 import json
 import os
 import resource
@@ -18,11 +19,25 @@ from transform_to_sharegpt import main
 SCRIPT = Path(transform_to_sharegpt.__file__)
 ROWS = [
     {"messages": [{"role": "user", "content": "é?"}, {"role": "assistant", "content": "Aye."}], "meta": {"id": "a"}},
-    {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "meta": {"id": "b"}},
+    {
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": "u"},
+            {"role": "assistant", "content": "a"},
+        ],
+        "meta": {"id": "b"},
+    },
 ]
 CONVERTED = [
     {"conversations": [{"from": "human", "value": "é?"}, {"from": "gpt", "value": "Aye."}], "meta": {"id": "a"}},
-    {"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "u"}], "meta": {"id": "b"}},
+    {
+        "conversations": [
+            {"from": "system", "value": "s"},
+            {"from": "human", "value": "u"},
+            {"from": "gpt", "value": "a"},
+        ],
+        "meta": {"id": "b"},
+    },
 ]
 
 
@@ -81,8 +96,13 @@ def test_bytes_are_the_same_without_orjson(paths, monkeypatch, tmp_path):
     assert (tmp_path / "plain.jsonl").read_bytes() == target.read_bytes()
 
 
+def said(text):
+    """A question and its answer, as two turns."""
+    return [{"role": "user", "content": text}, {"role": "assistant", "content": "Nae bad."}]
+
+
 PARTIAL = {**ROWS[0], "meta": {"id": "c", "group": "chat", "partial": [1]}}
-WHOLE = [{**ROWS[0], "meta": {"id": "d", "partial": []}}, {"messages": [{"role": "user", "content": '"partial"'}]}]
+WHOLE = [{**ROWS[0], "meta": {"id": "d", "partial": []}}, {"messages": said('"partial"')}]
 
 
 def test_a_chat_with_an_incomplete_answer_is_dropped(paths, capsys):
@@ -139,7 +159,10 @@ def test_dash_is_stdin_and_stdout(paths):
         (b'{"messages": [{"role": "user", "content": 3}]}', "messages[0].content must be a string, not 3"),
         (b'{"messages": [{"role": "user", "content": "\xff"}]}', "not UTF-8 text"),
         (b'{"messages": [{"role": "user", "content": "x"}], "meta": []}', "meta must be an object"),
-        (lines(CONVERTED[:1]).strip(), 'the row has no key "messages"'),
+        (b'{"messages": [{"role": "user", "content": "x"}]}', "the last turn is the user's"),
+        (b'{"conversations": [{"from": "human", "value": null}]}', "conversations[0].value must be a string, not null"),
+        (b'{"messages": [], "meta": {"score": NaN}}', "not JSON: NaN (column 36)"),
+        (lines(ROWS[:1]).strip() + b",", "not JSON: "),
     ],
 )
 def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
@@ -153,11 +176,80 @@ def test_malformed_row_stops_the_run(paths, capsys, line, complaint):
     assert os.listdir(target.parent) == ["in.jsonl"]
 
 
-def test_a_sharegpt_file_gets_a_hint(paths, capsys):
-    """If a file was already converted, the hint says so."""
-    paths[0].write_bytes(lines(CONVERTED))
+def test_a_sharegpt_file_is_checked_and_stays_as_it_is(paths):
+    """Converting a file twice gives the same file, and rows of both formats may be mixed."""
+    source, target = paths
+    source.write_bytes(lines([CONVERTED[0], ROWS[1]]))
+    assert convert(*paths) == 0
+    assert target.read_bytes() == lines(CONVERTED)
+    assert convert(target, target.with_name("again.jsonl")) == 0
+    assert target.with_name("again.jsonl").read_bytes() == target.read_bytes()
+
+
+def test_reasoning_is_left_out_and_counted(paths, capsys):
+    """An answer is written without its reasoning, and the summary says how many answers had some."""
+    source, target = paths
+    thought = {"role": "assistant", "content": "<think>They greet me.</think>\nAye."}
+    source.write_bytes(lines([{**ROWS[0], "messages": [ROWS[0]["messages"][0], thought]}, ROWS[1]]))
+    assert convert(*paths) == 0
+    assert target.read_bytes() == lines(CONVERTED)
+    assert "; answers with reasoning, which was left out: 1\n" in capsys.readouterr().err
+
+
+def test_large_integers_are_kept_exactly(paths):
+    """An integer beyond 64 bits is written with all its digits."""
+    source, target = paths
+    source.write_bytes(lines([{**ROWS[0], "meta": {"id": 2**128 - 1, "low": -(2**70)}}]))
+    assert convert(*paths) == 0
+    assert b'"meta":{"id":340282366920938463463374607431768211455,"low":-1180591620717411303424}' in target.read_bytes()
+
+
+def test_a_json_array_is_named(paths, capsys):
+    """For a JSON array or an object over several lines, the hint says how to make JSON Lines, also with --skip-bad."""
+    for content in (json.dumps(ROWS), json.dumps(ROWS, indent=2)):
+        paths[0].write_text(content)
+        assert convert(*paths) == 2
+        assert "This is one JSON array, not JSON Lines" in capsys.readouterr().err
+    paths[0].write_text(json.dumps(ROWS[0], indent=2))
     assert convert(*paths) == 2
-    assert "hint: This is ShareGPT already." in capsys.readouterr().err
+    assert "jq -c . FILE" in capsys.readouterr().err
+    assert convert(*paths, "--skip-bad") == 2
+    assert "rows can be converted (line 1: not JSON: '{' (column 2))" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--skip-bad"]])
+def test_a_compressed_file_is_named(paths, capsys, flags):
+    """A gzip file is not a malformed row: the run stops and says how to unpack it, also on stdin."""
+    paths[0].write_bytes(gzip.compress(lines(ROWS)))
+    assert convert(*paths, *flags) == 2
+    assert f"hint: Unpack it first, for instance with: gunzip {paths[0]}" in capsys.readouterr().err
+    done = in_shell("--input", "-", "--output", "-", *flags, input=gzip.compress(lines(ROWS)))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"error: stdin: it is gzip-compressed, not UTF-8 text" in done.stderr
+
+
+def test_rejected_answers_of_the_generator_are_not_touched(paths):
+    """Malformed rows never replace or delete OUTPUT.rejected.jsonl, which may hold answers that were paid for."""
+    source, target = paths
+    paid = target.with_name(f"{target.name}.rejected.jsonl")
+    paid.write_text('{"gate":"thin"}\n')
+    source.write_bytes(b"hallo\n" + lines(ROWS))
+    for flags in (["--skip-bad"], ["--skip-bad", "--overwrite"]):
+        assert convert(*paths, *flags) == 0
+        source.write_bytes(lines(ROWS))
+        assert paid.read_text() == '{"gate":"thin"}\n'
+
+
+def test_another_file_in_the_place_of_the_malformed_rows_is_kept(paths, capsys):
+    """--overwrite replaces malformed rows of an earlier run, but no other file, and never the input."""
+    target = paths[1]
+    other = target.with_name(f"{target.name}.malformed.jsonl")
+    other.write_bytes(lines(ROWS))
+    assert convert(*paths, "--skip-bad", "--overwrite") == 2
+    assert "is not a file of malformed rows" in capsys.readouterr().err
+    assert convert(other, target, "--skip-bad", "--overwrite") == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert other.read_bytes() == lines(ROWS)
 
 
 def test_bad_rows_can_be_skipped(paths, capsys):
@@ -166,19 +258,19 @@ def test_bad_rows_can_be_skipped(paths, capsys):
     source.write_bytes(b"hallo\n" + lines(ROWS) + b'{"messages": []}\n\xff\n')
     assert convert(*paths, "--skip-bad") == 0
     assert target.read_bytes() == lines(CONVERTED)
-    rejected = [row for _, row in jsonl.read_jsonl(f"{target}.rejected.jsonl")]
+    rejected = [row for _, row in jsonl.read_jsonl(f"{target}.malformed.jsonl")]
     assert [row["line"] for row in rejected] == [1, 4, 5]
     assert rejected[0] == {"line": 1, "reason": "not JSON: 'hallo' (column 1)", "text": "hallo"}
     assert "messages must be a list" in rejected[1]["reason"]
-    assert capsys.readouterr().err.endswith(f"; 3 malformed rows in {target}.rejected.jsonl\n")
+    assert capsys.readouterr().err.endswith(f"; 3 malformed rows in {target}.malformed.jsonl\n")
 
 
 def test_no_rejected_file_without_bad_rows(paths):
-    """If no row is invalid, --skip-bad writes one file and deletes the rejected rows of an earlier run."""
+    """If no row is invalid, --skip-bad writes one file and deletes the malformed rows of an earlier run."""
     target = paths[1]
     assert convert(*paths, "--skip-bad") == 0
     assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
-    Path(f"{target}.rejected.jsonl").write_text("{}\n")
+    Path(f"{target}.malformed.jsonl").write_text('{"line":1}\n')
     assert convert(*paths, "--skip-bad", "--overwrite") == 0
     assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
 
@@ -187,7 +279,7 @@ def test_file_of_bad_rows_only_is_refused(paths, capsys):
     """With --skip-bad, a file without a valid row is an error, and no empty dataset is written."""
     paths[0].write_bytes(b"hallo\nfit like\n")
     assert convert(*paths, "--skip-bad") == 2
-    assert "in.jsonl: none of 2 rows has messages" in capsys.readouterr().err
+    assert "in.jsonl: none of 2 rows can be converted (line 1: not JSON: 'hallo' (column 1))" in capsys.readouterr().err
     assert os.listdir(paths[1].parent) == ["in.jsonl"]
 
 
@@ -200,7 +292,7 @@ def test_existing_output_is_kept_unless_told(paths, capsys):
     assert target.read_text() == "mine"
     assert convert(*paths, "--overwrite") == 0
     assert target.read_bytes() == lines(CONVERTED)
-    Path(f"{target}.rejected.jsonl").write_text("{}\n")
+    Path(f"{target}.malformed.jsonl").write_text('{"line":1}\n')
     target.unlink()
     assert convert(*paths, "--skip-bad") == 2
 
@@ -315,7 +407,7 @@ def test_interrupt_leaves_nothing(paths):
 def test_a_million_characters_in_a_row(paths):
     """A very long row is converted like any other row."""
     source, target = paths
-    row = {"messages": [{"role": "user", "content": "x" * 10**6}]}
+    row = {"messages": said("x" * 10**6)}
     source.write_text(json.dumps(row))
     assert convert(*paths) == 0
     assert len(target.read_bytes()) > 10**6
@@ -325,7 +417,7 @@ def test_row_nested_too_deep_is_refused_by_its_line(paths, capsys):
     """A row that can be read but cannot be written is malformed."""
     pytest.importorskip("orjson")
     levels = 1_010  # orjson reads up to 1,024 nested levels and writes up to 254
-    deep = b'{"messages":[{"role":"user","content":"x"}],"meta":{"deep":' + b"[" * levels + b"]" * levels + b"}}\n"
+    deep = lines(ROWS[:1]).strip()[:-2] + b',"deep":' + b"[" * levels + b"]" * levels + b"}}\n"
     paths[0].write_bytes(lines(ROWS) + deep)
     assert convert(*paths) == 2
     assert f"{paths[0]}:3: this cannot be written as JSON" in capsys.readouterr().err
@@ -343,8 +435,3 @@ def test_held_out_prompts_are_dropped_and_listed(paths, capsys):
     assert f"2 dropped because they match an evaluation prompt ({first.id}, {second.id})" in capsys.readouterr().err
     assert main(["--input", str(source), "--output", str(target), "--overwrite", "--no-guard"]) == 0
     assert len(target.read_text().splitlines()) == 3
-
-
-def said(text):
-    """A question and its answer, as two turns."""
-    return [{"role": "user", "content": text}, {"role": "assistant", "content": "Nae bad."}]

@@ -8,16 +8,19 @@ on machines where other packages are missing.
 """
 
 import contextlib
+import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn, Self, cast
+from typing import IO, Any, NoReturn, Self
 
 from doric.core.errors import InputError, os_error
 from doric.core.files import atomic_writer, encode_json, parse_json, parse_object
+from doric.core.markers import find_marker, split_reasoning
+from doric.core.text import has_text
 
 type Row = dict[str, Any]
 
@@ -35,7 +38,12 @@ class Format:
 MESSAGES = Format("messages", "role", "content", ("user", "assistant", "system"))
 SHAREGPT = Format("conversations", "from", "value", ("human", "gpt", "system"))
 SHAREGPT_OF = dict(zip(MESSAGES.roles, SHAREGPT.roles, strict=True))
-ROLE_OF = dict(zip(SHAREGPT.roles, MESSAGES.roles, strict=True))
+ROLE_OF = dict(zip(SHAREGPT.roles, MESSAGES.roles, strict=True)) | {"developer": "system"}
+"""Role in a file -> role of a plain row. OpenAI renamed `system` to `developer`."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
+REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+RULE = "the turns must alternate user, assistant, … and end with an answer"
 _NO_META: dict[str, Any] = {}
 
 
@@ -55,90 +63,174 @@ def stable_id(*parts: str | int) -> str:
     return hashlib.blake2b(lengths_and_parts.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
-def check_row(row: object) -> None:
-    """Raise `InputError`, naming the wrong key, unless `row` is a row of messages."""
-    _check(row, MESSAGES)
+# --- reading a row --------------------------------------------------------------------------------------------------
+
+
+def as_messages(row: object, *, reasoned: Callable[[], object] = lambda: None) -> Row:
+    """A plain copy of a row in either format: `messages` of exactly a role and a content, which is a string.
+
+    Keys that are null count as absent, parts of text are joined, and an answer loses its reasoning; `reasoned` is
+    called for each such answer. Raises `InputError` with the name of the wrong key. Use `check_row` to check the order
+    of the turns.
+    """
+    if not isinstance(row, dict):
+        _refuse("a row", "an object", row)
+    given = {key: value for key, value in row.items() if value is not None or key not in ("meta", *_FORMATS)}
+    found = [format for format in _FORMATS.values() if format.turns in given]
+    if not found:
+        raise InputError('the row has no key "messages"', hint=f"It has: {_listed(given)}.")
+    if len(found) > 1:
+        raise InputError("the row has both formats", hint=f"Keep one of {MESSAGES.turns!r} and {SHAREGPT.turns!r}.")
+    turns = given.pop(found[0].turns)
+    if not isinstance(turns, list) or not turns:
+        _refuse(found[0].turns, "a list of at least one turn", turns)
+    if not isinstance(given.get("meta", {}), dict):
+        _refuse("meta", "an object", given["meta"])
+    meta = {"meta": given.pop("meta")} if "meta" in given else {}
+    plain = [_plain_turn(turn, f"{found[0].turns}[{at}]", found[0], reasoned) for at, turn in enumerate(turns)]
+    return {**given, "messages": plain, **meta}
+
+
+def check_row(row: Row) -> None:
+    """Raise `InputError` unless a model can be trained on a plain row; the notebook trains on no other rows.
+
+    Turns alternate, the first is a question, the last is an answer, none is empty, and none contains marks of a chat
+    template. System prompts may be anywhere.
+    """
+    for number, turn in enumerate(row["messages"], 1):
+        if not has_text(turn["content"]):
+            raise InputError(f"turn {number}, of the {turn['role']}, is empty; {RULE}")
+        if marker := find_marker(turn["content"]):
+            hint = "Remove the mark: a tokenizer reads it as the start or the end of a turn."
+            raise InputError(f"turn {number} contains {_short(marker)}, a mark of a chat template", hint=hint)
+    if wrong := _wrong_order([(number, turn["role"]) for number, turn in enumerate(row["messages"], 1)]):
+        raise InputError(f"{wrong}; {RULE}")
 
 
 def to_sharegpt(row: Row, *, drop_meta: bool = False) -> Row:
-    """A copy of the row as ShareGPT. Raises `InputError` naming the wrong key."""
-    check_row(row)
-    return to_sharegpt_in_place({**row, "messages": [dict(turn) for turn in row["messages"]]}, drop_meta=drop_meta)
-
-
-def from_sharegpt(row: Row) -> Row:
-    """A copy of a ShareGPT row as messages. Raises `InputError` naming the wrong key."""
-    _check(row, SHAREGPT)
-    turns = [{"role": ROLE_OF[turn["from"]], "content": turn["value"]} for turn in row["conversations"]]
-    others = {key: value for key, value in row.items() if key not in ("conversations", "meta")}
-    return {**others, "messages": turns, **({"meta": row["meta"]} if "meta" in row else {})}
+    """A copy of a plain row as ShareGPT."""
+    turns = [dict(turn) for turn in row["messages"]]
+    return to_sharegpt_in_place({**row, "messages": turns}, drop_meta=drop_meta)
 
 
 def to_sharegpt_in_place(row: Row, *, drop_meta: bool = False) -> Row:
-    """A faster `to_sharegpt` for millions of rows: it changes `row` itself and returns it.
-
-    Raises `InputError` for a malformed row, but does not name the key, and the row may be half converted. To find the
-    key, read the row again and pass it to `check_row`.
-    """
+    """A faster `to_sharegpt` for millions of rows: it changes `row` itself and returns it."""
     # renaming keys adds 12% to the time for reading and writing a row; new dictionaries would add 25%
-    try:
-        turns = row.pop("messages")
-        meta = row.pop("meta", _NO_META)
-        for turn in turns:
-            role, text = turn.pop("role"), turn.pop("content")
-            if turn or type(text) is not str:
-                raise TypeError
-            turn["from"], turn["value"] = SHAREGPT_OF[role], text
-        if not turns or type(meta) is not dict or "conversations" in row:
-            raise TypeError
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError("not a row of messages") from error
+    turns = row.pop("messages")
+    meta = row.pop("meta", _NO_META)
+    for turn in turns:
+        turn["from"], turn["value"] = SHAREGPT_OF[turn.pop("role")], turn.pop("content")
     row["conversations"] = turns
     if meta is not _NO_META and not drop_meta:
         row["meta"] = meta
     return row
 
 
-def _check(row: object, format: Format) -> None:
-    if not isinstance(row, dict):
-        _refuse("a row", "an object", row)
-    if format.turns not in row:
-        already = format is MESSAGES and SHAREGPT.turns in row
-        hint = "This is ShareGPT already." if already else f"It has: {_listed(row)}."
-        raise InputError(f'the row has no key "{format.turns}"', hint=hint)
-    turns = row[format.turns]
-    if not isinstance(turns, list) or not turns:
-        _refuse(format.turns, "a list of at least one turn", turns)
-    for index, turn in enumerate(turns):
-        _check_turn(turn, f"{format.turns}[{index}]", format)
-    if not isinstance(row.get("meta", {}), dict):
-        _refuse("meta", "an object", row["meta"])
-    if MESSAGES.turns in row and SHAREGPT.turns in row:
-        raise InputError("the row has both formats", hint=f"Keep one of {MESSAGES.turns!r} and {SHAREGPT.turns!r}.")
+def is_plain(row: Any) -> bool:  # noqa: ANN401 - any JSON
+    """Whether `as_messages` would not change the row, and `check_row` would accept it. Never raises.
+
+    It is a fast test that is True for nearly all rows of this program. False proves nothing.
+    """
+    try:
+        turns: list[Any] = row["messages"]
+        meta = row.get("meta", _NO_META)
+        if type(turns) is not list or type(meta) is not dict or len(turns) % 2 or "conversations" in row:
+            return False
+        for turn, role in zip(turns, ("user", "assistant") * (len(turns) // 2), strict=True):
+            text = turn["content"]
+            if turn["role"] != role or len(turn) != 2 or not has_text(text) or find_marker(text):
+                return False
+        return bool(turns)
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
-def _check_turn(turn: object, name: str, format: Format) -> None:
+_FORMATS: Mapping[str, Format] = {format.turns: format for format in (MESSAGES, SHAREGPT)}
+
+
+def _plain_turn(turn: object, name: str, format: Format, reasoned: Callable[[], object]) -> dict[str, str]:
     if not isinstance(turn, dict):
         _refuse(name, "an object", turn)
     for key in (format.role, format.text):
         if key not in turn:
             raise InputError(f'{name} has no key "{key}"', hint=f"It has: {_listed(map(str, turn))}.")
-    role, text = turn[format.role], turn[format.text]
-    if not isinstance(role, str) or role not in format.roles:
+    role = turn[format.role]
+    accepted = format.roles if format is SHAREGPT else (*format.roles, "developer")
+    if not isinstance(role, str) or role not in accepted:
         _refuse(f"{name}.{format.role}", f"one of {_listed(format.roles)}", role)
-    if not isinstance(text, str):
-        _refuse(f"{name}.{format.text}", "a string", text)
-    if len(turn) > 2:
-        other = next(key for key in turn if key not in (format.role, format.text))
-        raise InputError(f'{name} has an unexpected key "{other}"')
+    thoughts = _check_other_keys(turn, name, format)
+    text, thought = _joined(turn[format.text], f"{name}.{format.text}")
+    role = ROLE_OF.get(role, role)
+    if role == "assistant" and (split := split_reasoning(text)).reasoning:
+        text, thought = split.answer, True
+    if thoughts or thought:
+        reasoned()
+    return {"role": role, "content": text}
+
+
+def _check_other_keys(turn: dict[str, Any], name: str, format: Format) -> bool:
+    """Whether a key other than role and text holds reasoning. Raises `InputError` for a key that would be lost."""
+    thoughts = False
+    for key, value in turn.items():
+        if key in (format.role, format.text) or value in (None, "", [], {}) or (key == "weight" and value == 1):
+            continue  # `weight: 1` is the default: this turn is trained
+        if key not in REASONING_KEYS:
+            raise InputError(f'{name} has an unexpected key "{key}"', hint=UNEXPECTED.get(key, ""))
+        thoughts = True
+    return thoughts
+
+
+UNEXPECTED = {
+    "tool_calls": "Calls of tools cannot be converted: remove the row.",
+    "function_call": "Calls of functions cannot be converted: remove the row.",
+    "weight": "ShareGPT cannot say that an answer is not trained: remove the row or the weight.",
+}
+
+
+def _joined(content: object, name: str) -> tuple[str, bool]:
+    """The text of a string or of a list of parts, and whether a part was reasoning. Raises `InputError`."""
+    if isinstance(content, str):
+        return content, False
+    if not isinstance(content, list):
+        _refuse(name, "a string", content)
+    texts, thoughts = [], False
+    for at, part in enumerate(content):
+        match part:
+            case str():
+                texts.append(part)
+            case {"type": str(kind)} if kind in REASONING_PARTS:
+                thoughts = True
+            case {"type": str(kind), "text": str(text)} if kind in TEXT_PARTS:
+                texts.append(text)
+            case _:
+                _refuse(f"{name}[{at}]", "a part with text", part)
+    return "".join(texts), thoughts
+
+
+def _wrong_order(turns: list[tuple[int, str]]) -> str:
+    """What is wrong with the order of the turns, each with its number and role; "" if nothing is."""
+    expected, last = "user", 0
+    for number, role in turns:
+        if role == "system":
+            continue
+        if role != expected:
+            return f"turns {last} and {number} are both the {role}'s" if last else f"the first turn is the {role}'s"
+        expected, last = "assistant" if role == "user" else "user", number
+    if not last:
+        return "there is only a system prompt"
+    return "the last turn is the user's" if expected == "assistant" else ""
 
 
 def _listed(keys: Iterable[str]) -> str:
     return ", ".join(map(repr, keys)) or "nothing"
 
 
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 40 else repr(text[:37] + "...")
+
+
 def _refuse(name: str, wanted: str, value: object) -> NoReturn:
-    shown = repr(value)
+    shown = "null" if value is None else repr(value)
     raise InputError(f"{name} must be {wanted}, not {shown if len(shown) <= 40 else shown[:37] + '...'}")
 
 
@@ -160,9 +252,13 @@ class ShareGptConversion:
     held_out: Callable[[Row], str] | None = None
     reject: Callable[[int, bytes, str], object] | None = None
     rows: int = 0
+    reasoned: int = 0
+    """Answers whose reasoning was left out."""
     partial: int = 0
     """Rows dropped because an answer in them was stopped or cut off (meta.partial)."""
     malformed: int = 0
+    first_fault: str = ""
+    """What is wrong with the first malformed line."""
     held: Counter[str] = field(default_factory=Counter)
     """Rows dropped because of an evaluation prompt, by its id."""
 
@@ -188,12 +284,14 @@ class ShareGptConversion:
         elif self.partial:
             what, hint = "every chat in it has an incomplete answer", "Ask again with /retry in the chat."
         elif self.malformed:
-            what = f"none of {self.malformed:,} rows has messages"
+            what = f"none of {self.malformed:,} rows can be converted ({self.first_fault})"
         raise InputError(what, file=file, hint=hint)
 
-    def dropped(self) -> list[str]:
-        """How many rows were dropped, one phrase per reason, with up to five ids of evaluation prompts."""
+    def left_out(self) -> list[str]:
+        """What was left out, one phrase per reason, with up to five ids of evaluation prompts."""
         found = []
+        if self.reasoned:
+            found.append(f"answers with reasoning, which was left out: {self.reasoned:,}")
         if self.partial:
             found.append(f"{self.partial:,} dropped because an answer is incomplete (meta.partial)")
         if self.held:
@@ -202,28 +300,35 @@ class ShareGptConversion:
         return found
 
     def _fast(self, batch: list[bytes]) -> list[bytes] | None:
-        """The rows of a batch; None if a line is blank or malformed, or a row is to be dropped."""
+        """The rows of a batch; None if a line is not exactly as this program writes it, or a row is to be dropped."""
         try:
-            rows = [cast(Row, parse_json(line)) for line in batch]
-            if any(row.get("meta", _NO_META).get("partial") for row in rows):
-                return None
-            if self.held_out and any(map(self.held_out, rows)):
-                return None
+            rows = [self._fast_row(line) for line in batch]
             return [encode_json(to_sharegpt_in_place(row, drop_meta=self.drop_meta)) for row in rows]
-        except (InputError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        except (InputError, ValueError, RecursionError):
             return None
+
+    def _fast_row(self, line: bytes) -> Row:
+        row: Any = parse_json(line)
+        if not is_plain(row) or row.get("meta", _NO_META).get("partial") or (self.held_out and self.held_out(row)):
+            raise ValueError
+        if encode_json(row) != line.rstrip():  # something may be lost
+            raise ValueError
+        return row
 
     def _one_by_one(self, batch: list[bytes], first: int, file: str) -> Iterator[bytes]:
         for number, line in enumerate(batch, first):
             if not line.strip():
                 continue
+            thoughts: list[None] = []
             try:
-                row = parse_object(line)
+                row = as_messages(parse_object(line), reasoned=functools.partial(thoughts.append, None))
+                check_row(row)
                 converted = encode_json(to_sharegpt(row, drop_meta=self.drop_meta))
             except InputError as error:
                 self._malformed(error, file, number, line)
             else:
                 if self._belongs(row):
+                    self.reasoned += len(thoughts)
                     yield converted
 
     def _belongs(self, row: Row) -> bool:
@@ -240,11 +345,14 @@ class ShareGptConversion:
             hint = error.hint or "--skip-bad puts such rows into a separate file and goes on."
             raise InputError(error.message, file=file, line=number, hint=hint) from error
         self.malformed += 1
+        self.first_fault = self.first_fault or f"line {number}: {error.message}"
         self.reject(number, line, error.message)
 
 
-class RejectedLines:
+class MalformedLines:
     """Malformed lines, written to a separate file.
+
+    The generator's `<out>.rejected.jsonl` is another file: it holds answers that were paid for.
 
     Use it as a context manager: the file appears when the block succeeds. If there are no malformed lines, no file is
     written, and the file of an earlier run is deleted.

@@ -66,7 +66,7 @@ def load_line(line: bytes, file: Path | str | None, number: int | None) -> Any: 
         what = fault.what
         if what.startswith("not JSON") and not fault.hint:
             what = f"not JSON: {excerpt(line)}"
-        what += "" if fault.at is None else f" (column {fault.at + 1})"
+        what += "" if fault.at is None else f" (column {min(fault.at, len(text.rstrip())) + 1})"
         hint = fault.hint or (_hint(text, fault.at or 0) if what.startswith("not JSON") else FIX_LINE)
         raise InputError(what, file=file, line=number, hint=hint) from None
     return value

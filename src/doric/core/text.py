@@ -139,6 +139,19 @@ class TerminalFilter:
         return _visible(text)
 
 
+BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that look like a blank."""
+
+
+def has_text(text: str) -> bool:
+    """Whether a reader sees anything: white space, control, format and combining characters are invisible alone.
+
+    >>> has_text("\\u200b \\n"), has_text("…")
+    (False, True)
+    """
+    return any(unicodedata.category(char)[0] in "LNPS" and char not in BLANKS for char in text)
+
+
 def replace_surrogates(text: str) -> str:
     """`text` with each lone surrogate (an undecodable byte) replaced by U+FFFD, so that UTF-8 can encode it.
 

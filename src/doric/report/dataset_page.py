@@ -8,10 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
-from doric.report.dataset_stats import UNKNOWN, DatasetStats, as_messages, collect_stats, gate_limit
+from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit
 from doric.report.html import environment, page
 
 BUCKETS = ("core", "adv", "safety", "multi")
@@ -23,6 +24,7 @@ DESCRIPTIONS = {
     "multi": "asked in another language; the answer is in Doric",
 }
 TOP_FORMS, TOP_OUTSIDE, TOP_TRIES = 40, 40, 5
+MALFORMED_LINE = {"line", "reason", "text"}
 WRITERS = {"heuristic": "the embedded voice"}
 
 
@@ -34,7 +36,8 @@ def load_stats(rows_path: Path, rejected_path: Path | None) -> DatasetStats:
     has_rejections = rejected_path and rejected_path.is_file() and rejected_path.stat().st_size > 0
     rejections = read_jsonl(rejected_path) if rejected_path and has_rejections else ()
     rows = read_jsonl(rows_path, convert=as_messages)
-    return collect_stats((row for _, row in rows), (entry for _, entry in rejections))
+    # earlier versions of the converter wrote malformed lines to a file with this name
+    return collect_stats((row for _, row in rows), (entry for _, entry in rejections if entry.keys() != MALFORMED_LINE))
 
 
 def dataset_page(stats: DatasetStats, name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from doric.core.conversations import Row, check_row, from_sharegpt
+from doric.core.conversations import Row
 from doric.dialect.lexicon import SCOTS, house_forms, variants
 from doric.quality.gates import Answer, threshold
 from doric.quality.near_duplicates import NearDuplicateIndex
@@ -117,14 +117,6 @@ def collect_stats(rows: Iterable[Row], rejections: Iterable[Mapping[str, Any]] =
 def gate_limit(figure: str) -> float:
     """The lower limit of the quality gates for `substrate` or `north_east`."""
     return threshold(figure)
-
-
-def as_messages(row: Row) -> Row:
-    """A row of either format in the messages format. Raises `InputError` with the name of the wrong key."""
-    if "conversations" in row:
-        return from_sharegpt(row)
-    check_row(row)
-    return row
 
 
 def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
