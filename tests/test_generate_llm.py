@@ -930,3 +930,51 @@ def test_cut_off_answers_in_english_stop_the_run(monkeypatch, capsys):
         assert generate(server) == 2
     assert server.stats.requests <= 50 + 2 * 18 + 10
     assert "50 answers in a row were refused" in capsys.readouterr().err
+
+
+# ---- limits per day, and waits that can be seen
+
+
+def limited(message: str, **headers: str):
+    """A response with status 429, a message and headers."""
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return mock_server._http(429, encode_json({"error": {"message": message, "code": 429}}), extra=lines)
+
+
+@pytest.mark.parametrize("accepted", [0, 20])
+@pytest.mark.parametrize(
+    ("message", "headers"),
+    [
+        ("Rate limit exceeded: free-models-per-day", {}),
+        (
+            "Rate limit exceeded",
+            {"X_RateLimit_Remaining": "0", "X_RateLimit_Reset": str(int(time.time() + 32400) * 1000)},
+        ),
+        ("Rate limit reached on tokens per day (TPD). Please try again in 8h2m3s", {}),
+        ("Daily limit reached", {"Retry_After": "30"}),
+    ],
+)
+def test_a_daily_limit_stops_the_run_at_once(monkeypatch, capsys, accepted, message, headers):
+    """The run makes no call but those in flight, keeps its rows, and says what is used up."""
+    monkeypatch.setitem(mock_server.ANSWERS, "daily", lambda call, text: limited(message, **headers))
+    with serving(decide=lambda call: Action("daily") if call.number > accepted else None) as server:
+        assert generate(server) == 2
+    assert server.stats.requests <= accepted + 10
+    told = capsys.readouterr().err
+    (error,) = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert message in error
+    if headers.get("X_RateLimit_Reset") or "8h2m3s" in message:
+        assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d \S+", error)
+
+
+def test_a_wait_is_shown_once(monkeypatch, caplog):
+    """One line says what is waited for and until when, and not one line per call."""
+    caplog.set_level("INFO")
+    minute = {"X_RateLimit_Reset": str(int((time.time() + 6) * 1000)), "X_RateLimit_Remaining": "0"}
+    monkeypatch.setitem(mock_server.ANSWERS, "minute", lambda call, text: limited("per minute", **minute))
+    with serving(decide=lambda call: Action("minute") if 5 < call.number <= 15 else None) as server:
+        assert generate(server) == 0
+    assert_plan_met()
+    waits = [line for line in caplog.messages if line.startswith("Waiting ")]
+    assert len(waits) == 1
+    assert re.fullmatch(r"Waiting [56] s, until \d\d:\d\d:\d\d: the server answered 429\.", waits[0])

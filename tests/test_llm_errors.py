@@ -6,7 +6,7 @@ import pytest
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm.errors import ErrorResponse
-from doric.llm.rate_limits import read_retry_after
+from doric.llm.reset_times import read_retry_after
 
 
 def response(status: int, body: str, after: str = "") -> ErrorResponse:

@@ -15,12 +15,15 @@ from typing import Any, Self
 from doric import data
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.text import printable
-from doric.llm.rate_limits import read_retry_after
+from doric.llm.reset_times import SHORT, Pause, clock_time, in_words, read_pause, read_retry_after
 
 RETRYABLE_STATUSES = (408, 409, 425, 429)
 NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w-])")
 MIN_TOKEN_LIMIT = 16
 """Tokens. A smaller limit is useless, and a smaller number in an error message is not a limit."""
+LIMITED = (403, 429, 503)
+"""Statuses of a limit that is used up."""
+LATER = "Run the same command again after that time. Nothing is lost."
 MAX_RETRY_AFTER = 600.0
 """Seconds. A longer Retry-After ends the run; the user continues it later."""
 MAX_MESSAGE = 300
@@ -191,14 +194,14 @@ def _shortened(text: str) -> str:
 class ErrorResponse:
     """An error response: `message` is for people, `text` is the whole body in lower case, for searching.
 
-    `param` and `code` are the fields of OpenAI's error object; `retry_after` is in seconds, None if not given.
+    `param` and `code` are the fields of OpenAI's error object; `pause` is what the server says about a later call.
     """
 
     status: int
     message: str
     param: str
     text: str
-    retry_after: float | None
+    pause: Pause
     code: str = ""
 
     @classmethod
@@ -219,7 +222,10 @@ class ErrorResponse:
         error = _error_object(text)
         param, code = (str(error.get(name) or "") for name in ("param", "code"))
         message = _shortened(_without_key_parts(message, key) if status in (401, 403) else message)
-        return cls(status, message, param, text.lower(), read_retry_after(headers), code.lower())
+        pause = Pause(read_retry_after(headers), "Retry-After")
+        if status in LIMITED:
+            pause = read_pause(headers, text, message, limited=status == 429)
+        return cls(status, message, param, text.lower(), pause, code.lower())
 
     # --- what it means ---
 
@@ -282,6 +288,8 @@ class ErrorResponse:
         if status == 407:
             hint = "Check the name and the password in HTTPS_PROXY; special characters are written like %40."
             return FatalServerError(self._said("the proxy asks for a name and a password (407)"), hint=hint)
+        if self.pause.daily and (status == 429 or self._mentions("limit_words")):
+            return self._daily_limit()
         if status in (401, 403):
             return self._key_rejected(key_variable, key_given, answered)
         if status == 402 or (status == 429 and self._quota_exhausted):
@@ -319,32 +327,34 @@ class ErrorResponse:
         return f"Check the model, and that the base URL is the part before /chat/completions.{ends}"
 
     def _retry_later(self) -> ServerError:
-        status, wait = self.status, self.retry_after
+        status, wait = self.status, self.pause.seconds
         message = self._said(f"the server answered {status}")
         if wait is not None and wait > MAX_RETRY_AFTER:
-            message = self._said(f"the server answered {status}, and its Retry-After is {_duration(wait)}")
-            return FatalServerError(message, hint="Run the same command again after that time. Nothing is lost.")
+            when = f"{in_words(wait)}, until {clock_time(wait)}"
+            pause = (
+                f"its Retry-After is {when}" if self.pause.source == "Retry-After" else f"asks for a pause of {when}"
+            )
+            return FatalServerError(self._said(f"the server answered {status}, and {pause}"), hint=LATER)
         fault = "rate_limit" if status == 429 else f"http_{status}"
         return RetryableError(message, fault=fault, after=wait, throttled=status == 429)
+
+    def _daily_limit(self) -> FatalServerError:
+        wait = self.pause.seconds
+        if wait is None or wait <= SHORT:
+            hint = f"The server does not say when it ends. Many end at midnight UTC. {LATER}"
+            return FatalServerError(self._said(f"the daily limit is used up ({self.status})"), hint=hint)
+        until = f"until {clock_time(wait)}, in {in_words(wait)} ({self.status})"
+        return FatalServerError(self._said(f"the daily limit is used up {until}"), hint=LATER)
 
     @property
     def _quota_exhausted(self) -> bool:
         # some servers mention quota and billing even in a rate limit that ends within a minute
-        temporary = self.retry_after is not None or self._mentions("rate_limited")
+        temporary = self.pause.seconds is not None or self._mentions("rate_limited")
         return "insufficient_quota" in self.text or (self._mentions("quota") and not temporary)
 
     def _mentions(self, name: str) -> bool:
         """Whether the body contains one of the words of this list of `data/server_errors.toml`."""
         return any(phrase in self.text for phrase in marks(name))
-
-
-def _duration(seconds: float) -> str:
-    """A long time in words.
-
-    >>> _duration(86400), _duration(700)
-    ('24 h', '12 min')
-    """
-    return f"{round(seconds / 3600):,} h" if seconds >= 2 * 3600 else f"{round(seconds / 60)} min"
 
 
 def _error_object(text: str) -> Mapping[str, object]:

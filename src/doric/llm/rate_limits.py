@@ -1,13 +1,12 @@
-"""When the next call may be made: Retry-After, limits on calls and tokens per minute, a throttle after many 429s."""
+"""When the next call may be made: limits on calls and tokens per minute, and a throttle after many 429s."""
 
 import asyncio
-import email.utils
 import logging
 import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 log = logging.getLogger("doric")
 TOKENS_PER_CALL = 1000
@@ -22,29 +21,6 @@ RECENT_CALLS = 40
 """The throttle uses so many recent calls to decide whether the server limits all calls."""
 MIN_LOGGED_PAUSE = 5.0
 """Seconds. Shorter pauses are not logged."""
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date); None if neither is valid.
-
-    >>> read_retry_after({"retry-after": "1.5"}), read_retry_after({"retry-after-ms": "20"})
-    (1.5, 0.02)
-    >>> read_retry_after({"retry-after": "soon"}) is None
-    True
-    """
-    if _is_number(milliseconds := headers.get("retry-after-ms", "")):
-        return float(milliseconds) / 1000
-    value = headers.get("retry-after", "")
-    if _is_number(value):
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal() and text.isascii() and math.isfinite(float(text))
 
 
 class StoppableClock:

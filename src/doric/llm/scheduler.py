@@ -14,7 +14,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
-from doric.llm.rate_limits import TOKENS_PER_CALL, RateLimiter, StoppableClock, Throttle
+from doric.llm.rate_limits import MIN_LOGGED_PAUSE, TOKENS_PER_CALL, RateLimiter, StoppableClock, Throttle
+from doric.llm.reset_times import clock_time, in_words
 
 log = logging.getLogger("doric")
 MAX_WAITING_RETRIES = 8
@@ -29,6 +30,8 @@ CAPACITY_POLL = 1.0
 """While the throttle allows fewer calls, an idle worker checks at this interval whether it may call again."""
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 60.0
 """Seconds: the upper bound of the first wait, and of any wait. The bound doubles in between."""
+MIN_SECONDS_BETWEEN_LINES = 30.0
+"""Waits for the same kind of error are logged at most so often."""
 GRACE_SECONDS = 120.0
 """After a fatal error, the calls in flight have so many seconds to end, because they are paid for."""
 
@@ -45,6 +48,25 @@ def backoff(tries: int, retry_after: float | None, draw: random.Random) -> float
     wait = max(retry_after, bound / 2)
     # plus a random delay, so that waiting calls do not all resume at the same moment
     return wait + draw.uniform(0, 0.05 + 0.02 * wait)
+
+
+class WaitLog:
+    """Says what is waited for: one line for each kind of error, and again only after the wait that it named.
+
+    Short waits are not logged.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._named: dict[str, float] = {}
+
+    def waiting(self, error: RetryableError, seconds: float) -> None:
+        """Log that a call is tried again after `seconds`, because of `error`."""
+        if seconds < MIN_LOGGED_PAUSE or self._now() < self._named.get(error.fault, -math.inf):
+            return
+        self._named[error.fault] = self._now() + max(seconds, MIN_SECONDS_BETWEEN_LINES)
+        reason = error.message.partition(": ")[0]
+        log.info("Waiting %s, until %s: %s.", in_words(seconds), clock_time(seconds, date=False), reason)
 
 
 class JobQueue[Job]:
@@ -155,6 +177,7 @@ class Scheduler[Job]:
         self._queue = JobQueue[Job](MAX_WAITING_RETRIES * concurrency)
         self._throttle = Throttle(self._clock, concurrency, self._draw)
         self._limiter = RateLimiter(self._clock, max_rpm=max_rpm, max_tpm=max_tpm, tokens_per_call=tokens_per_call)
+        self._waits = WaitLog(clock)
         self._health = ServerHealth(clock, answered=answered)
         self._workers: list[asyncio.Task[None]] = []
         self._runner: asyncio.Task[object] | None = None
@@ -259,6 +282,7 @@ class Scheduler[Job]:
             return
         # while the server is busy, the wait depends on the number of pauses, not on the tries of this job
         wait = backoff(self._throttle.pauses if busy else tries, error.after, self._draw)
+        self._waits.waiting(error, wait)
         if error.throttled:
             self._throttle.pause(wait, self._in_flight)
         self._queue.add_retry(self._clock.now() + wait, job, tries + 1)

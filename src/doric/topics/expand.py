@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.response import Completion
-from doric.llm.scheduler import backoff
+from doric.llm.scheduler import WaitLog, backoff
 from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
 from doric.topics.lists import JSON_LINES, TopicFile, choose_groups
 from doric.topics.parse import read_list
@@ -194,7 +195,7 @@ class Run:
         self._stop = asyncio.Event()
         self._interrupted = False
         self._aside: Path | None = None
-        self._draw = random.Random(args.seed)
+        self._draw, self._waits = random.Random(args.seed), WaitLog(time.monotonic)
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
@@ -301,7 +302,9 @@ class Run:
                     if failures > MAX_RETRIES:
                         group.stop_reason = f"{error.message}, {failures} times in a row"
                         return
-                    await self._wait(backoff(failures - 1, error.after, self._draw))
+                    seconds = backoff(failures - 1, error.after, self._draw)
+                    self._waits.waiting(error, seconds)
+                    await self._wait(seconds)
                     continue
                 failures = 0
                 if new:
