@@ -77,7 +77,7 @@ def test_a_content_filter_gives_an_empty_completion():
     [
         (["{"], "not a chunk"),
         (['["x"]'], "not a chunk"),
-        (['{"choices":[{"delta":{"content":"Haud"}}]}'], "ended before"),
+        (['{"choices":[{"delta":{"role":"assistant","content":""}}]}'], "ended before"),
         ([], "ended before"),
     ],
 )

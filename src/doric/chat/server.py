@@ -15,11 +15,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from doric.chat.connection import Reply, Watchdog
 from doric.chat.session import Model, TooLong
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError, missing_package
 from doric.core.settings import check_key, is_loopback, normalize_url, same_origin
-from doric.llm.errors import ErrorResponse
-from doric.llm.response import EventSplitter, StreamedCompletion
+from doric.llm.body import AnswerBody, ErrorBody, JsonBody
+from doric.llm.errors import ErrorResponse, has_error
+from doric.llm.events import Oversized, decode
+from doric.llm.response import STREAM_OPTIONS, StreamedCompletion
+from doric.llm.served_models import MAX_LIST, read_model_list
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,7 +33,7 @@ MAX_REDIRECTS = 20
 """Modal sends a redirect every 150 s while a container starts."""
 STARTING = (502, 503, 504)
 STALL_SECONDS = 300.0
-"""If no byte arrives for so long in the middle of an answer, the chat stops waiting."""
+"""If no text arrives for so long in the middle of an answer, the chat stops waiting."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds between two tries. Each pause is 1.5 times as long as the pause before."""
 TLS_FAULTS = {
@@ -47,7 +51,11 @@ class NoServer(ServerError):
 
 
 class StatusError(FatalServerError):
-    """An HTTP error status that is caused neither by a wrong key nor by a wrong URL."""
+    """An HTTP error status that is caused neither by a wrong key nor by a wrong URL. `text` is the whole response."""
+
+    def __init__(self, message: str, *, hint: str, text: str) -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,7 @@ class Server:
     refused: FatalServerError | None = field(default=None, init=False)
     obstacle: str = field(default="", init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
+    _no_counts: bool = field(default=False, init=False)  # the server does not know the parameter for token counts
 
     def waiting_for(self) -> str:
         """What a request waits for, and why it has no answer yet."""
@@ -164,23 +173,53 @@ class Server:
 
         Raises `TooLong` or another `ServerError` if there is no answer, and `RetryableError` if the answer breaks off.
         """
-        sent = {"stream": True, "stream_options": {"include_usage": True}}
-        body = {"model": self.find().name, "messages": messages, **options, **sent}
-        with closing(self._request("POST", "/v1/chat/completions", body)) as response:
-            if "event-stream" not in response.headers.get("Content-Type", ""):
-                raise FatalServerError("the server did not stream its answer", hint=CHECK_SERVER)
+        body = {"model": self.find().name, "messages": messages, **options, "stream": True}
+        with closing(self._ask(body)) as reply:
+            found = AnswerBody(reply.response.headers.get("Content-Type", ""), answer)
             try:
-                for event in _events(response):
-                    text = answer.add(event)
-                    if answer.error:
-                        raise _broken_off(ErrorResponse.read(0, event, {}, key=self.address.api_key).message)
-                    if text:
-                        yield text
+                yield from self._pieces(reply, found)
             except _network_errors() as error:
-                if not answer.finish:
+                if not found.enough:
                     raise _broken_off(_explain(error)[0]) from error
-        if not answer.finish:
-            raise _broken_off("the end of the answer is missing")
+            except Oversized as error:
+                raise RetryableError(f"{error}; the rest was not read", fault="oversized") from error
+            if not found.streamed:
+                yield self._whole(found)
+            if not found.enough:
+                quiet = reply.watchdog.expired
+                raise _broken_off("it sends no more text" if quiet else "the end of the answer is missing")
+
+    def _ask(self, body: Mapping[str, Any]) -> Reply:
+        """The reply to a question. Token counts are asked for, unless the server does not know that parameter."""
+        while True:
+            options = {} if self._no_counts else {STREAM_OPTIONS: {"include_usage": True}}
+            try:
+                return self._request("POST", "/v1/chat/completions", {**body, **options})
+            except StatusError as error:
+                if not options or STREAM_OPTIONS not in error.text:
+                    raise
+                self._no_counts = True
+
+    def _pieces(self, reply: Reply, found: AnswerBody) -> Iterator[str]:
+        for text in reply.pieces(found, first=max(STALL_SECONDS, self.wait), silence=STALL_SECONDS):
+            yield text
+            self._raise_error_in(found.answer)
+        self._raise_error_in(found.answer)
+
+    def _raise_error_in(self, answer: StreamedCompletion) -> None:
+        if answer.error:
+            body = json.dumps({"error": answer.error}).encode()
+            raise _broken_off(ErrorResponse.read(0, body, {}, key=self.address.api_key).message)
+
+    def _whole(self, found: AnswerBody) -> str:
+        """The text of an answer that was not streamed. Raises `FatalServerError` if there is no answer."""
+        value = decode(found.content())
+        if not isinstance(value, dict) or not (value.get("choices") or has_error(value)):
+            raise FatalServerError("the server did not stream its answer", hint=CHECK_SERVER)
+        text = found.answer.add(value)
+        self._raise_error_in(found.answer)
+        found.answer.ended = True
+        return text
 
     def _look(self) -> None:
         try:
@@ -198,38 +237,37 @@ class Server:
     def _list(self, *, needed: bool) -> list[Model]:
         """All served models; an adapter has the window of its base. If not `needed`, a missing list counts as empty."""
         try:
-            response = self._request("GET", "/v1/models")
+            reply = self._request("GET", "/v1/models")
         except StatusError:
             if needed:
                 raise
             return []
         try:
-            with closing(response):
-                cards = json.loads(response.read()).get("data") or []
-            windows = {card.get("id"): card.get("max_model_len") for card in cards}
-        except (*_network_errors(), ValueError, AttributeError, TypeError) as error:
+            with closing(reply):
+                page = JsonBody(MAX_LIST)
+                for block in reply.response.iter_bytes():
+                    page.feed(block)
+            return read_model_list(page.content())
+        except (*_network_errors(), Oversized, ValueError) as error:
+            if not needed:
+                return []
             raise ServerError("the server did not send a list of models", hint=CHECK_SERVER) from error
-        return [
-            Model(card["id"], card.get("max_model_len") or windows.get(card.get("parent")), card.get("parent"))
-            for card in cards
-            if card.get("id")
-        ]
 
-    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> "httpx2.Response":
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
         """The open response with status 200. Retries while the server is down or starting."""
         deadline = time.monotonic() + self.wait
         pause = FIRST_PAUSE
         while True:
             try:
-                response = self._follow(method, path, body, deadline)
-                if response.status_code == 200:
+                reply = self._follow(method, path, body, deadline)
+                status = reply.response.status_code
+                if status == 200:
                     self.obstacle = ""
-                    response.request.extensions["timeout"]["read"] = STALL_SECONDS  # for the body
-                    return response
-                with closing(response):
-                    if response.status_code not in STARTING:
-                        raise self._refusal(response)
-                self.obstacle = f"HTTP {response.status_code}"
+                    return reply
+                with closing(reply):
+                    if status not in STARTING:
+                        raise self._refusal(reply)
+                self.obstacle = f"HTTP {status}"
             except _network_errors() as error:
                 self.obstacle, permanent = _explain(error)
                 if permanent:
@@ -242,17 +280,24 @@ class Server:
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
-    def _follow(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float) -> "httpx2.Response":
+    def _follow(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float) -> Reply:
         """Send one request and follow its redirects, all of which must lead to the same host."""
         url: str | httpx2.URL = self.address.url + path
         content = None if body is None else json.dumps(body).encode()
         for _ in range(MAX_REDIRECTS + 1):
             left, headers = max(deadline - time.monotonic(), 0.1), self.address.headers()
-            request = self._http.build_request(method, url, content=content, headers=headers, timeout=left)
-            response = self._http.send(request, stream=True)
+            watchdog = Watchdog(left)
+            try:
+                request = self._http.build_request(
+                    method, url, content=content, headers=headers, timeout=left, extensions={"trace": watchdog.trace}
+                )
+                response = self._http.send(request, stream=True)
+            except BaseException:
+                watchdog.stop()
+                raise
             if not (response.has_redirect_location and response.headers["Location"]):
-                return response
-            response.close()
+                return Reply(response, watchdog)
+            Reply(response, watchdog).close()
             url = self._trusted(response.next_request.url if response.next_request else None)
             if response.status_code == 303:
                 method, content = "GET", None
@@ -290,11 +335,13 @@ class Server:
         headers = {"Accept-Encoding": "identity"}  # compression would delay tokens
         return httpx2.Client(transport=direct, mounts={"https://": proxied}, trust_env=False, headers=headers)
 
-    def _refusal(self, response: "httpx2.Response") -> ServerError:
+    def _refusal(self, reply: Reply) -> ServerError:
         """The error for a response, in terms of the variables that the user has set."""
-        address, status = self.address, response.status_code
-        body = next(response.iter_bytes(4096), b"")
-        refusal = ErrorResponse.read(status, body, response.headers, key=address.api_key)
+        address, status, body = self.address, reply.response.status_code, ErrorBody()
+        with suppress(*_network_errors()):  # the status is known, and so is the beginning of the body
+            for _ in reply.pieces(body, first=body.patience, silence=body.patience):
+                pass
+        refusal = ErrorResponse.read(status, body.content(), reply.response.headers, key=address.api_key)
         at_modal = "modal-http" in refusal.text  # Modal's own response, not the container's
         if status in (401, 403) and at_modal:
             state = "were refused"
@@ -315,7 +362,7 @@ class Server:
             return TooLong(refusal.message)
         served = f"served here: {', '.join(model.name for model in self.models)}"
         hint = served if status == 404 and self.models else ""
-        return StatusError(f"{address.host} answered {status}: {refusal.message}", hint=hint)
+        return StatusError(f"{address.host} answered {status}: {refusal.message}", hint=hint, text=refusal.text)
 
 
 def choose(models: list[Model], wanted: str) -> Model:
@@ -329,14 +376,6 @@ def choose(models: list[Model], wanted: str) -> Model:
         raise FatalServerError("the server lists no model", hint="Set VLLM_MODEL to the name of a model.")
     adapters = [model for model in models if model.parent]
     return next((model for model in adapters if model.name == "doric"), (adapters or models)[0])
-
-
-def _events(response: "httpx2.Response") -> Iterator[bytes]:
-    """The events of a stream, each as soon as its line is complete."""
-    splitter = EventSplitter()
-    for block in response.iter_bytes():
-        yield from splitter.feed(block)
-    yield from splitter.feed(b"\n")
 
 
 def _proxy(url: str) -> str | None:

@@ -19,6 +19,7 @@ from doric.core.cli import bounded
 from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
 from doric.core.text import TerminalFilter, printable
 from doric.llm.response import StreamedCompletion, estimate_tokens
+from doric.llm.served_models import ServedModel as Model
 
 TEMPLATE_TOKENS = 6
 """Tokens that a chat template adds to each message, approximately."""
@@ -36,15 +37,6 @@ OPTIONS: dict[str, Callable[[str], float]] = {
 # --- the server, as a session sees it -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Model:
-    """A served model: its name, the tokens of its context window (if known), and the base model that it adapts."""
-
-    name: str
-    window: int | None = None
-    parent: str | None = None
-
-
 class TooLong(ServerError):
     """The request has more tokens than the model can read."""
 
@@ -58,8 +50,7 @@ class Answer(StreamedCompletion):
 
     def tokens(self, kind: str) -> int:
         """The server's count of "prompt" or "completion" tokens, 0 if it sent no count."""
-        count = self.usage.get(f"{kind}_tokens") if isinstance(self.usage, dict) else 0
-        return count if isinstance(count, int) else 0
+        return self.counts[kind == "completion"]
 
 
 class ModelServer(Protocol):

@@ -58,7 +58,28 @@ class PlanError(DoricError):
 
 
 class ServerError(DoricError):
-    """A request to a model server failed and is not retried."""
+    """A request to a model server failed and is not retried.
+
+    `fault` is one word for the kind of error; the summary counts errors by it. `tokens_in` and `tokens_out` are the
+    tokens of an answer that was paid for but could not be used. `counted` is True if the server counted these tokens,
+    and False if they are estimated.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        fault: str = "refused",
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        counted: bool = True,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.fault = fault
+        self.tokens_in = tokens_in
+        self.tokens_out = tokens_out
+        self.counted = counted
 
 
 class FatalServerError(ServerError):
@@ -68,10 +89,7 @@ class FatalServerError(ServerError):
 class RetryableError(ServerError):
     """The same request may succeed later.
 
-    `fault` is one word for the kind of error; the summary counts errors by it. `after` is the wait in seconds that the
-    server asked for, or None. `throttled` marks a 429. `tokens_in` and `tokens_out` are the tokens of an answer that
-    was paid for but could not be used. `counted` is True if the server counted these tokens, and False if they are
-    estimated.
+    `after` is the wait in seconds that the server asked for, or None. `throttled` marks a 429.
     """
 
     def __init__(
@@ -85,11 +103,7 @@ class RetryableError(ServerError):
         tokens_out: int = 0,
         counted: bool = True,
     ) -> None:
-        super().__init__(message)
-        self.tokens_in = tokens_in
-        self.tokens_out = tokens_out
-        self.counted = counted
-        self.fault = fault
+        super().__init__(message, fault=fault, tokens_in=tokens_in, tokens_out=tokens_out, counted=counted)
         self.after = after
         self.throttled = throttled
 

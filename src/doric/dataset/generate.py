@@ -11,7 +11,7 @@ from typing import Any
 
 from doric.core.characters import tidy
 from doric.core.conversations import Row, make_row
-from doric.core.errors import InputError, RetryableError
+from doric.core.errors import FatalServerError, InputError, ServerError
 from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.brake import Brake
@@ -176,9 +176,9 @@ class Generator:
         """The voice's answer. Its tokens are counted, also if the answer cannot be read."""
         try:
             completion = await self._voice(attempt)
-        except RetryableError as error:
+        except ServerError as error:
             self._history.rejected[attempt.job.id] = list(attempt.rejected)
-            self._tally.faults[error.fault] += 1
+            self._tally.faults[error.fault] += not isinstance(error, FatalServerError)
             if tokens := error.tokens_in + error.tokens_out:
                 self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
                 count_tokens(tokens)

@@ -151,6 +151,8 @@ class Evaluation:
             raise
         except ServerError as error:
             self._fail(held, turn, error.message)
+            if error.tokens_out:
+                self._brake.failed(error.fault)
         else:
             self._succeeded, self._failed_in_succession = True, 0
             completion = timed.completion

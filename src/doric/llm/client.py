@@ -5,32 +5,37 @@ error it does not retry; the caller decides whether to ask again.
 """
 
 import asyncio
+import contextlib
 import functools
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
-from doric.core.files import encode_json, parse_json
+from doric.core.files import encode_json
 from doric.core.settings import NO_KEY, Settings
+from doric.llm.body import AnswerBody, ErrorBody, JsonBody, response_body
 from doric.llm.errors import ErrorResponse, is_secret, redact
+from doric.llm.events import Oversized
 from doric.llm.response import (
+    STREAM_OPTIONS,
     Completion,
     ErrorInBody,
-    StreamedCompletion,
     TimedCompletion,
     estimate_tokens,
-    event_data,
     read_completion,
 )
+from doric.llm.served_models import MAX_LIST, read_model_list
+
+if TYPE_CHECKING:
+    import httpx2
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 """Two names of the same limit. Reasoning models may accept only the second name. One of the two is always sent."""
 OPTIONAL = ("temperature", "seed", "response_format", *TOKEN_LIMITS)
-STREAM_OPTIONS = "stream_options"
-"""Asks for token counts at the end of a stream; without it, streamed answers have no counts."""
 CONNECT_SECONDS = 30.0
 LIST_SECONDS = 5.0
 """Timeout for the list of models if the model is given, because then the list is not needed."""
@@ -101,6 +106,7 @@ class Client:
         self._http = self._new_http()
         sdk = openai.AsyncOpenAI(api_key=settings.key or NO_KEY, base_url=settings.address, http_client=self._http)
         headers = {**sdk.default_headers, **sdk.auth_headers, "Content-Type": "application/json"}
+        headers["Accept-Encoding"] = "identity"  # an answer has a few KB, and a compressed one may unpack to gigabytes
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
         self._url = httpx2.URL(f"{settings.address}/chat/completions")
         self._request = functools.partial(
@@ -126,7 +132,7 @@ class Client:
         """One completion. If the model refuses a parameter, the call is repeated without it."""
         while True:
             body = self._body(request)
-            response = await self._send(encode_json(body), request)
+            response, _ = await self._send(body, request)
             if (completion := self._completion(response, request, body)) is not None:
                 return _with_tokens(completion, request)
 
@@ -135,40 +141,30 @@ class Client:
         started = time.monotonic()
         while True:
             body = self._streaming_body(request)
-            response, first_token = await self._stream(encode_json(body), started)
+            response, times = await self._send(body, request)
             if (completion := self._completion(response, request, body)) is not None:
                 completion = replace(completion, counted=completion.tokens_out > 0)
-                return TimedCompletion(completion, first_token, time.monotonic() - started)
+                first_token = times.first - started if times.streamed else None
+                return TimedCompletion(completion, first_token, times.last - started)
 
-    async def _send(self, body: bytes, request: ChatRequest) -> Response:
+    async def _send(self, body: Mapping[str, Any], request: ChatRequest) -> tuple[Response, "Times"]:
+        """The response and its times. A streamed answer gets the form of an answer that was not streamed."""
+        found: AnswerBody | ErrorBody | None = None
+        times = Times()
         try:
             # a timeout for the whole call: the HTTP client's own timeout restarts at each byte, and some gateways send
             # blanks while they wait
-            async with asyncio.timeout(self._timeout):
-                response = await self._http.send(self._request(content=body))
+            async with asyncio.timeout(self._timeout) as deadline:
+                response = await self._http.send(self._request(content=encode_json({**body})), stream=True)
+                async with contextlib.aclosing(response):
+                    found = response_body(response.status_code, response.headers.get("content-type", ""))
+                    await _receive(response, found, deadline, times)
         except self._network_errors as error:
-            raise self._network_failure(error, request) from None
-        return response.status_code, response.headers, response.content
-
-    async def _stream(self, body: bytes, started: float) -> tuple[Response, float | None]:
-        """The response with the whole answer as its body, and the seconds to the first piece if there are several."""
-        first_token: float | None = None
-        try:
-            async with (
-                asyncio.timeout(self._timeout),
-                self._http.stream("POST", self._url, content=body, headers=self._headers) as response,
-            ):
-                if response.status_code >= 300 or "event-stream" not in response.headers.get("content-type", ""):
-                    return (response.status_code, response.headers, await response.aread()), None
-                answer = StreamedCompletion()
-                async for data in event_data(response.aiter_bytes()):
-                    answer.add(data)
-                    if first_token is None and answer.pieces:
-                        first_token = time.monotonic() - started
-        except self._network_errors as error:
-            raise self._network_failure(error) from None
-        whole = response.status_code, response.headers, answer.body()
-        return whole, first_token if answer.pieces > 1 else None
+            if found is None or not found.enough:
+                raise self._network_failure(error, request) from None
+        except Oversized as error:
+            raise self._oversized(error, body, request) from None
+        return (response.status_code, response.headers, found.content(request.characters)), times
 
     def _completion(self, response: Response, request: ChatRequest, body: Mapping[str, Any]) -> Completion | None:
         """The completion in a response; None if the call must be repeated because a parameter was refused."""
@@ -256,6 +252,14 @@ class Client:
             answered=self.answered,
         )
 
+    def _oversized(self, error: Oversized, body: Mapping[str, Any], request: ChatRequest) -> ServerError:
+        """The error for an answer that does not end. It is paid for, with estimated tokens, and not asked for again."""
+        limit = next((body[name] for name in TOKEN_LIMITS if name in body), request.max_tokens)
+        tokens_in = int(estimate_tokens(request.characters))
+        message = f"{self._settings.address}: {error}; the rest was not read"
+        hint = "Does this server stop at max_tokens? Check the model and its chat template."
+        return ServerError(message, hint=hint, fault="oversized", tokens_in=tokens_in, tokens_out=limit, counted=False)
+
     def _network_failure(self, error: Exception, request: ChatRequest | None = None) -> RetryableError:
         """The error for a failed connection. If an answer had begun, it counts as paid, with estimated tokens."""
         if _caused_by(error, self._connection_failed):
@@ -271,22 +275,30 @@ class Client:
 
     async def _models(self) -> list[str]:
         """The models that the server lists, empty if it does not. Raises `FatalServerError` if there is no server."""
+        page = JsonBody(MAX_LIST)
         try:
             # on a separate connection, because some servers drop the connection after an error on this page
-            async with asyncio.timeout(LIST_SECONDS if self.model else CONNECT_SECONDS), self._new_http() as http:
-                response = await http.get(f"{self._settings.address}/models", headers=self._headers)
+            async with (
+                asyncio.timeout(LIST_SECONDS if self.model else CONNECT_SECONDS),
+                self._new_http() as http,
+                http.stream("GET", f"{self._settings.address}/models", headers=self._headers) as response,
+            ):
+                async for block in response.aiter_bytes():
+                    page.feed(block)
+        except Oversized:
+            return []
         except self._network_errors as error:
             if not _caused_by(error, self._connection_failed):
                 return []  # the server exists, and it may still answer chats
             raise FatalServerError(self._network_failure(error).message, hint=self._connection_hint()) from None
         if response.status_code in (401, 403) and not self.model:  # some keys may chat, but not list models
             key = self._settings.key
-            raise self._error(ErrorResponse.read(response.status_code, response.content, response.headers, key=key))
+            raise self._error(ErrorResponse.read(response.status_code, page.content(), response.headers, key=key))
         try:
-            value: Any = parse_json(response.content)
-            return [redact(str(card["id"]), self._settings.key) for card in value["data"]]
-        except (ValueError, KeyError, TypeError):
+            models = read_model_list(page.content()) if response.status_code < 300 else []
+        except ValueError:
             return []
+        return [redact(model.name, self._settings.key) for model in models]
 
     def _connection_hint(self) -> str:
         if self._settings.base_url:
@@ -301,6 +313,43 @@ class Client:
             hint += " Most base URLs end in /v1."
         message = f"no model is given, and {self._settings.address} does not list exactly one"
         raise FatalServerError(message, hint=hint)
+
+
+@dataclass(slots=True)
+class Times:
+    """When the first piece of the answer and the last block of the response arrived, on the clock of `time.monotonic`.
+
+    `streamed` is True if the answer came in several pieces.
+    """
+
+    first: float = 0.0
+    last: float = field(default_factory=time.monotonic)
+    streamed: bool = False
+
+
+async def _receive(
+    response: "httpx2.Response", body: AnswerBody | ErrorBody, deadline: asyncio.Timeout, times: Times
+) -> None:
+    """Read a response into `body`. Once no more of it is needed, the deadline moves to a moment later."""
+    patience = math.inf
+
+    def move_deadline() -> None:
+        nonlocal patience
+        if body.patience < patience:
+            patience = body.patience
+            end = asyncio.get_running_loop().time() + patience
+            deadline.reschedule(min(end, deadline.when() or end))
+
+    move_deadline()
+    async for block in response.aiter_bytes():
+        times.last = times.last if body.done else time.monotonic()
+        for _ in body.feed(block):
+            pass
+        times.first = times.first or (times.last if body.pieces else 0.0)
+        times.streamed = body.pieces > 1
+        move_deadline()
+    for _ in body.end():
+        pass
 
 
 def _with_tokens(completion: Completion, request: ChatRequest) -> Completion:

@@ -3,16 +3,20 @@
 Servers differ in the shape of their answers; this module reads all shapes seen so far.
 """
 
+import functools
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from doric import data
 from doric.core.errors import RetryableError
 from doric.core.files import parse_json
 from doric.core.markers import cut_end_marks, split_reasoning
 from doric.core.text import SURROGATE
+from doric.llm.errors import has_error
+from doric.llm.events import Event, Oversized, decode
 
 UNKNOWN_ERROR = 502
 """The status for an error in a 200 response, if the error has no status."""
@@ -26,7 +30,23 @@ NOT_CONTENT = (
 """Fields of a message that some servers fill instead of `content`."""
 MAX_TOKENS = 10**9
 """A larger count in a response is a mistake of the server."""
-STREAM_END = b"[DONE]"
+STREAM_OPTIONS = "stream_options"
+"""The parameter that asks for token counts at the end of a stream; without it, streamed answers have no counts."""
+LONGEST_ANSWER = 1 << 20
+"""Characters of one answer with its reasoning. The longest answers of current models are 128,000 tokens long, which are
+some 500,000 characters; whatever sends more does not end."""
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+CALL_FIELDS = ("tool_calls", "function_call")
+REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_text")
+"""Types of the parts of a message that are not its text."""
+ABORTED = "abort"
+"""The finish reason of an answer that was cancelled at the server."""
+BROKEN_OFF = "the server broke off the answer"
+NOT_WHOLE = ("length", "content_filter", ABORTED, "error")
+"""The finish reasons of answers that are not whole."""
+HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\udc80-\udcff]+")
+HALF_AT_END = re.compile("(?:[\ud800-\udbff]|[\udc80-\udcff]{1,3})\\Z")
+"""The first half of a surrogate pair, or up to three bytes of a character (as Python's surrogateescape writes them)."""
 
 
 def estimate_tokens(characters: float) -> float:
@@ -40,7 +60,7 @@ def estimate_tokens(characters: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `finish` is the finish reason: stop, length, content_filter or another word of the server.
+    """One answer. `finish` is the finish reason: stop, length, content_filter, abort or another word of the server.
 
     `counted` is False if the tokens are an estimate. `reasoned` is True if the model showed signs of reasoning:
     reasoning text, reasoning tokens, or a token limit used up without an answer. `elsewhere` is empty if there is text.
@@ -87,12 +107,14 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
     usage: dict[str, Any] = found if isinstance(found := value.get("usage"), dict) else {}
     tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     choice, message = _first_choice(value, tokens)
-    text = _joined(message.get("content"))
-    if text is None:
+    if (found := read_content(message.get("content"))) is None:
         raise _unreadable("the message is neither text nor parts with text", *tokens)
-    finish = str(choice.get("finish_reason") or "stop")
+    text = SURROGATE.sub("", join_halves(found[0]))
+    finish = finish_reason(choice.get("finish_reason")) or "stop"
     without_reasoning = split_reasoning(text).answer
     answer = cut_end_marks(without_reasoning)
+    if not answer and finish == ABORTED:
+        raise RetryableError(BROKEN_OFF, fault=finish, tokens_in=tokens[0], tokens_out=tokens[1])
     has_marks = without_reasoning != text.strip()
     reasoned = has_marks or (not answer and finish == "length") or _reasoned(message, usage)
     elsewhere = "" if answer else _filled_instead(text if has_marks else "", message)
@@ -121,9 +143,11 @@ def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[di
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
-    if choice.get("error") or choice.get("finish_reason") == "error":
+    if choice.get("error") or finish_reason(choice.get("finish_reason")) == "error":
         raise ErrorInBody(_status(choice.get("error")))
-    message = choice.get("message")
+    message = choice.get("message") or choice.get("delta")
+    if message is None and "text" in choice:  # the shape of the older completions endpoint
+        message = {"content": choice["text"]}
     if not isinstance(message, dict):
         raise _unreadable("no message in it", *tokens)
     return choice, message
@@ -131,74 +155,134 @@ def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[di
 
 @dataclass(slots=True)
 class StreamedCompletion:
-    """One streamed answer so far. Pass each chunk to `add`. `finish` stays empty until the server ends the answer.
+    """One streamed answer so far. Pass each event to `add`. `finish` stays empty until the server ends the answer.
 
     `pieces` counts the chunks with text or reasoning. `error` is the server's error event, None if there was none.
+    `ended` is True once the stream has said that nothing follows; some servers give no finish reason.
     """
 
-    text: str = ""
-    reasoning: str = ""
     finish: str = ""
     pieces: int = 0
     usage: dict[str, Any] | None = None
     error: object = None
+    ended: bool = False
+    _text: list[str] = field(default_factory=list)
+    _reasoning: list[str] = field(default_factory=list)
+    _refusal: list[str] = field(default_factory=list)
+    _characters: int = 0
+    _called: str = ""  # the field of a tool call
+    _half: str = ""  # the first half of a character, whose second half the next chunk may have
 
-    def add(self, chunk: bytes | Mapping[str, Any]) -> str:
-        """Add one chunk, as JSON or decoded; returns the text in it. Raises `RetryableError` if it is not a chunk."""
+    def add(self, chunk: Event | bytes | Mapping[str, Any]) -> str:
+        """Add one chunk, as an event, as JSON or decoded; returns the text in it.
+
+        Raises `RetryableError` if it is not a chunk, and `Oversized` if the answer is longer than any answer.
+        """
+        event = chunk if isinstance(chunk, Event) else Event(decode(chunk) if isinstance(chunk, bytes) else chunk)
+        value = event.data
+        if event.name == "error" or (isinstance(value, dict) and not value.get("choices") and has_error(value)):
+            self._note_error((value.get("error") or value) if isinstance(value, dict) else value or "no reason given")
+            return ""
+        if value is None or isinstance(value, int | float) or (isinstance(value, str) and value[:1] not in ("{", "[")):
+            return ""  # a keep-alive, such as "ping"
         try:
-            value: Any = _parse(chunk) if isinstance(chunk, bytes) else chunk
-            self.error = value.get("error") or self.error
-            self.usage = value.get("usage") or self.usage
-            return "".join([self._add_choice(choice) for choice in value.get("choices") or ()])
-        except (ValueError, AttributeError, TypeError, RecursionError):
+            self._note_error(value.get("error"))
+            self._add_usage(value.get("usage"))
+            text = "".join([self._add_choice(choice) for choice in value.get("choices") or () if choice is not None])
+        except (AttributeError, TypeError):
             raise _unreadable("not a chunk of a completion") from None
-
-    def _add_choice(self, choice: Mapping[str, Any]) -> str:
-        self.finish = choice.get("finish_reason") or self.finish
-        self.error = choice.get("error") or self.error
-        delta = choice.get("delta") or {}
-        reasoning, text = delta.get("reasoning_content") or delta.get("reasoning") or "", delta.get("content") or ""
-        self.reasoning += reasoning
-        self.text += text
-        self.pieces += bool(reasoning or text)
+        if self._characters > LONGEST_ANSWER:
+            raise Oversized(f"the answer has more than {LONGEST_ANSWER:,} characters")
         return text
 
-    def body(self) -> bytes:
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far that came in a field of its own."""
+        return "".join(self._reasoning)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer has ended: with a finish reason, or, as some servers do, only with the stream."""
+        return bool(self.finish) or (self.ended and self.pieces > 0)
+
+    @property
+    def elsewhere(self) -> str:
+        """The field that the model filled instead of the text, as in `Completion`; "" if there is text."""
+        return "" if self.text.strip() else _filled_instead("", self._message())
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The server's counts of tokens in and out; 0 if it has not sent a possible count."""
+        usage = self.usage or {}
+        return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+
+    def _note_error(self, error: object) -> None:
+        """Keep an error; after the end of a good answer, it does not matter any more."""
+        if error and self.finish in ("", "error") and not self.ended:
+            self.error = error
+
+    def _add_usage(self, usage: object) -> None:
+        """Keep the counts of `usage`. A later null does not replace an earlier count."""
+        if isinstance(usage, dict):
+            self.usage = {**(self.usage or {}), **{name: count for name, count in usage.items() if count is not None}}
+
+    def _add_choice(self, choice: Mapping[str, Any]) -> str:
+        self.finish = finish_reason(choice.get("finish_reason")) or self.finish
+        self._note_error(choice.get("error"))
+        self._add_usage(choice.get("usage"))
+        delta = choice.get("delta") or choice.get("message") or {}
+        found = read_content(delta.get("content") or choice.get("text"))
+        if found is None:
+            raise TypeError(delta)
+        text, reasoning = found
+        if (
+            text
+            and choice.get("message")
+            and not choice.get("delta")
+            and (before := self.text)
+            and text.startswith(before)
+        ):
+            text = text[len(before) :]  # the whole message again, after its pieces
+        reasoning = reasoning or next(filter(None, (_text(delta.get(name)) for name in REASONING_FIELDS)), "")
+        refusal = _text(delta.get("refusal"))
+        self._characters += len(text) + len(reasoning) + len(refusal)
+        self._called = self._called or next((name for name in CALL_FIELDS if delta.get(name)), "")
+        self.pieces += bool(reasoning or text)
+        text = self._whole_characters(text)
+        self._text.append(text)
+        self._reasoning.append(reasoning)
+        self._refusal.append(refusal)
+        return text
+
+    def _whole_characters(self, text: str) -> str:
+        """`text` with the half of a character that was held back; a half at its end is held back in turn."""
+        text, self._half = join_halves(self._half + text), ""
+        if half := HALF_AT_END.search(text):
+            text, self._half = text[: half.start()], half.group()
+        return text
+
+    def _message(self) -> dict[str, Any]:
+        fields = {"content": self.text, "reasoning_content": self.reasoning, "refusal": "".join(self._refusal)}
+        return {**fields, self._called: True} if self._called else fields
+
+    def body(self, prompt_characters: int = 0) -> bytes:
         """The same answer in the form of a response body that was not streamed, for `read_completion`.
 
-        Raises `RetryableError` if the stream ended before the answer did.
+        Raises `RetryableError` if the stream ended before the answer did. Then its tokens are estimated.
         """
-        if self.error and self.finish in ("", "error"):
+        if self.error:
             return json.dumps({"error": self.error}).encode()
-        if not self.finish:
-            raise _unreadable("the stream ended before the answer was complete")
-        message = {"content": self.text, "reasoning_content": self.reasoning}
-        choice = {"message": message, "finish_reason": self.finish}
+        if not self.complete:
+            sizes = (prompt_characters, self._characters) if self.pieces else (0, 0)
+            estimated = [int(estimate_tokens(size)) for size in sizes]
+            raise _unreadable("the stream ended before the answer was complete", *estimated, counted=False)
+        choice = {"message": self._message(), "finish_reason": self.finish}
         return json.dumps({"choices": [choice], "usage": self.usage}).encode()
-
-
-class EventSplitter:
-    """Splits a server-sent event stream into the payloads of its `data:` lines, without the final [DONE]."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, block: bytes) -> list[bytes]:
-        """The payloads that this block completes. At the end of the stream, feed a newline."""
-        # not str.splitlines, because it also splits at U+2028, which JSON may contain
-        *lines, self._rest = re.split(rb"[\r\n]", self._rest + block)
-        payloads = (line.removeprefix(b"data:").strip() for line in lines if line.startswith(b"data:"))
-        return [payload for payload in payloads if payload != STREAM_END]
-
-
-async def event_data(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The payloads of a server-sent event stream, each as soon as its line is complete."""
-    splitter = EventSplitter()
-    async for block in stream:
-        for payload in splitter.feed(block):
-            yield payload
-    for payload in splitter.feed(b"\n"):
-        yield payload
 
 
 def _parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON
@@ -206,6 +290,66 @@ def _parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON
         return parse_json(content)
     except ValueError:
         return json.loads(content)  # accepts lone surrogates (half of an emoji), which some models produce
+
+
+@functools.cache
+def _finish_reasons() -> dict[str, str]:
+    words = data.read_toml("finish_reasons.toml")
+    return {word: reason for reason, others in words.items() for word in others}
+
+
+def finish_reason(word: object) -> str:
+    """The finish reason in this project's words (`data/finish_reasons.toml`); an unknown word as it is, "" for none.
+
+    >>> finish_reason("EOS"), finish_reason("MAX_TOKENS"), finish_reason("cancelled"), finish_reason("tool_calls")
+    ('stop', 'length', 'abort', 'tool_calls')
+    """
+    if isinstance(word, dict):
+        word = word.get("type")
+    text = str(word or "")
+    return _finish_reasons().get(re.sub("[- ]", "_", text.strip().lower()), text)
+
+
+def read_content(content: object) -> tuple[str, str] | None:
+    """The text and the reasoning in a message's content: a string, null, or a list of parts. None for anything else."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    parts = content if isinstance(content, list) else [content]
+    texts, reasoning = [], []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+        elif not isinstance(part, dict):
+            return None
+        elif part.get("type") in REASONING_PARTS or part.get("thinking"):
+            reasoning.append(_text(part.get("thinking")) or _text(part.get("text")))
+        elif not isinstance(part.get("text"), str | dict | None):
+            return None
+        else:
+            texts.append(_text(part.get("text")))
+    return "".join(texts), "".join(reasoning)
+
+
+def join_halves(text: str) -> str:
+    """`text` with each pair of surrogates, and each run of escaped UTF-8 bytes, joined to the characters they mean."""
+    if text.isprintable():  # surrogates are not printable
+        return text
+    return HALVES.sub(_join, text)
+
+
+def _join(halves: re.Match[str]) -> str:
+    if halves.group()[0] < "\udc00":
+        return halves.group().encode("utf-16", "surrogatepass").decode("utf-16")
+    return halves.group().encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _text(value: object) -> str:
+    """A text that may be wrapped: in parts with text, or as the value of an object; "" for anything else."""
+    if isinstance(value, list):
+        return "".join(map(_text, value))
+    if isinstance(value, dict):
+        return _text(value.get("text") or value.get("value"))
+    return value if isinstance(value, str) else ""
 
 
 def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: bool = True) -> RetryableError:
@@ -232,26 +376,12 @@ def _status(error: object) -> int:
     return next((STATUSES[word] for word in (code, str(fields.get("type"))) if word in STATUSES), UNKNOWN_ERROR)
 
 
-def _joined(content: object) -> str | None:
-    """A message's text, which may be a string or a list of parts; None if it is neither."""
-    if isinstance(content, list):
-        parts = [part.get("text") or "" if isinstance(part, dict) else part for part in content]
-        content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
-    elif content is None:
-        content = ""
-    if not isinstance(content, str):
-        return None
-    if SURROGATE.search(content):
-        return content.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")  # join pairs, drop lone surrogates
-    return content
-
-
 def _reasoned(message: Mapping[str, Any], usage: Mapping[str, Any]) -> bool:
     """Whether there is reasoning in another field of the message or in the token counts."""
     details = usage.get("completion_tokens_details")
     in_tokens = isinstance(details, dict) and _count(details.get("reasoning_tokens")) > 0
     parts = message.get("content")
-    in_parts = isinstance(parts, list) and any(isinstance(part, dict) and part.get("thinking") for part in parts)
+    in_parts = isinstance(parts, list) and bool((read_content(parts) or ("", ""))[1])
     in_field = bool(message.get("reasoning_content") or message.get("reasoning"))
     return in_tokens or in_parts or in_field
 

@@ -126,14 +126,12 @@ class Expander:
                 return []
             completion = await self._client.complete(chat_request(group, self._seed))
         except RetryableError as error:
-            self._tally.faults[error.fault] += 1
-            if error.tokens_in or error.tokens_out:  # an unreadable answer that was paid for
-                self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
-                self._brake.failed(error.fault)
+            self._book(error)
             raise
         except FatalServerError:
             raise
         except ServerError as error:
+            self._book(error)
             group.stop_reason = error.message
             return []
         finally:
@@ -147,6 +145,13 @@ class Expander:
         group.empty_calls = 0 if new else group.empty_calls + 1
         group.stop_reason = self._stop_reason(group)
         return new
+
+    def _book(self, error: ServerError) -> None:
+        """Count a failed call, and its tokens if it was paid for."""
+        self._tally.faults[error.fault] += 1
+        if error.tokens_in or error.tokens_out:
+            self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
+            self._brake.failed(error.fault)
 
     def _check_brake(self, group: Group, completion: Completion, new: list[str], rejected: Counter[str]) -> None:
         """Tell the brake whether a call gave new topics. If it gave none, its commonest rule is the reason."""
