@@ -978,3 +978,19 @@ def test_a_wait_is_shown_once(monkeypatch, caplog):
     waits = [line for line in caplog.messages if line.startswith("Waiting ")]
     assert len(waits) == 1
     assert re.fullmatch(r"Waiting [56] s, until \d\d:\d\d:\d\d: the server answered 429\.", waits[0])
+
+
+# ---- what a local server costs
+
+
+def test_a_local_server_with_a_providers_model_name_costs_nothing(capsys):
+    """No cost is forecast or reported, and --max-cost is refused with the reason before the first call."""
+    with serving() as server:
+        assert generate(server, "--model", "gpt-5-mini", "--dry-run") == 0
+        assert "a local server has no list price" in (told := capsys.readouterr()).out
+        assert "$" not in told.out + told.err
+        assert generate(server, "--model", "gpt-5-mini", "--max-cost", "1") == 2
+        assert server.stats.requests == 0
+        assert "is a local server without one" in capsys.readouterr().err
+        assert generate(server, "--model", "gpt-5-mini") == 0
+    assert "$" not in capsys.readouterr().err

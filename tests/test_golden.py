@@ -621,10 +621,14 @@ PARTS = (
 )  # fmt: skip
 
 
+SERVERS = ("prices.toml", "server_errors.toml")
+"""Data files about servers, not about the language."""
+
+
 def language_data() -> str:
     """A hash of the files that a Doric speaker may correct: sentences, words, prompts and rules."""
     files = [path for path in DATA.rglob("*") if path.suffix in (".toml", ".tsv", ".txt", ".jsonl")]
-    names = sorted(str(path.relative_to(DATA)) for path in files if path.name != "prices.toml")
+    names = sorted(str(path.relative_to(DATA)) for path in files if path.name not in SERVERS)
     return sha_of([[name, sha((DATA / name).read_bytes())] for name in names])
 
 

@@ -23,6 +23,8 @@ PROVIDERS = {
     "openrouter": ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     "huggingface": ("https://router.huggingface.co/v1", "HF_TOKEN"),
 }
+PRIVATE_DOMAINS = (".local", ".lan", ".internal", ".home.arpa", ".intranet", ".localdomain", ".home", ".corp")
+"""The ends of host names that exist only in private networks."""
 NO_KEY = "no-key"
 """The key sent to servers that need none, because the protocol requires one."""
 EXAMPLE_URLS = {"VLLM_URL": "http://localhost:8000"}
@@ -257,6 +259,23 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is this machine or in a private network, so that no provider bills its calls.
+
+    A name without a dot, such as gpu-box or ollama, can only be in the user's own network.
+
+    >>> [is_private(host) for host in ("localhost", "10.0.0.7", "192.168.0.7", "fd00::7", "gpu-box", "nas.local")]
+    [True, True, True, True, True, True]
+    >>> [is_private(host) for host in ("api.openai.com", "8.8.8.8", "2001:4860:4860::8888", "localhost.org", "")]
+    [False, False, False, False, False]
+    """
+    host = host.rstrip(".").lower()
+    try:
+        return not ipaddress.ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        return is_loopback(host) or (bool(host) and "." not in host) or host.endswith(PRIVATE_DOMAINS)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

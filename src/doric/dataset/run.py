@@ -17,7 +17,7 @@ from doric.core.settings import Settings, choose_backend, credentials_hint, load
 from doric.dataset import generate, heuristic, instructions
 from doric.dataset.plan import Job, Mix, Plan
 from doric.llm.brake import Brake
-from doric.llm.budget import Budget, chosen_price
+from doric.llm.budget import Budget, check_max_cost, chosen_price, without_price
 from doric.llm.client import Client
 from doric.llm.scheduler import Scheduler
 from doric.quality.decontamination import find_match
@@ -40,9 +40,9 @@ class Run:
         self.rejected = Path(f"{args.out}.rejected.jsonl")
         self._files = ResumableRun((self.out, self.rejected), overwrite=args.overwrite)
         self._fingerprint = plan.fingerprint() | {"backend": backend}
-        price = chosen_price(args.price_in, args.price_out, settings.model)
-        if args.max_cost is not None and price is None and backend == "openai":
-            raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
+        price = chosen_price(args.price_in, args.price_out, settings.model, settings.address)
+        if backend == "openai":
+            check_max_cost(args.max_cost, price, settings.address)
         self._budget = Budget(price, args.max_cost, args.max_total_tokens)
         self._history = generate.History()
         self._max_tries: int = args.max_tries or DEFAULT_TRIES[backend]
@@ -77,7 +77,7 @@ class Run:
             "passes; more for retries and for the reasoning of a reasoning model"
         )
         if (price := self._budget.price) is None:
-            return f"{plan}\n{tokens}\nprice not known: give --price-in and --price-out to see the cost"
+            return f"{plan}\n{tokens}\n{without_price(self._settings.address)}"
         return f"{plan}\n{tokens}\nabout ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
 
     async def run(self) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import re
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from doric import data
 from doric.core.errors import SettingsError
+from doric.core.settings import is_private
 
 MILLION = 1_000_000
 VERSION_SUFFIX = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
@@ -38,13 +40,36 @@ def known_price(model: str) -> Price | None:
     return Price(price_in, price_out, f"list price of {name} on {table['date']}")
 
 
-def chosen_price(price_in: float | None, price_out: float | None, model: str) -> Price | None:
-    """The prices given by flags, else the list price of `model`. Raises `SettingsError` if only one is given."""
+def chosen_price(price_in: float | None, price_out: float | None, model: str, address: str = "") -> Price | None:
+    """The prices given by flags, else the list price of `model`. Raises `SettingsError` if only one is given.
+
+    A server at an `address` in a private network has no list price: it may use the name of a provider's model.
+    """
     if price_in is not None and price_out is not None:
         return Price(price_in, price_out, "as given")
     if price_in is not None or price_out is not None:
         raise SettingsError("only one of --price-in and --price-out is given", hint="Give both.")
-    return known_price(model) if model else None
+    return known_price(model) if model and not _is_private(address) else None
+
+
+def check_max_cost(max_cost: float | None, price: Price | None, address: str) -> None:
+    """Raise `SettingsError` if there is a limit for the cost and no price."""
+    if max_cost is None or price is not None:
+        return
+    if _is_private(address):
+        hint = "Give --price-in and --price-out if it passes the calls on to a provider, or use --max-total-tokens."
+        raise SettingsError(f"--max-cost needs a price, and {address} is a local server without one", hint=hint)
+    raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
+
+
+def without_price(address: str) -> str:
+    """Why a forecast shows no cost, for people."""
+    reason = "a local server has no list price" if _is_private(address) else "price not known"
+    return f"{reason}: give --price-in and --price-out to see the cost"
+
+
+def _is_private(address: str) -> bool:
+    return is_private(urlsplit(address).hostname or "")
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from doric.core.cli import handle_interrupts
 from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.llm.brake import Brake
-from doric.llm.budget import Budget, chosen_price
+from doric.llm.budget import Budget, check_max_cost, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.response import Completion
 from doric.llm.scheduler import WaitLog, backoff
@@ -192,9 +192,8 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, file: TopicFile, settings: Settings, groups: list[Group]) -> None:
         self._args, self._file, self._settings, self._groups = args, file, settings, groups
-        price = chosen_price(args.price_in, args.price_out, settings.model)
-        if args.max_cost is not None and price is None:
-            raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
+        price = chosen_price(args.price_in, args.price_out, settings.model, settings.address)
+        check_max_cost(args.max_cost, price, settings.address)
         self._budget = Budget(price, args.max_cost, args.max_total_tokens)
         self._tally = Tally()
         self._stop = asyncio.Event()
