@@ -258,7 +258,7 @@ def test_no_control_character_reaches_the_terminal(capsys, caplog):
     """Escape sequences from the model or a file are removed, and a line break in a topic cannot fake an output line."""
     groups = {"far\x1b]0;m\x07": ["keeping \x1b[2Jhens warm in winter"]}
     Path("topics.json").write_text(json.dumps({"groups": groups}), "utf-8")
-    bad = ["mending a \x1b[2Jkettle at home", "one topic\n  spent: 0 tokens in it"]
+    bad = ["mending a \x07kettle at home", "one topic\n  spent: 0 tokens in it"]
     with serving(answer=always(*bad)) as server:
         assert expand(server, "--in-place", "--per-group", "1") == 1
         assert expand(server, "--in-place", "--dry-run") == 0

@@ -19,6 +19,7 @@ from doric import data
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
 from doric.core.jsonl import ResumableRun
+from doric.core.text import MAX_CHARACTERS
 from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
 from doric.llm.brake import DEFAULT_LIMIT, Brake
@@ -27,6 +28,8 @@ from doric.llm.scheduler import Scheduler
 
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
+MAX_FAILURES = 100
+"""After so many braces that begin no JSON, no verdict is expected. Each of them may take time linear in the text."""
 LABELS = ["A", "B", "tie"]
 UNREADABLE = "the verdict could not be read"
 
@@ -97,10 +100,15 @@ def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
     first, second = (pair.theirs, pair.ours) if swapped else (pair.ours, pair.theirs)
     if first is None or second is None:
         raise ValueError("both sides must have an answer")
-    slots = {"question": pair.question, "first": first, "second": second}
+    code = _fence_code(pair.question, first, second)
+    slots = {
+        name: f"<<<{code}\n{_shortened(text)}\n{code}>>>"
+        for name, text in (("question", pair.question), ("first", first), ("second", second))
+    }
     # a single pass over the template, so that the name of a slot inside an answer is not replaced
     filled = re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], rubric()["question"].strip())
-    chat = [{"role": "system", "content": rubric()["system"].strip()}, {"role": "user", "content": filled}]
+    system = f"{rubric()['system'].strip()}\n\n{rubric()['fence'].strip().replace('{code}', code)}"
+    chat = [{"role": "system", "content": system}, {"role": "user", "content": filled}]
     schema = {
         "type": "object",
         "properties": {name: {"type": "string", "enum": LABELS} for name in criteria()},
@@ -108,6 +116,18 @@ def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
         "additionalProperties": False,
     }
     return ChatRequest(chat, MAX_TOKENS, temperature=0.0, seed=0, schema=schema)
+
+
+def _fence_code(*texts: str) -> str:
+    """A code that is in none of the texts. It is a hash of all of them, so no author of one of them can know it."""
+    code = stable_id(*texts)
+    while any(code in text for text in texts):
+        code = stable_id(code)
+    return code
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} […]"
 
 
 def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
@@ -131,12 +151,13 @@ def _json_objects(text: str) -> list[dict[str, Any]]:
     """Every JSON object in a text, inner objects before the outer one."""
     found: list[dict[str, Any]] = []
     decoder = json.JSONDecoder(object_hook=found.append)  # called at the end of each object
-    at = text.find("{")
-    while at >= 0:
+    at, failures = text.find("{"), 0
+    while at >= 0 and failures < MAX_FAILURES:
         try:
             _, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             end = at + 1
+            failures += 1
         at = text.find("{", end)
     return found
 

@@ -223,7 +223,8 @@ def edges(answer: Answer) -> Rejection | None:
 def repeats_itself(answer: Answer) -> Rejection | None:
     """Rejects a sentence that occurs twice, and repeated runs of three words."""
     lines = [texts.fold(line) for line in texts.sentences(answer.text)]
-    double = next((line for at, line in enumerate(lines) if line in lines[:at] and " " in line), None)
+    first = {line: at for at, line in reversed(list(enumerate(lines)))}
+    double = next((line for at, line in enumerate(lines) if first[line] < at and " " in line), None)
     if double:
         return Rejection("repeats_itself", f"it says the same sentence twice ('{double[:40]}')", 1)
     runs = list(zip(answer.words, answer.words[1:], answer.words[2:], strict=False))

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from doric import data
+from doric.core.characters import find_flaw, tidy
 from doric.core.text import fold, words
 from doric.quality.decontamination import find_match
 from doric.quality.gates import Rejection
 from doric.quality.near_duplicates import most_similar
 
+MOST_CHARACTERS = 400
+"""Only so many characters of a suggested topic are read; a topic of more is too long in any case."""
 BLANKS = re.compile(r"[^\S\r\n]+")
 ENDINGS = ("ings", "ing", "ies", "ed", "es", "s", "ly")
 CLAUSE = re.compile(r"(?:how|why|what|when|where|who|which|whether|the|a|an|\w+ing)\b", re.IGNORECASE)
@@ -34,7 +37,7 @@ def normalise(text: str) -> str:
     >>> normalise("How to mend a kettle"), normalise("Baking scones"), normalise("Christmas dinner for two")
     ('how to mend a kettle', 'baking scones', 'Christmas dinner for two')
     """
-    text = BLANKS.sub(" ", text)
+    text = BLANKS.sub(" ", tidy(text[:MOST_CHARACTERS])).strip()
     return text[:1].lower() + text[1:] if CLAUSE.match(text) else text
 
 
@@ -44,7 +47,11 @@ def check_topic(text: str) -> Rejection | None:
         return Rejection("lines", "it has more than one line")
     if not text.isprintable():
         return Rejection("unprintable", "it has a character that cannot be seen")
+    if flaw := find_flaw(text):
+        return Rejection("garbled", flaw)
     limits, count = rules()["limits"], len(text.split())
+    if len(text) >= MOST_CHARACTERS:
+        return Rejection("length", f"it has more than {MOST_CHARACTERS - 1} characters", count)
     if not limits["min_words"] <= count <= limits["max_words"]:
         return Rejection("length", f"it has {count} words, not {limits['min_words']} to {limits['max_words']}", count)
     if not text[-1].isalnum() and text[-1] not in ")'’%":

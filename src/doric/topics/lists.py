@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from doric.core.characters import find_flaw, tidy
 from doric.core.errors import InputError, PlanError, SettingsError, os_error
 from doric.core.exact_json import dump_document, load_document
 from doric.core.files import atomic_write, check_writable, locked, read_text
@@ -225,8 +226,10 @@ def _read_text(path: Path | str) -> str:
 
 def _from_lines(text: str, path: Path | str) -> Iterator[_Pair]:
     for number, line in enumerate(text.splitlines(), 1):
-        stripped = " ".join(line.split())
+        stripped = " ".join(tidy(line).split())
         topic = BULLET.sub("", stripped)
+        if flaw := find_flaw(stripped):
+            raise InputError(flaw, file=path, line=number, hint="Correct this topic.")
         if stripped and (topic.startswith(MARKUP) or len(topic) > MAX_LINE or not any(map(str.isalnum, topic))):
             what = f"a line of {len(topic):,} characters" if len(topic) > MAX_LINE else f"{stripped[:40]!r}"
             hint = "Give one topic per line, in plain words."
@@ -275,10 +278,12 @@ def _topics(pairs: Iterable[_Pair]) -> Iterator[Topic]:
 def _checked(value: object, what: str, path: Path | str) -> str:
     if not isinstance(value, str):
         _wrong(path, f"{what} is {_kind(value)}, not a string")
-    if not (stripped := " ".join(value.split())):
+    if not (stripped := " ".join(tidy(value).split())):
         _wrong(path, f"{what} is empty")
     if any("\ud800" <= char <= "\udfff" for char in stripped):
         _wrong(path, f"{what} contains half a character (a lone surrogate)")
+    if flaw := find_flaw(stripped):
+        raise InputError(f"{what}: {flaw}", file=path, hint="Correct this topic.")
     return stripped
 
 

@@ -16,12 +16,14 @@ FENCE = re.compile(r"```[\w-]*")
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"(\s*:)?')
 OPENING = re.compile(r"[\[{]")
 PYTHON = re.compile(r"""\[\s*(?:'|"[^"\n]*",\s*')""")
-PYTHON_STRING = re.compile(r"""(?<=[\[,\s])(['"])((?:\\.|[^\\\n])+?)\1(?=\s*(?:[,\]]|\Z))""")
+PYTHON_STRING = re.compile(r"""(?<=[\[,\s])(['"])((?:\\.|[^\\\n]){1,200}?)\1(?=\s*(?:[,\]]|\Z))""")
 BULLET = re.compile(r"^\s*(?:[-*+•‣–—]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+(.*\S)")
 WRAPPED = re.compile(r"^\s*([a-z0-9].*\S)")
 NUMBER = re.compile(r"^\(?\d{1,3}[.):]\s+")
 NUMBERED = re.compile(r"(?:[a-z]+[ _-]?)?\d{1,3}", re.IGNORECASE)
 DECORATION = "*_`\"“”'‘ \t,;."
+MAX_FAILURES = 100
+"""After so many brackets that begin no JSON, the rest is text. Each of them may take time linear in the text."""
 MIN_LINES = 3
 """Lines without bullets are a list only if there are at least so many. Fewer lines, or whole sentences, are prose."""
 KEYS = ("topic", "text", "title", "name")
@@ -64,12 +66,13 @@ def _read(text: str, cut: bool) -> list[str]:
 
 def _pieces(text: str) -> Iterator[Any]:
     """The complete arrays and objects in `text`, and the text between them, in order."""
-    decoder, done, at = json.JSONDecoder(), 0, 0
-    while (start := OPENING.search(text, at)) is not None:
+    decoder, done, at, failures = json.JSONDecoder(), 0, 0, 0
+    while failures < MAX_FAILURES and (start := OPENING.search(text, at)) is not None:
         at = start.start() + 1
         try:
             value, end = decoder.raw_decode(text, start.start())
         except (ValueError, RecursionError):
+            failures += 1
             continue
         yield text[done : start.start()]
         yield value
@@ -123,7 +126,7 @@ def _bulleted(text: str, cut: bool) -> list[str]:
     """The bulleted lines. A line without a bullet that begins in lower case continues the line before it."""
     found: list[str] = []
     continued = False
-    for line in text.splitlines():
+    for line in map(str.rstrip, text.splitlines()):
         if bullet := BULLET.match(line):
             found.append(bullet[1])
             continued = True
