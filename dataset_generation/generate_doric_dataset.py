@@ -51,6 +51,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     backends = ("auto", "openai", "heuristic")
     flag("--backend", choices=backends, default="auto", help="auto: a model if a key or base URL is given (default)")
     flag("--model", help="model name (default: the variable MODEL)")
+    flag("--allow-model-change", action="store_true", help="resume a run although another model has begun it")
     flag("--base-url", metavar="URL", help="URL of an OpenAI-compatible server (default: OPENAI_BASE_URL)")
     flag("--temperature", type=cli.non_negative_float, default=0.8, help="sampling temperature (default: %(default)s)")
     flag(

@@ -994,3 +994,90 @@ def test_a_local_server_with_a_providers_model_name_costs_nothing(capsys):
         assert "is a local server without one" in capsys.readouterr().err
         assert generate(server, "--model", "gpt-5-mini") == 0
     assert "$" not in capsys.readouterr().err
+
+
+# ---- another model in the middle of a run
+
+
+def begun_with(model: str, rows: int = 20) -> None:
+    """The files of a run that a model has begun."""
+    with serving(decide=lambda call: Action("unauthorized") if call.number > rows else None) as server:
+        assert generate(server, "--model", model) == 2
+    assert lines()
+
+
+def test_another_model_does_not_continue_a_run_unasked(capsys):
+    """If the rows are from another model, the error names both, no call is made, and no file changes."""
+    begun_with("llama3.1")
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    capsys.readouterr()
+    with serving() as server:
+        assert generate(server, "--model", "gpt-5-mini") == 2
+        told = capsys.readouterr().err
+        assert generate(server, "--model", "gpt-5-mini", "--dry-run") == 2
+    assert server.stats.requests == 0
+    assert re.search(r"out\.jsonl was begun with the model llama3\.1 \(\d+ rows\), and this run asks gpt-5-mini", told)
+    assert "--allow-model-change" in told
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_another_model_continues_a_run_if_it_is_told_to(caplog):
+    """With --allow-model-change the run goes on, says so, and each row has the name of its model."""
+    caplog.set_level("INFO")
+    begun_with("llama3.1")
+    with serving() as server:
+        assert generate(server, "--model", "gpt-5-mini", "--allow-model-change") == 0
+        assert_plan_met()
+    assert {row["meta"]["model"] for row in lines()} == {"llama3.1", "gpt-5-mini"}
+    assert any("The model gpt-5-mini writes the others" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("model", ["llama3.1", "llama3.1:latest"])
+def test_the_same_model_continues_its_run(model):
+    """An equal name, or the same name with Ollama's version, resumes as before."""
+    begun_with("llama3.1")
+    with serving() as server:
+        assert generate(server, "--model", model) == 0
+    assert_plan_met()
+
+
+def test_both_models_of_a_mixed_run_may_continue_it():
+    """After a change that was allowed, neither of the two models needs the flag again."""
+    begun_with("a")
+    with serving(decide=lambda call: Action("unauthorized") if call.number > 10 else None) as server:
+        assert generate(server, "--model", "b", "--allow-model-change") == 2
+    for model in ("a", "b"):
+        with serving(decide=lambda call: Action("unauthorized") if call.number > 5 else None) as server:
+            assert generate(server, "--model", model) == 2
+            assert server.stats.kinds["ok"]
+
+
+@pytest.mark.parametrize(("listed", "status"), [("mock-doric", 0), ("another", 2)])
+def test_the_only_model_of_a_server_is_compared_too(listed, status):
+    """Without --model, the name that the server lists decides."""
+    begun_with("mock-doric")
+    with serving(Behaviour(models=(listed,))) as server:
+        assert script.main([*flags(server)[:7], "--base-url", server.url]) == status
+
+
+def test_a_run_without_rows_may_be_continued_by_any_model():
+    """Rejected answers do not bind a run to a model: to change the model is what the brake advises."""
+    with serving(answer=lambda call: ENGLISH) as server:
+        assert generate(server, "--model", "a") == 2
+    with serving() as server:
+        assert generate(server, "--model", "b", "--max-tries", "20") == 0
+
+
+def test_a_finished_run_is_finished_for_any_model():
+    """If no row is missing, no model is asked, so its name does not matter."""
+    with serving() as server:
+        assert generate(server, "--max-tries", "20") == 0
+        assert generate(server, "--model", "another") == 0
+
+
+def test_overwrite_starts_again_with_any_model():
+    """With --overwrite there are no rows of another model."""
+    begun_with("a")
+    with serving() as server:
+        assert generate(server, "--model", "b", "--overwrite") == 0
+    assert {row["meta"]["model"] for row in lines()} == {"b"}

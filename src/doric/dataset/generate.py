@@ -4,14 +4,16 @@ A voice is any coroutine function that returns an answer. Rows are written to on
 resume a run that was stopped, its whole state is rebuilt from these two files.
 """
 
+import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from doric.core.characters import tidy
 from doric.core.conversations import Row, make_row
-from doric.core.errors import FatalServerError, InputError, ServerError
+from doric.core.errors import FatalServerError, InputError, PlanError, ServerError
 from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.brake import Brake
@@ -23,10 +25,14 @@ from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
 from doric.quality.wrapping import unwrap
 
+log = logging.getLogger("doric")
 BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
+LATEST = ":latest"
+"""The version that Ollama adds to the name of a model; the name without it means the same model."""
+LISTED_MODELS = 3
 DIGITS = 4
 
 
@@ -47,12 +53,16 @@ class Tally:
 
 
 class History:
-    """The rows and rejections so far of a run. To resume a run, replay its files into this object."""
+    """The rows and rejections so far of a run. To resume a run, replay its files into this object.
+
+    `models` counts the rows of earlier runs by the model that wrote them.
+    """
 
     def __init__(self) -> None:
         self.tally = Tally()
         self.done: set[str] = set()
         self.rejected: dict[str, list[RejectedAnswer]] = {}
+        self.models: Counter[str] = Counter()
         self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"))
 
     def replay_row(self, row: Row) -> None:
@@ -65,6 +75,8 @@ class History:
         if not all(isinstance(value, str) for value in (id, kind, text)) or type(tries) is not int:
             raise _foreign("row")
         self.add(id, kind, text, tries)
+        if model := model_of(row):
+            self.models[model] += 1
 
     def replay_rejection(self, entry: dict[str, Any]) -> None:
         """Add a rejection of an earlier run, after its rows. Raises `InputError` as `replay_row` does."""
@@ -266,6 +278,31 @@ class Generator:
 def _cleaned(text: str) -> str:
     """The answer as it is checked and written: tidy, without a label or quotation marks around it."""
     return text if len(text) > MAX_CHARACTERS else whole_sentences(unwrap(tidy(text)))
+
+
+def model_of(row: Row) -> str:
+    """The name of the model that wrote a row; "" if the row does not say it.
+
+    >>> model_of({"messages": [], "meta": {"model": "llama3.1:latest"}})
+    'llama3.1'
+    """
+    name = (row.get("meta") or {}).get("model")
+    return name.removesuffix(LATEST) if isinstance(name, str) else ""
+
+
+def check_model(model: str, models: Mapping[str, int], path: Path, *, allowed: bool) -> None:
+    """Raise `PlanError` if none of the rows in `path` is from `model`, unless `allowed`.
+
+    `models` counts the rows by model. Without rows, any model may continue the run.
+    """
+    if not models or model.removesuffix(LATEST) in models:
+        return
+    earlier = ", ".join(f"{name} ({count:,} rows)" for name, count in Counter(models).most_common(LISTED_MODELS))
+    if allowed:
+        log.info("%s has rows from %s. The model %s writes the others.", path, earlier, model)
+        return
+    hint = "Give the old model with --model, --allow-model-change to mix them, or another --out to keep both."
+    raise PlanError(f"{path} was begun with the model {earlier}, and this run asks {model}", hint=hint)
 
 
 def _is_withheld(rejected: Sequence[RejectedAnswer]) -> bool:

@@ -6,13 +6,14 @@ import contextlib
 import gc
 import itertools
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Iterable
 from pathlib import Path
 from typing import Self
 
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.errors import InputError, ServerError, SettingsError
-from doric.core.jsonl import Journal, ResumableRun, then_and_now
+from doric.core.jsonl import Journal, ResumableRun, read_jsonl, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import generate, heuristic, instructions
 from doric.dataset.plan import Job, Mix, Plan
@@ -70,6 +71,8 @@ class Run:
         if self.backend == "heuristic":
             return f"{plan}\nthe embedded voice: no calls, no cost"
         left = max(0, len(self._plan) - self._files.count())
+        if left and self._settings.model:
+            self._check_model(self._settings.model, self._models_of_file())
         into, most = instructions.expected_tokens(self._plan)
         tokens_in, tokens_out = round(left * into), round(left * most / 2)  # answers use about half of their budget
         tokens = (
@@ -87,6 +90,8 @@ class Run:
                 voice, model = heuristic.voice(self._args.seed), ""
                 if client is not None:
                     voice, model = instructions.voice(client, self._args.seed, self._args.temperature), client.model
+                    if self._history.done and len(self._history.done) < len(self._plan):
+                        self._check_model(model, self._history.models)
                     if self._history.done:  # the server answered an earlier run, so a refused request is an exception
                         client.answered = True
                 generator = generate.Generator(
@@ -184,6 +189,17 @@ class Run:
         finally:
             heartbeat.cancel()
             progress.close()
+
+    def _check_model(self, model: str, models: Counter[str]) -> None:
+        generate.check_model(model, models, self.out, allowed=self._args.allow_model_change)
+
+    def _models_of_file(self) -> Counter[str]:
+        """The models of the rows to resume. A file that cannot be read has none here; the run itself will say why."""
+        models: Counter[str] = Counter()
+        if self._files.count():
+            with contextlib.suppress(InputError):
+                models.update(filter(None, (generate.model_of(row) for _, row in read_jsonl(self.out))))
+        return models
 
     def _is_paid_for(self) -> bool:
         """Whether a model wrote the rows of the file; True if this is not known."""
