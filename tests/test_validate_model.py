@@ -585,3 +585,21 @@ def test_a_judge_without_a_verdict_stops_the_run(validate, capsys):
         assert validate([*argv, "--judge-model", "judge"]) == 2
     assert 50 <= sum(call.body["model"] == "judge" for call in server.calls) <= 58
     assert "50 verdicts in a row were refused and none was accepted in this run" in capsys.readouterr().err
+
+
+def test_answers_of_two_models_are_not_mixed(validate, capsys):
+    """Without --model, a run is not resumed on a server whose only model is another one."""
+    argv = ["--out", "v.json", "--limit", "12"]
+    with serving(Behaviour(models=("embedded",)), answer=answer) as server:
+        server._decide = lambda call: Action("unauthorized") if call.number > 5 else None
+        assert validate(["--base-url", server.url, *argv]) == 2
+        server.behaviour = Behaviour(models=("another",))
+        asked = server.stats.requests
+        capsys.readouterr()
+        assert validate(["--base-url", server.url, *argv]) == 2
+        assert server.stats.requests == asked
+        told = capsys.readouterr().err
+        server._decide, server.behaviour = (lambda call: None), Behaviour(models=("embedded",))
+        assert validate(["--base-url", server.url, *argv]) == 0
+    assert "the answers so far are from embedded, and the server has only another" in told
+    assert "--overwrite" in told

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from doric.core.characters import tidy
 from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
-from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError
+from doric.core.errors import FatalServerError, PlanError, RetryableError, ServerError, SettingsError
 from doric.core.jsonl import ResumableRun
 from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
 from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
@@ -202,6 +202,7 @@ async def evaluate(
     """
     resumes = run.resumes
     stored = (run.stored() or {}) if resumes else {}
+    given = bool(model.model)
     model = replace(model, model=model.model or stored.get("model", ""))
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
     run.check(plan, ignore=(ASKED,))
@@ -223,10 +224,20 @@ async def evaluate(
         plan[ASKED] = _log_earlier(evaluation, journal.path, stored) if evaluation.done else ""
         if evaluation.done < evaluation.turns:
             client = client or await connect()
+            if resumes and not given:
+                _check_served(client, stored)
             plan |= {"model": client.model, ASKED: _until_now(plan[ASKED])}
             run.store(plan)
             await evaluation.run(client, _progress(client.model, evaluation))
     return Result(_about(plan, settings), tuple(score_answers(evaluation.answers(), {p.id: p for p in prompts})))
+
+
+def _check_served(client: Client, stored: dict[str, Any]) -> None:
+    """Raise `PlanError` if the server has only another model than the answers are from, and no model is named."""
+    model = str(stored.get("model", ""))
+    if len(client.listed) == 1 and client.listed[0].removesuffix(":latest") != model.removesuffix(":latest"):
+        message = f"the answers so far are from {model}, and the server has only {client.listed[0]}"
+        raise PlanError(message, hint="Give --overwrite to start again, or another --out to keep both.")
 
 
 async def validate(

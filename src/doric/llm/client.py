@@ -80,6 +80,7 @@ class Client:
     """A chat-completions server, called through the openai SDK's HTTP client with its aiohttp transport.
 
     Requests go to that HTTP client as bytes: the SDK's typed models and retries would double the CPU time of a call.
+    `listed` are the models that the server lists, empty if it lists none.
     `answered` is True once the server has answered. From then on, a refused request is an error of this request only,
     and the run goes on. Set it to True if an earlier run got answers from this server.
     """
@@ -97,6 +98,7 @@ class Client:
         self._settings, self._timeout = settings, timeout
         self.model = settings.model
         self.answered = False
+        self.listed: list[str] = []
         self._refused: set[str] = set()  # parameters that the model does not accept
         self._limit: int | None = None  # the highest token limit that the model accepts, once it has refused one
         self._is_reasoning_model, self._reasoning_tokens = False, REASONING_TOKENS
@@ -115,9 +117,9 @@ class Client:
 
     async def __aenter__(self) -> Self:
         try:
-            names = await self._models()
+            self.listed = await self._models()
             if not self.model:
-                self.model = self._only(names)
+                self.model = self._only(self.listed)
         except BaseException:
             await self._http.aclose()
             raise
