@@ -16,6 +16,7 @@ from doric.core.text import (
     replace_surrogates,
     sentences,
     surface_tokens,
+    whole_sentences,
     words,
 )
 
@@ -149,3 +150,108 @@ def test_emoji_flags_and_scripts_with_joiners_stay_whole(text):
     """Joiners in emoji, the letters of the Scottish flag, and Persian non-joiners are kept."""
     assert printable(text) == text
     assert TerminalFilter().feed(text) == text
+
+
+WHOLE = "Keep it dry. Aye, it's fine."
+TAILS = {
+    "😊": "😊",
+    " 😊": " 😊",
+    "❤️": "❤️",
+    " 🇬🇧": " 🇬🇧",
+    "👩\u200d🌾": "👩\u200d🌾",
+    SCOTLAND: SCOTLAND,
+    ".😊": ".😊",
+    "!!": "!!",
+    "…": "…",
+    " :)": " :)",
+    "»": "»",
+    "”": "”",
+    "’": "’",
+    "›": "›",
+    ")": ")",
+    "]": "]",
+    '")': '")',
+    "[1]": "",
+    " [1]": "",
+    "[1][2]": "",
+    "[^1]": "",
+    "¹": "",
+    "²³": "",
+    "†": "",
+    "【4†source】": "",
+    "*": "",
+    "**": "",
+    "_": "",
+    "</p>": "",
+    " <br>": "",
+    "\u200b": "",
+    "\ufeff": "",
+    "”[1]": "”",
+    "*😊": "😊",
+    "\n\n": "",
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_a_tail_never_takes_the_sentence_before_it_along(tail):
+    """Emoji and closing marks after the last full stop stay, notes and signs of markup go, and the sentence stays."""
+    assert ends_sentence(WHOLE + tail)
+    assert whole_sentences(WHOLE + tail) == WHOLE + TAILS[tail]
+    if not tail.isspace():
+        cut = whole_sentences(f"{WHOLE}{tail} An dinna")
+        assert cut.startswith(WHOLE)
+        assert "dinna" not in cut
+        assert ends_sentence(cut)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ae thing. Twa things.An dinna", "Ae thing. Twa things."),
+        ("It costs 3.50 poun. See x.com an", "It costs 3.50 poun."),
+        ("An dinna", "An dinna"),
+        (" Aye. \n", "Aye."),
+        ("", ""),
+    ],
+)
+def test_an_unfinished_sentence_is_cut(text, expected):
+    """The text ends with its last whole sentence, also if the space after it is missing."""
+    assert whole_sentences(text) == expected
+
+
+@given(st.text())
+def test_only_the_end_is_cut(text):
+    """The result is not longer than the text, and ends a sentence if the text has one."""
+    cut = whole_sentences(text)
+    assert len(cut) <= len(text.strip())
+    assert cut == "" or ends_sentence(cut) or cut == text.strip()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "!…",
+        ".'",
+        ". ",
+        "[1]",
+        "😊",
+        "*",
+        "</p>",
+        ".*",
+        "@",
+        "a@",
+        "a",
+        "http://",
+        "`",
+        "```",
+        "\x90",
+        "\x1b]",
+        "\n",
+        " ",
+    ],
+)
+def test_long_texts_are_read_to_the_end(shape):
+    """200 KB of the same characters are read in a time linear in the length."""
+    text = shape * (200_000 // len(shape))
+    for read in (prose, sentences, words, ends_sentence, whole_sentences, printable):
+        read(text + "a@")

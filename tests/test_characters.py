@@ -1,0 +1,155 @@
+"""Characters that no reader sees are folded if that is harmless, and found if it is not; other letters are kept."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doric.core.characters import find_flaw, tidy
+from doric.data import FOLDER
+
+SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+HARMLESS = {
+    "\ufeffAye": "Aye",
+    "a\u00a0b": "a b",
+    "a \u202f b\u2009c\u3000d\u205fe\u1680f\u2800g": "a b c d e f g",
+    "a\u200bb\u2060c\u180ed\u200ce\u200df": "abcdef",
+    "so\u00adft": "soft",
+    "a\u200eb\u2066c\u2069d\u061ce": "abcde",
+    "x\u2028y\u0085z\u2029w\r\nv\ru": "x\ny\nz\nw\nv\nu",
+    "salt &amp; pepper": "salt & pepper",
+    "it&#39;s &quot;fine&quot;&nbsp;noo &#x27;n&rsquo;": "it's \"fine\" noo 'n’",
+    "it&amp;#39;s": "it's",
+    "Itâ€™s cafÃ© Â£5": "It’s café £5",
+    "ItÃ¢â‚¬â„¢s": "It’s",
+    "it\u00e2\u0080\u0099s": "it’s",
+    "ðŸ˜Š": "😊",
+    "ﬁsh an ﬂuff": "fish an fluff",
+    "Ｆｉｔ　ｌｉｋｅ！": "Fit like!",
+    "𝐃𝐨𝐫𝐢𝐜": "Doric",
+    "cafe\u0301": "café",
+    "\x1b[31mAye\x1b[0m \x1b]0;title\x07na": "Aye na",
+    "Aye\U000e0041\U000e0042\U000e007f": "Aye",
+    "a\ufe0fb\ufe01c": "abc",
+    "a\u3164\u115fb\uffa0\u034f": "ab",
+    "a\tb": "a b",
+}
+KEPT = [
+    "👩\u200d🌾 ❤️ 1️⃣ ☀︎ 👍🏽 🇬🇧 👨\u200d👩\u200d👧",
+    SCOTLAND,
+    "ȝer þe Å é ö o' ye’ – — … ½ m² °C",
+    "“CAFÉ” an ‘café’, voilà…” MANHÃ”",
+    "می\u200cخواهم क्\u200dष",
+    "早上好！你好，再見。",
+    "R&D; &unknown; Q&A & co",
+    "Fit like?\n\nNae bad.",
+    "Ελλάδα Россия हिंदी ไทย",
+]
+REFUSED = [
+    "a\x00b",
+    "a\x07b",
+    "a\x08b",
+    "a\x7fb",
+    "a\x9fb",
+    "a\u202eb",
+    "a\u202db",
+    "a\ue000b",
+    "a\U000f0000b",
+    "a\ufffdb",
+    "a\ufffcb",
+    "a\ufdd0b",
+    "a\uffffb",
+    "a\U0001ffffb",
+    "h\u0337e\u0337l\u0337l\u0337o\u0337",
+    "z\u0300\u0301\u0302a",
+    "AyeĠit",
+    "AyeĊ",
+    "▁Aye",
+    "Aye<0x0A>",
+    "walk ##ing",
+    "wal@@ king",
+    "aye</w>",
+    "Itâ€ s",
+    "it‚Äôs",
+    "itâĢĻs",
+    "it\\u2019s",
+    "it=E2=80=99s",
+    "<unused12>",
+    "Aye <|im_end|> na",
+    "Aye [INST] na",
+    "Aye <think> na",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_is_harmless_is_folded(text):
+    """Spaces, invisible characters, entities, wrong encodings and typefaces become plain text without flaws."""
+    assert tidy(text) == HARMLESS[text]
+    assert find_flaw(tidy(text)) is None
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_letters_emoji_and_flags_are_kept(text):
+    """Letters of any language, joiners between them, emoji, flags, and ordinary punctuation are unchanged."""
+    assert tidy(text) == text
+    assert find_flaw(text) is None
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_damage_is_found(text):
+    """Damaged characters, remains of a tokenizer and marks are found, and the reason is one short line."""
+    flaw = find_flaw(tidy(text))
+    assert flaw.startswith("it has ")
+    assert flaw.isprintable()
+    assert len(flaw) < 100
+
+
+@given(st.text(max_size=40))
+def test_a_tidy_text_is_tidy(text):
+    """A second time changes nothing, if the first left no damage."""
+    once = tidy(text)
+    if find_flaw(once) is None:
+        assert tidy(once) == once or "&" in text
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "&amp;",
+        "Ã©",
+        "Ã",
+        "â",
+        "\x1b]",
+        "\x90",
+        "\x1b[",
+        "&",
+        "\u200b",
+        "\u0301",
+        "a\u0301",
+        "Ġ",
+        "=E2",
+        "\\u",
+        "\ufe0f",
+        "#",
+        "\u00a0",
+        "\r",
+        "\U0001f3f4\U000e0061",
+        "ð",
+        "&#",
+        "<0x",
+    ],
+)
+def test_long_damage_is_read_to_the_end(shape):
+    """200 KB of the same damage are read in a time linear in the length."""
+    text = shape * (200_000 // len(shape))
+    assert isinstance(tidy(text), str)
+    find_flaw(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["prompts.toml", "general.toml", "holds.toml", "refusals.toml", "instructions.toml", "heldout.jsonl"]
+)
+def test_our_own_sentences_are_tidy(name):
+    """The sentences and prompts of the language data have no damage."""
+    for line in (FOLDER / name).read_text("utf-8").splitlines():
+        assert tidy(line) == line
+        assert find_flaw(line) is None
