@@ -192,3 +192,35 @@ def test_the_projects_topics_are_different():
         taken += known.find_duplicate(topic) is not None
         known.add(topic)
     assert taken <= len(TOPICS) // 100
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("mending a kettle <|im_end|> that leaks", "garbled"),
+        ("mending a kettle [INST] that leaks", "garbled"),
+        ("mending a kettle</s> that leaks badly", "garbled"),
+        ("mending aĠkettle that leaks badly", "garbled"),
+        ("mending a \ufffd kettle that leaks", "garbled"),
+        ("mending a \u202ekettle that leaks", "unprintable"),
+        ("mending a \ue000kettle that leaks", "unprintable"),
+        ("a" * 200_000, "length"),
+        ("a-" * 100_000 + "a b c d e", "length"),
+    ],
+)
+def test_a_damaged_topic_is_rejected(text, rule):
+    """Marks of a template, damaged characters and endless words never become a topic."""
+    assert check_topic(normalise(text)).gate == rule
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeffmending a kettle", "mending\u00a0a\u202fkettle", "mend\u200bing a ket\u00adtle"]
+)
+def test_a_suggested_topic_is_tidy(text):
+    """Characters that no reader sees are folded."""
+    assert normalise(text) == "mending a kettle"
+
+
+def test_entities_in_a_topic_are_characters():
+    """HTML entities and wrong encodings are what they stand for."""
+    assert normalise("salt &amp; pepper in a cafÃ©") == "salt & pepper in a café"

@@ -369,3 +369,53 @@ def test_each_retry_asks_for_permission_and_each_call_reports_its_tokens(files):
     assert tokens == [5, 5]
     assert files.history.tally.unfilled == []
     assert [entry["try"] for entry in files.rejected()] == [1, 2]
+
+
+SAYS = {
+    "a label": f"Doric: {SAVING}",
+    "quotation marks": f"“{SAVING}”",
+    "a label and quotation marks": f'**Answer:** "{SAVING}"',
+    "a note": f"{SAVING}[1]",
+    "a closing tag": f"{SAVING}</p>",
+    "a zero-width space": f"{SAVING}\u200b",
+    "a byte-order mark": f"\ufeff{SAVING}",
+    "narrow spaces": SAVING.replace(" ", "\u202f", 3),
+    "soft hyphens": SAVING.replace("a", "a\u00ad", 2),
+    "an escape sequence": SAVING.replace(" ", " \x1b[31m", 1),
+    "entities": SAVING.replace("'", "&#39;"),
+    "an unfinished sentence": f"{SAVING} An dinna",
+}
+
+
+@pytest.mark.parametrize("way", SAYS)
+def test_what_is_around_an_answer_is_not_written(files, way):
+    """A label, quotation marks, notes and characters that nobody sees cost no try and are not in the row."""
+    assert files.fill(ScriptedVoice(SAYS[way]), job()) == [True]
+    assert files.written()[0]["messages"][1]["content"] == SAVING
+    assert files.rejected() == []
+
+
+@pytest.mark.parametrize("tail", ["😊", ".»", "”", " 👩\u200d🌾"])
+def test_a_tail_stays_with_its_sentence(files, tail):
+    """Emoji and closing marks after the last full stop cost neither the answer nor its last sentence."""
+    assert files.fill(ScriptedVoice(SAVING + tail), job()) == [True]
+    assert files.written()[0]["messages"][1]["content"].startswith(SAVING)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gate"),
+    [
+        (SAVING.replace(" ", " [INST] ", 1), "garbled"),
+        (SAVING.replace(" ", " \u202e", 1), "garbled"),
+        (SAVING.replace(" ", "Ġ"), "garbled"),
+        (SAVING.replace(" ", " \ufffd ", 1), "garbled"),
+        (SAVING.replace(" ", " <|im_start|> ", 1), "markup"),
+        (SAVING + " " + "a" * 30_000, "too_long"),
+        ("<a" * 100_000, "too_long"),
+    ],
+)
+def test_a_damaged_answer_is_rejected(files, answer, gate):
+    """Damage inside an answer and endless answers are rejected before they are scored, and are kept in full."""
+    assert files.fill(ScriptedVoice(answer, SAVING), job()) == [True]
+    assert [(entry["gate"], entry["answer"]) for entry in files.rejected()] == [(gate, answer)]
+    assert len(files.rejected()[0]["reason"]) < 300

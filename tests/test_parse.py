@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doric.llm.response import read_completion
 from doric.topics.parse import read_list
 
 ITEMS = ["mending a kettle that leaks", "keeping bees in a small garden", "why bread goes stale so fast"]
@@ -119,3 +120,33 @@ def test_an_array_cut_anywhere_gives_its_first_items(items, at):
     """If an array is cut off anywhere, the result is its first complete items."""
     found = read_list(json.dumps(items, ensure_ascii=False)[:at])
     assert at <= 1 or found == items[: len(found)]
+
+
+PLAN = (
+    "Okay, new topics.\nPlan:\n1. avoid repeating the frost topic\n2. keep each topic under ten words\n3. mix seasons"
+)
+
+
+@pytest.mark.parametrize("begin", ["<think>", "[THINK]", "<thought>", "<|channel|>analysis<|message|>"])
+@pytest.mark.parametrize("way", ["an array", "an object", "numbers", "bullets"])
+def test_a_plan_in_the_reasoning_is_no_list(begin, way):
+    """Numbered plans between marks of reasoning are not topics, also if the marks have no end."""
+    end = (
+        "<|end|><|start|>assistant<|channel|>final<|message|>"
+        if "|" in begin
+        else begin.replace("<", "</").replace("[", "[/")
+    )
+    message = {"content": f"{begin}{PLAN}{end}\n{WAYS[way]}"}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    assert read_list(read_completion(json.dumps(body).encode(), "application/json").text) == ITEMS
+    message["content"] = f"{begin}{PLAN}"
+    assert read_list(read_completion(json.dumps(body).encode(), "application/json").text) == []
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["[", "{", '{"a":', '["a', '["a",', "[1,[", "[(", "- ", "['a", "'", '"', "`", "```\n", "\n", "1. ", "- a\n"],
+)
+def test_a_long_damaged_list_is_read_to_the_end(shape):
+    """200 KB of brackets, quotation marks or bullets are read in a time linear in the length."""
+    assert isinstance(read_list(shape * (200_000 // len(shape))), list)

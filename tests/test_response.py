@@ -172,3 +172,33 @@ def test_an_error_event_in_a_stream():
     with pytest.raises(ErrorInBody) as caught:
         read_completion(answer.body(), "")
     assert caught.value.status == 503
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"[THINK]hm[/THINK]{TEXT}",
+        f"<thought>hm</thought>{TEXT}<|im_end|>",
+        f"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>{TEXT}<|return|>",
+        f"hm</think>{TEXT}</s>",
+        f"<think></think>{TEXT}",
+        [{"type": "text", "text": f"<reasoning>hm</reasoning>{TEXT}"}],
+    ],
+)
+def test_reasoning_and_end_marks_are_cut_from_every_answer(content):
+    """All commands get the answer alone, and the model counts as reasoning."""
+    completion = read(with_message({"content": content}))
+    assert (completion.text, completion.reasoned, completion.elsewhere) == (TEXT, True, "")
+
+
+@pytest.mark.parametrize("content", ["[THINK]hm", "<|channel|>analysis<|message|>hm<|end|>", "hm</think>"])
+def test_an_answer_of_reasoning_only_says_so(content):
+    """There is no text, and the reason is named."""
+    completion = read(with_message({"content": content}))
+    assert (completion.text, completion.reasoned, completion.elsewhere) == ("", True, "content, as reasoning")
+
+
+def test_an_answer_of_an_end_mark_only_is_empty():
+    """An end mark is not reasoning."""
+    completion = read(with_message({"content": "<|im_end|>"}))
+    assert (completion.text, completion.reasoned, completion.elsewhere) == ("", False, "")

@@ -199,3 +199,23 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path):
         read_topics(tmp_path / "nowhere.json")
     with pytest.raises(InputError, match="it is a directory"):
         read_topics(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["topics.txt", "topics.json"])
+@pytest.mark.parametrize(
+    "text", ["hens <|im_end|> in winter", "hens [INST] in winter", "hens\ufffdin winter", "hensĠin winter", "a\u202eb"]
+)
+def test_a_damaged_topic_is_an_error_with_its_place(name, text, write_topics):
+    """A topic becomes part of a trained question, so marks and damaged characters are refused with their place."""
+    content = ["fine hens", text] if name.endswith("json") else f"fine hens\n{text}\n".encode()
+    with pytest.raises(InputError, match=r"it has (the mark|a character|a remainder)") as caught:
+        read_topics(write_topics(content, name))
+    assert "item 2" in str(caught.value) or ":2:" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["topics.txt", "topics.json"])
+def test_a_topic_is_tidy(name, write_topics):
+    """Spaces, invisible characters and entities in a list are folded."""
+    topics = ["\u200bhens\u00a0in\u202fwinter", "salt &amp; neeps"]
+    content = topics if name.endswith("json") else "\n".join(topics).encode()
+    assert [topic.text for topic in read_topics(write_topics(content, name))] == ["hens in winter", "salt & neeps"]
