@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--say", metavar="TEXT", help="a sentence or an answer to score")
     parser.add_argument("--doubts", action="store_true", help="also list warnings: lines that may be right")
     return parser.parse_args(argv)

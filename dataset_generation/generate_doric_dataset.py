@@ -32,19 +32,21 @@ LEVELS = ("debug", "info", "warning", "error")
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     flag = parser.add_argument_group("what to generate").add_argument
     flag("--topics-json", metavar="FILE", help="topics as JSON, grouped or not (default: topics.json)")
     flag("--topics", metavar="FILE", help="topics as plain text, one per line; may be combined with --topics-json")
     flag("--out", metavar="FILE", default="datasets/doric_synth.jsonl", help="output file (default: %(default)s)")
-    flag("--n-per-topic", type=cli.positive_int, default=6, metavar="N", help="rows per topic (default: %(default)s)")
+    flag("--n-per-topic", type=cli.count, default=6, metavar="N", help="rows per topic (default: %(default)s)")
     flag(
         "--adv-ratio", type=cli.share, default=0.1, metavar="R", help="share told to drop Doric (default: %(default)s)"
     )
     flag("--safety-ratio", type=cli.share, default=0.05, metavar="R", help="share of harmful requests (default: 0.05)")
     flag("--multi-ratio", type=cli.share, default=0.2, metavar="R", help="share in other languages (default: 0.2)")
     flag("--langs", metavar="CODES", help="languages of that share, for instance es,fr,de (default: all 14)")
-    flag("--seed", type=int, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)")
+    flag(
+        "--seed", type=cli.whole_number, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)"
+    )
     flag("--overwrite", action="store_true", help="start again; rows that a model wrote are kept as OUT.bak")
 
     flag = parser.add_argument_group("who writes the answers").add_argument

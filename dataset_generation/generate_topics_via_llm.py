@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag(
         "--input",
@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--output", type=Path, metavar="FILE", help="new file, or one that contains all of --input")
     where.add_argument("--in-place", action="store_true", help="write to the --input file")
-    flag("--per-group", type=cli.positive_int, default=20, metavar="N", help="new topics per group (default: 20)")
+    flag("--per-group", type=cli.count, default=20, metavar="N", help="new topics per group (default: 20)")
     flag("--groups", metavar="NAMES", help="only these groups, separated by commas (default: all)")
     flag("--model", help="model name (default: the variable MODEL)")
     flag("--base-url", metavar="URL", help="URL of an OpenAI-compatible server (default: OPENAI_BASE_URL)")
@@ -65,7 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="stop if N calls in a row give no new topic and none did before (default: 20; 0: never)",
     )
-    flag("--seed", type=int, default=0, help="chooses the examples that the model is shown (default: 0)")
+    flag("--seed", type=cli.whole_number, default=0, help="chooses the examples that the model is shown (default: 0)")
     flag("--dry-run", action="store_true", help="print the plan and its expected cost; call nothing, write nothing")
     return parser.parse_args(argv)
 

@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="a dataset in JSON Lines")
     parser.add_argument("--rejected", type=Path, metavar="FILE", help="rejected answers (else INPUT.rejected.jsonl)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: INPUT with .html)")

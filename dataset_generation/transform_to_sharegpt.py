@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--input", required=True, metavar="FILE", help="JSON Lines in either format; - is stdin")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write; - is stdout")
     parser.add_argument("--drop-meta", action="store_true", help="drop each row's meta")

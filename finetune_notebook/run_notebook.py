@@ -36,6 +36,20 @@ FOLDED = """{% extends 'lab/index.html.j2' %}
 """The template of the HTML page. Cells that only define functions are collapsed and show only their title."""
 
 
+MOST_SECONDS = 366 * 86400
+
+
+def seconds(text: str) -> float:
+    """The value of --timeout. Raises `ArgumentTypeError` if it is no time that a clock can wait for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a number of seconds above 0 and at most {MOST_SECONDS:,}")
+    return value
+
+
 def setting(text: str) -> tuple[str, Any]:
     """The name and the value in `NAME=VALUE`. Numbers, booleans and quoted strings are parsed; the rest is plain text.
 
@@ -67,7 +81,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--set", metavar="NAME=VALUE", type=setting, action="append", default=[], help="change a setting; repeatable"
     )
     parser.add_argument("--out", metavar="FILE", type=Path, help="the executed notebook (default: runs/RUN_NAME.ipynb)")
-    parser.add_argument("--timeout", type=float, metavar="S", help="time limit per cell in seconds (default: none)")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="time limit per cell in seconds (default: none)")
     return parser.parse_args(argv)
 
 

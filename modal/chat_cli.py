@@ -29,7 +29,7 @@ DAY = 86_400
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("message", nargs="*", help="a question; - stands for standard input")
     parser.add_argument("--resume", action="store_true", help="continue the last chat")
     parser.add_argument("--system", metavar="TEXT", help="a system prompt; Doric needs none")

@@ -1081,3 +1081,50 @@ def test_overwrite_starts_again_with_any_model():
     with serving() as server:
         assert generate(server, "--model", "b", "--overwrite") == 0
     assert {row["meta"]["model"] for row in lines()} == {"b"}
+
+
+# ---- numbers on the command line
+
+HUGE = "99999999999999999999"
+NUMBERS = ["--n-per-topic", "--max-tries", "--max-concurrency", "--timeout", "--max-retries", "--max-rpm", "--max-tpm"]
+NUMBERS += ["--price-in", "--price-out", "--temperature", "--max-total-tokens", "--max-rejected", "--progress-every"]
+NUMBERS += ["--adv-ratio", "--safety-ratio", "--multi-ratio"]
+
+
+@pytest.mark.parametrize("number", [HUGE, "9" * 5000, "1e400", "-1", "nan", "", "\u0661\u0662x"])
+@pytest.mark.parametrize("flag", NUMBERS)
+def test_an_impossible_number_is_one_line(capsys, flag, number):
+    """A number that no run can use is one error line and one hint, with exit status 2, and nothing is written."""
+    with pytest.raises(SystemExit) as ended:
+        script.main(["--topics", "topics.txt", "--out", "out.jsonl", f"{flag}={number}"])
+    told = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert [line.partition(": ")[0] for line in told] == ["error", "hint"]
+    assert flag in told[0]
+    assert len(told[0]) < 200
+    assert [path.name for path in Path().iterdir()] == ["topics.txt"]
+
+
+def test_the_largest_numbers_work():
+    """Where a number is a limit, the largest that the flags accept means that there is none."""
+    most = str(2**53)
+    names = (
+        "--max-concurrency",
+        "--max-tries",
+        "--timeout",
+        "--max-retries",
+        "--max-rpm",
+        "--max-tpm",
+        "--max-rejected",
+    )
+    with serving() as server:
+        assert generate(server, *(part for name in names for part in (name, most)), "--seed", HUGE) == 0
+    assert_plan_met()
+
+
+def test_a_plan_of_the_largest_size_is_described(capsys):
+    """The plan with the most rows per topic has exact counts."""
+    assert (
+        script.main(["--topics", "topics.txt", "--dry-run", "--backend", "heuristic", "--n-per-topic", str(10**9)]) == 0
+    )
+    assert "10,000,000,000 rows over 10 topics: core 6,500,000,000" in capsys.readouterr().out

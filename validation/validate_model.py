@@ -33,7 +33,7 @@ SECONDS, NUMBER = cli.bounded(float, 0, LARGEST, above=True), cli.bounded(float,
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     models = parser.add_argument_group("models")
     models.add_argument("--base-url", metavar="URL", help="URL of the endpoint (else OPENAI_BASE_URL)")
     models.add_argument("--model", help="model name (else MODEL, else the only model of the server)")
@@ -45,7 +45,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     prompts.add_argument(
         "--temperature", type=NUMBER, default=0.7, metavar="T", help="sampling temperature (default: 0.7)"
     )
-    prompts.add_argument("--seed", type=int, default=0, metavar="N", help="for servers that support it (default: 0)")
+    prompts.add_argument(
+        "--seed", type=cli.whole_number, default=0, metavar="N", help="for servers that support it (default: 0)"
+    )
     calls = parser.add_argument_group("calls")
     calls.add_argument("--concurrency", type=COUNT, default=8, metavar="N", help="concurrent calls (default: 8)")
     calls.add_argument("--timeout", type=SECONDS, default=300.0, metavar="S", help="seconds per call (default: 300)")

@@ -14,9 +14,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from doric.core.errors import DoricError
+from doric.core.errors import DoricError, SettingsError
 from doric.core.files import discard_stdout
 from doric.core.text import printable
 
@@ -24,6 +24,10 @@ log = logging.getLogger("doric")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST = 2**53
 """The largest number that a flag accepts, unless the flag has its own limit."""
+MOST_ROWS = 10**9
+"""More rows per topic, for any number of topics, could not be counted."""
+MAX_MESSAGE = 300
+"""Characters of an error about a flag."""
 HEARTBEAT_SECONDS = 30.0
 """A log line appears at least this often while rows are missing, so that a run never looks dead."""
 
@@ -100,6 +104,26 @@ def _make_printable(record: logging.LogRecord) -> bool:
 # --- flags ----------------------------------------------------------------------------------------------------------
 
 
+class Parser(argparse.ArgumentParser):
+    """The parser of a script, whose docstring is the help text. A wrong flag is one line with a hint, exit status 2."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error of a flag, and exit."""
+        shown = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}..."
+        self.exit(report_error(SettingsError(" ".join(shown.split()), hint=f"{self.prog} --help lists all flags.")))
+
+
+def whole_number(text: str) -> int:
+    """An argparse `type=` for any whole number, also a negative one."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{_shortened(text)} is not a whole number") from None
+
+
 def bounded[N: (int, float)](kind: type[N], low: float, high: float, *, above: bool = False) -> Callable[[str], N]:
     """An argparse `type=` for numbers from `low` to `high`; `above` excludes `low` itself.
 
@@ -117,16 +141,23 @@ def bounded[N: (int, float)](kind: type[N], low: float, high: float, *, above: b
             value = math.nan
         if low <= value <= high and not (above and value == low):  # False for nan
             return kind(value)
-        shown = (text if len(text) <= 40 else text[:37] + "...") or "an empty value"
-        raise argparse.ArgumentTypeError(f"{shown} is {'too large' if value > high >= MOST else f'not {wanted}'}")
+        raise argparse.ArgumentTypeError(
+            f"{_shortened(text)} is {'too large' if value > high >= MOST else f'not {wanted}'}"
+        )
 
     return number
+
+
+def _shortened(text: str) -> str:
+    return (text if len(text) <= 40 else text[:37] + "...") or "an empty value"
 
 
 positive_int = bounded(int, 1, MOST)
 non_negative_int = bounded(int, 0, MOST)
 positive_float = bounded(float, 0, MOST, above=True)
 non_negative_float = bounded(float, 0, MOST)
+count = bounded(int, 1, MOST_ROWS)
+"""How many rows or topics to make for each of something."""
 share = bounded(float, 0, 1)
 """A share of a whole, from 0 to 1."""
 

@@ -190,8 +190,8 @@ class Scheduler[Job]:
         self._queue.add(jobs)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._concurrency):
-                if self.stopped:
-                    break
+                if self.stopped or (self._queue.exhausted and not self._queue.waiting):
+                    break  # no job is left for a further worker
                 self._workers.append(group.create_task(self._worker()))
                 await asyncio.sleep(0)  # let this worker send its call before the next one prepares its own
         if self._error is not None:
