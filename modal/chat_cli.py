@@ -11,6 +11,11 @@ one question, only its answer on standard output:
 exit codes: 0 answered, 1 no answer or an incomplete one, 2 something to fix, 130 stopped, 141 output closed
 """
 
+import signal
+
+if __name__ == "__main__":  # so that Ctrl-C ends the program without a traceback while the modules are imported
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import os
 import sys
@@ -34,12 +39,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue the last chat")
     parser.add_argument("--system", metavar="TEXT", help="a system prompt; Doric needs none")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for instance temperature=0.3")
-    wait = "how long to wait for a server that is starting (default: %(default)s)"
-    parser.add_argument("--wait", type=cli.bounded(float, 0, DAY), default=600, metavar="SECONDS", help=wait)
+    extra = """more fields for each request, for instance '{"chat_template_kwargs": {"enable_thinking": false}}'"""
+    parser.add_argument("--extra-body", default="", metavar="JSON", help=extra)
+    wait = "how long to wait for a server that is starting (default: 600, but 0 if nothing listens on this machine)"
+    parser.add_argument("--wait", type=cli.bounded(float, 0, DAY), metavar="SECONDS", help=wait)
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     from doric.chat import app
 
     return app.run(args, read_dotenv(find_dotenv(Path(__file__).parent)) | dict(os.environ))

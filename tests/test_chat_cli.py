@@ -121,7 +121,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path):
     with ChatMock() as first:
         port = first.server_port
     process = subprocess.Popen(
-        [sys.executable, CLI, "hello"],
+        [sys.executable, CLI, "hello", "--wait", "60"],
         env=environment(tmp_path, f"http://127.0.0.1:{port}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -522,7 +522,7 @@ def test_a_cold_server_is_waited_for_at_the_terminal(tmp_path):
     """A question typed before the server is up waits with a timer, and is answered when the server is up."""
     with ChatMock() as first:
         port = first.server_port
-    with Terminal(tmp_path, f"http://127.0.0.1:{port}") as chat:
+    with Terminal(tmp_path, f"http://127.0.0.1:{port}", "--wait", "60") as chat:
         chat.type("hello\r")
         chat.expect("(connection refused) … 2 s")
         with ChatMock(port=port):
@@ -531,7 +531,7 @@ def test_a_cold_server_is_waited_for_at_the_terminal(tmp_path):
 
 def test_a_narrow_terminal_shows_the_seconds(tmp_path):
     """At 30 columns the timer still shows how long the chat has waited."""
-    with Terminal(tmp_path, "http://127.0.0.1:9", columns=30) as chat:
+    with Terminal(tmp_path, "http://127.0.0.1:9", "--wait", "60", columns=30) as chat:
         chat.type("hello\r")
         chat.expect("… 2 s")
 

@@ -1,15 +1,23 @@
 """A chat as messages, as a row of the dataset, and as a line of a file."""
 
 import json
+import os
+import re
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.chat.store import Chat, read, read_latest, remove, user_path, write
+from doric.chat.conversation import Chat
+from doric.chat.store import Diverged, keep, next_id, read, read_latest, user_path, write
+from doric.core.conversations import to_sharegpt
 from doric.core.errors import DoricError, InputError
+from doric.core.jsonl import Journal
 
 
 def one_exchange(chat_id: str, text: str = "a") -> Chat:
@@ -82,17 +90,20 @@ def test_a_row_of_another_shape_is_refused(tmp_path, row):
         read(file)
 
 
+OTHER = '{"messages": [], "a": 1}'
+
+
 def test_writing_keeps_other_lines(tmp_path):
-    """Saving a chat does not change other lines of the file or its mode, and it creates no folder."""
+    """Saving a chat does not change other rows of the file or its mode, and it creates no folder."""
     file = tmp_path / "mine.jsonl"
-    file.write_text('not json\n{"a": 1}\n\n')
+    file.write_text(f"{OTHER}\n")
     file.chmod(0o644)
     chat = one_exchange("me")
     write(file, chat)
     chat.ask("c")
     chat.answer("d", complete=True)
     write(file, chat)
-    assert file.read_text() == f'not json\n{{"a": 1}}\n{json.dumps(chat.row())}\n'
+    assert file.read_text() == f"{OTHER}\n{json.dumps(chat.row())}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     with pytest.raises(InputError, match="cannot be written"):
         write(tmp_path / "no" / "folder.jsonl", chat)
@@ -132,7 +143,9 @@ def test_only_a_newline_ends_a_line(tmp_path):
     write(file, mine)
     assert read(file).messages[0]["content"] == ODD
     assert file.read_text(encoding="utf-8").split("\n")[0] == other
-    remove(file, mine)
+    mine.messages.clear()
+    mine.kept = [{"role": "user", "content": ODD}, {"role": "assistant", "content": ODD}]
+    keep(file, mine)
     assert file.read_text(encoding="utf-8") == other + "\n"
 
 
@@ -161,14 +174,16 @@ def test_a_lone_surrogate_in_a_file_is_replaced(tmp_path):
 
 def test_removing_a_chat_that_was_never_kept_makes_no_file(tmp_path):
     """Removing a chat that was never saved leaves no file."""
-    remove(tmp_path / "x.jsonl", one_exchange("me"))
+    keep(tmp_path / "x.jsonl", Chat(id="me"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_emptied_chat_is_resumed_empty(tmp_path):
     """If the only exchange of a chat is removed, the chat continues without messages and keeps its id."""
-    write(tmp_path / "me.jsonl", one_exchange("me"))
-    remove(tmp_path / "me.jsonl", one_exchange("me"))
+    chat = one_exchange("me")
+    keep(tmp_path / "me.jsonl", chat)
+    chat.messages.clear()
+    keep(tmp_path / "me.jsonl", chat)
     assert (tmp_path / "me.jsonl").read_bytes() == b""
     assert (read_latest(tmp_path).id, read_latest(tmp_path).messages) == ("me", [])
 
@@ -185,3 +200,212 @@ def test_an_impossible_file_name_is_an_error():
         read(user_path("a\0b"))
     with pytest.raises(InputError):
         write(user_path("a\0b"), one_exchange("me"))
+
+
+# -- files that must not be damaged
+
+
+def test_a_model_gets_no_character_that_nobody_sees():
+    """Control characters, byte-order marks and escape sequences are removed, and halves of an emoji are joined."""
+    chat = Chat()
+    chat.ask("\ufeffa\x00b\x1a\x1b[31mc\r\nd\re\u2028f\u202eg\ud83d\ude00\ud83d")
+    chat.system = "s\x07\ufeff"
+    assert [message["content"] for message in chat.messages] == ["s", "abc\nd\ne\nfg\N{GRINNING FACE}\ufffd"]
+
+
+FOREIGN = {
+    ".env": b"OPENAI_API_KEY=sk-1\n",
+    "id_ed25519": b"-----BEGIN OPENSSH PRIVATE KEY-----\n",
+    "tool.py": b"import os\n",
+    "__init__.py": b"",
+    "package.json": b'{\n  "name": "x"\n}\n',
+    "config.json": b'{"model": "x"}\n',
+    "account.json": b'{"type": "service_account", "private_key": "x"}',
+    "notes.txt": b"buy neeps",
+    "list.jsonl": b"[1, 2]\n",
+    "sharegpt.jsonl": b'{"conversations": [{"from": "human", "value": "a"}]}\n',
+    "torn.jsonl": b'{"messages": [], "meta": {}}\n{"messages": [{"ro',
+    "nan.jsonl": b'{"messages": NaN}\n',
+    "binary.bin": b"\x00\xff\xfe",
+    "utf16.jsonl": '{"messages": []}'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_of_another_kind_is_never_changed(tmp_path, name):
+    """/save refuses settings, keys, programs and torn files, also through a link, and leaves nothing beside them."""
+    file = tmp_path / name
+    file.write_bytes(FOREIGN[name])
+    (tmp_path / "link.jsonl").symlink_to(name)
+    for path in (file, tmp_path / "link.jsonl"):
+        with pytest.raises(InputError, match=re.escape(name)):
+            write(path, one_exchange("me"))
+    assert file.read_bytes() == FOREIGN[name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "link.jsonl"])
+
+
+@pytest.mark.parametrize("name", [".env", ".bashrc", "no/folder.jsonl", "n" * 300 + ".jsonl"])
+def test_an_unsuitable_new_file_is_not_created(tmp_path, name):
+    """No hidden file, no folder and no file with an impossible name is created."""
+    with pytest.raises(InputError):
+        write(tmp_path / name, one_exchange("me"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_file_of_rows_is_used(tmp_path):
+    """An empty file whose name says that it is for rows can be written."""
+    (tmp_path / "mine.jsonl").touch()
+    write(tmp_path / "mine.jsonl", one_exchange("me"))
+    assert read(tmp_path / "mine.jsonl").id == "me"
+
+
+def test_a_link_to_another_folder_is_refused(tmp_path):
+    """A link that leads out of its folder is refused, also if there is no file yet, and the error names the target."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.jsonl").symlink_to("../theirs.jsonl")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"it is a link to .*theirs\.jsonl"):
+            write(tmp_path / "here" / "mine.jsonl", one_exchange("me"))
+        write(tmp_path / "theirs.jsonl", one_exchange("you"))
+    assert read(tmp_path / "theirs.jsonl").id == "you"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "/dev/null", "/dev/full", "/dev/zero"])
+def test_only_regular_files_are_read_and_written(tmp_path, kind):
+    """A folder, a pipe or a device is refused at once, and the program does not wait for it."""
+    path = tmp_path / kind  # an absolute path replaces the folder
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    for use in (read, lambda file: write(file, one_exchange("me"))):
+        with pytest.raises(InputError, match=r"not a regular file|it is a directory"):
+            use(path)
+
+
+def test_the_output_of_a_running_generator_is_refused(tmp_path):
+    """A journal that another run has open is not changed, so that neither loses a row."""
+    file = tmp_path / "rows.jsonl"
+    with Journal(file) as journal:
+        journal.write(one_exchange("first").row())
+        with pytest.raises(DoricError, match="another run is writing"):
+            write(file, one_exchange("me"))
+        journal.write(one_exchange("second").row())
+    assert [json.loads(line)["meta"]["id"] for line in file.read_text().splitlines()] == ["first", "second"]
+
+
+def test_a_line_that_lacks_its_newline_is_kept(tmp_path):
+    """If the last row of a file has no newline, the chat still becomes a line of its own."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text(OTHER)
+    write(file, one_exchange("me"))
+    assert file.read_text() == f"{OTHER}\n{json.dumps(one_exchange('me').row())}\n"
+
+
+def test_a_row_that_loses_messages_is_copied_first(tmp_path):
+    """If /save would drop messages of the earlier row, the file is copied to a new name each time."""
+    file = tmp_path / "mine.jsonl"
+    write(file, one_exchange("me", "a"))
+    longer = one_exchange("me", "a")
+    longer.ask("b")
+    longer.answer("c", complete=True)
+    assert write(file, longer) is None
+    before = [file.read_bytes()]
+    assert write(file, one_exchange("me", "a")) == tmp_path / "mine.jsonl.bak"
+    before.append(file.read_bytes())
+    assert write(file, one_exchange("me", "x")) == tmp_path / "mine.jsonl.bak2"
+    copies = [tmp_path / "mine.jsonl.bak", tmp_path / "mine.jsonl.bak2"]
+    assert [copy.read_bytes() for copy in copies] == before
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, *copies)] == [0o600] * 3
+    assert len(file.read_text().splitlines()) == 1
+
+
+def limited(size: int, code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code that may not write files of more than `size` bytes, which fails as on a full disk."""
+    limit = f"import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+    ignore = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    more = {"capture_output": True, "text": True, "timeout": 60}
+    return subprocess.run([sys.executable, "-c", limit + ignore + code, str(folder)], **more)
+
+
+SAVE = """
+import sys; from pathlib import Path; from doric.chat import store; from doric.chat.conversation import Chat
+chat = Chat([{"role": "user", "content": "a secret"}, {"role": "assistant", "content": "aye " * 2000}], id="me")
+for save in (store.keep, store.write):
+    try:
+        save(Path(sys.argv[1]) / "mine.jsonl", chat)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path):
+    """If the disk is full, the file keeps its rows, and no part of the chat is left beside it."""
+    done = limited(4000, SAVE, tmp_path)
+    assert done.stdout.count("InputError") == 2, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine.jsonl").write_text(f"{OTHER}\n")
+    done = limited(4000, SAVE, tmp_path)
+    assert done.stdout.count("the file would exceed the size limit") == 2, done.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == [f"{OTHER}\n"]
+
+
+def test_two_sessions_on_one_chat_keep_both_versions(tmp_path):
+    """A session does not replace messages that another session has added to the same chat."""
+    file = tmp_path / "20261128-101500-abc123.jsonl"
+    chat = one_exchange(file.stem)
+    keep(file, chat)
+    mine, theirs = read(file), read(file)
+    for session, text in ((mine, "mine"), (theirs, "theirs")):
+        session.ask(text)
+        session.answer(text, complete=True)
+    keep(file, mine)
+    with pytest.raises(Diverged):
+        keep(file, theirs)
+    theirs.id, theirs.kept = next_id(tmp_path, theirs.id), []
+    keep(tmp_path / f"{theirs.id}.jsonl", theirs)
+    assert [read(path).messages[-1]["content"] for path in sorted(tmp_path.glob("*.jsonl"))] == ["theirs", "mine"]
+    assert next_id(tmp_path, theirs.id) == f"{file.stem}-3"
+
+
+def test_own_changes_are_no_other_session(tmp_path):
+    """A session may shorten or change its own chat: the file then has what the session has."""
+    file = tmp_path / "me.jsonl"
+    chat = one_exchange("me")
+    chat.ask("b")
+    chat.answer("c", complete=True)
+    keep(file, chat)
+    again = read(file)
+    again.drop_answer()
+    again.answer("d", complete=True)
+    keep(file, again)
+    again.drop_exchange()
+    keep(file, again)
+    assert read(file).messages == one_exchange("me").messages
+
+
+def test_a_row_of_either_format_is_read(tmp_path):
+    """/load accepts a row of the dataset and a row of ShareGPT, also with a byte-order mark."""
+    for number, row in enumerate((one_exchange("me").row(), to_sharegpt(one_exchange("me").row()))):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_bytes(b"\xef\xbb\xbf" + json.dumps(row).encode() + b"\n\n")
+        assert read(file).messages == one_exchange("me").messages
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# Doric\n\nA README\n", r"x\.md:3: not a chat: the line is not JSON"),
+        (b"{}\n\xff", r"x\.md:2: not a chat: the line is not UTF-8 text"),
+        (b"[" * 100_000, r"x\.md:1: not a chat: the line is not JSON"),
+        (b'{"conversations": [{"from": "bot", "value": "a"}]}', r"x\.md:1: not a chat: .*from"),
+        (b'{"messages": [{"role": "tool", "content": "a"}]}', r"x\.md:1: not a chat: a message is not"),
+        (b"\n \n", "the file is empty"),
+    ],
+)
+def test_a_file_that_is_no_chat_is_explained(tmp_path, content, said):
+    """The error for a file that is no chat names its last line and says what a chat file is."""
+    (tmp_path / "x.md").write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        read(tmp_path / "x.md")
+    assert "JSON object per line" in caught.value.hint or "empty" in said

@@ -13,7 +13,7 @@ from doric.chat.terminal import WrappedOutput
 def test_wrapping_keeps_the_text_and_the_width(text, width):
     """Wrapping only replaces spaces with line ends, and no line is wider than the given width."""
     out = io.StringIO()
-    WrappedOutput(out, width).write(text)
+    WrappedOutput(out, lambda: width).write(text)
     shown = [""]
     for part in re.split(r"(\x1b\[\d+D\x1b\[K|\n)", out.getvalue()):
         if part == "\n":

@@ -5,37 +5,55 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from doric.chat import commands, store
+from doric.chat.conversation import readable
 from doric.chat.server import Address, Server
 from doric.chat.session import Session, parse_option
 from doric.chat.terminal import Screen
-from doric.core.errors import DoricError, InputError
+from doric.core.errors import DoricError, InputError, SettingsError
+from doric.core.settings import parse_extra_body
 
 
 def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
     """Answer one question, or start a conversation at a terminal. Returns the exit code; raises `DoricError`.
 
-    `args` has message, resume, system, set and wait, as `modal/chat_cli.py` defines them.
+    `args` has message, resume, system, set, extra_body and wait, as `modal/chat_cli.py` defines them.
     """
     screen = Screen(env)
     address = Address.from_env(env)
     if address.warning:
         screen.note(f"warning: {address.warning}")
-    options = {name: parse_option(name, value) for name, _, value in (each.partition("=") for each in args.set)}
-    server = Server(address, wait=args.wait, wanted=env.get("VLLM_MODEL", ""))
+    options = dict(map(read_setting, args.set))
+    server = Server(
+        address, wait=args.wait, wanted=env.get("VLLM_MODEL", ""), extra_body=parse_extra_body(args.extra_body)
+    )
     session = Session(server, screen, options=options)
+    with session.signals.installed(), session.signals.armed():
+        return _run(session, args, env, address.host)
+
+
+def _run(session: Session, args: argparse.Namespace, env: Mapping[str, str], host: str) -> int:
     interactive = not args.message and sys.stdin is not None and sys.stdin.isatty()
     if args.resume:
         session.chat = store.read_latest(store.state_folder(env) / "chats")
         if not session.chat.turns:
-            screen.note("the last chat was removed with /undo: it starts empty")
+            session.screen.note("the last chat was removed with /undo: it starts empty")
     if interactive or args.resume:  # a single question is not saved
         _keep(session, env)
     if args.system is not None:
         session.chat.system = args.system
     if interactive:
-        return converse(session, address.host)
+        return converse(session, host)
+    question = read_question(args.message)
     session.connect()
-    return session.ask(read_question(args.message)).code
+    return session.ask(question).code
+
+
+def read_setting(text: str) -> tuple[str, float]:
+    """The name and the value in NAME=VALUE. Raises `SettingsError`."""
+    name, equals, value = text.partition("=")
+    if not equals or not value.strip():
+        raise SettingsError(f"--set {name} has no value", hint="For instance: --set temperature=0.3")
+    return name.strip(), parse_option(name.strip(), value.strip())
 
 
 def read_question(words: Sequence[str]) -> str:
@@ -47,9 +65,10 @@ def read_question(words: Sequence[str]) -> str:
         except UnicodeDecodeError as error:
             raise InputError(f"standard input is not UTF-8: byte {error.start}") from error
     text = " ".join(piped if word == "-" else word for word in words) if words else piped
-    if not text.strip():
+    text = readable(text).strip()
+    if not text:
         raise InputError("there is no question", hint="Give it as an argument or on standard input.")
-    return text.strip()
+    return text
 
 
 def converse(session: Session, host: str) -> int:
@@ -62,19 +81,27 @@ def converse(session: Session, host: str) -> int:
         commands.resume(session, session.chat)
     while True:
         try:
-            text = read_line().strip()
-            if text.startswith("/") and not text.startswith("//"):
-                commands.run(session, text)
-            elif text:
-                session.ask(text.removeprefix("/"))
+            with session.signals.armed():
+                reply(session, readable(read_line()).strip())
         except (EOFError, commands.Leave):
             return 0
         except KeyboardInterrupt:
+            session.stopped = True
             session.screen.note("(Ctrl-D leaves)")
         except DoricError as error:
             if error is session.server.refused:
                 raise
             session.screen.error(error.message, error.hint)
+
+
+def reply(session: Session, text: str) -> None:
+    """Run a command, or answer a message. Raises `DoricError`, or `Leave`."""
+    if text in commands.LEAVING:
+        raise commands.Leave
+    if text.startswith("/") and not text.startswith("//"):
+        commands.run(session, text)
+    elif text:
+        session.ask(text.removeprefix("/"))
 
 
 def _keep(session: Session, env: Mapping[str, str]) -> None:

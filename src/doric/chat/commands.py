@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from doric.chat import store
+from doric.chat.conversation import Chat
 from doric.chat.session import OPTIONS, UNLIMITED, Session, check_option, check_room, parse_option
-from doric.chat.store import Chat
 from doric.core.errors import InputError
 
 
@@ -30,7 +30,7 @@ def run(session: Session, line: str) -> None:
 def help_(session: Session, _: str) -> None:
     wide = session.screen.columns >= 60
     lines = [f"{each.usage:<22}{each.help}" if wide else f"{each.usage}\n  {each.help}" for each in COMMANDS.values()]
-    keys = "Enter sends; Alt-Enter starts a new line;\nCtrl-C stops an answer; Ctrl-D leaves."
+    keys = "Enter sends; Alt-Enter starts a new line;\nCtrl-C stops an answer; Ctrl-D leaves; so does the word exit."
     session.screen.note("\n".join([*lines, keys]))
 
 
@@ -55,8 +55,9 @@ def save(session: Session, name: str) -> None:
     if not session.chat.answered:
         raise InputError("there is nothing to save yet: no question was answered")
     path = store.user_path(name)
-    store.write(path, session.chat)
-    session.screen.note(f"saved as a row of {path}")
+    with session.signals.held():
+        copy = store.write(path, session.chat)
+    session.screen.note(f"saved as a row of {path}" + (f"; its earlier row is kept in {copy}" if copy else ""))
 
 
 def load(session: Session, name: str) -> None:
@@ -164,3 +165,5 @@ COMMANDS: dict[str, Command] = {
     "bye": Command("/bye", "leave; so do /exit, /quit, Ctrl-D", leave),
 }
 ALIASES = {"exit": "bye", "quit": "bye", "?": "help", "clear": "reset"}
+LEAVING = ("exit", "quit", ":q")
+"""A message that is one of these words leaves, because users of other chats type them. `exit!` can be sent."""

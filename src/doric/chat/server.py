@@ -4,6 +4,7 @@ Requests use httpx2, the HTTP library of the openai SDK. The SDK itself is not u
 and would delay the answer to a single question. httpx2 is imported in the background while the prompt appears.
 """
 
+import errno
 import json
 import socket
 import threading
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import httpx2
 
 VARIABLES = ("VLLM_URL", "VLLM_API_KEY", "MODAL_KEY", "MODAL_SECRET", "MODAL_DOMAIN")
+DEFAULT_WAIT = 600.0
+"""Seconds. A first start on a GPU in the cloud takes some minutes."""
 MAX_REDIRECTS = 20
 """Modal sends a redirect every 150 s while a container starts."""
 STARTING = (502, 503, 504)
@@ -41,6 +44,7 @@ TLS_FAULTS = {
     "WRONG_VERSION_NUMBER": "it does not speak https",
 }
 CLOSED = ("Server disconnected", "peer closed connection")
+START_IT = "Start the server, or check the port in VLLM_URL. --wait SECONDS waits for a server that is starting."
 CHECK_SERVER = "Is VLLM_URL an OpenAI-compatible server?"
 
 
@@ -92,6 +96,12 @@ class Address:
         return urlsplit(self.url).netloc
 
     @property
+    def is_local(self) -> bool:
+        """Whether the server is on this machine."""
+        host = urlsplit(self.url).hostname or ""
+        return is_loopback(host) or host in ("0.0.0.0", "::")
+
+    @property
     def at_modal(self) -> bool:
         """Whether Modal's proxy token may be sent: the URL is https, and its host is Modal's or `modal_domain`."""
         parts = urlsplit(self.url)
@@ -120,19 +130,29 @@ class Address:
 class Server:
     """The server at one address. A request waits up to `wait` seconds for a server that is still starting.
 
+    `wait` None is the default: `DEFAULT_WAIT`, but no wait if nothing listens at a port of this machine.
+    `extra_body` has more fields for each question; sampling options replace those of the same name.
     `model` is the model that answers, once it is known: `wanted`, else an adapter. `models` are all served models.
-    `refused` is the error if the search in the background was refused. `obstacle` says why the last try got no answer.
+    `refused` is the error if the search in the background was refused, and `missed` if nobody answered it. `obstacle`
+    says why the last try got no answer.
     """
 
     address: Address
-    wait: float
+    wait: float | None
     wanted: str = ""
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
     models: list[Model] = field(default_factory=list, init=False)
     model: Model | None = field(default=None, init=False)
     refused: FatalServerError | None = field(default=None, init=False)
+    missed: ServerError | None = field(default=None, init=False)
     obstacle: str = field(default="", init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _no_counts: bool = field(default=False, init=False)  # the server does not know the parameter for token counts
+
+    @property
+    def patience(self) -> float:
+        """How many seconds a request waits for the server."""
+        return DEFAULT_WAIT if self.wait is None else self.wait
 
     def waiting_for(self) -> str:
         """What a request waits for, and why it has no answer yet."""
@@ -173,7 +193,7 @@ class Server:
 
         Raises `TooLong` or another `ServerError` if there is no answer, and `RetryableError` if the answer breaks off.
         """
-        body = {"model": self.find().name, "messages": messages, **options, "stream": True}
+        body = {"model": self.find().name, "messages": messages, **self.extra_body, **options, "stream": True}
         with closing(self._ask(body)) as reply:
             found = AnswerBody(reply.response.headers.get("Content-Type", ""), answer)
             try:
@@ -201,7 +221,7 @@ class Server:
                 self._no_counts = True
 
     def _pieces(self, reply: Reply, found: AnswerBody) -> Iterator[str]:
-        for text in reply.pieces(found, first=max(STALL_SECONDS, self.wait), silence=STALL_SECONDS):
+        for text in reply.pieces(found, first=max(STALL_SECONDS, self.patience), silence=STALL_SECONDS):
             yield text
             self._raise_error_in(found.answer)
         self._raise_error_in(found.answer)
@@ -226,8 +246,8 @@ class Server:
             self._find()
         except FatalServerError as error:
             self.refused = error
-        except ServerError:  # the first question tries again
-            pass
+        except ServerError as error:  # the first question tries again
+            self.missed = error
 
     def _find(self) -> Model:
         self.models = self._list(needed=not self.wanted)
@@ -255,7 +275,7 @@ class Server:
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
         """The open response with status 200. Retries while the server is down or starting."""
-        deadline = time.monotonic() + self.wait
+        deadline = time.monotonic() + self.patience
         pause = FIRST_PAUSE
         while True:
             try:
@@ -273,9 +293,13 @@ class Server:
                 if permanent:
                     message = f"{self.address.host} cannot be reached: {self.obstacle}"
                     raise FatalServerError(message, hint="Check VLLM_URL.") from error
+                if self.wait is None and self.address.is_local and _is_refused(error):
+                    raise NoServer(
+                        f"nothing listens at {self.address.host} ({self.obstacle})", hint=START_IT
+                    ) from error
             left = deadline - time.monotonic()
             if left <= 0:
-                message = f"no answer from {self.address.host} in {self.wait:.0f} s ({self.obstacle})"
+                message = f"no answer from {self.address.host} in {self.patience:.0f} s ({self.obstacle})"
                 raise NoServer(message, hint="A first start can take minutes: --wait SECONDS waits longer.")
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, LONGEST_PAUSE)
@@ -401,6 +425,12 @@ def _os_error(error: BaseException | None) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether the connection was refused, because no program listens at the port."""
+    cause = _os_error(error)
+    return isinstance(cause, ConnectionRefusedError) or (cause is not None and cause.errno == errno.ECONNREFUSED)
 
 
 def _explain(error: Exception) -> tuple[str, bool]:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 from doric.chat import store
-from doric.chat.store import Chat, Message
-from doric.chat.terminal import Screen, WaitTimer, echo_off
+from doric.chat.conversation import Chat, Message, readable
+from doric.chat.signals import Signals
+from doric.chat.terminal import Screen, WaitTimer, WrappedOutput, echo_off
 from doric.core.cli import bounded
 from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
+from doric.core.markers import ReasoningFilter, cut_end_marks
 from doric.core.text import TerminalFilter, printable
 from doric.llm.response import StreamedCompletion, estimate_tokens
 from doric.llm.served_models import ServedModel as Model
@@ -59,6 +61,7 @@ class ModelServer(Protocol):
     model: Model | None
     models: list[Model]
     refused: FatalServerError | None
+    missed: ServerError | None
 
     @property
     def looking(self) -> bool: ...
@@ -135,6 +138,44 @@ COMPLETE = Ending(0)
 CUT = Ending(0, "cut: no tokens left for more")
 EMPTY = Ending(1, "the answer was empty")
 STOPPED = Ending(130, "stopped")
+NOT_WHOLE = {
+    "length": CUT,
+    "content_filter": Ending(1, "not whole: the server's content filter stopped the answer"),
+    "abort": Ending(1, "not whole: the server stopped the answer"),
+    "error": Ending(1, "not whole: the server reports an error"),
+}
+"""The endings of answers that the server did not finish, by finish reason."""
+
+
+class Shown:
+    """An answer on the screen, without reasoning and without anything that could control the terminal."""
+
+    def __init__(self, writer: WrappedOutput) -> None:
+        self._writer = writer
+        self._reasoning, self._terminal = ReasoningFilter(), TerminalFilter()
+
+    def read(self, piece: str) -> str:
+        """The part of the next piece that is to be shown."""
+        return self._terminal.feed(self._reasoning.feed(piece))
+
+    def write(self, text: str) -> None:
+        """Show text that `read` has returned."""
+        self._writer.write(text)
+
+    def end(self) -> None:
+        """Write what was held back, and end the line."""
+        self._writer.write(self._terminal.feed(self._reasoning.rest()) + self._terminal.rest())
+        self._writer.end_line()
+
+    @property
+    def text(self) -> str:
+        """The answer so far, for the file; "" if there is only white space."""
+        return printable(cut_end_marks(self._reasoning.answer))
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far that came in the text of the answer."""
+        return self._reasoning.reasoning
 
 
 @dataclass
@@ -144,6 +185,7 @@ class Session:
     server: ModelServer
     screen: Screen
     file: Path | None = None
+    signals: Signals = field(default_factory=Signals)
     chat: Chat = field(default_factory=Chat)
     options: dict[str, float] = field(default_factory=dict)
     last: Answer = field(default_factory=Answer)
@@ -153,10 +195,15 @@ class Session:
     tokens_per_char: float = estimate_tokens(1)  # replaced by the model's own ratio after each answer
     limit: int = UNLIMITED  # tokens of messages that the server accepts; lowered when it refuses a request
     left_out: int = 0  # messages that did not fit into the last request
+    stopped: bool = False  # whether the last answer was stopped with Ctrl-C
     save_failed: bool = False  # so that a failure is reported only once
 
     def __post_init__(self) -> None:
-        self.timer = WaitTimer(self.screen, self.server.waiting_for)
+        self.timer = WaitTimer(self.screen, self.waiting_for)
+
+    def waiting_for(self) -> str:
+        """What the user waits for."""
+        return "the model is reasoning" if self.last.pieces else self.server.waiting_for()
 
     def connect(self) -> Model:
         """The model that answers. If it is not known yet, the server is asked, with a timer. Raises `ServerError`."""
@@ -179,34 +226,62 @@ class Session:
 
     def answer(self) -> Ending:
         """Like `ask`, for a question that is already in the chat but has no answer yet."""
-        shown: list[str] = []
-        ending = self._show(shown)
-        text = "".join(shown)
-        if ending is COMPLETE:
-            ending = EMPTY if not text.strip() else CUT if self.last.finish == "length" else COMPLETE
+        shown = Shown(self.screen.writer())
+        try:
+            ending = self._show(shown)
+        except BaseException:  # also when the terminal or the reader of the output is gone
+            with self.signals.held():
+                self._add(shown.text, complete=False)
+            raise
+        self.stopped = ending is STOPPED
+        with self.signals.held():
+            if ending is COMPLETE:
+                ending = NOT_WHOLE.get(self.last.finish, COMPLETE) if shown.text else self._empty(shown)
+            self._add(shown.text, complete=ending is COMPLETE)
+        if ending.note:
+            kept = "; the part received is kept" if shown.text else ""
+            self.screen.note(f"[{ending.note}{f'{kept}; /retry asks again' if self.file else ''}]")
+        return ending
+
+    def _add(self, text: str, *, complete: bool) -> None:
+        """Add an answer to the chat, and save it, if there is any text."""
         self.answers += 1
         self.tokens_in += self.last.tokens("prompt")
         self.tokens_out += self.last.tokens("completion")
-        if text.strip():
-            self.chat.answer(text, complete=ending is COMPLETE)
-            self.chat.backend = self.connect().name
+        if text:
+            self.chat.answer(text, complete=complete)
+            self.chat.backend = self.server.model.name if self.server.model else self.chat.backend
             self.save()
-        if ending.note:
-            kept = "; the part received is kept" if text.strip() else ""
-            self.screen.note(f"[{ending.note}{f'{kept}; /retry asks again' if self.file else ''}]")
-        return ending
+
+    def _empty(self, shown: "Shown") -> Ending:
+        """The ending of an answer without text: what the server sent instead."""
+        if shown.reasoning or self.last.reasoning:
+            cut = ", and no tokens were left for the answer" if self.last.finish == "length" else ""
+            return Ending(1, f"the model only reasoned and gave no answer{cut}")
+        return EMPTY
 
     def save(self) -> None:
         """Write the chat to its file, if it has one. A failure is reported once, and the chat continues."""
         if not self.file:
             return
         try:
-            (store.write if self.chat.answered else store.remove)(self.file, self.chat)
+            with self.signals.held():
+                self._keep(self.file)
             self.save_failed = False
         except DoricError as error:
             if not self.save_failed:
                 self.screen.note(f"[{error}: this chat is in memory only]")
             self.save_failed = True
+
+    def _keep(self, file: Path) -> None:
+        """Write the chat to its file, or to a new file if another session has continued the same chat."""
+        try:
+            store.keep(file, self.chat)
+        except store.Diverged:
+            self.chat.id, self.chat.kept = store.next_id(file.parent, self.chat.id), []
+            self.file = file.with_name(f"{self.chat.id}.jsonl")
+            self.screen.note(f"[another session has continued this chat: this version is kept in {self.file}]")
+            self._keep(self.file)
 
     def status(self) -> str:
         """One line with the model and the used part of its window; "" before the model is known."""
@@ -216,36 +291,39 @@ class Session:
         part = f"about {used:,} of " if used else ""
         return printable(model.name) + (f", {part}{model.window:,} tokens" if model.window else "")
 
-    def _show(self, shown: list[str]) -> Ending:
-        """Write the answer while it streams, and append the written text to `shown`."""
-        writer, terminal_filter, ending = self.screen.writer(), TerminalFilter(), COMPLETE
+    def _show(self, shown: "Shown") -> Ending:
+        """Write the answer while it streams."""
+        ending = COMPLETE
         self.last = Answer()
         try:
-            with echo_off(), closing(self._pieces()) as pieces:
+            with self.signals.armed(), echo_off(), closing(self._pieces()) as pieces:
+                text = shown.read(next(pieces, ""))
+                if not text:
+                    with self.timer:  # again, because the model may reason for a long time
+                        text = next((text for piece in pieces if (text := shown.read(piece))), "")
+                shown.write(text)
                 for piece in pieces:
-                    shown.append(terminal_filter.feed(piece))
-                    writer.write(shown[-1])
+                    shown.write(shown.read(piece))
         except RetryableError as error:
             ending = Ending(1, f"error: {error}")
         except KeyboardInterrupt:
             ending = STOPPED
-        shown.append(terminal_filter.rest())
-        writer.write(shown[-1])
-        writer.end_line()
+        shown.end()
         return ending
 
     def _pieces(self) -> Generator[str]:
         """The pieces of the answer. If the server refuses a request as too long, the oldest messages are left out."""
         budget = self._budget()
+        asked = [message | {"content": readable(message["content"])} for message in self.chat.messages]
         while True:
-            messages = fit(self.chat.messages, budget, self.tokens_per_char)
+            messages = fit(asked, budget, self.tokens_per_char)
             began = time.monotonic()
             with closing(self.server.stream(messages, self.options, self.last)) as pieces:
                 try:
                     with self.timer:
                         first = next(pieces, "")
                 except TooLong as error:
-                    if len(fit(self.chat.messages, 0, 1)) == len(messages):
+                    if len(fit(asked, 0, 1)) == len(messages):
                         raise TooLong("this message is too long for the model", hint=error.message) from error
                     budget = self.limit = min(budget, count_tokens(messages, self.tokens_per_char)) * 3 // 4
                     continue

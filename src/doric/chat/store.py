@@ -1,125 +1,40 @@
-"""A chat as messages, as a row of the dataset, and as a line of a JSON Lines file."""
+"""The files of chats: the folder where each chat is kept, and files that the user names with /save and /load.
 
+A chat is private. So new files, temporary files and backups can be read by their owner only, and nothing of a chat is
+left behind when it cannot be saved.
+"""
+
+import contextlib
+import errno
 import json
+import os
 import re
-import secrets
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import stat
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any
 
-from doric.core.errors import InputError, os_error
-from doric.core.files import atomic_write, locked
-from doric.core.text import replace_surrogates
+from doric.chat.conversation import Chat
+from doric.core.conversations import as_messages
+from doric.core.errors import DoricError, InputError, os_error
+from doric.core.files import HELD, atomic_write, check_writable, locked
 
-type Message = dict[str, str]
-"""A role ("system", "user" or "assistant") and its content."""
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None
 
-
-@dataclass
-class Chat:
-    """The messages of one chat, the system prompt first if there is one.
-
-    `partial` has the indices in `messages` of incomplete answers: stopped, broken off or cut at the token limit.
-    `backend` is the model that answered last.
-    """
-
-    messages: list[Message] = field(default_factory=list)
-    partial: set[int] = field(default_factory=set)
-    backend: str = ""
-    id: str = field(default_factory=lambda: f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
-
-    @property
-    def system(self) -> str:
-        """The system prompt, "" if there is none."""
-        first = self.messages[0] if self.messages else {}
-        return first["content"] if first.get("role") == "system" else ""
-
-    @system.setter
-    def system(self, text: str) -> None:
-        had = int(bool(self.system))
-        self.messages[:had] = [{"role": "system", "content": replace_surrogates(text)}] if text else []
-        self.partial = {index + int(bool(text)) - had for index in self.partial}
-
-    @property
-    def turns(self) -> list[Message]:
-        """The messages without the system prompt."""
-        return self.messages[1:] if self.system else self.messages
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether the last message is a question."""
-        return bool(self.turns) and self.turns[-1]["role"] == "user"
-
-    @property
-    def answered(self) -> bool:
-        """Whether there is an answer, so that the chat can be saved."""
-        return any(turn["role"] == "assistant" for turn in self.turns)
-
-    def copy(self) -> Self:
-        """An independent copy of this chat."""
-        return replace(self, messages=[*self.messages], partial={*self.partial})
-
-    def ask(self, text: str) -> None:
-        """Add a question. It replaces a question that was never answered, because models need turns that alternate."""
-        if self.unanswered:
-            self.messages.pop()
-        self.messages.append({"role": "user", "content": replace_surrogates(text)})
-
-    def answer(self, text: str, *, complete: bool) -> None:
-        """Add an answer to the last question."""
-        if not complete:
-            self.partial.add(len(self.messages))
-        self.messages.append({"role": "assistant", "content": text})
-
-    def drop_answer(self) -> None:
-        """Remove the last answer, if there is one, so that its question can be asked again."""
-        if self.turns and not self.unanswered:
-            self.messages.pop()
-            self.partial.discard(len(self.messages))
-
-    def drop_exchange(self) -> str:
-        """Remove the last question and its answer. Returns the question, "" if there is none."""
-        self.drop_answer()
-        return self.messages.pop()["content"] if self.turns else ""
-
-    def row(self) -> dict[str, Any]:
-        """The answered part as a row of the dataset. Each chat has its own topic, so a split by topic never cuts it."""
-        meta: dict[str, Any] = {"topic": f"chat {self.id}", "group": "chat", "kind": "core", "id": self.id}
-        meta["backend"] = self.backend
-        if self.partial:
-            meta["partial"] = sorted(self.partial)
-        return {"messages": self.messages[:-1] if self.unanswered else self.messages, "meta": meta}
-
-    @classmethod
-    def from_row(cls, row: object) -> Self:
-        """The chat in a row of the dataset. Raises ValueError saying what is wrong with the row."""
-        match row:
-            case {"messages": [_, *_] as messages}:
-                chat = cls([_message(message) for message in messages])
-            case _:
-                raise ValueError('it has no "messages"')
-        match row.get("meta"):
-            case {"backend": str(backend)}:
-                chat.backend = backend
-        match row.get("meta"):
-            case {"group": "chat", "id": str(name)} as meta if re.fullmatch(r"[\w-]+", name):
-                chat.id = name  # other rows get a new id: saving the chat must not replace them
-                match meta:
-                    case {"partial": [*indices]}:
-                        chat.partial = {i for i in indices if isinstance(i, int) and 0 <= i < len(messages)}
-        return chat
+CHAT_FILE = "Give a file of chats or a dataset: one JSON object per line, with the messages in it."
+OTHER_FILE = "Choose a new name, or a file of chats: /save FILE."
+ENDINGS = (".jsonl", ".ndjson", ".json")
+"""An empty file with such a name may be written. Other empty files have a purpose, for example __init__.py."""
 
 
-def _message(message: object) -> Message:
-    match message:
-        case {"role": str(role), "content": str(content)} if role in ("system", "user", "assistant"):
-            return {"role": role, "content": replace_surrogates(content)}
-    raise ValueError('a message is not {"role": system, user or assistant, "content": text}')
+class Diverged(DoricError):
+    """The file has other messages of this chat: another session continued it."""
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- the user's folder ----------------------------------------------------------------------------------------------
 
 
 def state_folder(env: Mapping[str, str]) -> Path:
@@ -145,18 +60,6 @@ def user_path(text: str) -> Path:
         raise InputError(f"there is no file {text}: {error}") from error
 
 
-def read(path: Path) -> Chat:
-    """The chat in the last line of a JSON Lines file. Raises `InputError`."""
-    try:
-        return Chat.from_row(json.loads(_lines(path)[-1]))
-    except OSError as error:
-        raise os_error(error, path, "read") from error
-    except IndexError:
-        raise InputError("the file is empty", file=path) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the last line is not a chat: {error}", file=path) from error
-
-
 def read_latest(folder: Path) -> Chat:
     """The chat that was saved last; empty if /undo removed everything. Raises `InputError` if there is none."""
     try:
@@ -168,42 +71,203 @@ def read_latest(folder: Path) -> Chat:
     return read(path) if path.stat().st_size else Chat(id=path.stem)
 
 
-def write(path: Path, chat: Chat) -> None:
-    """Add a chat to a JSON Lines file, or replace the row with its id. Raises `DoricError`, also for a locked file."""
-    _replace_row(path, chat.id, [json.dumps(chat.row(), ensure_ascii=False)])
+def keep(path: Path, chat: Chat) -> None:
+    """Save a chat to its own file, or remove it from there if it has no answer.
+
+    Raises `Diverged` if another session has saved other messages of this chat there, and `DoricError` as `write` does.
+    """
+    with _refusals(path):
+        if not (chat.answered or path.exists()):
+            return
+        with locked(path), _opened(path) as file:
+            lines = _lines(file.read()) if file else []
+            stored = next((messages for line in lines if (messages := _messages_of(line, chat))), [])
+            if stored not in ([], chat.kept, chat.messages[: len(stored)]):
+                raise Diverged("another session has continued this chat")
+            others = [line for line in lines if _id(_parsed(line)) != chat.id]
+            atomic_write(path, _text([*others, _line(chat)] if chat.answered else others), private=True)
+            chat.kept = [*chat.answered_messages] if chat.answered else []
 
 
-def remove(path: Path, chat: Chat) -> None:
-    """Remove the row of a chat from a file; nothing happens if either is missing. Raises `DoricError` as `write`."""
-    _replace_row(path, chat.id, [])
+def next_id(folder: Path, chat_id: str) -> str:
+    """The id for a second version of a chat: with the first number from 2 for which there is no file.
+
+    >>> next_id(Path("nosuchfolder"), "20261128-101500-abc123")
+    '20261128-101500-abc123-2'
+    """
+    base = re.sub(r"(-[0-9a-f]{6})-\d+$", r"\1", chat_id)
+    number = 2
+    while (folder / f"{base}-{number}.jsonl").exists():
+        number += 1
+    return f"{base}-{number}"
 
 
-def _replace_row(path: Path, chat_id: str, rows: list[str]) -> None:
+# --- files that the user names --------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Chat:
+    """The chat in the last line of a JSON Lines file. Raises `InputError`."""
+    number, last = 0, b""
+    with _refusals(path, "read"):
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise InputError("not a regular file", file=path, hint=CHAT_FILE)
+        with path.open("rb") as file:
+            for at, line in enumerate(file, 1):
+                if line.strip():
+                    number, last = at, line
+    if not number:
+        raise InputError("the file is empty", file=path)
     try:
-        path = path.resolve()
-        if not path.exists():
-            if not rows:
-                return
-            path.touch(mode=0o600)  # only the owner may read a chat. Fails if the folder is missing: it may be a typo
-        with locked(path):
-            kept = [line for line in _lines(path) if _id(line) != chat_id]
-            atomic_write(path, "".join(f"{line}\n" for line in [*kept, *rows]).encode())
+        row = json.loads(last.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError("not a chat: the line is not UTF-8 text", file=path, line=number, hint=CHAT_FILE) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError("not a chat: the line is not JSON", file=path, line=number, hint=CHAT_FILE) from error
+    try:
+        return Chat.from_row(as_messages(row) if isinstance(row, dict) and "conversations" in row else row)
+    except InputError as error:
+        raise InputError(f"not a chat: {error.message}", file=path, line=number, hint=CHAT_FILE) from error
+    except ValueError as error:
+        raise InputError(f"not a chat: {error}", file=path, line=number, hint=CHAT_FILE) from error
+
+
+def write(path: Path, chat: Chat) -> Path | None:
+    """Add a chat to a new file or to a file of chats, or replace the chat's row there.
+
+    If the replaced row has messages that the chat has no longer, the file is copied first; returns the path of the
+    copy. Raises `InputError` for any other file, so that no file of another kind is damaged, and `DoricError` if
+    another program is writing the file.
+    """
+    with _refusals(path):
+        path = _destination(path)
+        check_writable(path)
+        with locked(path), _opened(path) as file:
+            if file is None:
+                atomic_write(path, _text([_line(chat)]), private=True)
+                return None
+            content = file.read()
+            _check_rows(content, path)
+            lines = _lines(content)
+            stored = [_messages_of(line, chat) for line in lines]
+            if not any(stored):
+                _append(file, content, _line(chat))
+                return None
+            lost = any(messages != chat.messages[: len(messages)] for messages in stored)
+            copy = _copy(content, path) if lost else None
+            atomic_write(path, _text([_line(chat) if own else line for line, own in zip(lines, stored, strict=True)]))
+            return copy
+
+
+def _destination(path: Path) -> Path:
+    """The file that is written for this path. Raises `InputError` for a link that leads to another folder."""
+    target = Path(os.path.realpath(path))
+    if path.is_symlink() and target.parent != Path(os.path.realpath(path.parent)):
+        raise InputError(f"it is a link to {target}", file=path, hint="Give the file itself: /save FILE.")
+    if not target.exists() and target.name.startswith("."):
+        raise InputError("a hidden file is not for chats", file=path, hint=OTHER_FILE)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # not created: it may be a typing error
+    return target
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator[IO[bytes] | None]:
+    """The open file, which a running generator cannot write meanwhile; None if there is no file."""
+    check_writable(path)
+    try:
+        file = path.open("rb+", buffering=0)
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a generator holds this lock on its output
+            except BlockingIOError as error:
+                raise DoricError(f"{path}: another run is writing this file", hint=HELD) from error
+        yield file
+
+
+def _check_rows(content: bytes, path: Path) -> None:
+    """Raise `InputError` unless all lines are rows with messages, or the file is empty and its name fits."""
+    number = 0
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip() and not isinstance(_parsed(line).get("messages"), list):
+            raise InputError(
+                "not a file of chats: the line is no row with messages", file=path, line=number, hint=OTHER_FILE
+            )
+    if not content.strip() and path.suffix not in ENDINGS:
+        raise InputError("not a file of chats: it is empty", file=path, hint=OTHER_FILE)
+
+
+def _append(file: IO[bytes], content: bytes, line: str) -> None:
+    """Add one line in one write and force it to disk. If the disk is full, the file stays as it was."""
+    new = (b"" if not content or content.endswith(b"\n") else b"\n") + _text([line])
+    try:
+        while new:  # a full disk first accepts a part, and reports the error at the next write
+            new = new[file.write(new) or 0 :]
+        os.fsync(file.fileno())
+    except BaseException:
+        file.truncate(len(content))
+        raise
+
+
+def _copy(content: bytes, path: Path) -> Path:
+    """Copy the file as it is to a new name beside it, which is returned."""
+    number = 0
+    while True:
+        number += 1
+        copy = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            atomic_write(copy, content)
+            return copy
+
+
+@contextlib.contextmanager
+def _refusals(path: Path, verb: str = "written") -> Generator[None]:
+    """In the block, an error of the system, or an impossible file name, becomes an `InputError`."""
+    try:
+        yield
     except OSError as error:
-        raise os_error(error, path, "written") from error
+        raise os_error(error, path, verb) from error
     except ValueError as error:  # the file is not UTF-8, or its name contains a NUL
-        raise InputError(f"cannot be written: {error}", file=path) from error
+        raise InputError(f"cannot be {verb}: {error}", file=path) from error
 
 
-def _lines(path: Path) -> list[str]:
+# --- lines ----------------------------------------------------------------------------------------------------------
+
+
+def _line(chat: Chat) -> str:
+    return json.dumps(chat.row(), ensure_ascii=False)
+
+
+def _text(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _lines(content: bytes) -> list[str]:
     """The lines that are not blank. Only a newline ends a line: JSON may contain U+2028 and similar characters."""
-    return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return [line for line in content.decode().split("\n") if line.strip()]
 
 
-def _id(line: str) -> object:
-    """The id of the row in a line; None if the line is no row with an id. Such lines are kept unchanged."""
+def _parsed(line: str | bytes) -> dict[str, Any]:
+    """The object in a line, {} if there is none."""
     try:
-        row = json.loads(line)
+        row = json.loads(line if isinstance(line, str) else line.decode())  # json.loads would also read UTF-16
     except (ValueError, RecursionError):
-        return None
-    meta = row.get("meta") if isinstance(row, dict) else None
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _id(row: Mapping[str, Any]) -> object:
+    """The id of a row; None if it has none. Such rows are kept unchanged."""
+    meta = row.get("meta")
     return meta.get("id") if isinstance(meta, dict) else None
+
+
+def _messages_of(line: str, chat: Chat) -> list[Any]:
+    """The messages in a line if it is the row of this chat, else []."""
+    row = _parsed(line)
+    messages = row.get("messages")
+    return messages if _id(row) == chat.id and isinstance(messages, list) else []

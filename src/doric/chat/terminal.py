@@ -1,22 +1,30 @@
 """Output on a terminal: answers wrapped while they stream, notes, errors, and a timer while the chat waits."""
 
 import os
+import select
 import sys
 import textwrap
 import threading
 import time
 import unicodedata
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Self, TextIO
 
-from doric.core.text import printable
+from doric.core.text import ESCAPE_SEQUENCE, printable
 
 try:
     import termios
 except ImportError:  # Windows
     termios = None
+
+QUIET_SECONDS = 0.05
+"""If no key arrives for so long, a pasted text is complete."""
+MOST_SECONDS = 2.0
+"""Seconds after which reading keys ends, for example if a key is held down."""
+END_OF_INPUT, ERASING, ERASE_LINE = "\x04", "\x7f\b", "\x15"
+"""Ctrl-D, Backspace (two codes) and Ctrl-U."""
 
 
 class Screen:
@@ -52,7 +60,7 @@ class Screen:
 
     def writer(self) -> "WrappedOutput":
         """The output for one answer."""
-        return WrappedOutput(sys.stdout, self.columns - 1 if self.wraps else None)
+        return WrappedOutput(sys.stdout, lambda: self.columns - 1 if self.wraps else None)
 
     def _folded(self, text: str) -> str:
         if not self.live:
@@ -63,23 +71,66 @@ class Screen:
 
 @contextmanager
 def echo_off() -> Generator[None]:
-    """In the block, typed keys do not appear in the answer. The next prompt reads them."""
+    """In the block, typed keys do not appear in the answer. `typed_ahead` reads them afterwards."""
     if termios is None or sys.stdin is None or not sys.stdin.isatty():
         yield
         return
     before = termios.tcgetattr(sys.stdin)
-    quiet = before[3] & ~termios.ECHO | termios.NOFLSH  # without NOFLSH, Ctrl-C would discard the waiting keys
+    # ICANON off: the terminal would cut a long line. NOFLSH on: Ctrl-C would discard the waiting keys
+    quiet = before[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
     termios.tcsetattr(sys.stdin, termios.TCSANOW, [*before[:3], quiet, *before[4:]])
     try:
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+
+
+def typed_ahead() -> str:
+    """The keys that were pressed since the last prompt, as text. Raises EOFError for Ctrl-D alone.
+
+    Waits until no more keys arrive, because a pasted text arrives in several blocks.
+    """
+    if termios is None or sys.stdin is None or not sys.stdin.isatty():
+        return ""
+    keys, end = b"", time.monotonic() + MOST_SECONDS
+    with echo_off():
+        while time.monotonic() < end and select.select([sys.stdin], [], [], QUIET_SECONDS if keys else 0)[0]:
+            block = os.read(sys.stdin.fileno(), 65536)
+            if not block:
+                break
+            keys += block
+    text = edited(keys.decode(sys.stdin.encoding or "utf-8", "replace"))
+    if END_OF_INPUT in text and not text.strip(f"{END_OF_INPUT}\n"):
+        raise EOFError
+    return printable(text)
+
+
+def edited(keys: str) -> str:
+    """The text that a terminal makes of these keys: Backspace and Ctrl-U delete, Enter ends a line.
+
+    >>> edited("Fit lik\\x7fke?\\rna\\x15aye")
+    'Fit like?\\naye'
+    """
+    text = ""
+    for key in ESCAPE_SEQUENCE.split(keys.replace("\r", "\n")):
+        for char in key:
+            if char in ERASING:
+                text = text[:-1] if text[-1:] != "\n" else text
+            elif char == ERASE_LINE:
+                text = text[: text.rfind("\n") + 1]
+            else:
+                text += char
+    return text
 
 
 class WrappedOutput:
-    """Writes a streamed answer. With a `width`, a word that would cross the edge moves to the next line."""
+    """Writes a streamed answer. With a width, a word that would cross the edge moves to the next line.
 
-    def __init__(self, out: TextIO, width: int | None) -> None:
+    `width` returns the width, or None, and may change while the answer is written.
+    """
+
+    def __init__(self, out: TextIO, width: Callable[[], int | None]) -> None:
         self._out = out
         self._width = width
         self._column = 0
@@ -87,8 +138,8 @@ class WrappedOutput:
 
     def write(self, text: str) -> None:
         """Write and flush."""
-        if self._width:
-            text = "".join(self._place(char, self._width) for char in text)
+        if width := self._width():
+            text = "".join(self._place(char, width) for char in text)
         elif text:
             self._column = int(not text.endswith("\n"))
         self._out.write(text)

@@ -192,19 +192,19 @@ def locked(path: Path) -> Generator[None]:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def atomic_write(path: Path | str, content: bytes, *, like: Path | None = None) -> None:
-    """Replace `path` by `content` in one step. Raises `InputError` when that fails. `like`: see `atomic_writer`."""
-    with atomic_writer(path, like=like) as out:
+def atomic_write(path: Path | str, content: bytes, *, like: Path | None = None, private: bool = False) -> None:
+    """Replace `path` by `content` in one step. Raises `InputError` when that fails. See also `atomic_writer`."""
+    with atomic_writer(path, like=like, private=private) as out:
         out.write(content)
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO[bytes]]:
+def atomic_writer(path: Path | str, *, like: Path | None = None, private: bool = False) -> Generator[IO[bytes]]:
     """A temporary binary file. It replaces `path` when the block succeeds, and is deleted when the block fails.
 
-    The new file has the permissions of the old one, or of the file `like`. Missing parent folders are created. `-` is
-    stdout. A device or a pipe is written directly, because a rename would replace it. Raises `InputError` when
-    writing fails.
+    The new file has the permissions of the old one, or of the file `like`. With `private`, only the owner can read a
+    file that did not exist. Missing parent folders are created. `-` is stdout. A device or a pipe is written directly,
+    because a rename would replace it. Raises `InputError` when writing fails.
     """
     target = Path(os.path.realpath(path))  # a rename would replace a symbolic link, not the file it points to
     if str(path) == "-":
@@ -212,7 +212,17 @@ def atomic_writer(path: Path | str, *, like: Path | None = None) -> Generator[IO
     elif target.exists() and not target.is_file():
         yield from _write_directly(target, path)
     else:
-        yield from _write_aside(target, path, like or target)
+        yield from _write_aside(target, path, like or target, 0o600 if private else 0o666)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names of new files in `folder` to disk, where the system supports this."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def discard_stdout() -> None:
@@ -237,11 +247,11 @@ def _write_directly(target: Path, shown: Path | str) -> Iterator[IO[bytes]]:
         raise os_error(error, shown, "written") from error
 
 
-def _write_aside(target: Path, shown: Path | str, like: Path) -> Iterator[IO[bytes]]:
+def _write_aside(target: Path, shown: Path | str, like: Path, mode: int) -> Iterator[IO[bytes]]:
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("xb") as out:
+        with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as out:
             if like.exists():
                 with contextlib.suppress(PermissionError):  # some file systems have no permissions
                     aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before anything is written
@@ -249,6 +259,7 @@ def _write_aside(target: Path, shown: Path | str, like: Path) -> Iterator[IO[byt
             out.flush()
             os.fsync(out.fileno())
         aside.replace(target)
+        sync_folder(target.parent)
     except OSError as error:
         raise os_error(error, shown, "written") from error
     finally:
