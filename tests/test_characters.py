@@ -31,7 +31,7 @@ HARMLESS = {
     "Aye\U000e0041\U000e0042\U000e007f": "Aye",
     "a\ufe0fb\ufe01c": "abc",
     "a\u3164\u115fb\uffa0\u034f": "ab",
-    "a\tb": "a b",
+    "a\tb \t c\n\td": "a b c\n\td",
 }
 KEPT = [
     "👩\u200d🌾 ❤️ 1️⃣ ☀︎ 👍🏽 🇬🇧 👨\u200d👩\u200d👧",
@@ -42,6 +42,7 @@ KEPT = [
     "早上好！你好，再見。",
     "R&D; &unknown; Q&A & co",
     "Fit like?\n\nNae bad.",
+    "Write `&amp;` for an &amp;.\n\tindented",
     "Ελλάδα Россия हिंदी ไทย",
 ]
 REFUSED = [

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from doric.core.characters import find_flaw, tidy
 from doric.core.conversations import as_messages, check_row, is_plain, make_row, stable_id, to_sharegpt
 from doric.core.errors import InputError
 
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXTS = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters="<[`◁&＜]"), min_size=1)
+TEXTS = TEXTS.map(tidy).filter(lambda text: text.strip() and not find_flaw(text))
 TURNS = st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]), "content": TEXTS}), min_size=1
 )
@@ -228,3 +230,22 @@ def test_ids_depend_on_every_part_and_nothing_else():
     """An id has 16 hexadecimal digits, is the same in every run, and differs for different parts."""
     assert stable_id("topic", 3, "core") == "b7b16db1856ad2cb"
     assert len({stable_id("ab", "c"), stable_id("a", "bc"), stable_id("abc"), stable_id("ab", "c", "")}) == 4
+
+
+@pytest.mark.parametrize("text", ["hens\ue000", "hens \ufffd", "hensĠin winter", "a\u202eb", "a\x00b", "itâ€ s"])
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_damaged_text_is_never_trained(role, text):
+    """Characters that no reader can read are refused in questions and answers, with the number of the turn."""
+    turns = {"user": "Fit like?", "assistant": "Nae bad.", role: text}
+    row = make_row(turns["user"], turns["assistant"], {})
+    with pytest.raises(InputError, match=f"turn {1 if role == 'user' else 2} cannot be trained: it has "):
+        check_row(as_messages(row))
+
+
+@pytest.mark.parametrize("key", ["messages", "conversations"])
+def test_text_is_tidy_in_every_format(key):
+    """Spaces, invisible characters and entities are folded when a row is read."""
+    names = ("role", "content", "user", "assistant") if key == "messages" else ("from", "value", "human", "gpt")
+    role, text, human, model = names
+    turns = [{role: human, text: "\ufeffFit\u202flike?"}, {role: model, text: "Nae&nbsp;bad\u200b, it&#39;s fine."}]
+    assert [turn["content"] for turn in as_messages({key: turns})["messages"]] == ["Fit like?", "Nae bad, it's fine."]

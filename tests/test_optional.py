@@ -114,7 +114,7 @@ def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
         results.append((done.returncode, {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}))
         assert done.returncode in (0, 1), done.stderr
     assert results[0] == results[1]
-    assert set(results[0][1]) == {"out.jsonl", "out.jsonl.rejected.jsonl"}
+    assert set(results[0][1]) == {"out.jsonl", "out.jsonl.malformed.jsonl"}
 
 
 def test_an_invalid_row_gives_the_same_error(lacking, tmp_path):

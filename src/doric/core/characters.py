@@ -22,7 +22,9 @@ MOJIBAKE = re.compile(
 )
 """UTF-8 that was read as Windows-1252 or Latin-1."""
 NEWLINE = re.compile("\r\n|[\r\v\f\u0085\u2028\u2029]")
-WIDE_SPACE = re.compile("[ \t]?[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]+[ \t]?")
+WIDE_SPACE = re.compile("[ \t]?[\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]+[ \t]?")
+TAB = re.compile(r"(?<=\S)[ ]?\t[ \t]?(?=\S)")
+"""A tab between words; at the beginning of a line it may be the indentation of code."""
 COMPATIBLE = re.compile("[\ufb00-\ufb06\U0001d400-\U0001d7ff]+")
 """Ligatures, and mathematical letters used as a typeface."""
 FULL_WIDTH = re.compile("[\uff01-\uff5e]+")
@@ -43,6 +45,8 @@ MOST_MARKS = 3
 """A text with more accents that belong to no letter of Unicode is refused; Doric has none."""
 PLAIN = re.compile(r"[\n -%'-~]*")
 """Printable ASCII without & (which may begin an entity)."""
+ORDINARY = re.compile(r"[ -\"$-%'-;>?A-Z^_a-z{-~’‘“”–—…£é]*")
+"""One line of characters that are part neither of damage nor of a mark; this check makes the usual case fast."""
 SAFE = re.compile(r"[\n -\"$-;>?A-\[\]-~’‘“”–—…£é]*")
 """Characters that are never part of damage."""
 
@@ -58,7 +62,7 @@ def tidy(text: str) -> str:
     """
     if PLAIN.fullmatch(text):
         return text
-    for _ in range(ROUNDS):
+    for _ in range(0 if "`" in text else ROUNDS):  # code may be about entities
         before, text = text, MOJIBAKE.sub(_decoded, ENTITY.sub(_unescaped, text))
         if text == before:
             break
@@ -68,7 +72,7 @@ def tidy(text: str) -> str:
         text = COMPATIBLE.sub(_compatible, text)
         text = text if CJK.search(text) else FULL_WIDTH.sub(_compatible, text)
         text = unicodedata.normalize("NFC", _seen(text))
-    return WIDE_SPACE.sub(" ", text)
+    return TAB.sub(" ", WIDE_SPACE.sub(" ", text))
 
 
 def find_flaw(text: str) -> str | None:
@@ -77,11 +81,14 @@ def find_flaw(text: str) -> str | None:
     >>> find_flaw("Aye [INST] na")
     "it has the mark '[INST]' of a chat template"
     """
+    if ORDINARY.fullmatch(text) and "assistant" not in text:
+        return None
     if mark := find_marker(text):
         return f"it has the mark '{mark[:40]}' of a chat template"
     if SAFE.fullmatch(text):
         return None
-    if char := next((char for char in text if _is_damage(char)), None):
+    is_printable = text.isprintable() and "\ufffd" not in text and "\ufffc" not in text
+    if not is_printable and (char := next((char for char in text if _is_damage(char)), None)):
         return f"it has a character that no reader can read (U+{ord(char):04X})"
     for kind, pattern in _remains():
         if found := pattern.search(text):

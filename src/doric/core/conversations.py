@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
+from doric.core.characters import find_flaw, tidy
 from doric.core.errors import InputError, os_error
 from doric.core.files import atomic_writer, encode_json, parse_json, parse_object
 from doric.core.markers import find_marker, split_reasoning
@@ -103,6 +104,8 @@ def check_row(row: Row) -> None:
         if marker := find_marker(turn["content"]):
             hint = "Remove the mark: a tokenizer reads it as the start or the end of a turn."
             raise InputError(f"turn {number} contains {_short(marker)}, a mark of a chat template", hint=hint)
+        if flaw := find_flaw(turn["content"]):
+            raise InputError(f"turn {number} cannot be trained: {flaw}", hint="Correct the text.")
     if wrong := _wrong_order([(number, turn["role"]) for number, turn in enumerate(row["messages"], 1)]):
         raise InputError(f"{wrong}; {RULE}")
 
@@ -138,7 +141,7 @@ def is_plain(row: Any) -> bool:  # noqa: ANN401 - any JSON
             return False
         for turn, role in zip(turns, ("user", "assistant") * (len(turns) // 2), strict=True):
             text = turn["content"]
-            if turn["role"] != role or len(turn) != 2 or not has_text(text) or find_marker(text):
+            if turn["role"] != role or len(turn) != 2 or not has_text(text) or tidy(text) != text or find_flaw(text):
                 return False
         return bool(turns)
     except (KeyError, TypeError, AttributeError):
@@ -165,7 +168,8 @@ def _plain_turn(turn: object, name: str, format: Format, reasoned: Callable[[], 
         text, thought = split.answer, True
     if thoughts or thought:
         reasoned()
-    return {"role": role, "content": text}
+
+    return {"role": role, "content": tidy(text)}
 
 
 def _check_other_keys(turn: dict[str, Any], name: str, format: Format) -> bool:

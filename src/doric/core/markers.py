@@ -17,8 +17,7 @@ HELD_BACK = 320
 """`ReasoningFilter` holds back at most so many characters, because a mark may be split across pieces."""
 MAX_HEADER = 200
 """Longest header of a channel (role, name of the channel, recipient) in characters."""
-ANY_START = re.compile("[<＜&◁`\\[\\]]|assistant|analysis")
-"""A text without a match has no marks."""
+ANY_SIGN = re.compile("[<＜&◁`\\[\\]]")
 MERGED = "assistant(?P<merged>final|commentary|analysis)"
 """A header of a channel that lost its special tokens: `analysisThe user …assistantfinalAye, …`."""
 MERGED_START = re.compile(r"\s{0,20}analysis(?=[A-Z])")
@@ -43,7 +42,7 @@ def split_reasoning(text: str) -> Split:
     >>> split_reasoning("<think>They want Doric.</think>Aye, fairly.")
     Split(answer='Aye, fairly.', reasoning='They want Doric.')
     """
-    if not ANY_START.search(text):
+    if not _may_have_marks(text):
         return Split(text.strip(), "")
     whole = ReasoningFilter()
     whole.feed(text)
@@ -268,11 +267,15 @@ def cut_end_marks(text: str) -> str:
 
 def find_marker(text: str) -> str | None:
     """The first mark of a chat template or of reasoning in `text`, as it is written there, or None."""
-    if not ANY_START.search(text) and not _LONE_ROLE.search(text):
+    if not _may_have_marks(text) and not ("\n" in text and _LONE_ROLE.search(text)):
         return None
     found = next((found for found in _token().finditer(text) if not _is_harmless(found)), None)
     found = found or _BROKEN.search(text) or _LONE_ROLE.search(text)
     return found.group().strip() if found else None
+
+
+def _may_have_marks(text: str) -> bool:
+    return ANY_SIGN.search(text) is not None or "assistant" in text or "analysis" in text
 
 
 def _is_harmless(found: re.Match[str]) -> bool:

@@ -33,6 +33,7 @@ INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories that may control a terminal or reorder a line: control, format, surrogate, separators."""
 JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
 """Format characters that are kept: parts of emoji, of flags (also Scotland's) and of some scripts."""
+LINE_SEPARATOR = re.compile("[\u2028\u2029\x85]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 # OSC, DCS, SOS, PM and APC strings. Longer strings than 2048 characters are shown: text must not be held back forever.
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f\n]{0,2048}"
@@ -110,7 +111,8 @@ def whole_sentences(text: str) -> str:
 def printable(text: str) -> str:
     """`text` without anything that could control a terminal; newlines and tabs are kept.
 
-    Removes whole escape sequences, control characters (also \\r), bidirectional and other format characters.
+    Other line separators become newlines. Removes whole escape sequences, control characters (also \\r), bidirectional
+    and other format characters.
 
     >>> printable("a\\x1b[31mred\\x1b[0m \\x1b]0;title\\x07b\\u202e\\r\\n\\tc\\x9b2J")
     'ared b\\n\\tc'
@@ -162,6 +164,7 @@ def replace_surrogates(text: str) -> str:
 
 
 def _visible(text: str) -> str:
+    text = LINE_SEPARATOR.sub("\n", text)
     return "".join(char for char in text if char.isprintable() or _is_kept(char))
 
 
