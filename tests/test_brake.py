@@ -2,11 +2,12 @@
 
 import pytest
 
-from doric.core.errors import FatalServerError
+from doric.core.errors import FatalServerError, RetryableError
 from doric.llm.brake import Brake
 from doric.llm.response import Completion
 
 ENGLISH = Completion("You should check the tyres.", "stop", 700, 90)
+UNREADABLE = RetryableError("it is no JSON", fault="malformed", tokens_in=700, tokens_out=90)
 SILENT = Completion("", "stop", 700, 90, elsewhere="reasoning_content")
 
 
@@ -59,7 +60,7 @@ def test_a_limit_of_zero_never_stops(completion):
     brake = Brake(0)
     assert refused_until_stopped(brake, completion, most=1000) == (1000, None)
     for _ in range(1000):
-        brake.failed("malformed")
+        brake.failed(UNREADABLE)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,18 @@ def test_answers_that_were_paid_for_and_cannot_be_read_count():
     """Fifty unreadable answers in a row end the run."""
     brake = Brake()
     for _ in range(49):
-        brake.failed("malformed")
-    with pytest.raises(FatalServerError, match=r"malformed 50 \(100%\)"):
-        brake.failed("malformed")
+        brake.failed(UNREADABLE)
+    with pytest.raises(FatalServerError, match=r"malformed 50 \(100%\); the last one: it is no JSON") as stopped:
+        brake.failed(UNREADABLE)
+    assert "Check the base URL" in stopped.value.hint
+
+
+def test_answers_that_never_come_in_time_name_the_flag():
+    """Fifty timeouts in a row end the run with a hint about --timeout."""
+    brake = Brake()
+    late = RetryableError("no answer within 600 s (--timeout)", fault="timeout", tokens_in=700)
+    for _ in range(49):
+        brake.failed(late)
+    with pytest.raises(FatalServerError, match=r"timeout 50 \(100%\)") as stopped:
+        brake.failed(late)
+    assert "--timeout" in stopped.value.hint

@@ -138,7 +138,7 @@ def test_a_rejected_answer_is_recorded_and_retried_with_the_reason(files):
     rejection = gates.check(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
     assert rejection is not None
     assert (first.number, first.rejected) == (0, ())
-    assert second.rejected == (RejectedAnswer(ENGLISH, rejection.gate, rejection.reason),)
+    assert second.rejected == (RejectedAnswer(ENGLISH, rejection.gate, rejection.reason, "m"),)
     (entry,) = files.rejected()
     assert entry["answer"] == ENGLISH
     assert entry["gate"] == rejection.gate

@@ -81,10 +81,11 @@ class History:
     def replay_rejection(self, entry: dict[str, Any]) -> None:
         """Add a rejection of an earlier run, after its rows. Raises `InputError` as `replay_row` does."""
         try:
-            id, answer = entry["id"], RejectedAnswer(entry["answer"], entry["gate"], entry["reason"])
+            id, model = entry["id"], entry.get("model", "")
+            answer = RejectedAnswer(entry["answer"], entry["gate"], entry["reason"], model)
         except KeyError as error:
             raise _foreign("rejection") from error
-        if not all(isinstance(value, str) for value in (id, answer.text, answer.gate, answer.reason)):
+        if not all(isinstance(value, str) for value in (id, answer.text, answer.gate, answer.reason, model)):
             raise _foreign("rejection")
         self.tally.rejected[answer.gate] += 1
         if id not in self.done:
@@ -127,6 +128,8 @@ class Generator:
         self._backend, self._model = backend, model
         self._max_tries, self._budget, self._brake = max_tries, budget, brake
         self._tally = history.tally
+        for id, answers in history.rejected.items():  # tries of another model are no tries of this one
+            history.rejected[id] = [answer for answer in answers if answer.model in ("", model)]
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs without a row that have a try left. Jobs without a try left are recorded as unfilled."""
@@ -194,7 +197,8 @@ class Generator:
             if tokens := error.tokens_in + error.tokens_out:
                 self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
                 count_tokens(tokens)
-                self._brake.failed(error.fault)
+                if not isinstance(error, FatalServerError):
+                    self._brake.failed(error)
             raise
         self._budget.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
         count_tokens(completion.tokens_in + completion.tokens_out)
@@ -216,7 +220,7 @@ class Generator:
                 self._accept(job, answer, tries)
                 return None
         self._reject(job, text, rejection, tries)
-        return RejectedAnswer(text, rejection.gate, rejection.reason)
+        return RejectedAnswer(text, rejection.gate, rejection.reason, self._model)
 
     def _judge(self, answer: Answer, job: Job, finish: str) -> Rejection | None:
         if finish == "content_filter":
@@ -265,6 +269,7 @@ class Generator:
                 "kind": job.kind,
                 "lang": job.prompt.lang,
                 "backend": self._backend,
+                **({"model": self._model} if self._model else {}),
                 "try": tries,
                 "gate": rejection.gate,
                 "reason": rejection.reason,

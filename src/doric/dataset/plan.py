@@ -53,11 +53,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class RejectedAnswer:
-    """An answer that a gate rejected: its text, the gate, and the reason."""
+    """An answer that a gate rejected: its text, the gate, the reason, and the model that wrote it ("" if not known)."""
 
     text: str
     gate: str
     reason: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

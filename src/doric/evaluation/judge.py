@@ -245,7 +245,7 @@ class PairwiseJudge:
         except ServerError as error:
             self._fail((pair, swapped), error)
             if error.tokens_out:
-                self._brake.failed(error.fault)
+                self._brake.failed(error)
             return
         picks = read_picks(completion.text, swapped)  # not asked again: at temperature 0 the text would be the same
         self._keep(Verdict(pair.id, swapped, picks or {}, "" if picks else UNREADABLE))

@@ -152,7 +152,7 @@ class Evaluation:
         except ServerError as error:
             self._fail(held, turn, error.message)
             if error.tokens_out:
-                self._brake.failed(error.fault)
+                self._brake.failed(error)
         else:
             self._succeeded, self._failed_in_succession = True, 0
             completion = timed.completion

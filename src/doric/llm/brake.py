@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from doric.core.errors import FatalServerError
+from doric.core.errors import FatalServerError, ServerError
 from doric.llm.response import Completion
 
 DEFAULT_LIMIT = 50
@@ -16,6 +16,8 @@ MOST_GROWTH = 10
 LISTED = 3
 """The message names so many checks."""
 THINKING_HINT = "Turn off the model's reasoning where it is served, or choose another model."
+TIMEOUT_HINT = "Give the server more time with --timeout, or make fewer calls at once with --max-concurrency."
+UNREADABLE_HINT = "Check the base URL and the server."
 HINTS = {
     "refusal": "The model refuses these prompts. Choose another model.",
     "tool_calls": "The model calls tools although it was offered none. Choose another model or chat template.",
@@ -61,10 +63,11 @@ class Brake:
         if self._is_last_of(kind):
             self._stop(*self._why(completion))
 
-    def failed(self, fault: str) -> None:
-        """Count an answer that was paid for and cannot be read. Raises as `refused` does."""
-        if self._is_last_of(fault):
-            self._stop(*self._shares())
+    def failed(self, error: ServerError) -> None:
+        """Count an answer that was paid for and cannot be used because of `error`. Raises as `refused` does."""
+        if self._is_last_of(error.fault):
+            hint = TIMEOUT_HINT if error.fault == "timeout" else error.hint or UNREADABLE_HINT
+            self._stop(f"{self._shares()[0]}; the last one: {error.message}", hint)
 
     def _is_last_of(self, kind: str) -> bool:
         """Count one of `kind`; whether the run must stop."""

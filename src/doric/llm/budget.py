@@ -58,7 +58,7 @@ def check_max_cost(max_cost: float | None, price: Price | None, address: str) ->
         return
     if _is_private(address):
         hint = "Give --price-in and --price-out if it passes the calls on to a provider, or use --max-total-tokens."
-        raise SettingsError(f"--max-cost needs a price, and {address} is a local server without one", hint=hint)
+        raise SettingsError(f"--max-cost needs a known price, and {address} is a local server without one", hint=hint)
     raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
 
 

@@ -151,7 +151,7 @@ class Expander:
         self._tally.faults[error.fault] += 1
         if error.tokens_in or error.tokens_out:
             self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
-            self._brake.failed(error.fault)
+            self._brake.failed(error)
 
     def _check_brake(self, group: Group, completion: Completion, new: list[str], rejected: Counter[str]) -> None:
         """Tell the brake whether a call gave new topics. If it gave none, its commonest rule is the reason."""
