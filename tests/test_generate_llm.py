@@ -619,7 +619,7 @@ def test_escape_sequences_are_not_printed(monkeypatch, capsys):
     with serving(decide=lambda call: Action("rude")) as server:
         assert generate(server, "--overwrite") == 2
     told = capsys.readouterr().err
-    assert "keeping hens warm  in a hard winter" in told
+    assert "keeping hens warm in a hard winter" in told
     assert "no such thing" in told
     assert "\x1b" not in told
 
