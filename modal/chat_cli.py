@@ -17,14 +17,13 @@ if __name__ == "__main__":  # so that Ctrl-C ends the program without a tracebac
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 try:
     from doric.core import cli
-    from doric.core.settings import find_dotenv, read_dotenv
+    from doric.core.env_file import find_dotenv, load_variables
 except ModuleNotFoundError as error:
     uv = f"uv run --project {Path(__file__).parents[1]} python {sys.argv[0]}"
     message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     from doric.chat import app
 
-    return app.run(args, read_dotenv(find_dotenv(Path(__file__).parent)) | dict(os.environ))
+    return app.run(args, load_variables(find_dotenv(Path(__file__).parent)))
 
 
 main = cli.main(parse_args, run, broken_pipe=141)  # the status of a program that SIGPIPE has ended

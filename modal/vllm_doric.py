@@ -98,19 +98,32 @@ def on_hub(model: str) -> bool:
 
 
 def variables() -> dict[str, str]:
-    """The variables of the environment and of `.env` in this folder or above; in the container, those of the image."""
+    """The variables of the environment and of `.env`; in the container, those of the image.
+
+    `.env` is in this folder, or in one above it in the repository. It is read as strictly as the other commands do.
+    """
     if not modal.is_local():
         return dict(os.environ)
     try:
-        from dotenv import dotenv_values, find_dotenv  # neither installed nor needed in the image
+        import dotenv  # noqa: F401  # neither this nor doric is installed or needed in the image
+
+        from doric.core.env_file import find_dotenv, load_variables
+        from doric.core.errors import DoricError
     except ModuleNotFoundError:
         print(
             "note: .env is not read, because python-dotenv is missing. Start with `uv run`, or install python-dotenv",
             file=sys.stderr,
         )
         return dict(os.environ)
-    written = {name: text for name, text in dotenv_values(find_dotenv()).items() if text is not None}
-    return {**written, **os.environ}
+    try:
+        path = find_dotenv(Path(__file__).parent)
+        found = load_variables(path)
+    except DoricError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if path.exists():
+        print(f"note: settings are read from {path}", file=sys.stderr)
+    return found
 
 
 given = variables()

@@ -7,7 +7,6 @@ only to its own provider. OPENAI_API_KEY is sent to the server that the user set
 import ipaddress
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from doric.core.errors import SettingsError, missing_package
+from doric.core.env_file import find_dotenv, load_variables
+from doric.core.errors import SettingsError
 
 log = logging.getLogger("doric")
 PROVIDERS = {
@@ -79,12 +79,12 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     dotenv: Path | None = None,
 ) -> Settings:
-    """Read the settings. `dotenv` defaults to `.env` in the working folder. Raises `SettingsError`.
+    """Read the settings. `dotenv` defaults to the nearest `.env` in the repository. Raises `SettingsError`.
 
     `extra_body` is the JSON of --extra-body. `key_variable` is for a second server, such as a baseline: its key is read
     from that variable, and MODEL_PROVIDER and EXTRA_BODY are ignored.
     """
-    values = read_dotenv(dotenv or Path(".env")) | dict(os.environ if environ is None else environ)
+    values = load_variables(dotenv or find_dotenv(Path()), environ)
     provider = ("" if key_variable else values.get("MODEL_PROVIDER", "").strip().lower()) or "openai"
     if provider not in PROVIDERS:
         raise SettingsError(f"MODEL_PROVIDER is '{provider}'", hint=f"Set it to one of: {', '.join(PROVIDERS)}.")
@@ -117,29 +117,6 @@ def credentials_hint(settings: Settings) -> str:
         f"Set {settings.key_variable} (or copy .env.template to .env and fill it in), "
         f"or name a local server with --base-url {EXAMPLE_URL}."
     )
-
-
-# --- .env -----------------------------------------------------------------------------------------------------------
-
-
-def read_dotenv(path: Path = Path(".env")) -> dict[str, str]:
-    """The non-empty variables of a `.env` file; no variables if the file is missing. Raises `SettingsError`."""
-    if not path.is_file():
-        return {}
-    try:
-        from dotenv import dotenv_values  # slow to import, and not needed for --help
-    except ImportError as error:
-        raise missing_package(error) from error
-    try:
-        return {key: value for key, value in dotenv_values(path, encoding="utf-8-sig").items() if value}
-    except (UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"{path} cannot be read", hint="Save it as UTF-8 text that you may read.") from error
-
-
-def find_dotenv(folder: Path) -> Path:
-    """The path of `.env` in `folder` or in the nearest parent that has it; in `folder` if none has it."""
-    folder = folder.absolute()
-    return next((above / ".env" for above in (folder, *folder.parents) if (above / ".env").is_file()), folder / ".env")
 
 
 # --- URLs -----------------------------------------------------------------------------------------------------------
