@@ -3,7 +3,8 @@
     uv run python tests/chat_mock.py --port 8123 --pause 0.05
 
 The question decides the answer: `die` breaks off in the middle, `escape` contains escape sequences, `long` has 400
-words, `repeat TEXT` is answered with TEXT, `fail` sends an error event, and `empty` sends nothing. For any other
+words, `repeat TEXT` is answered with TEXT, `fail` sends an error event, and `empty` sends nothing. `think` and `only
+think` begin with reasoning, and `abort` and `content_filter` end with that finish reason. For any other
 question, the answer contains the number of messages and the system prompt. One letter counts as one token.
 """
 
@@ -152,6 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         if question == "fail":
             self.event({"error": {"message": "the engine is dead"}})
         finish = "length" if written >= body.get("max_tokens", 10**6) else "stop"
+        finish = question if question in ("abort", "content_filter") else finish
         self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
         self.event({"choices": [], "usage": {"prompt_tokens": tokens, "completion_tokens": written}})
         self.chunk(b"data: [DONE]\n\n")
@@ -170,7 +172,10 @@ def pieces(body: dict[str, Any]) -> Iterator[str]:
     question = messages[-1]["content"]
     if question == "empty":
         return
-    if question in ("die", "fail"):
+    if question in ("think", "only think"):
+        yield from ("<thi", "nk>They want", " Doric.", "</think>")
+        yield from ["Aye, ", "fairly."] if question == "think" else []
+    elif question in ("die", "fail"):
         yield from ("Aye", " weel", ", I")
     elif question == "escape":
         yield from ESCAPES  # one letter at a time, so that the client receives every escape sequence in pieces

@@ -86,6 +86,7 @@ class Terminal:
                 try:
                     self.raw += os.read(self.fd, 65536)
                 except OSError:  # the process has closed its end
+                    self.process.wait(20)
                     assert true(), f"it ended without {what}: {self.text[self.seen :]!r}"
 
     def ready(self, prompts: int) -> Self:
@@ -107,6 +108,11 @@ class Terminal:
         self.type(line + "\r")
         self.ready(before + 1)
         return self.text[start:]
+
+    def end(self, seconds: float = 20) -> int:
+        """Read until the process ends. Returns the exit code."""
+        self.read_until(lambda: self.process.poll() is not None, "end of the process", seconds)
+        return self.process.returncode
 
     def leave(self) -> int:
         """Press Ctrl-D. Returns the exit code."""

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from doric.chat import commands, store
-from doric.chat.conversation import readable
+from doric.chat.conversation import readable, refuse_template_marks
 from doric.chat.server import Address, Server
 from doric.chat.session import Session, parse_option
 from doric.chat.terminal import Screen
@@ -40,6 +40,7 @@ def _run(session: Session, args: argparse.Namespace, env: Mapping[str, str], hos
     if interactive or args.resume:  # a single question is not saved
         _keep(session, env)
     if args.system is not None:
+        refuse_template_marks(args.system)
         session.chat.system = args.system
     if interactive:
         return converse(session, host)
@@ -66,6 +67,7 @@ def read_question(words: Sequence[str]) -> str:
             raise InputError(f"standard input is not UTF-8: byte {error.start}") from error
     text = " ".join(piped if word == "-" else word for word in words) if words else piped
     text = readable(text).strip()
+    refuse_template_marks(text)
     if not text:
         raise InputError("there is no question", hint="Give it as an argument or on standard input.")
     return text
@@ -101,6 +103,7 @@ def reply(session: Session, text: str) -> None:
     if text.startswith("/") and not text.startswith("//"):
         commands.run(session, text)
     elif text:
+        refuse_template_marks(text)
         session.ask(text.removeprefix("/"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from doric.chat import store
-from doric.chat.conversation import Chat
+from doric.chat.conversation import Chat, refuse_template_marks
 from doric.chat.session import OPTIONS, UNLIMITED, Session, check_option, check_room, parse_option
 from doric.core.errors import InputError
 
@@ -43,6 +43,7 @@ def reset(session: Session, _: str) -> None:
 
 def system(session: Session, text: str) -> None:
     if text:
+        refuse_template_marks(text)
         session.chat.system = "" if text == "-" else text
     session.screen.note(f"system: {session.chat.system}" if session.chat.system else "no system prompt")
 

@@ -53,6 +53,8 @@ class SharedHistory(FileHistory):
 
     def store_string(self, string: str) -> None:
         try:
+            with suppress(FileNotFoundError):
+                self._make_private()
             os.close(os.open(self.filename, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600))  # creates a private file
             super().store_string(string)
         except OSError as error:

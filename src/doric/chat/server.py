@@ -287,7 +287,8 @@ class Server:
                 with closing(reply):
                     if status not in STARTING:
                         raise self._refusal(reply)
-                self.obstacle = f"HTTP {status}"
+                    said = self._read_error(reply).message
+                self.obstacle = f"HTTP {status}" + (f": {said}" if said else "")
             except _network_errors() as error:
                 self.obstacle, permanent = _explain(error)
                 if permanent:
@@ -359,13 +360,18 @@ class Server:
         headers = {"Accept-Encoding": "identity"}  # compression would delay tokens
         return httpx2.Client(transport=direct, mounts={"https://": proxied}, trust_env=False, headers=headers)
 
-    def _refusal(self, reply: Reply) -> ServerError:
-        """The error for a response, in terms of the variables that the user has set."""
-        address, status, body = self.address, reply.response.status_code, ErrorBody()
+    def _read_error(self, reply: Reply) -> ErrorResponse:
+        """The error in a response."""
+        body, response = ErrorBody(), reply.response
         with suppress(*_network_errors()):  # the status is known, and so is the beginning of the body
             for _ in reply.pieces(body, first=body.patience, silence=body.patience):
                 pass
-        refusal = ErrorResponse.read(status, body.content(), reply.response.headers, key=address.api_key)
+        return ErrorResponse.read(response.status_code, body.content(), response.headers, key=self.address.api_key)
+
+    def _refusal(self, reply: Reply) -> ServerError:
+        """The error for a response, in terms of the variables that the user has set."""
+        address, refusal = self.address, self._read_error(reply)
+        status = refusal.status
         at_modal = "modal-http" in refusal.text  # Modal's own response, not the container's
         if status in (401, 403) and at_modal:
             state = "were refused"

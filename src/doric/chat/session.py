@@ -258,7 +258,13 @@ class Session:
         if shown.reasoning or self.last.reasoning:
             cut = ", and no tokens were left for the answer" if self.last.finish == "length" else ""
             return Ending(1, f"the model only reasoned and gave no answer{cut}")
-        return EMPTY
+        if self.last.finish in NOT_WHOLE:
+            return Ending(1, f"the answer was empty, {NOT_WHOLE[self.last.finish].note}")
+        return (
+            Ending(1, f"{EMPTY.note}: the model filled {instead} instead")
+            if (instead := self.last.elsewhere)
+            else EMPTY
+        )
 
     def save(self) -> None:
         """Write the chat to its file, if it has one. A failure is reported once, and the chat continues."""
