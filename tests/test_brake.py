@@ -149,3 +149,10 @@ def test_answers_that_never_come_in_time_name_the_flag():
     with pytest.raises(FatalServerError, match=r"timeout 50 \(100%\)") as stopped:
         brake.failed(late)
     assert "--timeout" in stopped.value.hint
+
+
+def test_answers_after_the_stop_do_not_change_the_error():
+    """The calls in flight end after the stop; the error keeps its number."""
+    brake = Brake()
+    first = refused_until_stopped(brake, SILENT, "empty")[1]
+    assert refused_until_stopped(brake, ENGLISH)[1] is first

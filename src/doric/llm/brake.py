@@ -50,6 +50,7 @@ class Brake:
         self._limit, self._noun, self._see, self._flag = limit, noun, see, flag
         self._accepted = 0
         self._row: Counter[str] = Counter()
+        self._stopped: FatalServerError | None = None
 
     def accepted(self) -> None:
         """Count an answer that could be used."""
@@ -71,6 +72,8 @@ class Brake:
 
     def _is_last_of(self, kind: str) -> bool:
         """Count one of `kind`; whether the run must stop."""
+        if self._stopped is not None:  # the answer to a call that was in flight
+            raise self._stopped
         self._row[kind] += 1
         growth = min(MOST_GROWTH, 1 + self._accepted)
         most = self._limit * growth
@@ -118,4 +121,6 @@ class Brake:
         return f"{total} {self._noun} in a row were refused {self._since()}: {shares}", see
 
     def _stop(self, message: str, hint: str) -> None:
-        raise FatalServerError(message, hint=f"{hint} {self._flag} 0 goes on anyway (limit now: {self._limit}).")
+        hint = f"{hint} {self._flag} 0 goes on anyway (limit now: {self._limit})."
+        self._stopped = FatalServerError(message, hint=hint)
+        raise self._stopped
