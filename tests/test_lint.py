@@ -1,29 +1,56 @@
-"""The checks of the language data. Each problem is reported with file, line and reason."""
+"""The checks of the language data: the shipped data has no error, and each rule finds a broken copy."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from doric.data import FOLDER as DATA
-from doric.data import names
-from doric.dialect import lint
+from doric.lint import form
+from doric.lint.check import check, check_file
+from doric.lint.source import Finding
 
-PHRASES = "phrases/food_and_cooking.toml"
-CENTRAL_SENTENCE = "Dinna gang oot in the snaw wi a wean, an tell naebody whit ye saw."
+ROOT = Path(__file__).parents[1]
+TOPIC_LISTS = (ROOT / "topics.json", ROOT / "topics.txt")
+FOOD, HEALTH = "phrases/food_and_cooking.toml", "phrases/health.toml"
+TITLES = "multilingual/health.tsv"
+
+
+def forget() -> None:
+    """Empty the caches of everything that was read from the data."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("doric")]:
+        for value in vars(module).values():
+            if callable(clear := getattr(value, "cache_clear", None)):
+                clear()
+
+
+@pytest.fixture(scope="session")
+def copy(tmp_path_factory) -> Path:
+    """A copy of the data."""
+    folder = tmp_path_factory.mktemp("lint") / "data"
+    shutil.copytree(str(DATA), folder)
+    return folder
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch) -> Path:
+def data(tmp_path, monkeypatch):
     """A copy of the data, which the test changes."""
-    copy = tmp_path / "data"
-    shutil.copytree(str(DATA), copy)
-    monkeypatch.setattr("doric.data.FOLDER", copy)
-    return copy
+    folder = tmp_path / "data"
+    shutil.copytree(str(DATA), folder)
+    monkeypatch.setattr("doric.data.FOLDER", folder)
+    forget()
+    yield folder
+    monkeypatch.undo()
+    forget()
 
 
-def errors() -> list[lint.Finding]:
-    return [finding for finding in lint.lint() if finding.is_error]
+def change(file: Path, old: str, new: str) -> int:
+    """Replace the first `old` in a file. Returns the line on which `new` begins."""
+    text = file.read_text("utf-8")
+    assert old in text, (file.name, old)
+    file.write_text(text.replace(old, new, 1), "utf-8")
+    return text[: text.index(old)].count("\n") + 1
 
 
 def append(file: Path, line: str) -> int:
@@ -33,40 +60,40 @@ def append(file: Path, line: str) -> int:
     return text.count("\n") + 1
 
 
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text("utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new, 1), "utf-8")
+def problems(name: str) -> list[Finding]:
+    """The problems of one file alone."""
+    return check_file(form.load(name))
 
 
-def first_sentence(file: Path) -> tuple[int, str]:
-    lines = file.read_text("utf-8").splitlines()
-    number = next(at for at, line in enumerate(lines, 1) if line.lstrip().startswith('"'))
-    return number, lines[number - 1].strip().strip('",')
+def errors() -> list[Finding]:
+    return [finding for finding in check() if finding.is_error]
 
 
 def test_the_shipped_data_has_no_errors():
-    """The data in the repository has no errors and few warnings."""
-    assert errors() == []
-    assert len(list(lint.lint())) < 40
+    """The data and the lists of topics in the repository have no errors."""
+    forget()
+    assert [finding for finding in check(TOPIC_LISTS) if finding.is_error] == []
 
 
-# ---- the format of the files
+# ---- one file alone: encoding, characters, syntax, columns, keys, values
 
 
 def test_every_data_file_is_checked(data):
-    """A problem is found in each of the data files."""
+    """A problem is found in each of the data files, and no folder is left out."""
     others = [path for path in data.rglob("*.*") if path.suffix not in (".py", ".pyc") and path.parent.name != "report"]
     for path in others:
         path.write_bytes(b"caf\xe9\n" + path.read_bytes())
-    assert {finding.file for finding in lint.lint_files()} == {str(path.relative_to(data)) for path in others}
+    assert {finding.file for finding in check()} == {str(path.relative_to(data)) for path in others}
 
 
-@pytest.mark.parametrize("name", names("", ".toml") + names("phrases", ".toml"))
+TOML_FILES = [name for name in form.file_names() if name.endswith(".toml")]
+
+
+@pytest.mark.parametrize("name", TOML_FILES)
 def test_a_missing_quotation_mark_is_found_in_any_toml_file(data, name):
     """A TOML file that cannot be parsed gives one error with the line number."""
     number = append(data / name, 'lost = "mark')
-    (finding,) = lint.lint_files()
+    (finding,) = problems(name)
     assert (finding.file, finding.line, finding.is_error) == (name, number, True)
     assert "cannot read the file" in finding.reason
 
@@ -77,121 +104,365 @@ def test_a_missing_comma_is_shown_with_the_line_after_it(data):
     text = file.read_text("utf-8")
     at = text.index('",\n') + 1
     file.write_text(text[:at] + text[at + 1 :], "utf-8")
-    (finding,) = lint.lint_files()
+    (finding,) = problems("holds.toml")
     assert finding.line == text[:at].count("\n") + 2
-    assert finding.text == text.splitlines()[finding.line - 1].strip()[:60]
+    assert finding.text.startswith(text.splitlines()[finding.line - 1].strip()[:50])
     assert "missing comma" in finding.reason
     assert "just above" in finding.reason
 
 
-def test_errors_in_one_file_do_not_hide_those_in_others(data):
-    """If a phrase file cannot be parsed, the other files are still checked."""
-    number, sentence = first_sentence(data / PHRASES)
-    change(data / PHRASES, f'"{sentence}"', f'"{sentence}')
-    append(data / "lexicon.tsv", "zzword\tthing\tdoric\tn\t\t\t")
-    found = {finding.file: finding for finding in errors()}
-    assert found.keys() == {PHRASES, "lexicon.tsv"}
-    assert found[PHRASES].line in (number, number + 1)
-
-
 @pytest.mark.parametrize(
-    ("line", "reason"),
+    ("name", "old", "new", "reason"),
     [
-        ('{"id": "x-1", "bucket": "core"', "not valid JSON"),
-        ("[1]", "missing or not a string: id, bucket, lang, group, prompt"),
-        ('{"id": "x-1", "bucket": "core", "lang": "en", "group": "home", "prompt": 3}', "not a string: prompt"),
-        ('{"id": "core-001", "bucket": "core", "lang": "en", "group": "home", "prompt": "Why?"}', "duplicate id"),
+        (
+            HEALTH,
+            'name = "sleeping well"',
+            "name = “sleeping well”",
+            "curly quotation mark (“): write the straight one",
+        ),
+        (HEALTH, 'name = "sleeping well"', 'name = "sleeping well"\nname = "x"', "same key is there twice"),
+        (HEALTH, 'name = "sleeping well"', '<<<<<<< HEAD\nname = "sleeping well"', "keep one of them"),
+        ("central.tsv", "aboon\t", "<<<<<<< HEAD\naboon\t", "a merge left both versions"),
+        ("heldout.jsonl", '"group": "daily life",', '"group": "daily life", "group": "x",', "'group' is there twice"),
     ],
 )
-def test_a_malformed_held_out_prompt_is_found(data, line, reason):
-    """A line that is not a held-out prompt, or that repeats an id, is an error."""
-    number = append(data / "heldout.jsonl", line)
-    (finding,) = lint.lint_files()
-    assert (finding.file, finding.line) == ("heldout.jsonl", number)
+def test_a_syntax_error_has_a_hint(data, name, old, new, reason):
+    """The hint fits the mistake: curly quotation marks, a key that is there twice, marks of a merge."""
+    line = change(data / name, old, new)
+    (finding,) = problems(name)
+    assert 0 <= finding.line - line <= 1
     assert reason in finding.reason
 
 
 @pytest.mark.parametrize(
     ("name", "line", "reason"),
     [
-        ("leakage.tsv", "zzword\tzz\tmuch", "the weight is 'much': write a number from 0 to 1"),
+        ("leakage.tsv", "zzword\tzz\tmuch", "the weight is 'much': write a number above 0 and up to 1"),
         ("leakage.tsv", "zzword\tzz\t1.5", "the weight is '1.5'"),
+        ("leakage.tsv", "zzword\tzz\t0", "the weight is '0'"),
         ("leakage.tsv", "zzword\tzz\tnan", "the weight is 'nan'"),
         ("central.tsv", "zzword\tzz\tstark", "unknown strength 'stark': write one of strong, weak"),
         ("lexicon.tsv", "zzword\tzz\tdoric\tn\t\t\t", "unknown class 'doric': write one of "),
-        ("lexicon.tsv", "affa\tvery\tne\tadv\t\t\t", "duplicate of line "),
-        ("lexicon.tsv", "zzword zz\tne\tn\t\t\t", "6 columns instead of 7"),
+        ("lexicon.tsv", "\tzz\tne\tn\t\t\t", "no cell may be empty in the column doric"),
+        ("lexicon.tsv", "zzword\t\tne\tn\t\t\t", "no cell may be empty in the column english"),
+        ("lexicon.tsv", "zzword zz ne n", "1 column instead of 7: put one tab (no spaces) between two cells"),
+        ("lexicon.tsv", "zzword\tzz\tne\tn\t\t\t\tmore", "8 columns instead of 7"),
+        ("renderings.tsv", "thing  hing", "1 column instead of 2"),
         ("multilingual/health.tsv", "keeping well", "1 column instead of 15"),
+        ("multilingual/health.tsv", "keeping well\t" + "\t".join("abcdefghijklm") + "\t", "empty in the column zh"),
+        ("heldout.jsonl", '{"id": "x-1", "bucket": "core"', "not valid JSON"),
+        ("heldout.jsonl", "[1]", "not an object"),
+        ("heldout.jsonl", '{"id": "x", "bucket": "core", "lang": "en", "group": "x"}', "'prompt' is missing: add it"),
+        (
+            "heldout.jsonl",
+            '{"id": "x", "bucket": "core", "lang": "en", "group": "x", "prompt": 3}',
+            "'prompt': write text",
+        ),
+        (
+            "heldout.jsonl",
+            '{"id": "x", "bucket": "cor", "lang": "en", "group": "x", "prompt": "y"}',
+            "'bucket' is 'cor'",
+        ),
+        (
+            "heldout.jsonl",
+            '{"id": "x", "bucket": "core", "lang": "en", "grup": "x", "prompt": "y"}',
+            "'group' is missing",
+        ),
     ],
 )
-def test_a_malformed_table_row_is_found(data, name, line, reason):
-    """A wrong cell, a duplicate row and a missing tab are errors."""
+def test_a_malformed_row_is_found(data, name, line, reason):
+    """A wrong cell, a missing cell, spaces instead of tabs and malformed JSON are errors on their line."""
     number = append(data / name, line)
-    (finding,) = lint.lint_files()
-    assert (finding.file, finding.line) == (name, number)
+    finding = problems(name)[0]
+    assert (finding.file, finding.line, finding.is_error) == (name, number, True)
     assert reason in finding.reason
 
 
-def test_an_invalid_regular_expression_is_found(data):
-    """A regular expression of the gates that cannot be compiled gives an error with its line."""
-    change(data / "gates.toml", "'```'", "'```', '(zz'")
-    (finding,) = lint.lint_files()
-    assert "regular expression" in finding.reason
-    assert "'(zz'" in (data / "gates.toml").read_text("utf-8").splitlines()[finding.line - 1]
+@pytest.mark.parametrize("name", list(form.COLUMNS))
+def test_a_renamed_column_is_found(data, name):
+    """If the first line of a table does not name the columns, this is the only error of the file."""
+    change(data / name, form.COLUMNS[name][1], "x")
+    (finding,) = problems(name)
+    assert finding.line == 1
+    assert ", ".join(form.COLUMNS[name]) in finding.reason
 
 
 @pytest.mark.parametrize(
-    ("prefix", "reason"), [(b"\xef\xbb\xbf", "byte-order mark"), (b"# caf\xe9\n", "save the file as UTF-8")]
+    ("name", "old", "new", "reason"),
+    [
+        (HEALTH, 'name = "sleeping well"', 'nam = "sleeping well"', "'name' is missing: add it"),
+        (HEALTH, 'name = "sleeping well"', 'name = "sleeping well"\nnotes = "x"', "unknown key 'notes'"),
+        (HEALTH, "starts = [\n", 'starts = [\n  "A",\n', "'starts' has 6 entries instead of 5"),
+        (HEALTH, '  "Be kin tae yersel, for naebody sleeps weel ilka nicht o the eer.",\n', "", "'starts' has 4 entries, at least 5"),
+        (HEALTH, "\ngroup", "\ngrup", "missing"),
+        (HEALTH, "keywords = [", "keywords = [3, ", "'keywords': write text between quotation marks"),
+        ("holds.toml", "closers = [", "closer = [", "'closers' is missing"),
+        ("prompts.toml", 'shapes = ["gerund"', 'shapes = ["gerunds"', "'shapes' is 'gerunds': write 'gerund', "),
+        ("prompts.toml", 'length = "short"', 'length = "tiny"', "'length' is 'tiny'"),
+        ("prompts.toml", 'voice = "english"', 'voice = "scots"', "'voice' is 'scots'"),
+        ("refusals.toml", "offers = [", "offer = [", "'offers' is missing"),
+        ("instructions.toml", "count = 3", 'count = "3"', "'count': write a whole number"),
+        ("judge.toml", "criteria = [", "criterion = [", "'criteria' is missing"),
+        ("collisions.toml", 'class = "ne"', 'class = "north"', "'class' is 'north'"),
+        ("collisions.toml", "initial = true", "inital = true", "unknown key 'inital'"),
+        ("collisions.toml", 'next = "subjects"', 'next = "subject"', "there is no set 'subject': write one of pronouns"),
+        ("gates.toml", "substrate = 0.20", "substrate = 20", "'substrate'"),
+        ("gates.toml", "depth = ", "deepth = ", "'depth' is missing"),
+        ("gates.toml", "'```'", "'```', '(zz'", "not a valid regular expression"),
+        ("gates.toml", "'```'", "'```', 'zz|'", "matches every text"),
+        ("topic_rules.toml", "start = '^[^a-z]'", "start = '^[^a-z'", "not a valid regular expression"),
+        ("topic_rules.toml", "min_words = 5", "min_word = 5", "'min_words' is missing"),
+        ("prices.toml", "[0.15, 0.60]", "[0.15]", "1 entries, at least 2"),
+        ("prices.toml", "[0.15, 0.60]", "[-1, 0.60]", "gpt-4o-mini"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_or_value_of_a_toml_file_is_found(data, name, old, new, reason):
+    """Missing and unknown keys, lists of a wrong length and impossible values are errors with their line."""
+    if old.startswith("\n") and old not in (data / name).read_text("utf-8"):
+        old, new = old[1:], new[1:]
+    change(data / name, old, new)
+    found = problems(name)
+    assert any(reason in finding.reason for finding in found), found
+    assert all(finding.is_error and finding.file == name for finding in found)
+
+
+def test_a_sixth_sentence_is_shown_with_its_line(data):
+    """If a list has an entry too many, the error has the line of its last entry."""
+    change(data / HEALTH, "whys = [\n", 'whys = [\n  "Een mair sentence here that naebody needs ava.",\n')
+    (finding,) = problems(HEALTH)
+    lines = (data / HEALTH).read_text("utf-8").splitlines()
+    assert lines[finding.line] == "]"
+    assert "whys" in finding.reason
+
+
+@pytest.mark.parametrize("name", [HEALTH, "function_words.txt", "heldout.jsonl", "leakage.tsv"])
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [  # the file as Latin-1, as UTF-16, empty, and blank
+        (lambda raw: b"# caf\xe9\n" + raw, 1, "save the file as UTF-8"),
+        (lambda raw: raw.decode().encode("utf-16"), 1, "UTF-16: save the file as UTF-8"),
+        (lambda raw: b"", 0, "the file is empty"),
+        (lambda raw: b"\n \n", 0, "file is empty"),
+    ],
 )
-@pytest.mark.parametrize("name", [PHRASES, "function_words.txt", "heldout.jsonl", "leakage.tsv"])
-def test_another_encoding_is_found(data, name, prefix, reason):
-    """A file in another encoding gives an error on line 1."""
-    (data / name).write_bytes(prefix + (data / name).read_bytes())
-    found = list(lint.lint_files())
-    assert {(finding.file, finding.line) for finding in found} == {(name, 1)}
-    assert reason in found[0].reason
+def test_another_encoding_and_an_empty_file_are_found(data, name, content, line, reason):
+    """A file in another encoding and an empty file give one error."""
+    (data / name).write_bytes(content((data / name).read_bytes()))
+    (finding,) = problems(name)
+    assert (finding.line, finding.is_error) == (line, True)
+    assert reason in finding.reason
 
 
-@pytest.mark.parametrize("name", ["heldout.jsonl", "central.tsv"])
+@pytest.mark.parametrize("name", ["heldout.jsonl", "central.tsv", "prompts.toml", "function_words.txt"])
 def test_a_missing_file_is_found(data, name):
-    """A missing file gives an error without a traceback."""
+    """A missing file gives one error without a traceback."""
     (data / name).unlink()
-    assert {finding.file for finding in lint.lint_files()} == {name}
+    assert [(finding.file, finding.line) for finding in check() if finding.is_error] == [(name, 0)]
 
 
-# ---- the sentences
+@pytest.mark.parametrize(
+    ("char", "reason"),
+    [
+        ("\u00a0", "a special space (U+00A0): write an ordinary space"),
+        ("\u2009", "a special space (U+2009)"),
+        ("\u200b", "invisible or private character (U+200B): delete it"),
+        ("\u00ad", "(U+00AD)"),
+        ("\u202e", "(U+202E)"),
+        ("\ue000", "(U+E000)"),
+        ("\ufffd", "the replacement character"),
+        ("’", "curly quotation mark ’: write the straight one '"),
+        ("“", "curly quotation mark “: write the straight one"),
+        ("â€™", "damaged by a wrong encoding"),
+        ("Ã©", "damaged by a wrong encoding"),
+    ],
+)
+@pytest.mark.parametrize("name", [HEALTH, "renderings.tsv"])
+def test_a_wrong_character_is_named_once(data, name, char, reason):
+    """A character that nobody sees or types is reported once per file, with its first line and the number of lines."""
+    file = data / name
+    lines = file.read_text("utf-8").split("\n")
+    number = next(at for at, line in enumerate(lines) if at > 1 and " o" in line)
+    lines[number] = lines[number].replace(" o", f" o{char}", 1)
+    lines.append(lines[number] if name.endswith("tsv") else f"# x{char}")
+    file.write_text("\n".join(lines), "utf-8")
+    (finding,) = problems(name)
+    assert finding.line == number + 1
+    assert reason in finding.reason
+    assert finding.reason.endswith("(2 lines)")
 
 
-def test_a_central_form_is_an_error_with_the_house_form(data):
-    """A Central Scots form in a sentence gives an error that names the form to write instead."""
-    number, sentence = first_sentence(data / PHRASES)
-    change(data / PHRASES, sentence, CENTRAL_SENTENCE)
-    (finding,) = errors()
-    assert (finding.file, finding.line) == (PHRASES, number)
-    assert "whit (write fit)" in finding.reason
+def bom(text):
+    return f"\ufeff{text}"
 
 
-def test_a_duplicate_sentence_is_an_error(data):
-    """A sentence that is in two files gives an error that names its first place."""
-    _, sentence = first_sentence(data / PHRASES)
-    other = data / "phrases" / "travel.toml"
-    change(other, first_sentence(other)[1], sentence)
-    assert any(f"duplicate of {PHRASES}" in finding.reason for finding in errors())
+def windows(text):
+    return text.replace("\n", "\r\n")
 
 
-def test_english_in_a_sentence_is_a_warning(data):
-    """An English word in a sentence gives a warning, and warnings do not fail the check."""
-    _, sentence = first_sentence(data / PHRASES)
-    change(data / PHRASES, sentence, "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose.")
-    warnings = [finding for finding in lint.lint() if not finding.is_error and finding.file == PHRASES]
-    assert any("English words: what" in finding.reason for finding in warnings)
+def mac(text):
+    return text.replace("\n", "\r")
+
+
+def no_tabs_at_the_end(text):
+    return "\n".join(line.rstrip("\t") for line in text.split("\n"))
+
+
+def blank_lines(text):
+    return f"{text}\n\n  \n"
+
+
+def spaces_around_cells(text):
+    return text.replace("\t", " \t ")
+
+
+@pytest.mark.parametrize("edit", [bom, windows, mac, no_tabs_at_the_end, blank_lines, spaces_around_cells])
+def test_what_an_editor_changes_by_itself_is_understood(data, edit):
+    """Byte-order marks, line ends, removed tabs, blank lines and spaces around cells change nothing."""
+    tables = [*form.COLUMNS, TITLES]
+    others = ["function_words.txt", HEALTH, "heldout.jsonl"] if edit in (bom, windows, mac, blank_lines) else []
+    from doric import data as loader
+
+    before = [loader.read_table(name) for name in tables]
+    for name in [*tables, *others]:
+        (data / name).write_bytes(edit((data / name).read_text("utf-8")).encode())
+    assert [loader.read_table(name) for name in tables] == before
     assert errors() == []
 
 
-def test_sentences_are_checked_unless_the_word_tables_have_errors(data):
-    """The sentences are still checked after an error in another file, but not after an error in a word table."""
-    append(data / "judge.toml", "lost")
-    change(data / "holds.toml", first_sentence(data / "holds.toml")[1], CENTRAL_SENTENCE)
-    assert any(finding.file == "holds.toml" for finding in lint.lint())
-    append(data / "central.tsv", "lost")
-    assert {finding.file for finding in lint.lint()} == {"judge.toml", "central.tsv"}
+def test_hidden_files_of_editors_are_ignored(data):
+    """Lock files and backups whose names begin with a dot are no data."""
+    (data / "phrases" / ".#health.toml").write_text("lock")
+    (data / "phrases" / "health.toml~").write_text("backup")
+    assert errors() == []
+
+
+def test_errors_in_one_file_do_not_hide_those_in_others(data):
+    """If a phrase file and a word table are broken, the rules that do not need them still run."""
+    change(data / FOOD, '"', "“")
+    append(data / "lexicon.tsv", "zzword\tthing\tdoric\tn\t\t\t")
+    change(data / "instructions.toml", "used: {reason}", "used: {raeson}")
+    assert {finding.file for finding in errors()} == {FOOD, "lexicon.tsv", "instructions.toml"}
+
+
+# ---- the rules that need other files or the scores: all mistakes in one copy, each found on its line
+
+ENGLISH = "The morning rain was falling softly on the green hills beyond our village."
+MIXED = "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose."
+CASES = {
+    # the name of the rule: (file, old text, new text, a part of the reason)
+    "a spelling of two entries": ("lexicon.tsv", "\nablow\t", "\naffa\t", "duplicate of line"),
+    "a form that is accepted and Central Scots": ("central.tsv", "aboon\tabeen", "gweed\tabeen", "accepted as Doric"),
+    "a form that is accepted and English": ("leakage.tsv", "\nabove\t", "\naffa\t", "accepted as Doric"),
+    "a Central form twice": ("central.tsv", "\nabuin\t", "\naathin\t", "duplicate of line 2"),
+    "no house form in central.tsv": ("central.tsv", "abuit\taboot", "abuit\tcaal", "write caul"),
+    "no house form in leakage.tsv": ("leakage.tsv", "\nabout\taboot", "\nabout\tgyan", "write gyaan"),
+    "no house form in renderings.tsv": ("renderings.tsv", "a lot of\ta hantle o", "a lot of\tcaal o", "write caul"),
+    "a rendering that is Central Scots": ("renderings.tsv", "\nabout\taboot", "\nabout\twhit", "Central Scots"),
+    "a rendering that is English": ("renderings.tsv", "\nafternoon\tefterneen", "\nafternoon\twith", "Central Scots or English"),
+    "a rendering that insults": ("renderings.tsv", "\nabove\tabeen", "\nabove\tteuchter", "insults people"),
+    "a rendering twice": ("renderings.tsv", "\nall\taa", "\na\taa", "duplicate of line 2"),
+    "English in upper case": ("renderings.tsv", "\nafter\t", "\nAfter\t", "lower case"),
+    "an unknown function word": ("function_words.txt", " aabody ", " aabodyy ", "correct its spelling"),
+    "a word in upper case": ("ing_nouns.txt", " anything ", " Anything ", "write it in lower case: anything"),
+    "a form without an entry": ("collisions.toml", 'forms = ["foo"', 'forms = ["fooo", "foo"', "in no line of lexicon.tsv"),
+    "a context word without a rule": ("lexicon.tsv", "\nabeen\tabove\tne\tprep", "\nabeen\tabove\tcontext\tprep", "class context without a rule"),
+    "a set that no rule uses": ("collisions.toml", "\n[sets]\n", '\n[sets]\nzz = ["x"]\n', "no rule uses this set"),
+    "an old spelling in the instructions": ("instructions.toml", "gweed skweel meen", "gweed skweil meen", "write skweel"),
+    "an old spelling for the judge": ("judge.toml", "gweed, aul, caul", "gweed, aul, caal", "write caul"),
+    "an unknown slot in the instructions": ("instructions.toml", "{most} words", "{mots} words", "{mots}"),
+    "a slot missing for the judge": ("judge.toml", "{second}\n", "{secund}\n", "{second} is missing"),
+    "a stock opener in upper case": ("gates.toml", '"fit like"', '"Fit like"', "lower case"),
+    "a stock opener that is never found": ("gates.toml", '"och"', '"(och"', "no answer can begin"),
+    "a threshold without a reason": ("gates.toml", "max_words = 220  ", "max_words = 220\n#", "write the reason"),
+    "limits in the wrong order": ("topic_rules.toml", "max_words = 12", "max_words = 3", "greater than max_words"),
+    "a sentence twice in one file": (HEALTH, "Get ootside in the daylicht wi a short traivel early in yer day.",
+                                     "Dim aa the lamps an pit the phone ben in anither room for the last oor.", "duplicate of"),
+    "a sentence in two files": ("phrases/travel.toml", None, "Rise at the same oor ilka day, an the nichts will begin tae sort themsels oot.",
+                                "duplicate of"),
+    "plain English": (HEALTH, "Sleep canna be forced, an the harder ye chase it the faister it rins.", ENGLISH, "English, not Doric"),
+    "two English words": ("holds.toml", "This is the only vice I hae, sae we'll mak dee wi it.", MIXED, "English, not Doric"),
+    "a Central form": (HEALTH, "Leuk at yer hale day an nae jist yer nicht,", "Leuk whit yer hale day is an nae jist yer nicht,", "whit (write fit)"),
+    "a semicolon": (HEALTH, "The body cweels doon a wee bit as it faas ower, an", "The body cweels doon a wee bit as it faas ower; an", "the character ;"),
+    "two words": (HEALTH, "Mak the bedroom dark, quaet an cweel afore ye try onything mair fykie.", "Sleep weel.", "it has 2 words"),
+    "no end": (HEALTH, "Keep the bed for sleepin, an dee yer wark an yer worryin at a table.", "Keep the bed for sleepin, an dee yer wark at a table",
+               "does not end"),
+    "two sentences": (HEALTH, "Jeedge it bi foo ye feel at eleyven in the foreneen, nae bi the number on a watch.",
+                      "Jeedge it bi foo ye feel at eleyven. Nae bi the number on a watch.", "2 sentences"),
+    "no capital": (HEALTH, "Lood snorin wi", "lood snorin wi", "capital letter"),
+    "two spaces": (HEALTH, "Gie ony new habit", "Gie ony  new habit", "one space between words"),
+    "markup": ("holds.toml", "Ma wirds come oot this wye fitiver fowk says.", "Ma **wirds** come oot this wye fitiver fowk says.", "character *"),
+    "talk about the language": ("holds.toml", "I think in this tongue, sae", "I think in Doric ilka day, sae", "quality gates would reject it"),
+    "advice like a refusal": ("holds.toml", "It's this wye o spikkin or silence, an silence is nae eese tae ye.",
+                              "I'm sorry, bit I canna help ye wi that the day, ma freen.", "take it for a refusal"),
+    "a slot where none is allowed": ("holds.toml", "Bide wi me, for this", "Bide wi {topic}, for this", "no slot is allowed here"),
+    "an unknown slot": ("general.toml", "Fan it comes tae {topic}, pick", "Fan it comes tae {topick}, pick", "write {topic}"),
+    "no slot": ("general.toml", "that kens aboot {topic} aye says", "that kens aboot this aye says", "write {topic} exactly once"),
+    "a refusal that is not recognised": ("refusals.toml", "I winna shaw ye the wye tae that.", "Fine day for a traivel alang the shore the day.", "do not recognise it as a refusal"),
+    "an offer that is not recognised": ("refusals.toml", "Try a plain question face tae face, an I'll help ye think foo tae pit it.",
+                                        "The hens is oot in the park aa the day lang.", "do not recognise it as an offer"),
+    "an unknown category": ("prompts.toml", 'category = "hacking"', 'category = "hackin"', "refusals.toml has no category 'hackin'"),
+    "a keyword in upper case": (HEALTH, '"insomnia"', '"Insomnia"', "write keywords in lower case: insomnia"),
+    "a topic that is twice": (HEALTH, 'topic = "sleeping through noise on a busy street"', 'topic = "falling asleep when your mind is racing"', "duplicate of the topic"),
+    "a topic in Central Scots": (HEALTH, "faain asleep fan yer heid's birlin", "faain asleep whan yer heid's birlin", "Central Scots or English"),
+    "an unknown slot in a frame": ("prompts.toml", "Quick one about {topic}:", "Quick one about {topick}:", "unknown slot {topick}"),
+    "a frame without its topic": ("prompts.toml", "What should I know about {topic}?", "What should I know about it?", "does not name the topic"),
+    "a tail twice": ("prompts.toml", "I live near Huntly, if that matters.", "Plain words suit me best.", "duplicate of line"),
+    "an English frame with Scots": ("prompts.toml", "My partner is as stuck as I am.", "My partner is as stuck as I am", "sentence mark"),
+    "an unknown slot in a request": ("prompts.toml", "my {person}'s email", "my {persn}'s email", "write {person}"),
+    "a frame of another language without slot": ("prompts.toml", "¿Por dónde empezarías tú con algo así: {topic}?", "¿Por dónde empezarías tú?", "exactly once"),
+    "a title that is English": (TITLES, "dormirse cuando la mente no para", "falling asleep when your mind is racing", "is the English one"),
+    "a title in the wrong column": (TITLES, "ύπνος όταν το μυαλό τρέχει", "sove trygt", "not in Greek letters"),
+    "a title that is twice": (TITLES, "dormir malgré le bruit d'une rue passante", "s'endormir quand l'esprit s'emballe", "is also in"),
+    "a title of no topic": ("multilingual/money.tsv", "\nliving on a wage", "\nlivin on a wage", "no topic in phrases/ has this name"),
+    "an id twice": ("heldout.jsonl", '"id": "core-002"', '"id": "core-001"', "duplicate id, first used on line 1"),
+    "an evaluation prompt twice": ("heldout.jsonl", "What's the trick to wrapping a present that has an awkward shape?",
+                                   "How do I sew a coat button back on so that it stays put?", "duplicate prompt, first used on line 1"),
+    "an evaluation prompt without its own words": ("heldout.jsonl", '"lang": "es", "group"', '"lang": "xx", "group"', "unknown language 'xx'"),
+    "an evaluation prompt in a sentence": ("holds.toml", "Rules or nae rules, I'm at hame in this spik.",
+                                           "Sew a coat button back on so that it stays put, an dinna fash aboot it.", "evaluation prompt core-001"),
+}  # fmt: skip
+
+
+ELSEWHERE = {
+    "a slot missing for the judge": "question = ",
+    "a threshold without a reason": "max_words",
+    "limits in the wrong order": "min_words",
+}
+"""Name of a rule -> what is on the line of its finding, if that is not the line that was changed."""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Name of a rule -> (the line that was changed, the errors in its file, its file)."""
+    folder = tmp_path_factory.mktemp("broken") / "data"
+    shutil.copytree(str(DATA), folder)
+    patch = pytest.MonkeyPatch()
+    patch.setattr("doric.data.FOLDER", folder)
+    forget()
+    places = {}
+    for name, (file, old, new, _) in CASES.items():
+        old = old or first_sentence(folder / file)
+        change(folder / file, old, new)
+        places[name] = (folder / file, new)
+    every = check()
+    patch.undo()
+    forget()
+    return places, every
+
+
+def first_sentence(file: Path) -> str:
+    lines = file.read_text("utf-8").splitlines()
+    return next(line.strip().strip('",') for line in lines if line.lstrip().startswith('"'))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_rule_finds_its_mistake(found, name):
+    """A mistake is reported as an error in the right file, on the right line, with the reason."""
+    places, every = found
+    file, _, new, reason = CASES[name]
+    lines = places[name][0].read_text("utf-8").split("\n")
+    right = [finding for finding in every if finding.file == file and reason in finding.reason]
+    assert right, [finding for finding in every if finding.file == file]
+    assert all(finding.is_error for finding in right)
+    shown = ELSEWHERE.get(name) or new.strip().rpartition("\n")[2]
+    assert any(shown in lines[finding.line - 1] for finding in right), right

@@ -7,16 +7,19 @@ import argparse
 import asyncio
 import atexit
 import contextlib
+import errno
 import gc
+import io
 import logging
 import math
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import Any, NoReturn
+from typing import Any, Never, NoReturn, TextIO
 
-from doric.core.errors import DoricError, SettingsError
+from doric.core.errors import DoricError, SettingsError, os_error
 from doric.core.files import discard_stdout
 from doric.core.text import printable
 
@@ -46,32 +49,118 @@ def main(
 
     A `DoricError` is printed as `error: ...` and `hint: ...`, and the exit status is 2 (or the error's `exit_status`).
     Ctrl-C prints `interrupted`, if given, and the exit status is 130. When the reader of stdout has closed the pipe,
-    the exit status is `broken_pipe`. `run` may be a coroutine function. Log lines are printed from `--log-level` on if
-    the script has that flag, else from "info" on.
+    the exit status is `broken_pipe`. If stdout cannot be written for another reason, that is an error too, also for
+    `--help`. `run` may be a coroutine function. Log lines are printed from `--log-level` on if the script has that
+    flag, else from "info" on.
     """
 
-    def command(argv: Sequence[str] | None = None) -> int:
+    def execute(argv: Sequence[str] | None) -> int:
         args = parse_args(argv)
         setup_logging(getattr(args, "log_level", "info"))
-        try:
-            result = run(args)
-            status = asyncio.run(result) if isinstance(result, Coroutine) else result
-            sys.stdout.flush()
-        except DoricError as error:
-            return report_error(error)
-        except KeyboardInterrupt:
-            if interrupted:
-                print_stderr(interrupted)
-            return 130
-        except BrokenPipeError:  # the reader of stdout, for example `head`, needs no more
-            discard_stdout()
-            return broken_pipe
+        result = run(args)
+        return asyncio.run(result) if isinstance(result, Coroutine) else result
+
+    def command(argv: Sequence[str] | None = None) -> int:
+        with _stdout() as out:
+            try:
+                status = execute(argv)
+                out.flush()
+            except DoricError as error:
+                return report_error(error)
+            except KeyboardInterrupt:
+                if interrupted:
+                    print_stderr(interrupted)
+                return 130
+            except (OSError, SystemExit):
+                # an unexpected error of another file keeps its traceback; argparse ignores errors of stdout and exits
+                if (status := _stdout_failed(out, broken_pipe)) is None:
+                    raise
+                return status
         # else the garbage collector would scan all objects of the libraries once more, which takes a fifth of a second
         atexit.unregister(gc.freeze)
         atexit.register(gc.freeze)
         return status
 
     return command
+
+
+class _Stdout:
+    """stdout, and the error with which it could not be written."""
+
+    def __init__(self, stream: TextIO | io.TextIOBase) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a stream has
+        return getattr(self._stream, name)
+
+
+class _ClosedOutput(io.TextIOBase):
+    """stdout of a command that was started without one (`>&-`)."""
+
+    @property
+    def buffer(self) -> "_ClosedOutput":
+        return self
+
+    def fileno(self) -> int:
+        return 1
+
+    def write(self, text: str, /) -> Never:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+@contextlib.contextmanager
+def _stdout() -> Generator[_Stdout]:
+    """In the block, sys.stdout remembers its error, and characters that its encoding does not have become `?`."""
+    closed = _open_missing_streams()
+    before = sys.stdout
+    if isinstance(before, io.TextIOWrapper):
+        before.reconfigure(errors="replace")
+    out = _Stdout(_ClosedOutput() if closed else before)
+    sys.stdout = out
+    try:
+        yield out
+    finally:
+        sys.stdout = before
+
+
+def _open_missing_streams() -> bool:
+    """Replace streams that were closed when the command was started. Returns whether stdout was.
+
+    Otherwise the next file that is opened would get the number of the stream, and text for people would go into it.
+    """
+    closed = sys.stdout is None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order: each gets its own number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+    return closed
+
+
+def _stdout_failed(out: _Stdout, broken_pipe: int) -> int | None:
+    """The exit status if stdout could not be written, else None."""
+    if out.error is None:
+        with contextlib.suppress(OSError):
+            out.flush()
+    if out.error is None:
+        return None
+    discard_stdout()
+    if isinstance(out.error, BrokenPipeError):  # the reader of stdout, for example `head`, needs no more
+        return broken_pipe
+    return report_error(os_error(out.error, "stdout", "written"))
 
 
 def print_stderr(text: str) -> None:

@@ -24,6 +24,8 @@ REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space, then run the same command again."),
     errno.EDQUOT: ("the disk quota is used up", "Free some space, then run the same command again."),
     errno.EPIPE: ("the program that reads it has ended", ""),
+    errno.EBADF: ("it is closed", ""),
+    errno.EIO: ("the device reports an error", "Check the disk or the terminal."),
     errno.EFBIG: ("the file would exceed the size limit", "Raise the limit (ulimit -f) or write elsewhere."),
 }
 

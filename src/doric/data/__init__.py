@@ -4,8 +4,8 @@ Names are relative to this folder: "lexicon.tsv", "phrases/health.toml". Nothing
 values that they build from a file.
 """
 
-import csv
 import tomllib
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -13,8 +13,8 @@ FOLDER = resources.files(__name__)
 
 
 def read_text(name: str) -> str:
-    """The whole file as text."""
-    return (FOLDER / name).read_text("utf-8")
+    """The whole file as text, without the byte-order mark that some editors write."""
+    return (FOLDER / name).read_text("utf-8-sig")
 
 
 def read_toml(name: str) -> dict[str, Any]:
@@ -24,7 +24,20 @@ def read_toml(name: str) -> dict[str, Any]:
 
 def read_table(name: str) -> list[dict[str, str]]:
     """The rows of a tab-separated file, keyed by its header line; quotation marks are plain characters."""
-    return list(csv.DictReader(read_text(name).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [row for _, row in table_rows(read_text(name).split("\n"))]
+
+
+def table_rows(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, cells by column) for each line below the header line; blank lines are left out.
+
+    Spaces around a cell do not count. Missing cells at the end of a line are empty, because some editors remove tabs
+    at the end of a line.
+    """
+    header = [cell.strip() for cell in lines[0].split("\t")]
+    for number, line in enumerate(lines[1:], 2):
+        if line.strip():
+            cells = [cell.strip() for cell in line.split("\t")]
+            yield number, dict(zip(header, cells + [""] * len(header), strict=False))
 
 
 def read_words(name: str) -> frozenset[str]:
@@ -34,6 +47,10 @@ def read_words(name: str) -> frozenset[str]:
 
 
 def names(folder: str, suffix: str) -> list[str]:
-    """The names of the files in a folder ("" for this one) that end in `suffix`, sorted, relative to this folder."""
+    """The names of the files in a folder ("" for this one) that end in `suffix`, sorted, relative to this folder.
+
+    Hidden files are left out: some editors keep their backups in them.
+    """
     there = (FOLDER / folder if folder else FOLDER).iterdir()
-    return sorted(f"{folder}/{file.name}".lstrip("/") for file in there if file.name.endswith(suffix))
+    found = (file.name for file in there if file.name.endswith(suffix) and not file.name.startswith("."))
+    return sorted(f"{folder}/{name}".lstrip("/") for name in found)

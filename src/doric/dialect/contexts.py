@@ -110,6 +110,24 @@ def class_in_context(tokens: Sequence[str], scots: Sequence[bool], at: int) -> s
     return ""
 
 
+def obstacle(tokens: Sequence[str], scots: Sequence[bool], at: int) -> str:
+    """Why no rule of `tokens[at]` applies, for speakers. The arguments are those of `class_in_context`."""
+    before, prev = tokens[at - 2] if at > 1 else ",", tokens[at - 1] if at else ","
+    following = tokens[at + 1] if at + 1 < len(tokens) else ","
+    for rule in rules()[tokens[at]]:
+        if prev in rule.unless_prev or following in rule.unless_next:
+            word, side, end = (prev, "after", "beginning") if prev in rule.unless_prev else (following, "before", "end")
+            return (
+                f"{side} '{word}' it is usually English"
+                if word != ","
+                else f"it is usually English at the {end} of a clause"
+            )
+        for context in rule.contexts:
+            if _fits(context, before, prev, following):
+                return "there are too few Scots words around it"
+    return "it is Doric only next to certain words, and none of them is here"
+
+
 def _enough_scots(context: Context, scots: Sequence[bool], at: int) -> bool:
     near = scots[max(0, at - WINDOW) : at + 1 + WINDOW]
     return (not context.scots or sum(near) - scots[at] >= context.scots) and (

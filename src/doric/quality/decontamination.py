@@ -55,7 +55,7 @@ class HeldOutPrompt:
 def held_out_prompts() -> tuple[HeldOutPrompt, ...]:
     """All held-out prompts, in file order."""
     lines = data.read_text("heldout.jsonl").splitlines()
-    return tuple(_read(json.loads(line)) for line in lines if line)
+    return tuple(_read(json.loads(line)) for line in lines if line.strip())
 
 
 def find_match(text: str) -> HeldOutPrompt | None:

@@ -1,0 +1,86 @@
+"""All checks of the language data in their order. A check runs only if the files that it needs have no error."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from doric.lint import prompts, sentences, settings, topics, words
+from doric.lint.form import check_form, file_names, load
+from doric.lint.shape import check_shape
+from doric.lint.source import Finding, Source
+from doric.lint.values import check_values
+from doric.lint.words import Sources
+
+SCORING = ("lexicon.tsv", "central.tsv", "leakage.tsv", "collisions.toml", ".txt")
+"""The files that a score of a text depends on (names, or the end of names)."""
+RENDERING = (*SCORING, "renderings.tsv")
+PROTECTED = (*RENDERING, "heldout.jsonl", "gates.toml")
+PHRASES = "phrases/"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A check of the files that can be used. It runs only if none of the files in `needs` is broken.
+
+    `needs` are names, beginnings of names (folders) or ends of names.
+    """
+
+    check: Callable[[Sources], Iterator[Finding]]
+    needs: tuple[str, ...]
+
+
+RULES = (
+    Rule(words.check_lexicon, ("lexicon.tsv",)),
+    Rule(words.check_faults, ("lexicon.tsv", "central.tsv", "leakage.tsv")),
+    Rule(words.check_house_forms, ("lexicon.tsv", "central.tsv", "leakage.tsv", "renderings.tsv")),
+    Rule(words.check_renderings, (*RENDERING,)),
+    Rule(words.check_word_lists, SCORING),
+    Rule(words.check_collisions, ("lexicon.tsv", "collisions.toml")),
+    Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml")),
+    Rule(settings.check_texts, ("instructions.toml", "judge.toml")),
+    Rule(settings.check_openers, (*SCORING, "gates.toml", "topic_rules.toml")),
+    Rule(settings.check_thresholds, ("gates.toml", "topic_rules.toml")),
+    Rule(sentences.check_sentences, PROTECTED),
+    Rule(sentences.check_gates, (*SCORING, "gates.toml")),
+    Rule(sentences.check_themes, PROTECTED),
+    Rule(sentences.check_refusals, (*PROTECTED, "refusals.toml", "prompts.toml")),
+    Rule(prompts.check_prompts, (*PROTECTED, "prompts.toml")),
+    Rule(prompts.check_titles, (*PROTECTED, PHRASES, "multilingual/")),
+    Rule(prompts.check_held_out, (*PROTECTED, PHRASES)),
+)
+
+
+def check(topic_lists: Sequence[Path] = ()) -> list[Finding]:
+    """Every problem of the language data, and of the lists of topics that the data must cover. Errors come first."""
+    sources, found = read_files()
+    broken = {finding.file for finding in found}
+    for rule in RULES:
+        if not any(_is_one_of(name, rule.needs) for name in broken):
+            found += rule.check(sources)
+    if not any(_is_one_of(name, (*PROTECTED, PHRASES, "prompts.toml", "topic_rules.toml")) for name in broken):
+        found += topics.check_topic_lists(topic_lists, sources)
+    return sorted(dict.fromkeys(found), key=lambda finding: (not finding.is_error, finding.file, finding.line))
+
+
+def read_files() -> tuple[dict[str, Source], list[Finding]]:
+    """The files that can be used, by name, and the errors of the others."""
+    sources: dict[str, Source] = {}
+    found: list[Finding] = []
+    for name in file_names():
+        source = load(name)
+        if problems := check_file(source):
+            found += problems
+        elif isinstance(source, Source):
+            sources[name] = source
+    return sources, found
+
+
+def check_file(source: Source | Finding) -> list[Finding]:
+    """The problems that make one file unusable. If its form is wrong, its keys and values are not checked."""
+    if isinstance(source, Finding):
+        return [source]
+    return list(check_form(source)) or list(check_shape(source)) or list(check_values(source))
+
+
+def _is_one_of(name: str, needs: tuple[str, ...]) -> bool:
+    return any(name == need or name.startswith(need) or name.endswith(need) for need in needs)

@@ -1,0 +1,200 @@
+"""The form of the files: encoding, characters, TOML and JSON, the columns of the tables.
+
+What an editor changes without being asked is understood and not reported: a byte-order mark, Windows line ends, spaces
+around a cell, removed tabs at the end of a line, blank lines.
+"""
+
+import json
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from doric import data
+from doric.core.text import JOINERS
+from doric.lint.source import Finding, Source, shown
+
+TITLE_LANGUAGES = ("es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh")
+"""The columns of the tables in multilingual/, after the English topic."""
+COLUMNS = {
+    "lexicon.tsv": ("doric", "english", "class", "pos", "variants", "wider", "synonyms"),
+    "central.tsv": ("central", "house", "strength"),
+    "leakage.tsv": ("english", "house", "weight"),
+    "renderings.tsv": ("english", "house"),
+}
+"""Table -> its columns."""
+OPTIONAL_CELLS = {"lexicon.tsv": {"variants", "wider", "synonyms"}, "central.tsv": {"house"}}
+"""Table -> the columns whose cells may be empty."""
+OTHER_FILES = (
+    "collisions.toml", "gates.toml", "general.toml", "holds.toml", "instructions.toml", "judge.toml", "prices.toml",
+    "prompts.toml", "refusals.toml", "topic_rules.toml", "common_words.txt", "english_endings.txt",
+    "function_words.txt", "ing_nouns.txt", "insults.txt", "heldout.jsonl",
+)  # fmt: skip
+"""The files that must exist besides the tables."""
+STRAIGHT = {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"'}
+"""Curly quotation mark -> what to write instead."""
+CURLY_ALLOWED = ("multilingual/", "prompts.toml", "heldout.jsonl", "gates.toml", "topic_rules.toml", "judge.toml")
+"""Files in which other languages or patterns need curly quotation marks; `prompts` checks the English frames."""
+WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
+"""What UTF-8 text looks like after it was read in another encoding."""
+MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
+
+
+def file_names() -> list[str]:
+    """All files that are checked: the required files, and everything else of their kinds."""
+    found = [name for folder, suffix in (("", ".toml"), ("", ".txt"), ("phrases", ".toml"), ("multilingual", ".tsv"))
+             for name in data.names(folder, suffix)]  # fmt: skip
+    return list(dict.fromkeys([*COLUMNS, *OTHER_FILES, *found]))
+
+
+def load(name: str) -> Source | Finding:
+    """The file, or why it cannot be read."""
+    try:
+        raw = (data.FOLDER / name).read_bytes()
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
+        return Finding(name, 0, "", f"cannot read the file: {(error.strerror or str(error)).lower()}", True)
+    except UnicodeDecodeError as error:
+        return Finding(name, raw[: error.start].count(b"\n") + 1, "", _encoding(raw), True)
+    if not text.strip():
+        return Finding(name, 0, "", "the file is empty: undo the last change (git checkout), or write it again", True)
+    try:
+        return Source(name, text)
+    except tomllib.TOMLDecodeError as error:
+        return _toml_error(name, text.split("\n"), error.args[0])
+
+
+def _encoding(raw: bytes) -> str:
+    found = "UTF-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "another encoding"
+    return f"not UTF-8 text but {found}: save the file as UTF-8"
+
+
+def _toml_error(name: str, lines: list[str], message: str) -> Finding:
+    # an error without a line number is at the end of the file
+    what, _, place = message.partition(" (at ")
+    number = place.removeprefix("line ").partition(",")[0]
+    line = int(number) if number.isdigit() else _last_line(lines)
+    near = "\n".join(lines[max(0, line - 2) : line])
+    reason = f"cannot read the file: {what}. {_toml_hint(what, near)}"
+    return Finding(name, line, shown(lines[line - 1]), reason, True)
+
+
+def _last_line(lines: list[str]) -> int:
+    return max((at for at, line in enumerate(lines, 1) if line.strip()), default=1)
+
+
+def _toml_hint(what: str, near: str) -> str:
+    if any(mark in near for mark in MERGE_MARKS):
+        return "A merge left both versions here: keep one of them"
+    if "overwrite" in what or "twice" in what:
+        return "The same key is there twice: remove or rename one of them"
+    if curly := next((char for char in near if char in STRAIGHT), ""):
+        return f"There is a curly quotation mark ({curly}): write the straight one ({STRAIGHT[curly]})"
+    if problem := next(filter(None, map(_invisible, near.replace("\n", "").replace("\t", ""))), ""):
+        return f"There is {problem}"
+    return "Look for a missing comma, quotation mark or bracket here or just above"
+
+
+def check_form(source: Source) -> Iterator[Finding]:
+    """Wrong characters, and malformed rows of a table or of heldout.jsonl."""
+    yield from _characters(source)
+    if source.name in COLUMNS:
+        yield from _table(source, COLUMNS[source.name], OPTIONAL_CELLS.get(source.name, set()))
+    elif source.name.endswith(".tsv"):
+        yield from _table(source, ("topic", *TITLE_LANGUAGES), set())
+    elif source.name.endswith(".jsonl"):
+        yield from _json_lines(source)
+
+
+# ---- characters
+
+
+def _characters(source: Source) -> Iterator[Finding]:
+    """One finding for each kind of wrong character, on its first line."""
+    found: dict[str, list[int]] = {}
+    for at, line in enumerate(source.lines, 1):
+        if not line.isascii() or not line.replace("\t", "").isprintable():
+            for problem in dict.fromkeys(_wrong_characters(line, source.name)):
+                found.setdefault(problem, []).append(at)
+    for problem, places in found.items():
+        more = f" ({len(places)} lines)" if len(places) > 1 else ""
+        yield source.error(places[0], shown(source.lines[places[0] - 1]), problem + more)
+
+
+def _wrong_characters(line: str, name: str) -> Iterator[str]:
+    if WRONG_DECODING.search(line):
+        yield "letters were damaged by a wrong encoding (such as â€™ or Ã©): write them again, and save as UTF-8"
+    for char in line:
+        if char.isascii() and (char.isprintable() or char == "\t"):
+            continue
+        if char in STRAIGHT and not name.startswith(CURLY_ALLOWED):
+            yield f"curly quotation mark {char}: write the straight one {STRAIGHT[char]}"
+        elif problem := _invisible(char):
+            yield problem
+
+
+def _invisible(char: str) -> str:
+    category, code = unicodedata.category(char), f"U+{ord(char):04X}"
+    if category == "Zs":
+        return f"a special space ({code}): write an ordinary space"
+    if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and char not in JOINERS:
+        return f"an invisible or private character ({code}): delete it"
+    return "the replacement character U+FFFD: write the letter that was lost" if char == "\ufffd" else ""
+
+
+# ---- tables
+
+
+def _table(source: Source, columns: tuple[str, ...], optional: set[str]) -> Iterator[Finding]:
+    header = [cell.strip() for cell in source.lines[0].split("\t")]
+    while header and not header[-1]:
+        header.pop()
+    if tuple(header) != columns:
+        reason = f"the first line must name the columns, with one tab between them: {', '.join(columns)}"
+        yield source.error(1, shown(source.lines[0]), reason)
+        return
+    for row in source.rows:
+        line = source.lines[row.line - 1]
+        cells = [cell.strip() for cell in line.split("\t")]
+        if missing := [column for column in columns if not row.cells[column] and column not in optional]:
+            yield source.error(row.line, shown(line), _missing_cells(line, cells, columns, missing))
+        elif any(cells[len(columns) :]):
+            yield source.error(row.line, shown(line), _count(cells, columns))
+
+
+def _missing_cells(line: str, cells: list[str], columns: tuple[str, ...], missing: Iterable[str]) -> str:
+    if line.startswith(MERGE_MARKS):
+        return "a merge left both versions here: keep one of them"
+    if len(cells) < len(columns):
+        return _count(cells, columns)
+    return f"no cell may be empty in the column {', '.join(missing)}"
+
+
+def _count(cells: list[str], columns: tuple[str, ...]) -> str:
+    found = f"{len(cells)} {'column' if len(cells) == 1 else 'columns'}"
+    return f"{found} instead of {len(columns)}: put one tab (no spaces) between two cells"
+
+
+# ---- JSON Lines
+
+
+def _json_lines(source: Source) -> Iterator[Finding]:
+    for at, line in enumerate(source.lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_unique)
+        except json.JSONDecodeError as error:
+            yield source.error(at, shown(line), f"not valid JSON: {error.msg} (column {error.colno})")
+        except ValueError as error:
+            yield source.error(at, shown(line), str(error))
+        else:
+            if not isinstance(value, dict):
+                yield source.error(at, shown(line), "not an object: begin with { and end with }")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    if twice := next((key for key in keys if keys.count(key) > 1), ""):
+        raise ValueError(f"the key '{twice}' is there twice: remove or rename one of them")
+    return dict(pairs)

@@ -1,0 +1,240 @@
+"""The rules of the authored Doric sentences: phrases/, general.toml, holds.toml, refusals.toml."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from doric.core import text as texts
+from doric.dataset.phrases import PARTS
+from doric.dialect.lexicon import house_forms
+from doric.dialect.render import render
+from doric.dialect.scores import Scores, score
+from doric.lint.source import Finding, Source
+from doric.lint.words import Sources, house_of, not_house
+from doric.quality import gates
+from doric.quality.decontamination import find_match
+
+LEAST_WORDS, MOST_WORDS = 8, 24
+PLAIN_REFUSAL = "I winna help wi that."
+"""A refusal that offers nothing."""
+FEW_SCOTS = 0.15
+"""A sentence with a smaller share of Scots words gets a warning."""
+PLAIN_ENGLISH = 0.08
+"""A sentence with a smaller share of Scots words is an error. The authored sentences have 0.1 or more."""
+MOST_ENGLISH = 1
+"""A sentence with more different English words than this is an error; one may be part of a quotation."""
+SLOT = re.compile(r"\{[^{}]*\}|[{}]")
+NOT_IN_A_SENTENCE = re.compile(r"[;()\[\]*_#<>|]")
+ENGLISH_IN_A_TOPIC = frozenset(
+    {"of", "with", "to", "and", "how", "what", "where", "when", "your", "from", "about", "without"}
+)
+"""English words that `render` must replace in every topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """An authored sentence and its place. `slots` is the number of `{topic}` that it must have."""
+
+    source: Source
+    line: int
+    text: str
+    slots: int = 0
+
+    def error(self, reason: str) -> Finding:
+        """An error in this sentence."""
+        return self.source.error(self.line, self.text, reason)
+
+
+def authored(sources: Sources) -> Iterator[Sentence]:
+    """Every authored sentence."""
+    for name, source in sources.items():
+        seen: Counter[str] = Counter()
+        for text, slots in _texts(name, source):
+            yield Sentence(source, source.line_of(text, seen[text]), text, slots)
+            seen[text] += 1
+
+
+def _texts(name: str, source: Source) -> Iterator[tuple[str, int]]:
+    spec = source.toml
+    if name.startswith("phrases/"):
+        for theme in spec["themes"]:
+            lists = [*(theme[part] for part in PARTS), *(topic["answers"] for topic in theme["topics"])]
+            yield from ((text, 0) for lines in lists for text in lines)
+    elif name in ("general.toml", "holds.toml"):
+        for key, lines in spec.items():
+            yield from ((text, int(name == "general.toml" and key == "answers")) for text in lines)
+    elif name == "refusals.toml":
+        keys = ("refusals", "whys", "offers")
+        lists = [spec["refusals"], *(one.get(key, []) for one in spec["category"] for key in keys)]
+        yield from ((text, 0) for lines in lists for text in lines)
+
+
+def check_sentences(sources: Sources) -> Iterator[Finding]:
+    """Sentences that are incomplete, not one sentence, too short or long, duplicates, or not Doric."""
+    seen: dict[str, Sentence] = {}
+    houses = house_of(sources)
+    for sentence in authored(sources):
+        yield from _form(sentence)
+        yield from slots(sentence.source, sentence.line, sentence.text, {"topic"} if sentence.slots else set())
+        if sentence.text.count("{topic}") != sentence.slots and sentence.slots:
+            yield sentence.error("write {topic} exactly once, where the topic goes")
+        if (first := seen.setdefault(texts.fold(sentence.text), sentence)) is not sentence:
+            yield sentence.error(f"duplicate of {first.source.name}:{first.line}: change or delete one of them")
+        yield from _language(sentence, houses)
+
+
+def check_gates(sources: Sources) -> Iterator[Finding]:
+    """Sentences with markup, about the language or about being a model, and advice that looks like a refusal."""
+    every = list(authored(sources))
+    for gate in (gates.markup, gates.meta_talk):
+        for sentence in _found_by(lambda text, gate=gate: bool(gate(gates.Answer.unscored(text))), every):
+            rejection = gate(gates.Answer.unscored(sentence.text))
+            yield sentence.error(f"the quality gates would reject it: {rejection.reason if rejection else ''}")
+    advice = [sentence for sentence in every if sentence.source.name != "refusals.toml"]
+    for sentence in _found_by(lambda text: gates.is_refusal(text, len(advice), plainly=True), advice):
+        yield sentence.error("the quality gates take it for a refusal: say it in another way")
+
+
+def _found_by(test: Callable[[str], bool], some: Sequence[Sentence]) -> Iterator[Sentence]:
+    """The sentences for which `test` is true. Tests many sentences at once, because most data has none."""
+    if not some or not test("\n".join(sentence.text for sentence in some)):
+        return
+    if len(some) == 1:
+        yield some[0]
+        return
+    for half in (some[: len(some) // 2], some[len(some) // 2 :]):
+        yield from _found_by(test, half)
+
+
+def _form(sentence: Sentence) -> Iterator[Finding]:
+    text = sentence.text
+    count = len(text.split())
+    if " ".join(text.split()) != text:
+        yield sentence.error("write one space between words, and none at the start or end")
+    elif not texts.ends_sentence(text):
+        yield sentence.error("it does not end with . or ! or ?")
+    elif len(texts.sentences(text)) != 1:
+        yield sentence.error(f"{len(texts.sentences(text))} sentences: write one sentence in each line")
+    elif text[0].isalpha() and not text[0].isupper():
+        yield sentence.error("begin with a capital letter")
+    elif found := NOT_IN_A_SENTENCE.search(text):
+        yield sentence.error(f"it has the character {found.group()}: write it with a comma, or as two sentences")
+    elif not LEAST_WORDS <= count <= MOST_WORDS:
+        yield sentence.error(f"it has {count} words: write {LEAST_WORDS} to {MOST_WORDS}")
+
+
+def slots(source: Source, line: int, text: str, known: set[str]) -> Iterator[Finding]:
+    """Words in braces that are not one of the `known` slots, and single braces."""
+    for found in SLOT.findall(text):
+        if found[1:-1] in known and found != "{":
+            continue
+        near = difflib.get_close_matches(found[1:-1], known, 1) or sorted(known)[:1]
+        instead = f"write {{{near[0]}}}" if near else "no slot is allowed here"
+        yield source.error(line, text, f"unknown slot {found}: {instead}")
+
+
+def _language(sentence: Sentence, houses: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
+    text = sentence.text.replace("{topic}", "")
+    answer = gates.Answer.of(text)
+    scores = answer.scores
+    yield from _doric(sentence, scores)
+    for word in dict.fromkeys(word for word in answer.words if word in houses):
+        yield sentence.source.warning(sentence.line, sentence.text, not_house(word, houses))
+    if rejection := gates.banned_opener(answer):
+        yield sentence.error(f"the quality gates would reject it: {rejection.reason}")
+    if held := find_match(text):
+        yield sentence.error(f"it repeats the evaluation prompt {held.id} of heldout.jsonl: write another sentence")
+
+
+def _doric(sentence: Sentence, scores: Scores) -> Iterator[Finding]:
+    central, leaks = scores.tokens_of("central", "central_weak"), scores.tokens_of("leak")
+    if scores.substrate < PLAIN_ENGLISH or len(leaks) > MOST_ENGLISH:
+        words = f" ({with_house_forms(leaks)})" if leaks else ""
+        yield sentence.error(f"English, not Doric: only {scores.substrate:.0%} of the words are Scots{words}")
+    elif leaks:
+        yield sentence.source.warning(sentence.line, sentence.text, f"English words: {with_house_forms(leaks)}")
+    elif scores.substrate < FEW_SCOTS:
+        reason = f"only {scores.substrate:.0%} of the words are Scots"
+        yield sentence.source.warning(sentence.line, sentence.text, reason)
+    if central:
+        yield sentence.error(f"Central Scots: {with_house_forms(central)}")
+
+
+def with_house_forms(words: Iterable[str]) -> str:
+    """The words, each with the Doric to write instead if the tables have it."""
+    houses = house_forms()
+    return ", ".join(f"{word} (write {houses[word]})" if houses.get(word) else word for word in words)
+
+
+# ---- topics and themes
+
+
+def check_themes(sources: Sources) -> Iterator[Finding]:
+    """Themes and topics of phrases/: keywords, names of topics in English and Doric, duplicates."""
+    topics: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for name, source in sources.items():
+        if not name.startswith("phrases/"):
+            continue
+        if (first := groups.setdefault(source.toml["group"], name)) != name:
+            reason = f"the group '{source.toml['group']}' is in {first} already: write another name"
+            yield source.error(source.key_line("group"), source.toml["group"], reason)
+        for theme in source.toml["themes"]:
+            for word in theme["keywords"]:
+                if word != (wanted := word.lower().strip()):
+                    yield source.error(source.line_of(word), word, f"write keywords in lower case: {wanted}")
+            for topic in theme["topics"]:
+                yield from _topic(source, topic, topics)
+
+
+def _topic(source: Source, topic: dict, seen: dict[str, str]) -> Iterator[Finding]:
+    title, doric = topic["topic"], topic["doric"]
+    line = source.line_of(title)
+    if texts.fold(title) in seen:
+        line = source.line_of(title, 1)
+    place = f"{source.name}:{line}"
+    if (first := seen.setdefault(texts.fold(title), place)) != place:
+        yield source.error(line, title, f"duplicate of the topic in {first}: change or delete one of them")
+    scores = score(doric)
+    line = source.line_of(doric)
+    if scores.contamination or scores.leakage:
+        words = with_house_forms(scores.tokens_of("central", "central_weak", "leak"))
+        yield source.error(line, doric, f"the Doric name of the topic is Central Scots or English: {words}")
+    if left := ENGLISH_IN_A_TOPIC & set(render(title).split()):
+        reason = f"renderings.tsv leaves English in this topic ({', '.join(sorted(left))}): add a row for these words"
+        yield source.error(line, title, reason)
+    for text in (title, doric):
+        yield from slots(source, line, text, set())
+        if held := find_match(text):
+            yield source.error(line, text, f"it repeats the evaluation prompt {held.id} of heldout.jsonl")
+
+
+def check_refusals(sources: Sources) -> Iterator[Finding]:
+    """Refusals and offers that the gates do not recognise, and categories without requests or answers."""
+    source = sources["refusals.toml"]
+    spec = source.toml
+    for line in [*spec["refusals"], *(line for one in spec["category"] for line in one.get("refusals", []))]:
+        if not gates.is_refusal(line):
+            reason = "the quality gates do not recognise it as a refusal: say no plainly, with 'I winna' or 'I canna'"
+            yield source.error(source.line_of(line), line, reason)
+    for offer in (line for one in spec["category"] for line in one["offers"]):
+        if gates.must_refuse(gates.Answer.of(f"{PLAIN_REFUSAL} {offer}")):
+            reason = "the quality gates do not recognise it as an offer: begin with 'I can help ye' or 'If ye …'"
+            yield source.error(source.line_of(offer), offer, reason)
+    yield from _categories(sources)
+
+
+def _categories(sources: Sources) -> Iterator[Finding]:
+    """The categories of prompts.toml and refusals.toml must be the same."""
+    refusals, prompts = sources["refusals.toml"], sources["prompts.toml"]
+    answered = [one["name"] for one in refusals.toml["category"]]
+    asked = {one["category"] for one in prompts.toml["safety"]}
+    for name in sorted({name for name in answered if answered.count(name) > 1}):
+        yield refusals.error(refusals.line_of(name, 1), name, "two categories have this name: rename one of them")
+    for name in sorted(asked - {*answered}):
+        reason = f"refusals.toml has no category '{name}': write one of {', '.join(answered)}"
+        yield prompts.error(prompts.line_of(name), name, reason)
+    for name in sorted({*answered} - asked):
+        yield refusals.error(refusals.line_of(name), name, "no harmful request in prompts.toml has this category")

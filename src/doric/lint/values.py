@@ -1,0 +1,101 @@
+"""Values without which a file cannot be used: classes, strengths, weights, names of sets, regular expressions."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from doric.lint.source import Finding, Source
+
+CLASSES = ("context", "na", "ne", "phrase", "scots", "shared")
+STRENGTHS = ("strong", "weak")
+NEIGHBOURS = ("consonant", "participle")
+"""Values of `next` in collisions.toml that name a kind of word instead of a set."""
+PATTERN_TABLES = ("markup", "meta", "refusal")
+"""The tables of gates.toml whose lists are regular expressions."""
+
+
+def check_values(source: Source) -> Iterator[Finding]:
+    """The wrong values of one file, whose form and shape must be right."""
+    if check := CHECKS.get(source.name):
+        yield from check(source)
+
+
+def _classes(source: Source) -> Iterator[Finding]:
+    return _choices(source, "class", CLASSES)
+
+
+def _strengths(source: Source) -> Iterator[Finding]:
+    return _choices(source, "strength", STRENGTHS)
+
+
+def _choices(source: Source, column: str, allowed: Iterable[str]) -> Iterator[Finding]:
+    for row in source.rows:
+        form, value = next(iter(row.cells.values())), row.cells[column]
+        if value not in allowed:
+            yield source.error(row.line, form, f"unknown {column} '{value}': write one of {', '.join(allowed)}")
+
+
+def _weights(source: Source) -> Iterator[Finding]:
+    for row in source.rows:
+        if not _is_weight(weight := row.cells["weight"]):
+            reason = f"the weight is '{weight}': write a number above 0 and up to 1"
+            yield source.error(row.line, row.cells["english"], reason)
+
+
+def _is_weight(cell: str) -> bool:
+    try:
+        return 0 < float(cell) <= 1
+    except ValueError:
+        return False
+
+
+def _sets(source: Source) -> Iterator[Finding]:
+    sets = source.toml["sets"]
+    for rule in source.toml["rule"]:
+        for key, value in named_sets(rule):
+            if value not in sets and not (key == "next" and value in NEIGHBOURS):
+                line = source.line_with(f'"{value}"', source.line_of(rule["forms"]) - 1)
+                yield source.error(line, value, f"there is no set '{value}': write one of {', '.join(sets)}")
+
+
+def named_sets(rule: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, name of a set) for each set that a rule of collisions.toml names."""
+    for table in (rule, *rule["when"]):
+        for key in ("before", "prev", "next", "unless_prev", "unless_next"):
+            if isinstance(value := table.get(key), str):
+                yield key, value
+
+
+def _gate_patterns(source: Source) -> Iterator[Finding]:
+    lists = (lines for table in PATTERN_TABLES for lines in source.toml[table].values() if isinstance(lines, list))
+    for pattern in itertools.chain.from_iterable(lists):
+        yield from _pattern(source, pattern)
+
+
+def _topic_patterns(source: Source) -> Iterator[Finding]:
+    for pattern in source.toml["patterns"].values():
+        yield from _pattern(source, pattern)
+
+
+def _pattern(source: Source, pattern: str) -> Iterator[Finding]:
+    line = source.line_of(pattern)
+    try:
+        found = re.compile(pattern, re.MULTILINE).search("")
+    except re.error as error:
+        yield source.error(line, pattern[:60], f"not a valid regular expression: {error}")
+        return
+    if found and not pattern.startswith("^[^"):
+        reason = "this regular expression matches every text: it would reject every answer"
+        yield source.error(line, pattern[:60], reason)
+
+
+CHECKS: dict[str, Callable[[Source], Iterator[Finding]]] = {
+    "lexicon.tsv": _classes,
+    "central.tsv": _strengths,
+    "leakage.tsv": _weights,
+    "collisions.toml": _sets,
+    "gates.toml": _gate_patterns,
+    "topic_rules.toml": _topic_patterns,
+}
+"""File -> the check of its values."""
