@@ -1,11 +1,15 @@
 """The script that checks the language data."""
 
+import os
 import re
 import subprocess
 import sys
 
+import pytest
+
 import check_doric
-from doric.dialect import lint
+from doric.lint import check
+from doric.lint.source import Finding
 
 
 def test_data_without_errors_is_exit_0(capsys):
@@ -17,10 +21,10 @@ def test_data_without_errors_is_exit_0(capsys):
 def test_errors_are_listed_and_exit_1(capsys, monkeypatch):
     """Errors are listed with file, line and reason, and warnings are listed only with --doubts."""
     made = [
-        lint.Finding("lexicon.tsv", 7, "affa", "it has 2 columns", True),
-        lint.Finding("holds.toml", 3, "x", "thin", False),
+        Finding("lexicon.tsv", 7, "affa", "it has 2 columns", True),
+        Finding("holds.toml", 3, "x", "thin", False),
     ]
-    monkeypatch.setattr(lint, "lint", lambda: iter(made))
+    monkeypatch.setattr(check, "check", lambda lists: made)
     assert check_doric.main([]) == 1
     shown = capsys.readouterr().out
     assert re.search(r"^error: \S*data/lexicon.tsv:7: affa", shown, re.MULTILINE)
@@ -37,19 +41,75 @@ def test_say_explains_a_sentence_word_by_word(capsys):
         == 0
     )
     shown = capsys.readouterr().out
-    assert "when · North-East" in shown
+    assert "  Fan: North-East (when)\n" in shown
     assert "As an answer it would pass." in shown
     assert check_doric.main(["--say", "Good morning."]) == 0
     assert "would be rejected" in capsys.readouterr().out
 
 
+def test_say_explains_what_to_write_and_what_does_not_count(capsys):
+    """--say names the Doric for an English or Central word, the main spelling, and why a word does not count."""
+    assert check_doric.main(["--say", "You saw the loon, a guid caal day in the hale toon wi Fit an Fan."]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert "  You: English; write ye" in shown
+    assert "  guid: general Scots; write gweed" in shown
+    assert "  caal: North-East (cold); the main spelling is caul" in shown
+    assert "  Fit: not counted here, because the capital letter makes it look like a name" in shown
+    assert "  hale: never counted, because no context shows whether it is Doric or English" in shown
+    check_doric.main(["--say", "The loon called across the lake. The jacket is a good fit for you."])
+    shown = capsys.readouterr().out
+    assert re.search(r"^  loon: not counted here, because ", shown, re.MULTILINE)
+    assert "  fit: not counted here, because before 'for' it is usually English\n" in shown
+
+
+def say(text, *flags, stdin=None, **environ):
+    """The finished process of `check_doric.py --say`. Its output is bytes."""
+    argv = [sys.executable, check_doric.__file__, "--say", text, *flags]
+    return subprocess.run(argv, input=stdin, capture_output=True, env=os.environ | environ, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+    ],
+    ids=str,
+)
+def test_say_works_on_any_pipe(environ):
+    """If the encoding of stdout lacks a character, it is replaced and nothing else changes."""
+    done = say("Ye'll see “Łódź” 日本 an caal \udcff days.", **environ)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"caal: North-East (cold)" in done.stdout
+
+
+def test_say_reads_stdin_and_any_text():
+    """`-` is standard input, also if it is not UTF-8, empty or closed."""
+    assert b"caul: North-East (cold)" in say("-", stdin=b"a caul \xff day").stdout
+    for empty in (b"", b"  \n", b"?!"):
+        assert say("-", stdin=empty).stdout == b"There are no words in this text.\n"
+    argv = f"exec {sys.executable} {check_doric.__file__} --say - <&-"
+    closed = subprocess.run(argv, shell=True, capture_output=True, timeout=60)
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "text", ["Fan the caul win blaas, steek the door. ", "a", "@", "`", "fit,", "<think>", "no\x1b[31m "]
+)
+def test_say_accepts_a_very_long_text(text):
+    """A text of 200 KB is explained without control characters."""
+    done = say("-", stdin=(text * (200_000 // len(text))).encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\x1b" not in done.stdout
+
+
 def test_say_needs_data_without_errors(capsys, monkeypatch):
     """If the data cannot be read, --say lists the errors and exits with 1."""
-    monkeypatch.setattr(
-        lint, "lint_files", lambda: iter([lint.Finding("gates.toml", 3, "", "it cannot be read", True)])
-    )
+    broken = Finding("gates.toml", 3, "", "it cannot be read", True)
+    monkeypatch.setattr(check, "read_files", lambda: ({}, [broken]))
     assert check_doric.main(["--say", "Aye."]) == 1
-    assert re.search(r"^error: \S*data/gates.toml:3: ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^error: \S*data/gates.toml:3", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_closed_pipe_is_no_error():

@@ -19,8 +19,9 @@ def explain(text: str) -> Iterator[tuple[str, str]]:
     for sentence in texts.sentences(texts.prose(text)):
         words = texts.surface_tokens(sentence)
         tokens, kinds = classify(sentence)
+        scots = [word_class(token) in SCOTS for token in tokens]
         for at, (word, kind) in enumerate(zip(words, kinds, strict=True)):
-            said = _counted(tokens[at], kind) if kind else _not_counted(words, tokens, at)
+            said = _counted(tokens[at], kind) if kind else _not_counted(words, tokens, scots, at)
             if said and (tokens[at], said) not in seen:
                 seen.add((tokens[at], said))
                 yield word, said
@@ -35,7 +36,7 @@ def _counted(word: str, kind: str) -> str:
     return f"{said}; the main spelling is {house}" if house.lower() != word else said
 
 
-def _not_counted(words: list[str], tokens: list[str], at: int) -> str:
+def _not_counted(words: list[str], tokens: list[str], scots: list[bool], at: int) -> str:
     """Why a word that may be Doric does not count here, or "" for other words."""
     word, alone = tokens[at], word_class(tokens[at])
     if not word[0].isalnum() or (alone not in ("context", *SCOTS) and word not in rules()):
@@ -44,5 +45,4 @@ def _not_counted(words: list[str], tokens: list[str], at: int) -> str:
         return "not counted here, because the capital letter makes it look like a name"
     if word not in rules():
         return "never counted, because no context shows whether it is Doric or English"
-    scots = [word_class(token) in SCOTS for token in tokens]
     return f"not counted here, because {obstacle(tokens, scots, at)}"

@@ -25,16 +25,21 @@ COLUMNS = {
 """Table -> its columns."""
 OPTIONAL_CELLS = {"lexicon.tsv": {"variants", "wider", "synonyms"}, "central.tsv": {"house"}}
 """Table -> the columns whose cells may be empty."""
+STRAIGHT = {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"'}
+"""Curly quotation mark -> what to write instead."""
+PATTERN_FILES = (
+    "characters.toml", "finish_reasons.toml", "gates.toml", "judge.toml", "markers.toml", "server_errors.toml",
+    "topic_rules.toml",
+)  # fmt: skip
+"""Files with patterns of wrong characters."""
 OTHER_FILES = (
-    "collisions.toml", "gates.toml", "general.toml", "holds.toml", "instructions.toml", "judge.toml", "prices.toml",
-    "prompts.toml", "refusals.toml", "topic_rules.toml", "common_words.txt", "english_endings.txt",
+    *PATTERN_FILES, "collisions.toml", "general.toml", "holds.toml", "instructions.toml", "prices.toml",
+    "prompts.toml", "refusals.toml", "common_words.txt", "english_endings.txt",
     "function_words.txt", "ing_nouns.txt", "insults.txt", "heldout.jsonl",
 )  # fmt: skip
 """The files that must exist besides the tables."""
-STRAIGHT = {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"'}
-"""Curly quotation mark -> what to write instead."""
-CURLY_ALLOWED = ("multilingual/", "prompts.toml", "heldout.jsonl", "gates.toml", "topic_rules.toml", "judge.toml")
-"""Files in which other languages or patterns need curly quotation marks; `prompts` checks the English frames."""
+CURLY_ALLOWED = (*PATTERN_FILES, "multilingual/", "prompts.toml", "heldout.jsonl")
+"""Files in which patterns or other languages need curly quotation marks; `prompts` checks the English frames."""
 WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
 """What UTF-8 text looks like after it was read in another encoding."""
 MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
@@ -122,7 +127,7 @@ def _characters(source: Source) -> Iterator[Finding]:
 
 
 def _wrong_characters(line: str, name: str) -> Iterator[str]:
-    if WRONG_DECODING.search(line):
+    if WRONG_DECODING.search(line) and name not in PATTERN_FILES:
         yield "letters were damaged by a wrong encoding (such as â€™ or Ã©): write them again, and save as UTF-8"
     for char in line:
         if char.isascii() and (char.isprintable() or char == "\t"):
