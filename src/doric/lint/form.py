@@ -95,7 +95,7 @@ def _toml_hint(what: str, near: str) -> str:
         return "The same key is there twice: remove or rename one of them"
     if curly := next((char for char in near if char in STRAIGHT), ""):
         return f"There is a curly quotation mark ({curly}): write the straight one ({STRAIGHT[curly]})"
-    if problem := next(filter(None, map(_invisible, near.replace("\n", "").replace("\t", ""))), ""):
+    if problem := next(filter(None, (_invisible(char) for char in near if not char.isascii())), ""):
         return f"There is {problem}"
     return "Look for a missing comma, quotation mark or bracket here or just above"
 
