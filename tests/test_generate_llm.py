@@ -1143,3 +1143,28 @@ def test_a_plan_of_the_largest_size_is_described(capsys):
         script.main(["--topics", "topics.txt", "--dry-run", "--backend", "heuristic", "--n-per-topic", str(10**9)]) == 0
     )
     assert "10,000,000,000 rows over 10 topics: core 6,500,000,000" in capsys.readouterr().out
+
+
+def test_a_daily_limit_inside_a_200_response_stops_the_run(monkeypatch, capsys):
+    """The error object of a 200 response is read like that of a 429, with the headers in its metadata."""
+    reset = str(int((time.time() + 32400) * 1000))
+    error = {"message": "Provider returned error", "code": 429, "metadata": {"headers": {"X-RateLimit-Reset": reset}}}
+    error["metadata"]["raw"] = '{"error": "free tier: limit per day reached"}'
+    monkeypatch.setitem(
+        mock_server.ANSWERS, "in", lambda call, text: mock_server._http(200, encode_json({"error": error}))
+    )
+    with serving(decide=lambda call: Action("in")) as server:
+        assert generate(server) == 2
+    assert server.stats.requests <= 10
+    assert re.search(r"the daily limit is used up until \d{4}-.* in 9 h \(429\)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("seed", ["9" * 5000, "1.5", "x", ""])
+def test_a_seed_is_any_whole_number(capsys, seed):
+    """Anything else is one line, however long it is."""
+    with pytest.raises(SystemExit, match="2"):
+        script.main(["--topics", "topics.txt", "--out", "out.jsonl", f"--seed={seed}"])
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert "is not a whole number" in told[0]
+    assert len(told[0]) < 120
