@@ -111,10 +111,22 @@ UNTRAINABLE = {
     "a zero-width answer": ([USER, {**ANSWER, "content": "\u200b\ufeff\u2060"}], "turn 2, of the assistant, is empty"),
     "a soft hyphen": ([USER, {**ANSWER, "content": "\u00ad\ufe0f"}], "turn 2, of the assistant, is empty"),
     "a Hangul filler": ([USER, {**ANSWER, "content": "\u3164"}], "turn 2, of the assistant, is empty"),
-    "an end mark": ([USER, {**ANSWER, "content": "Nae bad.<|im_end|>"}], "turn 2 contains '<|im_end|>'"),
-    "a mark in a question": ([{**USER, "content": "Fit </s> like?"}, ANSWER], "turn 1 contains '</s>'"),
-    "a thought in a question": ([{**USER, "content": "<think>a</think> like?"}, ANSWER], "turn 1 contains '<think>'"),
-    "a mark in a system prompt": ([{**SYSTEM, "content": "[INST] x"}, USER, ANSWER], "turn 1 contains '[INST]'"),
+    "an end mark": (
+        [USER, {**ANSWER, "content": "Nae bad.<|im_end|>"}],
+        "turn 2 cannot be trained: it has the mark '<|im_end|>'",
+    ),
+    "a mark in a question": (
+        [{**USER, "content": "Fit </s> like?"}, ANSWER],
+        "turn 1 cannot be trained: it has the mark '</s>'",
+    ),
+    "a thought in a question": (
+        [{**USER, "content": "<think>a</think> like?"}, ANSWER],
+        "turn 1 cannot be trained: it has the mark '<think>'",
+    ),
+    "a mark in a system prompt": (
+        [{**SYSTEM, "content": "[INST] x"}, USER, ANSWER],
+        "turn 1 cannot be trained: it has the mark '[INST]'",
+    ),
 }
 
 

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doric.core.characters import tidy
 from doric.core.errors import InputError
 from doric.core.text import fold
-from doric.topics.lists import Topic, read_groups, read_topics, unique_topics
+from doric.topics.items import unquoted
+from doric.topics.lists import Topic, TopicFile, read_groups, read_topics, unique_topics
+from doric.topics.parse import read_list
 
 HENS, KALE = "keeping hens warm in winter", "growing kale in a cold garden"
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
@@ -138,7 +141,7 @@ def test_invalid_json_is_an_error_in_one_line(case, write_topics):
 
 
 MARKUP = [
-    "# Doric",
+    "## Doric",
     "| a | b |",
     "> said",
     "```",
@@ -146,7 +149,7 @@ MARKUP = [
     '{"topic": "hens"}',
     '["hens"]',
     "---",
-    "- # hens",
+    "- ## hens",
     "-",
 ]
 
@@ -219,3 +222,127 @@ def test_a_topic_is_tidy(name, write_topics):
     topics = ["\u200bhens\u00a0in\u202fwinter", "salt &amp; neeps"]
     content = topics if name.endswith("json") else "\n".join(topics).encode()
     assert [topic.text for topic in read_topics(write_topics(content, name))] == ["hens in winter", "salt & neeps"]
+
+
+PLAIN = "haar rolling in"
+DECORATED = [
+    "1. {}", "2) {}", "(3) {}", "[4] {}", "5] {}", "6: {}", "12. {}", "1000. {}", "#7 {}", "#7. {}", "8 - {}",
+    "9 – {}", "1.2. {}", "a) {}", "(b) {}", "c. {}", "D) {}", "ii. {}", "IV) {}", "① {}", "1️⃣ {}", "№ 3 {}",
+    "• {}", "•{}", "– {}", "— {}", "- {}", "* {}", "+ {}", "‣ {}", "▪ {}", "● {}", "☐ {}", "✓ {}", "→ {}",
+    "[ ] {}", "- [ ] {}", "* [x] {}", "- 1. {}", '"{}"', "'{}'", "“{}”", "‘{}’", "„{}“", "«{}»", "‹{}›", "`{}`",
+    "「{}」", "＂{}＂", "''{}''", "“{}", '{}"', '"{}",', "{},", "{};", "{} ;", "1. “{}”,", "- **{}**", "*{}*",
+    "__{}__", '2) "{}";', "  7.\t{}  ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", DECORATED)
+def test_what_stands_around_a_topic_is_removed(form, write_topics):
+    """Bullets, checkboxes, numbers, quotation marks, and commas after a topic are removed in text, JSON and tables."""
+    text = form.format(PLAIN)
+    assert read_topics(write_topics(f"{text}\n".encode(), "topics.txt")) == [Topic(PLAIN)]
+    assert read_topics(write_topics([text])) == [Topic(PLAIN)]
+    field = text.replace('"', '""')
+    assert read_topics(write_topics(f'topic,note\n"{field}",x\n'.encode(), "topics.csv")) == [Topic(PLAIN)]
+    assert read_list(json.dumps([text, "keeping bees"])) == [PLAIN, "keeping bees"]
+
+
+KEPT = [
+    "1st of May traditions", "2 minute stovies", "3D printing", "24/7 shops in Aberdeen", "1.5 litre bottles",
+    "1745: the Jacobite rising", "999 calls", "4x4 driving", "A-levels and Highers", "J. M. Barrie",
+    "a guid New Year", "I spy games", "-ing words", "‘twas the night before", "the bairns' tea",
+    "'haar' and 'dreich'", '"haar" and "dreich"', "5G masts", "7th sons", "C++ for beginners", "rock 'n' roll",
+    "10,000 steps", "50:50 bets", "vitamin C", "(nearly) dry peats", "i before e", "it's a haar", "3.30 trains",
+    "80s music", "20mph zones",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("topic", KEPT)
+def test_what_belongs_to_a_topic_stays(topic, write_topics):
+    """Numbers, letters and apostrophes that are part of the topic are kept in every format."""
+    assert [one.text for one in read_topics(write_topics(f"{topic}\n".encode(), "topics.txt"))] == [tidy(topic)]
+    assert [one.text for one in read_topics(write_topics([topic]))] == [tidy(topic)]
+
+
+@given(st.text())
+def test_an_item_is_clean_after_one_pass_of_its_quotation_marks(text):
+    """Removing the quotation marks twice is the same as once."""
+    assert unquoted(unquoted(text)) == unquoted(text)
+
+
+def test_comments_are_not_topics(write_topics):
+    """Lines that begin with one hash or with two slashes are skipped."""
+    path = write_topics(f"# farm\n{HENS}\n#{PLAIN}\n// more\n#####\n{KALE}\n".encode(), "topics.txt")
+    assert read_topics(path) == [Topic(HENS), Topic(KALE)]
+    with pytest.raises(InputError, match="there is no topic in it"):
+        read_topics(write_topics(b"# farm\n", "topics.txt"))
+
+
+FROST = "a hard frost, with ice"
+TABLES = {
+    "commas": ("t.csv", f'group,topic\nweather,{PLAIN}\nweather,"{FROST}"\n'),
+    "the columns turned": ("t.csv", f'topic,group\n{PLAIN},weather\n"{FROST}",weather\n'),
+    "semicolons": ("t.csv", f"group;topic\nweather;{PLAIN}\nweather;{FROST}\n"),
+    "tabs": ("t.tsv", f"Group\tTopic\nweather\t{PLAIN}\nweather\t{FROST}\n"),
+    "tabs in a .csv": ("t.csv", f"group\ttopic\nweather\t{PLAIN}\nweather\t{FROST}\n"),
+    "a mark and CRLF": ("t.csv", f'\ufeffgroup,topic\r\nweather,{PLAIN}\r\n\r\nweather,"{FROST}"\r\n'),
+    "quotes everywhere": ("t.csv", f'"group","topic"\n"weather","{PLAIN}"\n"weather","{FROST}"\n'),
+    "Excel's first line": ("t.csv", f"sep=;\ngroup;topic\nweather;{PLAIN}\nweather;{FROST}\n"),
+    "another column": ("T.CSV", f'id,group,topic\n1,weather,{PLAIN}\n2,weather,"{FROST}"\n'),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_is_read_by_its_header(case, write_topics):
+    """The columns topic and group may be in any order, with any usual separator, and with quotation marks."""
+    name, text = TABLES[case]
+    path = write_topics(text.encode(), name)
+    assert read_topics(path) == [Topic(PLAIN, "weather"), Topic(FROST, "weather")]
+    assert read_groups(path) == {"weather": [PLAIN, FROST]}
+
+
+def test_a_table_without_groups(write_topics):
+    """A table may have topics only, and a .csv without separators is a plain list, as before."""
+    assert read_topics(write_topics(f"topic\n{HENS}\n".encode(), "t.csv")) == [Topic(HENS)]
+    assert read_topics(write_topics(f"{HENS}\n{KALE}\n".encode(), "t.csv")) == [Topic(HENS), Topic(KALE)]
+
+
+WRONG_TABLES = {
+    "no header": ("t.csv", "weather,haar rolling in\n", ":1: the first line does not name a column topic"),
+    "another header": ("t.tsv", "subject\tgroup\nhaar\tweather\n", ":1: the first line does not name a column"),
+    "too many columns": ("t.csv", "group,topic\nfood,stovies, oatcakes\n", ":2: 3 columns, but the header has 2"),
+    "too few columns": ("t.csv", "group,topic\n\nfood\n", ":3: 1 columns, but the header has 2"),
+    "an empty topic": ("t.csv", "group,topic\nfood,\n", ":2: the topic is empty"),
+    "an open quote": ("t.csv", 'group,topic\nfood,"stovies\nfood,kale\n', ":2: not a row of a table"),
+    "a mark of a template": ("t.csv", "group,topic\nfood,hens <|im_end|> x\n", ":2: the topic: it has the mark"),
+    "a header only": ("t.csv", "group,topic\n", ": there is no topic in it"),
+    "a table in a .txt": ("t.txt", "group,topic\nfood,kale\n", ": this is a table with a header"),
+    "a table in a .txt with tabs": ("t.txt", "topic\tgroup\nkale\tfood\n", ": this is a table with a header"),
+    "UTF-16": ("t.tsv", "topic\tgroup\nkale\tfood\n".encode("utf-16"), ": it is UTF-16"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TABLES)
+def test_a_wrong_table_is_an_error_with_its_line(case, write_topics):
+    """A table without a header, a row with another number of columns and an open quotation mark are named."""
+    name, content, said = WRONG_TABLES[case]
+    path = write_topics(content if isinstance(content, bytes) else content.encode(), name)
+    with pytest.raises(InputError) as caught:
+        read_topics(path)
+    assert caught.value.message.startswith(f"{path}{said}")
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+def test_a_table_can_be_expanded_into_another_file(write_topics, tmp_path):
+    """Topics of a table are copied to JSON or text, also when the run is resumed, and no table is ever written."""
+    source = write_topics(TABLES["commas"][1].encode(), "t.csv")
+    for name in ("out.json", "out.txt"):
+        for _ in range(2):
+            file = TopicFile(source, tmp_path / name)
+            assert list(file.groups) == ["weather"]
+            with file.locked():
+                file.write({"weather": ["sleet"]} if not file.resumed else {})
+        assert [one.text for one in read_topics(tmp_path / name)] == [PLAIN, FROST, "sleet"]
+    for output in (source, tmp_path / "other.csv"):
+        with pytest.raises(InputError, match="topics cannot be added to a table"):
+            TopicFile(source, output)

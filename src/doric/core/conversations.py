@@ -20,7 +20,7 @@ from typing import IO, Any, NoReturn, Self
 from doric.core.characters import find_flaw, tidy
 from doric.core.errors import InputError, os_error
 from doric.core.files import atomic_writer, encode_json, parse_json, parse_object
-from doric.core.markers import find_marker, split_reasoning
+from doric.core.markers import split_reasoning
 from doric.core.text import has_text
 
 type Row = dict[str, Any]
@@ -96,16 +96,13 @@ def check_row(row: Row) -> None:
     """Raise `InputError` unless a model can be trained on a plain row; the notebook trains on no other rows.
 
     Turns alternate, the first is a question, the last is an answer, none is empty, and none contains marks of a chat
-    template. System prompts may be anywhere.
+    template or damaged characters. System prompts may be anywhere.
     """
     for number, turn in enumerate(row["messages"], 1):
         if not has_text(turn["content"]):
             raise InputError(f"turn {number}, of the {turn['role']}, is empty; {RULE}")
-        if marker := find_marker(turn["content"]):
-            hint = "Remove the mark: a tokenizer reads it as the start or the end of a turn."
-            raise InputError(f"turn {number} contains {_short(marker)}, a mark of a chat template", hint=hint)
         if flaw := find_flaw(turn["content"]):
-            raise InputError(f"turn {number} cannot be trained: {flaw}", hint="Correct the text.")
+            raise InputError(f"turn {number} cannot be trained: {flaw}", hint="Correct the text, or remove the row.")
     if wrong := _wrong_order([(number, turn["role"]) for number, turn in enumerate(row["messages"], 1)]):
         raise InputError(f"{wrong}; {RULE}")
 
@@ -227,10 +224,6 @@ def _wrong_order(turns: list[tuple[int, str]]) -> str:
 
 def _listed(keys: Iterable[str]) -> str:
     return ", ".join(map(repr, keys)) or "nothing"
-
-
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 40 else repr(text[:37] + "...")
 
 
 def _refuse(name: str, wanted: str, value: object) -> NoReturn:

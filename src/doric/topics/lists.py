@@ -1,7 +1,9 @@
 """Topic lists: reading all accepted formats, and adding topics to a file without changing the old ones.
 
 JSON: `["topic", …]`, `[{"topic": …, "group": …}, …]`, `{group: [topic, …]}` or `{"groups": {group: [topic, …]}}`.
-A file with another extension than .json is plain text: one topic per line, with or without a bullet ("- ").
+CSV and TSV (*.csv, *.tsv): a header with the column topic, and perhaps group; commas, semicolons or tabs.
+A file with another extension is plain text: one topic per line. Bullets, numbers and quotation marks around a topic are
+removed in every format. Lines that begin with # or // are comments.
 """
 
 import contextlib
@@ -19,11 +21,15 @@ from doric.core.errors import InputError, PlanError, SettingsError, os_error
 from doric.core.exact_json import dump_document, load_document
 from doric.core.files import atomic_write, check_writable, locked, read_text
 from doric.core.text import fold, printable
+from doric.topics.items import clean_item
+from doric.topics.tables import has_columns, is_header, read_table
 
 UNGROUPED = "general"
 FORMATS = 'Use ["topic", …], [{"topic": …, "group": …}, …], {group: ["topic", …]} or {"groups": {group: ["topic", …]}}.'
 JSON_LINES = (".jsonl", ".ndjson")
-BULLET = re.compile(r"^[-*](?: |$)")
+COMMENT = re.compile(r"#(?![#\d])|//|#+$")
+"""Comments in a plain-text list. Two hashes are a heading of Markdown, so the file is no list."""
+TABLES = (".csv", ".tsv", ".tab")
 MARKUP = ("#", "|", ">", "```", "<", "{", "[")
 """First characters of a line of Markdown, HTML or JSON; no topic begins with them."""
 MAX_LINE = 200
@@ -124,16 +130,19 @@ class TopicFile:
             existing = read_groups(output)
             _check_superset(existing, groups, source, output)
             self.topics = _all_topics(existing)
-            if _is_json(output) or not _is_json(source):
+            if _is_json(output) or not _has_groups(source):
                 groups = existing
             elif len(groups) == 1:  # a text file has no groups, so the groups of the source are used
                 groups = dict.fromkeys(groups, self.topics)
             source = output
         self.groups = groups
         self.source, self.output = source, output
+        if _is_table(output):
+            hint = "Choose another --output, for instance topics.json."
+            raise InputError("topics cannot be added to a table", file=output, hint=hint)
         self.backup = output.with_name(f"{output.name}.bak")
         self._before = source.read_bytes()
-        self._same_format = _is_json(source) == _is_json(output)
+        self._same_format = _is_json(source) == _is_json(output) and not _is_table(source)
         self._content = self._read()
         self._backed_up = False
         self._with({})  # raises an error if the file cannot be written again, before a call is paid for
@@ -213,6 +222,8 @@ def _read_pairs(path: Path | str, as_json: bool | None = None) -> list[_Pair]:
     if as_json is None and Path(path).suffix.lower() in JSON_LINES:
         raise InputError("a JSON Lines file is not a topic list", file=path, hint=f"Name it *.json. {FORMATS}")
     text = _read_text(path)
+    if as_json is None and _is_table(Path(path)) and has_columns(text):
+        return list(_from_table(text, path))
     as_json = _is_json(Path(path)) if as_json is None else as_json
     return list(_from_json(text, path) if as_json else _from_lines(text, path))
 
@@ -225,17 +236,32 @@ def _read_text(path: Path | str) -> str:
 
 
 def _from_lines(text: str, path: Path | str) -> Iterator[_Pair]:
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = text.splitlines()
+    if is_header(next((line for line in lines if line.strip()), "")):
+        hint = "Name the file *.csv (commas or semicolons) or *.tsv (tabs)."
+        raise InputError("this is a table with a header, not one topic per line", file=path, hint=hint)
+    for number, line in enumerate(lines, 1):
         stripped = " ".join(tidy(line).split())
-        topic = BULLET.sub("", stripped)
         if flaw := find_flaw(stripped):
             raise InputError(flaw, file=path, line=number, hint="Correct this topic.")
-        if stripped and (topic.startswith(MARKUP) or len(topic) > MAX_LINE or not any(map(str.isalnum, topic))):
+        topic = clean_item(stripped)
+        if not stripped or COMMENT.match(stripped):
+            continue
+        if topic.startswith(MARKUP) or len(topic) > MAX_LINE or not any(map(str.isalnum, topic)):
             what = f"a line of {len(topic):,} characters" if len(topic) > MAX_LINE else f"{stripped[:40]!r}"
             hint = "Give one topic per line, in plain words."
             raise InputError(f"{what} is not a topic", file=path, line=number, hint=hint)
-        if stripped:
-            yield UNGROUPED, [topic]
+        yield UNGROUPED, [topic]
+
+
+def _from_table(text: str, path: Path | str) -> Iterator[_Pair]:
+    for number, group, value in read_table(text, path):
+        try:
+            topic = _topic(value, "the topic", path)
+            yield _checked(group, "the group", path) if group else UNGROUPED, [topic]
+        except InputError as error:
+            message = error.message.removeprefix(f"{path}: ")
+            raise InputError(message, file=path, line=number, hint="Correct this row.") from None
 
 
 def _from_json(text: str, path: Path | str) -> Iterator[_Pair]:
@@ -255,9 +281,9 @@ def _from_list(items: list[Any], path: Path | str) -> Iterator[_Pair]:
             if "topic" not in item:
                 _wrong(path, f"item {at} has no key 'topic'")
             group = _checked(item.get("group", UNGROUPED), f"'group' of item {at}", path)
-            yield group, [_checked(item["topic"], f"'topic' of item {at}", path)]
+            yield group, [_topic(item["topic"], f"'topic' of item {at}", path)]
         else:
-            yield UNGROUPED, [_checked(item, f"item {at}", path)]
+            yield UNGROUPED, [_topic(item, f"item {at}", path)]
 
 
 def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[_Pair]:
@@ -268,11 +294,15 @@ def _from_groups(value: dict[str, Any], path: Path | str) -> Iterator[_Pair]:
         if not isinstance(items, list):
             _wrong(path, f"the group '{group}' holds {_kind(items)}, not a list of topics")
         name = _checked(group, "the name of a group", path)
-        yield name, [_checked(item, f"topic {at} of group '{group}'", path) for at, item in enumerate(items, 1)]
+        yield name, [_topic(item, f"topic {at} of group '{group}'", path) for at, item in enumerate(items, 1)]
 
 
 def _topics(pairs: Iterable[_Pair]) -> Iterator[Topic]:
     return (Topic(text, group) for group, texts in pairs for text in texts)
+
+
+def _topic(value: object, what: str, path: Path | str) -> str:
+    return _checked(clean_item(value) if isinstance(value, str) else value, what, path)
 
 
 def _checked(value: object, what: str, path: Path | str) -> str:
@@ -301,7 +331,7 @@ def _wrong(path: Path | str, what: str) -> NoReturn:
 
 def _check_superset(existing: Groups, wanted: Groups, source: Path, output: Path) -> None:
     """Raise `PlanError` if a topic of `source` is not in `output`, in the same group if both files have groups."""
-    grouped = _is_json(source) == _is_json(output)
+    grouped = _has_groups(source) == _has_groups(output)
 
     def key(group: str, topic: str) -> tuple[str, str]:
         return group if grouped else "", fold(topic)
@@ -351,6 +381,15 @@ def _all_topics(groups: Groups) -> list[str]:
 
 def _as_lines(groups: Groups) -> bytes:
     return "".join(f"{topic}\n" for topic in _all_topics(groups)).encode()
+
+
+def _has_groups(path: Path) -> bool:
+    """Whether the format of a file has groups."""
+    return _is_json(path) or _is_table(path)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in TABLES
 
 
 def _is_json(path: Path) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from doric.core.text import ends_sentence
+from doric.topics.items import clean_item
 
 FENCED = re.compile(r"```[\w-]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 FENCE = re.compile(r"```[\w-]*")
@@ -17,9 +18,8 @@ STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"(\s*:)?')
 OPENING = re.compile(r"[\[{]")
 PYTHON = re.compile(r"""\[\s*(?:'|"[^"\n]*",\s*')""")
 PYTHON_STRING = re.compile(r"""(?<=[\[,\s])(['"])((?:\\.|[^\\\n]){1,200}?)\1(?=\s*(?:[,\]]|\Z))""")
-BULLET = re.compile(r"^\s*(?:[-*+•‣–—]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+(.*\S)")
+BULLET = re.compile(r"^\s*(?:[-*+–—•◦‣▪▫●○■□►▸▶⁃∙·➤➔→✓✔☐☑☒]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+(.*\S)")
 WRAPPED = re.compile(r"^\s*([a-z0-9].*\S)")
-NUMBER = re.compile(r"^\(?\d{1,3}[.):]\s+")
 NUMBERED = re.compile(r"(?:[a-z]+[ _-]?)?\d{1,3}", re.IGNORECASE)
 DECORATION = "*_`\"“”'‘ \t,;."
 MAX_FAILURES = 100
@@ -41,7 +41,7 @@ def read_list(text: str, *, cut: bool = False) -> list[str]:
     found = _read(body, cut)
     if body is not text and len(found) < 2:  # the fence may contain an example, and the list is outside it
         found = max(found, _read(FENCE.sub("\n", text), cut), key=len)
-    stripped = (NUMBER.sub("", item.strip(DECORATION)).strip(DECORATION) for item in found)
+    stripped = (clean_item(item).strip(DECORATION) for item in found)
     return [item for item in stripped if item]
 
 
