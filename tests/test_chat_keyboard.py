@@ -177,6 +177,18 @@ def test_a_signal_during_an_answer_keeps_the_part_that_was_shown(server, tmp_pat
     until(lambda: server.aborted == 1)
 
 
+def test_keys_stay_hidden_after_a_suspension(server, tmp_path):
+    """When the program continues after Ctrl-Z, keys typed during the answer are still kept out of it."""
+    server.manners.pause = 0.02
+    with Terminal(tmp_path, server.url) as chat:
+        chat.type("long\r")
+        chat.expect("wird5 ")
+        modes = termios.tcgetattr(chat.fd)
+        termios.tcsetattr(chat.fd, termios.TCSANOW, [*modes[:3], modes[3] | COOKED, *modes[4:]])  # as the shell does
+        chat.process.send_signal(signal.SIGCONT)
+        until(lambda: termios.tcgetattr(chat.fd)[3] & termios.ECHO == 0)
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_at_the_prompt_ends_the_chat(server, tmp_path, name):
     """At the prompt a signal ends the program without a traceback, and the prompt's modes are switched off."""
@@ -264,9 +276,9 @@ def test_ctrl_c_while_it_starts_gives_no_traceback(server, tmp_path, delay):
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode in (130, -signal.SIGINT)
-    # Python itself may still be starting, before the first line of the script
-    assert "Traceback" not in errors or "chat_cli" not in errors
+    # on a busy machine Python may still be starting, before the first lines of the script are in effect
+    starting = "Traceback" in errors and ("import signal" in errors or "chat_cli" not in errors)
+    assert starting or ("Traceback" not in errors and process.returncode in (130, -signal.SIGINT))
 
 
 def test_two_quick_ctrl_c_lose_nothing(server, tmp_path):
@@ -323,9 +335,12 @@ def test_a_closed_port_does_not_end_a_conversation(tmp_path):
         port = first.server_port
     with Terminal(tmp_path, f"http://127.0.0.1:{port}") as chat:
         chat.expect("nothing listens at")
-        assert "nothing listens at" in chat.say("hello")
+        chat.type("hello\r")
+        chat.expect("> hello")
+        chat.expect("nothing listens at")
         with ChatMock(port=port):
-            assert "doric saw 1 messages" in chat.say("/retry")
+            chat.type("/retry\r")
+            chat.expect("doric saw 1 messages")
 
 
 def test_the_words_of_a_server_that_stays_busy_are_shown(server, tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import sys
 import textwrap
 import threading
@@ -10,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from doric.core.text import ESCAPE_SEQUENCE, printable
 
@@ -78,12 +79,20 @@ def echo_off() -> Generator[None]:
     before = termios.tcgetattr(sys.stdin)
     # ICANON off: the terminal would cut a long line. NOFLSH on: Ctrl-C would discard the waiting keys
     quiet = before[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
-    termios.tcsetattr(sys.stdin, termios.TCSANOW, [*before[:3], quiet, *before[4:]])
+    _set_modes([*before[:3], quiet, *before[4:]])
+    # after Ctrl-Z and `fg`, the shell has set its own modes
+    resumed = signal.signal(signal.SIGCONT, lambda *_: _set_modes([*before[:3], quiet, *before[4:]]))
     try:
         yield
     finally:
+        signal.signal(signal.SIGCONT, resumed)
+        _set_modes(before)
+
+
+def _set_modes(modes: list[Any]) -> None:
+    if termios is not None:
         with suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, modes)
 
 
 def typed_ahead() -> str:
