@@ -50,6 +50,11 @@ MARKED = {
     "twice": f"<think>{PLAN}</think><think>{PLAN}</think>{ANSWER}",
     "empty": f"<think>\n\n</think>\n\n{ANSWER}",
     "self-closing": f"<think/>{ANSWER}",
+    "of thought without bars": f"<start_of_thought>{PLAN}<end_of_thought>{ANSWER}",
+    "start and end": f"<|think_start|>{PLAN}<|think_end|>{ANSWER}",
+    "start and end without bars": f"<thinking_start>{PLAN}<thinking_end>{ANSWER}",
+    "one word": f"<|startofthought|>{PLAN}<|endofthought|>{ANSWER}",
+    "begin in brackets": f"[BEGIN_THINKING]{PLAN}[END_THINKING]{ANSWER}",
     "answer marks": f"<think>{PLAN}</think>\n<answer>\n{ANSWER}\n</answer>",
 }
 ENDED = {

@@ -209,6 +209,12 @@ def test_a_tail_never_takes_the_sentence_before_it_along(tail):
     [
         ("Ae thing. Twa things.An dinna", "Ae thing. Twa things."),
         ("It costs 3.50 poun. See x.com an", "It costs 3.50 poun."),
+        ("Keep it dry. Aye, it's fine.[END]", "Keep it dry. Aye, it's fine."),
+        ("Keep it dry. Aye, it's fine.\\n", "Keep it dry. Aye, it's fine."),
+        ("Keep it dry. Aye, it's fine.#", "Keep it dry. Aye, it's fine."),
+        ("Keep it dry. Aye, it's fine.(1)", "Keep it dry. Aye, it's fine."),
+        ("Keep it dry. Aye, it's fine.\ufffd", "Keep it dry. Aye, it's fine."),
+        ("Keep it dry. Aye, it's fine. e.g., in a", "Keep it dry. Aye, it's fine."),
         ("An dinna", "An dinna"),
         (" Aye. \n", "Aye."),
         ("", ""),

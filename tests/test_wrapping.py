@@ -37,6 +37,15 @@ ANSWER = "It's nae bad ava, an the loons' neeps is fine."
         f"```\n{ANSWER}\n```",
         f"<p>{ANSWER}</p>",
         f" \n{ANSWER}\n",
+        f"> {ANSWER}",
+        f'{{"answer": "{ANSWER}"}}',
+        f"### Response:\n{ANSWER}",
+        f"DORIC - {ANSWER}",
+        f"Doric:{ANSWER}",
+        f"**Doric**\n\n{ANSWER}",
+        f"Answer in Doric: {ANSWER}",
+        f"🤖: {ANSWER}",
+        f'\\"{ANSWER}\\"',
     ],
 )
 def test_only_the_answer_is_left(wrapped):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from doric import data
 
-SIGNS = {"<": "(?:<|＜|&lt;)", ">": "(?:>|＞|&gt;)", "|": "[|｜]"}
+SIGNS = {"<": "(?:[<＜]|&lt;)", ">": "(?:[>＞]|&gt;)", "|": "[|｜]"}
 """The forms of a sign in a mark: some servers escape it, and some templates use full-width signs."""
 HELD_BACK = 320
 """`ReasoningFilter` holds back at most so many characters, because a mark may be split across pieces."""
@@ -165,6 +165,7 @@ class ReasoningFilter:
     def _mark(self, found: re.Match[str]) -> None:
         kind, mark = str(found.lastgroup), found.group()
         name = (found[kind] or "").lower()
+        kind = kind.rstrip("23")
         match kind:
             case "start" | "channel":
                 self._header, self._in_channel = "", kind == "channel"
@@ -370,7 +371,10 @@ def _token() -> re.Pattern[str]:
     """Everything that `ReasoningFilter` reacts to. The last group that matched is the kind of the mark."""
     spec = _spec()["reasoning"]
     names, less, greater = _any(spec["names"]), SIGNS["<"], SIGNS[">"]
-    prefix, of = r"(?:\w{1,20}:)?", "[_▁ -](?:of[_▁ -])?"
+    bracketed = f"(?-i:{_any(spec['bracketed'])})|think"
+    prefix, edge = r"(?:\w{1,20}:)?", "[_▁ -]?"
+    first, last = f"(?:(?:begin|start){edge}(?:of{edge})?)?", f"(?:{edge}(?:begin|start))?"
+    end = f"end{edge}(?:of{edge})?"
     parts = [
         f"(?P<start>{_literal('<|start|>')})",
         f"(?P<channel>{_literal('<|channel|>')}|{_literal('<|channel>')})",
@@ -379,14 +383,18 @@ def _token() -> re.Pattern[str]:
         f"(?P<pair>{_any(map(_literal, _pairs()))})",
         f"(?P<unpair>{_any(map(_literal, _pairs().values()))})",
         rf"(?<!`){less}{prefix}(?:{names})\s?/\s?(?P<void>{greater})",
-        rf"(?<!`){less}\s{{0,2}}{prefix}(?P<open>{names})(?:\s[^<>=]{{1,80}}=[^<>]{{0,160}}|\s{{0,2}}){greater}",
+        rf"(?<!`){less}\s{{0,2}}{prefix}{first}(?P<open>{names}){last}(?:\s[^<>=]{{1,80}}=[^<>]{{0,160}}|\s{{0,2}}){greater}",
         rf"(?<!`){less}\s?[/\\]\s?{prefix}(?P<close>{names})\s{{0,3}}{greater}",
-        rf"{_literal('<|')}\s?(?:/|end{of})(?P<unbar>{names})\s?{_literal('|>')}",
-        rf"{_literal('<|')}\s?(?:(?:begin|start){of})?(?P<bar>{names})\s?{_literal('|>')}",
+        rf"(?<!`){less}{prefix}{end}(?P<close2>{names})\s?{greater}",
+        rf"(?<!`){less}{prefix}(?P<close3>{names}){edge}end\s?{greater}",
+        rf"{_literal('<|')}\s?(?:/|{end})(?P<unbar>{names})\s?{_literal('|>')}",
+        rf"{_literal('<|')}\s?(?P<unbar2>{names}){edge}end\s?{_literal('|>')}",
+        rf"{_literal('<|')}\s?{first}(?P<bar>{names}){last}\s?{_literal('|>')}",
         rf"◁\s?/\s?(?P<unarrow>{names})\s?▷",
         rf"◁\s?(?P<arrow>{names})\s?▷",
-        rf"\[\s?/\s?(?P<unbracket>(?-i:{_any(spec['bracketed'])})|think)\s?\]",
-        rf"\[\s?(?P<bracket>(?-i:{_any(spec['bracketed'])})|think)\s?\]",
+        rf"\[\s?(?:/\s?|{end})(?P<unbracket>{bracketed})\s?\]",
+        rf"\[\s?(?P<unbracket2>{bracketed}){edge}end\s?\]",
+        rf"\[\s?{first}(?P<bracket>{bracketed}){last}\s?\]",
         rf"{less}\s?/\s?(?P<unanswer>{_any(spec['answers'])})\s?{greater}",
         rf"{less}\s?(?P<answer>{_any(spec['answers'])})\s?{greater}",
         f"(?-i:{MERGED})",

@@ -25,9 +25,10 @@ NOTES = re.compile(rf"(?:\s?(?:{_NOTE}))+(?=(?:\s|{_CLOSERS}|{_EMOJI})*\Z)")
 TAIL = re.compile(rf"[.!?…](?:{_CLOSERS}|{_NOTE}|{_EMOJI}|\s|[:;]-?[)(DPp](?!\w))*\Z")
 """The last full stop of a text and what may follow it: closing marks, emoji, smileys, notes; no words."""
 LAST_END = re.compile(
-    rf"(?<=[^\W\d_])[.!?…]+(?=[A-Z][a-z])|[.!?…](?:{_CLOSERS}|{_NOTE}|{_EMOJI}|[:;]-?[)(DPp](?!\w))*(?=\s)"
+    rf"(?<=[^\W\d_])[.!?…]++(?=[A-Z][a-z])"
+    rf"|(?<![.!?…])[.!?…]++(?![^\W_¹²³⁰⁴-⁹]|[,;:](?!-?[)(DPp]))(?:{_CLOSERS}|{_NOTE}|{_EMOJI}|[:;]-?[)(DPp](?!\w))*"
 )
-"""An end of a sentence before other words."""
+"""An end of a sentence before something else. After a decimal point and in an address, a letter or a digit follows."""
 
 INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories that may control a terminal or reorder a line: control, format, surrogate, separators."""
