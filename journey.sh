@@ -71,12 +71,18 @@ finetune() {
         --set "DATA_PATH=$FOLDER/sharegpt.jsonl" --set "MAX_STEPS=$STEPS" --set EXPORT_GGUF=false
 }
 
+# healthy: whether a server answers on the port. Python asks it, because not every machine has curl.
+healthy() {
+    python_code="import sys, urllib.request as web; web.build_opener(web.ProxyHandler({})).open(sys.argv[1], timeout=5)"
+    uv run --quiet --no-sync python -c "$python_code" "http://127.0.0.1:$PORT/health" > /dev/null 2>&1
+}
+
 # serving MODEL BATCHING COMMAND...: serve the model at an OpenAI-compatible address while the command runs. With batching, answers
 # are generated in parallel and three times as fast, but the repetition penalty in the tuned model's settings is ignored.
 serving() {
     model=$1 batching=$2
     shift 2
-    if curl --silent --fail "http://127.0.0.1:$PORT/health" > /dev/null; then
+    if healthy; then
         echo "error: another server already runs on port $PORT. Stop it, or set PORT to another port." >&2
         exit 1
     fi
@@ -87,7 +93,7 @@ serving() {
     trap 'kill $server 2>/dev/null || true' EXIT
     trap 'exit 130' INT TERM HUP # otherwise dash would leave the server running
     waited=0
-    until curl --silent --fail "http://127.0.0.1:$PORT/health" > /dev/null; do
+    until healthy; do
         kill -0 $server 2>/dev/null || { echo "error: the server stopped: see $FOLDER/serve.log" >&2; exit 1; }
         [ $waited -lt 300 ] || { echo "error: the server did not answer within 300 s: see $FOLDER/serve.log" >&2; exit 1; }
         sleep 1

@@ -63,9 +63,10 @@ def publish(made: Path, folder: Path) -> None:
     """Move a complete checkpoint to `folder` in one step. If another run was faster, its checkpoint is kept."""
     try:
         os.replace(made, folder)
-    except OSError:  # "Directory not empty" on Linux, other errors elsewhere
-        if not is_checkpoint(folder):
-            raise
+    except OSError as error:  # "Directory not empty" on Linux, other errors elsewhere
+        if is_checkpoint(folder):
+            return
+        raise FileExistsError(f"{folder} exists and is not a checkpoint") from error
 
 
 def fetch_weights(scratch: Path) -> Path:
@@ -123,6 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except FileExistsError as error:
         print(f"error: {error}\nhint: choose a new or empty folder with --out", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = error.filename or args.out or cached_checkpoint()
+        reason = (error.strerror or str(error)).lower()
+        print(f"error: {where}: cannot be written: {reason}\nhint: choose another folder with --out", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -299,3 +299,26 @@ def test_only_an_earlier_report_is_replaced(dataset, tmp_path, capsys, flag):
     assert report_dataset.main(given) == 2
     assert f"error: {file}: " in capsys.readouterr().err
     assert file.read_text("utf-8") == "# My notes\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["Fan the caul win blaas, steek the door. " * 50_000, "a" * 2_000_000, "<b>& " * 400_000]
+)
+def test_a_huge_row_is_shown_in_part(tmp_path, text):
+    """Of a text of 2 MB, the page shows the first 4,000 characters, in each place that shows it."""
+    rows = written(tmp_path / "d.jsonl", [make_row(text, text, {}), make_row(text, text, {}), row(1)])
+    rejected = written(tmp_path / "r.jsonl", [rejection(1, answer=text, prompt=text)])
+    stats = load_stats(rows, rejected)
+    assert stats.rows == 3
+    for made in (dataset_page.dataset_page(stats, "d.jsonl"), dataset_page.dataset_card(stats, "d.jsonl")):
+        assert len(made) < 600_000
+
+
+def test_control_characters_are_not_in_the_page(tmp_path):
+    """Escape sequences, null bytes and characters that reverse a line are removed from prompts and answers."""
+    bad = "A caul\x1b[31m\x00 day\u202e in the toon <script>alert(1)</script>."
+    rows = written(tmp_path / "d.jsonl", [make_row(bad, bad, {"kind": "core"}), make_row(bad, bad, {"kind": "core"})])
+    rejected = written(tmp_path / "r.jsonl", [rejection(1, answer=bad, prompt=bad)])
+    page = dataset_page.dataset_page(load_stats(rows, rejected), "d.jsonl")
+    assert not set("\x1b\x00\u202e") & set(page)
+    assert "<script>alert" not in page

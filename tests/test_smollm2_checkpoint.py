@@ -1,6 +1,8 @@
 """The script that makes the SmolLM2 checkpoint: the folder is always complete, even if two runs work at once."""
 
 import importlib.util
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,3 +60,23 @@ def test_folder_with_other_files_is_not_overwritten(maker, tmp_path, capsys):
     assert maker.main(["--out", str(tmp_path)]) == 2
     assert "hint: choose a new or empty folder" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_two_runs_at_once_both_succeed(maker, tmp_path):
+    """If several runs make the checkpoint at the same time, all return the same complete folder and leave no other."""
+    folder, ready = tmp_path / "smollm2", threading.Barrier(4)
+    read = maker.read_gguf
+    maker.read_gguf = lambda weights: (ready.wait(timeout=30), read(weights))[1]
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(maker.make_checkpoint, folder) for _ in range(4)]
+    assert [one.result() for one in made] == [folder] * 4
+    assert list(tmp_path.iterdir()) == [folder]
+    assert maker.is_checkpoint(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(maker, tmp_path, capsys):
+    """If a part of the path is a file, the exit status is 2, and there is one line and a hint."""
+    (tmp_path / "file").touch()
+    assert maker.main(["--out", str(tmp_path / "file" / "smollm2")]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in told] == ["error", "hint"]

@@ -12,7 +12,7 @@ from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
-from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit
+from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit, shown
 from doric.report.html import environment, page
 
 BUCKETS = ("core", "adv", "safety", "multi")
@@ -84,7 +84,7 @@ def _values(stats: DatasetStats) -> dict[str, Any]:
         "outside": [(form, house, count) for (form, house), count in stats.outside.most_common(TOP_OUTSIDE)],
         "outside_total": stats.outside.total(),
         "word_total": sum(stats.words),
-        "sample": [(row, list(highlight(row.answer))) for row in stats.sample],
+        "sample": [(row, list(highlight(shown(row.answer)))) for row in stats.sample],
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doric.core.conversations import Row
+from doric.core.text import printable
 from doric.dialect.lexicon import SCOTS, house_forms, variants
 from doric.quality.gates import Answer, threshold
 from doric.quality.near_duplicates import NearDuplicateIndex
@@ -17,6 +18,8 @@ from doric.quality.near_duplicates import NearDuplicateIndex
 UNKNOWN = "unknown"
 SAMPLE, NEAREST = 20, 12
 """The number of rows and of similar pairs that a page shows."""
+MEASURED, SHOWN = 20_000, 4_000
+"""Characters of a text that are measured, and that a page shows. An answer of the generator has at most 1,500."""
 MIN_SIMILARITY = 0.5
 """Pairs with a lower similarity are not searched for."""
 STAGES = {
@@ -120,9 +123,7 @@ def gate_limit(figure: str) -> float:
 
 
 def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
-    prompt, text = (
-        "\n".join(turn["content"] for turn in row["messages"] if turn["role"] == role) for role in ("user", "assistant")
-    )
+    prompt, text = (_text_of(row, role) for role in ("user", "assistant"))
     answer = Answer.of(text)
     meta = row.get("meta", {})
     kind, group, lang = (str(meta.get(key) or UNKNOWN) for key in ("kind", "group", "lang"))
@@ -133,7 +134,22 @@ def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
     if isinstance(meta.get("tries"), int):
         stats.tries[meta["tries"]] += 1
     _add_scores(stats, answer)
-    return SampleRow(kind, group, lang, prompt, text, answer.scores.substrate, answer.scores.north_east)
+    return SampleRow(kind, group, lang, shown(prompt), text, answer.scores.substrate, answer.scores.north_east)
+
+
+def _text_of(row: Row, role: str) -> str:
+    """All turns of a role, as much of them as is measured."""
+    return printable("\n".join(turn["content"] for turn in row["messages"] if turn["role"] == role)[:MEASURED])
+
+
+def shown(text: str) -> str:
+    """As much of a text as a page shows, without control characters.
+
+    >>> shown("a" * 5_000)[-2:], shown("a\x1b[31mb")
+    ('a…', 'ab')
+    """
+    text = printable(text[: SHOWN + 1])
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _add_scores(stats: DatasetStats, answer: Answer) -> None:
@@ -166,7 +182,7 @@ def _add_to_nearest(stats: DatasetStats, answer: str, index: NearDuplicateIndex,
     index.add(id, answer)
     answers[id] = answer
     if found and (len(stats.nearest) < NEAREST or found.similarity > stats.nearest[-1].similarity):
-        stats.nearest.append(SimilarPair(found.similarity, answers[found.id], answer))
+        stats.nearest.append(SimilarPair(found.similarity, shown(answers[found.id]), shown(answer)))
         stats.nearest.sort(key=lambda pair: -pair.similarity)
         del stats.nearest[NEAREST:]
 
@@ -175,4 +191,7 @@ def _add_rejection(stats: DatasetStats, rejection: Mapping[str, Any]) -> None:
     gate = str(rejection.get("gate") or UNKNOWN)
     stats.rejected[gate] += 1
     stats.rejected_kinds.setdefault(gate, Counter())[str(rejection.get("kind") or UNKNOWN)] += 1
-    stats.examples.setdefault(gate, rejection)
+    if gate not in stats.examples:
+        stats.examples[gate] = {
+            key: shown(value) if isinstance(value, str) else value for key, value in rejection.items()
+        }
