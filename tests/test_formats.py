@@ -11,9 +11,11 @@ import zipfile
 
 import pytest
 
+from doric.chat import store
 from doric.core.errors import InputError
 from doric.core.files import read_text
 from doric.core.jsonl import Journal, read_jsonl
+from doric.evaluation.aggregate import load_result
 from doric.topics.lists import read_topics
 
 LINE = b'{"messages": [{"role": "user", "content": "Fit like?"}]}\n'
@@ -55,7 +57,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_reader_names_the_format(name, tmp_path, monkeypatch):
-    """Rows, topics, journals, text files and stdin give the same error, with a hint, for a wrong extension too."""
+    """Rows, stdin, topics, journals, chats and results give the same error with a hint, whatever the extension is."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(FILES[name])
     topics = tmp_path / "topics.txt"
@@ -67,6 +69,8 @@ def test_every_reader_names_the_format(name, tmp_path, monkeypatch):
         lambda: read_topics(topics),
         lambda: read_text(path),
         lambda: Journal(path),
+        lambda: store.read(path),
+        lambda: load_result(path),
     )
     for read in readers:
         with pytest.raises(InputError, match=f"it is {name}") as caught:

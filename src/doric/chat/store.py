@@ -18,6 +18,7 @@ from doric.chat.conversation import Chat
 from doric.core.conversations import as_messages
 from doric.core.errors import DoricError, InputError, os_error
 from doric.core.files import HELD, atomic_write, check_writable, locked
+from doric.core.formats import HEAD, refuse_foreign_format
 
 try:
     import fcntl
@@ -112,6 +113,8 @@ def read(path: Path) -> Chat:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             raise InputError("not a regular file", file=path, hint=CHAT_FILE)
         with path.open("rb") as file:
+            refuse_foreign_format(file.read(HEAD), path)
+            file.seek(0)
             for at, line in enumerate(file, 1):
                 if line.strip():
                     number, last = at, line

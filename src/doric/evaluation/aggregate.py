@@ -17,7 +17,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, StrictStr, ValidationError
 
 from doric.core.conversations import stable_id
-from doric.core.errors import InputError, os_error
+from doric.core.errors import InputError
+from doric.core.files import read_text
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, describe_invalid, read_answer, score_answers
 from doric.evaluation.stats import Interval, grouped_share, mean, share_change
 from doric.llm.response import estimate_tokens
@@ -170,9 +171,7 @@ def load_result(path: Path) -> Result:
     Raises `InputError` if the file is not a result.
     """
     try:
-        saved = _SavedResult.model_validate(json.loads(path.read_bytes()))
-    except OSError as error:
-        raise os_error(error, path, "read") from error
+        saved = _SavedResult.model_validate(json.loads(read_text(path)))
     except ValidationError as error:
         raise InputError(f"{NOT_A_RESULT}: {describe_invalid(error, 'a result')}", file=path, hint=HINT) from error
     except (ValueError, RecursionError) as error:
