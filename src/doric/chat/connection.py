@@ -96,4 +96,5 @@ class Reply:
             elif body.pieces > pieces:
                 self.watchdog.allow(min(silence, patience))
             pieces = body.pieces
-        yield from body.end()
+        if not self.watchdog.expired:
+            yield from body.end()

@@ -20,7 +20,7 @@ from doric.chat.connection import Reply, Watchdog
 from doric.chat.session import Model, TooLong
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError, missing_package
 from doric.core.settings import check_key, is_loopback, normalize_url, same_origin
-from doric.llm.body import AnswerBody, ErrorBody, JsonBody
+from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
 from doric.llm.errors import ErrorResponse, has_error
 from doric.llm.events import Oversized, decode
 from doric.llm.response import STREAM_OPTIONS, StreamedCompletion
@@ -203,11 +203,12 @@ class Server:
                     raise _broken_off(_explain(error)[0]) from error
             except Oversized as error:
                 raise RetryableError(f"{error}; the rest was not read", fault="oversized") from error
+            if reply.watchdog.expired and not found.enough:
+                raise _broken_off("it sends no more text")
             if not found.streamed:
                 yield self._whole(found)
             if not found.enough:
-                quiet = reply.watchdog.expired
-                raise _broken_off("it sends no more text" if quiet else "the end of the answer is missing")
+                raise _broken_off("the end of the answer is missing")
 
     def _ask(self, body: Mapping[str, Any]) -> Reply:
         """The reply to a question. Token counts are asked for, unless the server does not know that parameter."""
@@ -283,6 +284,7 @@ class Server:
                 status = reply.response.status_code
                 if status == 200:
                     self.obstacle = ""
+                    refuse_encoding(reply.response.headers, self.address.host)
                     return reply
                 with closing(reply):
                     if status not in STARTING:

@@ -7,8 +7,9 @@ decoded bytes also holds for compressed bodies, because httpx decompresses them 
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from doric.core.errors import FatalServerError
 from doric.llm.errors import MAX_BODY as MAX_ERROR
 from doric.llm.events import BYTE_ORDER_MARK, Event, EventSplitter, Oversized
 from doric.llm.response import StreamedCompletion
@@ -16,7 +17,7 @@ from doric.llm.response import StreamedCompletion
 MAX_BODY = 1 << 20
 """Decoded bytes of a JSON body. An answer of 128,000 tokens has half as many, and 50 concurrent calls take 50 MB."""
 MAX_IDLE = 1 << 20
-"""Bytes of a stream without any text: comments, keep-alives and empty chunks. One keep-alive has some 20 bytes."""
+"""Bytes without any text: blanks, comments, keep-alives, empty chunks. One keep-alive has some 20 bytes."""
 END_SECONDS = 2.0
 """Wait for the token counts and the end of a stream after its finish reason. Servers send all of them together."""
 CLOSE_SECONDS = 0.1
@@ -26,6 +27,8 @@ ERROR_SECONDS = 10.0
 FIELD = re.compile(rb"(?:data|event|id|retry)?:")
 """The start of an event stream."""
 LONGEST_FIELD = 6
+DECODED = ("", "identity", "gzip", "deflate")
+"""Encodings that are always understood. Only identity is asked for."""
 BLANK = b" \t\r\n"
 
 
@@ -52,7 +55,6 @@ class ErrorBody:
     """The body of an error response. Only its beginning is kept, and it can be used however little has arrived."""
 
     enough, pieces = True, 0
-    patience = ERROR_SECONDS
 
     def __init__(self) -> None:
         self._content = b""
@@ -61,6 +63,11 @@ class ErrorBody:
     def done(self) -> bool:
         """Whether the part that is read is complete."""
         return len(self._content) >= MAX_ERROR
+
+    @property
+    def patience(self) -> float:
+        """The seconds that the rest is waited for."""
+        return CLOSE_SECONDS if self.done else ERROR_SECONDS
 
     def feed(self, block: bytes) -> Iterable[str]:
         """Add a block."""
@@ -112,13 +119,16 @@ class AnswerBody:
 
     def feed(self, block: bytes) -> Iterator[str]:
         """The pieces of text that a block completes. Raises `Oversized`, and `RetryableError` for what is no chunk."""
+        if self.done:
+            return
+        self._idle += len(block)
         if self.streamed is None:
             self._start = (self._start + block).removeprefix(BYTE_ORDER_MARK).lstrip(BLANK)
             if len(self._start) < LONGEST_FIELD:
+                self._check_idle()
                 return
             block, self.streamed = self._start, self._is_stream()
         if self.streamed:
-            self._idle += len(block)
             yield from self._add(self._splitter.feed(block))
         else:
             self._document.feed(block)
@@ -148,8 +158,19 @@ class AnswerBody:
             if self.answer.pieces > pieces:
                 self._idle = 0
         self.answer.ended |= self._splitter.done
+        self._check_idle()
+
+    def _check_idle(self) -> None:
         if self._idle > MAX_IDLE:
-            raise Oversized(f"the stream has {MAX_IDLE >> 20} MiB without any text")
+            raise Oversized(f"the answer has {MAX_IDLE >> 20} MiB without any text")
+
+
+def refuse_encoding(headers: Mapping[str, str], address: str) -> None:
+    """Raise `FatalServerError` if a body is compressed in a way that not every installation can read."""
+    encodings = headers.get("content-encoding", "").lower().replace(" ", "").split(",")
+    if foreign := [name for name in encodings if name not in DECODED]:
+        message = f"{address} compresses its answers with {', '.join(foreign)}, although this was not asked for"
+        raise FatalServerError(message, hint="Turn this off at the server, or at the proxy before it.")
 
 
 def response_body(status: int, content_type: str) -> AnswerBody | ErrorBody:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
 from doric.core.files import encode_json
 from doric.core.settings import NO_KEY, Settings
-from doric.llm.body import AnswerBody, ErrorBody, JsonBody, response_body
+from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, response_body
 from doric.llm.errors import ErrorResponse, is_secret, redact
 from doric.llm.events import Oversized
 from doric.llm.response import (
@@ -159,6 +159,7 @@ class Client:
             async with asyncio.timeout(self._timeout) as deadline:
                 response = await self._http.send(self._request(content=encode_json({**body})), stream=True)
                 async with contextlib.aclosing(response):
+                    refuse_encoding(response.headers, self._settings.address)
                     found = response_body(response.status_code, response.headers.get("content-type", ""))
                     await _receive(response, found, deadline, times)
         except self._network_errors as error:
@@ -181,7 +182,8 @@ class Client:
         if refusal.filtered:
             return Completion("", "content_filter")
         if refusal.too_long and self._is_reasoning_model and self._reasoning_tokens:
-            self._reasoning_tokens //= 2  # the request may be too long only because of these
+            if _token_limit(self._body(request)) >= _token_limit(body):  # not yet lowered by another call
+                self._reasoning_tokens //= 2  # the request may be too long only because of these
             return None
         if refusal.too_long or not self._adapt(refusal, body):
             raise self._error(refusal)
@@ -256,11 +258,12 @@ class Client:
 
     def _oversized(self, error: Oversized, body: Mapping[str, Any], request: ChatRequest) -> ServerError:
         """The error for an answer that does not end. It is paid for, with estimated tokens, and not asked for again."""
-        limit = next((body[name] for name in TOKEN_LIMITS if name in body), request.max_tokens)
         tokens_in = int(estimate_tokens(request.characters))
         message = f"{self._settings.address}: {error}; the rest was not read"
         hint = "Does this server stop at max_tokens? Check the model and its chat template."
-        return ServerError(message, hint=hint, fault="oversized", tokens_in=tokens_in, tokens_out=limit, counted=False)
+        return ServerError(
+            message, hint=hint, fault="oversized", tokens_in=tokens_in, tokens_out=_token_limit(body), counted=False
+        )
 
     def _network_failure(self, error: Exception, request: ChatRequest | None = None) -> RetryableError:
         """The error for a failed connection. If an answer had begun, it counts as paid, with estimated tokens."""
@@ -360,6 +363,11 @@ def _with_tokens(completion: Completion, request: ChatRequest) -> Completion:
         return completion
     tokens_in, tokens_out = estimate_tokens(request.characters), estimate_tokens(len(completion.text))
     return replace(completion, tokens_in=int(tokens_in), tokens_out=int(tokens_out), counted=False)
+
+
+def _token_limit(body: Mapping[str, Any]) -> int:
+    """The token limit of a request, under either of its names."""
+    return next(body[name] for name in TOKEN_LIMITS if name in body)
 
 
 def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:

@@ -32,9 +32,9 @@ MAX_TOKENS = 10**9
 """A larger count in a response is a mistake of the server."""
 STREAM_OPTIONS = "stream_options"
 """The parameter that asks for token counts at the end of a stream; without it, streamed answers have no counts."""
-LONGEST_ANSWER = 1 << 20
+LONGEST_ANSWER = 1 << 19
 """Characters of one answer with its reasoning. The longest answers of current models are 128,000 tokens long, which are
-some 500,000 characters; whatever sends more does not end."""
+less than 500,000 characters; whatever sends more does not end."""
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 CALL_FIELDS = ("tool_calls", "function_call")
 REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_text")
@@ -254,9 +254,9 @@ class StreamedCompletion:
         self._called = self._called or next((name for name in CALL_FIELDS if delta.get(name)), "")
         self.pieces += bool(reasoning or text)
         text = self._whole_characters(text)
-        self._text.append(text)
-        self._reasoning.append(reasoning)
-        self._refusal.append(refusal)
+        for parts, part in ((self._text, text), (self._reasoning, reasoning), (self._refusal, refusal)):
+            if part:
+                parts.append(part)
         return text
 
     def _whole_characters(self, text: str) -> str:
