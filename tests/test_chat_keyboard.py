@@ -418,6 +418,16 @@ def test_two_conversations_on_one_chat_are_both_kept(server, tmp_path):
     assert texts == {("from one", "again one"), ("from the other", "again the other")}
 
 
+def test_saving_to_the_output_of_a_run_warns(server, tmp_path):
+    """A row of a chat in the output of a run would stop that run when it resumes, so a note says so."""
+    (tmp_path / "rows.jsonl").write_text('{"messages": []}\n')
+    (tmp_path / "rows.jsonl.plan.json").write_text("{}")
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("hello")
+        assert "before you resume that run" in chat.say(f"/save {tmp_path / 'rows.jsonl'}")
+        assert "resume that run" not in chat.say(f"/save {tmp_path / 'mine.jsonl'}")
+
+
 def test_what_a_person_types_is_private(server, tmp_path):
     """Only the owner can read the history and the chats, also if an earlier version created a readable history."""
     (tmp_path / "doric").mkdir()

@@ -58,6 +58,8 @@ def save(session: Session, name: str) -> None:
     path = store.user_path(name)
     with session.signals.held():
         copy = store.write(path, session.chat)
+    if path.with_name(f"{path.name}.plan.json").exists():
+        session.screen.note("[a run wrote this file: remove the new row before you resume that run]")
     session.screen.note(f"saved as a row of {path}" + (f"; its earlier row is kept in {copy}" if copy else ""))
 
 
