@@ -1168,3 +1168,17 @@ def test_a_seed_is_any_whole_number(capsys, seed):
     assert len(told) == 2
     assert "is not a whole number" in told[0]
     assert len(told[0]) < 120
+
+
+def test_the_model_is_shown_only_the_beginning_of_a_long_rejected_answer():
+    """A rejected answer of 14 KB is kept in full, but not sent back and paid for in full."""
+    answers, sizes = DoricAnswers(), []
+
+    def reply(call: Call) -> str:
+        sizes.append(len(call.raw))
+        return "english words " * 1_000 if call.number == 1 else answers(call)
+
+    with serving(answer=reply) as server:
+        assert generate(server) == 0
+    assert max(sizes) < 12_000
+    assert max(len(entry["answer"]) for entry in rejected()) > 13_000
