@@ -121,7 +121,7 @@ def variables() -> dict[str, str]:
     except DoricError as error:
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         raise SystemExit(2) from None
-    if path.exists():
+    if path.is_fifo() or (path.is_file() and path.stat().st_size):
         print(f"note: settings are read from {path}", file=sys.stderr)
     return found
 
