@@ -1,10 +1,7 @@
 """Words that are Doric beside certain words and English beside others."""
 
-import tomllib
-
 import pytest
 
-from doric.data import FOLDER as DATA
 from doric.dialect.contexts import is_participle, rules
 from doric.dialect.lexicon import (
     SCOTS,
@@ -180,15 +177,3 @@ def test_words_with_rules_have_no_class_of_their_own():
     """A word with context rules has no class without context, except a few words that are always Scots."""
     everywhere = {form for form in rules() if word_class(form) in SCOTS}
     assert everywhere == {"nae", "dis", "ae", "fu", "quinie"} & everywhere
-
-
-def test_collision_file_is_well_formed():
-    """Every rule has forms, a class and contexts, and no key is misspelt."""
-    spec = tomllib.loads((DATA / "collisions.toml").read_text("utf-8"))
-    for rule in spec["rule"]:
-        assert rule.keys() <= {"forms", "class", "when", "unless_prev", "unless_next"}, rule["forms"]
-        assert rule["forms"], rule
-        assert rule["when"], rule
-        assert rule["class"] in {"ne", "shared", "scots", "central"}, rule
-        for context in rule["when"]:
-            assert context.keys() <= {"before", "prev", "next", "initial", "scots", "sentence"}, rule["forms"]

@@ -1,17 +1,14 @@
 """The held-out prompts: enough of every kind, different from all training data, and found in texts that repeat them."""
 
-import collections
-import itertools
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from doric.dataset.phrases import authored_topics
 from doric.dataset.plan import Mix, Plan
 from doric.dialect.render import render
-from doric.quality.decontamination import BUCKETS, content_stems, find_match, held_out_prompts
+from doric.quality.decontamination import content_stems, find_match, held_out_prompts
 from doric.topics.lists import Topic, read_topics
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -20,38 +17,6 @@ PROMPTS = held_out_prompts()
 
 def of(bucket, *, benign=False):
     return [held for held in PROMPTS if held.bucket == bucket and held.benign == benign]
-
-
-def test_there_are_enough_of_every_kind():
-    """There are at least 240 prompts, 40 harmless ones that look harmful, and 8 chats of at least five turns."""
-    assert len(PROMPTS) >= 240
-    assert len(of("safety")) >= 40
-    assert len(of("safety", benign=True)) >= 40
-    assert len(of("adv")) >= 40
-    assert len(of("drift")) >= 8
-    assert all(4 <= len(held.turns) <= 6 for held in of("drift"))
-    assert all(not held.turns for held in PROMPTS if held.bucket != "drift")
-
-
-def test_core_covers_every_group_in_english_and_doric():
-    """Every topic group has English questions and questions in Doric."""
-    asked = collections.Counter((held.group, held.lang) for held in of("core"))
-    for group in {one.theme.group for one in authored_topics().values()}:
-        assert asked[group, "en"] >= 4
-        assert asked[group, "sco"] >= 2
-
-
-def test_multi_covers_fourteen_languages():
-    """Each of the fourteen languages has at least three prompts."""
-    asked = collections.Counter(held.lang for held in of("multi"))
-    assert set(asked) == {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
-    assert min(asked.values()) >= 3
-
-
-def test_ids_and_prompts_are_unique():
-    """Ids and prompts are unique, and every bucket has a prompt."""
-    assert len({held.id for held in PROMPTS}) == len({held.prompt for held in PROMPTS}) == len(PROMPTS)
-    assert {held.bucket for held in PROMPTS} == set(BUCKETS)
 
 
 @pytest.mark.parametrize("held", PROMPTS, ids=lambda held: held.id)
@@ -104,14 +69,6 @@ def test_words_far_apart_do_not_match():
     """A long text with the words of a prompt far apart does not match."""
     filler = " and then the long day went by while nothing whatever took place in the village" * 6
     assert find_match(f"A candle burned.{filler} The wax museum closed.{filler} They laid a tablecloth.") is None
-
-
-def test_no_topic_or_authored_line_matches():
-    """No topic, Doric topic name, title in any language or authored sentence matches a held-out prompt."""
-    for topic, one in authored_topics().items():
-        sentences = itertools.chain(one.answers, one.theme.starts, one.theme.whys, one.theme.steps, one.theme.checks)
-        for text in (topic, one.doric, *one.titles.values(), *sentences):
-            assert find_match(text) is None, text
 
 
 def test_no_generated_prompt_matches():

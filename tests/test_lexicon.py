@@ -1,18 +1,11 @@
 """The word lists, and the class of a single word."""
 
-from collections import Counter
-
 import pytest
 
-from doric.data import read_table as table
-from doric.dialect.contexts import rules
 from doric.dialect.lexicon import (
     SCOTS,
     entries,
-    function_words,
     glosses,
-    house_forms,
-    leak_weights,
     variants,
     word_class,
 )
@@ -121,51 +114,10 @@ def test_english_words_with_scots_endings_have_no_class(word):
     assert word_class(word) == ""
 
 
-def test_lexicon_rows_are_well_formed():
-    """Each row has a form, a meaning, a known class, and lower-case spellings without spaces."""
-    for entry in entries():
-        assert entry.doric, entry
-        assert entry.english, entry
-        assert entry.kind in CLASSES, entry
-        assert all(form == form.strip().lower() and form for form in (*entry.variants, *entry.wider)), entry
-
-
-def test_no_spelling_belongs_to_two_entries():
-    """Each form occurs only once in the lexicon, as a house form or as another spelling."""
-    forms = Counter(form for entry in entries() if entry.kind != "phrase" for form in entry.spellings)
-    assert [form for form, times in forms.items() if times > 1] == []
-
-
-def test_no_accepted_form_is_also_rejected():
-    """No accepted spelling is in the lists of Central Scots forms or English forms."""
-    faults = {row["central"] for row in table("central.tsv")} | set(leak_weights())
-    accepted = {form for entry in entries() if entry.kind not in ("phrase", "context") for form in entry.spellings}
-    assert sorted(accepted & faults) == []
-
-
-def test_central_and_english_lists_are_well_formed():
-    """Central Scots forms are strong or weak and occur once, and English words have weights above 0 and up to 1."""
-    central = list(table("central.tsv"))
-    assert {row["strength"] for row in central} == {"strong", "weak"}
-    assert len({row["central"] for row in central}) == len(central)
-    assert all(0 < weight <= 1 for weight in leak_weights().values())
-
-
-def test_suggested_house_forms_are_not_central():
-    """No form that a rejection suggests is itself a strong Central Scots form."""
-    faults = {row["central"] for row in table("central.tsv") if row["strength"] == "strong"}
-    assert sorted(house for house in house_forms().values() if house in faults) == []
-
-
 def test_variants_lead_to_house_forms():
     """All accepted spellings of a word have the same house form."""
     for spellings in ("gyaan gyan gyaun", "skweel skweil"):
         assert len({variants().get(form, form) for form in spellings.split()}) == 1
-
-
-def test_function_words_are_known_words():
-    """Every function word is a Scots word of the lists or has context rules."""
-    assert [word for word in function_words() if word_class(word) not in SCOTS and word not in rules()] == []
 
 
 def test_every_spelling_has_a_gloss():

@@ -14,7 +14,6 @@ from doric.core.text import fold, words
 from doric.dataset import prompts
 from doric.dataset.phrases import authored_topics
 from doric.dialect import scores
-from doric.quality.decontamination import find_match
 from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
@@ -96,16 +95,6 @@ def test_forty_adv_frames_fit_each_shape(shape):
     assert all(SHAPES[shape] in text.lower() for text in texts)
 
 
-def test_forty_harmful_requests():
-    """There are at least 40 different requests in at least ten categories, and all their slots are filled."""
-    count = len(SPEC["safety"])
-    requests = [prompts.safety_prompt(turn) for turn in range(count)]
-    assert len({fold(request.text) for request in requests}) == count >= 40
-    assert len({request.category for request in requests}) >= 10
-    assert 0 < sum(request.lang == "sco" for request in requests) < count / 2
-    assert all(request.category for request in requests)
-
-
 def test_a_repeated_harmful_request_fills_its_slot_differently():
     """If a harmful request is repeated, its slot has another value."""
     count = len(SPEC["safety"])
@@ -172,13 +161,3 @@ def test_the_same_number_gives_the_same_prompt(turn, topic):
     """A prompt depends only on its arguments."""
     assert prompts.core_prompt(topic, turn, 9) == prompts.core_prompt(topic, turn, 9)
     assert prompts.safety_prompt(turn) == prompts.safety_prompt(turn)
-
-
-def test_no_frame_is_a_held_out_prompt():
-    """No frame of any bucket matches an evaluation prompt when it is filled with an example topic."""
-    asked = [prompts.safety_prompt(turn) for turn in range(len(SPEC["safety"]))]
-    for shape, topic in SHAPES.items():
-        asked += core_texts(shape)
-        asked += [prompts.adv_prompt(topic, turn, 0) for turn in range(len(frames_for("adv", shape)))]
-        asked += [prompts.multi_prompt(topic, lang, turn) for lang in prompts.languages() for turn in range(8)]
-    assert [prompt.text for prompt in asked if find_match(prompt.text)] == []

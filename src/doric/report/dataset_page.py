@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
+from doric.core.text import printable
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
 from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit, shown
@@ -42,11 +43,12 @@ def load_stats(rows_path: Path, rejected_path: Path | None) -> DatasetStats:
 
 def dataset_page(stats: DatasetStats, name: str) -> str:
     """The HTML page of a dataset; `name` is the dataset's file."""
-    return page("dataset.html", name=name, **_values(stats))
+    return page("dataset.html", name=printable(name), **_values(stats))
 
 
 def dataset_card(stats: DatasetStats, name: str) -> str:
     """The same figures as a dataset card for the Hugging Face hub, in Markdown; `name` is the dataset's file."""
+    name = printable(name)
     title = Path(name).stem.replace("_", " ").replace("-", " ")
     return environment().get_template("card.md").render(
         title=title[:1].upper() + title[1:], file=name, size=_size_category(stats.rows), prompt_langs=[*stats.langs],

@@ -1,0 +1,136 @@
+"""All commands when their streams, their environment or the terminal are unusual: one line, no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {
+    "check_doric": ["dataset_generation/check_doric.py"],
+    "generate_doric_dataset": ["dataset_generation/generate_doric_dataset.py", "--dry-run", "--topics", "topics.txt"],
+    "generate_topics_via_llm": [
+        "dataset_generation/generate_topics_via_llm.py", "--input", "topics.json", "--output", "x.json", "--dry-run",
+        "--base-url", "http://localhost:1/v1", "--model", "m",
+    ],
+    "report_dataset": ["dataset_generation/report_dataset.py", "--input", "{rows}", "--out", "{folder}/page.html"],
+    "transform_to_sharegpt": ["dataset_generation/transform_to_sharegpt.py", "--input", "{rows}", "--output", "-"],
+    "validate_model": ["validation/validate_model.py", "--help"],
+    "chat_cli": ["modal/chat_cli.py", "--help"],
+}  # fmt: skip
+"""Command -> the flags of a run that needs no server. All but report_dataset write to stdout."""
+ROW = '{"messages":[{"role":"user","content":"Fit like?"},{"role":"assistant","content":"Nae bad the day."}]}\n'
+WRITES = [name for name in COMMANDS if name != "report_dataset"]
+
+
+@pytest.fixture
+def door(tmp_path):
+    """A function that runs a command in a shell with a redirection; the finished process."""
+    (tmp_path / "rows.jsonl").write_text(ROW)
+
+    def run(name, shell="", argv=None, **environ):
+        flags = [part.format(rows=tmp_path / "rows.jsonl", folder=tmp_path) for part in argv or COMMANDS[name]]
+        line = f'exec "$0" "$@" {shell}'
+        clean = {key: value for key, value in os.environ.items() if key not in ("TERM", "PYTHONIOENCODING")}
+        env = {key: value for key, value in (clean | environ).items() if value is not None}
+        return subprocess.run(
+            ["sh", "-c", line, sys.executable, *flags], cwd=ROOT, env=env, capture_output=True, timeout=120
+        )
+
+    return run
+
+
+def one_error(done) -> str:
+    """The only error line of a command that ended with exit status 2."""
+    assert done.returncode == 2, done
+    told = [line for line in done.stderr.decode().splitlines() if not line.startswith("No key and no base URL")]
+    assert [line.partition(":")[0] for line in told] in (["error"], ["error", "hint"]), told
+    return told[0]
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize(
+    ("shell", "reason"), [("> /dev/full", "the disk is full"), (">&-", "it is closed")], ids=["full", "closed"]
+)
+def test_output_that_cannot_be_written_is_an_error(door, name, shell, reason):
+    """If stdout is full or closed, the command ends with one error line and exit status 2."""
+    assert one_error(door(name, shell)) == f"error: stdout: cannot be written: {reason}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("shell", ["> /dev/full", ">&-"])
+def test_help_that_cannot_be_written_is_an_error(door, name, shell):
+    """--help ends with one error line and exit status 2 if stdout cannot be written."""
+    one_error(door(name, shell, [COMMANDS[name][0], "--help"]))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_reader_of_help_may_leave(door, name):
+    """`--help | head -1` prints one line and no message."""
+    done = door(name, "| head -1", [COMMANDS[name][0], "--help"])
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"usage: ")
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_flag_is_an_error(door, name):
+    """An unknown flag gives one error line and a hint."""
+    done = door(name, "", [COMMANDS[name][0], "--zz", *COMMANDS[name][1:]])
+    if "--help" not in COMMANDS[name]:
+        assert "--zz" in one_error(done)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("shell", "environ"),
+    [
+        ("<&-", {}),
+        ("", {"HOME": None}),
+        ("", {"PYTHONIOENCODING": "latin-1"}),
+        ("", {"PYTHONIOENCODING": "ascii"}),
+        ("", {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        ("", {"TERM": "dumb", "COLUMNS": "20"}),
+    ],
+    ids=["no stdin", "no HOME", "latin-1", "ascii", "C", "dumb"],
+)
+def test_an_unusual_environment_changes_nothing(door, name, shell, environ):
+    """Without stdin, HOME, UTF-8 or a terminal, a command does the same."""
+    done = door(name, shell, **environ)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+ODD_NAMES = [b"two words", b"line\nbreak", b"not utf-8 \xff", "Łódź “x”".encode(), b"\x1b[31mred"]
+
+
+@pytest.mark.parametrize("odd", ODD_NAMES, ids=repr)
+def test_an_odd_file_name_is_read_and_named(tmp_path, odd):
+    """A file name with spaces, line breaks, control characters or bytes that are not UTF-8 can be used."""
+    rows = os.fsencode(tmp_path) + b"/" + odd + b".jsonl"
+    Path(os.fsdecode(rows)).write_text(ROW)
+    page, converted = rows + b".html", rows + b".out"
+    for argv in (
+        [b"dataset_generation/report_dataset.py", b"--input", rows, b"--out", page, b"--card", rows + b".md"],
+        [b"dataset_generation/transform_to_sharegpt.py", b"--input", rows, b"--output", converted],
+    ):
+        done = subprocess.run([os.fsencode(sys.executable), *argv], cwd=ROOT, capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert b"\x1b" not in done.stderr
+    for script, flag in (("report_dataset", b"--out"), ("transform_to_sharegpt", b"--output")):
+        argv = [f"dataset_generation/{script}.py".encode(), b"--input", rows + b".missing", flag, rows + b".x"]
+        done = subprocess.run([os.fsencode(sys.executable), *argv], cwd=ROOT, capture_output=True, timeout=60)
+        assert done.returncode == 2
+        assert b"no such file" in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["report_dataset", "transform_to_sharegpt"])
+def test_a_folder_that_cannot_be_written_is_an_error(door, tmp_path, name):
+    """If the output's folder is a file, there is one error line that names the output."""
+    (tmp_path / "file").touch()
+    flag = "--out" if name == "report_dataset" else "--output"
+    argv = [COMMANDS[name][0], "--input", "{rows}", flag, f"{tmp_path}/file/out.x"]
+    assert f"{tmp_path}/file/out.x" in one_error(door(name, "", argv))
