@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from doric.core.conversations import check_row
-from doric.core.errors import FatalServerError, InputError, RetryableError
+from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
 from doric.core.jsonl import Journal, read_jsonl
 from doric.dataset.generate import BUDGET_GROWTHS, BudgetExhausted, Generator, History, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer
@@ -236,6 +236,22 @@ def test_a_filtered_answer_is_rejected_as_filtered(files):
     """If a content filter rejects an answer, the language gates do not check its text."""
     assert files.fill(ScriptedVoice(Completion(SAVING, "content_filter"), BREID), job()) == [True]
     assert [entry["gate"] for entry in files.rejected()] == ["filtered"]
+
+
+def test_an_answer_that_was_cancelled_is_no_row(files):
+    """An answer that was cancelled at the server is rejected, although it passes the language gates."""
+    assert files.fill(ScriptedVoice(Completion(SAVING, "abort"), BREID), job()) == [True]
+    assert [entry["gate"] for entry in files.rejected()] == ["broken_off"]
+
+
+def test_the_tokens_of_an_answer_without_an_end_are_counted(tmp_path):
+    """An answer that is too large to read was paid for: its estimated tokens count for the budget, and as a fault."""
+    files = Files(tmp_path, budget=Budget())
+    error = ServerError("too large", fault="oversized", tokens_in=60, tokens_out=50, counted=False)
+    with pytest.raises(ServerError):
+        files.fill(ScriptedVoice(error), job())
+    assert (files.budget.tokens_in, files.budget.tokens_out, files.budget.estimated) == (60, 50, True)
+    assert files.history.tally.faults == Counter({"oversized": 1})
 
 
 def test_a_blank_answer_is_rejected_as_empty(files):

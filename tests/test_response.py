@@ -118,7 +118,51 @@ def test_the_tokens_of_an_unreadable_answer_are_estimated():
     assert (error.tokens_in, error.tokens_out, error.counted) == (100, int(estimate_tokens(len(content))), False)
 
 
-def chunk(**delta: str) -> dict:
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("stop", "STOP", "eos", "EOS_TOKEN", "end_turn", "end-turn", "stop_sequence", "Complete", None, ""), "stop"),
+        (
+            ("length", "max_tokens", "MAX_TOKENS", "model_length", "FINISH_REASON_MAX_TOKENS", "max output tokens"),
+            "length",
+        ),
+        (("content_filter", "SAFETY", "safety", "RECITATION", "blocklist", "PROHIBITED_CONTENT"), "content_filter"),
+        (("abort", "aborted", "cancelled", "canceled", "ABORT"), "abort"),
+        (({"type": "stop"},), "stop"),
+        (("tool_calls",), "tool_calls"),
+        (("Quite new",), "Quite new"),
+    ],
+)
+def test_finish_reasons_have_one_word_each(words, reason):
+    """Each server's word for a finish reason becomes one word, and an unknown word is kept as it is."""
+    for word in words:
+        value = {"choices": [{"message": {"content": TEXT}, "finish_reason": word}]}
+        assert (read(value).text, read(value).finish) == (TEXT, reason)
+
+
+def test_a_cancelled_answer_without_text_is_retryable():
+    """If the call was cancelled at the server before there was any text, it may be repeated."""
+    with pytest.raises(RetryableError, match="broke off"):
+        read({"choices": [{"message": {"content": ""}, "finish_reason": "abort"}]})
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"text": TEXT},
+        {"delta": {"content": TEXT}},
+        {"message": {"content": {"type": "text", "text": TEXT}}},
+        {"message": {"content": [{"type": "output_text", "text": {"value": TEXT}}]}},
+        {"message": {"content": [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": TEXT}]}},
+        {"message": {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, TEXT]}},
+    ],
+)
+def test_the_text_is_found_in_other_shapes_of_a_choice(choice):
+    """The text is found where older and other servers write it, and parts with reasoning are no text."""
+    assert read({"choices": [choice]}).text == TEXT
+
+
+def chunk(**delta: object) -> dict:
     return {"choices": [{"delta": delta}]}
 
 
@@ -202,3 +246,135 @@ def test_an_answer_of_an_end_mark_only_is_empty():
     """An end mark is not reasoning."""
     completion = read(with_message({"content": "<|im_end|>"}))
     assert (completion.text, completion.reasoned, completion.elsewhere) == ("", False, "")
+
+
+def stream(*chunks: object) -> tuple[str, StreamedCompletion]:
+    """The text of the pieces, and the answer, of a stream of chunks in JSON."""
+    answer = StreamedCompletion()
+    return "".join(answer.add(json.dumps(each).encode()) for each in chunks), answer
+
+
+END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [{"choices": None}, {"choices": [None]}, {"choices": []}, chunk(content=TEXT)],
+        [{"choices": [{"delta": None}]}, {"choices": [{}]}, chunk(content=None), chunk(content=TEXT)],
+        [None, 0, "", "ping", True, {"type": "ping"}, chunk(content=TEXT)],
+        [{"choices": [{"text": TEXT}]}],
+        [{"choices": [{"message": {"content": TEXT}}]}],
+        [chunk(content=TEXT), {"choices": [{"message": {"content": TEXT}}]}],
+        [{"choices": [{"message": {"content": TEXT[:at]}}]} for at in (5, 12, len(TEXT))],
+        [chunk(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]), chunk(content=[TEXT])],
+        [chunk(content=[{"type": "text", "text": TEXT}]), chunk(content=[])],
+        [chunk(content="Haud the "), chunk(content="windae open a wee bittie.")],
+    ],
+    ids=["null choices", "null deltas", "keep-alives", "text", "message", "message at the end", "growing message",
+         "reasoning in parts", "text in parts", "plain"],
+)  # fmt: skip
+def test_chunks_have_several_shapes(chunks):
+    """The text is the same in each shape of a chunk, and what has no text is ignored."""
+    text, answer = stream(*chunks, END)
+    assert text == answer.text == TEXT
+    assert read_completion(answer.body(), "").text == TEXT
+
+
+@pytest.mark.parametrize(
+    ("usages", "counts"),
+    [
+        ([None], (0, 0)),
+        ([{"prompt_tokens": None, "completion_tokens": None}], (0, 0)),
+        ([{"prompt_tokens": "5", "completion_tokens": -1}], (0, 0)),
+        ([{"prompt_tokens": 5.0, "completion_tokens": 3.0}], (5, 3)),
+        ([[5, 3]], (0, 0)),
+        (["none"], (0, 0)),
+        ([{"prompt_tokens": 5}], (5, 0)),
+        (
+            [{"prompt_tokens": 5, "completion_tokens": 3}, {"prompt_tokens": None, "completion_tokens": None}, None],
+            (5, 3),
+        ),
+        ([{"prompt_tokens": 5, "completion_tokens": 1}, {"prompt_tokens": 5, "completion_tokens": 3}], (5, 3)),
+        ([{"completion_tokens": [1], "prompt_tokens": {}}], (0, 0)),
+    ],
+)
+def test_token_counts_of_a_stream_may_be_odd(usages, counts):
+    """Impossible counts are 0, later counts replace earlier ones, and null replaces nothing."""
+    _, answer = stream(chunk(content=TEXT), END, *({"choices": [], "usage": usage} for usage in usages))
+    assert answer.counts == counts
+    completion = read_completion(answer.body(), "")
+    assert (completion.tokens_in, completion.tokens_out) == counts
+
+
+def test_token_counts_may_be_in_the_choice():
+    """Some servers write the counts into the last choice."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 3}
+    _, answer = stream(chunk(content=TEXT), {"choices": [{"delta": {}, "finish_reason": "stop", "usage": usage}]})
+    assert answer.counts == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ([rb"\ud83d", rb"\ude00"], "\U0001f600"),
+        ([rb"a\ud83d", rb"", rb"\udc80b"], "a\U0001f480b"),
+        ([b"\xf0\x9f", b"\x90\x84"], "\U0001f404"),
+        ([b"\xf0", b"\x9f", b"\x90", b"\x84 "], "\U0001f404 "),
+        ([b"caf\xc3", b"\xa9"], "caf\u00e9"),
+        ([rb"\ud83d", b"a"], "a"),
+    ],
+)
+def test_halves_of_a_character_are_joined_in_the_pieces(pieces, text):
+    """A character that is split over chunks, as escapes or as bytes, is whole in the pieces; a lone half is dropped."""
+    answer = StreamedCompletion()
+    shown = [answer.add(b'{"choices":[{"delta":{"content":"' + piece + b'"}}]}') for piece in pieces]
+    answer.add(END)
+    assert read_completion(answer.body(), "").text == text.strip()
+    if len(text) > 1 or ord(text) > 127:
+        assert "".join(shown) == text
+
+
+@pytest.mark.parametrize(
+    ("delta", "field"),
+    [
+        ({"refusal": "I canna dee that."}, "refusal"),
+        ({"tool_calls": [{"function": {"name": "look"}}]}, "tool_calls"),
+        ({"function_call": {"name": "look"}}, "function_call"),
+        ({"reasoning_content": "hm"}, "reasoning_content"),
+        ({"reasoning": "hm"}, "reasoning_content"),
+        ({}, ""),
+    ],
+)
+def test_a_stream_without_text_names_the_field_that_was_filled(delta, field):
+    """A refusal, a tool call and reasoning are no text, but they are named."""
+    _, answer = stream({"choices": [{"delta": delta}]}, END)
+    assert (answer.text, answer.elsewhere) == ("", field)
+    assert read_completion(answer.body(), "").elsewhere == field
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"message": "EngineCore died", "code": 500}},
+        {"error": "EngineCore died"},
+        {"object": "error", "message": "EngineCore died", "code": 500},
+        {"detail": "EngineCore died"},
+        {"choices": [{"delta": {}, "error": {"message": "EngineCore died"}}]},
+    ],
+)
+def test_an_error_before_the_end_counts_and_an_error_after_it_does_not(error):
+    """An error in the middle makes the answer unusable, even if an end follows; after the end it changes nothing."""
+    _, answer = stream(chunk(content="Haud"), error, END)
+    assert b"EngineCore died" in answer.body()
+    with pytest.raises(ErrorInBody):
+        read_completion(answer.body(), "")
+    _, answer = stream(chunk(content=TEXT), END, error)
+    assert read_completion(answer.body(), "").text == TEXT
+
+
+def test_a_stream_may_end_without_a_finish_reason():
+    """If the server gives no finish reason but says that the stream is over, the answer is whole."""
+    _, answer = stream(chunk(content=TEXT))
+    answer.ended = True
+    assert (answer.complete, read_completion(answer.body(), "").finish) == (True, "stop")

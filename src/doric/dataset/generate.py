@@ -18,7 +18,7 @@ from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
-from doric.llm.response import Completion
+from doric.llm.response import ABORTED, Completion
 from doric.quality import gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
@@ -223,6 +223,8 @@ class Generator:
         return RejectedAnswer(text, rejection.gate, rejection.reason, self._model)
 
     def _judge(self, answer: Answer, job: Job, finish: str) -> Rejection | None:
+        if finish == ABORTED:
+            return Rejection("broken_off", "the server broke off the answer")
         if finish == "content_filter":
             return Rejection("filtered", "the server's content filter withheld the answer")
         rejection = gates.check(answer, prompt=job.prompt.text, topic=job.topic.text, kind=job.kind)

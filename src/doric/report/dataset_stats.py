@@ -23,7 +23,7 @@ MEASURED, SHOWN = 20_000, 4_000
 MIN_SIMILARITY = 0.5
 """Pairs with a lower similarity are not searched for."""
 STAGES = {
-    "complete answers": ("filtered", "cut_off", "empty", "unfinished"),
+    "complete answers": ("filtered", "broken_off", "cut_off", "empty", "unfinished"),
     "plain text of the right length": (
         "wrong_script", "markup", "meta_talk", "banned_opener", "too_short", "too_long", "repeats_itself",
     ),

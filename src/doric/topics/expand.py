@@ -23,7 +23,7 @@ from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, check_max_cost, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
-from doric.llm.response import Completion
+from doric.llm.response import NOT_WHOLE, Completion
 from doric.llm.scheduler import WaitLog, backoff
 from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
 from doric.topics.lists import JSON_LINES, TopicFile, choose_groups
@@ -161,7 +161,7 @@ class Expander:
             self._brake.refused(completion, rejected.most_common(1)[0][0])
 
     def _new_topics(self, text: str, finish: str, *, most: int) -> list[str]:
-        items = read_list(text, cut=finish == "length")
+        items = read_list(text, cut=finish in NOT_WHOLE)
         if not items:
             reason = (
                 "the server's content filter withheld it" if finish == "content_filter" else "there is no list in it"
