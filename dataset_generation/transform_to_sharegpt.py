@@ -34,9 +34,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--drop-meta", action="store_true", help="drop each row's meta")
     parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
     parser.add_argument("--skip-bad", action="store_true", help="write malformed rows to OUTPUT.malformed.jsonl")
-    parser.add_argument(
-        "--no-guard", action="store_true", help="do not look for evaluation prompts; twice as fast"
-    )
+    parser.add_argument("--no-guard", action="store_true", help="do not look for evaluation prompts; twice as fast")
     return parser.parse_args(argv)
 
 

@@ -17,7 +17,7 @@ from doric.chat.conversation import Chat
 from doric.chat.store import Diverged, keep, next_id, read, read_latest, user_path, write
 from doric.core.conversations import to_sharegpt
 from doric.core.errors import DoricError, InputError
-from doric.core.jsonl import Journal
+from doric.core.journal import Journal
 
 
 def one_exchange(chat_id: str, text: str = "a") -> Chat:

@@ -14,7 +14,8 @@ import pytest
 from doric.chat import store
 from doric.core.errors import InputError
 from doric.core.files import read_text
-from doric.core.jsonl import Journal, read_jsonl
+from doric.core.journal import Journal
+from doric.core.jsonl import read_jsonl
 from doric.evaluation.aggregate import load_result
 from doric.topics.lists import read_topics
 

@@ -8,7 +8,8 @@ import pytest
 
 from doric.core.conversations import check_row
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
-from doric.core.jsonl import Journal, read_jsonl
+from doric.core.journal import Journal
+from doric.core.jsonl import read_jsonl
 from doric.dataset.generate import BUDGET_GROWTHS, BudgetExhausted, Generator, History, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer
 from doric.dataset.prompts import Prompt
@@ -92,11 +93,11 @@ class Files:
 
     def written(self):
         """The rows on disk."""
-        return [row for _, row in read_jsonl(self.rows)] if self.rows.stat().st_size else []
+        return [row for _, row in read_jsonl(self.rows)] if self.rows.exists() else []
 
     def rejected(self):
         """The rejections on disk."""
-        return [row for _, row in read_jsonl(self.rejections)] if self.rejections.stat().st_size else []
+        return [row for _, row in read_jsonl(self.rejections)] if self.rejections.exists() else []
 
 
 @pytest.fixture

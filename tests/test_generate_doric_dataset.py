@@ -19,7 +19,8 @@ import pytest
 
 import generate_doric_dataset
 from doric.core.conversations import check_row
-from doric.core.jsonl import Journal, read_jsonl
+from doric.core.journal import Journal
+from doric.core.jsonl import read_jsonl
 from doric.dataset.plan import Mix, Plan
 from doric.quality.decontamination import held_out_prompts
 from doric.topics.lists import read_topics

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
-from doric.core.jsonl import Journal
+from doric.core.journal import Journal
 from doric.evaluation import judge
 from doric.evaluation.judge import Pair, PairwiseJudge, judge_request, read_picks, read_verdict
 from doric.llm.client import ChatRequest

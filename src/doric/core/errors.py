@@ -4,6 +4,7 @@ DoricError
 ├── InputError             a file that the user gave cannot be used; names the file and the line
 ├── SettingsError          a flag or variable is missing, malformed or contradicts another
 ├── PlanError              the output file belongs to another plan
+├── RescuedError           another program changed an output file during the run; its rows are in a new file
 └── ServerError            a model server did not answer a request
     ├── RetryableError     the same request may succeed later: busy, disconnected, unreadable answer
     └── FatalServerError   no later request will succeed either: key, model, quota
@@ -57,6 +58,10 @@ class SettingsError(DoricError):
 
 class PlanError(DoricError):
     """The output file belongs to another plan, or the plan cannot be carried out."""
+
+
+class RescuedError(DoricError):
+    """Another program removed, replaced or changed an output file during the run. Its rows are in a new file."""
 
 
 class ServerError(DoricError):

@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import secrets
 import stat
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -16,6 +17,10 @@ from doric.core.exact_json import ONE_ARRAY, ONE_OBJECT, excerpt, load_line
 from doric.core.formats import HEAD as FORMAT_HEAD
 from doric.core.formats import refuse_foreign_format
 
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: journals work there, but a second writer is not detected
+    fcntl = None
 try:
     import orjson
 except ImportError:
@@ -133,18 +138,31 @@ def refuse_overwrite(path: Path, *, source: str, overwrite: bool) -> None:
         raise SettingsError(f"{path} is the input itself", hint="Choose another --output.")
     if not overwrite:
         raise InputError("the file exists", file=path, hint="Give --overwrite to replace it, or another --output.")
+    with open(path, "rb") as existing:
+        lock_open_file(existing, path)  # a rename would not notice that a run has it open
 
 
 def check_writable(path: Path) -> None:
     """Raise `InputError` when `path` is not a regular file or the system says that it cannot be written.
 
-    A rename could replace a file that its owner has made read-only, so that is refused here too.
+    A rename could replace a file that its owner has made read-only, so that is refused here too. Parent folders may be
+    missing; then the folder in which they would be created is checked.
     """
+    if not path.exists():
+        _check_folder(path)
     if path.is_dir():
         raise os_error(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
     if path.exists() and not path.is_file():
         raise InputError("cannot be written: not a regular file", file=path, hint="Choose another name.")
     if path.exists() and not os.access(path, os.W_OK):
+        raise os_error(PermissionError(errno.EACCES, "permission denied"), path, "written")
+
+
+def _check_folder(path: Path) -> None:
+    folder = next(folder for folder in Path(os.path.abspath(path)).parents if folder.exists())
+    if not folder.is_dir():
+        raise os_error(NotADirectoryError(errno.ENOTDIR, "not a folder"), path, "written")
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise os_error(PermissionError(errno.EACCES, "permission denied"), path, "written")
 
 
@@ -173,23 +191,73 @@ def locked(path: Path) -> Generator[None]:
     except ImportError as error:
         raise missing_package(error) from error
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
+    with parent_folders(path):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DoricError(f"{path}: another run is writing this file", hint=HELD) from error
+        except OSError as error:
+            raise os_error(error, path, "written") from error
+        try:
+            _refuse_journal_in_use(path)
+            yield
+        finally:
+            # remove the file before the lock is released: another process that has opened it meanwhile then finds that
+            # it was removed, and filelock creates a new one
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def _refuse_journal_in_use(path: Path) -> None:
+    """Raise `DoricError` if a run appends to `path`: its journal would be replaced under it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
+        with path.open("rb") as existing:
+            lock_open_file(existing, path)
+    except OSError:  # it does not exist, or cannot be read; the caller finds out
+        return
+
+
+def lock_open_file(handle: IO[bytes], path: Path) -> None:
+    """Lock a regular file until `handle` is closed. Raises `DoricError` when another process holds the lock."""
+    if fcntl is None or not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
         raise DoricError(f"{path}: another run is writing this file", hint=HELD) from error
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def make_parents(path: Path) -> list[Path]:
+    """Create the missing parent folders of `path`. Returns those that were created, deepest first. Raises OSError."""
+    made = list(itertools.takewhile(lambda folder: not os.path.lexists(folder), path.absolute().parents))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of `folders` that are empty; give the deepest first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def parent_folders(path: Path) -> Generator[None]:
+    """Create the missing parent folders of `path`. Those that are still empty after the block are removed again.
+
+    Raises `InputError` when they cannot be created.
+    """
+    try:
+        made = make_parents(path)
     except OSError as error:
         raise os_error(error, path, "written") from error
     try:
         yield
     finally:
-        # remove the file before the lock is released: another process that has opened it meanwhile then finds that it
-        # was removed, and filelock creates a new one
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
+        remove_empty(made)
 
 
 def atomic_write(path: Path | str, content: bytes, *, like: Path | None = None, private: bool = False) -> None:
@@ -249,20 +317,20 @@ def _write_directly(target: Path, shown: Path | str) -> Iterator[IO[bytes]]:
 
 def _write_aside(target: Path, shown: Path | str, like: Path, mode: int) -> Iterator[IO[bytes]]:
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as out:
-            if like.exists():
-                with contextlib.suppress(PermissionError):  # some file systems have no permissions
-                    aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before anything is written
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        aside.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise os_error(error, shown, "written") from error
-    finally:
-        # the file is gone after the rename, and never existed if the folder is not writable
-        with contextlib.suppress(OSError):
-            aside.unlink()
+    with parent_folders(target):
+        try:
+            with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as out:
+                if like.exists():
+                    with contextlib.suppress(PermissionError):  # some file systems have no permissions
+                        aside.chmod(stat.S_IMODE(like.stat().st_mode))  # before anything is written
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            aside.replace(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise os_error(error, shown, "written") from error
+        finally:
+            # the file is gone after the rename, and never existed if the folder is not writable
+            with contextlib.suppress(OSError):
+                aside.unlink()

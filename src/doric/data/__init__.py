@@ -4,6 +4,7 @@ Names are relative to this folder: "lexicon.tsv", "phrases/health.toml". Nothing
 values that they build from a file.
 """
 
+import hashlib
 import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -54,3 +55,10 @@ def names(folder: str, suffix: str) -> list[str]:
     there = (FOLDER / folder if folder else FOLDER).iterdir()
     found = (file.name for file in there if file.name.endswith(suffix) and not file.name.startswith("."))
     return sorted(f"{folder}/{name}".lstrip("/") for name in found)
+
+
+def hashes() -> dict[str, str]:
+    """File -> a hash of its content, for all files that decide on prompts and answers. The page templates do not."""
+    listed = [*names("", ".toml"), *names("", ".tsv"), *names("", ".txt"), *names("", ".jsonl")]
+    listed += [*names("phrases", ".toml"), *names("multilingual", "")]
+    return {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:8] for name in sorted(listed)}

@@ -13,7 +13,7 @@ from typing import Any
 
 from doric.core.characters import tidy
 from doric.core.conversations import Row, make_row
-from doric.core.errors import FatalServerError, InputError, PlanError, ServerError
+from doric.core.errors import FatalServerError, InputError, PlanError, RescuedError, ServerError
 from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.brake import Brake
@@ -56,24 +56,33 @@ class History:
     """The rows and rejections so far of a run. To resume a run, replay its files into this object.
 
     `models` counts the rows of earlier runs by the model that wrote them.
+
+    `in_plan` says whether the plan of the run has the job of an entry: `in_plan(id, kind, group, topic, prompt)`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_plan: Callable[[str, str, str, str, str], bool] = lambda *entry: True) -> None:
         self.tally = Tally()
         self.done: set[str] = set()
         self.rejected: dict[str, list[RejectedAnswer]] = {}
         self.models: Counter[str] = Counter()
         self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"))
+        self._in_plan = in_plan
+        self._replayed: set[int] = set()
 
     def replay_row(self, row: Row) -> None:
-        """Add a row of an earlier run. Raises `InputError` if the generator cannot have written it."""
+        """Add a row of an earlier run. Raises `InputError` if this run cannot have written it."""
         try:
-            meta, text = row["meta"], row["messages"][1]["content"]
+            meta, (prompt, text) = row["meta"], (turn["content"] for turn in row["messages"][:2])
             id, kind, tries = meta["id"], meta["kind"], meta["tries"]
-        except (KeyError, TypeError, IndexError) as error:
-            raise _foreign("row") from error
-        if not all(isinstance(value, str) for value in (id, kind, text)) or type(tries) is not int:
-            raise _foreign("row")
+            key = id, kind, meta["group"], meta["topic"], prompt
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise _foreign("the generator did not write this row") from error
+        if not all(isinstance(value, str) for value in (*key, text)) or type(tries) is not int:
+            raise _foreign("the generator did not write this row")
+        if id in self.done:
+            raise _foreign(f"an earlier line has the same id, {id}")
+        if not self._in_plan(*key):
+            raise _foreign(f"the plan of this run has no row with the id {id}")
         self.add(id, kind, text, tries)
         if model := model_of(row):
             self.models[model] += 1
@@ -83,10 +92,16 @@ class History:
         try:
             id, model = entry["id"], entry.get("model", "")
             answer = RejectedAnswer(entry["answer"], entry["gate"], entry["reason"], model)
+            key = id, entry["kind"], entry["group"], entry["topic"], entry["prompt"]
         except KeyError as error:
-            raise _foreign("rejection") from error
-        if not all(isinstance(value, str) for value in (id, answer.text, answer.gate, answer.reason, model)):
-            raise _foreign("rejection")
+            raise _foreign("the generator did not write this rejection") from error
+        if not all(isinstance(value, str) for value in (*key, answer.text, answer.gate, answer.reason, model)):
+            raise _foreign("the generator did not write this rejection")
+        if (same := hash((id, entry.get("try"), answer.text, model))) in self._replayed:
+            raise _foreign(f"an earlier line is the same rejection of {id}")
+        if not self._in_plan(*key):
+            raise _foreign(f"the plan of this run has no row with the id {id}")
+        self._replayed.add(same)
         self.tally.rejected[answer.gate] += 1
         if id not in self.done:
             self.rejected.setdefault(id, []).append(answer)
@@ -238,7 +253,12 @@ class Generator:
         return Rejection("near_duplicate", reason, match.similarity)
 
     def _accept(self, job: Job, answer: Answer, tries: int) -> None:
-        self._write_row(make_row(job.prompt.text, answer.text, self._meta(job, answer, tries)))
+        row = make_row(job.prompt.text, answer.text, self._meta(job, answer, tries))
+        try:
+            self._write_row(row)
+        except RescuedError:  # the row is on disk, in another file
+            self._history.add(job.id, job.kind, answer.text, tries)
+            raise
         self._history.add(job.id, job.kind, answer.text, tries)
 
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
@@ -325,5 +345,4 @@ def _held_out(text: str) -> HeldOutPrompt | None:
 
 
 def _foreign(what: str) -> InputError:
-    hint = "Fix or remove the line, or give --overwrite to start again."
-    return InputError(f"the generator did not write this {what}", hint=hint)
+    return InputError(what, hint="Fix or remove the line, or give --overwrite to start again; a copy is kept.")

@@ -106,6 +106,8 @@ class Plan:
             raise SettingsError(f"--langs: no prompts in {', '.join(unknown)}", hint=hint)
         self._start = start_of(seed)
         self._buckets = tuple(self._cut())
+        self._places = {(topic.group, topic.text): place for place, topic in enumerate(self.topics)}
+        self._last_slot = 0
 
     def __len__(self) -> int:
         return len(self.topics) * self.mix.n_per_topic
@@ -132,6 +134,18 @@ class Plan:
         prompt = self._prompt(topic, bucket, earlier, first)
         id = stable_id(self.seed, bucket.kind, topic.group, topic.text, slot, prompt.text)
         return Job(id, topic, bucket.kind, prompt, slot, place)
+
+    def has(self, id: str, *, kind: str, group: str, topic: str, prompt: str) -> bool:
+        """Whether this plan has the job `id`. The other values are those of its row, and the prompt may be edited."""
+        if (place := self._places.get((group, topic))) is None:
+            return False
+        # rows are written in the order of the plan, so the slot is mostly that of the row before
+        slots = [self._last_slot, *range(self.mix.n_per_topic)]
+        for slot in slots:
+            if stable_id(self.seed, kind, group, topic, slot, prompt) == id:
+                self._last_slot = slot
+                return True
+        return any(self.job(slot * len(self.topics) + place).id == id for slot in range(self.mix.n_per_topic))
 
     def fingerprint(self) -> dict[str, object]:
         """The values that must be equal so that two runs write the same file."""

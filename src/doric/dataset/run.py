@@ -13,7 +13,8 @@ from typing import Self
 
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.errors import InputError, ServerError, SettingsError
-from doric.core.jsonl import Journal, ResumableRun, read_jsonl, then_and_now
+from doric.core.journal import Journal, ResumableRun, then_and_now
+from doric.core.jsonl import read_jsonl
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import generate, heuristic, instructions
 from doric.dataset.plan import Job, Mix, Plan
@@ -45,7 +46,10 @@ class Run:
         if backend == "openai":
             check_max_cost(args.max_cost, price, settings.address)
         self._budget = Budget(price, args.max_cost, args.max_total_tokens)
-        self._history = generate.History()
+        self._history = generate.History(
+            lambda id, kind, group, topic, prompt: plan.has(id, kind=kind, group=group, topic=topic, prompt=prompt)
+        )
+        self._rows: Journal | None = None
         self._max_tries: int = args.max_tries or DEFAULT_TRIES[backend]
         self._given_up: list[tuple[Job, str]] = []
         self._interrupted = self._budget_exhausted = False
@@ -104,9 +108,9 @@ class Run:
 
     def summary(self) -> str:
         """The result of the run, for people."""
-        tally = self._history.tally
-        rows = sum(tally.accepted.values())
-        lines = [f"{rows:,} of {len(self._plan):,} rows in {self.out}", f"  by bucket: {_counted(tally.accepted)}"]
+        tally, file = self._history.tally, self._rows
+        rows, path = (file.rows, file.path) if file else (0, self.out)  # what is on disk, and where
+        lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {_counted(tally.accepted)}"]
         if rows:
             shares = (f"{count / rows:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
             lines.append("  accepted:  " + ", ".join(shares))
@@ -155,9 +159,9 @@ class Run:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
         self._files.check(self._fingerprint, describe=_difference)
         replays = self._history.replay_row, self._history.replay_rejection
-        # a mistaken --overwrite must not lose answers that were paid for
-        with self._files.open(*replays, backup=self._is_paid_for()) as (rows, rejections):
+        with self._files.open(*replays) as (rows, rejections):
             self._files.store(self._fingerprint)
+            self._rows = rows
             yield rows, rejections
 
     async def _fill(self, generator: generate.Generator, *, workers: int) -> None:
@@ -200,13 +204,6 @@ class Run:
             with contextlib.suppress(InputError):
                 models.update(filter(None, (generate.model_of(row) for _, row in read_jsonl(self.out))))
         return models
-
-    def _is_paid_for(self) -> bool:
-        """Whether a model wrote the rows of the file; True if this is not known."""
-        try:
-            return (self._files.stored() or {}).get("backend") != "heuristic"
-        except InputError:
-            return True
 
     def _give_up(self, job: Job, error: ServerError) -> None:
         self._given_up.append((job, f"{error.message}; run the same command again"))

@@ -19,7 +19,7 @@ from doric.core.characters import tidy
 from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, PlanError, RetryableError, ServerError, SettingsError
-from doric.core.jsonl import ResumableRun
+from doric.core.journal import ResumableRun
 from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
 from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
 from doric.evaluation.judge import judge_pairs, pair_answers

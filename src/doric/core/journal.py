@@ -1,0 +1,484 @@
+"""Runs that can be stopped and resumed: journals (JSON Lines files that only this process appends to) and their plan.
+
+A crash loses no full row. If another program removes, replaces or changes a journal during the run, its rows are saved
+to a new file.
+"""
+
+import codecs
+import contextlib
+import json
+import logging
+import os
+import re
+import stat
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+from doric.core.backups import Backups, numbered
+from doric.core.errors import DoricError, InputError, PlanError, RescuedError, os_error
+from doric.core.files import (
+    atomic_write,
+    encode_json,
+    file_size,
+    lock_open_file,
+    make_parents,
+    parent_folders,
+    parse_object,
+    remove_empty,
+)
+from doric.core.jsonl import BOM, located, open_lines
+from doric.core.signals import uninterrupted
+
+log = logging.getLogger("doric")
+
+type Plan = dict[str, Any]
+type Replay = Callable[[dict[str, Any]], object]
+
+FSYNC_SECONDS = 1.0
+RECENT = 1 << 22
+"""Bytes of the last rows that are also kept in memory: another program may shorten the file."""
+CHUNK = 1 << 20
+NULS = b"\0 \t\r\n"
+"""The bytes of a disk block that was never written, and of the ends of lines."""
+
+
+CUT = re.compile(r"|t(ru?)?|f(a(ls?)?)?|n(ul?)?|-|\.|[eE][+-]?|\\?u[0-9a-fA-F]{0,4}")
+"""What can be left of a number, a word or an escape sequence at which a JSON text was cut."""
+
+
+class Journal:
+    """A JSON Lines file that only this process can append to.
+
+    Opening passes each row of the file to `replay`, one at a time. It also repairs the end of the file after a crash: a
+    half-written last line is moved to PATH.torn, or completed if only its newline is missing. A file that is not a
+    journal is refused and not changed. With `fresh=True` the file is emptied instead; before that, `keep` is called
+    (for backups). Each row is one write. Rows are synced to disk at most once a second and on close. An empty journal
+    is removed on close. Raises `DoricError` when another run has the file open or a row cannot be written.
+
+    If another program has removed, replaced or changed the file, all rows are copied to a new file (`path`), where
+    later rows go too, and `RescuedError` is raised by `write` or `close`. The row of that `write` is on disk.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        replay: Replay | None = None,
+        fresh: bool = False,
+        keep: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.path = Path(path)
+        self.rows = 0
+        self._end = self._recent_size = self._lost = 0
+        self._how = ""
+        self._before: Path | None = None
+        self._recent: deque[bytes] = deque()
+        self._synced = time.monotonic()
+        self._folders: list[Path] = []
+        self._file = self._open()
+        try:
+            self._regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+            if fresh and self._regular:
+                keep()
+                self._file.truncate(0)
+            elif self._regular:
+                self._replay(replay or (lambda row: None))
+        except OSError as error:
+            self._abandon()
+            raise os_error(error, self.path, "opened") from error
+        except BaseException:
+            self._abandon()
+            raise
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row. If this raises `DoricError`, the file still ends with its last complete line.
+
+        Raises `RescuedError` if the row and all others are on disk, but in another file.
+        """
+        line = encode_json(row) + b"\n"
+        try:
+            self._append(line)
+            self._remember(line)
+            if time.monotonic() - self._synced >= FSYNC_SECONDS:
+                self.sync()
+        except OSError as error:
+            raise os_error(error, self.path, "written") from error
+
+    def sync(self) -> None:
+        """Force every row written so far to disk. Raises `RescuedError` if they had to be copied to another file."""
+        self._synced = time.monotonic()
+        if self._regular:
+            os.fsync(self._file.fileno())
+            if how := self._changed():
+                self._rescue(how)
+
+    def close(self) -> None:
+        """Sync, release the lock and close; closing twice is harmless."""
+        if self._file.closed:
+            return
+        with uninterrupted():
+            try:
+                if self.rows:
+                    self.sync()
+            except OSError as error:
+                raise os_error(error, self.path, "written") from error
+            finally:
+                self._abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # --- opening
+
+    def _open(self) -> IO[bytes]:
+        try:
+            self._folders = make_parents(self.path)
+            while (file := self._open_locked()) is None:
+                pass
+        except OSError as error:
+            remove_empty(self._folders)
+            raise os_error(error, self.path, "written") from error
+        return file
+
+    def _open_locked(self) -> IO[bytes] | None:
+        """The file, locked. None if the run that had it open has just removed it, because it was empty."""
+        # a device or a pipe cannot be opened for reading too: it would wait for itself
+        readable = self.path.is_file() or not self.path.exists()
+        with contextlib.ExitStack() as stack:
+            # unbuffered: one row is one os.write
+            file = stack.enter_context(open(self.path, "a+b" if readable else "ab", buffering=0))
+            # flock on the journal itself, not `files.locked`: earlier versions of this program lock the journal itself,
+            # and two versions must not write at the same time
+            lock_open_file(file, self.path)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                    stack.pop_all()
+                    return file
+        return None
+
+    def _abandon(self) -> None:
+        """Close the file. An empty file is removed, with the folders that were created for it."""
+        with contextlib.suppress(OSError):
+            if self._regular and not os.fstat(self._file.fileno()).st_size and not self._changed():
+                Path(os.path.realpath(self.path)).unlink()  # behind a symbolic link, which belongs to the user
+        self._file.close()
+        remove_empty(self._folders)
+
+    def _replay(self, replay: Replay) -> None:
+        size, read, last, torn = os.fstat(self._file.fileno()).st_size, 0, b"\n", b""
+        with open(self._file.fileno(), "rb", closefd=False) as existing:
+            existing.seek(0)
+            for number, line in enumerate(existing, 1):
+                read += len(line)
+                written = line.rstrip(b"\0") if read == size else line  # without blocks that were never written
+                row = self._row_of(written, number, last=read == size)
+                if row is None:
+                    torn = line
+                    break
+                if row:
+                    self._pass_on(row, number, replay)
+                    self._remember(written)
+                self._end += len(written)
+                last = written or last
+        self._repair(size, last, torn)
+
+    def _repair(self, size: int, last: bytes, torn: bytes) -> None:
+        """Cut the file after its `last` complete row, end that row with a newline, and keep what is `torn`."""
+        if torn.strip(NULS):
+            path = next(path for path in numbered(Path(f"{self.path}.torn")) if not os.path.lexists(path))
+            atomic_write(path, torn, like=self.path)
+            log.warning("The last line of %s is incomplete and was moved to %s.", self.path, path)
+        if self._end < size:
+            self._file.truncate(self._end)
+        if not last.endswith(b"\n"):
+            self._append(b"\n")
+
+    def _pass_on(self, row: dict[str, Any], number: int, replay: Replay) -> None:
+        try:
+            replay(row)
+        except InputError as error:
+            raise located(error, self.path, number) from error
+
+    def _row_of(self, line: bytes, number: int, *, last: bool) -> dict[str, Any] | None:
+        """The row on `line`, empty for a blank line, None for a half-written last line."""
+        try:
+            return parse_object(line.removeprefix(BOM), file=self.path, number=number) if line.strip() else {}
+        except InputError:
+            # any other line shows that somebody has edited the file, or that it is no journal of this program
+            if last and _is_torn(line):
+                return None
+            raise
+
+    # --- writing
+
+    def _append(self, line: bytes) -> None:
+        self._end += _write_all(self._file, line)
+
+    def _remember(self, line: bytes) -> None:
+        self.rows += 1
+        self._recent.append(line if line.endswith(b"\n") else line + b"\n")
+        self._recent_size += len(line)
+        while self._recent_size > RECENT and len(self._recent) > 1:
+            self._recent_size -= len(self._recent.popleft())
+
+    # --- another program
+
+    def _changed(self) -> str:
+        """What another program did to the file, in a word; "" if it did nothing."""
+        ours = os.fstat(self._file.fileno())
+        try:
+            if not os.path.samestat(ours, os.stat(self.path)):
+                return "replaced"
+        except (FileNotFoundError, NotADirectoryError):
+            return "renamed" if ours.st_nlink else "removed"
+        return "" if ours.st_size == self._end else "changed"
+
+    def _rescue(self, how: str) -> None:
+        """Copy all rows to a new file, and use that file from now on. Raises `RescuedError`, or `InputError`."""
+        content = self._content
+        if os.fstat(self._file.fileno()).st_size != self._end:  # it is not our content any more
+            content, lost = lambda: iter(self._recent), self.rows - len(self._recent)
+            self.rows, self._lost = len(self._recent), self._lost + lost
+        self._how, self._before = self._how or how, self._before or self.path
+        with uninterrupted():
+            self._move(f"another program has {how} {self.path} during the run", content)
+        assert self.rescued is not None
+        raise self.rescued
+
+    @property
+    def rescued(self) -> RescuedError | None:
+        """What another program did to the file, and where its rows are now; None if nothing has happened."""
+        if self._before is None:
+            return None
+        rows = f"its {self.rows:,} rows are" if not self._lost else f"the last {self.rows:,} of its rows are"
+        what = f"another program has {self._how} {self._before} during the run; {rows} in {self.path}"
+        hint = f"To resume, rename {self.path} to {self._before}, and run the same command again."
+        if self._lost:
+            hint = f"If anything is left of the first {self._lost:,} rows, it is in {self._before}. {hint}"
+        return RescuedError(what, hint=hint)
+
+    def _move(self, what: str, content: Callable[[], Iterable[bytes]]) -> None:
+        problems = []
+        for folder in (self.path.parent, Path(tempfile.gettempdir())):
+            try:
+                self._move_to(folder / f"{self.path.name}.rescued", content())
+                return
+            except OSError as error:
+                problems.append(os_error(error, folder, "written").message)
+        rows, self.rows = self.rows, 0
+        raise InputError(f"{what}, and its {rows:,} rows cannot be saved: {'; '.join(problems)}")
+
+    def _move_to(self, wanted: Path, content: Iterable[bytes]) -> None:
+        make_parents(wanted)  # the folder may have been removed too
+        path, file = _create(wanted, stat.S_IMODE(os.fstat(self._file.fileno()).st_mode))
+        try:
+            for chunk in content:
+                _write_all(file, chunk)
+            os.fsync(file.fileno())
+            lock_open_file(file, path)
+        except BaseException:
+            file.close()
+            path.unlink()
+            raise
+        self._file.close()
+        self.path, self._file, self._end = path, file, os.fstat(file.fileno()).st_size
+
+    def _content(self) -> Iterator[bytes]:
+        at = 0
+        while True:
+            self._file.seek(at)
+            if not (chunk := self._file.read(CHUNK)):
+                return
+            at += len(chunk)
+            yield chunk
+
+
+def _write_all(file: IO[bytes], content: bytes) -> int:
+    """Write all of `content` to an unbuffered file. If that fails, the file ends as before."""
+    written = 0
+    try:
+        while written < len(content):  # a full disk first accepts a part, and reports the error at the next write
+            written += file.write(content[written:]) or 0
+    except OSError:
+        if written and file.seekable():
+            with contextlib.suppress(OSError):
+                file.truncate(file.tell() - written)
+        raise
+    return written
+
+
+def _create(wanted: Path, mode: int) -> tuple[Path, IO[bytes]]:
+    """A new file to append to, under the first free name of `wanted`, `wanted.2` and so on. Raises OSError."""
+    for path in numbered(wanted):
+        with contextlib.suppress(FileExistsError):
+            exclusive = os.O_EXCL | os.O_CREAT | os.O_RDWR | os.O_APPEND
+            return path, open(os.open(path, exclusive, mode), "a+b", buffering=0)
+    raise AssertionError("the names never end")
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a crash can have left this last line: the beginning of a row, or a disk block that was never written.
+
+    A line that ends in a newline was written completely, so an error in it is somebody's edit.
+    """
+    if not line.strip(NULS):
+        return True
+    if line.endswith(b"\n"):
+        return False
+    return line.startswith(b"\0") or _is_cut_short(line.rstrip(b"\0"))
+
+
+def _is_cut_short(line: bytes) -> bool:
+    """Whether `line` is the beginning of a JSON object, and not the whole object or something else."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(line)  # without a character that was cut in two
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :]
+        return text[:1] == "{" and (error.msg.startswith("Unterminated string") or bool(CUT.fullmatch(rest)))
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+# --- resuming -------------------------------------------------------------------------------------------------------
+
+
+def then_and_now(key: str, then: Any, now: Any) -> str:  # noqa: ANN401 - any JSON
+    """One difference between two plans, in words."""
+    return f"{key} {then} then, {now} now"
+
+
+@dataclass(slots=True)
+class ResumableRun:
+    """The files of a run that can be stopped and resumed: its journals and its plan.
+
+    The plan is a JSON object of everything that the rows depend on. It is stored beside the first journal. `open` may
+    empty the journals, so do everything that may fail (a wrong key, a server that is down) before `open`:
+
+        files = ResumableRun((out, rejected), overwrite=args.overwrite)
+        files.check(plan)
+        with files.open(replay_row, replay_rejected) as (rows, rejections):
+            files.store(plan)
+            rows.write(...)
+    """
+
+    journals: tuple[Path, ...]
+    overwrite: bool = False
+    backups: Backups | None = None
+    _plan: Plan | None = field(default=None, init=False)
+
+    @property
+    def plan_file(self) -> Path:
+        """Where the plan is stored: `<first journal>.plan.json`."""
+        return Path(f"{self.journals[0]}.plan.json")
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the journals have rows, so that this run adds to them. Raises `InputError` if it cannot write."""
+        return not self.overwrite and any(map(file_size, self.journals))
+
+    def count(self) -> int:
+        """The number of lines of the first journal, 0 with `overwrite`. Raises `InputError` when it cannot be read."""
+        if self.overwrite or not file_size(self.journals[0]):
+            return 0
+        with open_lines(self.journals[0]) as lines:
+            return sum(1 for _ in lines)
+
+    def stored(self) -> Plan | None:
+        """The stored plan, None when there is none. Raises `InputError` when it cannot be read."""
+        try:
+            return parse_object(self.plan_file.read_bytes(), file=self.plan_file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise os_error(error, self.plan_file, "read") from error
+
+    def store(self, plan: Plan) -> None:
+        """Write the plan in one step. Raises `InputError` when that fails."""
+        atomic_write(self.plan_file, encode_json(plan) + b"\n")
+        self._plan = plan
+
+    def check(
+        self, plan: Plan, *, ignore: Collection[str] = (), describe: Callable[[str, Any, Any], str] = then_and_now
+    ) -> None:
+        """Raise `PlanError` when there are rows to resume and their plan is missing or differs from `plan`.
+
+        Keys in `ignore` may differ. `describe(key, stored, wanted)` puts one difference into words.
+        """
+        if not self.resumes:
+            return
+        started = next(path for path in self.journals if file_size(path))
+        hint = "Give --overwrite to start again, or another --out to keep both."
+        if (stored := self.stored()) is None:
+            raise PlanError(f"{self.plan_file.name} is missing, so {started} cannot be resumed", hint=hint)
+        if differing := _differences(stored, plan, ignore):
+            changed = ", ".join(describe(key, then, now) for key, (then, now) in differing.items())
+            raise PlanError(f"{started} was started with another plan ({changed})", hint=hint)
+
+    @contextlib.contextmanager
+    def open(self, *replays: Replay) -> Generator[tuple[Journal, ...]]:
+        """The journals, opened so that only this process can write to them. With `overwrite` they are emptied.
+
+        Each row of a journal is passed to its replay function. Before journals are emptied, they and the plan are
+        copied to `<file>.bak`, or `<file>.bak.2` and so on (see `Backups`). If no journal has rows at the end, no file
+        is left. Raises `DoricError` as `Journal` does, and `RescuedError` at the end for all journals together.
+        """
+        fresh = self.overwrite  # not if a file was only empty: another run may have written to it meanwhile
+        opened: list[Journal] = []
+        keeps = [self._back_up, *(lambda: None for _ in self.journals[1:])]  # all copies are made before all changes
+        with parent_folders(self.journals[0]):
+            try:
+                for path, replay, keep in zip(self.journals, replays, keeps, strict=True):
+                    opened.append(Journal(path, replay=replay, fresh=fresh, keep=keep))
+                yield tuple(opened)
+            finally:
+                self._close(opened, sys.exception())
+
+    def _close(self, opened: Sequence[Journal], failed: BaseException | None) -> None:
+        """Close all journals, then raise their errors, or log them if the run has `failed` for another reason."""
+        errors: list[DoricError] = []
+        for journal in opened:
+            try:
+                journal.close()
+            except RescuedError:
+                pass  # below, with those that were raised during the run
+            except DoricError as error:
+                errors.append(error)
+        if rescued := [error for journal in opened if (error := journal.rescued)]:
+            self._restore_plan()
+            errors.append(RescuedError("; ".join(error.message for error in rescued), hint=rescued[0].hint))
+        elif len(opened) == len(self.journals) and not any(journal.rows for journal in opened):
+            self.plan_file.unlink(missing_ok=True)
+        if failed is None or isinstance(failed, RescuedError):
+            for error in errors:
+                raise error from None
+        for error in errors:
+            log.warning("%s", error.message)
+
+    def _restore_plan(self) -> None:
+        """Write the plan again if it was removed together with a journal: the rows cannot be resumed without it."""
+        if self._plan is not None and not self.plan_file.exists():
+            with contextlib.suppress(DoricError):
+                self.store(self._plan)
+
+    def _back_up(self) -> None:
+        files = (*self.journals, self.plan_file)
+        if copies := (self.backups or Backups(*files)).keep(*files):
+            log.info("The old rows are kept in %s.", " and ".join(map(str, copies)))
+
+
+def _differences(stored: Plan, wanted: Plan, ignore: Collection[str]) -> dict[str, tuple[Any, Any]]:
+    """Each key whose value differs, as key -> (stored, wanted). None means that the key is missing."""
+    wanted = parse_object(encode_json(wanted))  # in the form that the file has: tuples as lists
+    keys = sorted((stored.keys() | wanted.keys()) - set(ignore))
+    return {key: (stored.get(key), wanted.get(key)) for key in keys if stored.get(key) != wanted.get(key)}
