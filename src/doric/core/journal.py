@@ -179,7 +179,8 @@ class Journal:
             existing.seek(0)
             for number, line in enumerate(existing, 1):
                 read += len(line)
-                written = line.rstrip(b"\0") if read == size else line  # without blocks that were never written
+                torn_block = read == size and line[:1] in (b"{", b"\0")
+                written = line.rstrip(b"\0") if torn_block else line  # without blocks that were never written
                 row = self._row_of(written, number, last=read == size)
                 if row is None:
                     torn = line
