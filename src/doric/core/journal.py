@@ -414,16 +414,17 @@ class ResumableRun:
     ) -> None:
         """Raise `PlanError` when there are rows to resume and their plan is missing or differs from `plan`.
 
-        Keys in `ignore` may differ. `describe(key, stored, wanted)` puts one difference into words.
+        Keys in `ignore` may differ. `describe(key, stored, wanted)` puts one difference into words; "" leaves it out.
         """
         if not self.resumes:
             return
         started = next(path for path in self.journals if file_size(path))
-        hint = "Give --overwrite to start again, or another --out to keep both."
+        hint = "Give --overwrite to start again (a copy is kept), or another --out to keep both."
         if (stored := self.stored()) is None:
             raise PlanError(f"{self.plan_file.name} is missing, so {started} cannot be resumed", hint=hint)
         if differing := _differences(stored, plan, ignore):
-            changed = ", ".join(describe(key, then, now) for key, (then, now) in differing.items())
+            words = (describe(key, then, now) for key, (then, now) in differing.items())
+            changed = ", ".join(filter(None, words))
             raise PlanError(f"{started} was started with another plan ({changed})", hint=hint)
 
     @contextlib.contextmanager

@@ -5,6 +5,7 @@ values that they build from a file.
 """
 
 import hashlib
+import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -55,6 +56,12 @@ def names(folder: str, suffix: str) -> list[str]:
     there = (FOLDER / folder if folder else FOLDER).iterdir()
     found = (file.name for file in there if file.name.endswith(suffix) and not file.name.startswith("."))
     return sorted(f"{folder}/{name}".lstrip("/") for name in found)
+
+
+def shown(name: str) -> str:
+    """The path of a file for messages, relative to the current folder if it is inside."""
+    path = os.path.join(str(FOLDER), name)
+    return path.removeprefix(os.path.join(os.getcwd(), ""))
 
 
 def hashes() -> dict[str, str]:

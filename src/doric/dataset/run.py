@@ -9,8 +9,9 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from doric import data
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.errors import InputError, ServerError, SettingsError
 from doric.core.journal import Journal, ResumableRun, then_and_now
@@ -29,8 +30,8 @@ log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
 LISTED = 20
 """The summary lists so many unfilled jobs."""
-HASHED = ("topics", "prompts")
-"""Keys of the fingerprint with hashes as values, which are not shown to users."""
+DATA = "data"
+"""The key of the stored plan with the hashes of the language data. It explains a difference and makes none."""
 
 
 class Run:
@@ -41,7 +42,7 @@ class Run:
         self.out = Path(args.out)
         self.rejected = Path(f"{args.out}.rejected.jsonl")
         self._files = ResumableRun((self.out, self.rejected), overwrite=args.overwrite)
-        self._fingerprint = plan.fingerprint() | {"backend": backend}
+        self._fingerprint = plan.fingerprint() | {"backend": backend, DATA: data.hashes()}
         price = chosen_price(args.price_in, args.price_out, settings.model, settings.address)
         if backend == "openai":
             check_max_cost(args.max_cost, price, settings.address)
@@ -69,7 +70,7 @@ class Run:
 
     def forecast(self) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
-        self._files.check(self._fingerprint, describe=_difference)
+        self._files.check(self._fingerprint, ignore=[DATA], describe=self._difference)
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
         if self.backend == "heuristic":
@@ -157,7 +158,7 @@ class Run:
     @contextlib.contextmanager
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
-        self._files.check(self._fingerprint, describe=_difference)
+        self._files.check(self._fingerprint, ignore=[DATA], describe=self._difference)
         replays = self._history.replay_row, self._history.replay_rejection
         with self._files.open(*replays) as (rows, rejections):
             self._files.store(self._fingerprint)
@@ -204,6 +205,25 @@ class Run:
             with contextlib.suppress(InputError):
                 models.update(filter(None, (generate.model_of(row) for _, row in read_jsonl(self.out))))
         return models
+
+    def _difference(self, key: str, then: object, now: object) -> str:
+        if key == "topics":
+            return "other topics"
+        if key != "prompts":
+            return then_and_now(key, then, now)
+        return self._changed_data(self._files.stored() or {})
+
+    def _changed_data(self, stored: dict[str, Any]) -> str:
+        """Why the prompts differ from those of the stored plan; "" if another key of the plan is the reason."""
+        others = (key for key in self._fingerprint if key not in ("prompts", "topics", "backend", DATA))
+        if any(stored.get(key) != self._fingerprint[key] for key in others):
+            return ""
+        before, after = stored.get(DATA), data.hashes()
+        if not isinstance(before, dict):  # a plan of an earlier version
+            return f"other prompts: a file in {data.shown('')} or this program has changed"
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        files = ", ".join(map(data.shown, changed)) or "this program"
+        return f"other prompts, because {files} {'have' if len(changed) > 1 else 'has'} changed since it was started"
 
     def _give_up(self, job: Job, error: ServerError) -> None:
         self._given_up.append((job, f"{error.message}; run the same command again"))
@@ -261,10 +281,6 @@ def check_files(args: argparse.Namespace) -> None:
     for flag, name in named.items():
         if name and (other := seen.setdefault(Path(name).resolve(), flag)) != flag:
             raise SettingsError(f"{flag} and {other} are the same file, {name}", hint="Give each its own name.")
-
-
-def _difference(key: str, then: object, now: object) -> str:
-    return f"other {key}" if key in HASHED else then_and_now(key, then, now)
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -18,13 +18,14 @@ from pydantic import ConfigDict, StrictBool, StrictStr, TypeAdapter, ValidationE
 from doric import data
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
-from doric.core.journal import ResumableRun
+from doric.core.journal import ResumableRun, then_and_now
 from doric.core.text import MAX_CHARACTERS
 from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
 from doric.llm.brake import DEFAULT_LIMIT, Brake
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.scheduler import Scheduler
+from doric.quality.decontamination import held_out_prompts
 
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
@@ -291,9 +292,9 @@ async def judge_pairs(
     `FatalServerError` if no later call can succeed.
     """
     plan = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
-    run.check(plan)
+    run.check(plan, describe=_difference)
     earlier: list[Verdict] = []
-    with run.open(lambda row: earlier.append(read_verdict(row))) as (journal,):
+    with run.open(_replay_to(earlier)) as (journal,):
         run.store(plan)
         judge = PairwiseJudge(pairs, journal.write, earlier=earlier, max_retries=max_retries, max_rejected=max_rejected)
         if judge.done:
@@ -303,6 +304,32 @@ async def judge_pairs(
     result = judge.result()
     _log_default_wins(result)
     return {"model": client.model, **result}
+
+
+def _replay_to(earlier: list[Verdict]) -> Callable[[dict[str, Any]], None]:
+    """A function that adds the verdict in a row to `earlier`. It raises `InputError` if no run can have written it."""
+    known = {held.id for held in held_out_prompts()}
+    judged: set[tuple[str, bool]] = set()
+
+    def replay(row: dict[str, Any]) -> None:
+        verdict = read_verdict(row)
+        key = verdict.id, verdict.swapped
+        hint = "Fix or remove the line, or give --overwrite to ask again; a copy is kept."
+        if verdict.id.partition(":")[0] not in known:  # a pair of other answers is left out, but kept
+            raise InputError(f"there is no evaluation prompt for the pair {verdict.id}", hint=hint)
+        if key in judged:  # only verdicts that failed are asked for again
+            raise InputError(f"an earlier line has a verdict on {verdict.id} in the same order", hint=hint)
+        if not verdict.error:
+            judged.add(key)
+        earlier.append(verdict)
+
+    return replay
+
+
+def _difference(key: str, then: object, now: object) -> str:
+    if key == "rubric":
+        return f"another rubric, because {data.shown('judge.toml')} has changed since it was started"
+    return then_and_now(key, then, now)
 
 
 def _log_default_wins(result: Mapping[str, Any]) -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from doric import data
 from doric.core.characters import tidy
 from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
-from doric.core.errors import FatalServerError, PlanError, RetryableError, ServerError, SettingsError
-from doric.core.journal import ResumableRun
+from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
+from doric.core.journal import ResumableRun, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
 from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
 from doric.evaluation.judge import judge_pairs, pair_answers
@@ -205,7 +206,7 @@ async def evaluate(
     given = bool(model.model)
     model = replace(model, model=model.model or stored.get("model", ""))
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
-    run.check(plan, ignore=(ASKED,))
+    run.check(plan, ignore=(ASKED,), describe=_difference)
     async with contextlib.AsyncExitStack() as stack:
 
         def connect() -> Awaitable[Client]:
@@ -215,7 +216,7 @@ async def evaluate(
         # before the journal is emptied: if the server is down or rejects the key, no earlier answer must be lost
         client = None if resumes else await connect()
         earlier: list[ModelAnswer] = []
-        (journal,) = stack.enter_context(run.open(lambda row: earlier.append(read_answer(row))))
+        (journal,) = stack.enter_context(run.open(_replay_to(earlier)))
         evaluation = Evaluation(prompts, settings, journal.write, earlier=earlier)
         if evaluation.done < evaluation.turns and not any(has_words(answer.text) for answer in earlier):
             # the brake stopped the earlier run; its empty answers say nothing about the model as it is served now
@@ -330,6 +331,32 @@ def find_model(spec: str, model: Settings, key_variable: str) -> Settings:
         host = urlsplit(found.address).netloc
         log.info("%s is not sent to %s; if that server needs a key, set %s.", model.key_variable, host, key_variable)
     return found
+
+
+def _replay_to(earlier: list[ModelAnswer]) -> Callable[[dict[str, Any]], None]:
+    """A function that adds the answer in a row to `earlier`. It raises `InputError` if no run can have written it."""
+    turns = {held.id: 1 + len(held.turns) for held in held_out_prompts()}
+    answered: set[tuple[str, int]] = set()
+
+    def replay(row: dict[str, Any]) -> None:
+        answer = read_answer(row)
+        key = answer.id, answer.turn
+        hint = "Fix or remove the line, or give --overwrite to ask again; a copy is kept."
+        if not 0 <= answer.turn < turns.get(answer.id, 0):
+            raise InputError(f"there is no evaluation prompt {answer.id} with turn {answer.turn}", hint=hint)
+        if key in answered:  # only turns that failed or got no words are asked again
+            raise InputError(f"an earlier line has an answer to {answer.id}, turn {answer.turn}", hint=hint)
+        if has_words(answer.text) and not answer.error:
+            answered.add(key)
+        earlier.append(answer)
+
+    return replay
+
+
+def _difference(key: str, then: object, now: object) -> str:
+    if key == "heldout":
+        return f"other evaluation prompts, because {data.shown('heldout.jsonl')} has changed since it was started"
+    return then_and_now(key, then, now)
 
 
 def _prompt_at(held: HeldOutPrompt, turn: int) -> str:
