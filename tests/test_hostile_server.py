@@ -18,6 +18,7 @@ from doric.chat.server import Address, Server
 from doric.chat.session import Answer, Model
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.settings import Settings
+from doric.evaluation.judge import Pair, PairwiseJudge
 from doric.llm.client import ChatRequest, Client
 from hostile_server import CASES, MODEL_CASES, HostileServer
 from mock_server import Action, Behaviour, MockServer
@@ -278,3 +279,16 @@ def test_many_requests_that_are_too_long_do_not_use_up_the_tokens_for_reasoning(
 
     sent = asyncio.run(main())
     assert json.dumps(sorted(set(sent))) == json.dumps([50, 50 + 2048, 50 + 4096])
+
+
+def test_the_judge_asks_for_no_more_verdicts_from_a_model_that_does_not_end():
+    """Answers without an end count as refused verdicts, so the brake stops the judge."""
+    pairs = [Pair(f"p{number}", "Fit like?", f"Nae bad {number}.", "Fine.") for number in range(20)]
+
+    async def main(url: str) -> None:
+        async with Client(Settings("openai", url, "m", "OPENAI_API_KEY", "")) as client:
+            await PairwiseJudge(pairs, lambda row: None, max_rejected=3).run(client, concurrency=1)
+
+    with HostileServer("endless_body") as server, pytest.raises(FatalServerError, match="oversized 3"):
+        asyncio.run(main(server.url))
+    assert server.calls == 3
