@@ -8,8 +8,13 @@ word by word, and whether the quality gates would accept it; --say - reads the t
 Exit status: 0 no errors, 1 errors in the data, 2 a wrong flag, 130 stopped by Ctrl-C.
 """
 
-import argparse
 import os
+import signal
+
+if __name__ == "__main__":  # so that Ctrl-C ends the program without a traceback while the modules are imported
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -13,6 +13,12 @@ OUT.rejected.jsonl, with the gate that rejected them. The plan is in OUT.plan.js
 Exit status: 0 done, 1 rows are missing or a budget is used up, 2 an error to fix, 130 stopped by Ctrl-C or SIGTERM.
 """
 
+import os
+import signal
+
+if __name__ == "__main__":  # so that Ctrl-C ends the program without a traceback while the modules are imported
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import argparse
 import math
 import sys

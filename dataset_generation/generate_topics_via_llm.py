@@ -14,6 +14,12 @@ that was paid for is lost. If --output lacks a topic of --input, it is not chang
 Exit status: 0 done, 1 topics are missing or a budget is used up, 2 an error to fix, 130 stopped by Ctrl-C or SIGTERM.
 """
 
+import os
+import signal
+
+if __name__ == "__main__":  # so that Ctrl-C ends the program without a traceback while the modules are imported
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import argparse
 import math
 import sys

@@ -7,6 +7,12 @@ Answers that the generator rejected are shown too, if INPUT.rejected.jsonl exist
 Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """
 
+import os
+import signal
+
+if __name__ == "__main__":  # so that Ctrl-C ends the program without a traceback while the modules are imported
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import argparse
 import sys
 from collections.abc import Sequence

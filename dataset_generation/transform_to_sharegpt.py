@@ -11,6 +11,12 @@ stopped or cut off (meta.partial), and chats with a turn that matches a prompt h
 Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
 """  # noqa: E501 - the command must be one line that can be copied
 
+import os
+import signal
+
+if __name__ == "__main__":  # so that Ctrl-C ends the program without a traceback while the modules are imported
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import argparse
 import contextlib
 import sys

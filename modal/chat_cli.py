@@ -11,10 +11,11 @@ one question, only its answer on standard output:
 exit codes: 0 answered, 1 no answer or an incomplete one, 2 something to fix, 130 stopped, 141 output closed
 """
 
+import os
 import signal
 
 if __name__ == "__main__":  # so that Ctrl-C ends the program without a traceback while the modules are imported
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import argparse
 import sys
@@ -46,8 +47,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     from doric.chat import app
 
     return app.run(args, load_variables(find_dotenv(Path(__file__).parent)))

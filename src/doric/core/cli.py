@@ -58,11 +58,12 @@ def main(
         args = parse_args(argv)
         setup_logging(getattr(args, "log_level", "info"))
         result = run(args)
-        return asyncio.run(result) if isinstance(result, Coroutine) else result
+        return _run_coroutine(result) if isinstance(result, Coroutine) else result
 
     def command(argv: Sequence[str] | None = None) -> int:
         with _stdout() as out:
             try:
+                _raise_interrupts()
                 status = execute(argv)
                 out.flush()
             except DoricError as error:
@@ -82,6 +83,27 @@ def main(
         return status
 
     return command
+
+
+def _raise_interrupts() -> None:
+    """Undo the handler that a script sets while it imports its modules: from now on Ctrl-C is `KeyboardInterrupt`."""
+    if getattr(signal.getsignal(signal.SIGINT), "__module__", "") == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _run_coroutine(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main` on a new event loop. After Ctrl-C nothing else is printed about its tasks."""
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), KeyboardInterrupt):
+            loop.default_exception_handler(context)
+
+    try:
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_exception_handler(report)
+            return runner.run(main)
+    finally:
+        main.close()  # else Python warns if Ctrl-C came before its start
 
 
 class _Stdout:
