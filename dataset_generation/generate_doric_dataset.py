@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag(
         "--seed", type=cli.whole_number, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)"
     )
-    flag("--overwrite", action="store_true", help="start again; rows that a model wrote are kept as OUT.bak")
+    flag("--overwrite", action="store_true", help="start again; the old rows are kept as OUT.bak, OUT.bak.2, …")
 
     flag = parser.add_argument_group("who writes the answers").add_argument
     backends = ("auto", "openai", "heuristic")
@@ -124,14 +124,14 @@ async def run(args: argparse.Namespace) -> int:
 
 def write_report(rows: Path, rejected: Path, page: Path) -> None:
     """Write the page of the dataset."""
-    from doric.core.files import atomic_write
     from doric.report.dataset_page import dataset_page, load_stats
+    from doric.report.html import write_page
 
-    atomic_write(page, dataset_page(load_stats(rows, rejected), rows.name).encode())
+    write_page(page, dataset_page(load_stats(rows, rejected), rows.name))
 
 
 def check_report(path: Path) -> None:
-    """Raise `InputError` if `path` exists and is not a report. Call it before the run; the report is written last."""
+    """Raise `InputError` if `path` is another file or cannot be written. Call it first; the report is written last."""
     from doric.core.files import refuse_foreign_file
     from doric.report.html import PAGE
 

@@ -39,9 +39,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Count, then write the page and the card; the exit status."""
     from doric.core.errors import SettingsError
-    from doric.core.files import atomic_write, refuse_foreign_file
+    from doric.core.files import refuse_foreign_file
     from doric.report.dataset_page import dataset_card, dataset_page, load_stats
-    from doric.report.html import CARD, PAGE
+    from doric.report.html import CARD, PAGE, write_page
 
     page = args.out or args.input.with_suffix(".html")
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     if args.rejected and not args.rejected.is_file():
         raise SettingsError(f"--rejected {args.rejected}: no such file", hint="Leave the flag out.")
     stats = load_stats(args.input, rejected)
-    atomic_write(page, dataset_page(stats, args.input.name).encode())
+    write_page(page, dataset_page(stats, args.input.name))
     written = [str(page)]
     if args.card:
-        atomic_write(args.card, dataset_card(stats, args.input.name).encode())
+        write_page(args.card, dataset_card(stats, args.input.name))
         written.append(str(args.card))
     cli.print_stderr(f"{stats.rows:,} rows, {stats.rejected.total():,} rejected answers: {' and '.join(written)}")
     return 0

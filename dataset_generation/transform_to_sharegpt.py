@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--input", required=True, metavar="FILE", help="JSON Lines in either format; - is stdin")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file to write; - is stdout")
     parser.add_argument("--drop-meta", action="store_true", help="drop each row's meta")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists; a copy is kept")
     parser.add_argument("--skip-bad", action="store_true", help="write malformed rows to OUTPUT.malformed.jsonl")
     parser.add_argument("--no-guard", action="store_true", help="do not look for evaluation prompts; twice as fast")
     return parser.parse_args(argv)
@@ -46,6 +46,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Check the paths, convert row by row, print the counts."""
+    from doric.core.backups import Backups
     from doric.core.conversations import MalformedLines, ShareGptConversion
     from doric.core.files import atomic_writer, refuse_foreign_file, refuse_overwrite
     from doric.core.jsonl import name_of, open_lines
@@ -66,8 +67,11 @@ def run(args: argparse.Namespace) -> int:
         for batch in conversion.batches(lines, name_of(args.input)):
             out.write(batch)
         conversion.check_not_empty(name_of(args.input))
+        replaced = [] if args.output == "-" else [Path(target)]
+        copies = Backups(Path(target), malformed.path).keep(*replaced, *([malformed.path] if args.skip_bad else []))
     done = [f"{conversion.rows:,} rows of {name_of(args.input)} converted to {target}", *conversion.left_out()]
     done += [f"{malformed.count:,} malformed rows in {malformed.path}"] if malformed.count else []
+    done += [f"the old file is kept in {copy}" for copy in copies]
     cli.print_stderr("; ".join(done))
     return 0
 

@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import math
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from doric.core import cli
 from doric.core.cli import ProgressBar, handle_interrupts, print_stderr, report_error, setup_logging
 from doric.core.errors import DoricError, InputError, SettingsError
 
+ROOT = Path(__file__).parents[1]
 RUDE = "no \x1b]0;pwned\x07 such\u202e thing"
 SAFE = "no  such thing"
 
@@ -240,3 +243,50 @@ def test_a_system_without_handlers_runs_all_the_same(monkeypatch):
             return "ran"
 
     assert asyncio.run(runs()) == "ran"
+
+
+def test_an_interrupt_in_a_task_says_nothing(capsys):
+    """If Ctrl-C ends a task that nobody awaits, the status is 130, and Python prints nothing about the task."""
+
+    async def task() -> None:
+        raise KeyboardInterrupt
+
+    async def run(args: object) -> int:
+        kept = asyncio.create_task(task())
+        await asyncio.sleep(1)
+        return 0 if kept else 1
+
+    assert cli.main(lambda argv: argparse.Namespace(), run)([]) == 130
+    gc.collect()
+    assert capsys.readouterr().err == ""
+
+
+SCRIPTS = [
+    *("dataset_generation/" + name for name in (
+        "check_doric.py", "generate_doric_dataset.py", "generate_topics_via_llm.py", "report_dataset.py",
+        "transform_to_sharegpt.py",
+    )),
+    "validation/validate_model.py",
+    "modal/chat_cli.py",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ctrl_c_while_modules_are_imported_is_130(script, tmp_path):
+    """Ctrl-C during the imports of a script ends it with exit status 130 and without a traceback."""
+    for name in ("argparse", "doric"):
+        slow = f"""
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.modules.pop("argparse", None)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = [{script!r}]
+runpy.run_path({str(ROOT / script)!r}, run_name="__main__")
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", slow], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (130, b"", b""), name

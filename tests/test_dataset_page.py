@@ -322,3 +322,31 @@ def test_control_characters_are_not_in_the_page(tmp_path):
     page = dataset_page.dataset_page(load_stats(rows, rejected), "d.jsonl")
     assert not set("\x1b\x00\u202e") & set(page)
     assert "<script>alert" not in page
+
+
+def test_a_page_that_somebody_edited_is_kept(dataset, tmp_path):
+    """A page or card is replaced; if somebody has edited it, a copy is kept, and never over an earlier copy."""
+    page, card = tmp_path / "d.html", tmp_path / "README.md"
+    command = ["--input", str(dataset[0]), "--card", str(card)]
+    for _ in range(2):
+        assert report_dataset.main(command) == 0
+    assert not list(tmp_path.glob("*.bak*"))
+    for number in range(2):
+        for path in (page, card):
+            path.write_text(path.read_text("utf-8") + f"my note {number}\n", "utf-8")
+        assert report_dataset.main(command) == 0
+    for path in (page, card):
+        assert "my note" not in path.read_text("utf-8")
+        for number, end in enumerate((".bak", ".bak.2")):
+            assert f"my note {number}" in Path(f"{path}{end}").read_text("utf-8")
+
+
+def test_a_page_in_a_new_folder(dataset, tmp_path, capsys):
+    """Missing folders of a page are created when it is written; a failed start creates none."""
+    page = tmp_path / "new" / "page.html"
+    assert report_dataset.main(["--input", str(tmp_path / "none.jsonl"), "--out", str(page)]) == 2
+    assert not page.parent.exists()
+    assert report_dataset.main(["--input", str(dataset[0]), "--out", str(page)]) == 0
+    assert page.is_file()
+    assert report_dataset.main(["--input", str(dataset[0]), "--out", str(dataset[0] / "page.html")]) == 2
+    assert "a part of its path is a file" in capsys.readouterr().err

@@ -405,13 +405,35 @@ def test_topics_that_can_be_written_nowhere_are_printed(topics):
     assert groups_in(topics) == GROUPS
 
 
-def test_a_backup_that_cannot_be_written_costs_no_call(topics, capsys):
-    """If a folder has the name of the backup file, the run ends with an error before the first call."""
+def test_a_backup_gets_a_free_name(topics):
+    """If a folder has the name of the backup file, the backup gets the next number."""
     Path("topics.json.bak").mkdir()
     with serving(answer=fresh_topics()) as server:
-        assert expand(server, "--in-place") == 2
-    assert server.stats.requests == 0
-    assert "error: topics.json.bak: cannot be written: it is a directory" in capsys.readouterr().err
+        assert expand(server, "--in-place", "--per-group", "2") == 0
+    assert json.loads(Path("topics.json.bak.2").read_text("utf-8"))["groups"] == GROUPS
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "replaced", "no list"])
+def test_topics_that_another_program_removed_are_saved(topics, capsys, how):
+    """If the list is changed after the last write, its new topics are in another file, and the run is an error."""
+    before = topics.read_bytes()
+
+    def change(call: Call) -> Action | None:
+        if call.number == 2:  # the topics of the first call are on disk, and this call finds none
+            if how == "removed":
+                topics.unlink()
+            else:
+                topics.write_bytes({"emptied": b"", "replaced": before, "no list": b"hallo"}[how])
+            return Action(text='{"topics": []}')
+        return Action(text='{"topics": []}') if call.number > 2 else None
+
+    with serving(answer=always("carving spoons from birch wood"), decide=change) as server:
+        assert expand(server, "--in-place", "--per-group", "2", "--groups", "farm", "--max-concurrency", "1") == 2
+    told = capsys.readouterr().err
+    assert Path("topics.json.found").read_text("utf-8") == "carving spoons from birch wood\n"
+    assert "error: another program has changed topics.json during the run, and 1 new topics are not in it" in told
+    assert "0 new topics: nothing is written" in told
+    assert "farm: 0 of 2" in told
 
 
 def test_every_group_failing_is_an_error(topics, capsys):

@@ -418,6 +418,99 @@ def test_overwrite_starts_again(same):
     assert files(out) == expected
 
 
+def test_overwrite_keeps_every_earlier_file(same, whole):
+    """Rows of the embedded voice that somebody corrected by hand are kept too, each time under the next number."""
+    out, argv, expected = same
+    for suffix in ("", ".rejected.jsonl", ".plan.json"):
+        shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
+    corrected = []
+    for word in ("first", "second"):
+        text = out.read_bytes().replace(b"the", word.encode(), 1)
+        out.write_bytes(text)
+        corrected.append(text)
+        assert run([*argv, "--overwrite"]).returncode == 0
+    assert files(out) == expected
+    assert [Path(f"{out}{end}").read_bytes() for end in (".bak", ".bak.2")] == corrected
+    assert Path(f"{out}.rejected.jsonl.bak.2").read_bytes() == expected[1]
+    assert Path(f"{out}.plan.json.bak.2").exists()
+
+
+@pytest.mark.parametrize("file", ["rows", "rejections"])
+@pytest.mark.parametrize("change", ["broken", "nan", "twice", "unknown", "other plan", "no id", "latin-1"])
+def test_an_edited_last_line_is_refused(same, whole, topics, tmp_path, file, change):
+    """A last line that this run cannot have written is named by its number, and nothing changes."""
+    out, argv, _ = same
+    for suffix in ("", ".rejected.jsonl", ".plan.json"):
+        shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
+    path = out if file == "rows" else Path(f"{out}.rejected.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)[:40]
+    last, id = lines[-1], (json.loads(lines[-1]).get("meta") or json.loads(lines[-1]))["id"].encode()
+    if change == "other plan":
+        other = tmp_path / "other" / "out.jsonl"
+        assert run(command("--topics-json", topics, "--n-per-topic", 1, "--seed", 5, out=other)).returncode == 0
+        last = (other if file == "rows" else Path(f"{other}.rejected.jsonl")).read_bytes().splitlines(keepends=True)[0]
+    edited = {
+        "broken": last.rstrip()[:-1] + b",}\n",
+        "nan": last.rstrip()[:-1] + b',"score":NaN}\n',
+        "twice": lines[3],
+        "unknown": last.replace(id, b"0" * 16),
+        "other plan": last,
+        "no id": last.replace(b'"id":', b'"Id":'),
+        "latin-1": last.replace(b"e", b"\xe9"),
+    }[change]
+    path.write_bytes(b"".join([*lines[:-1], edited]))
+    before = files(out)
+    clear_error(run(argv), f"{path}:40: ")
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("words", ["answer", "prompt"])
+def test_a_row_that_somebody_corrected_is_kept(same, whole, words):
+    """A corrected answer or prompt stays as it is, even if it would not pass, and the run fills the other jobs."""
+    out, argv, _ = same
+    for suffix in ("", ".rejected.jsonl", ".plan.json"):
+        shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
+    lines = out.read_bytes().splitlines(keepends=True)
+    row = json.loads(lines[-2])
+    row["messages"][words == "answer"]["content"] = "This is plain English now."
+    out.write_bytes(b"".join([*lines[:-2], json.dumps(row).encode()]))  # and no newline at the end
+    assert run(argv).returncode == 0
+    kept = out.read_bytes().splitlines(keepends=True)
+    assert json.loads(kept[-2]) == row
+    assert [*kept[:-2], kept[-1]] == [*lines[:-2], lines[-1]]
+
+
+def test_a_change_of_the_language_data_is_named(same, whole):
+    """If the prompts differ because somebody has edited the language data, the error names the files."""
+    out, argv, _ = same
+    shutil.copy(whole[0], out)
+    plan = json.loads(Path(f"{whole[0]}.plan.json").read_bytes())
+    assert plan["data"]["prompts.toml"]
+    store = Path(f"{out}.plan.json").write_text
+    store(json.dumps(plan | {"data": plan["data"] | {"lexicon.tsv": "other", "gone.tsv": "x"}}))
+    assert run(argv).returncode == 0, "the prompts are the same"
+    store(json.dumps(plan | {"prompts": "other", "data": plan["data"] | {"prompts.toml": "other", "lexicon.tsv": "x"}}))
+    clear_error(run(argv), "other prompts, because ", "data/lexicon.tsv, ", "data/prompts.toml have changed")
+    del plan["data"]  # as earlier versions have written it
+    store(json.dumps(plan | {"prompts": "other"}))
+    clear_error(run(argv), "other prompts: a file in ", "/data/ or this program has changed")
+    store(json.dumps(plan))
+    assert run(argv).returncode == 0
+
+
+def test_a_failed_start_leaves_nothing(topics, tmp_path):
+    """If a run ends before its first row, no file and no folder is left, neither of the rows nor of the report."""
+    out, page = tmp_path / "new" / "out.jsonl", tmp_path / "pages" / "deeper" / "page.html"
+    argv = command("--topics-json", topics, "--report", page, out=out)
+    argv[argv.index("heuristic")] = "openai"
+    env = ENVIRON | {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "MODEL": "m"}
+    assert run([*argv, "--max-retries", "0"], env=env).returncode == 2
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("x")
+    clear_error(run(command("--report", tmp_path / "file" / "page.html", out=out)), "a part of its path is a file")
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_file_that_is_not_a_journal_is_left_alone(same):
     """A file that is not a journal gives an error and does not change."""
     out, argv, _ = same

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -1183,3 +1184,60 @@ def test_the_model_is_shown_only_the_beginning_of_a_long_rejected_answer():
         assert generate(server) == 0
     assert max(sizes) < 12_000
     assert max(len(entry["answer"]) for entry in rejected()) > 13_000
+
+
+# ---- another program
+
+
+def removed(out: Path) -> None:
+    out.unlink()
+
+
+def saved_by_an_editor(out: Path) -> None:
+    Path("new").write_bytes(out.read_bytes())
+    Path("new").rename(out)
+
+
+def edited_in_place(out: Path) -> None:
+    subprocess.run(["sed", "-i", "s/a/b/", str(out)], check=True)
+
+
+def copied_over(out: Path) -> None:
+    out.write_bytes(b'{"other":1}\n')
+
+
+def folder_removed(out: Path) -> None:
+    shutil.rmtree(out.parent)
+
+
+@pytest.mark.parametrize("change", [removed, saved_by_an_editor, edited_in_place, copied_over, folder_removed])
+def test_rows_survive_another_program(capsys, change):
+    """If the output is removed, replaced or emptied, all rows are saved, counted, and resumed under their old name."""
+    out, rescued = Path("sub/out.jsonl"), Path("sub/out.jsonl.rescued")
+    changed: list[int] = []
+
+    def interfere(call: Call) -> Action | None:
+        if call.number == 20:
+            changed.append(call.number)
+            change(out)
+        return None
+
+    with serving(Behaviour(latency=0.1), decide=interfere) as server:
+        assert generate(server, "--out", str(out)) == 2
+        asked = server.stats.requests
+        told = capsys.readouterr().err
+        kept = lines(str(rescued))
+        assert len(kept) == len({row["meta"]["id"] for row in kept}) == asked < PLAN
+        assert f"{len(kept)} of {PLAN} rows in {rescued}" in told
+        assert f"during the run; its {len(kept)} rows are in {rescued}" in told
+        rescued.rename(out)
+        assert generate(server, "--out", str(out)) == 0
+        assert server.stats.requests == PLAN
+    assert len(lines(str(out))) == PLAN
+
+
+def test_without_rejections_there_is_no_file_of_them():
+    """If no answer is rejected, the run leaves no empty file."""
+    with serving() as server:
+        assert generate(server) == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["out.jsonl", "out.jsonl.plan.json", "topics.txt"]

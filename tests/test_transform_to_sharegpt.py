@@ -272,7 +272,22 @@ def test_no_rejected_file_without_bad_rows(paths):
     assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
     Path(f"{target}.malformed.jsonl").write_text('{"line":1}\n')
     assert convert(*paths, "--skip-bad", "--overwrite") == 0
-    assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl"]
+    kept = ["out.jsonl.bak", "out.jsonl.malformed.jsonl.bak"]
+    assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl", *kept]
+
+
+def test_what_is_replaced_is_kept(paths, capsys):
+    """--overwrite copies the old output first, and never over an earlier copy; an error makes no copy."""
+    target = paths[1]
+    for text in ("corrected by hand\n", "corrected again\n"):
+        target.write_text(text)
+        assert convert(*paths, "--overwrite") == 0
+    assert Path(f"{target}.bak").read_text() == "corrected by hand\n"
+    assert Path(f"{target}.bak.2").read_text() == "corrected again\n"
+    assert f"the old file is kept in {target}.bak.2" in capsys.readouterr().err
+    paths[0].write_bytes(b"hallo\n")
+    assert convert(*paths, "--overwrite") == 2
+    assert sorted(os.listdir(target.parent)) == ["in.jsonl", "out.jsonl", "out.jsonl.bak", "out.jsonl.bak.2"]
 
 
 def test_file_of_bad_rows_only_is_refused(paths, capsys):

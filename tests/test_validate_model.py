@@ -456,6 +456,54 @@ def test_a_journal_with_another_plan_is_refused(validate, capsys):
     assert json.loads(Path("r.json").read_text())["model"] == "authored"
 
 
+def test_overwrite_keeps_all_earlier_answers(validate):
+    """Each --overwrite copies result, journals and plans under one number, and never over an earlier copy."""
+    with serving(answer=answer) as server:
+        command = ["--base-url", server.url, "--limit", "6", "--out", "r.json"]
+        assert validate([*command, "--model", "plain"]) == 0
+        first = {path.name: path.read_bytes() for path in Path().glob("r.json*")}
+        compared = ["--baseline", "plain", "--judge-model", "judge", "--overwrite"]
+        assert validate([*command, "--model", "authored", *compared]) == 0
+        second = {path.name: path.read_bytes() for path in Path().glob("r.json*") if ".bak" not in path.name}
+        assert validate([*command, "--model", "tuned", *compared]) == 0
+    assert {name: Path(f"{name}.bak").read_bytes() for name in first} == first
+    assert len(second) == 7
+    assert {name: Path(f"{name}.bak.2").read_bytes() for name in second} == second
+
+
+@pytest.mark.parametrize("name", ["answers", "baseline", "judge"])
+@pytest.mark.parametrize("change", ["duplicate", "unknown", "edited"])
+def test_a_row_that_no_run_has_written_is_refused(validate, capsys, name, change):
+    """A second answer or verdict, one to an unknown prompt, and a broken last line are refused by line, unchanged."""
+    path = Path(f"r.json.{name}.jsonl")
+    with serving(answer=answer) as server:
+        command = ["--base-url", server.url, "--limit", "6", "--out", "r.json", "--model", "authored"]
+        command += ["--baseline", "plain", "--judge-model", "judge"]
+        assert validate(command) == 0
+        lines = path.read_bytes().splitlines(keepends=True)
+        new = {"duplicate": lines[0], "unknown": lines[0].replace(b'{"id":"', b'{"id":"x'), "edited": b'{"id":"a",}\n'}
+        path.write_bytes(b"".join([*lines, new[change]]))
+        before, asked = path.read_bytes(), server.stats.requests
+        capsys.readouterr()
+        assert validate(command) == 2
+        assert server.stats.requests == asked
+    assert f"error: {path}:{len(lines) + 1}: " in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_other_evaluation_prompts_are_named(validate, capsys):
+    """If the evaluation prompts have changed since the first answers, the error names their file."""
+    with serving(answer=answer) as server:
+        command = ["--base-url", server.url, "--limit", "6", "--out", "r.json", "--model", "plain"]
+        assert validate(command) == 0
+        plan = Path("r.json.answers.jsonl.plan.json")
+        plan.write_text(json.dumps({**json.loads(plan.read_text()), "heldout": "of old"}))
+        assert validate(command) == 2
+    assert re.search(
+        r"\(other evaluation prompts, because \S+/data/heldout\.jsonl has changed", capsys.readouterr().err
+    )
+
+
 def test_overwrite_keeps_the_answers_when_the_server_is_down(validate):
     """If the server is down, --overwrite does not change the files of the earlier run."""
     with serving(answer=answer) as server:

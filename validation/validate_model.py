@@ -68,7 +68,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     output = parser.add_argument_group("output")
     default = Path("datasets/validation.json")
     output.add_argument("--out", type=Path, default=default, metavar="FILE", help="result (default: %(default)s)")
-    output.add_argument("--overwrite", action="store_true", help="ask everything again")
+    output.add_argument("--overwrite", action="store_true", help="ask everything again; copies are kept")
     return parser.parse_args(argv)
 
 
@@ -79,7 +79,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.core.text import printable
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
-    from doric.report.html import PAGE
+    from doric.report.html import PAGE, write_page
     from doric.report.scoreboard_page import format_result, scoreboard_page
 
     if (page := args.out.with_suffix(".html")) == args.out:
@@ -98,7 +98,7 @@ async def run(args: argparse.Namespace) -> int:
         model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite
     )
     atomic_write(args.out, dump_result(result))
-    atomic_write(page, scoreboard_page(result).encode())
+    write_page(page, scoreboard_page(result))
     cli.print_stderr(f"result in {args.out}, page in {page}\n")
     print(printable(format_result(result)))
     return 0

@@ -118,11 +118,12 @@ def read_text(path: Path | str) -> str:
 
 
 def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
-    """Raise `InputError` if `path` exists and is no earlier `what`: such a file has `mark` in its first bytes."""
+    """Raise `InputError` if `path` cannot be written or is no earlier `what`: such a file has `mark` near its start."""
     try:
         with path.open("rb") as existing:
             head = existing.read(HEAD)
     except (FileNotFoundError, NotADirectoryError):
+        _check_folder(path)
         return
     except OSError as error:
         raise os_error(error, path, "written") from error

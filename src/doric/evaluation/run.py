@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from doric import data
+from doric.core.backups import Backups
 from doric.core.characters import tidy
 from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
@@ -257,10 +258,15 @@ async def validate(
     `<out>.judge.jsonl`. Raises the same errors as `evaluate` and `judge_pairs`.
     """
 
+    journals = {name: Path(f"{out}.{name}.jsonl") for name in ("answers", "baseline", "judge")}
+    backups = Backups(out, *journals.values(), *(Path(f"{path}.plan.json") for path in journals.values()))
+
     def journal(name: str) -> ResumableRun:
-        return ResumableRun((Path(f"{out}.{name}.jsonl"),), overwrite=overwrite)
+        return ResumableRun((journals[name],), overwrite=overwrite, backups=backups)
 
     ours = await evaluate(model, prompts, settings, journal("answers"))
+    if overwrite:
+        backups.keep(out)
     result = ours.as_json()
     if baseline is None:
         return result

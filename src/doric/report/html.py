@@ -1,14 +1,22 @@
 """Fills the page templates in `data/report/`. A page contains its style and script, and makes no network request."""
 
 import functools
+import hashlib
+from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from doric import data
+from doric.core.backups import Backups
+from doric.core.files import atomic_write
 
 PAGE, CARD = b'<meta name="generator" content="doric">', b"- north-east-scots"
 """Text near the top of every page and dataset card of this project. Files without it are not overwritten."""
+
+
+SEAL = b"<!-- the content above has the hash %s -->\n"
+"""The last line of a page. If the hash is another one, somebody has edited the page."""
 
 
 @functools.cache
@@ -37,3 +45,20 @@ def page(template: str, **values: object) -> str:
     """The template `template` filled with `values`."""
     style, script = (Markup(data.read_text(f"report/{file}")) for file in ("style.css", "script.js"))
     return environment().get_template(template).render(style=style, script=script, **values)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Replace a page or a card in one step. If somebody has edited the old one, a copy of it is kept (`Backups`)."""
+    if path.is_file() and not _is_sealed(path.read_bytes()):
+        Backups(path).keep(path)
+    content = text.encode()
+    atomic_write(path, content + _seal(content))
+
+
+def _seal(content: bytes) -> bytes:
+    return SEAL % hashlib.sha256(content).hexdigest()[:16].encode()
+
+
+def _is_sealed(page: bytes) -> bool:
+    length = len(_seal(b""))
+    return page[-length:] == _seal(page[:-length])

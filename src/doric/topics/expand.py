@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Self
 
 from doric.core.cli import handle_interrupts
-from doric.core.errors import DoricError, FatalServerError, RetryableError, ServerError, SettingsError
+from doric.core.errors import DoricError, FatalServerError, RescuedError, RetryableError, ServerError, SettingsError
 from doric.core.settings import Settings, credentials_hint, load_settings
+from doric.core.signals import uninterrupted
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, check_max_cost, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
@@ -287,10 +288,25 @@ class Run:
 
         with handle_interrupts(interrupt, cancel):
             results = await asyncio.gather(*tasks, return_exceptions=True)
+        lost = self._take_back_lost()
         if unwritten := {group.name: group.unwritten for group in self._groups if group.unwritten}:
-            self._aside = self._file.save_aside(unwritten)
+            with uninterrupted():
+                self._aside = self._file.save_aside(unwritten)
         for error in (result for result in results if isinstance(result, Exception)):
             raise error
+        if lost:
+            where = f"; they are in {self._aside}" if self._aside else ""
+            what = f"another program has changed {self._file.output} during the run, and {lost:,} new topics are not in"
+            raise RescuedError(f"{what} it any more{where}", hint="Add them to the file by hand.")
+
+    def _take_back_lost(self) -> int:
+        """Count topics that are not in the file any more as not written. Returns their number."""
+        lost = self._file.lost({group.name: group.found[: group.written] for group in self._groups})
+        for group in self._groups:
+            if gone := set(lost.get(group.name, ())):
+                group.found.sort(key=lambda topic, gone=gone: topic in gone)  # those in the file come first, as before
+                group.written -= len(gone)
+        return sum(map(len, lost.values()))
 
     async def _expand(self, group: Group, expander: Expander, slots: asyncio.Semaphore) -> None:
         failures = 0

@@ -7,7 +7,6 @@ removed in every format. Lines that begin with # or // are comments.
 """
 
 import contextlib
-import itertools
 import os
 import re
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from doric.core.backups import Backups, numbered
 from doric.core.characters import find_flaw, tidy
 from doric.core.errors import InputError, PlanError, SettingsError, os_error
 from doric.core.exact_json import dump_document, load_document
@@ -113,7 +113,7 @@ class TopicFile:
     `output` has the format of `source`, converted if one of them is text and the other JSON. If `output` exists, it
     must have all topics of `source`, as after an earlier run; then the new topics are added to it (`resumed`).
     Otherwise `PlanError` is raised. `groups` are the groups that topics can be added to, with empty groups. `topics`
-    are all topics of the file. Before the first `write`, the old file is copied to `<output>.bak`. Call `write` in
+    are all topics of the file. Before the first `write`, the old file is copied (see `Backups`). Call `write` in
     `locked()`. Topics that someone else adds to the file meanwhile are kept.
     """
 
@@ -140,7 +140,7 @@ class TopicFile:
         if _is_table(output):
             hint = "Choose another --output, for instance topics.json."
             raise InputError("topics cannot be added to a table", file=output, hint=hint)
-        self.backup = output.with_name(f"{output.name}.bak")
+        self._backups = Backups(output)
         self._before = source.read_bytes()
         self._same_format = _is_json(source) == _is_json(output) and not _is_table(source)
         self._content = self._read()
@@ -153,19 +153,28 @@ class TopicFile:
         with locked(self.output):
             if self._read() != self._content:
                 raise PlanError(f"{self.output} has just been changed", hint="Run the same command again.")
-            for path in (self.output, self.backup):
-                check_writable(path)
+            check_writable(self.output)
             yield
 
     def write(self, added: Groups) -> None:
         """Replace the file in one step by the old topics and all of `added`. Raises `DoricError` if this fails."""
         current = self._read()
         content = self._with(added) if current == self._content else self._merged(current, added)
-        if not self._backed_up and current is not None:
-            atomic_write(self.backup, current, like=self.output)
+        if not self._backed_up:
+            self._backups.keep(self.output)
         self._backed_up = True
         atomic_write(self.output, content)
         self._content = content
+
+    def lost(self, added: Groups) -> Groups:
+        """Those of `added` that are not in the file any more, because another program has changed it meanwhile."""
+        try:
+            if self._read() == self._content:
+                return {}
+            known = set(map(fold, _all_topics(read_groups(self.output))))
+        except InputError:  # it is no topic list any more
+            known = set()
+        return {group: [text for text in new if fold(text) not in known] for group, new in added.items()}
 
     def save_aside(self, topics: Groups) -> Path | None:
         """Save topics that could not be written to the topic file: write them to a new file, one per line.
@@ -174,7 +183,7 @@ class TopicFile:
         fail.
         """
         for folder in _folders(self.output):
-            path = next(path for path in _numbered(folder / f"{self.output.name}.found") if not os.path.lexists(path))
+            path = next(path for path in numbered(folder / f"{self.output.name}.found") if not os.path.lexists(path))
             with contextlib.suppress(InputError):
                 atomic_write(path, _as_lines(topics), like=self.output if self.output.is_file() else None)
                 return path
@@ -364,11 +373,6 @@ def _folders(output: Path) -> Iterator[Path]:
     yield output.parent
     with contextlib.suppress(FileNotFoundError):  # there may be no usable folder for temporary files
         yield Path(tempfile.gettempdir())
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    yield from (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
 
 
 def _has_content(path: Path) -> bool:
