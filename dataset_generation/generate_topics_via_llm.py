@@ -7,9 +7,10 @@ are asked in parallel. A topic is accepted if it is a plain phrase of 5 to 12 wo
 is not a near-duplicate. Needs a model: a key (OPENAI_API_KEY) or a local server (--base-url).
 
 Existing topics are neither removed nor moved. The file is replaced in one step after every call that found topics; the
-old file is kept as FILE.bak. If the file can no longer be written, the run stops, and the new topics are saved to
-FILE.found. If --output was made from the same --input by an earlier run, the new topics are added to it, so no topic
-that was paid for is lost. If --output lacks a topic of --input, it is not changed (exit status 2).
+old file is kept as FILE.bak, or FILE.bak.2 and so on. If the file can no longer be written, or another program removes
+topics from it during the run, the run stops, and the new topics are saved to FILE.found. If --output was made from the
+same --input by an earlier run, the new topics are added to it, so no topic that was paid for is lost. If --output lacks
+a topic of --input, it is not changed (exit status 2).
 
 Exit status: 0 done, 1 topics are missing or a budget is used up, 2 an error to fix, 130 stopped by Ctrl-C or SIGTERM.
 """
