@@ -34,6 +34,7 @@ except ModuleNotFoundError as error:
 
 
 LEVELS = ("debug", "info", "warning", "error")
+EXTRA_BODY = "fields added to every request, for instance '{\"enable_thinking\": false}' (default: EXTRA_BODY)"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -61,6 +62,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--model", help="model name (default: the variable MODEL)")
     flag("--allow-model-change", action="store_true", help="resume a run although another model has begun it")
     flag("--base-url", metavar="URL", help="URL of an OpenAI-compatible server (default: OPENAI_BASE_URL)")
+    flag("--extra-body", metavar="JSON", help=EXTRA_BODY)
     flag("--temperature", type=cli.non_negative_float, default=0.8, help="sampling temperature (default: %(default)s)")
     flag(
         "--max-tries",

@@ -34,6 +34,8 @@ except ModuleNotFoundError as error:
     message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
+EXTRA_BODY = "fields added to every request, for instance '{\"enable_thinking\": false}' (default: EXTRA_BODY)"
+
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
@@ -53,6 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--groups", metavar="NAMES", help="only these groups, separated by commas (default: all)")
     flag("--model", help="model name (default: the variable MODEL)")
     flag("--base-url", metavar="URL", help="URL of an OpenAI-compatible server (default: OPENAI_BASE_URL)")
+    flag("--extra-body", metavar="JSON", help=EXTRA_BODY)
     flag("--max-concurrency", type=cli.positive_int, default=8, metavar="N", help="parallel calls (default: 8)")
     flag("--timeout", type=cli.positive_float, default=600.0, metavar="S", help="seconds per call (default: 600)")
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")

@@ -144,6 +144,7 @@ def test_a_complete_answer():
     sent = server.calls[0].body
     assert sent == {
         "model": "mock-doric", "messages": REQUEST.messages, "max_tokens": 50, "temperature": 0.8, "seed": 7,
+        "stream": False,
     }  # fmt: skip
     assert server.calls[0].key == KEY
 
@@ -202,7 +203,7 @@ def test_several_parameters_refused_by_concurrent_calls():
 
     server = MockServer(Behaviour(refuses=("temperature", "seed", "max_tokens")), answer=lambda call: TEXT)
     assert {completion.text for completion in asyncio.run(many())} == {TEXT}
-    assert set(server.calls[-1].body) == {"model", "messages", "max_completion_tokens"}
+    assert set(server.calls[-1].body) == {"model", "messages", "max_completion_tokens", "stream"}
 
 
 def test_a_request_that_is_too_long_is_not_a_refused_parameter():

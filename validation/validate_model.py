@@ -33,6 +33,7 @@ except ModuleNotFoundError as error:
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 LARGEST = 1_000_000
+EXTRA_BODY = "fields added to every request, for instance '{\"enable_thinking\": false}' (else EXTRA_BODY)"
 COUNT, RETRIES = cli.bounded(int, 1, LARGEST), cli.bounded(int, 0, LARGEST)
 SECONDS, NUMBER = cli.bounded(float, 0, LARGEST, above=True), cli.bounded(float, 0, LARGEST)
 
@@ -45,6 +46,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     models.add_argument("--model", help="model name (else MODEL, else the only model of the server)")
     models.add_argument("--baseline", metavar="MODEL", help="MODEL, URL, MODEL@URL or a saved result to compare with")
     models.add_argument("--judge-model", metavar="MODEL", help="MODEL, URL or MODEL@URL of the judge")
+    models.add_argument("--extra-body", metavar="JSON", help=EXTRA_BODY)
+    more = "the same for the %s (default: that of the model, if it is on the same server)"
+    models.add_argument("--baseline-extra-body", metavar="JSON", help=more % "baseline")
+    models.add_argument("--judge-extra-body", metavar="JSON", help=more % "judge")
     prompts = parser.add_argument_group("prompts and sampling")
     prompts.add_argument("--limit", type=COUNT, metavar="N", help="only the first N prompts, some of each bucket")
     prompts.add_argument("--max-tokens", type=COUNT, default=320, metavar="N", help="tokens per answer (default: 320)")
@@ -91,9 +96,9 @@ async def run(args: argparse.Namespace) -> int:
         args.max_rejected,
     )  # fmt: skip
     prompts = evaluation.select_prompts(args.limit)
-    model = evaluation.load_model(args.model, args.base_url)
-    baseline = evaluation.find_baseline(args.baseline, model, prompts, settings)
-    judge = evaluation.find_judge(args.judge_model, model, baseline)
+    model = evaluation.load_model(args.model, args.base_url, args.extra_body)
+    baseline = evaluation.find_baseline(args.baseline, model, prompts, settings, args.baseline_extra_body)
+    judge = evaluation.find_judge(args.judge_model, model, baseline, args.judge_extra_body)
     result = await evaluation.validate(
         model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite
     )

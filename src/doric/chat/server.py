@@ -4,9 +4,7 @@ Requests use httpx2, the HTTP library of the openai SDK. The SDK itself is not u
 and would delay the answer to a single question. httpx2 is imported in the background while the prompt appears.
 """
 
-import errno
 import json
-import socket
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -19,10 +17,12 @@ from urllib.parse import urlsplit
 from doric.chat.connection import Reply, Watchdog
 from doric.chat.session import Model, TooLong
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError, missing_package
-from doric.core.settings import check_key, is_loopback, normalize_url, same_origin
+from doric.core.settings import check_key, is_loopback, normalize_url
+from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
 from doric.llm.errors import ErrorResponse, has_error
 from doric.llm.events import Oversized, decode
+from doric.llm.request import has_system_role, merged, without_system_role
 from doric.llm.response import STREAM_OPTIONS, StreamedCompletion
 from doric.llm.served_models import MAX_LIST, read_model_list
 
@@ -32,18 +32,11 @@ if TYPE_CHECKING:
 VARIABLES = ("VLLM_URL", "VLLM_API_KEY", "MODAL_KEY", "MODAL_SECRET", "MODAL_DOMAIN")
 DEFAULT_WAIT = 600.0
 """Seconds. A first start on a GPU in the cloud takes some minutes."""
-MAX_REDIRECTS = 20
-"""Modal sends a redirect every 150 s while a container starts."""
 STARTING = (502, 503, 504)
 STALL_SECONDS = 300.0
 """If no text arrives for so long in the middle of an answer, the chat stops waiting."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds between two tries. Each pause is 1.5 times as long as the pause before."""
-TLS_FAULTS = {
-    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted (SSL_CERT_FILE names the trusted ones)",
-    "WRONG_VERSION_NUMBER": "it does not speak https",
-}
-CLOSED = ("Server disconnected", "peer closed connection")
 START_IT = "Start the server, or check the port in VLLM_URL. --wait SECONDS waits for a server that is starting."
 CHECK_SERVER = "Is VLLM_URL an OpenAI-compatible server?"
 
@@ -55,11 +48,11 @@ class NoServer(ServerError):
 
 
 class StatusError(FatalServerError):
-    """An HTTP error status that is caused neither by a wrong key nor by a wrong URL. `text` is the whole response."""
+    """An HTTP error status that is caused neither by a wrong key nor by a wrong URL. `refusal` is the response."""
 
-    def __init__(self, message: str, *, hint: str, text: str) -> None:
+    def __init__(self, message: str, *, hint: str, refusal: ErrorResponse) -> None:
         super().__init__(message, hint=hint)
-        self.text = text
+        self.refusal = refusal
 
 
 @dataclass(frozen=True)
@@ -146,6 +139,7 @@ class Server:
     refused: FatalServerError | None = field(default=None, init=False)
     missed: ServerError | None = field(default=None, init=False)
     obstacle: str = field(default="", init=False)
+    _no_system_role: bool = field(default=False, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _no_counts: bool = field(default=False, init=False)  # the server does not know the parameter for token counts
 
@@ -193,14 +187,13 @@ class Server:
 
         Raises `TooLong` or another `ServerError` if there is no answer, and `RetryableError` if the answer breaks off.
         """
-        body = {"model": self.find().name, "messages": messages, **self.extra_body, **options, "stream": True}
-        with closing(self._ask(body)) as reply:
+        with closing(self._ask(messages, options)) as reply:
             found = AnswerBody(reply.response.headers.get("Content-Type", ""), answer)
             try:
                 yield from self._pieces(reply, found)
             except _network_errors() as error:
                 if not found.enough:
-                    raise _broken_off(_explain(error)[0]) from error
+                    raise _broken_off(self._explain(error).reason) from error
             except Oversized as error:
                 raise RetryableError(f"{error}; the rest was not read", fault="oversized") from error
             if reply.watchdog.expired and not found.enough:
@@ -210,16 +203,23 @@ class Server:
             if not found.enough:
                 raise _broken_off("the end of the answer is missing")
 
-    def _ask(self, body: Mapping[str, Any]) -> Reply:
-        """The reply to a question. Token counts are asked for, unless the server does not know that parameter."""
+    def _ask(self, messages: Sequence[Mapping[str, str]], options: Mapping[str, float]) -> Reply:
+        """The reply to a question. What the server refuses once (token counts, the system role) is not sent again."""
         while True:
-            options = {} if self._no_counts else {STREAM_OPTIONS: {"include_usage": True}}
+            counts = {} if self._no_counts else {STREAM_OPTIONS: {"include_usage": True}}
+            sent = without_system_role(messages) if self._no_system_role else messages
+            fields = merged(self.extra_body, {**options, "stream": True, **counts})
             try:
-                return self._request("POST", "/v1/chat/completions", {**body, **options})
+                return self._request(
+                    "POST", "/v1/chat/completions", {"model": self.find().name, "messages": sent, **fields}
+                )
             except StatusError as error:
-                if not options or STREAM_OPTIONS not in error.text:
+                if counts and STREAM_OPTIONS in error.refusal.text:
+                    self._no_counts = True
+                elif has_system_role(sent) and error.refusal.refuses_system_role:
+                    self._no_system_role = True
+                else:
                     raise
-                self._no_counts = True
 
     def _pieces(self, reply: Reply, found: AnswerBody) -> Iterator[str]:
         for text in reply.pieces(found, first=max(STALL_SECONDS, self.patience), silence=STALL_SECONDS):
@@ -292,11 +292,12 @@ class Server:
                     said = self._read_error(reply).message
                 self.obstacle = f"HTTP {status}" + (f": {said}" if said else "")
             except _network_errors() as error:
-                self.obstacle, permanent = _explain(error)
-                if permanent:
+                fault = self._explain(error)
+                self.obstacle = fault.reason
+                if fault.permanent:
                     message = f"{self.address.host} cannot be reached: {self.obstacle}"
-                    raise FatalServerError(message, hint="Check VLLM_URL.") from error
-                if self.wait is None and self.address.is_local and _is_refused(error):
+                    raise FatalServerError(message, hint=fault.hint or "Check VLLM_URL.") from error
+                if self.wait is None and self.address.is_local and fault.refused:
                     raise NoServer(
                         f"nothing listens at {self.address.host} ({self.obstacle})", hint=START_IT
                     ) from error
@@ -309,9 +310,9 @@ class Server:
 
     def _follow(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float) -> Reply:
         """Send one request and follow its redirects, all of which must lead to the same host."""
-        url: str | httpx2.URL = self.address.url + path
+        url = self.address.url + path
         content = None if body is None else json.dumps(body).encode()
-        for _ in range(MAX_REDIRECTS + 1):
+        for _ in range(connection.MAX_REDIRECTS + 1):
             left, headers = max(deadline - time.monotonic(), 0.1), self.address.headers()
             watchdog = Watchdog(left)
             try:
@@ -322,45 +323,40 @@ class Server:
             except BaseException:
                 watchdog.stop()
                 raise
-            if not (response.has_redirect_location and response.headers["Location"]):
+            place = response.headers.get("Location") if response.status_code in connection.REDIRECTS else None
+            if not place:
                 return Reply(response, watchdog)
             Reply(response, watchdog).close()
-            url = self._trusted(response.next_request.url if response.next_request else None)
+            url = connection.redirect_target(self.address.url, url, place, source="VLLM_URL")
             if response.status_code == 303:
                 method, content = "GET", None
-        message = f"{self.address.host} redirected more than {MAX_REDIRECTS} times"
-        raise FatalServerError(message, hint="Check VLLM_URL.")
+        raise connection.too_many_redirects(self.address.url, source="VLLM_URL")
 
-    def _trusted(self, url: "httpx2.URL | None") -> "httpx2.URL":
-        """The target of a redirect. Raises an error for another host, because other hosts must not get the keys.
+    def _explain(self, error: Exception) -> connection.ConnectionFault:
+        """Why a connection failed."""
+        fault = connection.explain(error, self.address.url, self._proxy, source="VLLM_URL")
+        plain = fault.connected and self.address.url.startswith("http:") and not self.obstacle
+        return connection.expects_https("VLLM_URL") if plain and connection.speaks_tls(self.address.url) else fault
 
-        A redirect from http to https on the same host is allowed. A target with a user name is refused, because httpx2
-        would send that name instead of the key.
-        """
-        own = urlsplit(self.address.url)
-        target = "an invalid URL"
-        with suppress(ValueError):  # a port above 65535
-            twin = url and (own.scheme, url.scheme, url.host) == ("http", "https", own.hostname)
-            if url and not url.userinfo and (same_origin(self.address.url, str(url)) or twin):
-                return url
-            target = f"{url.scheme}://{url.netloc.decode()}" if url else target
-        raise FatalServerError(f"{self.address.host} redirects to {target}", hint="Is VLLM_URL right?")
+    @cached_property
+    def _proxy(self) -> connection.Proxy | None:
+        return connection.proxy_for(self.address.url)
 
     @cached_property
     def _http(self) -> "httpx2.Client":
-        """A client that does not follow redirects. https requests use the proxy that is set in the environment."""
+        """A client that does not follow redirects. It uses the proxy and the certificates set in the environment."""
         try:
-            import ssl  # imported here, so that the prompt appears sooner
-
-            import httpx2
+            import httpx2  # imported here, so that the prompt appears sooner
         except ImportError as error:
             raise missing_package(error) from error
-        tls = ssl.create_default_context()  # trusts the certificates of the system or of SSL_CERT_FILE
-        once = httpx2.Limits(max_keepalive_connections=0)  # an idle connection may be dead by the next question
-        direct = httpx2.HTTPTransport(verify=tls, trust_env=False, limits=once)
-        proxied = httpx2.HTTPTransport(verify=tls, trust_env=False, limits=once, proxy=_proxy(self.address.url))
+        transport = httpx2.HTTPTransport(
+            verify=connection.tls_context(),
+            trust_env=False,
+            limits=httpx2.Limits(max_keepalive_connections=0),  # an idle connection may be dead by the next question
+            proxy=self._proxy.as_httpx() if self._proxy else None,
+        )
         headers = {"Accept-Encoding": "identity"}  # compression would delay tokens
-        return httpx2.Client(transport=direct, mounts={"https://": proxied}, trust_env=False, headers=headers)
+        return httpx2.Client(transport=transport, trust_env=False, headers=headers)
 
     def _read_error(self, reply: Reply) -> ErrorResponse:
         """The error in a response."""
@@ -385,16 +381,20 @@ class Server:
             return FatalServerError(message, hint="Both are parts of a proxy token; see .env.template.")
         if status in (401, 403):
             state = "was refused" if address.api_key else "is not set"
-            message = f"{address.host} requires a key: VLLM_API_KEY {state}"
+            said = f" ({refusal.message})" if refusal.message else ""
+            message = f"{address.host} requires a key: VLLM_API_KEY {state}{said}"
             return FatalServerError(message, hint="It is the key in the server's Secret; see .env.template.")
         if status == 404 and at_modal:
             hint = "Check VLLM_URL, or deploy: see modal/README.md."
             return FatalServerError(f"nothing is deployed at {address.url}", hint=hint)
         if refusal.too_long:
             return TooLong(refusal.message)
+        if status == 407:
+            return refusal.to_error(address=address.host, model="", key_variable="", key_given=False)
         served = f"served here: {', '.join(model.name for model in self.models)}"
-        hint = served if status == 404 and self.models else ""
-        return StatusError(f"{address.host} answered {status}: {refusal.message}", hint=hint, text=refusal.text)
+        hint = served if status == 404 and self.models else refusal.extra_body_hint(tuple(self.extra_body))
+        said = f": {refusal.message}" if refusal.message else ""
+        return StatusError(f"{address.host} answered {status}{said}", hint=hint, refusal=refusal)
 
 
 def choose(models: list[Model], wanted: str) -> Model:
@@ -410,14 +410,6 @@ def choose(models: list[Model], wanted: str) -> Model:
     return next((model for model in adapters if model.name == "doric"), (adapters or models)[0])
 
 
-def _proxy(url: str) -> str | None:
-    """The proxy for https requests to this host, from HTTPS_PROXY and NO_PROXY."""
-    from urllib.request import getproxies, proxy_bypass
-
-    proxy = "" if proxy_bypass(urlsplit(url).hostname or "") else getproxies().get("https", "")
-    return proxy if urlsplit(proxy).scheme in ("http", "https") else None
-
-
 def _network_errors() -> tuple[type[Exception], ...]:
     import httpx2
 
@@ -426,33 +418,3 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _broken_off(reason: str) -> RetryableError:
     return RetryableError(f"the server broke off: {reason}", fault="connection")
-
-
-def _os_error(error: BaseException | None) -> OSError | None:
-    """The error of the operating system that caused `error`, if there is one."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _is_refused(error: Exception) -> bool:
-    """Whether the connection was refused, because no program listens at the port."""
-    cause = _os_error(error)
-    return isinstance(cause, ConnectionRefusedError) or (cause is not None and cause.errno == errno.ECONNREFUSED)
-
-
-def _explain(error: Exception) -> tuple[str, bool]:
-    """Why a connection failed, and True if waiting cannot help (unknown host, TLS fault, invalid URL)."""
-    import httpx2
-
-    words, cause = str(error), _os_error(error)
-    for mark, explanation in TLS_FAULTS.items():
-        if mark in words:
-            return explanation, True
-    if isinstance(cause, TimeoutError):
-        return "no reply", False
-    if not words or any(mark in words for mark in CLOSED):
-        return "the connection closed", False
-    words = (cause.strerror if cause else None) or words
-    unknown = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
-    return words[0].lower() + words[1:], unknown or isinstance(error, httpx2.InvalidURL)

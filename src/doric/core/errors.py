@@ -109,6 +109,7 @@ class RetryableError(ServerError):
         tokens_in: int = 0,
         tokens_out: int = 0,
         counted: bool = True,
+        hint: str = "",
     ) -> None:
         super().__init__(message, fault=fault, tokens_in=tokens_in, tokens_out=tokens_out, counted=counted)
         self.after = after

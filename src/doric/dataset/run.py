@@ -60,7 +60,7 @@ class Run:
         """Read topics and settings and make the plan; write nothing. Raises `DoricError` if any of them is wrong."""
         mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio)
         plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
-        settings = load_settings(model=args.model, base_url=args.base_url)
+        settings = load_settings(model=args.model, base_url=args.base_url, extra_body=args.extra_body)
         backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
         if backend == "heuristic" and args.backend == "auto":
             log.info("No key and no base URL: the embedded voice writes the answers. %s", credentials_hint(settings))

@@ -291,7 +291,8 @@ async def judge_pairs(
     Returns the result with the judge's name. Raises `PlanError` if the journal is from another judge, and
     `FatalServerError` if no later call can succeed.
     """
-    plan = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
+    plan: dict[str, Any] = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
+    plan |= {"extra_body": client.extra_body} if client.extra_body else {}  # plans of earlier versions have no such key
     run.check(plan, describe=_difference)
     earlier: list[Verdict] = []
     with run.open(_replay_to(earlier)) as (journal,):

@@ -22,13 +22,13 @@ from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
 from doric.core.journal import ResumableRun, then_and_now
-from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
+from doric.core.settings import Settings, credentials_hint, load_settings, parse_extra_body, same_origin
 from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
 from doric.evaluation.judge import judge_pairs, pair_answers
 from doric.evaluation.metrics import ModelAnswer, read_answer, score_answers
 from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words
 from doric.llm.client import ChatRequest, Client
-from doric.llm.scheduler import Scheduler
+from doric.llm.scheduler import Scheduler, gone_hint
 from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 log = logging.getLogger("doric")
@@ -180,8 +180,7 @@ class Evaluation:
         if self.done and not (self._succeeded and self._failed_in_succession >= GONE):
             return
         when = f"for {GONE} turns in succession" if self.done else f"{tries} times and never an answer"
-        hint = "Is the server running and reachable? Nothing is lost: run the same command again."
-        raise FatalServerError(f"{error.message}, {when}", hint=hint)
+        raise FatalServerError(f"{error.message}, {when}", hint=gone_hint(error))
 
     def _fail(self, held: HeldOutPrompt, turn: int, reason: str) -> None:
         self._keep(ModelAnswer(held.id, turn, _prompt_at(held, turn), "", "", reason))
@@ -207,6 +206,7 @@ async def evaluate(
     given = bool(model.model)
     model = replace(model, model=model.model or stored.get("model", ""))
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
+    plan |= {"extra_body": model.extra_body} if model.extra_body else {}  # plans of earlier versions have no such key
     run.check(plan, ignore=(ASKED,), describe=_difference)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -284,16 +284,20 @@ async def validate(
     return result
 
 
-def load_model(name: str | None, base_url: str | None) -> Settings:
+def load_model(name: str | None, base_url: str | None, extra_body: str | None = None) -> Settings:
     """The settings of the model under test. Raises `SettingsError` if there is neither a key nor a URL."""
-    settings = load_settings(model=name, base_url=base_url)
+    settings = load_settings(model=name, base_url=base_url, extra_body=extra_body)
     if not settings.given:
         raise SettingsError("no model to evaluate: no key and no base URL", hint=credentials_hint(settings))
     return settings
 
 
 def find_baseline(
-    spec: str | None, model: Settings, prompts: Sequence[HeldOutPrompt], settings: EvaluationSettings
+    spec: str | None,
+    model: Settings,
+    prompts: Sequence[HeldOutPrompt],
+    settings: EvaluationSettings,
+    extra_body: str | None = None,
 ) -> Settings | Result | None:
     """The baseline that --baseline names: a saved result, or the settings of a second model to evaluate.
 
@@ -303,37 +307,46 @@ def find_baseline(
         return None
     path = Path(spec)
     if path.suffix != ".json" and not path.is_file():
-        return find_model(spec, model, "BASELINE_API_KEY")
+        return find_model(spec, model, "BASELINE_API_KEY", extra_body)
     saved = load_result(path)
     check_comparable(saved, prompts, settings.sampling, path)
     return saved
 
 
-def find_judge(spec: str | None, model: Settings, baseline: Settings | Result | None) -> Settings | None:
+def find_judge(
+    spec: str | None, model: Settings, baseline: Settings | Result | None, extra_body: str | None = None
+) -> Settings | None:
     """The settings of the model that --judge-model names. Raises `SettingsError`, also if there is no baseline."""
     if spec is None:
         return None
     if baseline is None:
         raise SettingsError("--judge-model compares two models", hint="Name the other model with --baseline.")
-    return find_model(spec, model, "JUDGE_API_KEY")
+    return find_model(spec, model, "JUDGE_API_KEY", extra_body)
 
 
-def find_model(spec: str, model: Settings, key_variable: str) -> Settings:
+def find_model(spec: str, model: Settings, key_variable: str, extra_body: str | None = None) -> Settings:
     """The settings of MODEL, URL or MODEL@URL. MODEL alone is on the server of `model`. Raises `SettingsError`.
 
     The user's key is sent only to the server of `model` and to the server that the environment sets for the key. Any
-    other server gets the key in `key_variable`, if it is set.
+    other server gets the key in `key_variable`, if it is set. Without `extra_body`, the extra fields of a known server
+    are used on that server.
     """
+    given = (
+        None
+        if extra_body is None
+        else parse_extra_body(extra_body, f"--{key_variable.split('_')[0].lower()}-extra-body")
+    )
     name, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
     if not at and not spec.startswith(("http://", "https://")):
-        return replace(model, model=spec)
-    found = load_settings(model=name, base_url=url, key_variable=key_variable)
-    if found.key:
-        return found
+        return replace(model, model=spec, extra_body=model.extra_body if given is None else given)
+    found = replace(load_settings(model=name, base_url=url, key_variable=key_variable), extra_body=given or {})
     for known in (model, load_settings()):
         if same_origin(found.address, known.address):
-            return replace(known, base_url=found.base_url, model=found.model)
-    if model.key:
+            fields = known.extra_body if given is None else given
+            if found.key:
+                return replace(found, extra_body=fields)
+            return replace(known, base_url=found.base_url, model=found.model, extra_body=fields)
+    if model.key and not found.key:
         host = urlsplit(found.address).netloc
         log.info("%s is not sent to %s; if that server needs a key, set %s.", model.key_variable, host, key_variable)
     return found

@@ -7,21 +7,25 @@ error it does not retry; the caller decides whether to ask again.
 import asyncio
 import contextlib
 import functools
+import logging
 import math
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
 from doric.core.files import encode_json
-from doric.core.settings import NO_KEY, Settings
+from doric.core.settings import NO_KEY, Settings, endpoint, key_headers
+from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, response_body
+from doric.llm.connection import ConnectionFault
 from doric.llm.errors import ErrorResponse, is_secret, redact
 from doric.llm.events import Oversized
+from doric.llm.request import ChatRequest, RequestBuilder, token_limit
 from doric.llm.response import (
-    STREAM_OPTIONS,
     Completion,
     ErrorInBody,
     TimedCompletion,
@@ -33,36 +37,14 @@ from doric.llm.served_models import MAX_LIST, read_model_list
 if TYPE_CHECKING:
     import httpx2
 
-TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-"""Two names of the same limit. Reasoning models may accept only the second name. One of the two is always sent."""
-OPTIONAL = ("temperature", "seed", "response_format", *TOKEN_LIMITS)
+__all__ = ["Backend", "ChatRequest", "Client"]
+log = logging.getLogger("doric")
+
 CONNECT_SECONDS = 30.0
 LIST_SECONDS = 5.0
 """Timeout for the list of models if the model is given, because then the list is not needed."""
-REASONING_TOKENS = 4096
-"""Added to the token limit of reasoning models, because their reasoning counts towards it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One call: messages, the most tokens of the answer, sampling, and a JSON schema if the answer must be JSON.
-
-    `doublings`: how often the extra tokens of a reasoning model are doubled, once for each earlier answer that was cut
-    off.
-    """
-
-    messages: Sequence[Mapping[str, str]]
-    max_tokens: int
-    temperature: float | None = 0.8
-    seed: int | None = None
-    schema: Mapping[str, Any] | None = None
-    doublings: int = 0
-
-    @property
-    def characters(self) -> int:
-        """Characters of all messages together."""
-        return sum(len(message["content"]) for message in self.messages)
-
+REPORTED = 5
+"""So many different error messages of the server are logged in a run, each when it is first seen."""
 
 type Response = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body."""
@@ -94,25 +76,32 @@ class Client:
             raise missing_package(error) from error
 
         self._network_errors = (httpx2.HTTPError, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
-        self._connection_failed, self._cut_off = aiohttp.ClientConnectorError, aiohttp.ClientPayloadError
+        self._cut_off = aiohttp.ClientPayloadError
         self._settings, self._timeout = settings, timeout
+        self._source = "OPENAI_BASE_URL or --base-url"
         self.model = settings.model
         self.answered = False
         self.listed: list[str] = []
-        self._refused: set[str] = set()  # parameters that the model does not accept
-        self._limit: int | None = None  # the highest token limit that the model accepts, once it has refused one
-        self._is_reasoning_model, self._reasoning_tokens = False, REASONING_TOKENS
+        self.extra_body = settings.extra_body
+        self._requests = RequestBuilder(settings.extra_body)
+        self._reported: set[str] = set()  # messages of the server that were logged
+        self._url = endpoint(settings.address, "chat/completions")
+        self._proxy = connection.proxy_for(settings.address)
+        proxy = self._proxy.as_httpx(for_aiohttp=True) if self._proxy else None
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         timeouts = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
-        self._new_http = functools.partial(openai.DefaultAioHttpClient, limits=limits, timeout=timeouts)
+        self._new_http = functools.partial(
+            openai.DefaultAioHttpClient, limits=limits, timeout=timeouts, verify=connection.tls_context(),
+            proxy=proxy, trust_env=False, follow_redirects=False,
+        )  # fmt: skip
         self._http = self._new_http()
         sdk = openai.AsyncOpenAI(api_key=settings.key or NO_KEY, base_url=settings.address, http_client=self._http)
-        headers = {**sdk.default_headers, **sdk.auth_headers, "Content-Type": "application/json"}
+        keys = key_headers(settings.address, settings.key or NO_KEY)
+        headers = {**sdk.default_headers, "Content-Type": "application/json", **keys}
         headers["Accept-Encoding"] = "identity"  # an answer has a few KB, and a compressed one may unpack to gigabytes
         self._headers = httpx2.Headers({name: value for name, value in headers.items() if isinstance(value, str)})
-        self._url = httpx2.URL(f"{settings.address}/chat/completions")
         self._request = functools.partial(
-            httpx2.Request, "POST", self._url, headers=self._headers, extensions={"timeout": timeouts.as_dict()}
+            httpx2.Request, headers=self._headers, extensions={"timeout": timeouts.as_dict()}
         )
 
     async def __aenter__(self) -> Self:
@@ -133,7 +122,7 @@ class Client:
     async def complete(self, request: ChatRequest) -> Completion:
         """One completion. If the model refuses a parameter, the call is repeated without it."""
         while True:
-            body = self._body(request)
+            body = self._requests.body(self.model, request)
             response, _ = await self._send(body, request)
             if (completion := self._completion(response, request, body)) is not None:
                 return _with_tokens(completion, request)
@@ -142,7 +131,7 @@ class Client:
         """Like `complete`, but by streaming and with the time of the first token. Raises the same errors."""
         started = time.monotonic()
         while True:
-            body = self._streaming_body(request)
+            body = self._requests.body(self.model, request, stream=True)
             response, times = await self._send(body, request)
             if (completion := self._completion(response, request, body)) is not None:
                 completion = replace(completion, counted=completion.tokens_out > 0)
@@ -156,18 +145,36 @@ class Client:
         try:
             # a timeout for the whole call: the HTTP client's own timeout restarts at each byte, and some gateways send
             # blanks while they wait
-            async with asyncio.timeout(self._timeout) as deadline:
-                response = await self._http.send(self._request(content=encode_json({**body})), stream=True)
-                async with contextlib.aclosing(response):
-                    refuse_encoding(response.headers, self._settings.address)
-                    found = response_body(response.status_code, response.headers.get("content-type", ""))
-                    await _receive(response, found, deadline, times)
+            async with (
+                asyncio.timeout(self._timeout) as deadline,
+                self._opened(self._http, "POST", self._url, encode_json({**body})) as response,
+            ):
+                refuse_encoding(response.headers, self._settings.address)
+                found = response_body(response.status_code, response.headers.get("content-type", ""))
+                await _receive(response, found, deadline, times)
         except self._network_errors as error:
             if found is None or not found.enough:
                 raise self._network_failure(error, request) from None
         except Oversized as error:
             raise self._oversized(error, body, request) from None
         return (response.status_code, response.headers, found.content(request.characters)), times
+
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, http: "httpx2.AsyncClient", method: str, url: str, content: bytes | None = None
+    ) -> AsyncGenerator["httpx2.Response"]:
+        """The response to a request, with its body still to be read. Redirects to the same server are followed."""
+        for _ in range(connection.MAX_REDIRECTS + 1):
+            response = await http.send(self._request(method, url, content=content), stream=True)
+            async with contextlib.aclosing(response):
+                place = response.headers.get("location") if response.status_code in connection.REDIRECTS else None
+                if not place:
+                    yield response
+                    return
+            url = connection.redirect_target(self._settings.address, url, place, source=self._source)
+            if response.status_code == 303:  # "see other": Modal does this while a container starts
+                method, content = "GET", None
+        raise connection.too_many_redirects(self._settings.address, source=self._source)
 
     def _completion(self, response: Response, request: ChatRequest, body: Mapping[str, Any]) -> Completion | None:
         """The completion in a response; None if the call must be repeated because a parameter was refused."""
@@ -181,11 +188,7 @@ class Client:
         refusal = ErrorResponse.read(status, content, headers, key=self._settings.key, prompts=prompts)
         if refusal.filtered:
             return Completion("", "content_filter")
-        if refusal.too_long and self._is_reasoning_model and self._reasoning_tokens:
-            if _token_limit(self._body(request)) >= _token_limit(body):  # not yet lowered by another call
-                self._reasoning_tokens //= 2  # the request may be too long only because of these
-            return None
-        if refusal.too_long or not self._adapt(refusal, body):
+        if not self._requests.adapt(refusal, body, request):
             raise self._error(refusal)
         return None
 
@@ -196,65 +199,29 @@ class Client:
         if key:  # answers go into files that are published
             text, finish = redact(completion.text, key), redact(completion.finish, key)
             completion = replace(completion, text=text, finish=finish)
-        self._is_reasoning_model |= completion.reasoned
+        self._requests.is_reasoning_model |= completion.reasoned
         self.answered = True
         return completion
 
-    def _body(self, request: ChatRequest) -> dict[str, Any]:
-        extra = self._reasoning_tokens * 2**request.doublings if self._is_reasoning_model else 0
-        limit = request.max_tokens + extra
-        limit = limit if self._limit is None else min(limit, self._limit)
-        body: dict[str, Any] = {"model": self.model, "messages": request.messages, "max_tokens": limit}
-        if request.temperature is not None:
-            body["temperature"] = request.temperature
-        if request.seed is not None:
-            body["seed"] = request.seed
-        if request.schema is not None:
-            schema = {"name": "reply", "strict": True, "schema": request.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if "max_tokens" in self._refused:
-            body["max_completion_tokens"] = limit
-        return {key: value for key, value in body.items() if key not in self._refused}
-
-    def _streaming_body(self, request: ChatRequest) -> dict[str, Any]:
-        body = {**self._body(request), "stream": True}
-        return body if STREAM_OPTIONS in self._refused else {**body, STREAM_OPTIONS: {"include_usage": True}}
-
-    def _adapt(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
-        """Stop sending the parameter of `body` that was refused; False if the error is about something else."""
-        if STREAM_OPTIONS in body and STREAM_OPTIONS in refusal.text:
-            self._refused.add(STREAM_OPTIONS)
-            return True
-        if refusal.status not in (400, 422):
-            return False
-        named = refusal.refused_parameters([name for name in OPTIONAL if name in body])
-        if not named and "response_format" in body:
-            named = ["response_format"]  # each server describes an error in a schema differently
-        if named and named[0] in TOKEN_LIMITS:
-            return self._adapt_limit(refusal, named[0], body[named[0]])
-        self._refused.update(named[:1])
-        return bool(named)
-
-    def _adapt_limit(self, refusal: ErrorResponse, name: str, sent: int) -> bool:
-        """Send the token limit by its other name if this name is not supported, or a lower one if it is too high."""
-        if not refusal.unsupported:
-            lower = refusal.lower_limit(sent)
-            self._limit = min(lower, self._limit or lower) if lower else self._limit
-            return lower is not None
-        if name == TOKEN_LIMITS[1] and TOKEN_LIMITS[0] in self._refused:
-            return False  # it supports neither name, and without a limit the cost of an answer would be unlimited
-        self._refused.add(name)
-        self._is_reasoning_model = True  # only reasoning models require the other name
-        return True
-
     def _error(self, refusal: ErrorResponse) -> ServerError:
-        return refusal.to_error(
+        error = refusal.to_error(
             address=self._settings.address,
             model=self.model,
             key_variable=self._settings.key_variable,
             key_given=bool(self._settings.key),
             answered=self.answered,
+            extra=tuple(self._settings.extra_body),
         )
+        if not isinstance(error, FatalServerError):
+            self._report(error)
+        return error
+
+    def _report(self, error: ServerError) -> None:
+        """Log what the server says when it is first seen. Without this, a retried call would hide it until the end."""
+        seen = re.sub(r"[\W\d_]+|\b\w*\d\w*\b", " ", error.message)  # numbers and ids differ in each message
+        if seen not in self._reported and len(self._reported) < REPORTED:
+            self._reported.add(seen)
+            log.warning("%s%s", error.message, "; trying again" if isinstance(error, RetryableError) else "")
 
     def _oversized(self, error: Oversized, body: Mapping[str, Any], request: ChatRequest) -> ServerError:
         """The error for an answer that does not end. It is paid for, with estimated tokens, and not asked for again."""
@@ -262,21 +229,27 @@ class Client:
         message = f"{self._settings.address}: {error}; the rest was not read"
         hint = "Does this server stop at max_tokens? Check the model and its chat template."
         return ServerError(
-            message, hint=hint, fault="oversized", tokens_in=tokens_in, tokens_out=_token_limit(body), counted=False
+            message, hint=hint, fault="oversized", tokens_in=tokens_in, tokens_out=token_limit(body), counted=False
         )
 
-    def _network_failure(self, error: Exception, request: ChatRequest | None = None) -> RetryableError:
+    def _network_failure(self, error: Exception, request: ChatRequest | None = None) -> ServerError:
         """The error for a failed connection. If an answer had begun, it counts as paid, with estimated tokens."""
-        if _caused_by(error, self._connection_failed):
-            return RetryableError(f"no connection to {self._settings.address}", fault="connection")
-        timed_out = _caused_by(error, TimeoutError)
-        message, fault = f"the connection to {self._settings.address} was lost", "connection"
-        if timed_out:
-            message, fault = f"no answer within {self._timeout:g} s (--timeout)", "timeout"
-        if request is None or not (timed_out or _caused_by(error, self._cut_off)):
-            return RetryableError(message, fault=fault)
+        fault = connection.explain(error, self._settings.address, self._proxy, source=self._source)
+        if fault.permanent:
+            return self._unreachable(fault)
+        if not fault.timed_out and not fault.connected:
+            return RetryableError(f"no connection to {self._settings.address}: {fault.reason}", fault="connection")
+        message, word = f"the connection to {self._settings.address} was lost", "connection"
+        hint = "The server closed the connection; its log may say why."
+        if fault.timed_out:
+            message, word = f"no answer within {self._timeout:g} s (--timeout)", "timeout"
+            hint = "The model may be too slow, or still loading: --timeout allows more time."
+        if request is None or not (fault.timed_out or _caused_by(error, self._cut_off)):
+            return RetryableError(message, fault=word, hint=hint)
         tokens_in, tokens_out = int(estimate_tokens(request.characters)), request.max_tokens // 2
-        return RetryableError(message, fault=fault, tokens_in=tokens_in, tokens_out=tokens_out, counted=False)
+        return RetryableError(
+            message, fault=word, hint=hint, tokens_in=tokens_in, tokens_out=tokens_out, counted=False
+        )  # fmt: skip
 
     async def _models(self) -> list[str]:
         """The models that the server lists, empty if it does not. Raises `FatalServerError` if there is no server."""
@@ -286,18 +259,17 @@ class Client:
             async with (
                 asyncio.timeout(LIST_SECONDS if self.model else CONNECT_SECONDS),
                 self._new_http() as http,
-                http.stream("GET", f"{self._settings.address}/models", headers=self._headers) as response,
+                self._opened(http, "GET", endpoint(self._settings.address, "models")) as response,
             ):
                 async for block in response.aiter_bytes():
                     page.feed(block)
         except Oversized:
             return []
         except self._network_errors as error:
-            if not _caused_by(error, self._connection_failed):
-                return []  # the server exists, and it may still answer chats
-            raise FatalServerError(self._network_failure(error).message, hint=self._connection_hint()) from None
-        if response.status_code in (401, 403) and not self.model:  # some keys may chat, but not list models
-            key = self._settings.key
+            await self._raise_if_unreachable(error)
+            return []  # the server exists, and it may still answer chats
+        if response.status_code in (401, 403, 407) and (not self.model or response.status_code == 407):
+            key = self._settings.key  # some keys may chat, but not list models
             raise self._error(ErrorResponse.read(response.status_code, page.content(), response.headers, key=key))
         try:
             models = read_model_list(page.content()) if response.status_code < 300 else []
@@ -305,10 +277,23 @@ class Client:
             return []
         return [redact(model.name, self._settings.key) for model in models]
 
-    def _connection_hint(self) -> str:
-        if self._settings.base_url:
-            return "Is the server running? Check OPENAI_BASE_URL or --base-url."
-        return "Is this machine online? A proxy or a firewall may block the connection."
+    async def _raise_if_unreachable(self, error: Exception) -> None:
+        """Raise `FatalServerError` unless there is a server at the address that may still answer chats."""
+        address = self._settings.address
+        fault = connection.explain(error, address, self._proxy, source=self._source)
+        if fault.timed_out:
+            return
+        if fault.connected:
+            if not address.startswith("http:") or not await asyncio.to_thread(connection.speaks_tls, address):
+                return
+            fault = connection.expects_https(self._source)
+        raise self._unreachable(fault)
+
+    def _unreachable(self, fault: ConnectionFault) -> FatalServerError:
+        hint = fault.hint or "Is this machine online? A proxy or a firewall may block the connection."
+        if not fault.hint and self._settings.base_url:
+            hint = f"Is the server running? Check {self._source}."
+        return FatalServerError(f"no connection to {self._settings.address}: {fault.reason}", hint=hint)
 
     def _only(self, names: list[str]) -> str:
         if len(names) == 1:
@@ -363,11 +348,6 @@ def _with_tokens(completion: Completion, request: ChatRequest) -> Completion:
         return completion
     tokens_in, tokens_out = estimate_tokens(request.characters), estimate_tokens(len(completion.text))
     return replace(completion, tokens_in=int(tokens_in), tokens_out=int(tokens_out), counted=False)
-
-
-def _token_limit(body: Mapping[str, Any]) -> int:
-    """The token limit of a request, under either of its names."""
-    return next(body[name] for name in TOKEN_LIMITS if name in body)
 
 
 def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:

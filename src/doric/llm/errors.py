@@ -281,9 +281,19 @@ class ErrorResponse:
     # --- the error to raise ---
 
     def to_error(
-        self, *, address: str, model: str, key_variable: str, key_given: bool, answered: bool = False
+        self,
+        *,
+        address: str,
+        model: str,
+        key_variable: str,
+        key_given: bool,
+        answered: bool = False,
+        extra: Sequence[str] = (),
     ) -> ServerError:
-        """The error to raise. `answered`: the server has answered such requests, so a refusal does not stop the run."""
+        """The error to raise. `answered`: the server has answered such requests, so a refusal does not stop the run.
+
+        `extra` are the names of the fields of --extra-body.
+        """
         status = self.status
         if status == 407:
             hint = "Check the name and the password in HTTPS_PROXY; special characters are written like %40."
@@ -303,7 +313,7 @@ class ErrorResponse:
         if status in RETRYABLE_STATUSES or status >= 500:
             return self._retry_later()
         kind = ServerError if answered else FatalServerError
-        return kind(self._said(f"{address} rejected the request ({status})"), hint=self._rejection_hint(address))
+        return kind(self._said(f"{address} rejected the request ({status})"), hint=self._rejection_hint(address, extra))
 
     def _said(self, what: str) -> str:
         """`what`, with the server's own words."""
@@ -319,10 +329,18 @@ class ErrorResponse:
             return "One request is more than the account may use per minute: choose another model, or raise the limit."
         return "Choose a model with a longer context, or serve this model with a longer context."
 
-    def _rejection_hint(self, address: str) -> str:
+    def extra_body_hint(self, extra: Sequence[str]) -> str:
+        """What to change in --extra-body, whose fields are `extra`; "" if the error is about something else."""
+        if named := self.refused_parameters(extra):
+            return f"'{named[0]}' comes from --extra-body: change it or leave it out."
         for name, value in marks("extra_body").items():
             if re.search(rf"\b{name}\b", self.text):
                 return f"Change what is sent with --extra-body, for instance --extra-body '{value}'."
+        return ""
+
+    def _rejection_hint(self, address: str, extra: Sequence[str]) -> str:
+        if hint := self.extra_body_hint(extra):
+            return hint
         ends = "" if self.status != 404 or address.endswith("/v1") else " Most base URLs end in /v1."
         return f"Check the model, and that the base URL is the part before /chat/completions.{ends}"
 
@@ -336,7 +354,8 @@ class ErrorResponse:
             )
             return FatalServerError(self._said(f"the server answered {status}, and {pause}"), hint=LATER)
         fault = "rate_limit" if status == 429 else f"http_{status}"
-        return RetryableError(message, fault=fault, after=wait, throttled=status == 429)
+        hint = "The server is running, but does not answer this request."
+        return RetryableError(message, fault=fault, after=wait, throttled=status == 429, hint=hint)
 
     def _daily_limit(self) -> FatalServerError:
         wait = self.pause.seconds

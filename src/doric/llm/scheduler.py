@@ -69,6 +69,11 @@ class WaitLog:
         log.info("Waiting %s, until %s: %s.", in_words(seconds), clock_time(seconds, date=False), reason)
 
 
+def gone_hint(error: RetryableError) -> str:
+    """The hint for a run that ends because of `error`."""
+    return f"{error.hint or 'Is the server running and reachable?'} Nothing is lost: run the same command again."
+
+
 class JobQueue[Job]:
     """New jobs from an iterator, and retries with due times. Each job comes with the number of its earlier tries."""
 
@@ -135,8 +140,7 @@ class ServerHealth:
         if answers and self._lost_in_a_row < MAX_LOST_IN_A_ROW:
             return
         times = f"for {MAX_LOST_IN_A_ROW} jobs in a row" if answers else f"{tries + 1} times and never an answer"
-        hint = "Is the server running and reachable? Nothing is lost: run the same command again."
-        raise FatalServerError(f"{error.message}, {times}", hint=hint)
+        raise FatalServerError(f"{error.message}, {times}", hint=gone_hint(error))
 
     def failed(self, error: ServerError) -> None:
         """Record a job that cannot be retried. Raises `FatalServerError` if too many fail in a row."""

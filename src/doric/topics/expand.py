@@ -210,7 +210,7 @@ class Run:
             log.info("%s already has all topics of %s: new topics are added to it.", file.output, args.input)
         for topic, held in held_out_topics(file.topics):
             log.warning("The topic '%s' matches the held-out prompt %s; it stays in the list.", topic, held)
-        settings = load_settings(model=args.model, base_url=args.base_url)
+        settings = load_settings(model=args.model, base_url=args.base_url, extra_body=args.extra_body)
         if not settings.given and not args.dry_run:
             hint = credentials_hint(settings)
             raise SettingsError("expanding topics needs a model, and there is no key and no base URL", hint=hint)

@@ -1,0 +1,310 @@
+"""How a server is reached: certificates, proxies, redirects, and why a connection failed. Every client uses this.
+
+Proxies are read from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, trusted certificates from SSL_CERT_FILE and
+SSL_CERT_DIR. A server on this machine is never asked through a proxy.
+"""
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from doric.core.errors import FatalServerError, SettingsError
+from doric.core.settings import is_loopback, same_origin
+
+if TYPE_CHECKING:
+    import httpx2
+
+MAX_REDIRECTS = 20
+"""Modal sends a redirect every 150 s while a container starts."""
+REDIRECTS = (301, 302, 303, 307, 308)
+PROBE_SECONDS = 3.0
+DEFAULT_PORTS = {"http": 80, "https": 443}
+CERTIFICATE_FAULTS = {  # codes of X509_V_ERR, https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error
+    9: ("its certificate is not valid yet", "Check the clock of this machine."),
+    10: ("its certificate has expired", "Renew the certificate, or check the clock of this machine."),
+    62: ("its certificate is for another host", "Use a host name that is in the certificate."),
+    64: ("its certificate is for another host", "Use a host name that is in the certificate."),
+}
+SELF_SIGNED = (18, 19)
+TRUST_HINT = "If you trust it, set SSL_CERT_FILE to a PEM file with the certificate that it is signed with."
+NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
+CUT_OFF = ("UNEXPECTED_EOF", "EOF occurred")
+REFUSED = "connection refused"
+NOT_CONNECTED = (
+    "ConnectionRefusedError",
+    "gaierror",
+    "ClientConnectorError",
+    "ConnectError",
+    "InvalidURL",
+    "UnsupportedProtocol",
+)
+"""Names of errors before there is a connection."""
+
+
+# --- certificates ---------------------------------------------------------------------------------------------------
+
+
+def tls_context() -> ssl.SSLContext:
+    """The trusted certificates: those of SSL_CERT_FILE and SSL_CERT_DIR, else those of the system.
+
+    Raises `SettingsError` if one of the variables names nothing that can be read.
+    """
+    import httpx2
+
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not folder:
+        return httpx2.create_ssl_context()
+    hint = "Name a PEM file with certificates, or unset the variable to trust the certificates of the system."
+    if folder and not all(map(os.path.isdir, folder.split(os.pathsep))):
+        raise SettingsError(f"SSL_CERT_DIR is {folder}, which is not a folder", hint=hint)
+    try:
+        context = ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+        for each in (folder or "").split(os.pathsep) if folder else ():
+            context.load_verify_locations(capath=each)
+    except OSError as error:  # SSLError too
+        raise SettingsError(f"SSL_CERT_FILE is {file}, which has no readable certificates", hint=hint) from error
+    return context
+
+
+# --- proxies --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy. `url` has no login. `variable` is the variable that names the proxy."""
+
+    url: str
+    variable: str
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def read(cls, text: str, variable: str) -> Self:
+        """The proxy in a variable. Its login may be percent-encoded. Raises `SettingsError`, without the login."""
+        hint = (
+            f"Write {variable} like http://user:password@proxy.example:3128; special characters are written like %40."
+        )
+        try:
+            parts = urlsplit(text if "://" in text else f"http://{text}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host:
+            raise SettingsError(f"the proxy in {variable} is not a valid URL", hint=hint)
+        if parts.scheme not in DEFAULT_PORTS:
+            hint = "Name an http proxy in HTTPS_PROXY, or put the server's host into NO_PROXY."
+            raise SettingsError(
+                f"{variable} names a {parts.scheme} proxy, but only http proxies can be used", hint=hint
+            )
+        host = f"[{host}]" if ":" in host else host
+        url = f"{parts.scheme}://{host}:{port or DEFAULT_PORTS[parts.scheme]}"
+        return cls(url, variable, unquote(parts.username or ""), unquote(parts.password or ""))
+
+    @property
+    def host(self) -> str:
+        """Host and port."""
+        return urlsplit(self.url).netloc
+
+    def as_httpx(self, *, for_aiohttp: bool = False) -> "httpx2.Proxy":
+        """The proxy for the HTTP client. aiohttp sends a login as Latin-1, so its characters are bytes of UTF-8."""
+        import httpx2
+
+        login = self.user, self.password
+        if for_aiohttp:
+            login = self.user.encode().decode("latin-1"), self.password.encode().decode("latin-1")
+        return httpx2.Proxy(self.url, auth=login if any(login) else None)
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """The proxy for requests to `url`, None if they are sent directly. Raises `SettingsError`."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_this_machine(host) or _is_excluded(host, parts.port or DEFAULT_PORTS.get(parts.scheme, 0)):
+        return None
+    found = getproxies()
+    for kind in (parts.scheme, "all"):
+        if text := found.get(kind, "").strip():
+            names = (f"{kind}_proxy", f"{kind}_proxy".upper())
+            variable = next((name for name in names if os.environ.get(name)), "the proxy settings of the system")
+            return Proxy.read(text, variable)
+    return None
+
+
+def _is_this_machine(host: str) -> bool:
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_unspecified:
+            return True
+    return is_loopback(host)
+
+
+def _is_excluded(host: str, port: int) -> bool:
+    """Whether NO_PROXY names this host: a name, the end of a name, host:port, an address or a network (10.0.0.0/8)."""
+    if proxy_bypass(host) or proxy_bypass(f"{host}:{port}"):
+        return True
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        for each in (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(","):
+            with suppress(ValueError):
+                if address in ipaddress.ip_network(each.strip(" []"), strict=False):
+                    return True
+    return False
+
+
+# --- redirects ------------------------------------------------------------------------------------------------------
+
+
+def redirect_target(base_url: str, url: str, location: str, *, source: str) -> str:
+    """The URL to which a response from `url` redirects. The request may be sent there again, with its keys.
+
+    Raises `FatalServerError` for another host, port or scheme, because no other server may get the keys. Only an
+    upgrade from http to https on the same host is allowed. A target with a user name is refused, because the HTTP
+    client would send that name instead of the key. `source` names the variable of the base URL.
+    """
+    own = urlsplit(base_url)
+    shown = "an invalid URL"
+    with suppress(ValueError):  # a port above 65535
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        upgraded = (own.scheme, parts.scheme, parts.hostname) == ("http", "https", own.hostname)
+        allowed = same_origin(base_url, target) or upgraded
+        if allowed and "@" not in parts.netloc and target.isprintable() and "\\" not in target:
+            return target
+        shown = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+    hint = f"Nothing was sent there. If it is the right server, set {source} to its URL."
+    raise FatalServerError(f"{own.netloc} redirects to {shown}", hint=hint)
+
+
+def too_many_redirects(base_url: str, *, source: str) -> FatalServerError:
+    """The error after `MAX_REDIRECTS` redirects."""
+    message = f"{urlsplit(base_url).netloc} redirected more than {MAX_REDIRECTS} times"
+    return FatalServerError(message, hint=f"Check {source}.")
+
+
+# --- why a connection failed ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFault:
+    """Why there is no answer. `permanent`: waiting cannot help. `connected`: a connection was made and then lost.
+    `refused`: no program listens at the port.
+    """
+
+    reason: str
+    hint: str = ""
+    permanent: bool = False
+    connected: bool = False
+    timed_out: bool = False
+    refused: bool = False
+
+
+def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str) -> ConnectionFault:
+    """Why a request to `url` failed. `source` names the variable or flag of the URL."""
+    chain = list(_causes(error))
+    if faults := [each for each in chain if isinstance(each, ssl.SSLError)]:
+        return _tls_fault(faults[-1], proxy)  # aiohttp's own errors are SSL errors too, but without a code
+    if proxy is not None:
+        for each in chain:
+            if (status := _proxy_status(each)) is not None:
+                return _proxy_refusal(proxy, status, url)
+    if any(isinstance(each, TimeoutError) for each in chain):
+        return ConnectionFault("no reply", timed_out=True)
+    if _was_connected(chain):
+        return ConnectionFault("the connection closed", connected=True)
+    reason, unknown_host = _os_reason(chain)
+    if proxy is not None:
+        reason = f"the proxy {proxy.host} cannot be reached ({reason})"
+        return ConnectionFault(reason, f"Check {proxy.variable}.", permanent=unknown_host)
+    hint = f"Check {source}." if unknown_host else ""
+    return ConnectionFault(reason, hint, permanent=unknown_host, refused=reason == REFUSED)
+
+
+def speaks_tls(url: str) -> bool:
+    """Whether the server at an http URL expects https: a TLS handshake with it succeeds. Nothing is sent to it."""
+    parts = urlsplit(url)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((parts.hostname or "", parts.port or 80), timeout=PROBE_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname),
+        ):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def expects_https(source: str) -> ConnectionFault:
+    """The fault of a server that expects https at an http URL."""
+    return ConnectionFault("it expects https", f"Write https:// instead of http:// in {source}.", permanent=True)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _tls_fault(error: ssl.SSLError, proxy: Proxy | None) -> ConnectionFault:
+    words = str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = getattr(error, "verify_code", 0)
+        if code in CERTIFICATE_FAULTS:
+            reason, hint = CERTIFICATE_FAULTS[code]
+            return ConnectionFault(reason, hint, permanent=True)
+        why = "it is self-signed" if code in SELF_SIGNED else "its authority is unknown"
+        return ConnectionFault(f"its certificate is not trusted: {why}", TRUST_HINT, permanent=True)
+    if any(mark in words.upper() for mark in NOT_TLS):
+        if proxy is not None and proxy.url.startswith("https:"):
+            hint = f"Write http:// instead of https:// in {proxy.variable}."
+            return ConnectionFault(f"the proxy {proxy.host} does not speak https", hint, permanent=True)
+        hint = "Write http:// instead of https:// if the server has no certificate."
+        return ConnectionFault("it does not speak https", hint, permanent=True)
+    if any(mark in words for mark in CUT_OFF):
+        return ConnectionFault("the connection closed", connected=True)
+    reason = (error.reason or words).replace("_", " ").lower()
+    return ConnectionFault(f"the TLS handshake failed: {reason}", "Check that server and URL belong together.", True)
+
+
+def _proxy_status(error: BaseException) -> int | None:
+    """The status with which a proxy refused to connect. aiohttp has it in a field, httpx2 in the message."""
+    if type(error).__name__ == "ClientHttpProxyError":
+        return getattr(error, "status", None)
+    found = re.match(r"(\d{3})\b", str(error)) if type(error).__name__ == "ProxyError" else None
+    return int(found[1]) if found else None
+
+
+def _proxy_refusal(proxy: Proxy, status: int, url: str) -> ConnectionFault:
+    if status == 407:
+        what = "rejects the name or the password" if proxy.user else "asks for a name and a password"
+        hint = f"Check {proxy.variable}: http://user:password@host:port; special characters are written like %40."
+        return ConnectionFault(f"the proxy {proxy.host} {what} (407)", hint, permanent=True)
+    host = urlsplit(url).hostname
+    hint = f"Ask whoever runs the proxy, or put {host} into NO_PROXY."
+    return ConnectionFault(f"the proxy {proxy.host} does not connect to it ({status})", hint, permanent=status < 500)
+
+
+def _was_connected(chain: list[BaseException]) -> bool:
+    """Whether the connection was made. The classes are compared by name, because they belong to two HTTP clients."""
+    names = {kind.__name__ for each in chain for kind in type(each).__mro__}
+    return names.isdisjoint(NOT_CONNECTED)
+
+
+def _os_reason(chain: list[BaseException]) -> tuple[str, bool]:
+    """What the operating system says, and whether the host does not exist."""
+    for each in chain:
+        if isinstance(each, socket.gaierror):
+            return (each.strerror or "the host name is unknown").lower(), each.errno == socket.EAI_NONAME
+    if any(isinstance(each, ConnectionRefusedError) for each in chain) or "Connect call failed" in str(chain[-1]):
+        return REFUSED, False
+    numbered = [each for each in chain if isinstance(each, OSError) and each.errno in errno.errorcode]
+    words = next((each.strerror for each in reversed(numbered) if each.strerror), "") or str(chain[0])
+    return words[:1].lower() + words[1:], type(chain[0]).__name__ == "InvalidURL"
