@@ -484,7 +484,7 @@ def test_an_unreachable_server_is_an_error(topics, capsys):
     """If the server cannot be reached, the run ends at once with exit status 2."""
     assert script.main(["--in-place", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "error: no connection to http://127.0.0.1:9/v1"
+    assert said[0] == "error: no connection to http://127.0.0.1:9/v1: connection refused"
     assert len(said) == 2, "no summary without an answer"
 
 

@@ -228,7 +228,7 @@ def test_a_refused_parameter_is_dropped():
     with serving(Behaviour(refuses=("temperature", "max_tokens"))) as server:
         assert generate(server) == 0
     assert_plan_met()
-    assert set(server.calls[-1].body) == {"model", "messages", "max_completion_tokens"}
+    assert set(server.calls[-1].body) == {"model", "messages", "max_completion_tokens", "stream"}
     assert sum(count for kind, count in server.stats.kinds.items() if kind.startswith("refuses_")) <= 2 * 5
 
 
