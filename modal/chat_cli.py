@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--system", metavar="TEXT", help="a system prompt; Doric needs none")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for instance temperature=0.3")
     extra = """more fields for each request, for instance '{"chat_template_kwargs": {"enable_thinking": false}}'"""
-    parser.add_argument("--extra-body", default="", metavar="JSON", help=extra)
+    parser.add_argument("--extra-body", metavar="JSON", help=f"{extra} (else VLLM_EXTRA_BODY)")
     wait = "how long to wait for a server that is starting (default: 600, but 0 if nothing listens on this machine)"
     parser.add_argument("--wait", type=cli.bounded(float, 0, DAY), metavar="SECONDS", help=wait)
     return parser.parse_args(argv)

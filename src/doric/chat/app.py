@@ -23,9 +23,9 @@ def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
     if address.warning:
         screen.note(f"warning: {address.warning}")
     options = dict(map(read_setting, args.set))
-    server = Server(
-        address, wait=args.wait, wanted=env.get("VLLM_MODEL", ""), extra_body=parse_extra_body(args.extra_body)
-    )
+    extra = parse_extra_body(env.get("VLLM_EXTRA_BODY", ""), "VLLM_EXTRA_BODY")
+    extra = extra if args.extra_body is None else parse_extra_body(args.extra_body)
+    server = Server(address, wait=args.wait, wanted=env.get("VLLM_MODEL", ""), extra_body=extra)
     session = Session(server, screen, options=options)
     with session.signals.installed(), session.signals.armed():
         return _run(session, args, env, address.host)

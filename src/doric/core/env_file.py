@@ -26,7 +26,7 @@ ROOT_MARKS = (".git", "pyproject.toml")
 MAX_BYTES = 1 << 20
 VARIABLES = frozenset((
     "OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER", "OPENROUTER_API_KEY",
-    "HF_TOKEN", "HF_ENDPOINT", "EXTRA_BODY", "BASELINE_API_KEY", "JUDGE_API_KEY",
+    "HF_TOKEN", "HF_ENDPOINT", "EXTRA_BODY", "VLLM_EXTRA_BODY", "BASELINE_API_KEY", "JUDGE_API_KEY",
     "VLLM_URL", "VLLM_API_KEY", "VLLM_MODEL", "MODAL_KEY", "MODAL_SECRET",
     "MODAL_DOMAIN", "DORIC_MODEL", "DORIC_REVISION", "DORIC_BASE_MODEL", "DORIC_BASE_REVISION",
     "DORIC_GPU", "DORIC_PUBLIC", "MAX_MODEL_LEN", "FAST_BOOT", "SCALEDOWN_MINUTES",
@@ -258,6 +258,6 @@ def _check_value(name: str, value: str, where: str) -> None:
     if value.startswith(tuple(QUOTES)) or value.endswith(("'", '"', "`")):
         hint = "Write the value without them. docker --env-file keeps them, and .env knows only ' and \"."
         raise SettingsError(f"{where} contains its quotation marks", hint=hint)
-    if value.startswith(SECRET_REFERENCES) and name != "EXTRA_BODY":
+    if value.startswith(SECRET_REFERENCES) and not name.endswith("EXTRA_BODY"):
         hint = "Start the command with the program that replaces it, for instance: op run --env-file=.env -- uv run …"
         raise SettingsError(f"{where} is a reference to a secret, not the secret itself", hint=hint)

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import json
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Iterable
@@ -32,6 +33,9 @@ LISTED = 20
 """The summary lists so many unfilled jobs."""
 DATA = "data"
 """The key of the stored plan with the hashes of the language data. It explains a difference and makes none."""
+EXTRA_BODY = "extra_body"
+"""The key of the stored plan with the fields of --extra-body, if there are any. A difference is only reported."""
+NOT_COMPARED = (DATA, EXTRA_BODY)
 
 
 class Run:
@@ -43,6 +47,8 @@ class Run:
         self.rejected = Path(f"{args.out}.rejected.jsonl")
         self._files = ResumableRun((self.out, self.rejected), overwrite=args.overwrite)
         self._fingerprint = plan.fingerprint() | {"backend": backend, DATA: data.hashes()}
+        if settings.extra_body and backend == "openai":  # plans of earlier versions have no such key
+            self._fingerprint[EXTRA_BODY] = settings.extra_body
         price = chosen_price(args.price_in, args.price_out, settings.model, settings.address)
         if backend == "openai":
             check_max_cost(args.max_cost, price, settings.address)
@@ -64,13 +70,15 @@ class Run:
         backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
         if backend == "heuristic" and args.backend == "auto":
             log.info("No key and no base URL: the embedded voice writes the answers. %s", credentials_hint(settings))
+            if args.model:
+                log.warning("--model %s is not asked: without a key or a base URL there is no server.", args.model)
         run = cls(args, plan, settings, backend)
         check_files(args)
         return run
 
     def forecast(self) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
-        self._files.check(self._fingerprint, ignore=[DATA], describe=self._difference)
+        self._files.check(self._fingerprint, ignore=NOT_COMPARED, describe=self._difference)
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
         if self.backend == "heuristic":
@@ -158,7 +166,8 @@ class Run:
     @contextlib.contextmanager
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
-        self._files.check(self._fingerprint, ignore=[DATA], describe=self._difference)
+        self._files.check(self._fingerprint, ignore=NOT_COMPARED, describe=self._difference)
+        self._report_extra_body()
         replays = self._history.replay_row, self._history.replay_rejection
         with self._files.open(*replays) as (rows, rejections):
             self._files.store(self._fingerprint)
@@ -206,6 +215,15 @@ class Run:
                 models.update(filter(None, (generate.model_of(row) for _, row in read_jsonl(self.out))))
         return models
 
+    def _report_extra_body(self) -> None:
+        """Say if the rows to resume were asked for with other fields. They may change the answers."""
+        if not self._files.count() or self.backend != "openai":
+            return
+        before, now = ((plan or {}).get(EXTRA_BODY) or {} for plan in (self._files.stored(), self._fingerprint))
+        if before != now:
+            words = "The rows so far were asked for with the extra body %s, the next ones with %s."
+            log.warning(words, *(json.dumps(fields) for fields in (before, now)))
+
     def _difference(self, key: str, then: object, now: object) -> str:
         if key == "topics":
             return "other topics"
@@ -215,7 +233,7 @@ class Run:
 
     def _changed_data(self, stored: dict[str, Any]) -> str:
         """Why the prompts differ from those of the stored plan; "" if another key of the plan is the reason."""
-        others = (key for key in self._fingerprint if key not in ("prompts", "topics", "backend", DATA))
+        others = (key for key in self._fingerprint if key not in ("prompts", "topics", "backend", *NOT_COMPARED))
         if any(stored.get(key) != self._fingerprint[key] for key in others):
             return ""
         before, after = stored.get(DATA), data.hashes()

@@ -117,10 +117,9 @@ def error_words(content: bytes) -> str:
     >>> error_words(b'<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>')
     '502 Bad Gateway'
     """
+    if title := page_title(content):
+        return title
     text = content[:MAX_BODY].decode("utf-8", "replace")
-    if PAGE.match(text):
-        found = TITLE.search(text)
-        return _one_line(html.unescape(found[2])) if found else "a page without a title"
     value = _json_in(text)
     if value is None:
         return _one_line(text)
@@ -129,6 +128,15 @@ def error_words(content: bytes) -> str:
         if not any(each in known for known in words):
             words = [known for known in words if known not in each] + [each]
     return _one_line(": ".join(words[:MAX_WORDS])) or _one_line(text)
+
+
+def page_title(content: bytes) -> str:
+    """The title of an HTML or XML page; "" if `content` is no page."""
+    text = content[:MAX_BODY].decode("utf-8", "replace")
+    if not PAGE.match(text):
+        return ""
+    found = TITLE.search(text)
+    return (_one_line(html.unescape(found[2])) if found else "") or "a page without a title"
 
 
 def has_error(value: object) -> bool:
@@ -141,7 +149,10 @@ def has_error(value: object) -> bool:
         return bool(value) and has_error(value[0])
     if not isinstance(value, dict):
         return False
-    return value.get("object") == "error" or any(value.get(name) for name in ("error", "errors", "detail", "message"))
+    words = value.get("message")  # Ollama's own format has an answer in this field
+    return (
+        value.get("object") == "error" or isinstance(words, str) or any(map(value.get, ("error", "errors", "detail")))
+    )
 
 
 def _words(value: object, depth: int = 0) -> Iterator[str]:

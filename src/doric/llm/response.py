@@ -15,7 +15,7 @@ from doric.core.errors import RetryableError
 from doric.core.files import parse_json
 from doric.core.markers import cut_end_marks, split_reasoning
 from doric.core.text import SURROGATE
-from doric.llm.errors import has_error
+from doric.llm.errors import has_error, page_title
 from doric.llm.events import Event, Oversized, decode
 
 UNKNOWN_ERROR = 502
@@ -126,10 +126,14 @@ def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[s
     try:
         value = _parse(content)
     except (ValueError, RecursionError):
+        if title := page_title(content):
+            raise _unreadable(f"a web page ({title})") from None
         has_answer = b'"choices"' in content
         sizes = (prompt_characters, len(content)) if has_answer else (0, 0)
         estimated = (int(estimate_tokens(size)) for size in sizes)
         raise _unreadable(f"incomplete JSON ({content_type})", *estimated, counted=False) from None
+    if isinstance(value, list) and has_error(value):
+        value = value[0]
     if not isinstance(value, dict):
         raise _unreadable(f"not a chat completion ({content_type})")
     return value
@@ -138,8 +142,8 @@ def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[s
 def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first choice and its message. Raises `ErrorInBody`, or `RetryableError` with the `tokens` used."""
     choices = value.get("choices")
-    if not choices and value.get("error"):
-        raise ErrorInBody(_status(value["error"]))
+    if not choices and has_error(value):
+        raise ErrorInBody(_status(value.get("error") or value))
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
