@@ -69,7 +69,7 @@ EXPECTED = {
     "malformed": Expected(RetryableError, "malformed", "could not be read"),
     "no_choices": Expected(RetryableError, "malformed", "no choices"),
     "null_choices": Expected(RetryableError, "http_502", "502"),
-    "html": Expected(RetryableError, "malformed", "text/html"),
+    "html": Expected(RetryableError, "malformed", "a web page (Sign in)"),
     "not_json": Expected(RetryableError, "malformed", "text/plain"),
     "unauthorized": Expected(FatalServerError, says="rejected the key (401)"),
     "forbidden": Expected(FatalServerError, says="rejected the key (403)"),
