@@ -95,7 +95,7 @@ SAID = "Input should be at most 64"
         ('{"object": "error", "message": "System role not supported", "type": "BadRequestError", "code": 400}',
          "System role not supported"),
         ('{"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}}', "n: too many"),
-        ('[{"error": {"code": 400, "message": "Key not valid.", "status": "INVALID_ARGUMENT"}}]', "Key not valid."),
+        ('[{"error": {"code": 400, "message": "Key not valid.", "status": "INVALID_ARGUMENT"}}]', "Key not valid"),
         ('{"success": false, "errors": [{"code": 7003, "message": "no such route"}], "messages": []}', "no such route"),
         ('{"errors": ["one", "two"]}', "one; two"),
         ('{"error": {"code": 400, "message": "", "details": [{"@type": "x", "reason": "EXPIRED"}]}}', "EXPIRED"),

@@ -308,3 +308,15 @@ def test_a_model_without_a_server_is_mentioned(here, caplog):
     """--model without a key and a base URL does not silently write with the embedded voice."""
     assert generator.main([*GENERATE, "--model", "gpt-x"]) == 0
     assert "--model gpt-x is not asked: without a key or a base URL there is no server." in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["error_500", "rate_limit"])
+def test_a_server_that_answers_is_not_called_down(here, capsys, kind):
+    """If a server answers each request with an error, the hint does not ask whether the server is running."""
+    with serving(decide=lambda call: Action(kind, retry_after="0")) as server:
+        flags = [*GENERATE, "--base-url", server.url, "--model", "m", "--max-retries", "1"]
+        assert generator.main(flags) == 2
+    said = capsys.readouterr().err
+    assert "Is the server running" not in said
+    assert "hint: The server is running, but does not answer this request. Nothing is lost" in said
+    assert mock_server.ERRORS[kind][1] in said

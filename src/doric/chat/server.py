@@ -230,7 +230,10 @@ class Server:
     def _raise_error_in(self, answer: StreamedCompletion) -> None:
         if answer.error:
             body = json.dumps({"error": answer.error}).encode()
-            raise _broken_off(ErrorResponse.read(0, body, {}, key=self.address.api_key).message)
+            said = ErrorResponse.read(0, body, {}, key=self.address.api_key).message
+            if answer.text:
+                raise _broken_off(said)
+            raise RetryableError(f"{self.address.host} answered with an error: {said}", fault="error")
 
     def _whole(self, found: AnswerBody) -> str:
         """The text of an answer that was not streamed. Raises `FatalServerError` if there is no answer."""

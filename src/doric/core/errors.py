@@ -111,7 +111,7 @@ class RetryableError(ServerError):
         counted: bool = True,
         hint: str = "",
     ) -> None:
-        super().__init__(message, fault=fault, tokens_in=tokens_in, tokens_out=tokens_out, counted=counted)
+        super().__init__(message, hint=hint, fault=fault, tokens_in=tokens_in, tokens_out=tokens_out, counted=counted)
         self.after = after
         self.throttled = throttled
 

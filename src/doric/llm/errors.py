@@ -236,7 +236,7 @@ class ErrorResponse:
         pause = Pause(read_retry_after(headers), "Retry-After")
         if status in LIMITED:
             pause = read_pause(headers, text, message, limited=status == 429)
-        return cls(status, message, param, text.lower(), pause, code.lower())
+        return cls(status, message.removesuffix("."), param, text.lower(), pause, code.lower())
 
     # --- what it means ---
 
@@ -352,7 +352,9 @@ class ErrorResponse:
     def _rejection_hint(self, address: str, extra: Sequence[str]) -> str:
         if hint := self.extra_body_hint(extra):
             return hint
-        ends = "" if self.status != 404 or address.endswith("/v1") else " Most base URLs end in /v1."
+        if self.status not in (404, 405):
+            return "Change the flags as the server says, or choose another model."
+        ends = "" if address.endswith("/v1") else " Most base URLs end in /v1."
         return f"Check the model, and that the base URL is the part before /chat/completions.{ends}"
 
     def _retry_later(self) -> ServerError:
