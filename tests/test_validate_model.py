@@ -332,6 +332,13 @@ def test_failed_calls_give_a_warning(validate, capsys):
     assert 'role="alert"' in Path("datasets/validation.html").read_text()
 
 
+def test_a_model_that_answers_nothing_has_no_result(validate, capsys):
+    """If every call fails, the exit status is 1, because nothing was measured."""
+    with serving(decide=lambda call: Action("context_400")) as server:
+        assert validate(["--base-url", server.url, "--model", "authored", "--limit", "4"]) == 1
+    assert "WARNING: 4 of 4 turns got no answer" in capsys.readouterr().out
+
+
 def test_escape_sequences_of_a_server_do_not_reach_the_terminal(tmp_path):
     """Escape sequences in a model's id do not reach stdout or stderr, neither in a result nor in an error."""
     hostile = Behaviour(models=("ev\x1b[31mil\x1b]0;pwned\x07\u202e",))

@@ -78,7 +78,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Evaluate, compare, judge and report; the exit status."""
+    """Evaluate, compare, judge and report. Returns 0, or 1 if no turn got an answer."""
     from doric.core.errors import SettingsError
     from doric.core.files import atomic_write, refuse_foreign_file
     from doric.core.text import printable
@@ -106,7 +106,8 @@ async def run(args: argparse.Namespace) -> int:
     write_page(page, scoreboard_page(result))
     cli.print_stderr(f"result in {args.out}, page in {page}\n")
     print(printable(format_result(result)))
-    return 0
+    calls = result["calls"]
+    return 1 if calls["failed"] == calls["asked"] else 0
 
 
 main = cli.main(parse_args, run, interrupted="Interrupted; run the same command again to resume.")

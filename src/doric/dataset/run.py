@@ -8,7 +8,7 @@ import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,8 +29,8 @@ from doric.topics.lists import Topic, read_topics, unique_topics
 
 log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
-LISTED = 20
-"""The summary lists so many unfilled jobs."""
+REASONS = 10
+"""The summary gives so many reasons why jobs have no row."""
 DATA = "data"
 """The key of the stored plan with the hashes of the language data. It explains a difference and makes none."""
 EXTRA_BODY = "extra_body"
@@ -129,10 +129,7 @@ class Run:
             lines.append(f"  retried:   {_counted(tally.faults)}")
         if self.paid:
             lines.append(f"  spent:     {self._budget}")
-        unfilled = self._unfilled()
-        lines += [f"  unfilled:  {_described(job)}: {reason}" for job, reason in unfilled[:LISTED]]
-        if more := len(unfilled[LISTED:]):
-            lines.append(f"  unfilled:  and {more:,} more: the ids in {self.rejected} that have no row")
+        lines += self._unfilled_lines()
         if reason := self._stop_reason():
             lines.append(f"  stopped:   {reason}")
         return "\n".join(lines)
@@ -244,11 +241,22 @@ class Run:
         return f"other prompts, because {files} {'have' if len(changed) > 1 else 'has'} changed since it was started"
 
     def _give_up(self, job: Job, error: ServerError) -> None:
-        self._given_up.append((job, f"{error.message}; run the same command again"))
+        self._given_up.append((job, f"{error.message.removesuffix('.')}; run the same command again"))
 
     def _note(self) -> str:
         used = f", {self._budget.calls:,} calls, {self._budget}" if self.backend == "openai" else ""
         return f"rejected {sum(self._history.tally.rejected.values()):,}{used}"
+
+    def _unfilled_lines(self) -> list[str]:
+        """One line for each reason why jobs have no row, with the first of these jobs."""
+        by_reason: dict[str, list[Job]] = {}
+        for job, reason in self._unfilled():
+            by_reason.setdefault(reason, []).append(job)
+        shown = list(by_reason.items())[:REASONS]
+        lines = [f"  unfilled:  {_described(jobs)}: {reason}" for reason, jobs in shown]
+        if more := sum(map(len, by_reason.values())) - sum(len(jobs) for _, jobs in shown):
+            lines.append(f"  unfilled:  and {more:,} more: the ids in {self.rejected} that have no row")
+        return lines
 
     def _unfilled(self) -> list[tuple[Job, str]]:
         tally = self._history.tally
@@ -307,5 +315,7 @@ def _counted(counts: dict[str, int]) -> str:
     )
 
 
-def _described(job: Job) -> str:
-    return f"{job.kind} slot {job.slot} of '{job.topic.text}' ({job.id})"
+def _described(jobs: Sequence[Job]) -> str:
+    job, more = jobs[0], len(jobs) - 1
+    first = f"{job.kind} slot {job.slot} of '{job.topic.text}' ({job.id})"
+    return f"{first} and {more:,} more" if more else first
