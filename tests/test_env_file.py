@@ -84,6 +84,22 @@ DOUBTFUL = {
     ),
     "backticks": ("OPENAI_BASE_URL=`https://corp-7731`", "OPENAI_BASE_URL contains its quotation"),
     "a quote at the end": ('OPENAI_BASE_URL=https://corp-7731"', "OPENAI_BASE_URL contains its quotation"),
+    "a second setting after a comma": (
+        "OPENAI_API_KEY=corp-7731,OPENAI_BASE_URL=https://corp-7731",
+        "OPENAI_API_KEY contains a second setting, OPENAI_BASE_URL",
+    ),
+    "a second setting after a blank": (
+        "OPENAI_API_KEY=corp-7731 OPENAI_BASE_URL=https://corp-7731",
+        "OPENAI_API_KEY contains a second setting, OPENAI_BASE_URL",
+    ),
+    "a second setting after an escape": (
+        'OPENAI_BASE_URL="https://corp-7731\\nMODEL=x"',
+        "OPENAI_BASE_URL contains a second setting, MODEL",
+    ),
+    "the name of an old library": ("OPENAI_API_BASE=https://corp-7731", "OPENAI_API_BASE is not a setting"),
+    "the name of another program": ("OPENAI_API_BASE_URL=https://corp-7731", "OPENAI_API_BASE_URL is not a setting"),
+    "a missing underscore": ("OPENAI_BASEURL=https://corp-7731", "OPENAI_BASEURL is not a setting"),
+    "a dot after the name": ("OPENAI_BASE_URL.=https://corp-7731", "OPENAI_BASE_URL. is not a setting"),
     "a password manager": ("OPENAI_API_KEY=op://corp-7731/key", "OPENAI_API_KEY is a reference to a secret"),
     "an encrypted value": ("OPENAI_API_KEY=encrypted:corp-7731", "OPENAI_API_KEY is a reference to a secret"),
 }

@@ -36,7 +36,15 @@ VARIABLES = frozenset((
 NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 FIRST_NAME = re.compile(r"\s*(?:export\s+)?([A-Z_][A-Z0-9_]*)", re.ASCII)
 ASSIGNMENT = re.compile(rf"\s*(?:export\s+)?(?:{'|'.join(sorted(VARIABLES))})\s*[=:]")
+SECOND_ASSIGNMENT = re.compile(rf"[\s,;&|](?:export\s+)?({'|'.join(sorted(VARIABLES))})\s*=")
+"""Another setting in the value of a setting; on the same line, because other lines are checked before."""
+OTHER_NAMES = {
+    f"OPENAI_{end}": "OPENAI_BASE_URL"
+    for end in ("API_BASE", "API_BASE_URL", "API_URL", "API_HOST", "API_ENDPOINT", "BASE", "URL", "HOST", "ENDPOINT")
+} | {f"VLLM_{end}": "VLLM_URL" for end in ("BASE_URL", "API_BASE", "HOST", "ENDPOINT")}
+"""Names that other programs give to the settings with the address of the server."""
 REFERENCE = re.compile(r"\$\{([^}:]*)(:-[^}]*)?\}")
+_SPELLINGS = {name.replace("_", ""): name for name in VARIABLES}
 QUOTES = "\"'`“”„‟‘’‚‛«»‹›＂＇「」"
 SECRET_REFERENCES = ("op://", "encrypted:", "vault:", "ENC[")
 """Beginnings of values that another program must replace by the secret."""
@@ -196,7 +204,7 @@ def _checked_lines(bindings: list["Binding"], shown: str) -> dict[str, tuple[int
 
 def _check_spelling(found: Mapping[str, tuple[int, str]], shown: str) -> None:
     for name, (number, _) in found.items():
-        meant = re.sub(r"[.-]", "_", name.upper())
+        meant = OTHER_NAMES.get(name) or _SPELLINGS.get(re.sub(r"[._-]", "", name.upper()), name)
         if name not in VARIABLES and meant in VARIABLES - {"MODEL"} and meant not in found:
             raise SettingsError(f"{shown}:{number}: {name} is not a setting", hint=f"Write it as {meant}.")
 
@@ -255,6 +263,9 @@ def _references(raw: str) -> Iterator[str]:
 def _check_value(name: str, value: str, where: str) -> None:
     """Raise `SettingsError` if a value contains the quotation marks around it, or is a reference to a secret."""
     value = value.strip()
+    if other := SECOND_ASSIGNMENT.search(value):
+        hint = f"Write {other[1]} on a line of its own."
+        raise SettingsError(f"{where} contains a second setting, {other[1]}", hint=hint)
     if value.startswith(tuple(QUOTES)) or value.endswith(("'", '"', "`")):
         hint = "Write the value without them. docker --env-file keeps them, and .env knows only ' and \"."
         raise SettingsError(f"{where} contains its quotation marks", hint=hint)
