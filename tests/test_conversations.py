@@ -104,6 +104,7 @@ UNTRAINABLE = {
     "the answer first": ([ANSWER, USER, ANSWER], "the first turn is the assistant's"),
     "no answer": ([USER], "the last turn is the user's"),
     "a question at the end": ([USER, ANSWER, USER], "the last turn is the user's"),
+    "a system prompt at the end": ([USER, ANSWER, SYSTEM], "the last turn is the system's"),
     "a system prompt only": ([SYSTEM], "there is only a system prompt"),
     "an empty answer": ([USER, {**ANSWER, "content": ""}], "turn 2, of the assistant, is empty"),
     "a blank question": ([{**USER, "content": " \n\t"}, ANSWER], "turn 1, of the user, is empty"),

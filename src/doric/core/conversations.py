@@ -96,7 +96,7 @@ def check_row(row: Row) -> None:
     """Raise `InputError` unless a model can be trained on a plain row; the notebook trains on no other rows.
 
     Turns alternate, the first is a question, the last is an answer, none is empty, and none contains marks of a chat
-    template or damaged characters. System prompts may be anywhere.
+    template or damaged characters. System prompts may be anywhere except at the end.
     """
     for number, turn in enumerate(row["messages"], 1):
         if not has_text(turn["content"]):
@@ -219,6 +219,8 @@ def _wrong_order(turns: list[tuple[int, str]]) -> str:
         expected, last = "assistant" if role == "user" else "user", number
     if not last:
         return "there is only a system prompt"
+    if turns[-1][1] == "system":
+        return "the last turn is the system's"
     return "the last turn is the user's" if expected == "assistant" else ""
 
 
