@@ -232,6 +232,9 @@ DECORATED = [
     "[ ] {}", "- [ ] {}", "* [x] {}", "- 1. {}", '"{}"', "'{}'", "“{}”", "‘{}’", "„{}“", "«{}»", "‹{}›", "`{}`",
     "「{}」", "＂{}＂", "''{}''", "“{}", '{}"', '"{}",', "{},", "{};", "{} ;", "1. “{}”,", "- **{}**", "*{}*",
     "__{}__", '2) "{}";', "  7.\t{}  ",
+    "1.{}", "12.{}", "1.) {}", "Topic 3: {}", "Topic: {}", "Item 4 - {}", "Q5. {}", "10️⃣ {}", "🔟 {}", "１． {}",
+    "✅ {}", "🔹 {}", "=> {}", "-> {}", "-- {}", "~ {}", '"{}".', "“{}”.", '""{}""', '\\"{}\\"', "&quot;{}&quot;",
+    "\ufeff3. {}", "{}\u200b",
 ]  # fmt: skip
 
 
@@ -252,7 +255,7 @@ KEPT = [
     "a guid New Year", "I spy games", "-ing words", "‘twas the night before", "the bairns' tea",
     "'haar' and 'dreich'", '"haar" and "dreich"', "5G masts", "7th sons", "C++ for beginners", "rock 'n' roll",
     "10,000 steps", "50:50 bets", "vitamin C", "(nearly) dry peats", "i before e", "it's a haar", "3.30 trains",
-    "80s music", "20mph zones",
+    "80s music", "20mph zones", "2 - 1 wins", "topical news", "question time on the telly", "the dogs' hame",
 ]  # fmt: skip
 
 
@@ -287,6 +290,7 @@ TABLES = {
     "a mark and CRLF": ("t.csv", f'\ufeffgroup,topic\r\nweather,{PLAIN}\r\n\r\nweather,"{FROST}"\r\n'),
     "quotes everywhere": ("t.csv", f'"group","topic"\n"weather","{PLAIN}"\n"weather","{FROST}"\n'),
     "Excel's first line": ("t.csv", f"sep=;\ngroup;topic\nweather;{PLAIN}\nweather;{FROST}\n"),
+    "lines of an old Mac": ("t.csv", f'group,topic\rweather,{PLAIN}\rweather,"{FROST}"\r'),
     "another column": ("T.CSV", f'id,group,topic\n1,weather,{PLAIN}\n2,weather,"{FROST}"\n'),
 }
 
@@ -317,6 +321,9 @@ WRONG_TABLES = {
     "a header only": ("t.csv", "group,topic\n", ": there is no topic in it"),
     "a table in a .txt": ("t.txt", "group,topic\nfood,kale\n", ": this is a table with a header"),
     "a table in a .txt with tabs": ("t.txt", "topic\tgroup\nkale\tfood\n", ": this is a table with a header"),
+    "a column of another name": ("t.csv", "title\nkale\n", ":1: the first line does not name a column topic"),
+    "two columns of topics": ("t.csv", "topic,group,topic\na,b,c\n", ":1: there are two columns topic"),
+    "a column in a .txt": ("t.txt", "Topic\nkale\n", ": this is a table with a header"),
     "UTF-16": ("t.tsv", "topic\tgroup\nkale\tfood\n".encode("utf-16"), ": it is UTF-16"),
 }
 
@@ -346,3 +353,12 @@ def test_a_table_can_be_expanded_into_another_file(write_topics, tmp_path):
     for output in (source, tmp_path / "other.csv"):
         with pytest.raises(InputError, match="topics cannot be added to a table"):
             TopicFile(source, output)
+
+
+@pytest.mark.parametrize("line", ["Weather:", "1.", "- ", "2)"])
+def test_a_heading_or_an_empty_item_is_no_topic(line, write_topics):
+    """A heading above a list, and a bullet or number without a text, are errors with their line."""
+    with pytest.raises(InputError) as caught:
+        read_topics(write_topics(f"{PLAIN}\n{line}\n".encode(), "topics.txt"))
+    assert ":2: " in caught.value.message
+    assert "is not a topic" in caught.value.message

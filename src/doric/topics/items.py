@@ -5,24 +5,28 @@ Topic files and the answers of models are read with the same functions.
 
 import re
 
+from doric.core.characters import tidy
+
 BULLET = re.compile(
-    r"(?:[-*+–—−](?=\s|\Z)|[•◦‣▪▫●○■□►▸▹▶⁃∙·➤➔→✓✔☐☑☒✗✘❏❑]\ufe0f?)\s*"  # a hyphen needs a blank after it: "-ing words"
+    r"(?:[-*+–—−](?=\s|\Z)|[•◦‣▪▫●○■□►▸▹▶⁃∙·➤➔→✓✔☐☑☒✗✘❏❑]\ufe0f?)\s*|"  # a hyphen needs a blank after it: "-ing words"
+    r"(?:--|=>|->|~|[\u2600-\u27bf\U0001f300-\U0001faff]\ufe0f?)\s+"
 )
 CHECKBOX = re.compile(r"\[[ xX✓✔]?\]\s+")
 NUMBER = re.compile(
     r"(?:"
     r"[(\[]\d{1,4}[)\]][.:]?\s*(?=\S)|"  # (3) [3]
-    r"\d{1,4}[)\]]\s*(?=\S)|"  # 3)
-    r"#?\d{1,4}\.\s+|"  # 3.
+    r"\d{1,4}[)\]]\s*|"  # 3)
+    r"#?\d{1,4}\.(?:\s+|\Z|(?=[^\W\d_]{2}|[\"“'‘«]))|\d{1,4}\.\)\s*|"  # 3. 3.) but not 3.5
+    r"(?i:(?:topic|item|idea|subject|question|q)\s?#?\d{1,4}\s?[:.)–-]\s+|topics?:\s+)|"  # Topic 3: Q3.
     r"#\d{1,4}:?\s+|№\s?\d{1,4}[.:]?\s+|"
     r"\d{1,3}:\s+|"  # 3: but not 1745: a year
     r"\d{1,2}(?:\.\d{1,2}){1,2}[.)]\s+|"  # 1.2. but not 1.5 litres
-    r"\d{1,3}\s[-–—]\s+|"  # 3 -
+    r"\d{1,3}\s[-–—]\s+(?!\d)|"  # 3 - but not 2 - 1
     r"\(?[a-z]\)\s+|\([A-Z]\)\s+|[A-Z]\)\s+|"  # a) (a) A)
     r"[a-z]\.\s+|"  # a. but not J. M. Barrie
     r"\(?(?:[ivx]{2,5}|[IVX]{2,5})[.)]\s+|"  # ii. IV)
     r"[\u2460-\u249b\u2776-\u2793]\ufe0f?\s*|"  # ① ⑴ ⒈ ❶
-    r"[0-9]\ufe0f?\u20e3\s*"  # a digit on a key
+    r"\d{1,3}\ufe0f?\u20e3\s*|\U0001f51f\s*"  # digits on keys
     r")"
 )
 PAIRS = (
@@ -30,17 +34,17 @@ PAIRS = (
     "‹›", "›‹", "「」", "『』", "＂＂", "＇＇", "〝〞",
 )  # fmt: skip
 """Quotation marks before and after a text."""
-EMPHASIS = ("''", "***", "**", "__", "~~", "*", "_")
+EMPHASIS = ('\\"', '""', "''", "***", "**", "__", "~~", "*", "_")
 """Marks of Markdown on both sides of a text."""
 LONE = '"“”„«»＂'
 """Double quotation marks: if only one is there, its partner was lost."""
 LONGEST = 1_000
 """A longer text is no item of a list, and is left as it is."""
-TRAILING = re.compile(r"[\s,;，；、]+\Z")
+TRAILING = re.compile(r"[\s,;，；、]+\Z|(?<=[\"”»'’])\.\Z")
 
 
 def clean_item(text: str) -> str:
-    """`text` without a bullet, a checkbox, a number, the quotation marks around it, and a comma or semicolon after it.
+    """Tidy `text` without a bullet, a checkbox, a number, the quotation marks around it, and a comma after it.
 
     Numbers that belong to the text stay.
 
@@ -49,7 +53,7 @@ def clean_item(text: str) -> str:
     """
     if len(text) > LONGEST:
         return text.strip()
-    text = unquoted(_without_mark(text.strip()))  # a number may be within the quotation marks
+    text = unquoted(_without_mark(tidy(text).strip()))  # a number may be within the quotation marks
     return unquoted(_without_mark(text))
 
 

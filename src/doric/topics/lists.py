@@ -256,7 +256,8 @@ def _from_lines(text: str, path: Path | str) -> Iterator[_Pair]:
         topic = clean_item(stripped)
         if not stripped or COMMENT.match(stripped):
             continue
-        if topic.startswith(MARKUP) or len(topic) > MAX_LINE or not any(map(str.isalnum, topic)):
+        is_markup = topic.startswith(MARKUP) or topic.endswith(":")  # a heading
+        if is_markup or len(topic) > MAX_LINE or not any(map(str.isalnum, topic)):
             what = f"a line of {len(topic):,} characters" if len(topic) > MAX_LINE else f"{stripped[:40]!r}"
             hint = "Give one topic per line, in plain words."
             raise InputError(f"{what} is not a topic", file=path, line=number, hint=hint)

@@ -9,6 +9,8 @@ from doric.core.errors import InputError
 
 DELIMITERS = ",;\t|"
 TOPIC = ("topic", "topics")
+OTHER_NAMES = ("text", "title", "titles", "name", "subject", "question", "prompt", "id", "value", "content")
+"""Names of columns that are no topics. As the only column of a table they are probably its header."""
 GROUP = ("group", "groups", "category")
 SEPARATOR_LINE = re.compile(r"\Asep=(.)\r?\n", re.IGNORECASE)
 """Excel writes the separator in the first line."""
@@ -17,13 +19,13 @@ HEADER_HINT = "Begin the file with a header: topic, or group,topic. Other column
 
 def has_columns(text: str) -> bool:
     """Whether a line has a separator of columns. Otherwise the file is a plain list, with or without a header."""
-    header = text.split("\n", 1)[0]
-    return any(char in text for char in DELIMITERS) or _has_topic(header, ",")
+    has_name = not {*TOPIC, *OTHER_NAMES}.isdisjoint(_names(_header(text), ","))
+    return has_name or any(char in text for char in DELIMITERS)
 
 
 def is_header(line: str) -> bool:
-    """Whether a line is a header of several columns, and one of them has the topics."""
-    return any(len(names) > 1 and set(TOPIC) & set(names) for names in (_names(line, char) for char in DELIMITERS))
+    """Whether a line is a header that names the column of the topics."""
+    return any(_has_topic(line, char) for char in DELIMITERS)
 
 
 def read_table(text: str, path: Path | str) -> Iterator[tuple[int, str, str]]:
@@ -35,9 +37,11 @@ def read_table(text: str, path: Path | str) -> Iterator[tuple[int, str, str]]:
     given = SEPARATOR_LINE.match(text)
     if given:
         text, first = text[given.end() :], 2
-    header = text.split("\n", 1)[0]
+    header = _header(text)
     delimiter = given[1] if given else max(DELIMITERS, key=lambda char: (_has_topic(header, char), header.count(char)))
     names = _names(header, delimiter)
+    if twice := next((name for name in (*TOPIC, *GROUP) if names.count(name) > 1), None):
+        raise InputError(f"there are two columns {twice}", file=path, line=first, hint="Remove or rename one of them.")
     topic, group = (next((names.index(name) for name in known if name in names), None) for known in (TOPIC, GROUP))
     if topic is None:
         raise InputError("the first line does not name a column topic", file=path, line=first, hint=HEADER_HINT)
@@ -55,6 +59,10 @@ def read_table(text: str, path: Path | str) -> Iterator[tuple[int, str, str]]:
     except csv.Error as error:
         hint = "Is a quotation mark missing?"
         raise InputError(f"not a row of a table: {error}", file=path, line=before, hint=hint) from None
+
+
+def _header(text: str) -> str:
+    return (text.splitlines() or [""])[0]
 
 
 def _has_topic(header: str, delimiter: str) -> bool:
