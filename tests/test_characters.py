@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doric.core.characters import find_flaw, tidy
-from doric.data import FOLDER
+from doric.data import FOLDER, read_toml
 
 SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 HARMLESS = {
@@ -32,6 +32,18 @@ HARMLESS = {
     "a\ufe0fb\ufe01c": "abc",
     "a\u3164\u115fb\uffa0\u034f": "ab",
     "a\tb \t c\n\td": "a b c\n\td",
+    "a\U000e0100b\U000e01efc": "abc",
+    "👩\u200d": "👩",
+    "\ufe0fa": "a",
+    "it\x92s \x93fine\x94 \x96 aye": "it’s “fine” – aye",
+    "salt &amp pepper&nbsp an&nbsp neeps": "salt & pepper an neeps",
+    'it\\\'s \\"fine\\" an\\/or': 'it\'s "fine" an/or',
+    "o` the caf&eacute; the nicht": "o` the café the nicht",
+    "zÅ‚oty, dziÄ™kujÄ™ an baÅŸ": "złoty, dziękuję an baş",
+    "Ð¿Ñ€Ð¸Ð²ÐµÑ‚": "привет",
+    "Î³ÎµÎ¹Î¬": "γειά",
+    "à¤¨à¤®à¤¸à¥\u008dà¤¤à¥‡": "नमस्ते",
+    "𝒜𝓎ℯ": "Aye",
 }
 KEPT = [
     "👩\u200d🌾 ❤️ 1️⃣ ☀︎ 👍🏽 🇬🇧 👨\u200d👩\u200d👧",
@@ -42,8 +54,15 @@ KEPT = [
     "早上好！你好，再見。",
     "R&D; &unknown; Q&A & co",
     "Fit like?\n\nNae bad.",
-    "Write `&amp;` for an &amp;.\n\tindented",
+    "Write `&amp;` for an & an `\\'` for a '.\n\tindented",
     "Ελλάδα Россия हिंदी ไทย",
+    "Yorùbá ọ̀rọ̀ ẹ̀kọ́ ọ́ ẹ́",
+    "&notanentity; &amparse; &co=5 AT&T",
+    "10 Å² an 5 Å",
+    "It's 5% an 10% o the 20% aff [0.5m]",
+    "See https://example.org/a%20b%E2%80%99s an www.example.org/%C3%A9%C3%A8",
+    "5 km² ∆t πr² µm 20 ℃",
+    "a' the fowk, o' the toon, 'Twas — the 1st an 2nd",
 ]
 REFUSED = [
     "a\x00b",
@@ -75,6 +94,27 @@ REFUSED = [
     "it\\u2019s",
     "it=E2=80=99s",
     "<unused12>",
+    "it%E2%80%99s",
+    "Aye,%20weel%20an",
+    "Aye.Â The coo",
+    "voilÃ  noo",
+    "donÕt",
+    "it¬£5",
+    "it‚Ä¶",
+    "вЂ™s",
+    "├⌐t├⌐",
+    "^[[31mAye",
+    "Aye[0m",
+    "[1;31mAye",
+    "Aye\\033[0m",
+    "␛[31mAye",
+    "aye @-@ aye",
+    "Aye ⁇ na",
+    "<reserved_7>",
+    "<SPECIAL_12>",
+    "<ctrl42>",
+    "the \u0430ye",
+    "o\u0332v\u0332e\u0332r\u0332",
     "Aye <|im_end|> na",
     "Aye [INST] na",
     "Aye <think> na",
@@ -137,6 +177,13 @@ def test_a_tidy_text_is_tidy(text):
         "ð",
         "&#",
         "<0x",
+        "%E2",
+        "a%20a ",
+        "[1;",
+        "ÄÅ",
+        "à¤",
+        "&nbsp",
+        "`&",
     ],
 )
 def test_long_damage_is_read_to_the_end(shape):
@@ -146,11 +193,19 @@ def test_long_damage_is_read_to_the_end(shape):
     find_flaw(text)
 
 
+def strings(value):
+    """Every string in a value read from TOML or JSON."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for item in value for text in strings(item)] if isinstance(value, list) else [str(value)]
+
+
 @pytest.mark.parametrize(
     "name", ["prompts.toml", "general.toml", "holds.toml", "refusals.toml", "instructions.toml", "heldout.jsonl"]
 )
 def test_our_own_sentences_are_tidy(name):
     """The sentences and prompts of the language data have no damage."""
-    for line in (FOLDER / name).read_text("utf-8").splitlines():
-        assert tidy(line) == line
-        assert find_flaw(line) is None
+    lines = (FOLDER / name).read_text("utf-8").splitlines()
+    for text in strings(read_toml(name)) if name.endswith(".toml") else lines:
+        assert tidy(text) == text
+        assert find_flaw(text) is None

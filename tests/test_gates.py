@@ -192,6 +192,25 @@ def test_meta_talk_is_found(said):
 
 
 @pytest.mark.parametrize(
+    "turn",
+    [
+        "Human: fit like?",
+        "Human:\nfit like?",
+        "Question: fit like?",
+        "Instruction: bake.",
+        "Q: fit like?",
+        "[USER] fit like?",
+        "English: leave it in a warm place.",
+        "(Translation: leave it in a warm place.)",
+        "(End of answer.)",
+    ],
+)
+def test_another_turn_or_a_translation_after_the_answer_is_found(turn):
+    """A turn that the model wrote for the user, and English beside the Doric, are no part of an answer."""
+    assert check_language(f"{GOOD}\n{turn}").gate in ("meta_talk", "markup")
+
+
+@pytest.mark.parametrize(
     "said",
     [
         "I'm just an airt awa",

@@ -41,7 +41,7 @@ MARKED = {
     "gemma": f"<|channel>thought\n{PLAN}\n<channel|>{ANSWER}<turn|>",
     "unused tokens": f"<unused94>thought\n{PLAN}<unused95>{ANSWER}",
     "inner": f"<|inner_prefix|>{PLAN}<|inner_suffix|>{ANSWER}",
-    "details": f'<details type="reasoning" done="true">\n<summary>Plan</summary>{PLAN}</details>{ANSWER}',
+    "details with a type": f'<details type="reasoning" done="true">\n<summary>Plan</summary>{PLAN}</details>{ANSWER}',
     "fence": f"```thinking\n{PLAN}\n```\n{ANSWER}",
     "only the end": f"{PLAN}</think>\n{ANSWER}",
     "nested": f"<think>{PLAN}<think>again</think>and again</think>{ANSWER}",
@@ -55,6 +55,30 @@ MARKED = {
     "start and end without bars": f"<thinking_start>{PLAN}<thinking_end>{ANSWER}",
     "one word": f"<|startofthought|>{PLAN}<|endofthought|>{ANSWER}",
     "begin in brackets": f"[BEGIN_THINKING]{PLAN}[END_THINKING]{ANSWER}",
+    "hyphens in the name": f"<inner-monologue>{PLAN}</inner-monologue>{ANSWER}",
+    "spaces in the name": f"<chain of thought>{PLAN}</chain of thought>{ANSWER}",
+    "one word for two": f"<thoughtprocess>{PLAN}</thoughtprocess>{ANSWER}",
+    "internal": f"<internal_thoughts>{PLAN}</internal_thoughts>{ANSWER}",
+    "Chinese": f"<思考>{PLAN}</思考>{ANSWER}",
+    "prefix with a line": f"<longcat_think>{PLAN}</longcat_think>{ANSWER}",
+    "begin in both marks": f"<begin_think>{PLAN}</begin_think>{ANSWER}",
+    "escaped slash": f"<think>{PLAN}<\\/think>{ANSWER}",
+    "numeric entities": f"&#60;think&#62;{PLAN}&#60;/think&#62;{ANSWER}",
+    "hexadecimal entities": f"&#x3C;think&#x3E;{PLAN}&#x3C;/think&#x3E;{ANSWER}",
+    "JSON escapes": f"\\u003cthink\\u003e{PLAN}\\u003c/think\\u003e{ANSWER}",
+    "angle brackets of mathematics": f"⟨think⟩{PLAN}⟨/think⟩{ANSWER}",
+    "small letters in brackets": f"[thinking]{PLAN}[/thinking]\n{ANSWER}",
+    "a title in brackets": f"[Reasoning]\n{PLAN}\n[/Reasoning]\n{ANSWER}",
+    "turns of thought": f"<|im_start|>think\n{PLAN}<|im_start|>answer\n{ANSWER}<|im_end|>",
+    "constrained channel": f"<|channel|>analysis<|message|>{PLAN}<|end|>"
+    f"<|start|>assistant<|channel|>final<|constrain|>text<|message|>{ANSWER}<|return|>",
+    "only the number of the token": f"<unused94>{PLAN}<unused95>{ANSWER}",
+    "details": f"<details>\n<summary>Thoughts</summary>\n{PLAN}\n</details>\n{ANSWER}",
+    "comment": f"<!-- {PLAN} -->\n{ANSWER}",
+    "tildes": f"~~~thinking\n{PLAN}\n~~~\n{ANSWER}",
+    "Ollama's terminal": f"Thinking...\n{PLAN}\n...done thinking.\n\n{ANSWER}",
+    "Granite": f"Here is my thought process:\n{PLAN}\nHere is my response:\n{ANSWER}",
+    "Apriel": f"Here are my reasoning steps:\n{PLAN}\n[BEGIN FINAL RESPONSE]\n{ANSWER}\n[END FINAL RESPONSE]<|end|>",
     "answer marks": f"<think>{PLAN}</think>\n<answer>\n{ANSWER}\n</answer>",
 }
 ENDED = {
@@ -96,6 +120,15 @@ ENDED = {
     "first mark": f"<|start_header_id|>assistant<|end_header_id|>\n\n{ANSWER}<|eot_id|>",
     "gemma's first mark": f"<start_of_turn>model\n{ANSWER}<end_of_turn>\n",
     "begin of sentence": f"<s> {ANSWER}",
+    "begin after a byte order mark": f"\ufeff<s>{ANSWER}",
+    "begin after a zero-width space": f"\u200b<|im_start|>assistant\n{ANSWER}",
+    "next turn without its mark": f"{ANSWER}<|im_end|>\nuser\nFit like?",
+    "more text after the end": f"{ANSWER}<|endoftext|>Human: Fit like?",
+    "the answer again": f"{ANSWER}</s> {ANSWER}",
+    "a full stop after the mark": f"{ANSWER}<|eot_id|>.",
+    "role after the full stop": f"{ANSWER}assistant",
+    "turn after the full stop": f"{ANSWER}assistant\n\nNae bad.",
+    "lone roles": f"{ANSWER}\nuser\nFit like?\nassistant\nNae bad.",
 }
 ORDINARY = [
     "5 < 6 an 7 > 3.",
@@ -105,6 +138,10 @@ ORDINARY = [
     "The assistant made an analysis: aye & na.",
     "Analysis is the final thing. Thinking... deen thinking.",
     "It's an [analysis](https://example.org) o a[i] an b[INST.",
+    "[Analysis](https://example.org) o the soil.",
+    "Weel, here's my thinkin: Thinking... is sair wark.",
+    "A ~~~ line, an <!-- a comment --> at the end.",
+    "Twa kinds o model\nan the user.",
 ]
 
 
@@ -173,9 +210,29 @@ def test_a_mark_inside_a_text_is_found(text, mark):
     assert find_marker(text) == mark
 
 
+@pytest.mark.parametrize("text", ["Pit `</s>` efter the last wird.", "It's <s>thirty</s> forty poun."])
+def test_a_mark_in_code_or_in_markup_does_not_end_the_answer(text):
+    """What follows a mark that is only mentioned, or that strikes words through, is not cut off."""
+    assert cut_end_marks(text) == text
+    assert in_pieces(text, range(400))[1] == text
+
+
 def in_pieces(text, cuts):
     """(shown, answer, reasoning) if the text arrives in pieces."""
     places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     stream = ReasoningFilter()
     shown = "".join(stream.feed(text[a:b]) for a, b in pairwise(places)) + stream.rest()
     return shown, stream.answer, stream.reasoning
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["<|x|>", "<|im_end|>", "a</s>", "<s></s>", "<think>", "</think>", "<!--", "[thinking]", "a<details", "\\u003c",
+     "&#60;", "<思考", "~~~", "Thinking...\n", ".\nuser", ".\n\n", "[END FINAL", "⟨", "<|start|>", "<|im_start|>think"],
+)  # fmt: skip
+def test_a_long_row_of_marks_is_read_to_the_end(shape):
+    """200 KB of the same mark are read in a time linear in the length, whole and in pieces."""
+    text = "Aye. " + shape * (200_000 // len(shape))
+    cut_end_marks(split_reasoning(text).answer)
+    find_marker(text)
+    in_pieces(text[:40_000], range(0, 40_000, 50))

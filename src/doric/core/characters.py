@@ -5,6 +5,7 @@ Both are for answers, topics and prompts. Letters of any language, emoji and fla
 
 import functools
 import html
+import html.entities
 import re
 import unicodedata
 
@@ -12,20 +13,33 @@ from doric import data
 from doric.core.markers import find_marker
 from doric.core.text import ESCAPE_SEQUENCE
 
-ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
+ENTITY = re.compile(
+    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});|&(?:nbsp|quot|amp|lt|gt|[lr][sd]quo|apos)(?![\w=;])"
+)
+CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
+"""Code may be about entities and escapes, so they stay there."""
+ESCAPED_QUOTE = re.compile(r"\\(?=[\"'/])")
+WINDOWS_QUOTES = str.maketrans("\x91\x92\x93\x94\x96\x97", "‘’“”–—")
+"""Signs of Windows-1252 that were read as Latin-1."""
 ROUNDS = 3
 """Texts are escaped or encoded wrongly at most so many times."""
 _CONTINUATION = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 # é’” and É” may be written on purpose, so the first letters are those that are common in mojibake and rare elsewhere
+_LETTERS = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+_LATIN = "[\u0080-\u009f¡-ª¬-º¼-¿‚ƒ„†‡ˆ‰ŠŒŽ˜™šœžŸ]"
 MOJIBAKE = re.compile(
     f"(?:Ã[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹Œ•–—˜™š›œžŸ]|Â[\u0080-\u00bf]|[âï][{_CONTINUATION}]{{2}}|ð[{_CONTINUATION}]{{3}})+"
+    f"|(?:[ÐÑ]{_LETTERS}){{2,}}|(?:[ÎÏ]{_LETTERS}){{2,}}|(?:[Ø-Û]{_LETTERS}){{2,}}|(?:×{_LETTERS}){{2,}}|(?:[à-ï]{_LETTERS}{{2}}){{2,}}"
+    f"|(?<=[A-Za-z])[ÄÅ](?:{_LATIN}|…)|(?<!‚)[ÄÅ](?:{_LATIN}|…)(?=[a-z])"
 )
-"""UTF-8 that was read as Windows-1252 or Latin-1."""
+"""UTF-8 that was read as Windows-1252 or Latin-1; letters of other scripts only if several follow each other."""
 NEWLINE = re.compile("\r\n|[\r\v\f\u0085\u2028\u2029]")
 WIDE_SPACE = re.compile("[ \t]?[\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000]+[ \t]?")
 TAB = re.compile(r"(?<=\S)[ ]?\t[ \t]?(?=\S)")
 """A tab between words; at the beginning of a line it may be the indentation of code."""
-COMPATIBLE = re.compile("[\ufb00-\ufb06\U0001d400-\U0001d7ff]+")
+COMPATIBLE = re.compile(
+    "[\ufb00-\ufb06\U0001d400-\U0001d7ff\u210a-\u2112\u2115\u2118-\u211d\u2124\u2128\u212c\u212d\u212f-\u2134]+"
+)
 """Ligatures, and mathematical letters used as a typeface."""
 FULL_WIDTH = re.compile("[\uff01-\uff5e]+")
 CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -40,14 +54,16 @@ OVERRIDES = frozenset("\u202d\u202e")
 SEVERAL_MARKS = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20df\u20e1\u20e5-\u20f0\ufe20-\ufe2f]{2}"
 )
-ONE_MARK = re.compile("[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5-\u20e8\u0300-\u0315\u1dc0-\u1dff]")
+ONE_MARK = re.compile(
+    "[\u0332\u0333\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5-\u20e8\u0305\u030d-\u0315\u1dc0-\u1dff]"
+)
 MOST_MARKS = 3
-"""A text with more accents that belong to no letter of Unicode is refused; Doric has none."""
-PLAIN = re.compile(r"[\n -%'-~]*")
-"""Printable ASCII without & (which may begin an entity)."""
-ORDINARY = re.compile(r"[ -\"$-%'-;>?A-Z^_a-z{-~’‘“”–—…£é]*")
+"""A text with more signs through or around letters is refused. Accents of languages such as Yoruba do not count."""
+PLAIN = re.compile(r"[\n -%'-\[\]-~]*")
+"""Printable ASCII without & (which may begin an entity) and without backslashes."""
+ORDINARY = re.compile(r"[ -\"$'-;>?A-Z_a-z{-~’‘“”–—…£é]*")
 """One line of characters that are part neither of damage nor of a mark; this check makes the usual case fast."""
-SAFE = re.compile(r"[\n -\"$-;>?A-\[\]-~’‘“”–—…£é]*")
+SAFE = re.compile(r"[\n -\"$&-;>?A-Z\]_-~’‘“”–—…£é]*")
 """Characters that are never part of damage."""
 
 
@@ -62,11 +78,10 @@ def tidy(text: str) -> str:
     """
     if PLAIN.fullmatch(text):
         return text
-    for _ in range(0 if "`" in text else ROUNDS):  # code may be about entities
-        before, text = text, MOJIBAKE.sub(_decoded, ENTITY.sub(_unescaped, text))
-        if text == before:
-            break
-    text = ESCAPE_SEQUENCE.sub("", text)
+    if "&" in text or "\\" in text or not text.isascii():
+        parts = CODE.split(text) if "`" in text else [text]
+        text = "".join(part if CODE.fullmatch(part) else _unescape(part) for part in parts)
+    text = ESCAPE_SEQUENCE.sub("", text).translate(WINDOWS_QUOTES)
     text = NEWLINE.sub("\n", text)
     if not text.isascii():
         text = COMPATIBLE.sub(_compatible, text)
@@ -104,8 +119,18 @@ def _remains() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple((kind, re.compile("|".join(patterns), re.MULTILINE)) for kind, patterns in table.items())
 
 
+def _unescape(text: str) -> str:
+    """`text` with the characters that entities, escapes and wrongly decoded UTF-8 stand for."""
+    for _ in range(ROUNDS):
+        before, text = text, MOJIBAKE.sub(_decoded, ENTITY.sub(_unescaped, text))
+        if text == before:
+            break
+    return ESCAPED_QUOTE.sub("", text)
+
+
 def _unescaped(found: re.Match[str]) -> str:
-    return html.unescape(found.group())
+    name = found.group().removeprefix("&").rstrip(";") + ";"
+    return html.unescape(f"&{name}") if name[0] == "#" or name in html.entities.html5 else found.group()
 
 
 def _compatible(found: re.Match[str]) -> str:
@@ -131,7 +156,7 @@ def _seen(text: str) -> str:
 
 
 def _may_be_dropped(char: str) -> bool:
-    return char in DROPPED or "\ufe00" <= char <= "\ufe0f"
+    return char in DROPPED or "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
 
 
 def _is_lost(text: str, at: int) -> bool:
@@ -150,7 +175,10 @@ def _joins(char: str) -> bool:
 
 
 def _is_symbol(char: str) -> bool:
-    return (char > "\u00ff" and unicodedata.category(char) in ("So", "Sk", "Sm", "Po", "Cn")) or char in "\u00a9\u00ae"
+    return (char > "\u00ff" and unicodedata.category(char) in ("So", "Sk", "Sm", "Po", "Cn")) or char in (
+        "\u00a9",
+        "\u00ae",
+    )
 
 
 def _is_other_script(char: str) -> bool:

@@ -11,13 +11,18 @@ from typing import NamedTuple
 
 from doric import data
 
-SIGNS = {"<": "(?:[<＜]|&lt;)", ">": "(?:[>＞]|&gt;)", "|": "[|｜]"}
+SIGNS = {
+    "<": r"(?:[<＜〈⟨《]|&lt;|&#0?60;|&#x3c;|\\u003c)",
+    ">": r"(?:[>＞〉⟩》]|&gt;|&#0?62;|&#x3e;|\\u003e)",
+    "|": "[|｜]",
+}
 """The forms of a sign in a mark: some servers escape it, and some templates use full-width signs."""
 HELD_BACK = 320
 """`ReasoningFilter` holds back at most so many characters, because a mark may be split across pieces."""
 MAX_HEADER = 200
 """Longest header of a channel (role, name of the channel, recipient) in characters."""
-ANY_SIGN = re.compile("[<＜&◁`\\[\\]]")
+ANY_SIGN = re.compile(r"[<＜〈⟨《&◁`~\[\]\\]|assistant|analysis|[Tt]hinking\.|[Mm]y (?:thought|reasoning)")
+"""Quick check: a text without any of these has no mark. The words are those of the marks that have no sign."""
 MERGED = "assistant(?P<merged>final|commentary|analysis)"
 """A header of a channel that lost its special tokens: `analysisThe user …assistantfinalAye, …`."""
 MERGED_START = re.compile(r"\s{0,20}analysis(?=[A-Z])")
@@ -62,7 +67,7 @@ class ReasoningFilter:
         self._open: list[str] = []
         self._header: str | None = None
         self._in_channel = self._has_final = self._has_answer_mark = False
-        self._has_shown = False
+        self._has_shown = self._has_words = self._struck = False
         self._opened = self._closed = 0
         self._answer: list[str] = []
         self._reasoning: list[str] = []
@@ -110,7 +115,8 @@ class ReasoningFilter:
     def _advance(self, *, last: bool = False) -> None:
         text, at = self._before + self._held, len(self._before)
         while found := _token().search(text, at):
-            if found.lastgroup == "unpair" and found.end() == len(text) and not last:  # it may be longer
+            is_at_end = found.lastgroup == "leading" and found.end() == len(text)  # it may be a link
+            if not last and (is_at_end or _may_go_on(text[found.start() : found.start() + HELD_BACK])):
                 break
             self._plain(text[at : found.start()])
             self._mark(found)
@@ -143,6 +149,7 @@ class ReasoningFilter:
             text = text.lstrip()
         if text:
             self._answer.append(text)
+            self._has_words = self._has_words or _WORD.search(text) is not None
             self._show_later(text)
 
     def _show_later(self, text: str) -> None:
@@ -158,8 +165,11 @@ class ReasoningFilter:
             self._has_shown = True
 
     def _mark_turn(self, mark: str) -> None:
+        last = self._answer[-1][-1:] if self._answer else ""
         self._answer.append(mark)
-        self._is_over = self._is_over or (self._has_shown and _opening_mark().match(mark) is not None)
+        self._struck = self._struck or mark == STRIKE[0]
+        ends = _boundary_mark().match(mark) and last != "`" and not (self._struck and mark == STRIKE[1])
+        self._is_over = self._is_over or bool(ends and self._has_words)
         self._beside = ""
 
     def _mark(self, found: re.Match[str]) -> None:
@@ -173,16 +183,20 @@ class ReasoningFilter:
                 self._end_header()
             case "merged":
                 self._enter_channel(name)
+            case "turn" if self._header is not None:
+                self._header += " "
             case "over" if self._open and (self._has_bar or SIGN_OF_CHANNEL in self._open):
                 self._open.clear()
             case "over" | "turn" if not self._open:
                 self._mark_turn(mark)
-            case "pair":
+            case "pair" if name not in _leading() or not self._has_words:
                 self._begin(_pairs()[name])
             case "unpair" if name in self._open or name not in _enclosing():
                 self._end(name)
             case "answer" | "unanswer":
                 self._mark_answer(mark, opens=kind == "answer")
+            case "leading" if not self._has_words:
+                self._begin(_family(name))
             case "open" | "bar" | "arrow" | "bracket":
                 self._begin(_family(name))
                 self._has_bar = kind == "bar"
@@ -211,7 +225,7 @@ class ReasoningFilter:
 
     def _answer_is_reasoning(self) -> None:
         self._reasoning += self._answer
-        self._answer = []
+        self._answer, self._has_words = [], False
 
     def _end_header(self) -> None:
         words = re.findall(r"\w+", (self._header or "").lower())
@@ -243,6 +257,8 @@ class ReasoningFilter:
 
 
 SIGN_OF_CHANNEL = "<|channel|>"
+STRIKE = "<s>", "</s>"
+"""The second ends an answer, except after the first: together they strike words through in HTML."""
 LONGEST_ROLE = 12
 _CHANNEL_AT_END = re.compile(r"(?:analysis|commentary|final)\s?\Z")
 """The name of a channel whose first mark was removed by the server: `final<|message|>`."""
@@ -256,19 +272,17 @@ def cut_end_marks(text: str) -> str:
     >>> cut_end_marks("Aye, fairly.<|im_end|>\\n<|im_start|>assistant")
     'Aye, fairly.'
     """
-    text = _cut_beginning(text.strip())
-    marks = list(_turn_mark().finditer(text))
-    for before, mark in zip([None, *marks], marks, strict=False):
-        if mark.start() and _opening_mark().match(text, mark.start()):
-            follows = before and not _ROLE.sub("", text[before.end() : mark.start()]).strip()
-            text = text[: before.start() if before and follows else mark.start()]
-            break
+    text = _cut_beginning(text.strip(_UNSEEN))
+    boundary = next((mark for mark in _turn_mark().finditer(text) if _is_boundary(text, mark.start())), None)
+    text = text[: boundary.start()] if boundary else text
+    if follows := _NEXT_TURN.search(text):
+        text = text[: follows.start("turn")]
     return _cut_end(text)
 
 
 def find_marker(text: str) -> str | None:
     """The first mark of a chat template or of reasoning in `text`, as it is written there, or None."""
-    if not _may_have_marks(text) and not ("\n" in text and _LONE_ROLE.search(text)):
+    if not _may_have_marks(text) and not _LONE_ROLE.search(text):
         return None
     found = next((found for found in _token().finditer(text) if not _is_harmless(found)), None)
     found = found or _BROKEN.search(text) or _LONE_ROLE.search(text)
@@ -276,17 +290,31 @@ def find_marker(text: str) -> str | None:
 
 
 def _may_have_marks(text: str) -> bool:
-    return ANY_SIGN.search(text) is not None or "assistant" in text or "analysis" in text
+    return ANY_SIGN.search(text) is not None
+
+
+def _is_boundary(text: str, at: int) -> bool:
+    """Whether the mark at `at` ends the answer before it: the mark of an end, or of the beginning of another turn."""
+    mark = _boundary_mark().match(text, at)
+    if mark is None or text[at - 1 : at] == "`" or not _WORD.search(text, 0, at):
+        return False
+    return mark.group() != STRIKE[1] or text.find(STRIKE[0], 0, at) < 0
 
 
 def _is_harmless(found: re.Match[str]) -> bool:
-    return found.lastgroup in ("answer", "unanswer") or found.group().lower() in _enclosing()
+    return found.lastgroup in ("answer", "unanswer", "leading") or found.group().lower() in _enclosing() | _leading()
 
 
 _BROKEN = re.compile(r"<[|｜]|[|｜]>")
 _ROLE = re.compile(r"(?:assistant|user|model|system|tool|developer)\s*:?", re.IGNORECASE)
-_LONE_ROLE = re.compile(r"^(?:assistant|user|model|system)[ \t]*$", re.MULTILINE)
-"""A line that is only the name of a role: the marks around it were removed by the server."""
+_LONE_ROLE = re.compile(r"(?:^|(?<=[.!?…]))(?:assistant|user|model|system)[ \t]*$", re.MULTILINE)
+"""A line that is only the name of a role, or a name after a full stop: the server removed the marks around it."""
+_NEXT_TURN = re.compile(
+    r"(?<=[.!?…])[\"'”’)\]]{0,2}(?:[^\S\n]*\n\s*+)?(?P<turn>(?:assistant|user|model)[ \t]*(?:\n|\Z))"
+)
+"""Such a name after the end of a sentence: another turn begins."""
+_WORD = re.compile(r"\w")
+_UNSEEN = " \t\r\n\v\f\0\ufeff\u200b\u200e\u200f\u2060"
 _ROLE_AT_END = re.compile(r"(?:\A|\n)[ \t]*(?:assistant|user|model)[ \t]*:?\Z")
 _ROLE_AT_START = re.compile(r"\s*(?:assistant|model|user)(?=\s*[\n:<＜]|\s+[A-Z\"'“‘]|\s*\Z)[ \t]*:?\s*")
 _CUT_OFF = re.compile(r"[<＜][|｜][^<>|｜\n]{0,40}[|｜]?\Z|[<＜]/?(?:start|end)_of_\w{0,10}\Z|</(?:s|think\w*)?\Z")
@@ -328,13 +356,27 @@ def _spec() -> dict:
 def _pairs() -> dict[str, str]:
     """First mark -> last mark, in lower case."""
     spec = _spec()["reasoning"]
-    return {first.lower(): last.lower() for first, last in [*spec["pairs"], *spec["enclosed"]]}
+    found = [*spec["pairs"], *spec["enclosed"], *spec["leading"]]
+    return {first.lower(): last.lower() for first, last in found}
+
+
+@functools.cache
+def _leading() -> frozenset[str]:
+    """First marks that are marks only at the beginning of an answer."""
+    return frozenset(first.lower() for first, _ in _spec()["reasoning"]["leading"])
 
 
 @functools.cache
 def _enclosing() -> frozenset[str]:
     """Last marks that are marks only after their first mark."""
-    return frozenset(last.lower() for _, last in _spec()["reasoning"]["enclosed"])
+    spec = _spec()["reasoning"]
+    return frozenset(last.lower() for _, last in [*spec["enclosed"], *spec["leading"]])
+
+
+@functools.cache
+def _names() -> str:
+    """The names of reasoning as a regular expression."""
+    return _any(name.replace("_", "[_ -]?") for name in _spec()["reasoning"]["names"])
 
 
 def _family(name: str) -> str:
@@ -344,7 +386,13 @@ def _family(name: str) -> str:
 def _literal(mark: str) -> str:
     """A regular expression for a mark with any forms of its signs."""
     pattern = "".join(SIGNS.get(char) or re.escape(char) for char in mark)
-    return pattern + r"(?!\w)" if mark == "```" else pattern
+    return pattern + r"(?!\w)" if mark in ("```", "~~~") else pattern
+
+
+def _may_go_on(text: str) -> bool:
+    """Whether `text`, which ends where the pieces end so far, is the beginning of a longer mark."""
+    lower = text.lower()
+    return any(len(mark) > len(lower) and mark.startswith(lower) for pair in _pairs().items() for mark in pair)
 
 
 def _any(patterns: Iterable[str]) -> str:
@@ -362,16 +410,18 @@ def _turn_mark() -> re.Pattern[str]:
 
 
 @functools.cache
-def _opening_mark() -> re.Pattern[str]:
-    return re.compile(_any(map(_literal, _spec()["turns"]["openings"])), re.IGNORECASE)
+def _boundary_mark() -> re.Pattern[str]:
+    turns = _spec()["turns"]
+    return re.compile(_any(map(_literal, [*turns["openings"], *turns["ends"]])), re.IGNORECASE)
 
 
 @functools.cache
 def _token() -> re.Pattern[str]:
     """Everything that `ReasoningFilter` reacts to. The last group that matched is the kind of the mark."""
     spec = _spec()["reasoning"]
-    names, less, greater = _any(spec["names"]), SIGNS["<"], SIGNS[">"]
+    names, less, greater = _names(), SIGNS["<"], SIGNS[">"]
     bracketed = f"(?-i:{_any(spec['bracketed'])})|think"
+    any_case = f"{_any(spec['bracketed'])}|think"
     prefix, edge = r"(?:\w{1,20}:)?", "[_▁ -]?"
     first, last = f"(?:(?:begin|start){edge}(?:of{edge})?)?", f"(?:{edge}(?:begin|start))?"
     end = f"end{edge}(?:of{edge})?"
@@ -384,7 +434,7 @@ def _token() -> re.Pattern[str]:
         f"(?P<unpair>{_any(map(_literal, _pairs().values()))})",
         rf"(?<!`){less}{prefix}(?:{names})\s?/\s?(?P<void>{greater})",
         rf"(?<!`){less}\s{{0,2}}{prefix}{first}(?P<open>{names}){last}(?:\s[^<>=]{{1,80}}=[^<>]{{0,160}}|\s{{0,2}}){greater}",
-        rf"(?<!`){less}\s?[/\\]\s?{prefix}(?P<close>{names})\s{{0,3}}{greater}",
+        rf"(?<!`){less}\s?[/\\]{{1,2}}\s?{prefix}(?:(?:begin|start){edge})?(?P<close>{names})\s{{0,3}}{greater}",
         rf"(?<!`){less}{prefix}{end}(?P<close2>{names})\s?{greater}",
         rf"(?<!`){less}{prefix}(?P<close3>{names}){edge}end\s?{greater}",
         rf"{_literal('<|')}\s?(?:/|{end})(?P<unbar>{names})\s?{_literal('|>')}",
@@ -392,9 +442,11 @@ def _token() -> re.Pattern[str]:
         rf"{_literal('<|')}\s?{first}(?P<bar>{names}){last}\s?{_literal('|>')}",
         rf"◁\s?/\s?(?P<unarrow>{names})\s?▷",
         rf"◁\s?(?P<arrow>{names})\s?▷",
-        rf"\[\s?(?:/\s?|{end})(?P<unbracket>{bracketed})\s?\]",
+        rf"\[\s?/\s?(?P<unbracket>{any_case})\s?\]",
+        rf"\[\s?{end}(?P<unbracket3>{bracketed})\s?\]",
         rf"\[\s?(?P<unbracket2>{bracketed}){edge}end\s?\]",
         rf"\[\s?{first}(?P<bracket>{bracketed}){last}\s?\]",
+        rf"\[\s?(?P<leading>{any_case})\s?\](?!\()",
         rf"{less}\s?/\s?(?P<unanswer>{_any(spec['answers'])})\s?{greater}",
         rf"{less}\s?(?P<answer>{_any(spec['answers'])})\s?{greater}",
         f"(?-i:{MERGED})",
@@ -406,21 +458,22 @@ def _token() -> re.Pattern[str]:
 @functools.cache
 def _beginning() -> re.Pattern[str]:
     """What may be the beginning of a mark, at the end of a text."""
-    names = _any(_spec()["reasoning"]["names"])
-    half, less = r"&(?:[lg]?|[lg]t)", SIGNS["<"]
+    names = _names()
+    half, less = r"(?:&[#\w]{0,4}|\\[u0-9a-f]{0,5})", SIGNS["<"]
     merged = [
         word[:end]
         for word in ("assistantcommentary", "assistantanalysis", "assistantfinal")
         for end in range(1, len(word))
     ]
-    paired = [_literal(mark[:end]) for mark in _pairs() for end in range(1, len(mark))]
+    marks = [*_pairs(), *_pairs().values()]
+    paired = [_literal(mark[:end]) for mark in marks for end in range(1, len(mark))]
     parts = [
         half,
-        rf"{less}\s?[/\\]?\s?(?:{half}|[\w:▁~-]{{0,40}}\s?(?:/\s?|{SIGNS['|']})?(?:{half})?)",
+        rf"{less}\s?[/\\]{{0,2}}\s?(?:{half}|[\w:▁~ -]{{0,40}}\s?(?:/\s?|{SIGNS['|']})?(?:{half})?)",
         rf"{less}\s?(?:\w{{1,20}}:)?(?:{names})\s[^<>]{{0,200}}",
         rf"{_literal('<|')}[^<>|｜\n]{{0,40}}{SIGNS['|']}?(?:{half})?",
         r"◁\s?/?\s?\w{0,30}\s?",
-        r"\[\s?/?\s?[A-Za-z_~]{0,24}\s?|\[e~\[?|\]~?b?",
+        r"\[\s?/?\s?[A-Za-z_~ ]{0,24}\s?|\[e~\[?|\]~?b?",
         *paired,
         *merged,
     ]

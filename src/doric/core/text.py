@@ -19,14 +19,17 @@ TAIL_LENGTH = 80
 _CLOSERS = r"[\"'”’»›“‘)\]}]"
 # a code point of an emoji, with what may follow it; the ranges have signs and pictures, but no letters
 _EMOJI = "[\u2190-\u2bff\u3030\u303d\u3297\u3299\ufe0f\ufe0e\u200d\u20e3\U0001f000-\U0001fbff\U000e0020-\U000e007f]"
-_NOTE = r"\[\^?\d{1,3}\]|【[^】\n]{0,40}】|[¹²³⁰⁴-⁹]|[*_~†‡]|</?[a-zA-Z]{1,10}\s?/?>|[\u200b\u2060\ufeff\u00ad]"
+_NOTE = (
+    r"\[\^?\d{1,3}(?:[,–-]\s?\d{1,3}){0,5}\]|【[^】\n]{0,40}】|[¹²³⁰⁴-⁹ⁿ]|[*_~†‡]|</?[a-zA-Z]{1,10}\s?/?>|<!--[^<>]{0,40}-->"
+    r"|[\u200b\u2060\ufeff\u00ad]"
+)
 NOTES = re.compile(rf"(?:\s?(?:{_NOTE}))+(?=(?:\s|{_CLOSERS}|{_EMOJI})*\Z)")
 """Numbers of footnotes, signs of markup and closing tags in what follows the last full stop."""
-TAIL = re.compile(rf"[.!?…](?:{_CLOSERS}|{_NOTE}|{_EMOJI}|\s|[:;]-?[)(DPp](?!\w))*\Z")
+TAIL = re.compile(rf"[.!?…](?:{_CLOSERS}|{_NOTE}|{_EMOJI}|\s|[:;]['-]?[)(DPp](?!\w))*\Z")
 """The last full stop of a text and what may follow it: closing marks, emoji, smileys, notes; no words."""
 LAST_END = re.compile(
-    rf"(?<=[^\W\d_])[.!?…]++(?=[A-Z][a-z])"
-    rf"|(?<![.!?…])[.!?…]++(?![^\W_¹²³⁰⁴-⁹]|[,;:](?!-?[)(DPp]))(?:{_CLOSERS}|{_NOTE}|{_EMOJI}|[:;]-?[)(DPp](?!\w))*"
+    rf"(?<=[^\W\d_])[.!?…]++(?=[A-Z][a-z])|(?<=[a-z])[.!?…]++(?=[A-Z]{{1,4}}\b|THE END|x{{1,3}}\Z)"
+    rf"|(?<![.!?…<])[.!?…]++(?![^\W_¹²³⁰⁴-⁹ⁿ]|[,;:](?!['-]?[)(DPp]))(?:{_CLOSERS}|{_NOTE}|{_EMOJI}|[:;]['-]?[)(DPp](?!\w))*"
 )
 """An end of a sentence before something else. After a decimal point and in an address, a letter or a digit follows."""
 

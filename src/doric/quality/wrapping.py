@@ -7,14 +7,19 @@ import re
 from doric import data
 
 MAX_WRAPPINGS = 4
-LONE_QUOTES = '"“”«»'
-"""Marks that make no sense alone at the beginning or the end of an answer."""
+LONE_QUOTES = {'"': '"', "“": "”", "„": "”“", "‟": "”", "”": "“„‟", "«": "»", "»": "«", "＂": "＂", "*": "*"}
+"""Marks that make no sense alone at the beginning or the end of an answer, and their partners."""
 APOSTROPHES = "'’"
 QUOTE_INSIDE = re.compile(r"(?<!\w)['‘](?=\w)|[.,!?…]['’](?=\s)")
 """A single quotation mark inside a text that is not an apostrophe."""
-
-
 QUOTED_LINE = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
+RULE = re.compile(r"\A(?:-{3,}|={3,}|\*{3,}|_{3,})\s*\n|\n[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,})\Z")
+"""A line across the page at the beginning or the end."""
+FENCED = re.compile(r"(```|~~~)\w*[ \t]*\n([^`~]*)\1")
+TAGGED = re.compile(r"<([A-Za-z][\w-]{0,20})(?:\s[^<>]{0,100})?>([^<>]*)</\1>")
+JSON = re.compile(r"[{\[]\s*[\"']")
+STOPPED = re.compile(r"([.!?…][\"”»'’])\.\Z")
+"""A second full stop, after the quotation mark at the end."""
 
 
 def unwrap(text: str) -> str:
@@ -28,21 +33,35 @@ def unwrap(text: str) -> str:
         if (inner := without_wrapping(text)) == text:
             break
         text = inner
-    for mark in LONE_QUOTES:
-        if text.count(mark) == 1 and (text.startswith(mark) or text.endswith(mark)):
+    for mark, partners in LONE_QUOTES.items():
+        is_alone = text.count(mark) == 1 and not any(partner in text.replace(mark, "") for partner in partners)
+        if is_alone and (text.startswith(mark) or text.endswith(mark)):
             text = text.strip(mark).strip()
     return text
 
 
 def without_wrapping(text: str) -> str:
     """A stripped text without its outermost label or pair of marks; unchanged if it has neither."""
+    if found := FENCED.fullmatch(text) or TAGGED.fullmatch(text):
+        return found[2].strip()
     if label := _label().match(text):
         return text[label.end() :].strip()
     if text.startswith(">"):
         return QUOTED_LINE.sub("", text).strip()
-    if text.startswith("{") and text.endswith("}"):
-        return _only_string(text)
-    for first, last in _spec()["pairs"]:
+    if (shorter := RULE.sub("", text).strip()) != text:
+        return shorter
+    if JSON.match(text):
+        return _only_string(text) or text
+    stopped = STOPPED.sub(r"\1", text)
+    if (inner := _without_pair(stopped)) != stopped:
+        return inner
+    lines = [line.strip() for line in stopped.splitlines() if line.strip()]
+    return "\n".join(map(_without_pair, lines)) if all(_without_pair(line) != line for line in lines) else text
+
+
+def _without_pair(text: str) -> str:
+    """A text without the marks around it; unchanged if one of them is also inside it."""
+    for first, last in _pairs():
         if text.startswith(first) and text.endswith(last) and len(text) > len(first) + len(last):
             inner = text[len(first) : len(text) - len(last)]
             if not _has_mark(inner, first, last):
@@ -51,13 +70,16 @@ def without_wrapping(text: str) -> str:
 
 
 def _only_string(text: str) -> str:
-    """The string of a JSON object with one string, else the text itself."""
+    """The only string in JSON, or the only one under a key that is a label; "" if there is none."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        return text
-    strings = list(value.values())
-    return strings[0].strip() if len(strings) == 1 and isinstance(strings[0], str) else text
+        return ""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    strings = {key: item.strip() for key, item in items if isinstance(item, str) and item.strip()}
+    labelled = {key: item for key, item in strings.items() if str(key).lower() in _spec()["labels"]}
+    found = list((labelled or strings).values())
+    return found[0] if len(found) == 1 else ""
 
 
 def _has_mark(inner: str, first: str, last: str) -> bool:
@@ -72,7 +94,18 @@ def _spec() -> dict:
 
 
 @functools.cache
+def _pairs() -> list[list[str]]:
+    """The marks before and after an answer, the longest first."""
+    return sorted(_spec()["pairs"], key=lambda pair: -len(pair[0]))
+
+
+@functools.cache
 def _label() -> re.Pattern[str]:
-    labels = "|".join(re.escape(str(label)) for label in _spec()["labels"])
-    after = r"[*_\] ]{0,3}(?:[:：][*_]{0,2}|\s[-–—](?=\s)|[ ]*\n)"
-    return re.compile(rf"[*_#>\[ ]{{0,4}}(?:{labels}){after}|[^\w\s\"'(*_`<]{{1,4}} ?[:：]\s", re.IGNORECASE)
+    """A label with the mark that separates it from the answer. A dash separates only before a capital."""
+    labels = "|".join(re.escape(str(label)) for label in sorted(_spec()["labels"], key=len, reverse=True))
+    between = r"(?:[:：][*_]{0,2}|=(?=\s?[\"“'])|>(?=\s)|\s[-–—](?=\s+(?-i:[A-Z\"“'‘«„]))|[ ]*\n)"
+    before, after = r"[*_#<>\[\"' ]{0,4}", r"[*_>\"'\] ]{0,3}"
+    return re.compile(
+        rf"{before}(?:{labels}){after}{between}|[\[(<](?:{labels})(?<!\Wa)[\])>]|[^\w\s\"'(*_`<]{{1,4}} ?[:：]\s",
+        re.IGNORECASE,
+    )
