@@ -151,3 +151,9 @@ def test_a_plan_in_the_reasoning_is_no_list(begin, way):
 def test_a_long_damaged_list_is_read_to_the_end(shape):
     """200 KB of brackets, quotation marks or bullets are read in a time linear in the length."""
     assert isinstance(read_list(shape * (200_000 // len(shape))), list)
+
+
+@pytest.mark.parametrize("bullet", ["1.", "✅ ", "10️⃣ ", "① ", "=> ", "(3) ", "Topic 3: ", "№ 3 ", "- [ ] "])
+def test_the_bullets_of_topic_files_are_bullets_in_answers(bullet):
+    """The two items after a sentence are found with each bullet that a topic file may have."""
+    assert read_list(f"Here are two.\n{bullet}{ITEMS[0]}\n{bullet}{ITEMS[1]}") == ITEMS[:2]

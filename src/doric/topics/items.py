@@ -53,8 +53,8 @@ def clean_item(text: str) -> str:
     """
     if len(text) > LONGEST:
         return text.strip()
-    text = unquoted(_without_mark(tidy(text).strip()))  # a number may be within the quotation marks
-    return unquoted(_without_mark(text))
+    text = unquoted(without_mark(tidy(text).strip()))  # a number may be within the quotation marks
+    return unquoted(without_mark(text))
 
 
 def unquoted(text: str) -> str:
@@ -67,7 +67,8 @@ def unquoted(text: str) -> str:
     return text.strip(LONE).strip() if len(lone) == 1 else text
 
 
-def _without_mark(text: str) -> str:
+def without_mark(text: str) -> str:
+    """A stripped text without the bullet, the checkbox and the number before it."""
     for pattern in (BULLET, CHECKBOX, NUMBER):
         if (found := pattern.match(text)) and found.end() <= len(text):
             text = text[found.end() :]

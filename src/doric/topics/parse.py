@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from doric.core.text import ends_sentence
-from doric.topics.items import clean_item
+from doric.topics.items import clean_item, without_mark
 
 FENCED = re.compile(r"```[\w-]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 FENCE = re.compile(r"```[\w-]*")
@@ -18,7 +18,6 @@ STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"(\s*:)?')
 OPENING = re.compile(r"[\[{]")
 PYTHON = re.compile(r"""\[\s*(?:'|"[^"\n]*",\s*')""")
 PYTHON_STRING = re.compile(r"""(?<=[\[,\s])(['"])((?:\\.|[^\\\n]){1,200}?)\1(?=\s*(?:[,\]]|\Z))""")
-BULLET = re.compile(r"^\s*(?:[-*+–—•◦‣▪▫●○■□►▸▶⁃∙·➤➔→✓✔☐☑☒]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)])\s+(.*\S)")
 WRAPPED = re.compile(r"^\s*([a-z0-9].*\S)")
 NUMBERED = re.compile(r"(?:[a-z]+[ _-]?)?\d{1,3}", re.IGNORECASE)
 DECORATION = "*_`\"“”'‘ \t,;."
@@ -127,8 +126,8 @@ def _bulleted(text: str, cut: bool) -> list[str]:
     found: list[str] = []
     continued = False
     for line in map(str.rstrip, text.splitlines()):
-        if bullet := BULLET.match(line):
-            found.append(bullet[1])
+        if (item := without_mark(line.strip())) != line.strip():
+            found.append(item)
             continued = True
         elif continued := continued and (rest := WRAPPED.match(line)) is not None:
             found[-1] += f" {rest[1]}"
