@@ -7,12 +7,13 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from doric.chat.server import Address, Server
+from doric.chat.server import Address, NoServer, Server
 from doric.core.errors import DoricError, FatalServerError, SettingsError
 from doric.core.settings import Settings
 from doric.llm.client import ChatRequest, Client
@@ -225,6 +226,15 @@ def test_a_proxy_that_is_down_is_named(monkeypatch, ask):
     with pytest.raises(DoricError) as caught:
         ask(REMOTE)
     assert "the proxy 127.0.0.1:9 cannot be reached (connection refused)" in caught.value.message
+
+
+def test_the_chat_does_not_wait_for_a_proxy(monkeypatch):
+    """A proxy that is down is said at once: it is no server that is still starting."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(NoServer, match=r"the proxy 127\.0\.0\.1:9 cannot be reached"):
+        Server(Address("https://doric.example"), wait=None).find()
+    assert time.monotonic() - began < 60
 
 
 @BOTH

@@ -300,6 +300,8 @@ class Server:
                 if fault.permanent:
                     message = f"{self.address.host} cannot be reached: {self.obstacle}"
                     raise FatalServerError(message, hint=fault.hint or "Check VLLM_URL.") from error
+                if self.wait is None and self._proxy and fault.refused:
+                    raise NoServer(f"{self.address.host} cannot be reached: {fault.reason}", hint=fault.hint) from error
                 if self.wait is None and self.address.is_local and fault.refused:
                     raise NoServer(
                         f"nothing listens at {self.address.host} ({self.obstacle})", hint=START_IT

@@ -195,7 +195,7 @@ def too_many_redirects(base_url: str, *, source: str) -> FatalServerError:
 @dataclass(frozen=True, slots=True)
 class ConnectionFault:
     """Why there is no answer. `permanent`: waiting cannot help. `connected`: a connection was made and then lost.
-    `refused`: no program listens at the port.
+    `refused`: no program listens at the port, of the server or of the proxy.
     """
 
     reason: str
@@ -220,11 +220,13 @@ def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str)
     if _was_connected(chain):
         return ConnectionFault("the connection closed", connected=True)
     reason, unknown_host = _os_reason(chain)
+    refused = reason == REFUSED
     if proxy is not None:
         reason = f"the proxy {proxy.host} cannot be reached ({reason})"
-        return ConnectionFault(reason, f"Check {proxy.variable}.", permanent=unknown_host)
+        hint = f"Check {proxy.variable}."
+        return ConnectionFault(reason, hint, permanent=unknown_host, refused=refused)
     hint = f"Check {source}." if unknown_host else ""
-    return ConnectionFault(reason, hint, permanent=unknown_host, refused=reason == REFUSED)
+    return ConnectionFault(reason, hint, permanent=unknown_host, refused=refused)
 
 
 def speaks_tls(url: str) -> bool:
