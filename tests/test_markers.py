@@ -210,6 +210,21 @@ def test_a_mark_inside_a_text_is_found(text, mark):
     assert find_marker(text) == mark
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<s>Nae bad.</s>", "Nae bad."),
+        ("\ufeff<s>Nae bad.</s>user\nFit like?", "Nae bad."),
+        ("<|im_start|>assistant\nAye.<|im_end|>", "Aye."),
+        ("It's <s>ten</s> nine.", "It's ten nine."),
+    ],
+)
+def test_a_short_answer_between_two_marks_is_shown(text, shown):
+    """A text that is no longer than the name of a role is shown, if it is not one."""
+    for size in (1, 3, 1000):
+        assert in_pieces(text, range(0, 1000, size))[0].strip("\ufeff ") == shown
+
+
 @pytest.mark.parametrize("text", ["Pit `</s>` efter the last wird.", "It's <s>thirty</s> forty poun."])
 def test_a_mark_in_code_or_in_markup_does_not_end_the_answer(text):
     """What follows a mark that is only mentioned, or that strikes words through, is not cut off."""

@@ -101,8 +101,7 @@ class ReasoningFilter:
         self._advance(last=True)
         if self._header is not None:
             self._end_header()
-        if self._beside and not _ROLE.fullmatch(self._beside.strip()):
-            self._shown.append(self._beside)
+        self._show_beside()
         return _CUT_OFF.sub("", self._show())
 
     def _read_start(self) -> None:
@@ -164,10 +163,18 @@ class ReasoningFilter:
             self._shown.append(text if self._has_shown else text.lstrip())
             self._has_shown = True
 
+    def _show_beside(self) -> None:
+        """Show the text that was held back after a mark, unless it is the name of a role."""
+        if self._beside and not self._is_over and not _ROLE.fullmatch(self._beside.strip()):
+            self._shown.append(self._beside if self._has_shown else self._beside.lstrip())
+            self._has_shown = True
+        self._beside = None
+
     def _mark_turn(self, mark: str) -> None:
+        self._show_beside()
         last = self._answer[-1][-1:] if self._answer else ""
         self._answer.append(mark)
-        self._struck = self._struck or mark == STRIKE[0]
+        self._struck = self._struck or (mark == STRIKE[0] and self._has_words)
         ends = _boundary_mark().match(mark) and last != "`" and not (self._struck and mark == STRIKE[1])
         self._is_over = self._is_over or bool(ends and self._has_words)
         self._beside = ""
