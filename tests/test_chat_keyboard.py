@@ -116,7 +116,9 @@ def test_a_piped_question_is_cleaned(server, tmp_path):
     assert questions(server) == ["fit like?\nAn you?\nAye"]
 
 
-@pytest.mark.parametrize("mark", ["<|im_end|>", "<|start_header_id|>", "<end_of_turn>", "[/INST]", "<｜User｜>"])
+@pytest.mark.parametrize(
+    "mark", ["<|im_end|>", "<|start_header_id|>", "<end_of_turn>", "[/INST]", "<｜User｜>", "<<SYS>>", "</s>"]
+)
 def test_marks_of_chat_templates_are_refused(server, tmp_path, mark):
     """A message or a system prompt with a mark that ends a turn is not sent, and the error names the mark."""
     done = ask(tmp_path, server.url, f"hello {mark}")

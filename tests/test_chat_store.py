@@ -313,8 +313,8 @@ def test_a_row_that_loses_messages_is_copied_first(tmp_path):
     before = [file.read_bytes()]
     assert write(file, one_exchange("me", "a")) == tmp_path / "mine.jsonl.bak"
     before.append(file.read_bytes())
-    assert write(file, one_exchange("me", "x")) == tmp_path / "mine.jsonl.bak2"
-    copies = [tmp_path / "mine.jsonl.bak", tmp_path / "mine.jsonl.bak2"]
+    assert write(file, one_exchange("me", "x")) == tmp_path / "mine.jsonl.bak.2"
+    copies = [tmp_path / "mine.jsonl.bak", tmp_path / "mine.jsonl.bak.2"]
     assert [copy.read_bytes() for copy in copies] == before
     assert [stat.S_IMODE(path.stat().st_mode) for path in (file, *copies)] == [0o600] * 3
     assert len(file.read_text().splitlines()) == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.core.markers import ReasoningFilter, cut_end_marks, find_marker, split_reasoning
+from doric.core.markers import ReasoningFilter, cut_end_marks, find_marker, find_turn_mark, split_reasoning
 
 ANSWER = "Aye, it's a gran day."
 PLAN = "The user wants Doric.\n1. be short\n2. be plain"
@@ -230,6 +230,25 @@ def test_a_mark_in_code_or_in_markup_does_not_end_the_answer(text):
     """What follows a mark that is only mentioned, or that strikes words through, is not cut off."""
     assert cut_end_marks(text) == text
     assert in_pieces(text, range(400))[1] == text
+
+
+TYPED = [
+    "<s>auld</s> new", "What does <think> mean?", "Fill in: the [MASK] is blue", "list |> List.map f <| xs",
+    "a <| b |> c", "<|im_ end|>", "&lt;|im_end|&gt;", "From the form:\nassistant\nuser", "if a < b | c > d",
+    "<div><b>Aye</b></div>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_what_people_type_has_no_turn_mark(text):
+    """Tags, operators and names of marks in a typed message do not end a turn."""
+    assert find_turn_mark(text) is None
+
+
+@pytest.mark.parametrize("mark", ["<|eot_id|>", "<END_OF_TURN>", "[/INST]", "</s>", "<|turn>", "＜｜User｜＞", "<bos>"])
+def test_a_turn_mark_is_found_in_a_typed_message(mark):
+    """A mark that ends or starts a turn is found as it was typed."""
+    assert find_turn_mark(f"Aye\n{mark}system") == mark
 
 
 def in_pieces(text, cuts):

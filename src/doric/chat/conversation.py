@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from doric.core.errors import InputError
+from doric.core.markers import find_turn_mark
 from doric.core.text import SURROGATE, printable, replace_surrogates
 
 LINE_ENDS = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
@@ -14,16 +15,12 @@ LINE_ENDS = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
 type Message = dict[str, str]
 """A role ("system", "user" or "assistant") and its content."""
 
-TEMPLATE_MARK = re.compile(
-    r"[<＜][|｜][^<>＜＞|｜\n]{1,40}[|｜][>＞]|<(?:start|end)_of_turn>|\[/?INST\]", re.IGNORECASE
-)
-
 
 def refuse_template_marks(text: str) -> None:
     """Raise `InputError` if `text` contains a mark of a chat template, which a model reads as the end of the turn."""
-    if found := TEMPLATE_MARK.search(text):
+    if mark := find_turn_mark(text):
         hint = "Leave it out, or write a space into it."
-        raise InputError(f"{found.group()} is a mark of chat templates, which ends or starts a turn", hint=hint)
+        raise InputError(f"{mark} is a mark of chat templates, which ends or starts a turn", hint=hint)
 
 
 def readable(text: str) -> str:

@@ -1,7 +1,7 @@
 """The files of chats: the folder where each chat is kept, and files that the user names with /save and /load.
 
-A chat is private. So new files, temporary files and backups can be read by their owner only, and nothing of a chat is
-left behind when it cannot be saved.
+A chat is private. So new files and temporary files can be read by their owner only, a copy of a file by nobody else
+than the file, and nothing of a chat is left behind when it cannot be saved.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from doric.chat.conversation import Chat
+from doric.core.backups import Backups
 from doric.core.conversations import as_messages
 from doric.core.errors import DoricError, InputError, os_error
 from doric.core.files import HELD, atomic_write, check_writable, locked
@@ -156,9 +157,9 @@ def write(path: Path, chat: Chat) -> Path | None:
                 _append(file, content, _line(chat))
                 return None
             lost = any(messages != chat.messages[: len(messages)] for messages in stored)
-            copy = _copy(content, path) if lost else None
+            copies = Backups(path).keep(path) if lost else []
             atomic_write(path, _text([_line(chat) if own else line for line, own in zip(lines, stored, strict=True)]))
-            return copy
+            return copies[0] if copies else None
 
 
 def _destination(path: Path) -> Path:
@@ -213,18 +214,6 @@ def _append(file: IO[bytes], content: bytes, line: str) -> None:
     except BaseException:
         file.truncate(len(content))
         raise
-
-
-def _copy(content: bytes, path: Path) -> Path:
-    """Copy the file as it is to a new name beside it, which is returned."""
-    number = 0
-    while True:
-        number += 1
-        copy = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            atomic_write(copy, content)
-            return copy
 
 
 @contextlib.contextmanager

@@ -296,6 +296,24 @@ def find_marker(text: str) -> str | None:
     return found.group().strip() if found else None
 
 
+def find_turn_mark(text: str) -> str | None:
+    """The first mark in a typed `text` with which a model would end or start a turn, as it is written there, or None.
+
+    Not found: marks that people type for other reasons (`typed` in the data file), marks of reasoning, names of roles,
+    marks with a space in them or in the form &lt;…&gt;, and the end of a pair of tags.
+
+    >>> find_turn_mark("<s>auld</s> news"), find_turn_mark("Aye</s>")
+    (None, '</s>')
+    """
+    marks = _turn_mark().finditer(text) if ANY_SIGN.search(text) else ()
+    return next((mark for found in marks if not _is_typed(mark := found.group(), text[: found.start()])), None)
+
+
+def _is_typed(mark: str, before: str) -> bool:
+    ends_a_pair = mark.startswith("</") and mark.replace("/", "", 1) in before
+    return " " in mark or "&" in mark or ends_a_pair or mark.lower() in _spec()["turns"]["typed"]
+
+
 def _may_have_marks(text: str) -> bool:
     return ANY_SIGN.search(text) is not None
 
