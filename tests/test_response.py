@@ -262,7 +262,8 @@ END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
     [
         [{"choices": None}, {"choices": [None]}, {"choices": []}, chunk(content=TEXT)],
         [{"choices": [{"delta": None}]}, {"choices": [{}]}, chunk(content=None), chunk(content=TEXT)],
-        [None, 0, "", "ping", True, {"type": "ping"}, chunk(content=TEXT)],
+        [None, 0, "", "ping", True, [], {"type": "ping"}, chunk(content=TEXT)],
+        [chunk(content=TEXT), {"choices": [{"index": 1, "delta": {"content": "Another answer."}}]}],
         [{"choices": [{"text": TEXT}]}],
         [{"choices": [{"message": {"content": TEXT}}]}],
         [chunk(content=TEXT), {"choices": [{"message": {"content": TEXT}}]}],
@@ -271,7 +272,7 @@ END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
         [chunk(content=[{"type": "text", "text": TEXT}]), chunk(content=[])],
         [chunk(content="Haud the "), chunk(content="windae open a wee bittie.")],
     ],
-    ids=["null choices", "null deltas", "keep-alives", "text", "message", "message at the end", "growing message",
+    ids=["null choices", "null deltas", "keep-alives", "second answer", "text", "message", "message at the end", "growing message",
          "reasoning in parts", "text in parts", "plain"],
 )  # fmt: skip
 def test_chunks_have_several_shapes(chunks):

@@ -131,7 +131,8 @@ def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[s
         has_answer = b'"choices"' in content
         sizes = (prompt_characters, len(content)) if has_answer else (0, 0)
         estimated = (int(estimate_tokens(size)) for size in sizes)
-        raise _unreadable(f"incomplete JSON ({content_type})", *estimated, counted=False) from None
+        what = "incomplete JSON" if content.strip() else "the response is empty"
+        raise _unreadable(f"{what} ({content_type})", *estimated, counted=False) from None
     if isinstance(value, list) and has_error(value):
         value = value[0]
     if not isinstance(value, dict):
@@ -184,6 +185,8 @@ class StreamedCompletion:
         """
         event = chunk if isinstance(chunk, Event) else Event(decode(chunk) if isinstance(chunk, bytes) else chunk)
         value = event.data
+        if isinstance(value, list):  # some servers wrap an error, or a keep-alive, in a list
+            value = value[0] if value else None
         if event.name == "error" or (isinstance(value, dict) and not value.get("choices") and has_error(value)):
             self._note_error((value.get("error") or value) if isinstance(value, dict) else value or "no reason given")
             return ""
@@ -192,7 +195,7 @@ class StreamedCompletion:
         try:
             self._note_error(value.get("error"))
             self._add_usage(value.get("usage"))
-            text = "".join([self._add_choice(choice) for choice in value.get("choices") or () if choice is not None])
+            text = "".join([self._add_choice(choice) for choice in value.get("choices") or () if _is_first(choice)])
         except (AttributeError, TypeError):
             raise _unreadable("not a chunk of a completion") from None
         if self._characters > LONGEST_ANSWER:
@@ -354,6 +357,11 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return _text(value.get("text") or value.get("value"))
     return value if isinstance(value, str) else ""
+
+
+def _is_first(choice: Any) -> bool:  # noqa: ANN401 - any JSON
+    """Whether a choice in a chunk belongs to the first answer. Some servers send others, or null."""
+    return choice is not None and choice.get("index") in (None, 0, "0")
 
 
 def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: bool = True) -> RetryableError:

@@ -71,7 +71,8 @@ class WaitLog:
 
 def gone_hint(error: RetryableError) -> str:
     """The hint for a run that ends because of `error`."""
-    return f"{error.hint or 'Is the server running and reachable?'} Nothing is lost: run the same command again."
+    what = "Does this server offer chat completions at this URL?" if error.fault == "malformed" else error.hint
+    return f"{what or 'Is the server running and reachable?'} Nothing is lost: run the same command again."
 
 
 class JobQueue[Job]:
