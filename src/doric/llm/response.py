@@ -185,8 +185,8 @@ class StreamedCompletion:
         """
         event = chunk if isinstance(chunk, Event) else Event(decode(chunk) if isinstance(chunk, bytes) else chunk)
         value = event.data
-        if isinstance(value, list):  # some servers wrap an error, or a keep-alive, in a list
-            value = value[0] if value else None
+        if value == [] or (isinstance(value, list) and has_error(value)):
+            value = value[0] if value else None  # a keep-alive, or an error in a list
         if event.name == "error" or (isinstance(value, dict) and not value.get("choices") and has_error(value)):
             self._note_error((value.get("error") or value) if isinstance(value, dict) else value or "no reason given")
             return ""
