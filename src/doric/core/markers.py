@@ -4,27 +4,29 @@ The lists of marks are in `data/markers.toml`. Only marks are recognised, never 
 reasoning. The time of every function is linear in the length of the text.
 """
 
-import functools
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from doric import data
+from doric.core.mark_patterns import (
+    beginning,
+    boundary_mark,
+    enclosing,
+    family,
+    final_channels,
+    leading,
+    may_go_on,
+    pairs,
+    token,
+    turn_mark,
+    typed_marks,
+)
 
-SIGNS = {
-    "<": r"(?:[<＜〈⟨《]|&lt;|&#0?60;|&#x3c;|\\u003c)",
-    ">": r"(?:[>＞〉⟩》]|&gt;|&#0?62;|&#x3e;|\\u003e)",
-    "|": "[|｜]",
-}
-"""The forms of a sign in a mark: some servers escape it, and some templates use full-width signs."""
 HELD_BACK = 320
 """`ReasoningFilter` holds back at most so many characters, because a mark may be split across pieces."""
 MAX_HEADER = 200
 """Longest header of a channel (role, name of the channel, recipient) in characters."""
 ANY_SIGN = re.compile(r"[<＜〈⟨《&◁`~\[\]\\]|assistant|analysis|[Tt]hinking\.|[Mm]y (?:thought|reasoning)")
 """Quick check: a text without any of these has no mark. The words are those of the marks that have no sign."""
-MERGED = "assistant(?P<merged>final|commentary|analysis)"
-"""A header of a channel that lost its special tokens: `analysisThe user …assistantfinalAye, …`."""
 MERGED_START = re.compile(r"\s{0,20}analysis(?=[A-Z])")
 MERGED_PREFIX = re.compile(
     r"\s{0,20}(?:a(?:n(?:a(?:l(?:y(?:s(?:is?)?)?)?)?)?)?|f(?:i(?:n(?:al?)?)?)?"
@@ -113,14 +115,14 @@ class ReasoningFilter:
 
     def _advance(self, *, last: bool = False) -> None:
         text, at = self._before + self._held, len(self._before)
-        while found := _token().search(text, at):
+        while found := token().search(text, at):
             is_at_end = found.lastgroup == "leading" and found.end() == len(text)  # it may be a link
-            if not last and (is_at_end or _may_go_on(text[found.start() : found.start() + HELD_BACK])):
+            if not last and (is_at_end or may_go_on(text[found.start() : found.start() + HELD_BACK])):
                 break
             self._plain(text[at : found.start()])
             self._mark(found)
             at = found.end()
-        held = found or _beginning().search(text, max(at, len(text) - HELD_BACK))
+        held = found or beginning().search(text, max(at, len(text) - HELD_BACK))
         end = held.start() if held and not last else len(text)
         self._plain(text[at:end])
         self._before, self._held = text[max(0, end - 1) : end], text[end:]
@@ -175,7 +177,7 @@ class ReasoningFilter:
         last = self._answer[-1][-1:] if self._answer else ""
         self._answer.append(mark)
         self._struck = self._struck or (mark == STRIKE[0] and self._has_words)
-        ends = _boundary_mark().match(mark) and last != "`" and not (self._struck and mark == STRIKE[1])
+        ends = boundary_mark().match(mark) and last != "`" and not (self._struck and mark == STRIKE[1])
         self._is_over = self._is_over or bool(ends and self._has_words)
         self._beside = ""
 
@@ -196,19 +198,19 @@ class ReasoningFilter:
                 self._open.clear()
             case "over" | "turn" if not self._open:
                 self._mark_turn(mark)
-            case "pair" if name not in _leading() or not self._has_words:
-                self._begin(_pairs()[name])
-            case "unpair" if name in self._open or name not in _enclosing():
+            case "pair" if name not in leading() or not self._has_words:
+                self._begin(pairs()[name])
+            case "unpair" if name in self._open or name not in enclosing():
                 self._end(name)
             case "answer" | "unanswer":
                 self._mark_answer(mark, opens=kind == "answer")
             case "leading" if not self._has_words:
-                self._begin(_family(name))
+                self._begin(family(name))
             case "open" | "bar" | "arrow" | "bracket":
-                self._begin(_family(name))
+                self._begin(family(name))
                 self._has_bar = kind == "bar"
             case "close" | "unbar" | "unarrow" | "unbracket":
-                self._end(_family(name))
+                self._end(family(name))
             case "void":
                 pass
             case _:
@@ -248,7 +250,7 @@ class ReasoningFilter:
 
     def _enter_channel(self, name: str) -> None:
         self._open.clear()
-        if name not in _spec()["reasoning"]["final_channels"]:
+        if name not in final_channels():
             self._begin(SIGN_OF_CHANNEL)
         elif not self._has_final:
             self._has_final = True
@@ -280,7 +282,7 @@ def cut_end_marks(text: str) -> str:
     'Aye, fairly.'
     """
     text = _cut_beginning(text.strip(_UNSEEN))
-    boundary = next((mark for mark in _turn_mark().finditer(text) if _is_boundary(text, mark.start())), None)
+    boundary = next((mark for mark in turn_mark().finditer(text) if _is_boundary(text, mark.start())), None)
     text = text[: boundary.start()] if boundary else text
     if follows := _NEXT_TURN.search(text):
         text = text[: follows.start("turn")]
@@ -291,7 +293,7 @@ def find_marker(text: str) -> str | None:
     """The first mark of a chat template or of reasoning in `text`, as it is written there, or None."""
     if not _may_have_marks(text) and not _LONE_ROLE.search(text):
         return None
-    found = next((found for found in _token().finditer(text) if not _is_harmless(found)), None)
+    found = next((found for found in token().finditer(text) if not _is_harmless(found)), None)
     found = found or _BROKEN.search(text) or _LONE_ROLE.search(text)
     return found.group().strip() if found else None
 
@@ -305,13 +307,13 @@ def find_turn_mark(text: str) -> str | None:
     >>> find_turn_mark("<s>auld</s> news"), find_turn_mark("Aye</s>")
     (None, '</s>')
     """
-    marks = _turn_mark().finditer(text) if ANY_SIGN.search(text) else ()
+    marks = turn_mark().finditer(text) if ANY_SIGN.search(text) else ()
     return next((mark for found in marks if not _is_typed(mark := found.group(), text[: found.start()])), None)
 
 
 def _is_typed(mark: str, before: str) -> bool:
     ends_a_pair = mark.startswith("</") and mark.replace("/", "", 1) in before
-    return " " in mark or "&" in mark or ends_a_pair or mark.lower() in _spec()["turns"]["typed"]
+    return " " in mark or "&" in mark or ends_a_pair or mark.lower() in typed_marks()
 
 
 def _may_have_marks(text: str) -> bool:
@@ -320,14 +322,14 @@ def _may_have_marks(text: str) -> bool:
 
 def _is_boundary(text: str, at: int) -> bool:
     """Whether the mark at `at` ends the answer before it: the mark of an end, or of the beginning of another turn."""
-    mark = _boundary_mark().match(text, at)
+    mark = boundary_mark().match(text, at)
     if mark is None or text[at - 1 : at] == "`" or not _WORD.search(text, 0, at):
         return False
     return mark.group() != STRIKE[1] or text.find(STRIKE[0], 0, at) < 0
 
 
 def _is_harmless(found: re.Match[str]) -> bool:
-    return found.lastgroup in ("answer", "unanswer", "leading") or found.group().lower() in _enclosing() | _leading()
+    return found.lastgroup in ("answer", "unanswer", "leading") or found.group().lower() in enclosing() | leading()
 
 
 _BROKEN = re.compile(r"<[|｜]|[|｜]>")
@@ -347,159 +349,23 @@ _CUT_OFF = re.compile(r"[<＜][|｜][^<>|｜\n]{0,40}[|｜]?\Z|[<＜]/?(?:start|
 
 
 def _cut_beginning(text: str) -> str:
-    at, mark = 0, _turn_mark().match(text)
+    at, mark = 0, turn_mark().match(text)
     while mark:
         at = mark.end()
         if role := _ROLE_AT_START.match(text, at):
             at = role.end()
         at = len(text) - len(text[at:].lstrip())
-        mark = _turn_mark().match(text, at)
+        mark = turn_mark().match(text, at)
     return text[at:]
 
 
 def _cut_end(text: str) -> str:
     if cut := _CUT_OFF.search(text, max(0, len(text) - HELD_BACK)):
         text = text[: cut.start()]
-    for mark in reversed(list(_turn_mark().finditer(text))):
+    for mark in reversed(list(turn_mark().finditer(text))):
         if _ROLE.sub("", text[mark.end() :], count=1).strip():
             break
         text = text[: mark.start()].rstrip()
     if role := _ROLE_AT_END.search(text, max(0, len(text) - HELD_BACK)):
         text = text[: role.start()]
     return text.strip()
-
-
-# ---- patterns
-
-
-@functools.cache
-def _spec() -> dict:
-    return data.read_toml("markers.toml")
-
-
-@functools.cache
-def _pairs() -> dict[str, str]:
-    """First mark -> last mark, in lower case."""
-    spec = _spec()["reasoning"]
-    found = [*spec["pairs"], *spec["enclosed"], *spec["leading"]]
-    return {first.lower(): last.lower() for first, last in found}
-
-
-@functools.cache
-def _leading() -> frozenset[str]:
-    """First marks that are marks only at the beginning of an answer."""
-    return frozenset(first.lower() for first, _ in _spec()["reasoning"]["leading"])
-
-
-@functools.cache
-def _enclosing() -> frozenset[str]:
-    """Last marks that are marks only after their first mark."""
-    spec = _spec()["reasoning"]
-    return frozenset(last.lower() for _, last in [*spec["enclosed"], *spec["leading"]])
-
-
-@functools.cache
-def _names() -> str:
-    """The names of reasoning as a regular expression."""
-    return _any(name.replace("_", "[_ -]?") for name in _spec()["reasoning"]["names"])
-
-
-def _family(name: str) -> str:
-    return "think" if name.startswith(("think", "thought")) else name
-
-
-def _literal(mark: str) -> str:
-    """A regular expression for a mark with any forms of its signs."""
-    pattern = "".join(SIGNS.get(char) or re.escape(char) for char in mark)
-    return pattern + r"(?!\w)" if mark in ("```", "~~~") else pattern
-
-
-def _may_go_on(text: str) -> bool:
-    """Whether `text`, which ends where the pieces end so far, is the beginning of a longer mark."""
-    lower = text.lower()
-    return any(len(mark) > len(lower) and mark.startswith(lower) for pair in _pairs().items() for mark in pair)
-
-
-def _any(patterns: Iterable[str]) -> str:
-    return "|".join(sorted(set(patterns), key=lambda pattern: (-len(pattern), pattern)))
-
-
-@functools.cache
-def _turn_pattern() -> str:
-    return f"{_literal('<|')}[^<>|｜\n]{{1,40}}{_literal('|>')}|{_any(map(_literal, _spec()['turns']['marks']))}"
-
-
-@functools.cache
-def _turn_mark() -> re.Pattern[str]:
-    return re.compile(_turn_pattern(), re.IGNORECASE)
-
-
-@functools.cache
-def _boundary_mark() -> re.Pattern[str]:
-    turns = _spec()["turns"]
-    return re.compile(_any(map(_literal, [*turns["openings"], *turns["ends"]])), re.IGNORECASE)
-
-
-@functools.cache
-def _token() -> re.Pattern[str]:
-    """Everything that `ReasoningFilter` reacts to. The last group that matched is the kind of the mark."""
-    spec = _spec()["reasoning"]
-    names, less, greater = _names(), SIGNS["<"], SIGNS[">"]
-    bracketed = f"(?-i:{_any(spec['bracketed'])})|think"
-    any_case = f"{_any(spec['bracketed'])}|think"
-    prefix, edge = r"(?:\w{1,20}:)?", "[_▁ -]?"
-    first, last = f"(?:(?:begin|start){edge}(?:of{edge})?)?", f"(?:{edge}(?:begin|start))?"
-    end = f"end{edge}(?:of{edge})?"
-    parts = [
-        f"(?P<start>{_literal('<|start|>')})",
-        f"(?P<channel>{_literal('<|channel|>')}|{_literal('<|channel>')})",
-        f"(?P<message>{_literal('<|message|>')})",
-        f"(?P<over>{_any(map(_literal, ('<|end|>', '<|return|>', '<|call|>', '<channel|>')))})",
-        f"(?P<pair>{_any(map(_literal, _pairs()))})",
-        f"(?P<unpair>{_any(map(_literal, _pairs().values()))})",
-        rf"(?<!`){less}{prefix}(?:{names})\s?/\s?(?P<void>{greater})",
-        rf"(?<!`){less}\s{{0,2}}{prefix}{first}(?P<open>{names}){last}(?:\s[^<>=]{{1,80}}=[^<>]{{0,160}}|\s{{0,2}}){greater}",
-        rf"(?<!`){less}\s?[/\\]{{1,2}}\s?{prefix}(?:(?:begin|start){edge})?(?P<close>{names})\s{{0,3}}{greater}",
-        rf"(?<!`){less}{prefix}{end}(?P<close2>{names})\s?{greater}",
-        rf"(?<!`){less}{prefix}(?P<close3>{names}){edge}end\s?{greater}",
-        rf"{_literal('<|')}\s?(?:/|{end})(?P<unbar>{names})\s?{_literal('|>')}",
-        rf"{_literal('<|')}\s?(?P<unbar2>{names}){edge}end\s?{_literal('|>')}",
-        rf"{_literal('<|')}\s?{first}(?P<bar>{names}){last}\s?{_literal('|>')}",
-        rf"◁\s?/\s?(?P<unarrow>{names})\s?▷",
-        rf"◁\s?(?P<arrow>{names})\s?▷",
-        rf"\[\s?/\s?(?P<unbracket>{any_case})\s?\]",
-        rf"\[\s?{end}(?P<unbracket3>{bracketed})\s?\]",
-        rf"\[\s?(?P<unbracket2>{bracketed}){edge}end\s?\]",
-        rf"\[\s?{first}(?P<bracket>{bracketed}){last}\s?\]",
-        rf"\[\s?(?P<leading>{any_case})\s?\](?!\()",
-        rf"{less}\s?/\s?(?P<unanswer>{_any(spec['answers'])})\s?{greater}",
-        rf"{less}\s?(?P<answer>{_any(spec['answers'])})\s?{greater}",
-        f"(?-i:{MERGED})",
-        f"(?P<turn>{_turn_pattern()})",
-    ]
-    return re.compile("|".join(parts), re.IGNORECASE)
-
-
-@functools.cache
-def _beginning() -> re.Pattern[str]:
-    """What may be the beginning of a mark, at the end of a text."""
-    names = _names()
-    half, less = r"(?:&[#\w]{0,4}|\\[u0-9a-f]{0,5})", SIGNS["<"]
-    merged = [
-        word[:end]
-        for word in ("assistantcommentary", "assistantanalysis", "assistantfinal")
-        for end in range(1, len(word))
-    ]
-    marks = [*_pairs(), *_pairs().values()]
-    paired = [_literal(mark[:end]) for mark in marks for end in range(1, len(mark))]
-    parts = [
-        half,
-        rf"{less}\s?[/\\]{{0,2}}\s?(?:{half}|[\w:▁~ -]{{0,40}}\s?(?:/\s?|{SIGNS['|']})?(?:{half})?)",
-        rf"{less}\s?(?:\w{{1,20}}:)?(?:{names})\s[^<>]{{0,200}}",
-        rf"{_literal('<|')}[^<>|｜\n]{{0,40}}{SIGNS['|']}?(?:{half})?",
-        r"◁\s?/?\s?\w{0,30}\s?",
-        r"\[\s?/?\s?[A-Za-z_~ ]{0,24}\s?|\[e~\[?|\]~?b?",
-        *paired,
-        *merged,
-    ]
-    return re.compile(f"(?:{'|'.join(parts)})\\Z", re.IGNORECASE)
