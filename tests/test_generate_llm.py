@@ -538,7 +538,9 @@ def test_an_error_in_a_200_response_is_that_error(monkeypatch, capsys):
     monkeypatch.setitem(mock_server.ANSWERS, "inside", lambda call, text: mock_server._http(200, body))
     with serving(decide=lambda call: Action("inside")) as server:
         assert generate(server) == 2
-    assert "the quota is used up (402)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the quota is used up (402)" in told
+    assert "retried:" not in told
     assert server.stats.requests <= 10
 
 

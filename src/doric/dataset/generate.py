@@ -208,7 +208,8 @@ class Generator:
             completion = await self._voice(attempt)
         except ServerError as error:
             self._history.rejected[attempt.job.id] = list(attempt.rejected)
-            self._tally.faults[error.fault] += not isinstance(error, FatalServerError)
+            if not isinstance(error, FatalServerError):
+                self._tally.faults[error.fault] += 1
             if tokens := error.tokens_in + error.tokens_out:
                 self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
                 count_tokens(tokens)
