@@ -224,6 +224,14 @@ def test_a_renamed_column_is_found(data, name):
         ("topic_rules.toml", "min_words = 5", "min_word = 5", "'min_words' is missing"),
         ("prices.toml", "[0.15, 0.60]", "[0.15]", "1 entries, at least 2"),
         ("prices.toml", "[0.15, 0.60]", "[-1, 0.60]", "gpt-4o-mini"),
+        ("characters.toml", "[remains]", "[remain]", "'remains' is missing"),
+        ("characters.toml", "'[ĠĊ▁]'", "'[ĠĊ▁'", "not a valid regular expression"),
+        ("finish_reasons.toml", "abort = [", "aborted = [", "'abort' is missing"),
+        ("markers.toml", "openings = [", "opening = [", "'openings' is missing"),
+        ("markers.toml", '"</details>"]', '"</details>", "x"]', "3 entries instead of 2"),
+        ("server_errors.toml", "\nquota = [", "\nquotas = [", "'quota' is missing"),
+        ("server_errors.toml", '"credit balance"', '"Credit balance"', "write it in lower case"),
+        ("server_errors.toml", "'per[", "'(per[", "not a valid regular expression"),
     ],
 )
 def test_a_wrong_key_or_value_of_a_toml_file_is_found(data, name, old, new, reason):
@@ -284,6 +292,9 @@ def test_a_missing_file_is_found(data, name):
         ("“", "curly quotation mark “: write the straight one"),
         ("â€™", "damaged by a wrong encoding"),
         ("Ã©", "damaged by a wrong encoding"),
+        ("\u0430", "a letter of another alphabet"),
+        ("\uff41", "a letter of another alphabet"),
+        ("e\u0301", "an accent that is a character of its own"),
     ],
 )
 @pytest.mark.parametrize("name", [HEALTH, "renderings.tsv"])
@@ -359,6 +370,8 @@ def test_errors_in_one_file_do_not_hide_those_in_others(data):
 ENGLISH = "The morning rain was falling softly on the green hills beyond our village."
 MIXED = "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose."
 CASES = {
+    "a date instead of a form": ("central.tsv", "abuin\t", "1-Mar\t", "not one word in lower case"),
+    "a capital letter in a form": ("leakage.tsv", "afternoon\tef", "Afternoon\tef", "not one word in lower case"),
     # the name of the rule: (file, old text, new text, a part of the reason)
     "a spelling of two entries": ("lexicon.tsv", "\nablow\t", "\naffa\t", "duplicate of line"),
     "a form that is accepted and Central Scots": ("central.tsv", "aboon\tabeen", "gweed\tabeen", "accepted as Doric"),

@@ -17,6 +17,7 @@ from doric.dialect.render import render
         ("the best way to write home", "the best wye tae vreet hame"),
         ("how much to pay for a house", "foo muckle tae pey for a hoose"),
         ("choosing a good pair of walking shoes", "choosin a gweed pair o walkin sheen"),
+        ("an old-fashioned hat with home-made buttons", "an aul-farrant hat wi hame-made buttons"),
         ("looking after your own hands", "leukin efter yer ain hans"),
     ],
 )

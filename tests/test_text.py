@@ -139,7 +139,9 @@ def test_text_without_surrogates_can_be_encoded(text):
 
 def test_what_a_terminal_would_obey_is_removed():
     """Escape sequences are removed completely, and so are control, bidirectional and other format characters."""
-    assert printable("a\x1b[31mred\x1b[0m \x1b]0;title\x07b\r\n\tc\x9b2J\u202e\u2028\xad\ufeffd") == "ared b\n\tc\nd"
+    assert (
+        printable("a\x1b[31mred\x1b[0m \x1b]0;title\x07b\r\n\tc\x9b2J\u202e\u2028\xad\ufeff\ue000d") == "ared b\n\tc\nd"
+    )
 
 
 SCOTLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"

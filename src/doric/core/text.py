@@ -33,8 +33,9 @@ LAST_END = re.compile(
 )
 """An end of a sentence before something else. After a decimal point and in an address, a letter or a digit follows."""
 
-INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode categories that may control a terminal or reorder a line: control, format, surrogate, separators."""
+INVISIBLE = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+"""Unicode categories that may control a terminal, reorder a line or show nothing: control, format, private use,
+surrogate, separators."""
 JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
 """Format characters that are kept: parts of emoji, of flags (also Scotland's) and of some scripts."""
 LINE_SEPARATOR = re.compile("[\u2028\u2029\x85]")

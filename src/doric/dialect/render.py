@@ -47,5 +47,7 @@ def _renderings() -> dict[str, str]:
 
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    phrases = sorted((re.escape(english) for english in _renderings() if " " in english), key=len, reverse=True)
+    phrases = sorted(
+        (re.escape(english) for english in _renderings() if re.search("[ -]", english)), key=len, reverse=True
+    )
     return re.compile(rf"\b(?:{'|'.join(phrases)})\b|[A-Za-z]+(?:'[a-z]+)*", re.IGNORECASE)

@@ -38,8 +38,9 @@ OTHER_FILES = (
     "function_words.txt", "ing_nouns.txt", "insults.txt", "heldout.jsonl",
 )  # fmt: skip
 """The files that must exist besides the tables."""
-CURLY_ALLOWED = (*PATTERN_FILES, "multilingual/", "prompts.toml", "heldout.jsonl")
-"""Files in which patterns or other languages need curly quotation marks; `prompts` checks the English frames."""
+ANY_LETTERS = (*PATTERN_FILES, "multilingual/", "prompts.toml", "heldout.jsonl", "common_words.txt")
+"""Files in which patterns or other languages need curly quotation marks and other alphabets; `prompts` checks the
+English frames."""
 WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
 """What UTF-8 text looks like after it was read in another encoding."""
 MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
@@ -132,9 +133,9 @@ def _wrong_characters(line: str, name: str) -> Iterator[str]:
     for char in line:
         if char.isascii() and (char.isprintable() or char == "\t"):
             continue
-        if char in STRAIGHT and not name.startswith(CURLY_ALLOWED):
+        if char in STRAIGHT and not name.startswith(ANY_LETTERS):
             yield f"curly quotation mark {char}: write the straight one {STRAIGHT[char]}"
-        elif problem := _invisible(char):
+        elif problem := _invisible(char) or ("" if name.startswith(ANY_LETTERS) else _foreign(char)):
             yield problem
 
 
@@ -145,6 +146,15 @@ def _invisible(char: str) -> str:
     if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and char not in JOINERS:
         return f"an invisible or private character ({code}): delete it"
     return "the replacement character U+FFFD: write the letter that was lost" if char == "\ufffd" else ""
+
+
+def _foreign(char: str) -> str:
+    """What is wrong with a letter that looks like one of the Latin alphabet but is another character."""
+    if unicodedata.category(char)[0] == "M":
+        return "an accent that is a character of its own: write a letter that has the accent"
+    if char.isalnum() and not unicodedata.name(char, "").startswith("LATIN "):
+        return "a letter of another alphabet, which may look like a Latin letter: write it again"
+    return ""
 
 
 # ---- tables

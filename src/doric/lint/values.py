@@ -14,6 +14,9 @@ NEIGHBOURS = ("consonant", "participle")
 PATTERN_TABLES = ("markup", "meta", "refusal")
 """The tables of gates.toml whose lists are regular expressions."""
 
+SERVER_PATTERNS = ("daily", "daily_quota", "per_minute", "no_system_role")
+"""The lists of server_errors.toml that are regular expressions."""
+
 
 def check_values(source: Source) -> Iterator[Finding]:
     """The wrong values of one file, whose form and shape must be right."""
@@ -78,6 +81,24 @@ def _topic_patterns(source: Source) -> Iterator[Finding]:
         yield from _pattern(source, pattern)
 
 
+def _damage_patterns(source: Source) -> Iterator[Finding]:
+    for pattern in itertools.chain.from_iterable(source.toml["remains"].values()):
+        yield from _pattern(source, pattern)
+
+
+def _server_errors(source: Source) -> Iterator[Finding]:
+    for pattern in (pattern for key in SERVER_PATTERNS for pattern in source.toml[key]):
+        yield from _pattern(source, pattern)
+    words = (
+        word for key, value in source.toml.items() if key not in (*SERVER_PATTERNS, "extra_body") for word in value
+    )
+    for word in words:
+        if word != word.lower():
+            yield source.error(
+                source.line_of(word), word, "messages are compared in lower case: write it in lower case"
+            )
+
+
 def _pattern(source: Source, pattern: str) -> Iterator[Finding]:
     line = source.line_of(pattern)
     try:
@@ -97,5 +118,7 @@ CHECKS: dict[str, Callable[[Source], Iterator[Finding]]] = {
     "collisions.toml": _sets,
     "gates.toml": _gate_patterns,
     "topic_rules.toml": _topic_patterns,
+    "characters.toml": _damage_patterns,
+    "server_errors.toml": _server_errors,
 }
 """File -> the check of its values."""

@@ -54,6 +54,8 @@ def check_faults(sources: Sources) -> Iterator[Finding]:
         source, seen = sources[name], {}
         for row in source.rows:
             form = row.cells[column]
+            if texts.words(form) != [form]:
+                yield source.error(row.line, form, "not one word in lower case, so no text can have it: correct it")
             if (first := seen.setdefault(form.lower(), row.line)) != row.line:
                 yield source.error(row.line, form, f"duplicate of line {first}: delete one of them")
             if form in accepted:
