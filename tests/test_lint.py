@@ -147,6 +147,9 @@ def test_a_syntax_error_has_a_hint(data, name, old, new, reason):
         ("lexicon.tsv", "zzword\t\tne\tn\t\t\t", "no cell may be empty in the column english"),
         ("lexicon.tsv", "zzword zz ne n", "1 column instead of 7: put one tab (no spaces) between two cells"),
         ("lexicon.tsv", "zzword\tzz\tne\tn\t\t\t\tmore", "8 columns instead of 7"),
+        ("renderings.tsv", '"zzthing"\t"hing"', "quotation marks around a cell, as spreadsheets write: delete them"),
+        ("function_words.txt", "=======", "a merge left both versions"),
+        ("common_words.txt", ">>>>>>> theirs", "a merge left both versions"),
         ("renderings.tsv", "thing  hing", "1 column instead of 2"),
         ("multilingual/health.tsv", "keeping well", "1 column instead of 15"),
         ("multilingual/health.tsv", "keeping well\t" + "\t".join("abcdefghijklm") + "\t", "empty in the column zh"),
@@ -370,7 +373,8 @@ def test_errors_in_one_file_do_not_hide_those_in_others(data):
 ENGLISH = "The morning rain was falling softly on the green hills beyond our village."
 MIXED = "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose."
 CASES = {
-    "a date instead of a form": ("central.tsv", "abuin\t", "1-Mar\t", "not one word in lower case"),
+    "a date instead of a form": ("central.tsv", "awfy\t", "1-Mar\t", "not one word in lower case"),
+    "English that no text has": ("renderings.tsv", "\nasking\t", "\nasking,\t", "write English words in lower case"),
     "a capital letter in a form": ("leakage.tsv", "afternoon\tef", "Afternoon\tef", "not one word in lower case"),
     # the name of the rule: (file, old text, new text, a part of the reason)
     "a spelling of two entries": ("lexicon.tsv", "\nablow\t", "\naffa\t", "duplicate of line"),

@@ -44,6 +44,7 @@ English frames."""
 WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
 """What UTF-8 text looks like after it was read in another encoding."""
 MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
+MERGED = "a merge left both versions here: keep one of them"
 
 
 def file_names() -> list[str]:
@@ -104,6 +105,7 @@ def _toml_hint(what: str, near: str) -> str:
 def check_form(source: Source) -> Iterator[Finding]:
     """Wrong characters, and malformed rows of a table or of heldout.jsonl."""
     yield from _characters(source)
+    yield from _merge_marks(source)
     if source.name in COLUMNS:
         yield from _table(source, COLUMNS[source.name], OPTIONAL_CELLS.get(source.name, set()))
     elif source.name.endswith(".tsv"):
@@ -125,6 +127,12 @@ def _characters(source: Source) -> Iterator[Finding]:
     for problem, places in found.items():
         more = f" ({len(places)} lines)" if len(places) > 1 else ""
         yield source.error(places[0], shown(source.lines[places[0] - 1]), problem + more)
+
+
+def _merge_marks(source: Source) -> Iterator[Finding]:
+    marked = (at for at, line in enumerate(source.lines, 1) if line.startswith(MERGE_MARKS))
+    if first := next(marked, 0):
+        yield source.error(first, shown(source.lines[first - 1]), MERGED)
 
 
 def _wrong_characters(line: str, name: str) -> Iterator[str]:
@@ -171,15 +179,19 @@ def _table(source: Source, columns: tuple[str, ...], optional: set[str]) -> Iter
     for row in source.rows:
         line = source.lines[row.line - 1]
         cells = [cell.strip() for cell in line.split("\t")]
+        if line.startswith(MERGE_MARKS):
+            continue
         if missing := [column for column in columns if not row.cells[column] and column not in optional]:
-            yield source.error(row.line, shown(line), _missing_cells(line, cells, columns, missing))
+            yield source.error(row.line, shown(line), _missing_cells(cells, columns, missing))
         elif any(cells[len(columns) :]):
             yield source.error(row.line, shown(line), _count(cells, columns))
+        elif any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
+            yield source.error(
+                row.line, shown(line), "quotation marks around a cell, as spreadsheets write: delete them"
+            )
 
 
-def _missing_cells(line: str, cells: list[str], columns: tuple[str, ...], missing: Iterable[str]) -> str:
-    if line.startswith(MERGE_MARKS):
-        return "a merge left both versions here: keep one of them"
+def _missing_cells(cells: list[str], columns: tuple[str, ...], missing: Iterable[str]) -> str:
     if len(cells) < len(columns):
         return _count(cells, columns)
     return f"no cell may be empty in the column {', '.join(missing)}"

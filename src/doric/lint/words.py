@@ -9,6 +9,8 @@ from doric.lint.source import Finding, Row, Source
 from doric.lint.values import named_sets
 
 type Sources = Mapping[str, Source]
+ENGLISH = re.compile("[a-z]+(?:[' -][a-z]+)*")
+"""English that can be found in a text."""
 SPELLINGS = ("variants", "wider", "synonyms")
 
 
@@ -100,8 +102,10 @@ def check_renderings(sources: Sources) -> Iterator[Finding]:
     rude = {word for _, word in sources["insults.txt"].words}
     for row in source.rows:
         english, house = row.cells["english"], row.cells["house"]
-        if english != english.lower():
-            yield source.error(row.line, english, "write the English in lower case")
+        if not ENGLISH.fullmatch(english):
+            yield source.error(
+                row.line, english, "write English words in lower case, with one space or hyphen between them"
+            )
         if (first := seen.setdefault(english.lower(), row.line)) != row.line:
             yield source.error(row.line, english, f"duplicate of line {first}: delete one of them")
         for word in texts.words(house):
