@@ -147,7 +147,9 @@ def test_a_syntax_error_has_a_hint(data, name, old, new, reason):
         ("lexicon.tsv", "zzword\t\tne\tn\t\t\t", "no cell may be empty in the column english"),
         ("lexicon.tsv", "zzword zz ne n", "1 column instead of 7: put one tab (no spaces) between two cells"),
         ("lexicon.tsv", "zzword\tzz\tne\tn\t\t\t\tmore", "8 columns instead of 7"),
-        ("renderings.tsv", '"zzthing"\t"hing"', "quotation marks around a cell, as spreadsheets write: delete them"),
+        ("renderings.tsv", '"zzthing"\t"hing"', 'changed a cell to "zzthing": write the words'),
+        ("renderings.tsv", "zzthing\t#NAME?", "changed a cell to #NAME?"),
+        ("central.tsv", "1-Mar\tmairch\tstrong", "changed a cell to 1-Mar"),
         ("function_words.txt", "=======", "a merge left both versions"),
         ("common_words.txt", ">>>>>>> theirs", "a merge left both versions"),
         ("renderings.tsv", "thing  hing", "1 column instead of 2"),
@@ -373,7 +375,7 @@ def test_errors_in_one_file_do_not_hide_those_in_others(data):
 ENGLISH = "The morning rain was falling softly on the green hills beyond our village."
 MIXED = "Dinna fash aboot the broth what you made, it's gweed eneuch for the hale hoose."
 CASES = {
-    "a date instead of a form": ("central.tsv", "awfy\t", "1-Mar\t", "not one word in lower case"),
+    "a form of two words": ("central.tsv", "awfy\t", "aw fy\t", "not one word in lower case"),
     "English that no text has": ("renderings.tsv", "\nasking\t", "\nasking,\t", "write English words in lower case"),
     "a capital letter in a form": ("leakage.tsv", "afternoon\tef", "Afternoon\tef", "not one word in lower case"),
     # the name of the rule: (file, old text, new text, a part of the reason)
@@ -550,6 +552,12 @@ CASES = {
         "Quick one about {topic}:",
         "Quick one about {topick}:",
         "unknown slot {topick}",
+    ),
+    "a Cyrillic letter in a frame": (
+        "prompts.toml",
+        "The accent is funny",
+        "The \u0430ccent is funny",
+        "another alphabet",
     ),
     "a frame without its topic": (
         "prompts.toml",

@@ -43,6 +43,8 @@ ANY_LETTERS = (*PATTERN_FILES, "multilingual/", "prompts.toml", "heldout.jsonl",
 English frames."""
 WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
 """What UTF-8 text looks like after it was read in another encoding."""
+SPREADSHEET = re.compile(r'""|"[^"].*"|#[A-Z/0]+[!?]?|TRUE|FALSE|\d{1,2}-[A-Z][a-z]{2}')
+"""Cells as spreadsheets write them: quoted cells, errors, truth values, dates."""
 MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
 MERGED = "a merge left both versions here: keep one of them"
 
@@ -143,7 +145,7 @@ def _wrong_characters(line: str, name: str) -> Iterator[str]:
             continue
         if char in STRAIGHT and not name.startswith(ANY_LETTERS):
             yield f"curly quotation mark {char}: write the straight one {STRAIGHT[char]}"
-        elif problem := _invisible(char) or ("" if name.startswith(ANY_LETTERS) else _foreign(char)):
+        elif problem := _invisible(char) or ("" if name.startswith(ANY_LETTERS) else foreign_letter(char)):
             yield problem
 
 
@@ -156,8 +158,8 @@ def _invisible(char: str) -> str:
     return "the replacement character U+FFFD: write the letter that was lost" if char == "\ufffd" else ""
 
 
-def _foreign(char: str) -> str:
-    """What is wrong with a letter that looks like one of the Latin alphabet but is another character."""
+def foreign_letter(char: str) -> str:
+    """What is wrong with a letter that looks like one of the Latin alphabet but is another character, or ""."""
     if unicodedata.category(char)[0] == "M":
         return "an accent that is a character of its own: write a letter that has the accent"
     if char.isalnum() and not unicodedata.name(char, "").startswith("LATIN "):
@@ -185,10 +187,9 @@ def _table(source: Source, columns: tuple[str, ...], optional: set[str]) -> Iter
             yield source.error(row.line, shown(line), _missing_cells(cells, columns, missing))
         elif any(cells[len(columns) :]):
             yield source.error(row.line, shown(line), _count(cells, columns))
-        elif any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
-            yield source.error(
-                row.line, shown(line), "quotation marks around a cell, as spreadsheets write: delete them"
-            )
+        elif changed := next(filter(SPREADSHEET.fullmatch, cells), ""):
+            reason = f"a spreadsheet has changed a cell to {changed}: write the words again, without quotation marks"
+            yield source.error(row.line, shown(line), reason)
 
 
 def _missing_cells(cells: list[str], columns: tuple[str, ...], missing: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from doric.core import text as texts
 from doric.dataset.prompts import LENGTHS
 from doric.dialect.render import render
 from doric.dialect.scores import SCOTS, score
-from doric.lint.form import STRAIGHT, TITLE_LANGUAGES
+from doric.lint.form import STRAIGHT, TITLE_LANGUAGES, foreign_letter
 from doric.lint.sentences import slots
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
@@ -87,6 +87,8 @@ def _whole(source: Source, text: str, known: Iterable[str]) -> Iterator[Finding]
         yield source.error(line, text, "it does not end with a sentence mark such as . or ?")
     if curly := next((char for char in text if char in STRAIGHT), ""):
         yield source.error(line, text, f"curly quotation mark {curly}: write the straight one {STRAIGHT[curly]}")
+    if problem := next(filter(None, map(foreign_letter, text)), ""):
+        yield source.error(line, text, problem)
 
 
 def _voice(source: Source, text: str, filled: str, *, doric: bool) -> Iterator[Finding]:
