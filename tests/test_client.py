@@ -254,6 +254,13 @@ def test_the_only_listed_model_is_used():
     assert server.calls[0].body["model"] == "mock-doric"
 
 
+def test_a_placeholder_key_is_not_redacted_in_the_name_of_a_listed_model():
+    """A key such as "openai" is no secret, so a listed model with this word in its name is asked by its whole name."""
+    server = MockServer(Behaviour(models=("openai/gpt-oss-20b",)), answer=lambda call: TEXT)
+    assert one_completion(server, key="openai", model="").text == TEXT
+    assert server.calls[0].body["model"] == "openai/gpt-oss-20b"
+
+
 @pytest.mark.parametrize(
     ("models", "says"),
     [((), "exactly one"), (("a", "b"), "exactly one"), (None, "exactly one")],

@@ -193,7 +193,7 @@ class Client:
         return None
 
     def _read(self, content: bytes, headers: Mapping[str, str], request: ChatRequest) -> Completion:
-        key = self._settings.key if is_secret(self._settings.key) else ""
+        key = self._secret
         content_type = redact(headers.get("content-type", ""), key)
         completion = read_completion(content, content_type, prompt_characters=request.characters)
         if key:  # answers go into files that are published
@@ -202,6 +202,11 @@ class Client:
         self._requests.is_reasoning_model |= completion.reasoned
         self.answered = True
         return completion
+
+    @property
+    def _secret(self) -> str:
+        """The key; "" if it is a placeholder: a word such as "openai" may also be part of a model's name."""
+        return self._settings.key if is_secret(self._settings.key) else ""
 
     def _error(self, refusal: ErrorResponse) -> ServerError:
         error = refusal.to_error(
@@ -244,7 +249,9 @@ class Client:
         if fault.timed_out:
             message, word = f"no answer within {self._timeout:g} s (--timeout)", "timeout"
             hint = "The model may be too slow, or still loading: --timeout allows more time."
-        if request is None or not (fault.timed_out or _caused_by(error, self._cut_off)):
+        if request is None or not (
+            fault.timed_out or any(isinstance(each, self._cut_off) for each in connection.causes(error))
+        ):
             return RetryableError(message, fault=word, hint=hint)
         tokens_in, tokens_out = int(estimate_tokens(request.characters)), request.max_tokens // 2
         return RetryableError(
@@ -275,7 +282,7 @@ class Client:
             models = read_model_list(page.content()) if response.status_code < 300 else []
         except ValueError:
             return []
-        return [redact(model.name, self._settings.key) for model in models]
+        return [redact(model.name, self._secret) for model in models]
 
     async def _raise_if_unreachable(self, error: Exception) -> None:
         """Raise `FatalServerError` unless there is a server at the address that may still answer chats."""
@@ -348,10 +355,3 @@ def _with_tokens(completion: Completion, request: ChatRequest) -> Completion:
         return completion
     tokens_in, tokens_out = estimate_tokens(request.characters), estimate_tokens(len(completion.text))
     return replace(completion, tokens_in=int(tokens_in), tokens_out=int(tokens_out), counted=False)
-
-
-def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Whether `error`, or an error that caused it, is of this kind."""
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error is not None

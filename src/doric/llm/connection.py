@@ -208,7 +208,7 @@ class ConnectionFault:
 
 def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str) -> ConnectionFault:
     """Why a request to `url` failed. `source` names the variable or flag of the URL."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     if faults := [each for each in chain if isinstance(each, ssl.SSLError)]:
         return _tls_fault(faults[-1], proxy)  # aiohttp's own errors are SSL errors too, but without a code
     if proxy is not None:
@@ -249,7 +249,8 @@ def expects_https(source: str) -> ConnectionFault:
     return ConnectionFault("it expects https", f"Write https:// instead of http:// in {source}.", permanent=True)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error`, and the errors that caused it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
