@@ -341,6 +341,7 @@ _NEXT_TURN = re.compile(
 )
 """Such a name after the end of a sentence: another turn begins."""
 _WORD = re.compile(r"\w")
+_NOT_SPACE = re.compile(r"\S")
 _UNSEEN = " \t\r\n\v\f\0\ufeff\u200b\u200e\u200f\u2060"
 _ROLE_AT_END = re.compile(r"(?:\A|\n)[ \t]*(?:assistant|user|model)[ \t]*:?\Z")
 _ROLE_AT_START = re.compile(r"\s*(?:assistant|model|user)(?=\s*[\n:<＜]|\s+[A-Z\"'“‘]|\s*\Z)[ \t]*:?\s*")
@@ -354,7 +355,7 @@ def _cut_beginning(text: str) -> str:
         at = mark.end()
         if role := _ROLE_AT_START.match(text, at):
             at = role.end()
-        at = len(text) - len(text[at:].lstrip())
+        at = len(text) if (word := _NOT_SPACE.search(text, at)) is None else word.start()
         mark = turn_mark().match(text, at)
     return text[at:]
 
@@ -362,10 +363,13 @@ def _cut_beginning(text: str) -> str:
 def _cut_end(text: str) -> str:
     if cut := _CUT_OFF.search(text, max(0, len(text) - HELD_BACK)):
         text = text[: cut.start()]
+    end = len(text)
     for mark in reversed(list(turn_mark().finditer(text))):
-        if _ROLE.sub("", text[mark.end() :], count=1).strip():
+        if _ROLE.sub("", text[mark.end() : end], count=1).strip():
             break
-        text = text[: mark.start()].rstrip()
+        end = mark.start()
+    if end < len(text):
+        text = text[:end].rstrip()
     if role := _ROLE_AT_END.search(text, max(0, len(text) - HELD_BACK)):
         text = text[: role.start()]
     return text.strip()
