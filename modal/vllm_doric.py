@@ -111,7 +111,7 @@ def variables() -> dict[str, str]:
         from doric.core.errors import DoricError
     except ModuleNotFoundError:
         print(
-            "note: .env is not read, because python-dotenv is missing. Start with `uv run`, or install python-dotenv",
+            "note: .env is not read, because the packages of this project are not installed. Start with `uv run`",
             file=sys.stderr,
         )
         return dict(os.environ)

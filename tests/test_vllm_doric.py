@@ -257,7 +257,9 @@ def test_missing_dotenv_package_gives_a_note(shipped, tmp_path):
     (tmp_path / "lib" / "dotenv.py").write_text("raise ModuleNotFoundError('dotenv')")
     done = shipped(dotenv="DORIC_MODEL=acme/from-file\n", PYTHONPATH=str(tmp_path / "lib"))
     assert (done.code, done.recorder.image_env["DORIC_MODEL"]) == (0, "/models/doric")
-    assert ".env is not read, because python-dotenv is missing. Start with `uv run`" in done.output
+    assert (
+        ".env is not read, because the packages of this project are not installed. Start with `uv run`" in done.output
+    )
 
 
 def test_no_key_leaves_the_machine(shipped, tmp_path):

@@ -11,7 +11,7 @@ baseline or a judge on any other server gets BASELINE_API_KEY or JUDGE_API_KEY, 
 Answers are written to OUT.answers.jsonl when they arrive. If a run stops for any reason, give the same command again to
 resume it. A call that still fails after all retries counts as a failure in every share, and the report says so.
 
-Exit status: 0 done, 2 an error to fix, 130 stopped by Ctrl-C.
+Exit status: 0 done, 1 no turn got an answer, 2 an error to fix, 130 stopped by Ctrl-C.
 """
 
 import os
