@@ -519,6 +519,26 @@ def test_rows_that_cannot_be_rescued_are_not_reported(tmp_path, monkeypatch):
     assert not path.exists()
 
 
+def test_a_run_whose_rows_cannot_be_rescued_names_no_file_for_them(tmp_path, monkeypatch, caplog):
+    """If no folder takes the rows, nothing says that they are saved, and the plan stays for a file that was renamed."""
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(journal_module.tempfile, "gettempdir", lambda: str(tmp_path / "file" / "x"))
+    files_of_run = ResumableRun((tmp_path / "folder" / "out.jsonl",))
+
+    def run() -> None:
+        with files_of_run.open(lambda row: None) as (rows,):
+            files_of_run.store({"seed": 1})
+            rows.write({"n": 1})
+            (tmp_path / "folder").rename(tmp_path / "elsewhere")
+            (tmp_path / "folder").write_text("now a file")
+            rows.sync()
+
+    with pytest.raises(InputError, match="cannot be saved"):
+        run()
+    assert "rows are in" not in caplog.text
+    assert (tmp_path / "elsewhere" / "out.jsonl.plan.json").exists()
+
+
 def test_a_moved_file_behind_the_same_name_is_no_change(tmp_path):
     """If the name still leads to the same file, by a link or another folder, the run goes on."""
     path = tmp_path / "out.jsonl"

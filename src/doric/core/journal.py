@@ -456,9 +456,11 @@ class ResumableRun:
                 pass  # below, with those that were raised during the run
             except DoricError as error:
                 errors.append(error)
-        if rescued := [error for journal in opened if (error := journal.rescued)]:
+        if rescued := [(journal.rows, error) for journal in opened if (error := journal.rescued)]:
             self._restore_plan()
-            errors.append(RescuedError("; ".join(error.message for error in rescued), hint=rescued[0].hint))
+            saved = [error for rows, error in rescued if rows]  # no rows: they could not be saved, as its error says
+            if saved:
+                errors.append(RescuedError("; ".join(error.message for error in saved), hint=saved[0].hint))
         elif len(opened) == len(self.journals) and not any(journal.rows for journal in opened):
             self.plan_file.unlink(missing_ok=True)
         if failed is None or isinstance(failed, RescuedError):
