@@ -13,7 +13,6 @@ WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SPACE = re.compile(r"\s+")
 MAX_CHARACTERS = 20_000
 """A longer text is no answer of a chat. It is refused before any pattern is applied to it."""
-TERMINALS = ".!?…"
 TAIL_LENGTH = 80
 """What follows the last full stop is looked at only so far, in characters."""
 _CLOSERS = r"[\"'”’»›“‘)\]}]"
