@@ -867,6 +867,15 @@ def test_after_a_stop_another_model_fills_the_rows():
     assert_plan_met()
 
 
+def test_the_same_model_by_its_longer_name_has_no_further_tries():
+    """Ollama's name with :latest means the same model, so the jobs whose tries are used up are not paid for again."""
+    with serving(answer=lambda call: ENGLISH) as server:
+        assert generate(server, "--max-rejected", "0", "--max-tries", "2") == 1
+    with serving(answer=lambda call: ENGLISH) as server:
+        assert generate(server, "--model", "mock-doric:latest", "--max-rejected", "0", "--max-tries", "2") == 1
+    assert not server.stats.requests
+
+
 def test_another_model_has_all_its_tries():
     """Tries that the first model has used up are not counted for the second, and it is not shown the old answers."""
     with serving(answer=lambda call: ENGLISH) as server:

@@ -143,8 +143,9 @@ class Generator:
         self._backend, self._model = backend, model
         self._max_tries, self._budget, self._brake = max_tries, budget, brake
         self._tally = history.tally
+        same = ("", model.removesuffix(LATEST))
         for id, answers in history.rejected.items():  # tries of another model are no tries of this one
-            history.rejected[id] = [answer for answer in answers if answer.model in ("", model)]
+            history.rejected[id] = [answer for answer in answers if answer.model.removesuffix(LATEST) in same]
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs without a row that have a try left. Jobs without a try left are recorded as unfilled."""
