@@ -422,7 +422,7 @@ def test_two_conversations_on_one_chat_are_both_kept(server, tmp_path):
 
 def test_saving_to_the_output_of_a_run_warns(server, tmp_path):
     """A row of a chat in the output of a run would stop that run when it resumes, so a note says so."""
-    (tmp_path / "rows.jsonl").write_text('{"messages": []}\n')
+    (tmp_path / "rows.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
     (tmp_path / "rows.jsonl.plan.json").write_text("{}")
     with Terminal(tmp_path, server.url) as chat:
         chat.say("hello")

@@ -90,7 +90,7 @@ def test_a_row_of_another_shape_is_refused(tmp_path, row):
         read(file)
 
 
-OTHER = '{"messages": [], "a": 1}'
+OTHER = '{"messages": [{"role": "user", "content": "b"}], "a": 1}'
 
 
 def test_writing_keeps_other_lines(tmp_path):
@@ -224,8 +224,13 @@ FOREIGN = {
     "notes.txt": b"buy neeps",
     "list.jsonl": b"[1, 2]\n",
     "sharegpt.jsonl": b'{"conversations": [{"from": "human", "value": "a"}]}\n',
-    "torn.jsonl": b'{"messages": [], "meta": {}}\n{"messages": [{"ro',
+    "torn.jsonl": b'{"messages": [{"role": "user", "content": "a"}]}\n{"messages": [{"ro',
     "nan.jsonl": b'{"messages": NaN}\n',
+    "infinity.jsonl": b'{"messages": [{"role": "user", "content": "a"}], "weight": Infinity}\n',
+    "two_keys.jsonl": b'{"messages": [{"role": "user", "content": "a"}], "n": 1, "n": 2}\n',
+    "slack.jsonl": b'{"messages": [{"type": "message", "user": "U1", "text": "a"}]}\n',
+    "settings.json": b'{"name": "x", "messages": []}\n',
+    "deep.jsonl": b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
     "binary.bin": b"\x00\xff\xfe",
     "utf16.jsonl": '{"messages": []}'.encode("utf-16"),
 }

@@ -18,7 +18,7 @@ from doric.chat.conversation import Chat
 from doric.core.backups import Backups
 from doric.core.conversations import as_messages
 from doric.core.errors import DoricError, InputError, os_error
-from doric.core.files import HELD, atomic_write, check_writable, locked
+from doric.core.files import HELD, atomic_write, check_writable, locked, parse_object
 from doric.core.formats import HEAD, refuse_foreign_format
 
 try:
@@ -196,12 +196,25 @@ def _check_rows(content: bytes, path: Path) -> None:
     """Raise `InputError` unless all lines are rows with messages, or the file is empty and its name fits."""
     number = 0
     for number, line in enumerate(content.split(b"\n"), 1):
-        if line.strip() and not isinstance(_parsed(line).get("messages"), list):
+        if line.strip() and not _is_row(line):
             raise InputError(
                 "not a file of chats: the line is no row with messages", file=path, line=number, hint=OTHER_FILE
             )
     if not content.strip() and path.suffix not in ENDINGS:
         raise InputError("not a file of chats: it is empty", file=path, hint=OTHER_FILE)
+
+
+def _is_row(line: bytes) -> bool:
+    """Whether the line is an object with messages, each with a role, that JSON can express again without a loss."""
+    try:
+        messages = parse_object(line).get("messages")
+    except InputError:
+        return False
+    return bool(messages) and isinstance(messages, list) and all(map(_has_role, messages))
+
+
+def _has_role(message: object) -> bool:
+    return isinstance(message, dict) and isinstance(message.get("role"), str)
 
 
 def _append(file: IO[bytes], content: bytes, line: str) -> None:
@@ -243,10 +256,10 @@ def _lines(content: bytes) -> list[str]:
     return [line for line in content.decode().split("\n") if line.strip()]
 
 
-def _parsed(line: str | bytes) -> dict[str, Any]:
+def _parsed(line: str) -> dict[str, Any]:
     """The object in a line, {} if there is none."""
     try:
-        row = json.loads(line if isinstance(line, str) else line.decode())  # json.loads would also read UTF-16
+        row = json.loads(line)
     except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}
