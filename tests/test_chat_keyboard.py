@@ -349,7 +349,7 @@ def test_the_words_of_a_server_that_stays_busy_are_shown(server, tmp_path):
     """If a server answers 503 until the end of --wait, the error quotes the server."""
     server.manners.first, server.manners.message = [(503, "")] * 100, "No model is loaded."
     done = ask(tmp_path, server.url, "hello", "--wait", "0.5")
-    assert (done.returncode, "(HTTP 503: No model is loaded.)" in done.stderr) == (1, True)
+    assert (done.returncode, "(HTTP 503: No model is loaded)" in done.stderr) == (1, True)
 
 
 def test_extra_fields_are_sent_with_each_question(server, tmp_path):
