@@ -42,7 +42,8 @@ SHAREGPT_OF = dict(zip(MESSAGES.roles, SHAREGPT.roles, strict=True))
 ROLE_OF = dict(zip(SHAREGPT.roles, MESSAGES.roles, strict=True)) | {"developer": "system"}
 """Role in a file -> role of a plain row. OpenAI renamed `system` to `developer`."""
 TEXT_PARTS = ("text", "input_text", "output_text")
-REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
+REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_text")
+"""Types of the parts of a message that are not its text."""
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 RULE = "the turns must alternate user, assistant, … and end with an answer"
 _NO_META: dict[str, Any] = {}

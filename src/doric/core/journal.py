@@ -82,6 +82,7 @@ class Journal:
         self._synced = time.monotonic()
         self._folders: list[Path] = []
         self._file = self._open()
+        self._regular = False
         try:
             self._regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
             if fresh and self._regular:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doric import data
+from doric.core.conversations import REASONING_KEYS, REASONING_PARTS
 from doric.core.errors import RetryableError
 from doric.core.files import parse_json
 from doric.core.markers import cut_end_marks, split_reasoning
@@ -23,10 +24,7 @@ UNKNOWN_ERROR = 502
 STATUSES = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "invalid_api_key": 401, "model_not_found": 404}
 CHARACTERS_PER_TOKEN = 3
 """Doric has about 3 characters per token. Its spellings are rare, so tokenizers split them into short pieces."""
-NOT_CONTENT = (
-    "reasoning_content", "reasoning", "reasoning_details", "thinking",
-    "refusal", "tool_calls", "function_call", "audio",
-)  # fmt: skip
+NOT_CONTENT = (*REASONING_KEYS, "refusal", "tool_calls", "function_call", "audio")
 """Fields of a message that some servers fill instead of `content`."""
 MAX_TOKENS = 10**9
 """A larger count in a response is a mistake of the server."""
@@ -37,8 +35,6 @@ LONGEST_ANSWER = 1 << 19
 less than 500,000 characters; whatever sends more does not end."""
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 CALL_FIELDS = ("tool_calls", "function_call")
-REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_text")
-"""Types of the parts of a message that are not its text."""
 ABORTED = "abort"
 """The finish reason of an answer that was cancelled at the server."""
 BROKEN_OFF = "the server broke off the answer"
