@@ -42,7 +42,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     flag = parser.add_argument_group("what to generate").add_argument
     flag("--topics-json", metavar="FILE", help="topics as JSON, grouped or not (default: topics.json)")
-    flag("--topics", metavar="FILE", help="topics as plain text, one per line; may be combined with --topics-json")
+    flag(
+        "--topics",
+        metavar="FILE",
+        help="topics as text, one per line, or a CSV table; may be combined with --topics-json",
+    )
     flag("--out", metavar="FILE", default="datasets/doric_synth.jsonl", help="output file (default: %(default)s)")
     flag("--n-per-topic", type=cli.count, default=6, metavar="N", help="rows per topic (default: %(default)s)")
     flag(

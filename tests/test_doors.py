@@ -1,11 +1,14 @@
 """All commands when their streams, their environment or the terminal are unusual: one line, no traceback."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from doric import data
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
@@ -134,3 +137,27 @@ def test_a_folder_that_cannot_be_written_is_an_error(door, tmp_path, name):
     flag = "--out" if name == "report_dataset" else "--output"
     argv = [COMMANDS[name][0], "--input", "{rows}", flag, f"{tmp_path}/file/out.x"]
     assert f"{tmp_path}/file/out.x" in one_error(door(name, "", argv))
+
+
+@pytest.mark.parametrize("name", ["phrases/health.toml", "gates.toml", "prompts.toml"])
+def test_language_data_that_cannot_be_read_is_one_line(tmp_path, name):
+    """If a quotation mark is missing in a file of the language data, the error names the file and the line."""
+    folder = tmp_path / "data"
+    shutil.copytree(str(data.FOLDER), folder)
+    broken = folder / name
+    broken.write_text('first = "no end\n' + broken.read_text("utf-8"), "utf-8")
+    script = str(ROOT / "dataset_generation/generate_doric_dataset.py")
+    code = (
+        "import sys; from pathlib import Path; from doric import data; data.FOLDER = Path(sys.argv[1]);"
+        "sys.argv = ['x', '--n-per-topic', '1', '--backend', 'heuristic', '--no-progress'];"
+        f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+    )
+    (tmp_path / "topics.json").write_text('{"a": ["reading the tide tables"]}', "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    error, hint = done.stderr.splitlines()[-2:]
+    assert f"{name}: " in error
+    assert "line 1" in error
+    assert "check_doric.py" in hint

@@ -19,11 +19,13 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Never, NoReturn, TextIO
 
-from doric.core.errors import DoricError, SettingsError, os_error
+from doric.core.errors import DoricError, InputError, SettingsError, os_error
 from doric.core.files import discard_stdout
 from doric.core.text import printable
+from doric.data import DataError
 
 log = logging.getLogger("doric")
+CHECK_DATA = "Find out what is wrong with: uv run python dataset_generation/check_doric.py"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST = 2**53
 """The largest number that a flag accepts, unless the flag has its own limit."""
@@ -68,6 +70,8 @@ def main(
                 out.flush()
             except DoricError as error:
                 return report_error(error)
+            except DataError as error:
+                return report_error(InputError(str(error), hint=CHECK_DATA))
             except KeyboardInterrupt:
                 if interrupted:
                     print_stderr(interrupted)

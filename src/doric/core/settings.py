@@ -104,6 +104,9 @@ def load_settings(
 
 def choose_backend(wanted: str, settings: Settings) -> str:
     """ "openai" or "heuristic": the value of `--backend`, or what the settings allow. Raises `SettingsError`."""
+    if wanted == "auto" and not settings.given and settings.provider != "openai":
+        message = f"MODEL_PROVIDER is '{settings.provider}', but {settings.key_variable} is not set"
+        raise SettingsError(message, hint="Set both, or give --backend heuristic for the embedded voice.")
     if wanted == "auto":
         return "openai" if settings.given else "heuristic"
     if wanted == "openai" and not settings.given:

@@ -14,14 +14,25 @@ from typing import Any
 FOLDER = resources.files(__name__)
 
 
+class DataError(ValueError):
+    """A file of the language data cannot be read. The message has the file and, if known, the line."""
+
+
 def read_text(name: str) -> str:
-    """The whole file as text, without the byte-order mark that some editors write."""
-    return (FOLDER / name).read_text("utf-8-sig")
+    """The whole file as text, without the byte-order mark that some editors write. Raises `DataError`."""
+    try:
+        return (FOLDER / name).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise DataError(f"{shown(name)}: the file cannot be read: {reason}") from error
 
 
 def read_toml(name: str) -> dict[str, Any]:
-    """The tables of a TOML file."""
-    return tomllib.loads(read_text(name))
+    """The tables of a TOML file. Raises `DataError`."""
+    try:
+        return tomllib.loads(read_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{shown(name)}: {error}") from error
 
 
 def read_table(name: str) -> list[dict[str, str]]:

@@ -121,6 +121,6 @@ class Brake:
         return f"{total} {self._noun} in a row were refused {self._since()}: {shares}", see
 
     def _stop(self, message: str, hint: str) -> None:
-        hint = f"{hint} {self._flag} 0 goes on anyway (limit now: {self._limit})."
+        hint = f"{hint} {self._flag} 0 goes on anyway ({self._flag} {self._limit} now; accepted answers raise it)."
         self._stopped = FatalServerError(message, hint=hint)
         raise self._stopped

@@ -275,7 +275,7 @@ def _from_table(text: str, path: Path | str) -> Iterator[_Pair]:
 
 
 def _from_json(text: str, path: Path | str) -> Iterator[_Pair]:
-    hint = "Correct it, or give a plain-text list, *.txt (--topics in the dataset generator)."
+    hint = "Correct it, or give a plain-text list or a table, *.txt or *.csv (--topics in the dataset generator)."
     value = load_document(text, path, hint=hint)
     if isinstance(value, list):
         yield from _from_list(value, path)
