@@ -8,7 +8,7 @@ import math
 import pytest
 
 from doric.core.errors import FatalServerError
-from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
+from doric.llm.body import END_SECONDS, AnswerBody, ErrorBody, JsonBody, refuse_encoding
 from doric.llm.events import Oversized
 from doric.llm.response import read_completion
 
@@ -95,3 +95,20 @@ def test_an_encoding_that_was_not_asked_for_is_named(encoding):
         refuse_encoding({"content-encoding": encoding}, "http://x/v1")
     for known in ("identity", "gzip", "deflate", "GZIP, gzip"):
         refuse_encoding({"content-encoding": known}, "http://x/v1")
+
+
+@pytest.mark.parametrize("encoding", ["none", "UTF-8", "identity, binary", ""])
+def test_words_that_are_no_compression_are_ignored(encoding):
+    """Some servers write the character set, or nothing sensible, into the header for compression."""
+    refuse_encoding({"content-encoding": encoding}, "localhost")
+
+
+@pytest.mark.parametrize("text", ["Aye.", "{}", "}{", "} {} {"])
+def test_a_whole_document_is_used_although_the_connection_stays_open(text):
+    """The rest is waited for only a moment once a document is complete, and never before."""
+    content = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+    body = AnswerBody("application/json")
+    for at in range(len(content)):
+        assert (body.enough, body.patience) == (False, math.inf)
+        list(body.feed(content[at : at + 1]))
+    assert (body.enough, body.patience) == (True, END_SECONDS)

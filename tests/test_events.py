@@ -46,13 +46,24 @@ def test_a_byte_order_mark_is_ignored():
 
 @pytest.mark.parametrize(
     "end",
-    [b"data: [DONE]\n\n", b"data:[DONE]\n", b"data:  [DONE] \r\n\r\n", b'data: "[DONE]"\n\n', b"data: [done]\n"],
+    [
+        b"data: [DONE]\n\n",
+        b"data:[DONE]\n",
+        b"data:  [DONE] \r\n\r\n",
+        b'data: "[DONE]"\n\n',
+        b"data: [done]\n",
+        b"[DONE]\n",
+        b"data: DONE\n\n",
+        b"event: done\ndata: {}\n\n",
+        b"event: end\ndata:\n\n",
+        b"Data: [DONE]\n\n",
+    ],
 )
 def test_nothing_is_read_after_the_end_of_the_stream(end):
     """After [DONE] there are no events, whatever follows."""
     splitter = EventSplitter()
     found = list(splitter.feed(b'data: {"a": 1}\n\n' + end + b'data: {"b": 1}\n\n'))
-    assert ([event.data for event in found], splitter.done) == ([{"a": 1}], True)
+    assert ([event.data for event in found if event.data], splitter.done) == ([{"a": 1}], True)
     assert [*splitter.feed(b'data: {"c": 1}\n\n'), *splitter.end()] == []
 
 
@@ -85,3 +96,9 @@ def test_endless_keep_alives_need_no_memory():
     splitter = EventSplitter()
     for _ in range(3000):
         assert list(splitter.feed(b": keep-alive\n\ndata:\n\n" * 100)) == []
+
+
+@pytest.mark.parametrize("start", [b" data: ", b"Data:", b"DATA: ", b"\tdata:"])
+def test_a_field_is_read_however_it_is_written(start):
+    """Blanks before a field and capital letters lose no part of an answer."""
+    assert values(start + b'{"a": 1}\n\n' + start + b'{"b": 1}\n\n') == [{"a": 1}, {"b": 1}]

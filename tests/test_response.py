@@ -121,16 +121,16 @@ def test_the_tokens_of_an_unreadable_answer_are_estimated():
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("stop", "STOP", "eos", "EOS_TOKEN", "end_turn", "end-turn", "stop_sequence", "Complete", None, ""), "stop"),
-        (
-            ("length", "max_tokens", "MAX_TOKENS", "model_length", "FINISH_REASON_MAX_TOKENS", "max output tokens"),
-            "length",
-        ),
-        (("content_filter", "SAFETY", "safety", "RECITATION", "blocklist", "PROHIBITED_CONTENT"), "content_filter"),
-        (("abort", "aborted", "cancelled", "canceled", "ABORT"), "abort"),
-        (({"type": "stop"},), "stop"),
+        (("stop", "STOP", "eos", "EOS_TOKEN", "end_turn", "end-turn", "endTurn", "stop_sequence", "Complete"), "stop"),
+        ((None, "", "null", "None", "FINISH_REASON_UNSPECIFIED", 0, True, [], [None]), "stop"),
+        (("length", "max_tokens", "MAX_TOKENS", "maxTokens", "model_length", "FINISH_REASON_MAX_TOKENS"), "length"),
+        (("max output tokens", "FinishReason.MAX_TOKENS", "incomplete", ["length"]), "length"),
+        (("content_filter", "SAFETY", "safety", "contentFilter", "blocklist", "PROHIBITED_CONTENT"), "content_filter"),
+        (("abort", "aborted", "cancelled", "canceled", "ABORT", "client_disconnected"), "abort"),
+        (({"type": "stop"}, ["stop"], " Stop\n"), "stop"),
         (("tool_calls",), "tool_calls"),
-        (("Quite new",), "Quite new"),
+        (("Quite new", "Quite\x07 new"), "Quite new"),
+        (("x" * 100_000,), "x" * 40),
     ],
 )
 def test_finish_reasons_have_one_word_each(words, reason):
@@ -344,6 +344,8 @@ def test_halves_of_a_character_are_joined_in_the_pieces(pieces, text):
         ({"function_call": {"name": "look"}}, "function_call"),
         ({"reasoning_content": "hm"}, "reasoning_content"),
         ({"reasoning": "hm"}, "reasoning_content"),
+        ({"content": "", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}, "reasoning_details"),
+        ({"audio": {"id": "a"}}, "audio"),
         ({}, ""),
     ],
 )
@@ -379,3 +381,38 @@ def test_a_stream_may_end_without_a_finish_reason():
     _, answer = stream(chunk(content=TEXT))
     answer.ended = True
     assert (answer.complete, read_completion(answer.body(), "").finish) == (True, "stop")
+
+
+@pytest.mark.parametrize("word", ["null", "None", "FINISH_REASON_UNSPECIFIED", "in_progress"])
+def test_a_word_for_no_reason_does_not_end_a_stream(word):
+    """Some servers write a word in every chunk until the answer ends."""
+    _, answer = stream({"choices": [{"delta": {"content": "Haud"}, "finish_reason": word}]})
+    assert not answer.complete
+    answer.add(END)
+    assert (answer.complete, answer.finish) == (True, "stop")
+
+
+@pytest.mark.parametrize("error", [{"code": 0, "message": ""}, {}, [], "", False, 0])
+def test_an_empty_error_is_no_error(error):
+    """Some servers send the field `error` with every answer and every chunk."""
+    _, answer = stream({**chunk(content=TEXT), "error": error}, {**END, "error": error})
+    assert read_completion(answer.body(), "").text == TEXT
+    assert read({"choices": [{"message": {"content": TEXT}, "error": error}], "error": error}).text == TEXT
+
+
+def test_the_words_beside_an_error_that_is_true_are_kept():
+    """An error may be no more than a sign, with its words in another field."""
+    _, answer = stream({"error": True, "message": "oot o memory"})
+    assert b"oot o memory" in answer.body()
+
+
+def test_bytes_that_are_no_character_are_shown_as_damage():
+    """No letter disappears in silence: the gates refuse an answer with a replacement character."""
+    piece = b'{"choices":[{"index":0,"delta":{"content":"caf\xe9"}}]}'
+    answer = StreamedCompletion()
+    answer.add(piece)
+    answer.add(END)
+    damaged = "caf\N{REPLACEMENT CHARACTER}"
+    assert (answer.text, read_completion(answer.body(), "").text) == (damaged, damaged)
+    whole = b'{"choices":[{"message":{"content":"caf\xe9"}}]}'
+    assert read_completion(whole, "").text == damaged

@@ -20,7 +20,7 @@ from doric.core.errors import FatalServerError, RetryableError, ServerError, Set
 from doric.core.settings import check_key, is_loopback, normalize_url
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
-from doric.llm.errors import ErrorResponse, has_error
+from doric.llm.errors import ErrorResponse, find_error
 from doric.llm.events import Oversized, decode
 from doric.llm.request import has_system_role, merged, without_system_role
 from doric.llm.response import STREAM_OPTIONS, StreamedCompletion
@@ -200,7 +200,7 @@ class Server:
                 raise _broken_off("it sends no more text")
             if not found.streamed:
                 yield self._whole(found)
-            if not found.enough:
+            if not found.answer.complete:
                 raise _broken_off("the end of the answer is missing")
 
     def _ask(self, messages: Sequence[Mapping[str, str]], options: Mapping[str, float]) -> Reply:
@@ -238,7 +238,7 @@ class Server:
     def _whole(self, found: AnswerBody) -> str:
         """The text of an answer that was not streamed. Raises `FatalServerError` if there is no answer."""
         value = decode(found.content())
-        if not isinstance(value, dict) or not (value.get("choices") or has_error(value)):
+        if not isinstance(value, dict) or not (value.get("choices") or find_error(value)):
             raise FatalServerError("the server did not stream its answer", hint=CHECK_SERVER)
         text = found.answer.add(value)
         self._raise_error_in(found.answer)
@@ -278,14 +278,14 @@ class Server:
             raise ServerError("the server did not send a list of models", hint=CHECK_SERVER) from error
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
-        """The open response with status 200. Retries while the server is down or starting."""
+        """The open response with a status of success. Retries while the server is down or starting."""
         deadline = time.monotonic() + self.patience
         pause = FIRST_PAUSE
         while True:
             try:
                 reply = self._follow(method, path, body, deadline)
                 status = reply.response.status_code
-                if status == 200:
+                if 200 <= status < 300:
                     self.obstacle = ""
                     refuse_encoding(reply.response.headers, self.address.host)
                     return reply

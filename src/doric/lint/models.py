@@ -241,6 +241,7 @@ class FinishReasons(Strict):
     content_filter: Texts
     abort: Texts
     error: Texts
+    none: Texts
 
 
 class Damage(Strict):

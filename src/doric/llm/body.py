@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from doric.core.errors import FatalServerError
 from doric.llm.errors import MAX_BODY as MAX_ERROR
-from doric.llm.events import BYTE_ORDER_MARK, Event, EventSplitter, Oversized
+from doric.llm.events import BYTE_ORDER_MARK, Event, EventSplitter, Oversized, decode
 from doric.llm.response import StreamedCompletion
 
 MAX_BODY = 1 << 20
@@ -20,23 +20,28 @@ MAX_IDLE = 1 << 20
 """Bytes without any text: blanks, comments, keep-alives, empty chunks. One keep-alive has some 20 bytes."""
 END_SECONDS = 2.0
 """Wait for the token counts and the end of a stream after its finish reason. Servers send all of them together."""
+MAX_CHECKS = 8
+"""So often a document is parsed to see whether it is complete. Once is enough, unless its texts have odd braces."""
 CLOSE_SECONDS = 0.1
 """Wait for the end of the connection after the end of a stream. A connection that has ended can be used again."""
 ERROR_SECONDS = 10.0
 """Wait for the rest of an error page: its status is known, and only its message is missing."""
-FIELD = re.compile(rb"(?:data|event|id|retry)?:")
+FIELD = re.compile(rb"(?:data|event|id|retry)?:", re.IGNORECASE)
 """The start of an event stream."""
 LONGEST_FIELD = 6
 DECODED = ("", "identity", "gzip", "deflate")
 """Encodings that are always understood. Only identity is asked for."""
+NO_ENCODING = ("none", "null", "binary", "utf-8", "utf8", "us-ascii", "8bit", "7bit")
+"""Words that servers write by mistake for a body that is not compressed."""
 BLANK = b" \t\r\n"
 
 
 class JsonBody:
-    """A document that is kept as a whole."""
+    """A document that is kept as a whole. `whole` is True once it is a complete JSON object."""
 
     def __init__(self, limit: int = MAX_BODY) -> None:
-        self._limit, self._size = limit, 0
+        self.whole = False
+        self._limit, self._size, self._open, self._checks = limit, 0, 0, MAX_CHECKS
         self._blocks: list[bytes] = []
 
     def feed(self, block: bytes) -> None:
@@ -45,6 +50,10 @@ class JsonBody:
         if self._size > self._limit:
             raise Oversized(f"the answer has more than {self._limit >> 20} MiB")
         self._blocks.append(block)
+        self._open += block.count(b"{") - block.count(b"}")
+        if self._open == 0 and self._checks and block.rstrip(BLANK).endswith(b"}"):
+            self._checks -= 1
+            self.whole = isinstance(decode(self.content()), dict)
 
     def content(self) -> bytes:
         """The document so far, without a byte order mark."""
@@ -105,7 +114,7 @@ class AnswerBody:
     @property
     def enough(self) -> bool:
         """Whether the answer is complete, or will not be."""
-        return self.answer.complete
+        return self._document.whole or self.answer.complete
 
     @property
     def pieces(self) -> int:
@@ -168,7 +177,7 @@ class AnswerBody:
 def refuse_encoding(headers: Mapping[str, str], address: str) -> None:
     """Raise `FatalServerError` if a body is compressed in a way that not every installation can read."""
     encodings = headers.get("content-encoding", "").lower().replace(" ", "").split(",")
-    if foreign := [name for name in encodings if name not in DECODED]:
+    if foreign := [name for name in encodings if name not in DECODED + NO_ENCODING]:
         message = f"{address} compresses its answers with {', '.join(foreign)}, although this was not asked for"
         raise FatalServerError(message, hint="Turn this off at the server, or at the proxy before it.")
 

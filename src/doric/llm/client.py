@@ -249,9 +249,10 @@ class Client:
         if fault.timed_out:
             message, word = f"no answer within {self._timeout:g} s (--timeout)", "timeout"
             hint = "The model may be too slow, or still loading: --timeout allows more time."
-        if request is None or not (
-            fault.timed_out or any(isinstance(each, self._cut_off) for each in connection.causes(error))
-        ):
+        elif fault.garbled:
+            message, word, hint = f"{self._settings.address}: {fault.reason}", "malformed", fault.hint
+        cut_off = any(isinstance(each, self._cut_off) for each in connection.causes(error))
+        if request is None or not (fault.timed_out or fault.garbled or cut_off):
             return RetryableError(message, fault=word, hint=hint)
         tokens_in, tokens_out = int(estimate_tokens(request.characters)), request.max_tokens // 2
         return RetryableError(

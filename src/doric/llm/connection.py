@@ -195,7 +195,7 @@ def too_many_redirects(base_url: str, *, source: str) -> FatalServerError:
 @dataclass(frozen=True, slots=True)
 class ConnectionFault:
     """Why there is no answer. `permanent`: waiting cannot help. `connected`: a connection was made and then lost.
-    `refused`: no program listens at the port, of the server or of the proxy.
+    `refused`: no program listens at the port, of the server or of the proxy. `garbled`: the answer cannot be unpacked.
     """
 
     reason: str
@@ -204,6 +204,7 @@ class ConnectionFault:
     connected: bool = False
     timed_out: bool = False
     refused: bool = False
+    garbled: bool = False
 
 
 def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str) -> ConnectionFault:
@@ -217,6 +218,9 @@ def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str)
                 return _proxy_refusal(proxy, status, url)
     if any(isinstance(each, TimeoutError) for each in chain):
         return ConnectionFault("no reply", timed_out=True)
+    if any(type(each).__name__ == "DecodingError" for each in chain):
+        hint = "Turn compression off at the server, or at the proxy before it."
+        return ConnectionFault("the answer is not compressed as its header says", hint, connected=True, garbled=True)
     if _was_connected(chain):
         return ConnectionFault("the connection closed", connected=True)
     reason, unknown_host = _os_reason(chain)

@@ -139,20 +139,30 @@ def page_title(content: bytes) -> str:
     return (_one_line(html.unescape(found[2])) if found else "") or "a page without a title"
 
 
-def has_error(value: object) -> bool:
-    """Whether a decoded body without an answer says that there was an error.
+def is_error(error: object) -> bool:
+    """Whether the value of a field `error` says that there was an error. Some servers send an empty one every time.
 
-    >>> has_error({"detail": "Not Found"}), has_error({"object": "error", "code": 400}), has_error({"id": "c1"})
-    (True, True, False)
+    >>> is_error("busy"), is_error({"code": 0, "message": ""}), is_error(None)
+    (True, False, False)
+    """
+    return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
+def find_error(value: object) -> object:
+    """The error in a decoded body without an answer: its field `error`, else all of the body; None if there is none.
+
+    >>> find_error({"error": "busy"}), find_error({"detail": "Not Found"}), find_error({"id": "c1"})
+    ('busy', {'detail': 'Not Found'}, None)
     """
     if isinstance(value, list):
-        return bool(value) and has_error(value[0])
+        return find_error(value[0]) if value else None
     if not isinstance(value, dict):
-        return False
-    words = value.get("message")  # Ollama's own format has an answer in this field
-    return (
-        value.get("object") == "error" or isinstance(words, str) or any(map(value.get, ("error", "errors", "detail")))
-    )
+        return None
+    error, words = value.get("error"), value.get("message")  # Ollama's own format has an answer in the field `message`
+    if is_error(error) and not isinstance(error, int | float):
+        return error
+    named = value.get("object") == "error" or isinstance(words, str) or is_error(error)
+    return value if named or value.get("errors") or value.get("detail") else None
 
 
 def _words(value: object, depth: int = 0) -> Iterator[str]:

@@ -14,7 +14,11 @@ from doric.core.files import parse_json
 
 MAX_EVENT = 1 << 20
 """Bytes of one event. Servers send an event for each token or two; a whole answer in one event has some 10 KB."""
-STREAM_END = "[DONE]"
+STREAM_END = (b"[DONE]", b"DONE", b"[END]")
+END_EVENTS = ("done", "end", "complete", "completed", "close")
+"""Names of a last event, of servers that send no [DONE]."""
+FIELD = re.compile(rb"[ \t]*(data|event|error):", re.IGNORECASE)
+"""A field of an event. Some servers write `Data:`, or blanks before it."""
 LINE_END = re.compile(rb"\r\n|\r|\n")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -78,21 +82,30 @@ class EventSplitter:
             line, self._first_line = line.removeprefix(BYTE_ORDER_MARK), False
         if not line:
             yield from self._dispatch()
-        elif line.startswith(b"data:"):
-            yield from self._add(line[5:].strip())
-        elif line.startswith(b"event:"):
-            self._name = line[6:].strip().decode("utf-8", "replace")
-        elif line.startswith((b"{", b"error:")):  # an error of a proxy, or of llama.cpp, between the events
-            yield Event(decode(line.removeprefix(b"error:").strip()), "error" if line.startswith(b"error:") else "")
+        elif found := FIELD.match(line):
+            yield from self._read_field(found[1].lower(), line[found.end() :].strip())
+        elif _is_end(line):
+            self.done = True
+        elif line.startswith(b"{"):  # an error of a proxy between the events
+            yield Event(decode(line))
         if not self._data:
             self._size = 0
 
+    def _read_field(self, name: bytes, value: bytes) -> Iterator[Event]:
+        if name == b"data":
+            yield from self._add(value)
+        elif name == b"event":
+            self._name = value.decode("utf-8", "replace")
+        else:  # an error of llama.cpp between the events
+            yield Event(decode(value), "error")
+
     def _add(self, data: bytes) -> Iterator[Event]:
-        if data.strip(b'"').upper() == STREAM_END.encode():
+        if _is_end(data):
             yield from self._dispatch()
             self.done = True
         elif data and not self._data and isinstance(value := decode(data), dict):
             yield Event(value, self._name)  # whole JSON: some servers send no blank line after it
+            self.done = self._name.lower() in END_EVENTS
         elif data:
             self._data.append(data)
 
@@ -101,6 +114,11 @@ class EventSplitter:
         self._data, self._name, self._size = [], "", 0
         if data:
             yield Event(decode(data), name)
+        self.done |= name.lower() in END_EVENTS
+
+
+def _is_end(data: bytes) -> bool:
+    return data.strip(b'" \t').upper() in STREAM_END
 
 
 def decode(data: bytes) -> Any:  # noqa: ANN401 - any JSON
@@ -111,7 +129,8 @@ def decode(data: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return parse_json(data)
     except ValueError:
-        text = data.decode("utf-8", "surrogateescape")
+        encoding = json.detect_encoding(data)
+        text = data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

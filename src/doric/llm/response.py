@@ -13,10 +13,9 @@ from typing import Any
 from doric import data
 from doric.core.conversations import REASONING_KEYS, REASONING_PARTS
 from doric.core.errors import RetryableError
-from doric.core.files import parse_json
 from doric.core.markers import cut_end_marks, split_reasoning
-from doric.core.text import SURROGATE
-from doric.llm.errors import has_error, page_title
+from doric.core.text import SURROGATE, printable
+from doric.llm.errors import find_error, is_error, page_title
 from doric.llm.events import Event, Oversized, decode
 
 UNKNOWN_ERROR = 502
@@ -34,7 +33,6 @@ LONGEST_ANSWER = 1 << 19
 """Characters of one answer with its reasoning. The longest answers of current models are 128,000 tokens long, which are
 less than 500,000 characters; whatever sends more does not end."""
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
-CALL_FIELDS = ("tool_calls", "function_call")
 ABORTED = "abort"
 """The finish reason of an answer that was cancelled at the server."""
 BROKEN_OFF = "the server broke off the answer"
@@ -43,6 +41,9 @@ NOT_WHOLE = ("length", "content_filter", ABORTED, "error")
 HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\udc80-\udcff]+")
 HALF_AT_END = re.compile("(?:[\ud800-\udbff]|[\udc80-\udcff]{1,3})\\Z")
 """The first half of a surrogate pair, or up to three bytes of a character (as Python's surrogateescape writes them)."""
+BROKEN_BYTES = re.compile("[\udc80-\udcff]+")
+LONGEST_REASON = 40
+"""Characters of an unknown finish reason, which is shown."""
 
 
 def estimate_tokens(characters: float) -> float:
@@ -105,7 +106,7 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
     choice, message = _first_choice(value, tokens)
     if (found := read_content(message.get("content"))) is None:
         raise _unreadable("the message is neither text nor parts with text", *tokens)
-    text = SURROGATE.sub("", join_halves(found[0]))
+    text = SURROGATE.sub("", mark_broken(join_halves(found[0])))
     finish = finish_reason(choice.get("finish_reason")) or "stop"
     without_reasoning = split_reasoning(text).answer
     answer = cut_end_marks(without_reasoning)
@@ -119,17 +120,16 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
 
 def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[str, Any]:
     """The JSON object of a response body. Raises `RetryableError`."""
-    try:
-        value = _parse(content)
-    except (ValueError, RecursionError):
+    value = decode(content)
+    if isinstance(value, str):
         if title := page_title(content):
-            raise _unreadable(f"a web page ({title})") from None
+            raise _unreadable(f"a web page ({title})")
         has_answer = b'"choices"' in content
         sizes = (prompt_characters, len(content)) if has_answer else (0, 0)
         estimated = (int(estimate_tokens(size)) for size in sizes)
         what = "incomplete JSON" if content.strip() else "the response is empty"
-        raise _unreadable(f"{what} ({content_type})", *estimated, counted=False) from None
-    if isinstance(value, list) and has_error(value):
+        raise _unreadable(f"{what} ({content_type})", *estimated, counted=False)
+    if isinstance(value, list) and find_error(value):
         value = value[0]
     if not isinstance(value, dict):
         raise _unreadable(f"not a chat completion ({content_type})")
@@ -139,12 +139,12 @@ def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[s
 def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first choice and its message. Raises `ErrorInBody`, or `RetryableError` with the `tokens` used."""
     choices = value.get("choices")
-    if not choices and has_error(value):
-        raise ErrorInBody(_status(value.get("error") or value))
+    if not choices and (error := find_error(value)):
+        raise ErrorInBody(_status(error))
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
-    if choice.get("error") or finish_reason(choice.get("finish_reason")) == "error":
+    if is_error(choice.get("error")) or finish_reason(choice.get("finish_reason")) == "error":
         raise ErrorInBody(_status(choice.get("error")))
     message = choice.get("message") or choice.get("delta")
     if message is None and "text" in choice:  # the shape of the older completions endpoint
@@ -169,9 +169,8 @@ class StreamedCompletion:
     ended: bool = False
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
-    _refusal: list[str] = field(default_factory=list)
     _characters: int = 0
-    _called: str = ""  # the field of a tool call
+    _filled: str = ""  # the first field with something that is neither text nor reasoning
     _half: str = ""  # the first half of a character, whose second half the next chunk may have
 
     def add(self, chunk: Event | bytes | Mapping[str, Any]) -> str:
@@ -181,11 +180,12 @@ class StreamedCompletion:
         """
         event = chunk if isinstance(chunk, Event) else Event(decode(chunk) if isinstance(chunk, bytes) else chunk)
         value = event.data
-        if value == [] or (isinstance(value, list) and has_error(value)):
-            value = value[0] if value else None  # a keep-alive, or an error in a list
-        if event.name == "error" or (isinstance(value, dict) and not value.get("choices") and has_error(value)):
-            self._note_error((value.get("error") or value) if isinstance(value, dict) else value or "no reason given")
+        error = None if isinstance(value, dict) and value.get("choices") else find_error(value)
+        if error or event.name == "error":
+            self._note_error(error or value or "no reason given")
             return ""
+        if value == []:
+            return ""  # a keep-alive
         if value is None or isinstance(value, int | float) or (isinstance(value, str) and value[:1] not in ("{", "[")):
             return ""  # a keep-alive, such as "ping"
         try:
@@ -201,7 +201,7 @@ class StreamedCompletion:
     @property
     def text(self) -> str:
         """The text so far."""
-        return "".join(self._text)
+        return "".join(self._text) + mark_broken(self._half)
 
     @property
     def reasoning(self) -> str:
@@ -226,7 +226,7 @@ class StreamedCompletion:
 
     def _note_error(self, error: object) -> None:
         """Keep an error; after the end of a good answer, it does not matter any more."""
-        if error and self.finish in ("", "error") and not self.ended:
+        if is_error(error) and self.finish in ("", "error") and not self.ended:
             self.error = error
 
     def _add_usage(self, usage: object) -> None:
@@ -252,12 +252,11 @@ class StreamedCompletion:
         ):
             text = text[len(before) :]  # the whole message again, after its pieces
         reasoning = reasoning or next(filter(None, (_text(delta.get(name)) for name in REASONING_FIELDS)), "")
-        refusal = _text(delta.get("refusal"))
-        self._characters += len(text) + len(reasoning) + len(refusal)
-        self._called = self._called or next((name for name in CALL_FIELDS if delta.get(name)), "")
+        self._characters += len(text) + len(reasoning)
+        self._filled = self._filled or _filled_instead("", {**delta, "content": None})
         self.pieces += bool(reasoning or text)
         text = self._whole_characters(text)
-        for parts, part in ((self._text, text), (self._reasoning, reasoning), (self._refusal, refusal)):
+        for parts, part in ((self._text, text), (self._reasoning, reasoning)):
             if part:
                 parts.append(part)
         return text
@@ -267,11 +266,11 @@ class StreamedCompletion:
         text, self._half = join_halves(self._half + text), ""
         if half := HALF_AT_END.search(text):
             text, self._half = text[: half.start()], half.group()
-        return text
+        return mark_broken(text)
 
     def _message(self) -> dict[str, Any]:
-        fields = {"content": self.text, "reasoning_content": self.reasoning, "refusal": "".join(self._refusal)}
-        return {**fields, self._called: True} if self._called else fields
+        filled = {self._filled: True} if self._filled else {}
+        return {**filled, "content": self.text, "reasoning_content": self.reasoning}
 
     def body(self, prompt_characters: int = 0) -> bytes:
         """The same answer in the form of a response body that was not streamed, for `read_completion`.
@@ -288,29 +287,28 @@ class StreamedCompletion:
         return json.dumps({"choices": [choice], "usage": self.usage}).encode()
 
 
-def _parse(content: bytes) -> Any:  # noqa: ANN401 - any JSON
-    try:
-        return parse_json(content)
-    except ValueError:
-        return json.loads(content)  # accepts lone surrogates (half of an emoji), which some models produce
-
-
 @functools.cache
 def _finish_reasons() -> dict[str, str]:
     words = data.read_toml("finish_reasons.toml")
-    return {word: reason for reason, others in words.items() for word in others}
+    return {_letters(word): "" if reason == "none" else reason for reason, others in words.items() for word in others}
 
 
 def finish_reason(word: object) -> str:
     """The finish reason in this project's words (`data/finish_reasons.toml`); an unknown word as it is, "" for none.
 
-    >>> finish_reason("EOS"), finish_reason("MAX_TOKENS"), finish_reason("cancelled"), finish_reason("tool_calls")
-    ('stop', 'length', 'abort', 'tool_calls')
+    >>> finish_reason("EOS"), finish_reason("maxTokens"), finish_reason("null"), finish_reason("tool_calls")
+    ('stop', 'length', '', 'tool_calls')
     """
+    if isinstance(word, list):
+        word = next(iter(word), None)
     if isinstance(word, dict):
         word = word.get("type")
-    text = str(word or "")
-    return _finish_reasons().get(re.sub("[- ]", "_", text.strip().lower()), text)
+    text = printable(word).strip() if isinstance(word, str) else ""
+    return _finish_reasons().get(_letters(text).removeprefix("finishreason"), text[:LONGEST_REASON])
+
+
+def _letters(word: str) -> str:
+    return re.sub("[^a-z]", "", word.lower())
 
 
 def read_content(content: object) -> tuple[str, str] | None:
@@ -338,6 +336,11 @@ def join_halves(text: str) -> str:
     if text.isprintable():  # surrogates are not printable
         return text
     return HALVES.sub(_join, text)
+
+
+def mark_broken(text: str) -> str:
+    """`text` with the replacement character for each run of escaped bytes that is no character."""
+    return BROKEN_BYTES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _join(halves: re.Match[str]) -> str:

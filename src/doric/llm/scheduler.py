@@ -71,8 +71,11 @@ class WaitLog:
 
 def gone_hint(error: RetryableError) -> str:
     """The hint for a run that ends because of `error`."""
-    what = "Does this server offer chat completions at this URL?" if error.fault == "malformed" else error.hint
-    return f"{what or 'Is the server running and reachable?'} Nothing is lost: run the same command again."
+    malformed = error.fault == "malformed"
+    question = (
+        "Does this server offer chat completions at this URL?" if malformed else "Is the server running and reachable?"
+    )
+    return f"{error.hint or question} Nothing is lost: run the same command again."
 
 
 class JobQueue[Job]:
