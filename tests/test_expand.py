@@ -17,6 +17,7 @@ import generate_topics_via_llm as script
 import mock_server
 from doric.core.files import encode_json, locked
 from doric.quality.decontamination import held_out_prompts
+from doric.topics.expand import MAX_RETRIES
 from doric.topics.filters import check_topic, normalise, rules
 from mock_server import ROOT, Action, Behaviour, Call, serving
 
@@ -440,7 +441,21 @@ def test_every_group_failing_is_an_error(topics, capsys):
     """If no group gets an answer, the run ends with an error and without a summary of topics."""
     with serving(decide=lambda call: Action("context_400")) as server:
         assert expand(server, "--in-place") == 2
-    assert "error: no group got an answer" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.count("error: no group got an answer") == 1
+    assert "longer context" in told
+    assert "new topics" not in told
+
+
+def test_a_server_that_never_answers_ends_the_run_once_a_group_is_given_up(topics, monkeypatch, capsys):
+    """The other groups are not tried as often, and the error is told once."""
+    monkeypatch.setattr("doric.topics.expand.backoff", lambda *_: 0.0)
+    with serving(decide=lambda call: Action("error_500")) as server:
+        assert expand(server, "--in-place", "--max-concurrency", "1") == 2
+        assert len(server.calls) < 3 * (MAX_RETRIES + 1)
+    told = capsys.readouterr().err
+    assert told.count("times and never an answer") == 1
+    assert "new topics" not in told
 
 
 def test_uncounted_tokens_are_estimated(topics, monkeypatch, capsys):

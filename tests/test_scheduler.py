@@ -9,7 +9,14 @@ import pytest
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.llm import scheduler
 from doric.llm.rate_limits import RECENT_CALLS
-from doric.llm.scheduler import FIRST_BACKOFF, MAX_BACKOFF, MAX_LOST_IN_A_ROW, MAX_WAITING_RETRIES, Scheduler
+from doric.llm.scheduler import (
+    FIRST_BACKOFF,
+    MAX_BACKOFF,
+    MAX_LOST_IN_A_ROW,
+    MAX_THROTTLED,
+    MAX_WAITING_RETRIES,
+    Scheduler,
+)
 from virtual_clock import VirtualClock
 
 
@@ -307,7 +314,21 @@ def test_a_pause_of_all_calls_is_logged_once(caplog):
     """If all calls pause because the server throttles, one log line has the seconds."""
     caplog.set_level("INFO")
     go(range(400), concurrency=RECENT_CALLS, script={job: [busy(after=20)] for job in range(RECENT_CALLS)})
-    assert caplog.text.count("The server is throttling: all calls pause for") == 1
+    assert [record.message.partition(",")[0] for record in caplog.records] == ["Waiting 20 s"]
+
+
+@pytest.mark.parametrize("after", [None, 1, 30, 590])
+@pytest.mark.parametrize("answered", [0, 100])
+def test_a_server_that_only_throttles_ends_the_run_within_half_an_hour(caplog, after, answered):
+    """A 429 without an end is waited for with few calls and few lines, and then the run ends; it can be resumed."""
+    caplog.set_level("INFO")
+    script = {job: [busy(after)] * 99 for job in range(answered, 3000)}
+    server, seconds, error = go(range(3000), concurrency=50, seconds=0.1, script=script)
+    assert isinstance(error, FatalServerError)
+    assert "too many requests, and nothing else for" in error.message
+    assert MAX_THROTTLED < seconds < 2 * MAX_THROTTLED
+    assert len(server.calls) < answered + 200
+    assert len(caplog.records) < 10
 
 
 def test_a_job_is_given_up_after_its_retries():

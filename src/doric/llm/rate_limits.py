@@ -1,14 +1,12 @@
 """When the next call may be made: limits on calls and tokens per minute, and a throttle after many 429s."""
 
 import asyncio
-import logging
 import math
 import random
 import time
 from collections import deque
 from collections.abc import Callable
 
-log = logging.getLogger("doric")
 TOKENS_PER_CALL = 1000
 """Tokens that a call is expected to use if nothing better is known."""
 CALLS_BEFORE_REPORT = 10
@@ -19,8 +17,6 @@ AVERAGED_CALLS = 10
 """Calls over which the tokens per call are averaged."""
 RECENT_CALLS = 40
 """The throttle uses so many recent calls to decide whether the server limits all calls."""
-MIN_LOGGED_PAUSE = 5.0
-"""Seconds. Shorter pauses are not logged."""
 
 
 class StoppableClock:
@@ -157,8 +153,6 @@ class Throttle:
         if not self.throttled:
             return
         now = self._clock.now()
-        if now >= self._resume_at and seconds >= MIN_LOGGED_PAUSE:
-            log.info("The server is throttling: all calls pause for %.0f s.", seconds)
         if now - self._slowed_at >= seconds:  # once per pause
             self.allowed, self._slowed_at = max(1.0, min(self.allowed, in_flight) / 2), now
             self.pauses += 1

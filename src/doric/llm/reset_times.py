@@ -112,7 +112,7 @@ def read_pause(headers: Mapping[str, str], body: str, words: str, *, limited: bo
         ("header", _in_headers({**inner, **headers}, now) if limited else None),
     ]
     found = [(source, seconds) for source, seconds in known if seconds is not None]
-    daily = _is_daily(body.lower(), min((seconds for _, seconds in found), default=None))
+    daily = _is_daily(f"{body}\n{words}".lower(), min((seconds for _, seconds in found), default=None))
     if not found:
         return Pause(None, "", daily)
     source, seconds = max(found, key=lambda each: each[1]) if daily else found[0]

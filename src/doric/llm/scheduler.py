@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
-from doric.llm.rate_limits import MIN_LOGGED_PAUSE, TOKENS_PER_CALL, RateLimiter, StoppableClock, Throttle
+from doric.llm.rate_limits import TOKENS_PER_CALL, RateLimiter, StoppableClock, Throttle
 from doric.llm.reset_times import clock_time, in_words
 
 log = logging.getLogger("doric")
@@ -28,10 +28,14 @@ BUSY_SECONDS = 300.0
 """Throttled jobs are retried without limit if any job has succeeded within this time."""
 CAPACITY_POLL = 1.0
 """While the throttle allows fewer calls, an idle worker checks at this interval whether it may call again."""
+MAX_THROTTLED = 900.0
+"""Seconds. If the server throttles for so long and answers no call, the run ends; it can be resumed at any time."""
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 60.0
 """Seconds: the upper bound of the first wait, and of any wait. The bound doubles in between."""
-MIN_SECONDS_BETWEEN_LINES = 30.0
-"""Waits for the same kind of error are logged at most so often."""
+MIN_LOGGED_WAIT = 5.0
+"""Seconds. Shorter waits are not logged."""
+FIRST_QUIET, MAX_QUIET = 30.0, 300.0
+"""Seconds without a further line about the same kind of error: after the first line, and at most. They double."""
 GRACE_SECONDS = 120.0
 """After a fatal error, the calls in flight have so many seconds to end, because they are paid for."""
 
@@ -53,18 +57,21 @@ def backoff(tries: int, retry_after: float | None, draw: random.Random) -> float
 class WaitLog:
     """Says what is waited for: one line for each kind of error, and again only after the wait that it named.
 
-    Short waits are not logged.
+    Short waits are not logged, and the lines about one kind of error become rarer.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._named: dict[str, float] = {}
+        self._quiet: dict[str, float] = {}
 
     def waiting(self, error: RetryableError, seconds: float) -> None:
         """Log that a call is tried again after `seconds`, because of `error`."""
-        if seconds < MIN_LOGGED_PAUSE or self._now() < self._named.get(error.fault, -math.inf):
+        if seconds < MIN_LOGGED_WAIT or self._now() < self._named.get(error.fault, -math.inf):
             return
-        self._named[error.fault] = self._now() + max(seconds, MIN_SECONDS_BETWEEN_LINES)
+        quiet = self._quiet.get(error.fault, FIRST_QUIET)
+        self._named[error.fault] = self._now() + max(seconds, quiet)
+        self._quiet[error.fault] = min(MAX_QUIET, 2 * quiet)
         reason = error.message.partition(": ")[0]
         log.info("Waiting %s, until %s: %s.", in_words(seconds), clock_time(seconds, date=False), reason)
 
@@ -128,14 +135,23 @@ class ServerHealth:
         self._now, self._answered = now, answered
         self._succeeded, self._lost_in_a_row = False, 0
         self._last_success = -math.inf
+        self._throttled_since: float | None = None
 
     def succeeded(self) -> None:
         """Record a job that succeeded."""
         self._succeeded, self._lost_in_a_row, self._last_success = True, 0, self._now()
+        self._throttled_since = None
 
     def is_busy(self, error: RetryableError) -> bool:
         """Whether `error` is a 429 of a server that answers other calls."""
         return error.throttled and self._now() - self._last_success < BUSY_SECONDS
+
+    def throttled(self, error: RetryableError) -> None:
+        """Record a 429. Raises `FatalServerError` if there has been no answer since the first one, for too long."""
+        if self._throttled_since is None:
+            self._throttled_since = self._now()
+        elif (seconds := self._now() - self._throttled_since) > MAX_THROTTLED:
+            raise FatalServerError(f"{error.message}, and nothing else for {in_words(seconds)}", hint=gone_hint(error))
 
     def out_of_retries(self, error: RetryableError, tries: int) -> None:
         """Record a job without retries left. Raises `FatalServerError` if the server counts as gone."""
@@ -283,13 +299,16 @@ class Scheduler[Job]:
             self._limiter.release()  # if the call reported no tokens
 
     def _retry(self, job: Job, tries: int, error: RetryableError) -> None:
+        if error.throttled:
+            self._health.throttled(error)
         busy = self._health.is_busy(error)
         if tries >= self._max_retries and not busy:
             self._health.out_of_retries(error, tries)
             self._give_up(job, error)
             return
         # while the server is busy, the wait depends on the number of pauses, not on the tries of this job
-        wait = backoff(self._throttle.pauses if busy else tries, error.after, self._draw)
+        pauses = self._throttle.pauses
+        wait = backoff(pauses if busy else max(tries, pauses), error.after, self._draw)
         self._waits.waiting(error, wait)
         if error.throttled:
             self._throttle.pause(wait, self._in_flight)

@@ -25,7 +25,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget, check_max_cost, chosen_price
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.response import NOT_WHOLE, Completion
-from doric.llm.scheduler import WaitLog, backoff
+from doric.llm.scheduler import WaitLog, backoff, gone_hint
 from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
 from doric.topics.lists import JSON_LINES, TopicFile, choose_groups
 from doric.topics.parse import read_list
@@ -54,7 +54,7 @@ class Group:
     """A group that is expanded. The first `written` topics of `found` are on disk.
 
     `stop_reason` says why the group did not get all its topics. `empty_calls` counts the calls in a row that gave no
-    new topic.
+    new topic. `hint` says what to do about a refused call.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Group:
     calls: int = 0
     empty_calls: int = 0
     stop_reason: str = ""
+    hint: str = ""
 
     @property
     def missing(self) -> int:
@@ -133,7 +134,7 @@ class Expander:
             raise
         except ServerError as error:
             self._book(error)
-            group.stop_reason = error.message
+            group.stop_reason, group.hint = error.message, error.hint
             return []
         finally:
             self._budget.release()
@@ -246,13 +247,14 @@ class Run:
                 )  # fmt: skip
                 await self._expand_all(expander)
         if not self._interrupted and not any(group.calls for group in self._groups):
-            reason = self._groups[0].stop_reason
-            raise ServerError(f"no group got an answer: {reason}", hint="Check that the server can answer.")
+            first = self._groups[0]
+            hint = first.hint or "Check that the server can answer."
+            raise ServerError(f"no group got an answer: {first.stop_reason}", hint=hint)
 
     @property
     def has_results(self) -> bool:
-        """Whether there is something to report: a group with an answer or a reason to stop, or Ctrl-C."""
-        return self._interrupted or any(group.calls or group.stop_reason for group in self._groups)
+        """Whether there is something to report: a group with an answer, or Ctrl-C."""
+        return self._interrupted or any(group.calls for group in self._groups)
 
     def summary(self) -> str:
         """The result of the run, for people."""
@@ -319,6 +321,9 @@ class Run:
                         new = await expander.ask(group)
                 except RetryableError as error:
                     failures += 1
+                    if failures > MAX_RETRIES and not any(each.calls for each in self._groups):
+                        message = f"{error.message}, {failures} times and never an answer"
+                        raise FatalServerError(message, hint=gone_hint(error)) from None
                     if failures > MAX_RETRIES:
                         group.stop_reason = f"{error.message}, {failures} times in a row"
                         return
