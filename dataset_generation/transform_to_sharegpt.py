@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Check the paths, convert row by row, print the counts."""
     from doric.core.backups import Backups
     from doric.core.conversations import MalformedLines, ShareGptConversion
-    from doric.core.files import atomic_writer, refuse_foreign_file, refuse_overwrite
+    from doric.core.files import atomic_writer, parent_folders, refuse_foreign_file, refuse_overwrite
     from doric.core.jsonl import name_of, open_lines
 
     target = "stdout" if args.output == "-" else args.output
@@ -63,7 +63,12 @@ def run(args: argparse.Namespace) -> int:
         reject=malformed.add if args.skip_bad else None,
     )
     opened_malformed = malformed if args.skip_bad else contextlib.nullcontext()
-    with open_lines(args.input) as lines, opened_malformed, atomic_writer(args.output) as out:
+    with (
+        open_lines(args.input) as lines,
+        parent_folders(malformed.path),
+        opened_malformed,
+        atomic_writer(args.output) as out,
+    ):
         for batch in conversion.batches(lines, name_of(args.input)):
             out.write(batch)
         conversion.check_not_empty(name_of(args.input))

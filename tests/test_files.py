@@ -146,6 +146,15 @@ def test_atomic_writer_writes_through_links_and_to_devices(tmp_path):
     assert not os.path.isfile(os.devnull)
 
 
+def test_a_pipe_without_a_path_is_written():
+    """An open pipe is written by its name in /dev/fd, which leads to no other path. /dev/stdout can be such a name."""
+    reader, writer = os.pipe()
+    files.atomic_write(f"/dev/fd/{writer}", b"x")
+    assert os.read(reader, 9) == b"x"
+    os.close(reader)
+    os.close(writer)
+
+
 def test_new_files_obey_the_umask(tmp_path):
     """A file that is written aside has the permissions of any other new file."""
     (tmp_path / "ordinary").write_text("x")
@@ -163,6 +172,32 @@ def test_one_at_a_time_and_nothing_is_left(tmp_path):
     with locked(path):
         pass
     assert [one.name for one in path.parent.iterdir()] == ["topics.json"]
+
+
+def test_a_link_and_its_file_have_one_lock(tmp_path):
+    """A run that names the file by a symbolic link is refused while another run has locked the file."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.json").symlink_to("folder/topics.json")
+    busy = pytest.raises(DoricError, match="another run is writing this file")
+    with locked(tmp_path / "folder" / "topics.json"), busy, locked(tmp_path / "link.json"):
+        pytest.fail("two held it")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    """If the file system has no locks, the error says so and nothing is left."""
+
+    def flock(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    path = tmp_path / "topics.json"
+    with pytest.raises(InputError, match=r"topics\.json: .*its file system has no locks"), locked(path):
+        pytest.fail("it was held")
+    assert not list(tmp_path.iterdir())
+    path.touch()
+    with pytest.raises(InputError, match=r"topics\.json: .*its file system has no locks"):
+        files.refuse_overwrite(path, source="-", overwrite=True)
 
 
 def test_a_lock_left_by_a_killed_run_holds_nothing(tmp_path):

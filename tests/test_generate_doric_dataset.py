@@ -434,8 +434,17 @@ def test_overwrite_keeps_every_earlier_file(same, whole):
     assert Path(f"{out}.plan.json.bak.2").exists()
 
 
+def emptied(line):
+    """The row without its answer."""
+    row = json.loads(line)
+    row["messages"][1]["content"] = " "
+    return json.dumps(row).encode() + b"\n"
+
+
 @pytest.mark.parametrize("file", ["rows", "rejections"])
-@pytest.mark.parametrize("change", ["broken", "nan", "twice", "unknown", "other plan", "no id", "latin-1"])
+@pytest.mark.parametrize(
+    "change", ["broken", "nan", "twice", "unknown", "other plan", "no id", "latin-1", "no keys", "emptied"]
+)
 def test_an_edited_last_line_is_refused(same, whole, topics, tmp_path, file, change):
     """A last line that this run cannot have written is named by its number, and nothing changes."""
     out, argv, _ = same
@@ -456,6 +465,8 @@ def test_an_edited_last_line_is_refused(same, whole, topics, tmp_path, file, cha
         "other plan": last,
         "no id": last.replace(b'"id":', b'"Id":'),
         "latin-1": last.replace(b"e", b"\xe9"),
+        "no keys": b"{}\n",
+        "emptied": emptied(last) if file == "rows" else last.replace(b'"answer":"', b'"answer":1,"old":"'),
     }[change]
     path.write_bytes(b"".join([*lines[:-1], edited]))
     before = files(out)

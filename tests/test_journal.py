@@ -1,5 +1,6 @@
 """Journals and resumed runs: complete rows after any failure, and no row lost to another program."""
 
+import errno
 import json
 import os
 import resource
@@ -174,6 +175,31 @@ def test_folder_that_cannot_be_made_is_one_sentence(tmp_path, parent):
         files.atomic_write(tmp_path / parent / "rows.jsonl", b"x")
 
 
+def test_a_pipe_that_nobody_reads_is_refused_at_once(tmp_path):
+    """A pipe without a reader is an error, because waiting for a reader could not be interrupted."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="no program reads from it"):
+        Journal(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with Journal(tmp_path / "pipe") as rows:
+        rows.write({"n": 1})
+    assert os.read(reader, 99) == b'{"n":1}\n'
+    os.close(reader)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    """If the file system has no locks, the journal is refused, and neither a file nor a folder is left."""
+
+    def flock(handle, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with pytest.raises(InputError, match=r"out\.jsonl: cannot be written: its file system has no locks"):
+        Journal(tmp_path / "new" / "out.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
 def test_directory_is_no_journal(tmp_path):
     """A folder cannot be read or written as a journal."""
     with pytest.raises(InputError, match="cannot be written: it is a directory"):
@@ -325,8 +351,9 @@ def test_unreadable_plan_is_refused_by_name(tmp_path):
     """A plan file with invalid content is an error and does not count as an empty plan."""
     run = started(tmp_path)
     run.plan_file.write_text("{")
-    with pytest.raises(InputError, match=r"out\.jsonl\.plan\.json: not JSON"):
+    with pytest.raises(InputError, match=r"out\.jsonl\.plan\.json: not JSON") as caught:
         run.check(PLAN)
+    assert "--overwrite" in caught.value.hint
 
 
 # ---- edited by hand
@@ -420,6 +447,10 @@ def appended_to(path):
         file.write(b'{"other":1}\n')
 
 
+def last_bytes_cut(path):
+    os.truncate(path, path.stat().st_size - 3)
+
+
 def made_a_folder(path):
     path.unlink()
     path.mkdir()
@@ -486,6 +517,23 @@ def test_only_the_last_rows_are_left_of_a_long_file(tmp_path, monkeypatch):
     assert kept == list(range(100 - len(kept), 100))
     assert rows.rows == len(kept)
     assert f"the first {100 - len(kept)} rows" in caught.value.hint
+
+
+@pytest.mark.parametrize("change", [appended_to, last_bytes_cut])
+@pytest.mark.parametrize("blank", [b"", b"\n"])
+def test_all_rows_of_a_long_file_are_saved_if_its_beginning_is_left(tmp_path, monkeypatch, change, blank):
+    """If only the end of a long file is changed, all rows are saved, also those that are not in memory."""
+    monkeypatch.setattr(journal_module, "RECENT", 100)
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(blank + LINES + blank)
+    rows = Journal(path)
+    for n in range(100):
+        rows.write({"n": n})
+    change(path)
+    rows.write({"n": 100})
+    with pytest.raises(RescuedError, match=r"its 104 rows are in"):
+        rows.close()
+    assert [row for _, row in read_jsonl(rows.path)] == [*ROWS, *({"n": n} for n in range(101))]
 
 
 def test_no_rescue_replaces_an_earlier_one(tmp_path):
@@ -573,6 +621,20 @@ def test_all_journals_and_the_plan_are_rescued_together(tmp_path):
     with again.open(seen.append, seen.append):
         pass
     assert seen == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize("change", ["removed", "other plan", "no JSON"])
+def test_a_plan_that_another_program_changed_is_written_again(tmp_path, caplog, change):
+    """If only the plan is removed or changed during a run, the run restores it, keeps the other one, and resumes."""
+    run, other = resumable(tmp_path), {"other plan": b'{"seed":2}\n', "no JSON": b"x"}.get(change)
+    with run.open(print, print) as (rows, _):
+        run.store(PLAN)
+        rows.write({"n": 1})
+        run.plan_file.unlink() if other is None else run.plan_file.write_bytes(other)
+    assert "out.jsonl.plan.json; it is written again" in caplog.text
+    resumable(tmp_path).check(PLAN)
+    copy = tmp_path / "out.jsonl.plan.json.bak"
+    assert (copy.read_bytes() if copy.exists() else None) == other
 
 
 def write_and_fail(rows):

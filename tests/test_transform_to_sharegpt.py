@@ -291,10 +291,11 @@ def test_what_is_replaced_is_kept(paths, capsys):
 
 
 def test_file_of_bad_rows_only_is_refused(paths, capsys):
-    """With --skip-bad, a file without a valid row is an error, and no empty dataset is written."""
+    """With --skip-bad, a file without a valid row is an error, and neither a file nor a folder is left."""
     paths[0].write_bytes(b"hallo\nfit like\n")
     assert convert(*paths, "--skip-bad") == 2
     assert "in.jsonl: none of 2 rows can be converted (line 1: not JSON: 'hallo' (column 1))" in capsys.readouterr().err
+    assert convert(paths[0], paths[1].parent / "new" / "deeper" / "out.jsonl", "--skip-bad") == 2
     assert os.listdir(paths[1].parent) == ["in.jsonl"]
 
 

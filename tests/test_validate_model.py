@@ -478,6 +478,23 @@ def test_overwrite_keeps_all_earlier_answers(validate):
     assert {name: Path(f"{name}.bak.2").read_bytes() for name in second} == second
 
 
+@pytest.mark.parametrize("earlier", ["another model", "edited by hand"])
+def test_a_result_with_other_answers_is_kept(validate, earlier):
+    """A result whose journal is gone is copied before it is replaced, as long as the new one lacks an answer of it."""
+    path = Path("r.json")
+    with serving(answer=answer) as server:
+        command = ["--base-url", server.url, "--limit", "3", "--out", "r.json"]
+        assert validate([*command, "--model", "plain"]) == 0
+        if earlier == "edited by hand":
+            path.write_text(path.read_text().replace('"answers": [', '"answers": 1, "old": ['))
+        before = path.read_bytes()
+        for journal in Path().glob("r.json.answers.*"):
+            journal.unlink()
+        assert validate([*command, "--model", "authored"]) == 0
+        assert validate([*command, "--model", "authored"]) == 0
+    assert [copy.read_bytes() for copy in Path().glob("r.json.bak*")] == [before]
+
+
 @pytest.mark.parametrize("name", ["answers", "baseline", "judge"])
 @pytest.mark.parametrize("change", ["duplicate", "unknown", "edited"])
 def test_a_row_that_no_run_has_written_is_refused(validate, capsys, name, change):

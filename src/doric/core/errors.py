@@ -26,6 +26,8 @@ REASONS = {
     errno.EDQUOT: ("the disk quota is used up", "Free some space, then run the same command again."),
     errno.EPIPE: ("the program that reads it has ended", ""),
     errno.EBADF: ("it is closed", ""),
+    errno.ENXIO: ("no program reads from it", "Start the reader first."),
+    errno.ENOLCK: ("its file system has no locks", "Choose a folder on another file system."),
     errno.EIO: ("the device reports an error", "Check the disk or the terminal."),
     errno.EFBIG: ("the file would exceed the size limit", "Raise the limit (ulimit -f) or write elsewhere."),
 }

@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 import sys
+import warnings
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -32,6 +33,8 @@ HEAD = 4096
 """Bytes at the start of a file in which its mark must be."""
 HELD = "Wait until it ends, or choose another output file."
 """The hint for a file that another run is writing."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""How flock fails on network file systems without locks."""
 LOCK_SECONDS = 0.5
 """Seconds to wait for a lock. The chat holds it only for a moment, and a run that ends removes the lock file."""
 
@@ -139,8 +142,11 @@ def refuse_overwrite(path: Path, *, source: str, overwrite: bool) -> None:
         raise SettingsError(f"{path} is the input itself", hint="Choose another --output.")
     if not overwrite:
         raise InputError("the file exists", file=path, hint="Give --overwrite to replace it, or another --output.")
-    with open(path, "rb") as existing:
-        lock_open_file(existing, path)  # a rename would not notice that a run has it open
+    try:
+        with open(path, "rb") as existing:
+            lock_open_file(existing, path)  # a rename would not notice that a run has it open
+    except OSError as error:
+        raise os_error(error, path, "read") from error
 
 
 def check_writable(path: Path) -> None:
@@ -191,14 +197,18 @@ def locked(path: Path) -> Generator[None]:
         from filelock import FileLock, Timeout  # not needed by most commands
     except ImportError as error:
         raise missing_package(error) from error
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
+    real = Path(os.path.realpath(path))  # one lock for all symbolic links to the file
+    lock = FileLock(real.with_name(f".{real.name}.lock"), timeout=LOCK_SECONDS)
     with parent_folders(path):
         try:
-            lock.acquire()
+            with warnings.catch_warnings(action="ignore"):  # where flock does not exist, the file itself is the lock
+                lock.acquire()
         except Timeout as error:
             raise DoricError(f"{path}: another run is writing this file", hint=HELD) from error
         except OSError as error:
-            raise os_error(error, path, "written") from error
+            if error.errno in NO_LOCKS:
+                Path(lock.lock_file).unlink(missing_ok=True)
+            raise os_error(_no_locks(error), path, "written") from error
         try:
             _refuse_journal_in_use(path)
             yield
@@ -219,13 +229,23 @@ def _refuse_journal_in_use(path: Path) -> None:
 
 
 def lock_open_file(handle: IO[bytes], path: Path) -> None:
-    """Lock a regular file until `handle` is closed. Raises `DoricError` when another process holds the lock."""
+    """Lock a regular file until `handle` is closed. Raises `DoricError` when another process holds the lock.
+
+    Raises OSError with ENOLCK when the file system has no locks.
+    """
     if fcntl is None or not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise DoricError(f"{path}: another run is writing this file", hint=HELD) from error
+    except OSError as error:
+        raise _no_locks(error) from error
+
+
+def _no_locks(error: OSError) -> OSError:
+    """One error for all those with which file systems say that they have no locks; any other error unchanged."""
+    return OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) if error.errno in NO_LOCKS else error
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -278,8 +298,8 @@ def atomic_writer(path: Path | str, *, like: Path | None = None, private: bool =
     target = Path(os.path.realpath(path))  # a rename would replace a symbolic link, not the file it points to
     if str(path) == "-":
         yield from _write_to_stdout()
-    elif target.exists() and not target.is_file():
-        yield from _write_directly(target, path)
+    elif os.path.exists(path) and not os.path.isfile(path):
+        yield from _write_directly(Path(path))  # not `target`: /dev/stdout leads to a pipe that has no path
     else:
         yield from _write_aside(target, path, like or target, 0o600 if private else 0o666)
 
@@ -308,12 +328,12 @@ def _write_to_stdout() -> Iterator[IO[bytes]]:
         raise os_error(error, "stdout", "written") from error
 
 
-def _write_directly(target: Path, shown: Path | str) -> Iterator[IO[bytes]]:
+def _write_directly(path: Path) -> Iterator[IO[bytes]]:
     try:
-        with target.open("wb") as out:
+        with path.open("wb") as out:
             yield out
     except OSError as error:
-        raise os_error(error, shown, "written") from error
+        raise os_error(error, path, "written") from error
 
 
 def _write_aside(target: Path, shown: Path | str, like: Path, mode: int) -> Iterator[IO[bytes]]:

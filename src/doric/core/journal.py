@@ -6,6 +6,7 @@ to a new file.
 
 import codecs
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ log = logging.getLogger("doric")
 type Plan = dict[str, Any]
 type Replay = Callable[[dict[str, Any]], object]
 
+START_AGAIN = "Give --overwrite to start again (a copy is kept), or another --out to keep both."
 FSYNC_SECONDS = 1.0
 RECENT = 1 << 22
 """Bytes of the last rows that are also kept in memory: another program may shorten the file."""
@@ -141,11 +143,15 @@ class Journal:
     # --- opening
 
     def _open(self) -> IO[bytes]:
+        existed = os.path.lexists(self.path)
         try:
             self._folders = make_parents(self.path)
             while (file := self._open_locked()) is None:
                 pass
         except OSError as error:
+            if not existed:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()  # it is new and has no rows
             remove_empty(self._folders)
             raise os_error(error, self.path, "written") from error
         return file
@@ -156,7 +162,8 @@ class Journal:
         readable = self.path.is_file() or not self.path.exists()
         with contextlib.ExitStack() as stack:
             # unbuffered: one row is one os.write
-            file = stack.enter_context(open(self.path, "a+b" if readable else "ab", buffering=0))
+            mode = "a+b" if readable else "ab"
+            file = stack.enter_context(open(self.path, mode, buffering=0, opener=_open_at_once))
             # flock on the journal itself, not `files.locked`: earlier versions of this program lock the journal itself,
             # and two versions must not write at the same time
             lock_open_file(file, self.path)
@@ -186,7 +193,7 @@ class Journal:
                 if row is None:
                     torn = line
                     break
-                if row:
+                if written.strip():
                     self._pass_on(row, number, replay)
                     self._remember(written)
                 self._end += len(written)
@@ -248,8 +255,10 @@ class Journal:
         """Copy all rows to a new file, and use that file from now on. Raises `RescuedError`, or `InputError`."""
         content = self._content
         if os.fstat(self._file.fileno()).st_size != self._end:  # it is not our content any more
-            content, lost = lambda: iter(self._recent), self.rows - len(self._recent)
-            self.rows, self._lost = len(self._recent), self._lost + lost
+            content = self._older_and_recent
+            if not self._has_older():
+                content, lost = lambda: iter(self._recent), self.rows - len(self._recent)
+                self.rows, self._lost = len(self._recent), self._lost + lost
         self._how, self._before = self._how or how, self._before or self.path
         with uninterrupted():
             self._move(f"another program has {how} {self.path} during the run", content)
@@ -265,7 +274,8 @@ class Journal:
         what = f"another program has {self._how} {self._before} during the run; {rows} in {self.path}"
         hint = f"To resume, rename {self.path} to {self._before}, and run the same command again."
         if self._lost:
-            hint = f"If anything is left of the first {self._lost:,} rows, it is in {self._before}. {hint}"
+            left = f"what is left of the first {self._lost:,} rows from {self._before} to the start of {self.path}"
+            hint = f"First copy {left}. {hint}"
         return RescuedError(what, hint=hint)
 
     def _move(self, what: str, content: Callable[[], Iterable[bytes]]) -> None:
@@ -286,13 +296,32 @@ class Journal:
             for chunk in content:
                 _write_all(file, chunk)
             os.fsync(file.fileno())
-            lock_open_file(file, path)
+            with contextlib.suppress(OSError):  # this folder may have no locks
+                lock_open_file(file, path)
         except BaseException:
             file.close()
             path.unlink()
             raise
         self._file.close()
         self.path, self._file, self._end = path, file, os.fstat(file.fileno()).st_size
+
+    def _has_older(self) -> bool:
+        """Whether the file still has all rows that came before those in memory."""
+        try:
+            older = sum(1 for line in self._older() if line.strip() and parse_object(line.removeprefix(BOM)))
+        except InputError:
+            return False
+        return older == self.rows - len(self._recent)
+
+    def _older(self) -> Iterator[bytes]:
+        """The lines of the file before the first row that is in memory."""
+        recent = frozenset(self._recent)
+        with open(self._file.fileno(), "rb", closefd=False) as lines:
+            lines.seek(0)
+            yield from itertools.takewhile(lambda line: line not in recent, lines)
+
+    def _older_and_recent(self) -> Iterator[bytes]:
+        return itertools.chain(self._older(), self._recent)
 
     def _content(self) -> Iterator[bytes]:
         at = 0
@@ -302,6 +331,15 @@ class Journal:
                 return
             at += len(chunk)
             yield chunk
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """An `opener=` that fails for a pipe that nobody reads. Otherwise it would wait, and Ctrl-C could not stop it."""
+    at_once = getattr(os, "O_NONBLOCK", 0)  # Windows has no such pipes
+    handle = os.open(path, flags | at_once, 0o666)
+    if at_once:
+        os.set_blocking(handle, True)
+    return handle
 
 
 def _write_all(file: IO[bytes], content: bytes) -> int:
@@ -399,11 +437,13 @@ class ResumableRun:
     def stored(self) -> Plan | None:
         """The stored plan, None when there is none. Raises `InputError` when it cannot be read."""
         try:
-            return parse_object(self.plan_file.read_bytes(), file=self.plan_file)
+            return parse_object(self.plan_file.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
             raise os_error(error, self.plan_file, "read") from error
+        except InputError as error:
+            raise InputError(error.message, file=self.plan_file, hint=START_AGAIN) from error
 
     def store(self, plan: Plan) -> None:
         """Write the plan in one step. Raises `InputError` when that fails."""
@@ -420,13 +460,12 @@ class ResumableRun:
         if not self.resumes:
             return
         started = next(path for path in self.journals if file_size(path))
-        hint = "Give --overwrite to start again (a copy is kept), or another --out to keep both."
         if (stored := self.stored()) is None:
-            raise PlanError(f"{self.plan_file.name} is missing, so {started} cannot be resumed", hint=hint)
+            raise PlanError(f"{self.plan_file.name} is missing, so {started} cannot be resumed", hint=START_AGAIN)
         if differing := _differences(stored, plan, ignore):
             words = (describe(key, then, now) for key, (then, now) in differing.items())
             changed = ", ".join(filter(None, words))
-            raise PlanError(f"{started} was started with another plan ({changed})", hint=hint)
+            raise PlanError(f"{started} was started with another plan ({changed})", hint=START_AGAIN)
 
     @contextlib.contextmanager
     def open(self, *replays: Replay) -> Generator[tuple[Journal, ...]]:
@@ -457,24 +496,40 @@ class ResumableRun:
                 pass  # below, with those that were raised during the run
             except DoricError as error:
                 errors.append(error)
-        if rescued := [(journal.rows, error) for journal in opened if (error := journal.rescued)]:
-            self._restore_plan()
+        rescued = [(journal.rows, error) for journal in opened if (error := journal.rescued)]
+        if rescued or any(journal.rows for journal in opened):
+            if (note := self._restore_plan()) and not rescued:
+                log.warning("%s", note)
+        elif len(opened) == len(self.journals):
+            self.plan_file.unlink(missing_ok=True)
+        if rescued:
             saved = [error for rows, error in rescued if rows]  # no rows: they could not be saved, as its error says
             if saved:
                 errors.append(RescuedError("; ".join(error.message for error in saved), hint=saved[0].hint))
-        elif len(opened) == len(self.journals) and not any(journal.rows for journal in opened):
-            self.plan_file.unlink(missing_ok=True)
         if failed is None or isinstance(failed, RescuedError):
             for error in errors:
                 raise error from None
         for error in errors:
             log.warning("%s", error.message)
 
-    def _restore_plan(self) -> None:
-        """Write the plan again if it was removed together with a journal: the rows cannot be resumed without it."""
-        if self._plan is not None and not self.plan_file.exists():
-            with contextlib.suppress(DoricError):
-                self.store(self._plan)
+    def _restore_plan(self) -> str:
+        """Write the plan again if another program has removed or changed it: the rows cannot be resumed without it.
+
+        Returns what was done, or why it failed.
+        """
+        if self._plan is None or self._has_plan(self._plan):
+            return ""
+        try:
+            Backups(*self.journals, self.plan_file).keep(self.plan_file)
+            self.store(self._plan)
+        except DoricError as error:
+            return error.message
+        return f"Another program has removed or changed {self.plan_file}; it is written again."
+
+    def _has_plan(self, plan: Plan) -> bool:
+        with contextlib.suppress(InputError):
+            return not _differences(self.stored() or {}, plan, ())
+        return False
 
     def _back_up(self) -> None:
         files = (*self.journals, self.plan_file)

@@ -79,6 +79,8 @@ class History:
             raise _foreign("the generator did not write this row") from error
         if not all(isinstance(value, str) for value in (*key, text)) or type(tries) is not int:
             raise _foreign("the generator did not write this row")
+        if not text.strip():
+            raise _foreign("this row has no answer")
         if id in self.done:
             raise _foreign(f"an earlier line has the same id, {id}")
         if not self._in_plan(*key):

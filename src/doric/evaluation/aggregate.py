@@ -170,12 +170,7 @@ def load_result(path: Path) -> Result:
 
     Raises `InputError` if the file is not a result.
     """
-    try:
-        saved = _SavedResult.model_validate(json.loads(read_text(path)))
-    except ValidationError as error:
-        raise InputError(f"{NOT_A_RESULT}: {describe_invalid(error, 'a result')}", file=path, hint=HINT) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(NOT_A_RESULT, file=path, hint=HINT) from error
+    saved = _load_saved(path)
     answers, prompts = _answers(saved.answers, path), {held.id: held for held in held_out_prompts()}
     known = {(each.id, each.turn): each for each in answers if _is_asked(each, prompts.get(each.id))}
     if dropped := len(answers) - len(known):
@@ -183,6 +178,18 @@ def load_result(path: Path) -> Result:
         log.warning(words, path, dropped, len(answers))
     about = saved.model_dump(exclude={"kind", "answers"})
     return Result(about, tuple(score_answers(known.values(), prompts)))
+
+
+def has_other_answers(path: Path, result: Result) -> bool:
+    """Whether `path` is a saved result with answers that `result` does not have, or a file that cannot be read."""
+    if not path.exists():
+        return False
+    try:
+        answers = _answers(_load_saved(path).answers, path)
+    except InputError:
+        return True
+    new = {(scored.answer.id, scored.answer.turn, scored.answer.text) for scored in result.scored}
+    return any(answer.text and (answer.id, answer.turn, answer.text) not in new for answer in answers)
 
 
 def check_comparable(
@@ -204,6 +211,15 @@ def check_comparable(
     if differing := [f"{key} {there.get(key)} there, {now} here" for key, now in here.items() if there.get(key) != now]:
         words = "%s was made with other settings (%s): a change may come from those and not from the model."
         log.warning(words, path, "; ".join(differing))
+
+
+def _load_saved(path: Path) -> _SavedResult:
+    try:
+        return _SavedResult.model_validate(json.loads(read_text(path)))
+    except ValidationError as error:
+        raise InputError(f"{NOT_A_RESULT}: {describe_invalid(error, 'a result')}", file=path, hint=HINT) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(NOT_A_RESULT, file=path, hint=HINT) from error
 
 
 def _answers(rows: Sequence[object], path: Path) -> list[ModelAnswer]:

@@ -23,7 +23,14 @@ from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
 from doric.core.journal import ResumableRun, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings, parse_extra_body, same_origin
-from doric.evaluation.aggregate import Result, check_comparable, compare, load_result, prompts_fingerprint
+from doric.evaluation.aggregate import (
+    Result,
+    check_comparable,
+    compare,
+    has_other_answers,
+    load_result,
+    prompts_fingerprint,
+)
 from doric.evaluation.judge import judge_pairs, pair_answers
 from doric.evaluation.metrics import ModelAnswer, read_answer, score_answers
 from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words
@@ -265,8 +272,8 @@ async def validate(
         return ResumableRun((journals[name],), overwrite=overwrite, backups=backups)
 
     ours = await evaluate(model, prompts, settings, journal("answers"))
-    if overwrite:
-        backups.keep(out)
+    if (overwrite or has_other_answers(out, ours)) and (copies := backups.keep(out)):
+        log.info("The old result is kept in %s.", copies[0])
     result = ours.as_json()
     if baseline is None:
         return result
