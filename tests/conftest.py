@@ -1,4 +1,4 @@
-"""Disables hypothesis deadlines. Defines the fixtures of the `finetune` group: a small real model, and the notebook."""
+"""Disables hypothesis deadlines. Defines shared fixtures: both JSON codecs, a small real model, and the notebook."""
 
 import importlib.util
 import json
@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 from hypothesis import settings
+
+from doric.core import files
 
 # a shell starts background jobs with Ctrl-C ignored, and child processes inherit this setting
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -23,6 +25,15 @@ NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the two files that train first: with two processes, neither of them waits for the other at the end."""
     items.sort(key=lambda item: "notebook" not in item.path.name)
+
+
+@pytest.fixture(params=["orjson", "plain"])
+def either_codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs each test that uses it twice: with orjson and without it."""
+    if request.param == "plain":
+        monkeypatch.setattr(files, "orjson", None)
+    else:
+        pytest.importorskip("orjson")
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,8 @@
 
 import pytest
 
-from doric.core import files
 from doric.core.errors import InputError
 from doric.core.files import encode_json, parse_object
-
-
-@pytest.fixture(params=["orjson", "plain"])
-def either_codec(request, monkeypatch):
-    """Runs each test that uses it twice: with orjson and without it."""
-    if request.param == "plain":
-        monkeypatch.setattr(files, "orjson", None)
-    else:
-        pytest.importorskip("orjson")
-
 
 KEPT = [
     b'{"id":340282366920938463463374607431768211455,"ts":18446744073709551616}',

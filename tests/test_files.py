@@ -23,15 +23,6 @@ VALUES = st.recursive(
 )
 
 
-@pytest.fixture(params=["orjson", "plain"])
-def either_codec(request, monkeypatch):
-    """Runs each test that uses it twice: with orjson and without it."""
-    if request.param == "plain":
-        monkeypatch.setattr(files, "orjson", None)
-    else:
-        pytest.importorskip("orjson")
-
-
 @UNTIMED
 @given(VALUES)
 def test_bytes_are_the_same_with_and_without_orjson(value):

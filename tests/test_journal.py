@@ -14,20 +14,12 @@ import pytest
 from doric.core import files
 from doric.core import journal as journal_module
 from doric.core.errors import DoricError, InputError, PlanError, RescuedError
-from doric.core.journal import Journal, ResumableRun
+from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
+from doric.core.resume import ResumableRun
 
 ROWS = [{"n": 1, "text": "caul"}, {"n": 2, "text": "dreich é 😀"}, {"n": 3, "text": 'a "quote"\n'}]
 LINES = b"".join(files.encode_json(row) + b"\n" for row in ROWS)
-
-
-@pytest.fixture(params=["orjson", "plain"])
-def either_codec(request, monkeypatch):
-    """Runs each test that uses it twice: with orjson and without it."""
-    if request.param == "plain":
-        monkeypatch.setattr(files, "orjson", None)
-    else:
-        pytest.importorskip("orjson")
 
 
 @pytest.mark.usefixtures("either_codec")

@@ -13,15 +13,6 @@ ROWS = [{"n": 1, "text": "caul"}, {"n": 2, "text": "dreich é 😀"}, {"n": 3, "
 LINES = b"".join(files.encode_json(row) + b"\n" for row in ROWS)
 
 
-@pytest.fixture(params=["orjson", "plain"])
-def either_codec(request, monkeypatch):
-    """Runs each test that uses it twice: with orjson and without it."""
-    if request.param == "plain":
-        monkeypatch.setattr(files, "orjson", None)
-    else:
-        pytest.importorskip("orjson")
-
-
 @pytest.mark.usefixtures("either_codec")
 @pytest.mark.parametrize(
     ("content", "complaint"),

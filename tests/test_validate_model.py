@@ -16,7 +16,7 @@ import pytest
 
 import mock_server
 from doric.core.files import encode_json
-from doric.core.journal import ResumableRun
+from doric.core.resume import ResumableRun
 from doric.core.settings import NO_KEY, Settings, load_settings
 from doric.evaluation import aggregate
 from doric.evaluation.aggregate import Result

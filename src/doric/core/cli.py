@@ -21,12 +21,12 @@ from typing import Any, Never, NoReturn, TextIO
 
 from doric.core.errors import DoricError, InputError, SettingsError, os_error
 from doric.core.files import discard_stdout
+from doric.core.signals import SIGNALS
 from doric.core.text import printable
 from doric.data import DataError
 
 log = logging.getLogger("doric")
 CHECK_DATA = "Find out what is wrong with: uv run python dataset_generation/check_doric.py"
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST = 2**53
 """The largest number that a flag accepts, unless the flag has its own limit."""
 MOST_ROWS = 10**9

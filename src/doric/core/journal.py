@@ -1,4 +1,4 @@
-"""Runs that can be stopped and resumed: journals (JSON Lines files that only this process appends to) and their plan.
+"""Journals: JSON Lines files that only this process appends to.
 
 A crash loses no full row. If another program removes, replaces or changes a journal during the run, its rows are saved
 to a new file.
@@ -12,36 +12,30 @@ import logging
 import os
 import re
 import stat
-import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Self
 
-from doric.core.backups import Backups, numbered
-from doric.core.errors import DoricError, InputError, PlanError, RescuedError, os_error
+from doric.core.backups import numbered
+from doric.core.errors import InputError, RescuedError, os_error
 from doric.core.files import (
     atomic_write,
     encode_json,
-    file_size,
     lock_open_file,
     make_parents,
-    parent_folders,
     parse_object,
     remove_empty,
 )
-from doric.core.jsonl import BOM, located, open_lines
+from doric.core.jsonl import BOM, located
 from doric.core.signals import uninterrupted
 
 log = logging.getLogger("doric")
 
-type Plan = dict[str, Any]
 type Replay = Callable[[dict[str, Any]], object]
 
-START_AGAIN = "Give --overwrite to start again (a copy is kept), or another --out to keep both."
 FSYNC_SECONDS = 1.0
 RECENT = 1 << 22
 """Bytes of the last rows that are also kept in memory: another program may shorten the file."""
@@ -388,157 +382,3 @@ def _is_cut_short(line: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return False
-
-
-# --- resuming -------------------------------------------------------------------------------------------------------
-
-
-def then_and_now(key: str, then: Any, now: Any) -> str:  # noqa: ANN401 - any JSON
-    """One difference between two plans, in words."""
-    return f"{key} {then} then, {now} now"
-
-
-@dataclass(slots=True)
-class ResumableRun:
-    """The files of a run that can be stopped and resumed: its journals and its plan.
-
-    The plan is a JSON object of everything that the rows depend on. It is stored beside the first journal. `open` may
-    empty the journals, so do everything that may fail (a wrong key, a server that is down) before `open`:
-
-        files = ResumableRun((out, rejected), overwrite=args.overwrite)
-        files.check(plan)
-        with files.open(replay_row, replay_rejected) as (rows, rejections):
-            files.store(plan)
-            rows.write(...)
-    """
-
-    journals: tuple[Path, ...]
-    overwrite: bool = False
-    backups: Backups | None = None
-    _plan: Plan | None = field(default=None, init=False)
-
-    @property
-    def plan_file(self) -> Path:
-        """Where the plan is stored: `<first journal>.plan.json`."""
-        return Path(f"{self.journals[0]}.plan.json")
-
-    @property
-    def resumes(self) -> bool:
-        """Whether the journals have rows, so that this run adds to them. Raises `InputError` if it cannot write."""
-        return not self.overwrite and any(map(file_size, self.journals))
-
-    def count(self) -> int:
-        """The number of lines of the first journal, 0 with `overwrite`. Raises `InputError` when it cannot be read."""
-        if self.overwrite or not file_size(self.journals[0]):
-            return 0
-        with open_lines(self.journals[0]) as lines:
-            return sum(1 for _ in lines)
-
-    def stored(self) -> Plan | None:
-        """The stored plan, None when there is none. Raises `InputError` when it cannot be read."""
-        try:
-            return parse_object(self.plan_file.read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise os_error(error, self.plan_file, "read") from error
-        except InputError as error:
-            raise InputError(error.message, file=self.plan_file, hint=START_AGAIN) from error
-
-    def store(self, plan: Plan) -> None:
-        """Write the plan in one step. Raises `InputError` when that fails."""
-        atomic_write(self.plan_file, encode_json(plan) + b"\n")
-        self._plan = plan
-
-    def check(
-        self, plan: Plan, *, ignore: Collection[str] = (), describe: Callable[[str, Any, Any], str] = then_and_now
-    ) -> None:
-        """Raise `PlanError` when there are rows to resume and their plan is missing or differs from `plan`.
-
-        Keys in `ignore` may differ. `describe(key, stored, wanted)` puts one difference into words; "" leaves it out.
-        """
-        if not self.resumes:
-            return
-        started = next(path for path in self.journals if file_size(path))
-        if (stored := self.stored()) is None:
-            raise PlanError(f"{self.plan_file.name} is missing, so {started} cannot be resumed", hint=START_AGAIN)
-        if differing := _differences(stored, plan, ignore):
-            words = (describe(key, then, now) for key, (then, now) in differing.items())
-            changed = ", ".join(filter(None, words))
-            raise PlanError(f"{started} was started with another plan ({changed})", hint=START_AGAIN)
-
-    @contextlib.contextmanager
-    def open(self, *replays: Replay) -> Generator[tuple[Journal, ...]]:
-        """The journals, opened so that only this process can write to them. With `overwrite` they are emptied.
-
-        Each row of a journal is passed to its replay function. Before journals are emptied, they and the plan are
-        copied to `<file>.bak`, or `<file>.bak.2` and so on (see `Backups`). If no journal has rows at the end, no file
-        is left. Raises `DoricError` as `Journal` does, and `RescuedError` at the end for all journals together.
-        """
-        fresh = self.overwrite  # not if a file was only empty: another run may have written to it meanwhile
-        opened: list[Journal] = []
-        keeps = [self._back_up, *(lambda: None for _ in self.journals[1:])]  # all copies are made before all changes
-        with parent_folders(self.journals[0]):
-            try:
-                for path, replay, keep in zip(self.journals, replays, keeps, strict=True):
-                    opened.append(Journal(path, replay=replay, fresh=fresh, keep=keep))
-                yield tuple(opened)
-            finally:
-                self._close(opened, sys.exception())
-
-    def _close(self, opened: Sequence[Journal], failed: BaseException | None) -> None:
-        """Close all journals, then raise their errors, or log them if the run has `failed` for another reason."""
-        errors: list[DoricError] = []
-        for journal in opened:
-            try:
-                journal.close()
-            except RescuedError:
-                pass  # below, with those that were raised during the run
-            except DoricError as error:
-                errors.append(error)
-        rescued = [(journal.rows, error) for journal in opened if (error := journal.rescued)]
-        if rescued or any(journal.rows for journal in opened):
-            if (note := self._restore_plan()) and not rescued:
-                log.warning("%s", note)
-        elif len(opened) == len(self.journals):
-            self.plan_file.unlink(missing_ok=True)
-        if rescued:
-            saved = [error for rows, error in rescued if rows]  # no rows: they could not be saved, as its error says
-            if saved:
-                errors.append(RescuedError("; ".join(error.message for error in saved), hint=saved[0].hint))
-        if failed is None or isinstance(failed, RescuedError):
-            for error in errors:
-                raise error from None
-        for error in errors:
-            log.warning("%s", error.message)
-
-    def _restore_plan(self) -> str:
-        """Write the plan again if another program has removed or changed it: the rows cannot be resumed without it.
-
-        Returns what was done, or why it failed.
-        """
-        if self._plan is None or self._has_plan(self._plan):
-            return ""
-        try:
-            Backups(*self.journals, self.plan_file).keep(self.plan_file)
-            self.store(self._plan)
-        except DoricError as error:
-            return error.message
-        return f"Another program has removed or changed {self.plan_file}; it is written again."
-
-    def _has_plan(self, plan: Plan) -> bool:
-        with contextlib.suppress(InputError):
-            return not _differences(self.stored() or {}, plan, ())
-        return False
-
-    def _back_up(self) -> None:
-        files = (*self.journals, self.plan_file)
-        if copies := (self.backups or Backups(*files)).keep(*files):
-            log.info("The old rows are kept in %s.", " and ".join(map(str, copies)))
-
-
-def _differences(stored: Plan, wanted: Plan, ignore: Collection[str]) -> dict[str, tuple[Any, Any]]:
-    """Each key whose value differs, as key -> (stored, wanted). None means that the key is missing."""
-    wanted = parse_object(encode_json(wanted))  # in the form that the file has: tuples as lists
-    keys = sorted((stored.keys() | wanted.keys()) - set(ignore))
-    return {key: (stored.get(key), wanted.get(key)) for key in keys if stored.get(key) != wanted.get(key)}

@@ -19,6 +19,7 @@ from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
+from doric.llm.served_models import untagged
 from doric.quality import gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
@@ -30,8 +31,6 @@ BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
-LATEST = ":latest"
-"""The version that Ollama adds to the name of a model; the name without it means the same model."""
 LISTED_MODELS = 3
 DIGITS = 4
 
@@ -145,9 +144,9 @@ class Generator:
         self._backend, self._model = backend, model
         self._max_tries, self._budget, self._brake = max_tries, budget, brake
         self._tally = history.tally
-        same = ("", model.removesuffix(LATEST))
+        same = ("", untagged(model))
         for id, answers in history.rejected.items():  # tries of another model are no tries of this one
-            history.rejected[id] = [answer for answer in answers if answer.model.removesuffix(LATEST) in same]
+            history.rejected[id] = [answer for answer in answers if untagged(answer.model) in same]
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs without a row that have a try left. Jobs without a try left are recorded as unfilled."""
@@ -318,7 +317,7 @@ def model_of(row: Row) -> str:
     'llama3.1'
     """
     name = (row.get("meta") or {}).get("model")
-    return name.removesuffix(LATEST) if isinstance(name, str) else ""
+    return untagged(name) if isinstance(name, str) else ""
 
 
 def check_model(model: str, models: Mapping[str, int], path: Path, *, allowed: bool) -> None:
@@ -326,7 +325,7 @@ def check_model(model: str, models: Mapping[str, int], path: Path, *, allowed: b
 
     `models` counts the rows by model. Without rows, any model may continue the run.
     """
-    if not models or model.removesuffix(LATEST) in models:
+    if not models or untagged(model) in models:
         return
     earlier = ", ".join(f"{name} ({count:,} rows)" for name, count in Counter(models).most_common(LISTED_MODELS))
     if allowed:

@@ -15,8 +15,9 @@ from typing import Any, Self
 from doric import data
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.errors import InputError, ServerError, SettingsError
-from doric.core.journal import Journal, ResumableRun, then_and_now
+from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
+from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import generate, heuristic, instructions
 from doric.dataset.plan import Job, Mix, Plan

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, StrictBool, StrictStr, TypeAdapter, ValidationE
 from doric import data
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
-from doric.core.journal import ResumableRun, then_and_now
+from doric.core.resume import ResumableRun, then_and_now
 from doric.core.text import MAX_CHARACTERS
 from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share

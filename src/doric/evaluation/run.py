@@ -21,7 +21,7 @@ from doric.core.characters import tidy
 from doric.core.cli import ProgressBar
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
-from doric.core.journal import ResumableRun, then_and_now
+from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings, parse_extra_body, same_origin
 from doric.evaluation.aggregate import (
     Result,
@@ -36,6 +36,7 @@ from doric.evaluation.metrics import ModelAnswer, read_answer, score_answers
 from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words
 from doric.llm.client import ChatRequest, Client
 from doric.llm.scheduler import Scheduler, gone_hint
+from doric.llm.served_models import untagged
 from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
 
 log = logging.getLogger("doric")
@@ -244,7 +245,7 @@ async def evaluate(
 def _check_served(client: Client, stored: dict[str, Any]) -> None:
     """Raise `PlanError` if the server has only another model than the answers are from, and no model is named."""
     model = str(stored.get("model", ""))
-    if len(client.listed) == 1 and client.listed[0].removesuffix(":latest") != model.removesuffix(":latest"):
+    if len(client.listed) == 1 and untagged(client.listed[0]) != untagged(model):
         message = f"the answers so far are from {model}, and the server has only {client.listed[0]}"
         raise PlanError(message, hint="Give --overwrite to start again, or another --out to keep both.")
 

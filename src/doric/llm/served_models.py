@@ -21,6 +21,15 @@ class ServedModel:
     parent: str | None = None
 
 
+def untagged(name: str) -> str:
+    """The name of a model without the tag that Ollama adds if none is given: both names mean the same model.
+
+    >>> untagged("llama3.1:latest"), untagged("llama3.1:8b")
+    ('llama3.1', 'llama3.1:8b')
+    """
+    return name.removesuffix(":latest")
+
+
 def read_model_list(content: bytes) -> list[ServedModel]:
     """The models in the body of /v1/models. Raises `ValueError` if it is no list of models.
 
