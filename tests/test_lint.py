@@ -197,16 +197,10 @@ def test_a_renamed_column_is_found(data, name):
     [
         (HEALTH, 'name = "sleeping well"', 'nam = "sleeping well"', "'name' is missing: add it"),
         (HEALTH, 'name = "sleeping well"', 'name = "sleeping well"\nnotes = "x"', "unknown key 'notes'"),
-        (HEALTH, "starts = [\n", 'starts = [\n  "A",\n', "'starts' has 6 entries instead of 5"),
-        (
-            HEALTH,
-            '  "Be kin tae yersel, for naebody sleeps weel ilka nicht o the eer.",\n',
-            "",
-            "'starts' has 4 entries, at least 5",
-        ),
+        (HEALTH, 'keywords = ["sleep", "insomnia"', 'keywords = [7, "sleep", "insomnia"', "'keywords'"),
         (HEALTH, "\ngroup", "\ngrup", "missing"),
         (HEALTH, "keywords = [", "keywords = [3, ", "'keywords': write text between quotation marks"),
-        ("holds.toml", "closers = [", "closer = [", "'closers' is missing"),
+        ("holds.toml", "holds = [", "hold = [", "'holds' is missing"),
         ("prompts.toml", 'shapes = ["gerund"', 'shapes = ["gerunds"', "'shapes' is 'gerunds': write 'gerund', "),
         ("prompts.toml", 'length = "short"', 'length = "tiny"', "'length' is 'tiny'"),
         ("prompts.toml", 'voice = "english"', 'voice = "scots"', "'voice' is 'scots'"),
@@ -249,13 +243,18 @@ def test_a_wrong_key_or_value_of_a_toml_file_is_found(data, name, old, new, reas
     assert all(finding.is_error and finding.file == name for finding in found)
 
 
-def test_a_sixth_sentence_is_shown_with_its_line(data):
+def test_a_move_may_have_any_number_of_sentences(data):
+    """A sentence more or fewer in a part of a theme is no error."""
+    line = "Een mair sentence here that naebody needs ava."
+    change(data / HEALTH, "whys = [\n", f'whys = [\n  "{line}",\n')
+    assert problems(HEALTH) == []
+
+
+def test_an_entry_too_many_is_shown_with_its_line(data):
     """If a list has an entry too many, the error has the line of its last entry."""
-    change(data / HEALTH, "whys = [\n", 'whys = [\n  "Een mair sentence here that naebody needs ava.",\n')
-    (finding,) = problems(HEALTH)
-    lines = (data / HEALTH).read_text("utf-8").splitlines()
-    assert lines[finding.line] == "]"
-    assert "whys" in finding.reason
+    change(data / "markers.toml", '"</details>"]', '"</details>",\n  "x"]')
+    (finding,) = problems("markers.toml")
+    assert '"x"]' in (data / "markers.toml").read_text("utf-8").splitlines()[finding.line - 1]
 
 
 @pytest.mark.parametrize("name", [HEALTH, "function_words.txt", "heldout.jsonl", "leakage.tsv"])
@@ -460,6 +459,18 @@ CASES = {
         "The body cweels doon a wee bit as it faas ower; an",
         "the character ;",
     ),
+    "a sentence that no theme has": (
+        HEALTH,
+        "unfit = [\n",
+        'unfit = [\n  "Nae sic sentence",\n',
+        "no sentence of the theme 'sleeping well' begins so",
+    ),
+    "a beginning of several sentences": (
+        HEALTH,
+        "unfit = [\n",
+        'unfit = [\n  "K",\n',
+        "sentences of the theme 'sleeping well' begin so",
+    ),
     "two words": (
         HEALTH,
         "Mak the bedroom dark, quaet an cweel afore ye try onything mair fykie.",
@@ -474,11 +485,11 @@ CASES = {
     ),
     "two sentences": (
         HEALTH,
-        "Jeedge it bi foo ye feel at eleyven in the foreneen, nae bi the number on a watch.",
-        "Jeedge it bi foo ye feel at eleyven. Nae bi the number on a watch.",
+        "Gin bad sleep his geen on for a month an mair, it's time tae see the doctor.",
+        "Gin bad sleep his geen on for a month, wyte. Nae langer, see the doctor.",
         "2 sentences",
     ),
-    "no capital": (HEALTH, "Lood snorin wi", "lood snorin wi", "capital letter"),
+    "no capital": (HEALTH, "Judge it bi foo ye feel at eleyven in", "judge it bi foo ye feel at eleyven in", "capital letter"),
     "two spaces": (HEALTH, "Gie ony new habit", "Gie ony  new habit", "one space between words"),
     "markup": (
         "holds.toml",

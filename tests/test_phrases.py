@@ -35,7 +35,7 @@ def advice():
         for part in PARTS:
             yield from theme[part]
         for topic in theme["topics"]:
-            yield from topic["answers"]
+            yield from (*topic["answers"], *topic.get("more", ()))
 
 
 def everything():
@@ -66,11 +66,11 @@ def test_enough_topics_in_enough_groups():
 
 @pytest.mark.parametrize("topics", [TOPICS, PLAIN], ids=["topics.json", "topics.txt"])
 def test_every_topic_is_authored(topics):
-    """Each topic has a Doric rendering, at least three answers, and a place in its theme."""
+    """Each topic has a Doric rendering, at least three sentences, and a place in its theme."""
     for topic in topics:
         authored = authored_topics().get(fold(topic.text))
         assert authored, topic.text
-        assert len(set(authored.answers)) >= 3, topic.text
+        assert len({*authored.answers, *authored.more}) >= 3, topic.text
         assert authored.doric, topic.text
 
 
@@ -94,6 +94,18 @@ def test_authored_lines_have_hardly_any_english():
     """At most one word in a thousand is an English word that has a Doric form."""
     left = sum(item.kind == "leak" for _, found in measured() for item in found.evidence)
     assert left <= ENGLISH_LEFT * sum(found.tokens for _, found in measured())
+
+
+def test_only_fitting_sentences_of_a_theme_stand_beside_a_topic():
+    """The sentences that a topic lists as unfit are left out; sentences that fit most topics are common."""
+    known = authored_topics()[fold("how to tell a waxing moon from a waning one")]
+    unfit = next(topic for theme in THEMES for topic in theme["topics"] if topic["doric"] == known.doric)["unfit"]
+    left = [line for part in known.fitting for line in part]
+    assert len(left) == 20 - len(unfit)
+    assert not [line for line in left if line.startswith(tuple(unfit))]
+    assert {line for part in known.theme.common for line in part} < {
+        line for part in known.theme.parts for line in part
+    }
 
 
 def test_a_topic_that_is_not_authored_finds_its_theme():

@@ -1,42 +1,46 @@
 """The embedded voice: an offline writer that combines whole authored sentences. The same seed gives the same answers.
 
-An answer is a sentence about the topic itself with sentences of its theme around it. Their order is: what to know
-first, why, what to do, what to watch for. A refusal says no, gives a reason and offers something harmless. The voice is
-for trying the pipeline, for tests and for a small first dataset, because it says only what is in its phrase files. The
-caller must check its answers with the gates.
+An answer begins with sentences about the topic itself, at least one of which answers it. Sentences of the theme follow
+only if they fit the topic. A refusal says no, gives a reason and offers something harmless. The voice is for trying the
+pipeline, for tests and for a small first dataset, because it says only what is in its phrase files. The caller must
+check its answers with the gates.
 """
 
 import asyncio
 import functools
+import itertools
 import math
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from doric import data
-from doric.dataset.phrases import PARTS, AuthoredTopic, authored, general_sentences, theme_of
+from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, theme_of
 from doric.dataset.plan import Attempt, Voice
 from doric.dataset.prompts import in_doric, start_of, visit
 from doric.llm.response import Completion
 
 SHAPES = {
-    "short": ("answer more", "answer steps", "answer checks", "answer whys", "more answer"),
-    "medium": (
-        "answer more steps", "answer more checks", "answer more whys", "answer whys steps", "answer steps checks",
-        "starts answer checks", "answer whys more", "answer whys steps checks",
-    ),
-    "long": (
-        "starts answer whys steps checks", "answer more whys steps checks", "starts answer more steps checks",
-        "answer whys more steps checks",
-    ),
-}  # fmt: skip
-"""For each length of an answer, the allowed orders of its sentences."""
-OPENER_EVERY, CLOSER_EVERY = 11, 13
-"""On average, 1 of 11 answers begins, and 1 of 13 answers ends, with a sentence that is not about the topic."""
+    "short": ((2, 0), (3, 0), (2, 1)),
+    "medium": ((3, 1), (3, 0), (2, 2), (4, 0), (3, 2)),
+    "long": ((4, 2), (4, 3), (5, 1), (3, 3), (5, 2)),
+}
+"""For each length of an answer, how many sentences about the topic and how many of its theme it may have."""
+GENERAL_SHAPES = {"short": ((1, 1),), "medium": ((1, 2), (2, 2)), "long": ((2, 3), (3, 3))}
+"""The same for topics that are not authored: few sentences with the name of the topic, so that it is not repeated."""
 NAMED = 12
 """So many attempts name a topic that is not authored. Later attempts say "yon", because some names never pass."""
-FIELD = 5
-"""The number of sentences that a theme has for each part. `_spread_out` needs a prime number."""
+ANSWER_SECOND = 4
+"""In 1 of so many rows the sentence that answers the topic comes second, after another one about it."""
+LEAST_CHOICES = 5
+"""If a topic has so few sentences that there are fewer choices than this, one of its theme is added."""
+MOST_CHOICES = 5_000
+"""Of many possible choices of sentences, only about so many are used, evenly spread."""
+ATTEMPT_STEP = 10_007
+"""A prime number: the sentences of two attempts are so many positions apart, and so no slot has them already."""
+HOLD_FIRST = 0.7
+"""The share of adv answers that begin with the reason to stay in Doric; the others end with it."""
 YIELD_SECONDS = 0.05
 """The embedded voice never waits, but it lets signals and other tasks run at this interval."""
 
@@ -73,22 +77,18 @@ def answer(question: Question, attempt: int = 0) -> str:
     """The answer to a question. It depends only on question and attempt, and each attempt gives another text."""
     if question.kind == "safety":
         return _refusal(question, attempt)
-    draw = random.Random(f"{question.seed}:{question.topic}:{question.kind}:{question.slot}:{attempt}")
-    lines = _advice(question, attempt, draw)
+    lines = _advice(question, attempt)
     if question.kind == "adv":
-        hold = draw.choice(_extras()["holds"])
-        return " ".join([hold, *lines] if draw.random() < 0.7 else [*lines, hold])
-    if draw.randrange(OPENER_EVERY) == 0:
-        lines.insert(0, draw.choice(_extras()["openers"]))
-    elif draw.randrange(CLOSER_EVERY) == 0:
-        lines.append(draw.choice(_extras()["closers"]))
+        draw = random.Random(f"{question.seed}:{question.topic}:{question.slot}:{attempt}")
+        hold = draw.choice(_holds())
+        return " ".join([hold, *lines] if draw.random() < HOLD_FIRST else [*lines, hold])
     return " ".join(lines)
 
 
 @functools.cache
-def _extras() -> dict[str, tuple[str, ...]]:
-    """Sentences that are not about a topic: reasons to stay in Doric, openers and closers."""
-    return {key: tuple(lines) for key, lines in data.read_toml("holds.toml").items()}
+def _holds() -> tuple[str, ...]:
+    """Reasons to stay in Doric."""
+    return tuple(data.read_toml("holds.toml")["holds"])
 
 
 @functools.cache
@@ -97,46 +97,79 @@ def _refusals() -> tuple[tuple[str, ...], dict[str, dict]]:
     return tuple(spec["refusals"]), {raw["name"]: raw for raw in spec["category"]}
 
 
-def _advice(question: Question, attempt: int, draw: random.Random) -> list[str]:
-    known = authored(question.topic)
-    answers, pools = _pools(question.topic, known, named=attempt < NAMED)
-    place = known.place if known else start_of(question.topic)
-    number = question.slot if attempt == 0 else draw.randrange(1 << 16)
-    picks = _spread_out(number, place, question.seed)
-    shapes = SHAPES[question.length]
-    # each attempt takes the next shape and the next sentence about the topic, at different rates: none is repeated
-    at = question.slot + place + attempt % len(shapes) + attempt // len(shapes)
-    chosen = {
-        part: pool[pick % len(pool)] if len(pool) <= FIELD else draw.choice(pool)
-        for (part, pool), pick in zip(pools.items(), picks, strict=True)
-    }
-    chosen["answer"] = answers[at % len(answers)]
-    chosen["more"] = answers[(at + 1) % len(answers)]
-    first = random.Random(f"{question.seed}:{question.topic}:{question.kind}:{question.slot}").randrange(len(shapes))
-    return [chosen[part] for part in shapes[(first + attempt) % len(shapes)].split()]
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The sentences that an answer may have: those that answer the topic, others about it, and those of its theme."""
+
+    answers: tuple[str, ...]
+    more: tuple[str, ...]
+    theme: Parts
+    shapes: Mapping[str, tuple[tuple[int, int], ...]]
 
 
-def _pools(
-    topic: str, known: AuthoredTopic | None, *, named: bool
-) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """The sentences about the topic itself, and the sentences of each part of its theme."""
-    if known:
-        return known.answers, {part: getattr(known.theme, part) for part in PARTS}
-    name = in_doric(topic) if named else "yon"
-    general = general_sentences()
-    lines = tuple(line.replace("{topic}", name) for line in general["answers"])
-    theme = theme_of(topic)
-    return lines, {part: getattr(theme, part) if theme else general[part] for part in PARTS}
+def _advice(question: Question, attempt: int) -> list[str]:
+    pools = _pools(question.topic, named=attempt < NAMED)
+    shapes = pools.shapes[question.length]
+    start = start_of(question.seed, question.topic)
+    wanted, beside = shapes[(start + question.slot + attempt) % len(shapes)]
+    number = question.slot + attempt * ATTEMPT_STEP
+    return _sentences(pools, wanted, beside, number, start)
 
 
-def _spread_out(number: int, place: int, seed: int) -> tuple[int, ...]:
-    """One index for each part. Any two of a topic's first 25 questions share at most one of their indices.
+def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int) -> list[str]:
+    """The sentences of an answer: `wanted` about the topic, then `beside` of the theme, then the question, if any.
 
-    The same question on two topics of a theme shares at most two. The indices are the values of a quadratic polynomial
-    over the integers modulo 5 at four points (a Reed-Solomon code).
+    If there are too few about the topic, more of the theme are taken.
     """
-    first, second, third = number % FIELD, number // FIELD % FIELD, (place + number // FIELD**2) % FIELD
-    return tuple((first + second * x + third * x * x + seed) % FIELD for x in range(1, 5))
+    own = [*pools.answers, *pools.more]
+    wanted, beside = min(wanted, len(own)), beside + max(0, wanted - len(own))
+    if beside == 0 and math.comb(len(own), wanted) < LEAST_CHOICES:
+        beside = 1
+    beside = min(beside, sum(map(len, pools.theme)))
+    about = _choices(len(pools.answers), tuple(line.endswith("?") for line in own), wanted)
+    around = _beside(tuple(map(len, pools.theme)), beside)
+    picked = visit(len(about) * len(around), number, start)
+    lines = [own[at] for at in about[picked % len(about)]]
+    theme = [line for part in pools.theme for line in part]
+    if len(lines) > 1 and (start + number) % ANSWER_SECOND == 0:
+        lines[:2] = reversed(lines[:2])
+    lines += [theme[at] for at in around[picked // len(about)]]
+    return sorted(lines, key=lambda line: line.endswith("?"))
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _choices(answers: int, asks: tuple[bool, ...], wanted: int) -> tuple[tuple[int, ...], ...]:
+    """All choices of `wanted` indices of sentences about a topic, of which the first `answers` answer it.
+
+    A choice has at least one that answers the topic and at most one that asks back, where that is possible.
+    """
+    every = itertools.combinations(range(len(asks)), wanted)
+    some = [choice for choice in every if choice[0] < answers]
+    return tuple(choice for choice in some if sum(asks[at] for at in choice) <= 1) or tuple(some)
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _beside(sizes: tuple[int, ...], wanted: int) -> tuple[tuple[int, ...], ...]:
+    """All choices of `wanted` indices of the sentences of a theme that has parts of these sizes.
+
+    The sentences of a choice are of different parts, if enough parts have any.
+    """
+    part_of = [part for part, size in enumerate(sizes) for _ in range(size)]
+    every = itertools.combinations(range(len(part_of)), wanted)
+    needed = min(wanted, sum(size > 0 for size in sizes))
+    step = 1 + math.comb(len(part_of), wanted) // MOST_CHOICES
+    return tuple(itertools.islice((one for one in every if len({part_of[at] for at in one}) == needed), 0, None, step))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _pools(topic: str, *, named: bool) -> Pools:
+    """The sentences for a topic. If it is not authored, they name it, or say "yon" if it is not to be `named`."""
+    if known := authored(topic):
+        return Pools(known.answers, known.more, known.fitting, SHAPES)
+    general, theme = general_sentences(), theme_of(topic)
+    name = in_doric(topic) if named else "yon"
+    lines = tuple(line.replace("{topic}", name) for line in general["answers"])
+    return Pools(lines, (), theme.common if theme else tuple(general[part] for part in PARTS), GENERAL_SHAPES)
 
 
 def _refusal(question: Question, attempt: int) -> str:

@@ -100,7 +100,7 @@ def _authored_examples() -> tuple[tuple[str, str, str, str], ...]:
     return tuple(
         (
             f"Tell me about {topic}.",
-            f"{authored.answers[0]} {authored.theme.whys[authored.place]} {authored.theme.steps[authored.place]}",
+            " ".join((*authored.answers, *authored.more)[:3]),
             authored.theme.group,
             topic,
         )

@@ -1,11 +1,13 @@
 """The authored sentences of the embedded voice, read from `data/phrases/` and `data/multilingual/`.
 
-A theme has sentences that fit all of its topics. An authored topic has its own Doric name and its own answers. For
-other topics, `theme_of` finds a theme. `heuristic` combines the sentences into answers.
+An authored topic has its own Doric name and its own sentences. A theme has sentences that fit most of its topics; each
+topic lists those that do not fit it. For other topics, `theme_of` finds a theme. `heuristic` combines the sentences
+into answers.
 """
 
 import functools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from doric import data
@@ -15,28 +17,39 @@ PARTS = ("starts", "whys", "steps", "checks")
 """The kinds of sentence that a theme has: what to know first, why, what to do, what to watch for."""
 
 
+type Parts = tuple[tuple[str, ...], ...]
+"""Sentences by part, in the order of `PARTS`."""
+FITS_MOST = 0.8
+"""A sentence that fits at least this share of the topics of its theme is used for topics that are not authored, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Sentences for a group of related topics, one tuple for each of `PARTS`."""
+    """Sentences for a group of related topics. `common` holds only those that fit most of the topics."""
 
     name: str
     group: str
     number: int
     keywords: frozenset[str]
-    starts: tuple[str, ...]
-    whys: tuple[str, ...]
-    steps: tuple[str, ...]
-    checks: tuple[str, ...]
+    parts: Parts
+    common: Parts
 
 
 @dataclass(frozen=True, slots=True)
 class AuthoredTopic:
-    """A topic with its own answers: its index in its theme, its Doric name, and its titles by language code."""
+    """A topic with its own sentences.
+
+    `place` is its index in its theme, `doric` its Doric name, and `titles` its names by language code. Each of the
+    `answers` answers the topic by itself; the sentences in `more` add to an answer. `fitting` are the sentences of the
+    theme that can stand beside them.
+    """
 
     theme: Theme
     place: int
     doric: str
     answers: tuple[str, ...]
+    more: tuple[str, ...]
+    fitting: Parts
     titles: dict[str, str]
 
 
@@ -46,11 +59,22 @@ def authored_topics() -> dict[str, AuthoredTopic]:
     titles = _titles()
     return {
         (key := fold(raw["topic"])): AuthoredTopic(
-            theme, place, raw["doric"], tuple(raw["answers"]), titles.get(key, {})
+            theme=theme,
+            place=place,
+            doric=raw["doric"],
+            answers=tuple(raw["answers"]),
+            more=tuple(raw.get("more", ())),
+            fitting=_fitting(theme.parts, raw),
+            titles=titles.get(key, {}),
         )
         for theme, topics in _themes()
         for place, raw in enumerate(topics)
     }
+
+
+def _fitting(parts: Parts, topic: dict) -> Parts:
+    unfit = tuple(topic.get("unfit", ()))
+    return tuple(tuple(line for line in lines if not line.startswith(unfit)) for lines in parts)
 
 
 def authored(topic: str) -> AuthoredTopic | None:
@@ -90,9 +114,18 @@ def _read_themes() -> Iterator[tuple[Theme, tuple[dict, ...]]]:
     for name in data.names("phrases", ".toml"):
         spec = data.read_toml(name)
         for raw in spec["themes"]:
-            parts = (tuple(raw[part]) for part in PARTS)
-            yield Theme(raw["name"], spec["group"], number, frozenset(raw["keywords"]), *parts), tuple(raw["topics"])
+            parts = tuple(tuple(raw[part]) for part in PARTS)
+            common = _common(parts, raw["topics"])
+            yield (
+                Theme(raw["name"], spec["group"], number, frozenset(raw["keywords"]), parts, common),
+                tuple(raw["topics"]),
+            )
             number += 1
+
+
+def _common(parts: Parts, topics: Sequence[dict]) -> Parts:
+    fits = Counter(line for topic in topics for lines in _fitting(parts, topic) for line in lines)
+    return tuple(tuple(line for line in lines if fits[line] >= FITS_MOST * len(topics)) for lines in parts)
 
 
 def _titles() -> dict[str, dict[str, str]]:

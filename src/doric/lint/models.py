@@ -4,15 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from doric.dataset.heuristic import FIELD
-
-TOPICS_OF_A_THEME = 5
-LEAST_ANSWERS = 3
-"""Answers of its own that each topic has at least."""
-
 type Text = Annotated[str, Field(min_length=1)]
 type Texts = Annotated[list[Text], Field(min_length=1)]
-type Part = Annotated[list[Text], Field(min_length=FIELD, max_length=FIELD)]
 type Shapes = Annotated[list[Literal["gerund", "clause", "noun"]], Field(min_length=1)]
 type Share = Annotated[float, Field(ge=0, le=1)]
 type Count = Annotated[int, Field(ge=0)]
@@ -35,17 +28,19 @@ class Open(BaseModel):
 class Topic(Strict):
     topic: Text
     doric: Text
-    answers: Annotated[list[Text], Field(min_length=LEAST_ANSWERS)]
+    answers: Texts
+    more: Texts = []
+    unfit: Texts = []
 
 
 class Theme(Strict):
     name: Text
     keywords: Texts
-    starts: Part
-    whys: Part
-    steps: Part
-    checks: Part
-    topics: Annotated[list[Topic], Field(min_length=TOPICS_OF_A_THEME, max_length=TOPICS_OF_A_THEME)]
+    starts: Texts
+    whys: Texts
+    steps: Texts
+    checks: Texts
+    topics: Annotated[list[Topic], Field(min_length=1)]
 
 
 class Phrases(Strict):
@@ -63,8 +58,6 @@ class General(Strict):
 
 class Holds(Strict):
     holds: Texts
-    openers: Texts
-    closers: Texts
 
 
 class RefusalCategory(Strict):

@@ -16,7 +16,11 @@ from doric.lint.words import Sources, house_of, not_house
 from doric.quality import gates
 from doric.quality.decontamination import find_match
 
-LEAST_WORDS, MOST_WORDS = 8, 24
+LEAST_WORDS, MOST_WORDS = 8, 28
+LEAST_WORDS_OF_A_TOPIC = 3
+"""A sentence about a topic may be shorter than other sentences, because others about the topic stand beside it."""
+MOST_SENTENCES_OF_A_TOPIC = 2
+"""An entry about a topic may have a second sentence, for example a question with its answer."""
 PLAIN_REFUSAL = "I winna help wi that."
 """A refusal that offers nothing."""
 FEW_SCOTS = 0.15
@@ -25,6 +29,8 @@ PLAIN_ENGLISH = 0.08
 """A sentence with a smaller share of Scots words is an error. The authored sentences have 0.1 or more."""
 MOST_ENGLISH = 1
 """A sentence with more different English words than this is an error; one may be part of a quotation."""
+MEASURABLE_WORDS = 10
+"""A sentence about a topic with fewer words than this may have no Scots word except one at its beginning."""
 SLOT = re.compile(r"\{[^{}]*\}|[{}]")
 NOT_IN_A_SENTENCE = re.compile(r"[;()\[\]*_#<>|]")
 ENGLISH_IN_A_TOPIC = frozenset(
@@ -35,12 +41,16 @@ ENGLISH_IN_A_TOPIC = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """An authored sentence and its place. `slots` is the number of `{topic}` that it must have."""
+    """An authored sentence and its place.
+
+    `slots` is the number of `{topic}` that it must have. `own` says whether it is about one topic of a theme.
+    """
 
     source: Source
     line: int
     text: str
     slots: int = 0
+    own: bool = False
 
     def error(self, reason: str) -> Finding:
         """An error in this sentence."""
@@ -51,24 +61,25 @@ def authored(sources: Sources) -> Iterator[Sentence]:
     """Every authored sentence."""
     for name, source in sources.items():
         seen: Counter[str] = Counter()
-        for text, slots in _texts(name, source):
-            yield Sentence(source, source.line_of(text, seen[text]), text, slots)
+        for text, slots, own in _texts(name, source):
+            yield Sentence(source, source.line_of(text, seen[text]), text, slots, own)
             seen[text] += 1
 
 
-def _texts(name: str, source: Source) -> Iterator[tuple[str, int]]:
+def _texts(name: str, source: Source) -> Iterator[tuple[str, int, bool]]:
     spec = source.toml
     if name.startswith("phrases/"):
         for theme in spec["themes"]:
-            lists = [*(theme[part] for part in PARTS), *(topic["answers"] for topic in theme["topics"])]
-            yield from ((text, 0) for lines in lists for text in lines)
+            yield from ((text, 0, False) for part in PARTS for text in theme[part])
+            lists = [topic.get(key, []) for topic in theme["topics"] for key in ("answers", "more")]
+            yield from ((text, 0, True) for lines in lists for text in lines)
     elif name in ("general.toml", "holds.toml"):
         for key, lines in spec.items():
-            yield from ((text, int(name == "general.toml" and key == "answers")) for text in lines)
+            yield from ((text, int(name == "general.toml" and key == "answers"), False) for text in lines)
     elif name == "refusals.toml":
         keys = ("refusals", "whys", "offers")
         lists = [spec["refusals"], *(one.get(key, []) for one in spec["category"] for key in keys)]
-        yield from ((text, 0) for lines in lists for text in lines)
+        yield from ((text, 0, False) for lines in lists for text in lines)
 
 
 def check_sentences(sources: Sources) -> Iterator[Finding]:
@@ -111,18 +122,20 @@ def _found_by(test: Callable[[str], bool], some: Sequence[Sentence]) -> Iterator
 def _form(sentence: Sentence) -> Iterator[Finding]:
     text = sentence.text
     count = len(text.split())
+    least, most_sentences = (LEAST_WORDS_OF_A_TOPIC, MOST_SENTENCES_OF_A_TOPIC) if sentence.own else (LEAST_WORDS, 1)
     if " ".join(text.split()) != text:
         yield sentence.error("write one space between words, and none at the start or end")
     elif not texts.ends_sentence(text):
         yield sentence.error("it does not end with . or ! or ?")
-    elif len(texts.sentences(text)) != 1:
-        yield sentence.error(f"{len(texts.sentences(text))} sentences: write one sentence in each line")
+    elif len(texts.sentences(text)) > most_sentences:
+        many = "one sentence" if most_sentences == 1 else f"at most {most_sentences} sentences"
+        yield sentence.error(f"{len(texts.sentences(text))} sentences: write {many} in each line")
     elif text[0].isalpha() and not text[0].isupper():
         yield sentence.error("begin with a capital letter")
     elif found := NOT_IN_A_SENTENCE.search(text):
         yield sentence.error(f"it has the character {found.group()}: write it with a comma, or as two sentences")
-    elif not LEAST_WORDS <= count <= MOST_WORDS:
-        yield sentence.error(f"it has {count} words: write {LEAST_WORDS} to {MOST_WORDS}")
+    elif not least <= count <= MOST_WORDS:
+        yield sentence.error(f"it has {count} words: write {least} to {MOST_WORDS}")
 
 
 def slots(source: Source, line: int, text: str, known: set[str]) -> Iterator[Finding]:
@@ -150,12 +163,13 @@ def _language(sentence: Sentence, houses: Mapping[str, tuple[str, int]]) -> Iter
 
 def _doric(sentence: Sentence, scores: Scores) -> Iterator[Finding]:
     central, leaks = scores.tokens_of("central", "central_weak"), scores.tokens_of("leak")
-    if scores.substrate < PLAIN_ENGLISH or len(leaks) > MOST_ENGLISH:
+    measurable = not sentence.own or len(sentence.text.split()) >= MEASURABLE_WORDS
+    if (measurable and scores.substrate < PLAIN_ENGLISH) or len(leaks) > MOST_ENGLISH:
         words = f" ({with_house_forms(leaks)})" if leaks else ""
         yield sentence.error(f"English, not Doric: only {scores.substrate:.0%} of the words are Scots{words}")
     elif leaks:
         yield sentence.source.warning(sentence.line, sentence.text, f"English words: {with_house_forms(leaks)}")
-    elif scores.substrate < FEW_SCOTS:
+    elif measurable and scores.substrate < FEW_SCOTS:
         reason = f"only {scores.substrate:.0%} of the words are Scots"
         yield sentence.source.warning(sentence.line, sentence.text, reason)
     if central:
@@ -187,6 +201,7 @@ def check_themes(sources: Sources) -> Iterator[Finding]:
                     yield source.error(source.line_of(word), word, f"write keywords in lower case: {wanted}")
             for topic in theme["topics"]:
                 yield from _topic(source, topic, topics)
+                yield from _unfit(source, theme, topic)
 
 
 def _topic(source: Source, topic: dict, seen: dict[str, str]) -> Iterator[Finding]:
@@ -209,6 +224,23 @@ def _topic(source: Source, topic: dict, seen: dict[str, str]) -> Iterator[Findin
         yield from slots(source, line, text, set())
         if held := find_match(text):
             yield source.error(line, text, f"it repeats the evaluation prompt {held.id} of heldout.jsonl")
+
+
+def _unfit(source: Source, theme: dict, topic: dict) -> Iterator[Finding]:
+    """Entries of `unfit` that are not the beginning of exactly one sentence of the theme."""
+    lines = [line for part in PARTS for line in theme[part]]
+    for beginning in topic.get("unfit", []):
+        count = sum(line.startswith(beginning) for line in lines)
+        if count == 1:
+            continue
+        line = source.line_of(beginning, source.line_of(topic["topic"]))
+        if count:
+            reason = f"{count} sentences of the theme '{theme['name']}' begin so: write more of the one that is meant"
+        else:
+            near = difflib.get_close_matches(beginning, [one[: len(beginning)] for one in lines], 1)
+            instead = f": did you mean '{near[0]}'?" if near else ": copy its first words, or delete this entry"
+            reason = f"no sentence of the theme '{theme['name']}' begins so{instead}"
+        yield source.error(line, beginning, reason)
 
 
 def check_refusals(sources: Sources) -> Iterator[Finding]:
