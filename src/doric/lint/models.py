@@ -270,10 +270,15 @@ class Markers(Strict):
     turns: TurnMarks
 
 
+class LongLimits(Strict):
+    daily: Texts
+    weekly: Texts
+    monthly: Texts
+
+
 class ServerErrors(Open):
     quota: Texts
     rate_limited: Texts
-    daily: Texts
     limit_words: Texts
     daily_quota: Texts
     per_minute: Texts
@@ -284,9 +289,12 @@ class ServerErrors(Open):
     unsupported: Texts
     too_long: Texts
     token_limit: Texts
+    out_of_memory: Texts
+    placeholder_keys: Texts
     no_model: Texts
     no_system_role: Texts
     stream_only: Texts
+    long_limits: LongLimits
     extra_body: dict[str, Text]
 
 
