@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from doric.core import cli
-from doric.core.cli import ProgressBar, handle_interrupts, print_stderr, report_error, setup_logging
+from doric.core.cli import (
+    ProgressBar,
+    handle_interrupts,
+    print_stderr,
+    report_error,
+    run_until_interrupt,
+    setup_logging,
+)
 from doric.core.errors import DoricError, InputError, SettingsError
 
 ROOT = Path(__file__).parents[1]
@@ -205,13 +212,48 @@ async def pressed(presses: int, number: int = signal.SIGINT) -> list[str]:
 def test_the_first_stops_and_the_second_cancels(caplog, presses, calls):
     """The first Ctrl-C stops the run and logs one line, and each further Ctrl-C cancels it."""
     assert asyncio.run(pressed(presses)) == calls
-    assert caplog.text.count("Press Ctrl-C again to stop now") == (presses > 0)
+    assert caplog.text.count("in 10 s at the latest. Press Ctrl-C again to stop now") == (presses > 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
 def test_sigterm_does_what_ctrl_c_does():
     """The first SIGTERM, which a system sends at shutdown, stops the run, and the second cancels it."""
     assert asyncio.run(pressed(2, signal.SIGTERM)) == ["stop", "cancel"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
+def test_calls_that_do_not_end_are_cancelled_after_a_while(monkeypatch):
+    """If the calls in flight do not end after the first Ctrl-C, they are cancelled without a second one."""
+    monkeypatch.setattr("doric.core.cli.CALL_SECONDS", 0.05)
+    calls = []
+
+    async def never_ends() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run_until_interrupt(never_ends(), lambda: calls.append("stop")))
+    assert calls == ["stop"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_work_ends_before_the_interrupt_is_raised(number):
+    """After Ctrl-C or SIGTERM, work that ends by itself is completed, and its error is raised instead."""
+    steps = []
+
+    async def ends(error: Exception | None) -> None:
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.05)
+        steps.append("ended")
+        if error:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run_until_interrupt(ends(None), lambda: steps.append("stop")))
+    assert steps == ["stop", "ended"]
+    with pytest.raises(InputError, match="no room"):
+        asyncio.run(run_until_interrupt(ends(InputError("no room")), lambda: None))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no handlers on the loop there")

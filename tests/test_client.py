@@ -243,8 +243,8 @@ def test_without_a_key_a_placeholder_is_sent():
 def test_a_missing_key_is_named():
     """If a server requires a key and none is set, the hint names the variable to set."""
     error = failure(MockServer(Behaviour(key=KEY), answer=lambda call: TEXT), key="")
-    assert "OPENAI_API_KEY" in error.hint
-    assert "not set" in error.hint
+    assert "none is set (401)" in error.message
+    assert error.hint == "Set OPENAI_API_KEY in the environment or in .env."
 
 
 def test_the_only_listed_model_is_used():

@@ -364,6 +364,23 @@ def test_a_redirect_to_another_server_is_refused(stranger, ask, status):
     assert len(server.heads) == 1
 
 
+@BOTH
+def test_a_redirect_to_https_that_fails_names_both_addresses(certificates, ask):
+    """If the https address to which a server redirects cannot be reached, the error names it and says why."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        closed = f"127.0.0.1:{unused.getsockname()[1]}"
+    for target, why, what in (
+        (closed, "connection refused", "the right URL"),
+        (tls_peer(certificates["valid"]).host, "its certificate is not trusted: it is self-signed", "SSL_CERT_FILE"),
+        (Peer(reply(200)).host, "it does not speak https", "the right URL"),
+    ):
+        server = Peer(reply(308, headers=f"Location: https://{target}/v1/x\r\n"))
+        error = refused(ask, f"http://{server.host}/v1")
+        assert server.host in error.message
+        assert error.message.endswith(f": it redirects to https://{target}: {why}")
+        assert what in error.hint
+
+
 @pytest.mark.parametrize(
     ("base", "location", "target"),
     [

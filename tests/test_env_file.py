@@ -99,6 +99,12 @@ DOUBTFUL = {
     "the name of an old library": ("OPENAI_API_BASE=https://corp-7731", "OPENAI_API_BASE is not a setting"),
     "the name of another program": ("OPENAI_API_BASE_URL=https://corp-7731", "OPENAI_API_BASE_URL is not a setting"),
     "a missing underscore": ("OPENAI_BASEURL=https://corp-7731", "OPENAI_BASEURL is not a setting"),
+    "two letters swapped": ("OPENAI_BASE_ULR=https://corp-7731", "OPENAI_BASE_ULR is not a setting"),
+    "a wrong letter": ("OPENAL_BASE_URL=https://corp-7731", "OPENAL_BASE_URL is not a setting"),
+    "another name beside an empty setting": (
+        "OPENAI_API_BASE=https://corp-7731\nOPENAI_BASE_URL=",
+        "OPENAI_API_BASE is not a setting",
+    ),
     "a dot after the name": ("OPENAI_BASE_URL.=https://corp-7731", "OPENAI_BASE_URL. is not a setting"),
     "a password manager": ("OPENAI_API_KEY=op://corp-7731/key", "OPENAI_API_KEY is a reference to a secret"),
     "an encrypted value": ("OPENAI_API_KEY=encrypted:corp-7731", "OPENAI_API_KEY is a reference to a secret"),
@@ -268,6 +274,42 @@ def test_a_python_environment_does_not_hide_the_file_above(tmp_path):
     (tmp_path / "a" / ".env").mkdir(parents=True)
     (tmp_path / "a" / ".env" / "pyvenv.cfg").touch()
     assert find_dotenv(tmp_path / "a") == tmp_path / ".env"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MODLE", "MODEL"),
+        ("MDEL", "MODEL"),
+        ("VLLM_ULR", "VLLM_URL"),
+        ("VLLM_MODLE", "VLLM_MODEL"),
+        ("OPENIA_API_KEY", "OPENAI_API_KEY"),
+        ("OPENAI_API_KEYS", "OPENAI_API_KEY"),
+        ("EXTRABDOY", "EXTRA_BODY"),
+        ("MODEL_KEY", "MODAL_KEY"),
+    ],
+)
+def test_a_misspelt_name_is_mentioned_once(dotenv, caplog, name, meant):
+    """A name that differs from a setting in one slip is a warning with file, line and setting, without the value."""
+    path = dotenv(f"\n{name}={SECRET}\n{meant}=\n")
+    for _ in range(3):
+        assert read_dotenv(path)[name] == SECRET
+    assert [record.getMessage().partition(".env")[2] for record in caplog.records if record.levelname == "WARNING"] == [
+        f":2: {name} is not a setting of these commands. Is {meant} meant?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "OPENAI_API_KEY_2=x", "OPENAI_BASE_URL2=x", "MODE=x", "MODAL_TOKEN_ID=x", "AZURE_OPENAI_API_KEY=x",
+        "LOG_LEVEL=x", "MODLE=", "MODLE=x\nMODEL=y", "model=x", "HF_HOME=x",
+    ],
+)  # fmt: skip
+def test_names_of_other_programs_are_not_mentioned(dotenv, caplog, line):
+    """A name that another program may read, and a slip beside the right name, are no warning."""
+    read_dotenv(dotenv(f"{line}\n"))
+    assert "not a setting" not in caplog.text
 
 
 def test_it_is_said_which_file_is_used(dotenv, caplog):

@@ -210,3 +210,49 @@ def test_a_limit_in_other_words_is_a_limit_of_tokens():
     said = response(400, '{"error": {"message": "Model m supports at most 512 output tokens per request."}}')
     assert said.refused_parameters(["temperature", "max_tokens"]) == ["max_tokens"]
     assert said.lower_limit(900) == 512
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_not_set_is_no_rejected_key(status):
+    """If no key is set, a 401 or 403 says so, and the hint names the variable to set."""
+    refusal = response(status, '{"error": "no credentials"}')
+    error = refusal.to_error(address="http://h/v1", model="m", key_variable="JUDGE_API_KEY", key_given=False)
+    assert f"http://h/v1 refuses requests without a key, and none is set ({status}): no credentials" == error.message
+    assert error.hint == "Set JUDGE_API_KEY in the environment or in .env."
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "model requires more system memory (5.3 GiB) than is available (3.1 GiB)",
+        "CUDA error: out of memory",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "llama runner process has terminated: cudaMalloc failed: out of memory",
+        "failed to allocate buffer for kv cache",
+        "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    ],
+)
+def test_a_model_that_is_too_large_for_the_machine_ends_the_run(words):
+    """A server without enough memory is not asked again, and the hint says what helps; if it has answered, it is."""
+    refusal = response(500, json.dumps({"error": words}))
+    error = error_of(refusal)
+    assert isinstance(error, FatalServerError)
+    assert words.rstrip(".") in error.message
+    assert "smaller model" in error.hint
+    later = refusal.to_error(address="http://h/v1", model="m", key_variable="K", key_given=True, answered=True)
+    assert isinstance(later, RetryableError)
+    assert later.hint == error.hint
+
+
+@pytest.mark.parametrize("key", ["-", "none", "EMPTY", "ollama", "lm-studio", "not-needed", "placeholder", "no-key"])
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_placeholder_key_is_not_redacted(key, status):
+    """A word that stands for no key is left in the server's words, which would be unreadable without it."""
+    words = f"pull it first with {key} run, in an {key} folder; it is {key}"
+    assert ErrorResponse.read(status, json.dumps({"error": words}).encode(), {}, key=key).message == words
+
+
+@pytest.mark.parametrize("key", ["correct-horse", "letmein", "doric-secret", "4f7a91"])
+def test_a_short_key_that_is_no_placeholder_is_redacted(key):
+    """A password that the user has chosen is not shown, however short it is."""
+    assert key not in ErrorResponse.read(400, f'{{"error": "unknown key {key}"}}'.encode(), {}, key=key).message

@@ -115,6 +115,7 @@ WORDS = [
     "You have used all your requests for today",
     "You have exhausted your weekly allowance",
     "monthly usage limit reached",
+    "You exceeded your weekly_quota",
     "Too many requests in 24 hours",
     "Quota will be available again tomorrow",
     "dailyLimitExceeded",
@@ -130,8 +131,31 @@ def test_a_daily_limit_stops_the_run(words, shape):
     content = body if isinstance(body, str) else json.dumps(body)
     error = error_of(ErrorResponse.read(429, content.encode(), {}, key=""))
     assert isinstance(error, FatalServerError)
-    assert error.message.startswith("the daily limit is used up")
+    period = next((name for name in ("weekly", "monthly") if name in words), "daily")
+    assert error.message.startswith(f"the {period} limit is used up")
     assert " ".join(words.split())[:40].rstrip(".") in error.message
+
+
+@pytest.mark.parametrize(
+    ("words", "period"),
+    [
+        ("Limit of 1000 requests per month reached", "monthly"),
+        ("Your plan allows 500 calls/month", "monthly"),
+        ("No tokens are left this month. Your limit resets next month", "monthly"),
+        ("usage exceeded: monthlyRequests", "monthly"),
+        ("Quota: 50 per-week", "weekly"),
+        ("Limit of 70 requests/week, 10 per day", "daily"),
+        ("Limits: daily 10, weekly 50. Resets in 3 days", "weekly"),
+        ("Limits: daily 10, monthly 100. Resets in 12 days", "monthly"),
+        ("Daily limit. Resets in 3 days", "daily"),
+    ],
+)
+def test_a_long_limit_has_its_name(words, period):
+    """The error names the period of the limit; if several are mentioned, the one that the wait fits."""
+    error = error_of(ErrorResponse.read(429, words.encode(), {}, key=""))
+    assert isinstance(error, FatalServerError)
+    assert error.message.startswith(f"the {period} limit is used up")
+    assert "midnight" not in error.hint or period == "daily"
 
 
 @pytest.mark.parametrize(

@@ -574,11 +574,12 @@ def test_an_unreachable_server_ends_the_run_even_if_it_answered_before():
     assert "running" in error.hint
 
 
-def test_the_reason_for_stopping_is_logged_at_once(caplog):
-    """The reason for the end is logged while the calls in flight still run."""
+def test_a_stop_because_of_an_error_is_logged_at_once(caplog):
+    """That the run ends is logged while the calls in flight still run; the reason is said once, by the error."""
     script = {0: [FatalServerError("no such key")]}
     server, _, _ = go(range(3), concurrency=3, script=script)
-    assert "Stopping: no such key. Waiting for the calls in flight" in caplog.text
+    assert "Stopping after an error. Waiting for the calls in flight" in caplog.text
+    assert "no such key" not in caplog.text
     assert len(server.calls) == 3
 
 

@@ -268,16 +268,19 @@ def test_a_killed_run_resumes(tmp_path):
     assert result["all"]["answered"] == 33
 
 
-def test_ctrl_c_keeps_the_journal_and_says_how_to_resume(tmp_path):
-    """Ctrl-C exits with 130 and prints one line without a traceback."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_journal_and_says_how_to_resume(tmp_path, number):
+    """Ctrl-C and SIGTERM wait for the calls in flight, keep their answers, and exit with 130 without a traceback."""
     command = [sys.executable, SCRIPT, "--model", "authored", "--limit", "18", "--concurrency", "2", "--out", "r.json"]
     with serving(Behaviour(latency=0.1), answer=answer) as server:
         environment = {**os.environ, "OPENAI_BASE_URL": server.url}
         journal = tmp_path / "r.json.answers.jsonl"
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
             wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
-            run.send_signal(signal.SIGINT)
+            run.send_signal(number)
             _, said = run.communicate(timeout=20)
+        assert server.stats.kinds["aborted"] == 0
+        assert len(journal.read_bytes().splitlines()) == server.stats.requests
     assert run.returncode == 130
     assert "run the same command again to resume" in said
     assert "Traceback" not in said

@@ -20,7 +20,7 @@ from doric.core.errors import FatalServerError, RetryableError, ServerError, Set
 from doric.core.settings import check_key, is_loopback, normalize_url
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
-from doric.llm.errors import ErrorResponse, find_error
+from doric.llm.errors import MEMORY_HINT, ErrorResponse, find_error
 from doric.llm.events import Oversized, decode
 from doric.llm.request import has_system_role, merged, without_system_role
 from doric.llm.response import STREAM_OPTIONS, StreamedCompletion
@@ -398,6 +398,7 @@ class Server:
             return refusal.to_error(address=address.host, model="", key_variable="", key_given=False)
         served = f"served here: {', '.join(model.name for model in self.models)}"
         hint = served if status == 404 and self.models else refusal.extra_body_hint(tuple(self.extra_body))
+        hint = MEMORY_HINT if refusal.out_of_memory else hint
         said = f": {refusal.message}" if refusal.message else ""
         return StatusError(f"{address.host} answered {status}{said}", hint=hint, refusal=refusal)
 

@@ -33,6 +33,8 @@ MOST_ROWS = 10**9
 """More rows per topic, for any number of topics, could not be counted."""
 MAX_MESSAGE = 300
 """Characters of an error about a flag."""
+CALL_SECONDS = 10.0
+"""After the first Ctrl-C, the calls in flight have so many seconds to end, because they are paid for."""
 HEARTBEAT_SECONDS = 30.0
 """A log line appears at least this often while rows are missing, so that a run never looks dead."""
 
@@ -281,32 +283,57 @@ share = bounded(float, 0, 1)
 
 
 @contextlib.contextmanager
-def handle_interrupts(stop: Callable[[], None], cancel: Callable[[], None]) -> Generator[None]:
+def handle_interrupts(stop: Callable[[], None], cancel: Callable[[], object]) -> Generator[None]:
     """In the block, the first Ctrl-C or SIGTERM calls `stop` and logs a line; each further one calls `cancel`.
 
-    Enter it in a coroutine. On Windows Ctrl-C still raises `KeyboardInterrupt`.
+    `stop` lets the calls in flight end; after `CALL_SECONDS`, `cancel` is called anyway. Enter it in a coroutine. On
+    Windows Ctrl-C still raises `KeyboardInterrupt`.
     """
-    stopping = False
+    loop = asyncio.get_running_loop()
+    limit: asyncio.TimerHandle | None = None
 
     def on_signal() -> None:
-        nonlocal stopping
-        if stopping:
+        nonlocal limit
+        if limit is not None:
             cancel()
             return
-        stopping = True
-        log.warning("Stopping after the calls in flight. Press Ctrl-C again to stop now.")
+        limit = loop.call_later(CALL_SECONDS, cancel)
+        log.warning(
+            "Stopping after the calls in flight, in %g s at the latest. Press Ctrl-C again to stop now.", CALL_SECONDS
+        )
         stop()
 
-    loop = asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError):  # event loops on Windows have no signal handlers
         for number in SIGNALS:
             loop.add_signal_handler(number, on_signal)
     try:
         yield
     finally:
+        if limit is not None:
+            limit.cancel()
         with contextlib.suppress(NotImplementedError):
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
+
+
+async def run_until_interrupt(work: Coroutine[Any, Any, None], stop: Callable[[], object]) -> None:
+    """Run `work`. After Ctrl-C or SIGTERM, raise `KeyboardInterrupt` as soon as `work` has ended.
+
+    `stop` must make it end; if it takes too long, it is cancelled (see `handle_interrupts`). Raises its errors.
+    """
+    task, interrupted = asyncio.create_task(work), False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        stop()
+
+    with handle_interrupts(interrupt, task.cancel):
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 class ProgressBar:

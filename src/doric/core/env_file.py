@@ -203,10 +203,36 @@ def _checked_lines(bindings: list["Binding"], shown: str) -> dict[str, tuple[int
 
 
 def _check_spelling(found: Mapping[str, tuple[int, str]], shown: str) -> None:
-    for name, (number, _) in found.items():
-        meant = OTHER_NAMES.get(name) or _SPELLINGS.get(re.sub(r"[._-]", "", name.upper()), name)
-        if name not in VARIABLES and meant in VARIABLES - {"MODEL"} and meant not in found:
-            raise SettingsError(f"{shown}:{number}: {name} is not a setting", hint=f"Write it as {meant}.")
+    """Raise `SettingsError` for another name of a setting that has no value; log a name that may be misspelt."""
+    given = {name: number for name, (number, value) in found.items() if value}
+    for name, number in given.items():
+        squeezed = re.sub(r"[._-]", "", name.upper())
+        meant = OTHER_NAMES.get(name) or _SPELLINGS.get(squeezed, "")
+        if name in VARIABLES or meant in given or meant == "MODEL":
+            continue
+        close = next((known for short, known in _SPELLINGS.items() if _is_slip(squeezed, short)), "")
+        if meant or (close == "OPENAI_BASE_URL" and close not in given):
+            raise SettingsError(f"{shown}:{number}: {name} is not a setting", hint=f"Write it as {meant or close}.")
+        if close and close not in given:
+            _mention(f"{shown}:{number}: {name} is not a setting of these commands. Is {close} meant?")
+
+
+def _is_slip(name: str, known: str) -> bool:
+    """Whether two names are equal if one letter is left out of each. MODE and KEY_2 are names of their own."""
+    if name == "MODE" or name[-1:].isdigit():
+        return False
+    return not _shorter(name).isdisjoint(_shorter(known))
+
+
+def _shorter(name: str) -> set[str]:
+    """A name, and what is left of it without each of its letters."""
+    return {name, *(name[:place] + name[place + 1 :] for place in range(len(name)))}
+
+
+@functools.cache
+def _mention(message: str) -> None:
+    """Log a warning once, however often the file is read."""
+    log.warning("%s", message)
 
 
 def _check_bare_name(name: str, found: Mapping[str, object], where: str) -> None:

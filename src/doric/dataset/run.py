@@ -113,8 +113,7 @@ class Run:
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                     brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
                 )  # fmt: skip
-                # the embedded voice never waits, so one worker is as fast as many, and it keeps the order of the plan
-                await self._fill(generator, workers=self._args.max_concurrency if client else 1)
+                await self._fill(generator, client)
 
     def summary(self) -> str:
         """The result of the run, for people."""
@@ -172,7 +171,7 @@ class Run:
             self._rows = rows
             yield rows, rejections
 
-    async def _fill(self, generator: generate.Generator, *, workers: int) -> None:
+    async def _fill(self, generator: generate.Generator, client: Client | None) -> None:
         args, done = self._args, len(self._history.done)
         progress = ProgressBar(
             len(self._plan), done, every=args.progress_every, shown=not args.no_progress, note=self._note
@@ -189,7 +188,11 @@ class Run:
         def interrupt() -> None:
             self._interrupted = True
             scheduler.stop()
+            if client is not None:
+                client.hurry()
 
+        # the embedded voice never waits, so one worker is as fast as many, and it keeps the order of the plan
+        workers = args.max_concurrency if client else 1
         scheduler: Scheduler[Job] = Scheduler(
             work, self._give_up, concurrency=workers, max_retries=args.max_retries, max_rpm=args.max_rpm,
             max_tpm=args.max_tpm, tokens_per_call=sum(self._budget.tokens_per_call), answered=done > 0, seed=args.seed,

@@ -37,7 +37,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The class that a word gets in one of the contexts, unless it has an excluded neighbour."""
+    """The class (or the spelling) that a word gets in one of the contexts, unless it has an excluded neighbour."""
 
     kind: str
     contexts: tuple[Context, ...]
@@ -59,13 +59,20 @@ def counted_once() -> frozenset[str]:
 @functools.cache
 def rules() -> dict[str, tuple[Rule, ...]]:
     """Word -> its rules, in file order."""
-    spec = _spec()
-    sets = {name: frozenset(words) for name, words in spec["sets"].items()}
+    return read_rules(_spec()["rule"], "class")
+
+
+def read_rules(raw_rules: Sequence[dict], result: str) -> dict[str, tuple[Rule, ...]]:
+    """Word -> its rules, in order. `result` is the key of a rule's result, its `kind`. They may use the sets of words.
+
+    A rule without the key `when` applies everywhere, except next to its excluded neighbours.
+    """
+    sets = {name: frozenset(words) for name, words in _spec()["sets"].items()}
     found: dict[str, tuple[Rule, ...]] = {}
-    for raw in spec["rule"]:
+    for raw in raw_rules:
         rule = Rule(
-            raw["class"],
-            tuple(_context(when, sets) for when in raw["when"]),
+            raw[result],
+            tuple(_context(when, sets) for when in raw.get("when", [{}])),
             _words(raw.get("unless_prev", []), sets) or frozenset(),
             _words(raw.get("unless_next", []), sets) or frozenset(),
         )
@@ -98,10 +105,15 @@ def class_in_context(tokens: Sequence[str], scots: Sequence[bool], at: int) -> s
 
     `tokens` are the lower-cased words and punctuation of one sentence. `scots` says which of them are always Scots.
     """
+    return result_of(rules()[tokens[at]], tokens, scots, at)
+
+
+def result_of(rules: Sequence[Rule], tokens: Sequence[str], scots: Sequence[bool], at: int) -> str:
+    """The result of the first of `rules` that applies to `tokens[at]`, or ""."""
     before = tokens[at - 2] if at > 1 else ","
     prev = tokens[at - 1] if at else ","
     following = tokens[at + 1] if at + 1 < len(tokens) else ","
-    for rule in rules()[tokens[at]]:
+    for rule in rules:
         if prev in rule.unless_prev or following in rule.unless_next:
             continue
         for context in rule.contexts:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, StrictBool, StrictStr, TypeAdapter, ValidationError, with_config
 
 from doric import data
+from doric.core.cli import run_until_interrupt
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
 from doric.core.resume import ResumableRun, then_and_now
@@ -182,6 +183,7 @@ class PairwiseJudge:
         self._answered = [pair for pair in pairs if pair.ours is not None and pair.theirs is not None]
         self._write, self._max_retries, self._brake = write, max_retries, Brake(max_rejected, noun="verdicts")
         self._verdicts = {(verdict.id, verdict.swapped): verdict for verdict in earlier}
+        self._scheduler: Scheduler[tuple[Pair, bool]] | None = None
 
     @property
     def calls(self) -> int:
@@ -195,10 +197,15 @@ class PairwiseJudge:
 
     async def run(self, backend: Backend, concurrency: int) -> None:
         """Ask for the missing verdicts. Raises `FatalServerError` if no later call can succeed, or none can be read."""
-        scheduler = Scheduler(
+        self._scheduler = Scheduler(
             lambda case: self._judge(*case, backend), self._fail, concurrency=concurrency, max_retries=self._max_retries
         )
-        await scheduler.run(iter(self._open_cases()))
+        await self._scheduler.run(iter(self._open_cases()))
+
+    def stop(self) -> None:
+        """Ask for no further verdict. `run` returns when the calls in flight have ended."""
+        if self._scheduler is not None:
+            self._scheduler.stop()
 
     def result(self) -> dict[str, Any]:
         """By criterion: wins, losses, ties, how often both orders agreed, how often the answer shown first was picked.
@@ -289,7 +296,8 @@ async def judge_pairs(
     """Ask the model of `client`, at `address`, for the verdicts on `pairs` that `run` does not have yet.
 
     Returns the result with the judge's name. Raises `PlanError` if the journal is from another judge, and
-    `FatalServerError` if no later call can succeed.
+    `FatalServerError` if no later call can succeed. After Ctrl-C or SIGTERM it waits for the calls in flight for a
+    moment, and raises `KeyboardInterrupt`.
     """
     plan: dict[str, Any] = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
     plan |= {"extra_body": client.extra_body} if client.extra_body else {}  # plans of earlier versions have no such key
@@ -301,7 +309,7 @@ async def judge_pairs(
         if judge.done:
             words = "%d of %d verdicts come from %s; --overwrite asks for all of them again."
             log.info(words, judge.done, judge.calls, journal.path)
-        await judge.run(client, concurrency)
+        await run_until_interrupt(judge.run(client, concurrency), lambda: (judge.stop(), client.hurry()))
     result = judge.result()
     _log_default_wins(result)
     return {"model": client.model, **result}

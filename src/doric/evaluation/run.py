@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from doric import data
 from doric.core.backups import Backups
 from doric.core.characters import tidy
-from doric.core.cli import ProgressBar
+from doric.core.cli import ProgressBar, run_until_interrupt
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
 from doric.core.resume import ResumableRun, then_and_now
@@ -103,6 +103,8 @@ class Evaluation:
         self._brake = Brake(settings.max_rejected)
         self._succeeded = False
         self._failed_in_succession = 0
+        self._scheduler: Scheduler[HeldOutPrompt] | None = None
+        self._stopped = False
         self._on_answer: Callable[[], object] = lambda: None
 
     @property
@@ -132,13 +134,23 @@ class Evaluation:
         """
         self._on_answer = on_answer
         for turn in range(max(1 + len(held.turns) for held in self.prompts)):
-            scheduler = Scheduler(
+            if self._stopped:
+                return
+            self._scheduler = Scheduler(
                 lambda held, turn=turn: self._ask(held, turn, client),
                 lambda held, error, turn=turn: self._fail(held, turn, error.message),
                 concurrency=self._settings.concurrency,
                 max_retries=UNLIMITED,
             )
-            await scheduler.run(held for held in self.prompts if turn <= len(held.turns) and not self._has(held, turn))
+            await self._scheduler.run(
+                held for held in self.prompts if turn <= len(held.turns) and not self._has(held, turn)
+            )
+
+    def stop(self) -> None:
+        """Ask no further turn. `run` returns when the calls in flight have ended."""
+        self._stopped = True
+        if self._scheduler is not None:
+            self._scheduler.stop()
 
     def _has(self, held: HeldOutPrompt, turn: int) -> bool:
         answer = self._answers.get((held.id, turn))
@@ -151,6 +163,8 @@ class Evaluation:
         try:
             timed = await client.complete_timed(self._request(held, turn))
         except RetryableError as error:
+            if self._stopped:
+                raise  # it is no failure of this turn, which the next run asks again
             faults = self._faults.setdefault((held.id, turn), [])
             faults.append(error.fault)
             if len(faults) <= self._settings.max_retries:
@@ -207,7 +221,8 @@ async def evaluate(
 ) -> Result:
     """Ask a model for the answers that `run` does not have yet, and score all of them.
 
-    Raises `PlanError` if the journal has another plan, and `FatalServerError` if no later call can succeed.
+    Raises `PlanError` if the journal has another plan, and `FatalServerError` if no later call can succeed. After
+    Ctrl-C or SIGTERM it waits for the calls in flight for a moment, and raises `KeyboardInterrupt`.
     """
     resumes = run.resumes
     stored = (run.stored() or {}) if resumes else {}
@@ -238,7 +253,8 @@ async def evaluate(
                 _check_served(client, stored)
             plan |= {"model": client.model, ASKED: _until_now(plan[ASKED])}
             run.store(plan)
-            await evaluation.run(client, _progress(client.model, evaluation))
+            work = evaluation.run(client, _progress(client.model, evaluation))
+            await run_until_interrupt(work, lambda: (evaluation.stop(), client.hurry()))
     return Result(_about(plan, settings), tuple(score_answers(evaluation.answers(), {p.id: p for p in prompts})))
 
 

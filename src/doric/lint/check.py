@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from doric.lint import prompts, sentences, settings, topics, words
+from doric.lint import prompts, sentences, settings, spelling, topics, words
 from doric.lint.form import check_form, file_names, load
 from doric.lint.shape import check_shape
 from doric.lint.source import Finding, Source
@@ -13,6 +13,7 @@ from doric.lint.words import Sources
 
 SCORING = ("lexicon.tsv", "central.tsv", "leakage.tsv", "collisions.toml", ".txt")
 """The files that a score of a text depends on (names, or the end of names)."""
+SPELLING = (*SCORING, "spelling.toml")
 RENDERING = (*SCORING, "renderings.tsv")
 PROTECTED = (*RENDERING, "heldout.jsonl", "gates.toml")
 PHRASES = "phrases/"
@@ -36,6 +37,8 @@ RULES = (
     Rule(words.check_renderings, (*RENDERING,)),
     Rule(words.check_word_lists, SCORING),
     Rule(words.check_collisions, ("lexicon.tsv", "collisions.toml")),
+    Rule(spelling.check_spelling, (*SPELLING,)),
+    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", PHRASES)),
     Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml")),
     Rule(settings.check_texts, ("instructions.toml", "judge.toml")),
     Rule(settings.check_openers, (*SCORING, "gates.toml", "topic_rules.toml")),

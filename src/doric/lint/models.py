@@ -164,6 +164,29 @@ class Collisions(Strict):
     rule: Annotated[list[Rule], Field(min_length=1)]
 
 
+class SpellingWhen(Strict):
+    before: list[Text] = []
+    prev: list[Text] = []
+    next: list[Text] = []
+    initial: bool = False
+
+
+class SpellingRule(Strict):
+    forms: Texts
+    house: Text
+    when: Annotated[list[SpellingWhen], Field(min_length=1)] | None = None
+    unless_prev: list[Text] = []
+    unless_next: list[Text] = []
+
+
+class Spelling(Strict):
+    keep: list[Text]
+    always: list[Text]
+    in_context: list[Text]
+    also: dict[str, Text]
+    rule: list[SpellingRule]
+
+
 class Thresholds(Open):
     min_words: Count
     max_words: Count
@@ -270,10 +293,15 @@ class Markers(Strict):
     turns: TurnMarks
 
 
+class LongLimits(Strict):
+    daily: Texts
+    weekly: Texts
+    monthly: Texts
+
+
 class ServerErrors(Open):
     quota: Texts
     rate_limited: Texts
-    daily: Texts
     limit_words: Texts
     daily_quota: Texts
     per_minute: Texts
@@ -284,9 +312,12 @@ class ServerErrors(Open):
     unsupported: Texts
     too_long: Texts
     token_limit: Texts
+    out_of_memory: Texts
+    placeholder_keys: Texts
     no_model: Texts
     no_system_role: Texts
     stream_only: Texts
+    long_limits: LongLimits
     extra_body: dict[str, Text]
 
 
@@ -309,6 +340,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "instructions.toml": Instructions,
     "judge.toml": Judge,
     "collisions.toml": Collisions,
+    "spelling.toml": Spelling,
     "gates.toml": Gates,
     "topic_rules.toml": TopicRules,
     "prices.toml": Prices,

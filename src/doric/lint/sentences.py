@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from doric.core import text as texts
@@ -12,7 +12,7 @@ from doric.dialect.lexicon import house_forms
 from doric.dialect.render import render
 from doric.dialect.scores import Scores, score
 from doric.lint.source import Finding, Source
-from doric.lint.words import Sources, house_of, not_house
+from doric.lint.words import Sources
 from doric.quality import gates
 from doric.quality.decontamination import find_match
 
@@ -74,7 +74,6 @@ def _texts(name: str, source: Source) -> Iterator[tuple[str, int]]:
 def check_sentences(sources: Sources) -> Iterator[Finding]:
     """Sentences that are incomplete, not one sentence, too short or long, duplicates, or not Doric."""
     seen: dict[str, Sentence] = {}
-    houses = house_of(sources)
     for sentence in authored(sources):
         yield from _form(sentence)
         yield from slots(sentence.source, sentence.line, sentence.text, {"topic"} if sentence.slots else set())
@@ -82,7 +81,7 @@ def check_sentences(sources: Sources) -> Iterator[Finding]:
             yield sentence.error("write {topic} exactly once, where the topic goes")
         if (first := seen.setdefault(texts.fold(sentence.text), sentence)) is not sentence:
             yield sentence.error(f"duplicate of {first.source.name}:{first.line}: change or delete one of them")
-        yield from _language(sentence, houses)
+        yield from _language(sentence)
 
 
 def check_gates(sources: Sources) -> Iterator[Finding]:
@@ -135,13 +134,11 @@ def slots(source: Source, line: int, text: str, known: set[str]) -> Iterator[Fin
         yield source.error(line, text, f"unknown slot {found}: {instead}")
 
 
-def _language(sentence: Sentence, houses: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
+def _language(sentence: Sentence) -> Iterator[Finding]:
     text = sentence.text.replace("{topic}", "")
     answer = gates.Answer.of(text)
     scores = answer.scores
     yield from _doric(sentence, scores)
-    for word in dict.fromkeys(word for word in answer.words if word in houses):
-        yield sentence.source.warning(sentence.line, sentence.text, not_house(word, houses))
     if rejection := gates.banned_opener(answer):
         yield sentence.error(f"the quality gates would reject it: {rejection.reason}")
     if held := find_match(text):

@@ -14,7 +14,7 @@ NEIGHBOURS = ("consonant", "participle")
 PATTERN_TABLES = ("markup", "meta", "refusal")
 """The tables of gates.toml whose lists are regular expressions."""
 
-SERVER_PATTERNS = ("daily", "daily_quota", "per_minute", "no_system_role")
+SERVER_PATTERNS = ("daily_quota", "per_minute", "no_system_role")
 """The lists of server_errors.toml that are regular expressions."""
 
 
@@ -87,11 +87,11 @@ def _damage_patterns(source: Source) -> Iterator[Finding]:
 
 
 def _server_errors(source: Source) -> Iterator[Finding]:
-    for pattern in (pattern for key in SERVER_PATTERNS for pattern in source.toml[key]):
+    lists = [source.toml[key] for key in SERVER_PATTERNS]
+    for pattern in itertools.chain(*lists, *source.toml["long_limits"].values()):
         yield from _pattern(source, pattern)
-    words = (
-        word for key, value in source.toml.items() if key not in (*SERVER_PATTERNS, "extra_body") for word in value
-    )
+    others = (*SERVER_PATTERNS, "long_limits", "extra_body")
+    words = (word for key, value in source.toml.items() if key not in others for word in value)
     for word in words:
         if word != word.lower():
             yield source.error(

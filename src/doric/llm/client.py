@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -43,6 +43,8 @@ log = logging.getLogger("doric")
 CONNECT_SECONDS = 30.0
 LIST_SECONDS = 5.0
 """Timeout for the list of models if the model is given, because then the list is not needed."""
+HURRIED_SECONDS = 1.0
+"""When the command stops, a response that has begun has so many seconds to end."""
 REPORTED = 5
 """So many different error messages of the server are logged in a run, each when it is first seen."""
 
@@ -85,6 +87,8 @@ class Client:
         self.extra_body = settings.extra_body
         self._requests = RequestBuilder(settings.extra_body)
         self._reported: set[str] = set()  # messages of the server that were logged
+        self._begun: set[asyncio.Timeout] = set()  # the deadlines of the responses that have begun
+        self._hurried = False
         self._url = endpoint(settings.address, "chat/completions")
         self._proxy = connection.proxy_for(settings.address)
         proxy = self._proxy.as_httpx(for_aiohttp=True) if self._proxy else None
@@ -127,6 +131,12 @@ class Client:
             if (completion := self._completion(response, request, body)) is not None:
                 return _with_tokens(completion, request)
 
+    def hurry(self) -> None:
+        """From now on, give up a response that does not end soon after its beginning, because the command stops."""
+        self._hurried = True
+        for deadline in self._begun:
+            _shorten(deadline, HURRIED_SECONDS)
+
     async def complete_timed(self, request: ChatRequest) -> TimedCompletion:
         """Like `complete`, but by streaming and with the time of the first token. Raises the same errors."""
         started = time.monotonic()
@@ -151,13 +161,25 @@ class Client:
             ):
                 refuse_encoding(response.headers, self._settings.address)
                 found = response_body(response.status_code, response.headers.get("content-type", ""))
-                await _receive(response, found, deadline, times)
+                with self._in_a_hurry(deadline):
+                    await _receive(response, found, deadline, times)
         except self._network_errors as error:
             if found is None or not found.enough:
                 raise self._network_failure(error, request) from None
         except Oversized as error:
             raise self._oversized(error, body, request) from None
         return (response.status_code, response.headers, found.content(request.characters)), times
+
+    @contextlib.contextmanager
+    def _in_a_hurry(self, deadline: asyncio.Timeout) -> Generator[None]:
+        """In the block, `hurry` moves `deadline`; if it was called before, the deadline is moved at once."""
+        self._begun.add(deadline)
+        if self._hurried:
+            _shorten(deadline, HURRIED_SECONDS)
+        try:
+            yield
+        finally:
+            self._begun.discard(deadline)
 
     @contextlib.asynccontextmanager
     async def _opened(
@@ -246,7 +268,9 @@ class Client:
             return RetryableError(f"no connection to {self._settings.address}: {fault.reason}", fault="connection")
         message, word = f"the connection to {self._settings.address} was lost", "connection"
         hint = "The server closed the connection; its log may say why."
-        if fault.timed_out:
+        if fault.timed_out and self._hurried:
+            message, word, hint = "stopped before the answer was complete", "interrupted", ""
+        elif fault.timed_out:
             message, word = f"no answer within {self._timeout:g} s (--timeout)", "timeout"
             hint = "The model may be too slow, or still loading: --timeout allows more time."
         elif fault.garbled:
@@ -335,8 +359,7 @@ async def _receive(
         nonlocal patience
         if body.patience < patience:
             patience = body.patience
-            end = asyncio.get_running_loop().time() + patience
-            deadline.reschedule(min(end, deadline.when() or end))
+            _shorten(deadline, patience)
 
     move_deadline()
     async for block in response.aiter_bytes():
@@ -346,8 +369,15 @@ async def _receive(
         times.first = times.first or (times.last if body.pieces else 0.0)
         times.streamed = body.pieces > 1
         move_deadline()
+        await asyncio.sleep(0)  # a flood of blocks would never wait, and Ctrl-C and timeouts would come late
     for _ in body.end():
         pass
+
+
+def _shorten(deadline: asyncio.Timeout, seconds: float) -> None:
+    """Move a deadline to `seconds` from now, unless it is earlier."""
+    end = asyncio.get_running_loop().time() + seconds
+    deadline.reschedule(min(end, deadline.when() or end))
 
 
 def _with_tokens(completion: Completion, request: ChatRequest) -> Completion:

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -208,8 +208,33 @@ class ConnectionFault:
 
 
 def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str) -> ConnectionFault:
-    """Why a request to `url` failed. `source` names the variable or flag of the URL."""
+    """Why a request to `url` or to its redirect failed. `source` names the variable or flag of `url`."""
     chain = list(causes(error))
+    fault = _fault(chain, url, proxy, source)
+    if not (target := _redirected_to(chain, url)):
+        return fault
+    untrusted = any(isinstance(each, ssl.SSLCertVerificationError) for each in chain)
+    return replace(
+        fault,
+        reason=f"it redirects to {target}: {fault.reason}",
+        hint=fault.hint if untrusted else f"Set {source} to the right URL.",
+        permanent=fault.permanent or fault.refused,  # the server itself runs, so nothing is still starting
+        refused=False,
+    )
+
+
+def _redirected_to(chain: list[BaseException], url: str) -> str:
+    """The origin of the request that failed; "" if it is that of `url`."""
+    for each in chain:
+        with suppress(RuntimeError):  # the error of another library, or one without its request
+            target = str(getattr(getattr(each, "request", None), "url", url))
+            if not same_origin(target, url):
+                parts = urlsplit(target)
+                return f"{parts.scheme}://{parts.netloc}"
+    return ""
+
+
+def _fault(chain: list[BaseException], url: str, proxy: Proxy | None, source: str) -> ConnectionFault:
     if faults := [each for each in chain if isinstance(each, ssl.SSLError)]:
         return _tls_fault(faults[-1], proxy)  # aiohttp's own errors are SSL errors too, but without a code
     if proxy is not None:

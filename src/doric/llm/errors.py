@@ -24,6 +24,7 @@ MIN_TOKEN_LIMIT = 16
 LIMITED = (403, 429, 503)
 """Statuses of a limit that is used up."""
 LATER = "Run the same command again after that time. Nothing is lost."
+MEMORY_HINT = "Choose a smaller model or a shorter context, or close other programs on the server's machine."
 MAX_RETRY_AFTER = 600.0
 """Seconds. A longer Retry-After ends the run; the user continues it later."""
 MAX_MESSAGE = 300
@@ -233,6 +234,7 @@ class ErrorResponse:
 
         Otherwise a quoted prompt about fridge temperatures would look like an error about the parameter `temperature`.
         """
+        key = "" if key.lower() in marks("placeholder_keys") else key
         text = body[:MAX_BODY].decode("utf-8", "replace")
         message, secrets = error_words(body), (key, *prompts)
         # in `message`, white space is single blanks
@@ -282,6 +284,11 @@ class ErrorResponse:
         """Whether the server answers only if the answer is streamed."""
         return self.status in (400, 405, 422, 501) and self._mentions("stream_only")
 
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the server's machine has too little memory for the model."""
+        return self.status >= 500 and self._mentions("out_of_memory")
+
     def refused_parameters(self, sent: Sequence[str]) -> list[str]:
         """The parameters in `sent` that the error mentions, the most likely first."""
         named = [name for name in sent if name == self.param]
@@ -319,10 +326,10 @@ class ErrorResponse:
         if status == 407:
             hint = "Check the name and the password in HTTPS_PROXY; special characters are written like %40."
             return FatalServerError(self._said("the proxy asks for a name and a password (407)"), hint=hint)
-        if self.pause.daily and (status == 429 or self._mentions("limit_words")):
-            return self._daily_limit()
+        if self.pause.period and (status == 429 or self._mentions("limit_words")):
+            return self._limit_reached()
         if status in (401, 403):
-            return self._key_rejected(key_variable, key_given, answered)
+            return self._no_access(address, key_variable, key_given, answered)
         if status == 402 or (status == 429 and self._quota_exhausted):
             hint = "Top up the account, then run the same command again: finished rows are kept."
             return FatalServerError(self._said(f"the quota is used up ({status})"), hint=hint)
@@ -331,6 +338,8 @@ class ErrorResponse:
             return FatalServerError(self._said(f"{address} has no model '{model}' ({status})"), hint=hint)
         if self.too_long:
             return ServerError(self._said(f"the request is too long for {model} ({status})"), hint=self._length_hint())
+        if self.out_of_memory and not answered:
+            return FatalServerError(self._said(f"the server answered {status}"), hint=MEMORY_HINT)
         if status in RETRYABLE_STATUSES or status >= 500:
             return self._retry_later()
         kind = ServerError if answered else FatalServerError
@@ -340,10 +349,14 @@ class ErrorResponse:
         """`what`, with the server's own words."""
         return f"{what}: {self.message}" if self.message else what
 
-    def _key_rejected(self, key_variable: str, key_given: bool, answered: bool) -> ServerError:
-        hint = f"{key_variable} is {'set. Is it the key for this server?' if key_given else 'not set.'}"
+    def _no_access(self, address: str, key_variable: str, key_given: bool, answered: bool) -> ServerError:
+        """The error for a 401 or 403: the key is wrong, or none is set."""
         kind = ServerError if answered and self.status == 403 else FatalServerError
-        return kind(self._said(f"the server rejected the key ({self.status})"), hint=hint)
+        if key_given:
+            hint = f"{key_variable} is set. Is it the key for this server?"
+            return kind(self._said(f"the server rejected the key ({self.status})"), hint=hint)
+        hint = f"Set {key_variable} in the environment or in .env."
+        return kind(self._said(f"{address} refuses requests without a key, and none is set ({self.status})"), hint=hint)
 
     def _length_hint(self) -> str:
         if self._mentions("rate_limited"):
@@ -377,16 +390,18 @@ class ErrorResponse:
             )
             return FatalServerError(self._said(f"the server answered {status}, and {pause}"), hint=LATER)
         fault = "rate_limit" if status == 429 else f"http_{status}"
-        hint = "The server is running, but does not answer this request."
+        hint = MEMORY_HINT if self.out_of_memory else "The server is running, but does not answer this request."
         return RetryableError(message, fault=fault, after=wait, throttled=status == 429, hint=hint)
 
-    def _daily_limit(self) -> FatalServerError:
-        wait = self.pause.seconds
+    def _limit_reached(self) -> FatalServerError:
+        """The error for a limit per day, week or month."""
+        what, wait = f"the {self.pause.period} limit is used up", self.pause.seconds
         if wait is None or wait <= SHORT:
-            hint = f"The server does not say when it ends. Many end at midnight UTC. {LATER}"
-            return FatalServerError(self._said(f"the daily limit is used up ({self.status})"), hint=hint)
+            often = "Many end at midnight UTC. " if self.pause.period == "daily" else ""
+            hint = f"The server does not say when it ends. {often}{LATER}"
+            return FatalServerError(self._said(f"{what} ({self.status})"), hint=hint)
         until = f"until {clock_time(wait)}, in {in_words(wait)} ({self.status})"
-        return FatalServerError(self._said(f"the daily limit is used up {until}"), hint=LATER)
+        return FatalServerError(self._said(f"{what} {until}"), hint=LATER)
 
     @property
     def _quota_exhausted(self) -> bool:

@@ -47,18 +47,20 @@ MAX_CHARACTERS = 64
 MAX_DEPTH, MAX_FIELDS = 8, 500
 SHORT = 120.0
 """Seconds. A wait that is no longer does not end a limit per day, whatever the server says."""
+PERIODS = {"daily": 86400.0, "weekly": 7 * 86400.0, "monthly": 31 * 86400.0}
+"""The periods of long limits, and their seconds. Their words are in the table `long_limits`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
     """The pause that a server asks for: seconds from now, None if it names no time, and where the time was found.
 
-    `daily` is True if the error is about a limit per day (or week or month), which a short wait cannot help.
+    `period` is "daily", "weekly" or "monthly" if the error is about such a limit, which a short wait cannot help.
     """
 
     seconds: float | None = None
     source: str = ""
-    daily: bool = False
+    period: str = ""
 
 
 def seconds_until(value: object, now: float, *, unit: float = 1.0) -> float | None:
@@ -112,11 +114,12 @@ def read_pause(headers: Mapping[str, str], body: str, words: str, *, limited: bo
         ("header", _in_headers({**inner, **headers}, now) if limited else None),
     ]
     found = [(source, seconds) for source, seconds in known if seconds is not None]
-    daily = _is_daily(f"{body}\n{words}".lower(), min((seconds for _, seconds in found), default=None))
+    text = f"{body}\n{words}".lower()
+    long = _is_long(text, min((seconds for _, seconds in found), default=None))
     if not found:
-        return Pause(None, "", daily)
-    source, seconds = max(found, key=lambda each: each[1]) if daily else found[0]
-    return Pause(seconds, source, daily)
+        return Pause(period=_period(text, 0.0) if long else "")
+    source, seconds = max(found, key=lambda each: each[1]) if long else found[0]
+    return Pause(seconds, source, _period(text, seconds) if long else "")
 
 
 def in_words(seconds: float) -> str:
@@ -259,13 +262,30 @@ def _in_words(words: str, now: float) -> float | None:
 
 @functools.cache
 def _patterns(name: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in data.read_toml("server_errors.toml")[name]))
+    """One pattern for a list of `data/server_errors.toml`. The name of a list in a table is "table.list"."""
+    table, _, key = name.rpartition(".")
+    lists = data.read_toml("server_errors.toml")
+    return re.compile("|".join(f"(?:{pattern})" for pattern in (lists[table] if table else lists)[key]))
 
 
-def _is_daily(body: str, seconds: float | None) -> bool:
-    """Whether an error is about a limit per day. Some messages about a limit per minute also mention the daily one."""
+def _mentioned(body: str) -> list[str]:
+    """The periods of the limits that an error mentions, the shortest first."""
+    return [name for name in PERIODS if _patterns(f"long_limits.{name}").search(body)]
+
+
+def _is_long(body: str, seconds: float | None) -> bool:
+    """Whether an error is about a limit per day, week or month. Some errors about a limit per minute mention one too.
+
+    `seconds` is the shortest wait that the error names.
+    """
     if _patterns("daily_quota").search(body):
         return True
-    if not _patterns("daily").search(body):
+    if not _mentioned(body):
         return False
     return seconds is None or seconds > SHORT or not _patterns("per_minute").search(body)
+
+
+def _period(body: str, seconds: float) -> str:
+    """The period of a long limit that ends in so many seconds. An error may mention more than one."""
+    mentioned = _mentioned(body) or ["daily"]
+    return next((name for name in mentioned if seconds <= PERIODS[name]), mentioned[-1])

@@ -290,7 +290,8 @@ class Scheduler[Job]:
         except FatalServerError:
             raise
         except ServerError as error:
-            self._health.failed(error)
+            if not self.stopped:
+                self._health.failed(error)
             self._give_up(job, error)
         else:
             self._health.succeeded()
@@ -299,6 +300,8 @@ class Scheduler[Job]:
             self._limiter.release()  # if the call reported no tokens
 
     def _retry(self, job: Job, tries: int, error: RetryableError) -> None:
+        if self.stopped:
+            return
         if error.throttled:
             self._health.throttled(error)
         busy = self._health.is_busy(error)
@@ -318,6 +321,9 @@ class Scheduler[Job]:
         if self._error is None:
             self._error = error
             if self._in_flight:
-                log.warning("Stopping: %s. Waiting for the calls in flight; Ctrl-C cancels them.", error)
+                words = (
+                    "Stopping after an error. Waiting for the calls in flight, %g s at most; Ctrl-C ends this sooner."
+                )
+                log.warning(words, GRACE_SECONDS)
             self.stop()
             asyncio.get_running_loop().call_later(GRACE_SECONDS, self.cancel)

@@ -245,7 +245,7 @@ class Run:
                     client, self._file.topics, self._tally, self._budget, self._stop, seed=args.seed,
                     brake=Brake(args.max_rejected, noun="calls"),
                 )  # fmt: skip
-                await self._expand_all(expander)
+                await self._expand_all(expander, client)
         if not self._interrupted and not any(group.calls for group in self._groups):
             first = self._groups[0]
             hint = first.hint or "Check that the server can answer."
@@ -276,13 +276,14 @@ class Run:
             return 130
         return int(any(group.missing > 0 for group in self._groups))
 
-    async def _expand_all(self, expander: Expander) -> None:
+    async def _expand_all(self, expander: Expander, client: Client) -> None:
         slots = asyncio.Semaphore(self._args.max_concurrency)
         tasks = [asyncio.create_task(self._expand(group, expander, slots)) for group in self._groups]
 
         def interrupt() -> None:
             self._interrupted = True
             self._stop.set()
+            client.hurry()
 
         def cancel() -> None:
             for task in tasks:
@@ -320,6 +321,8 @@ class Run:
                             return
                         new = await expander.ask(group)
                 except RetryableError as error:
+                    if self._stop.is_set():
+                        return
                     failures += 1
                     if failures > MAX_RETRIES and not any(each.calls for each in self._groups):
                         message = f"{error.message}, {failures} times and never an answer"

@@ -1,0 +1,111 @@
+"""The house spelling: the rules of spelling.toml, and authored lines in another spelling than the house's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from doric.core import text as texts
+from doric.dialect.spelling import HouseText, to_house
+from doric.lint.sentences import authored
+from doric.lint.source import Finding, Source
+from doric.lint.words import Sources, spellings
+
+DORIC_VOICES = ("doric", "mixed")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of Doric that the project has written, and its place. If it is `mixed`, its English words are meant."""
+
+    source: Source
+    line: int
+    text: str
+    mixed: bool = False
+
+    def in_house_spelling(self) -> HouseText:
+        """The line in the house spelling."""
+        return to_house(self.text, english=not self.mixed)
+
+
+def doric_lines(sources: Sources) -> Iterator[Line]:
+    """Every authored line: sentences, Doric names of topics, and the user prompts that are written in Doric."""
+    for sentence in authored(sources):
+        yield Line(sentence.source, sentence.line, sentence.text)
+    for name, source in sources.items():
+        if name.startswith("phrases/"):
+            for topic in (topic for theme in source.toml["themes"] for topic in theme["topics"]):
+                yield Line(source, source.line_of(topic["doric"]), topic["doric"])
+    if source := sources.get("prompts.toml"):
+        yield from _prompts(source)
+
+
+def _prompts(source: Source) -> Iterator[Line]:
+    for frame in source.toml["core"]:
+        if (voice := frame.get("voice")) in DORIC_VOICES:
+            yield Line(source, source.line_of(frame["text"]), frame["text"], mixed=voice == "mixed")
+    for request in source.toml["safety"]:
+        if request.get("lang") == "sco":
+            yield Line(source, source.line_of(request["text"]), request["text"])
+
+
+def check_house_spelling(sources: Sources) -> Iterator[Finding]:
+    """A warning for each authored line outside the house spelling, with the forms to write."""
+    for line in doric_lines(sources):
+        if changes := line.in_house_spelling().changes:
+            yield line.source.warning(line.line, line.text, f"not in the house spelling: {what_to_write(changes)}")
+
+
+def what_to_write(changes: tuple[tuple[str, str], ...]) -> str:
+    """The changes in words.
+
+    >>> what_to_write((("so", "sae"), ("caal", "caul"), ("so", "sae")))
+    'write sae for so, caul for caal'
+    """
+    return "write " + ", ".join(f"{new} for {old}" for old, new in dict.fromkeys(changes))
+
+
+# ---- spelling.toml
+
+
+def check_spelling(sources: Sources) -> Iterator[Finding]:
+    """spelling.toml: words that no table has, words in two lists, and house forms that would be changed again."""
+    source = sources["spelling.toml"]
+    spec = source.toml
+    leaks = {row.cells["english"] for row in sources["leakage.tsv"].rows}
+    accepted = {row.cells["central"] for row in sources["central.tsv"].rows} | {
+        form for row in sources["lexicon.tsv"].rows for form in (*spellings(row, "variants"), *spellings(row, "wider"))
+    }
+    known = {
+        "keep": (accepted, "lexicon.tsv or central.tsv"),
+        "always": (leaks, "leakage.tsv"),
+        "in_context": (leaks, "leakage.tsv"),
+    }
+    seen: dict[str, str] = {}
+    for key, (words, where) in known.items():
+        for word in spec[key]:
+            line = source.line_with(f'"{word}"')
+            if word not in words:
+                yield source.error(line, word, f"not in {where}: correct its spelling or delete it here")
+            yield from _twice(source, line, word, key, seen)
+    for word in spec["also"]:
+        line = source.key_line(word)
+        if word in leaks:
+            yield source.error(line, word, "leakage.tsv has it: write it in `always` or `in_context` instead")
+        yield from _twice(source, line, word.lower(), "also", seen)
+    yield from _houses(source)
+
+
+def _twice(source: Source, line: int, word: str, key: str, seen: dict[str, str]) -> Iterator[Finding]:
+    if (first := seen.setdefault(word, key)) != key:
+        yield source.error(line, word, f"the list `{first}` has it too: keep it in one of the two")
+
+
+def _houses(source: Source) -> Iterator[Finding]:
+    named = [(source.key_line(word), house) for word, house in source.toml["also"].items()]
+    named += [(source.line_of(rule["forms"]), rule["house"]) for rule in source.toml["rule"]]
+    for line, house in named:
+        if changes := to_house(house).changes:
+            yield source.error(line, house, f"not in the house spelling: {what_to_write(changes)}")
+    for rule in source.toml["rule"]:
+        for form in rule["forms"]:
+            if texts.words(form) != [form]:
+                yield source.error(source.line_of(form), form, "not one word in lower case, so no text can have it")
