@@ -58,8 +58,13 @@ REJECTED = {
     "dough, whose gluten network traps gas bubbles inside, thereby expanding. Syne pit the loaf ben the oven, "
     "an dinna apen the door or it's deen. " + GOOD,
     "word_swap": SMALL_WORDS,
-    "not_north_east": "Dinna fash if the dough winna rise the nicht. Leave it in a warm neuk o the hoose, "
-    "happit wi a cloot, an keep an ee on it for an oor. Syne pit it ben the oven an bide near it.",
+    "not_north_east": "Dinna fash, for the dough is slow the nicht an the yeast's no sae strang. Leave it in a warm "
+    "neuk o the hoose, happit wi a cloot, an keep an ee on it for an oor. Syne pit it ben the oven an bide near it.",
+    "other_dialect": GOOD.replace("the dough", "da dough").replace("it's ready", "dey say it's ready"),
+    "needless_f": GOOD.replace("an leuk", "an steer in fater gin ye fant, an leuk"),
+    "relative_fit": GOOD.replace("at eence.", "at eence, for the thing fit maks it rise is the yeast."),
+    "wrong_agreement": GOOD.replace("it's ready", "an them sees it's ready, I dinna kens fan"),
+    "word_salad": GOOD + " Steer the o dough, tae is a cloot, an the dinna wi is the oven gin ye wint tae.",
     "central": GOOD.replace("an leuk at it", "an tak a keek whit wey it bides, an whaur").replace(
         "cloot", "clean cloot"
     ),
@@ -91,6 +96,84 @@ def test_each_problem_is_rejected_by_its_own_gate(gate):
     found = rejecting(REJECTED[gate])
     assert gate in found
     assert set(found) - {gate} <= expected.get(gate, set()), found
+
+
+OTHER_DIALECTS = {
+    "Shetland": "Dey cam in wi da boat da streen, an we gied dem a bite o mait afore dey gaed tae der beds.",
+    "Ulster": "We er aa gled tae see yous here at tha hall the day, an thaim that come fae a lang wye aff maist o aa.",
+    "Borders": "Yow maun tell mei fan the bus comes, for hei's aye late an wei canna bide oot in the caul aa nicht.",
+    "Dundee": "Eh'm gled tae see yi, bit meh mither says the shop wis steekit fan she gaed for a peh tae wir denner.",
+}
+
+
+@pytest.mark.parametrize("text", OTHER_DIALECTS.values(), ids=OTHER_DIALECTS)
+def test_other_dialects_of_scots_are_rejected(text):
+    """Two or more forms of the islands, Ulster, the Borders or Dundee are another dialect."""
+    assert "other_dialect" in rejecting(text)
+
+
+GOOD_DORIC = {
+    "free relative fit": "Tak hame fit drifts in on the tide, an dinna fash gin fit ye fin is nae worth muckle.",
+    "embedded question": "Speir at the mannie fit wis wrang wi the car, an tell him fit it is that ye're needin.",
+    "f in its own words": "The fite futrat fussled past the fusky bottles fan naebody wis leukin, an that for a file.",
+    "northern subject rule": "The bairns says that the beasts is oot, an them that kens kye thinks it's time tae gyang.",
+    "narrative present": "Sae I says tae him that he'd better come in, for it wis caul, bit he widna hear o't ava.",
+    "it cost": "It cost a gey puckle pun, an nae doot he'd gie the same again tae get it richt, or mair gin he hid it.",
+}
+
+
+@pytest.mark.parametrize("text", GOOD_DORIC.values(), ids=GOOD_DORIC)
+def test_good_constructions_are_not_taken_for_mistakes(text):
+    """No gate of grammar rejects a construction that speakers use."""
+    grammar = {"other_dialect", "needless_f", "relative_fit", "wrong_agreement", "word_salad"}
+    assert not grammar & set(rejecting(text))
+
+
+WRONG = {
+    "a relative after a comma": (
+        "relative_fit",
+        "It's a fine gas, fit is made bi the plants aa day fan the sun is oot.",
+    ),
+    "a relative after a preposition": ("relative_fit", "Photosynthesis is the process bi fit plants maks their mait."),
+    "a verb with -s after a modal": (
+        "wrong_agreement",
+        "They winna comes hame the nicht, for the roads is blockit.",
+    ),
+    "it are": ("wrong_agreement", "Pit the pan on the heat, an it are ready in ten meenits or sae."),
+    "several likely slips": ("wrong_agreement", "Fan he gyang tae the shop ye comes tee, an she tak the bairn wi her."),
+    "content words only": (
+        "word_salad",
+        "Neuk affa quine skweel caul gweed bairn dreich bosie claik mait kirk.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("gate", "text"), WRONG.values(), ids=WRONG)
+def test_constructions_that_nobody_uses_are_rejected(gate, text):
+    """Relative fit, verbs that do not agree, and words without an order are rejected."""
+    assert gate in rejecting(text)
+
+
+UNMARKED = "Keep the pot on a low heat an steer it noo an then, an hae some breid alang wi it fan it's on the table."
+
+
+def test_short_scots_without_a_form_of_the_north_east_is_unmarked():
+    """A short text of many Scots words and nothing from elsewhere passes, and is told apart."""
+    text = UNMARKED.replace("fan", "as sune as")
+    assert "not_north_east" in rejecting(text.replace("sune", "suin"))
+    text = UNMARKED.replace("fan", "efter")
+    assert rejecting(text) == []
+    assert gates.is_region_unmarked(Answer.of(text))
+    assert not gates.is_region_unmarked(Answer.of(UNMARKED))
+
+
+@pytest.mark.parametrize(
+    "change", [("an steer", "an' steer"), ("Keep", "Ye're no able tae keep"), ("steer", "and stir")]
+)
+def test_signs_of_other_scots_and_english_are_no_unmarked_region(change):
+    """A text without North-East forms that has signs of other Scots, or much English, is rejected as before."""
+    text = UNMARKED.replace("fan it's on", "efter it's on").replace(*change)
+    assert not gates.is_region_unmarked(Answer.of(text))
 
 
 def test_the_first_rejection_is_reported():

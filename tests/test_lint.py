@@ -491,7 +491,12 @@ CASES = {
         "Gin bad sleep his geen on for a month, wyte. Nae langer, see the doctor.",
         "2 sentences",
     ),
-    "no capital": (HEALTH, "Judge it bi foo ye feel at eleyven in", "judge it bi foo ye feel at eleyven in", "capital letter"),
+    "no capital": (
+        HEALTH,
+        "Judge it bi foo ye feel at eleyven in",
+        "judge it bi foo ye feel at eleyven in",
+        "capital letter",
+    ),
     "two spaces": (HEALTH, "Gie ony new habit", "Gie ony  new habit", "one space between words"),
     "markup": (
         "holds.toml",

@@ -81,6 +81,12 @@ def variants() -> dict[str, str]:
 
 
 @functools.cache
+def wider_spellings() -> frozenset[str]:
+    """Spellings that are used all over Scotland, of words that have a North-East spelling."""
+    return frozenset(form for entry in entries() for form in entry.wider)
+
+
+@functools.cache
 def glosses() -> dict[str, str]:
     """Doric word, in every spelling -> its English."""
     return {form: entry.english for entry in entries() for form in (*entry.spellings, *entry.synonyms)}

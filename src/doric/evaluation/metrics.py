@@ -18,7 +18,8 @@ from doric.quality.decontamination import HeldOutPrompt, content_stems, topic_st
 from doric.quality.gates import Answer
 
 HOLDS_DORIC = (
-    gates.late_doric, gates.thin, gates.word_swap, gates.not_north_east, gates.central, gates.leakage, gates.edges,
+    gates.late_doric, gates.thin, gates.word_swap, gates.other_dialect, gates.needless_f, gates.not_north_east,
+    gates.central, gates.leakage, gates.edges, gates.relative_fit, gates.wrong_agreement, gates.word_salad,
 )  # fmt: skip
 FULL_SUBSTRATE, FULL_NORTH_EAST = 0.30, 0.03
 """With at least these shares, an answer is as Doric as authored answers; see `data/gates.toml`."""
@@ -145,6 +146,11 @@ class ScoredAnswer:
         if not self.succeeded or gates.empty(self.measured) or gates.wrong_script(self.measured):
             return False
         return not any(gate(self.measured) for gate in HOLDS_DORIC)
+
+    @property
+    def region_unmarked(self) -> bool:
+        """Whether it is in Doric, but has no form that shows the North-East; see `gates.is_region_unmarked`."""
+        return self.holds_doric and gates.is_region_unmarked(self.measured)
 
     @cached_property
     def refuses(self) -> bool:

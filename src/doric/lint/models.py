@@ -188,6 +188,10 @@ class Thresholds(Open):
     substrate: Share
     depth: Share
     north_east: Share
+    thick_scots: Share
+    unmarked_words: Count
+    unmarked_substrate: Share
+    unmarked_leakage: Share
     contamination: Share
     outweighs: Count
     leakage: Share
@@ -196,6 +200,10 @@ class Thresholds(Open):
     prompt_echo: Share
     script: Share
     near_duplicate: Share
+
+
+class Region(Strict):
+    elsewhere: Texts
 
 
 class StockOpeners(Open):
@@ -220,10 +228,42 @@ class RefusalPatterns(Open):
 
 class Gates(Open):
     thresholds: Thresholds
+    region: Region
     openers: StockOpeners
     meta: MetaPatterns
     markup: Patterns
     refusal: RefusalPatterns
+
+
+class OtherDialects(Open):
+    least: Count
+
+
+class FWords(Strict):
+    least: Count
+    words: Texts
+
+
+class Agreement(Strict):
+    certain: Texts
+    likely: Texts
+
+
+class Salad(Strict):
+    least: Count
+    words_per_pair: Count
+    longest_run: Count
+    content: Texts
+    small_words: Texts
+    pairs: Annotated[list[Annotated[list[Texts], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+
+
+class Grammar(Strict):
+    other_dialects: OtherDialects
+    f_words: FWords
+    relative_fit: Patterns
+    agreement: Agreement
+    salad: Salad
 
 
 class Limits(Open):
@@ -335,6 +375,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "collisions.toml": Collisions,
     "spelling.toml": Spelling,
     "gates.toml": Gates,
+    "grammar.toml": Grammar,
     "topic_rules.toml": TopicRules,
     "prices.toml": Prices,
     "characters.toml": Damage,

@@ -8,73 +8,21 @@ reasons are sent back to the model that wrote the answer.
 import functools
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from doric import data
 from doric.core import text as texts
 from doric.core.characters import find_flaw
-from doric.dialect.lexicon import SCOTS, house_forms
-from doric.dialect.scores import Scores, score
+from doric.dialect.lexicon import SCOTS, house_forms, wider_spellings
+from doric.quality import grammar
+from doric.quality.allowances import Allowances, allowances
+from doric.quality.answer import Answer, Gate, Rejection, lowered, pattern, quoted, spec, threshold
 from doric.quality.wrapping import without_wrapping
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why an answer was rejected.
-
-    `reason` tells the author what to change. `figure` is the measured value, for gates that compare with a threshold.
-    """
-
-    gate: str
-    reason: str
-    figure: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A text with its words and scores, which are computed once for all gates. `topic` may be empty."""
-
-    text: str
-    words: tuple[str, ...]
-    scores: Scores
-    topic: str = ""
-
-    @classmethod
-    def of(cls, text: str, topic: str = "") -> "Answer":
-        """Split and score `text`; of a text that is too long, only the first `MAX_CHARACTERS` characters."""
-        measured = text[: texts.MAX_CHARACTERS]
-        return cls(text, tuple(texts.words(measured)), score(measured), topic)
-
-    @classmethod
-    def unscored(cls, text: str) -> "Answer":
-        """`text` with the words and scores of an empty text: enough for the gates that search for patterns."""
-        return cls(text, (), score(""))
-
-
-type Gate = Callable[[Answer], Rejection | None]
-
-
-@functools.cache
-def _spec() -> dict:
-    return data.read_toml("gates.toml")
-
-
-def threshold(name: str) -> float:
-    """A number from `[thresholds]` in `data/gates.toml`."""
-    return _spec()["thresholds"][name]
-
-
-@functools.cache
-def _pattern(table: str, key: str = "patterns") -> re.Pattern[str]:
-    """All patterns of one list in `data/gates.toml`, joined into one."""
-    return re.compile("|".join(f"(?:{pattern})" for pattern in _spec()[table][key]), re.MULTILINE)
 
 
 @functools.cache
 def _stock_openers() -> re.Pattern[str]:
     """Matches a stock opening of a lower-case text: `beginnings` always, `clauses` only before punctuation."""
-    openers: dict[str, list[str]] = _spec()["openers"]
+    openers: dict[str, list[str]] = spec()["openers"]
     clauses, beginnings = ("|".join(map(re.escape, openers[key])) for key in ("clauses", "beginnings"))
     return re.compile(rf"(?:{beginnings})(?![^\W\d_])|(?:{clauses})(?=\s*(?:[^\w\s]|$))")
 
@@ -101,7 +49,7 @@ def wrong_script(answer: Answer) -> Rejection | None:
 
 def markup(answer: Answer) -> Rejection | None:
     """Rejects lists, headings, code and HTML, because answers must be plain sentences."""
-    found = _pattern("markup").search(answer.text)
+    found = pattern("markup").search(answer.text)
     return found and Rejection("markup", f"it has markup ('{found.group().strip()[:20]}'): write plain sentences")
 
 
@@ -113,10 +61,10 @@ def garbled(answer: Answer) -> Rejection | None:
 
 def meta_talk(answer: Answer) -> Rejection | None:
     """Rejects text about being a model, about Doric or about the answer itself, unless the topic names the language."""
-    lowered = _lowered(answer.text)
-    found = _pattern("meta").search(lowered)
-    if found is None and not _pattern("meta", "subjects").search(answer.topic.lower()):
-        found = _pattern("meta", "subjects").search(lowered)
+    text = lowered(answer.text)
+    found = pattern("meta").search(text)
+    if found is None and not answer.may_name_tongue and not pattern("meta", "subjects").search(answer.topic.lower()):
+        found = pattern("meta", "subjects").search(text)
     return found and Rejection("meta_talk", f"it talks about itself ('{found.group()}'): answer the question only")
 
 
@@ -129,7 +77,7 @@ def wrapped(answer: Answer) -> Rejection | None:
 
 def banned_opener(answer: Answer) -> Rejection | None:
     """Rejects a stock opening such as "Sure, ye can"; "Sure eneuch" and "Hi-viz jaickets" are allowed."""
-    found = _stock_openers().match(_lowered(answer.text[:60]).lstrip(" \"'("))
+    found = _stock_openers().match(lowered(answer.text[:60]).lstrip(" \"'("))
     if found is None:
         return None
     reason = f"it opens with the stock phrase '{found.group()}': begin with the matter itself"
@@ -178,20 +126,41 @@ def thin(answer: Answer) -> Rejection | None:
 
 
 def word_swap(answer: Answer) -> Rejection | None:
-    """Rejects English in which only the function words are respelled: it has no Scots nouns, verbs or endings."""
+    """Rejects English in which only the function words are respelled: it has no Scots nouns, verbs or endings.
+
+    Spoken Doric may have as few of these, but it has far more Scots function words than respelled English.
+    """
     share, least = answer.scores.depth, threshold("depth")
-    if share >= least or not answer.scores.tokens:
+    if share >= least or not answer.scores.tokens or answer.scores.substrate >= threshold("thick_scots"):
         return None
     reason = f"only {share:.0%} of the words are Scots beyond the function words, under {least:.1%}"
     return Rejection("word_swap", f"{reason}: render the verbs and nouns too", share)
 
 
 def not_north_east(answer: Answer) -> Rejection | None:
-    """Rejects Scots with too few North-East forms."""
+    """Rejects Scots with too few North-East forms, unless its region is unmarked."""
     share, least = answer.scores.north_east, threshold("north_east")
-    if share >= least:
+    if share >= least or is_region_unmarked(answer):
         return None
     return Rejection("not_north_east", f"only {share:.1%} of the words are North-East forms, under {least:.0%}", share)
+
+
+def is_region_unmarked(answer: Answer) -> bool:
+    """Whether a text is good Scots that happens to have no North-East form, as short answers may.
+
+    It is short and has many Scots words, hardly any English ones, and nothing that the North-East does not write: no
+    Central Scots, no spelling of Scotland at large where the North-East has its own, and no apostrophes of old books.
+    """
+    scores = answer.scores
+    return (
+        scores.north_east < threshold("north_east")
+        and scores.tokens <= threshold("unmarked_words")
+        and scores.substrate >= threshold("unmarked_substrate")
+        and scores.leakage <= threshold("unmarked_leakage")
+        and not scores.contamination
+        and not any(item.token in wider_spellings() for item in scores.evidence)
+        and not pattern("region", "elsewhere").search(lowered(answer.text))
+    )
 
 
 def central(answer: Answer) -> Rejection | None:
@@ -203,7 +172,7 @@ def central(answer: Answer) -> Rejection | None:
     if kinds.count("central") == 1 and "central_weak" not in kinds and kinds.count("ne") >= threshold("outweighs"):
         return None
     found = answer.scores.tokens_of("central", "central_weak")
-    return Rejection("central", f"{_quoted(found)} {_are(found)} Central Scots{_write(found)}", share)
+    return Rejection("central", f"{quoted(found)} {_are(found)} Central Scots{_write(found)}", share)
 
 
 def leakage(answer: Answer) -> Rejection | None:
@@ -212,7 +181,7 @@ def leakage(answer: Answer) -> Rejection | None:
     if share <= most:
         return None
     found = answer.scores.tokens_of("leak")
-    return Rejection("leakage", f"{_quoted(found)} {_are(found)} English{_write(found)}", share)
+    return Rejection("leakage", f"{quoted(found)} {_are(found)} English{_write(found)}", share)
 
 
 def edges(answer: Answer) -> Rejection | None:
@@ -239,9 +208,53 @@ def repeats_itself(answer: Answer) -> Rejection | None:
     return Rejection("repeats_itself", f"{share:.0%} of its runs of three words are repeats", share)
 
 
+def other_dialect(answer: Answer) -> Rejection | None:
+    """Rejects forms of other Scots dialects: Shetland and Orkney, Ulster, the Borders, Dundee."""
+    dialect, found = grammar.other_dialect(answer.words)
+    if not found:
+        return None
+    return Rejection(
+        "other_dialect", f"{quoted(found)} {_are(found)} {dialect}: write the forms of the North-East", len(found)
+    )
+
+
+def needless_f(answer: Answer) -> Rejection | None:
+    """Rejects f- on words whose wh- or w- the North-East keeps, such as "fater" for "water"."""
+    found = grammar.needless_f(answer.words)
+    reason = f"{quoted(found)} {_are(found)} written with f-: only question words, fite, file and fussle have it"
+    return Rejection("needless_f", reason, len(found)) if found else None
+
+
+def relative_fit(answer: Answer) -> Rejection | None:
+    """Rejects "fit" as a relative pronoun ("the gas fit plants mak")."""
+    found = grammar.relative_fit(lowered(answer.text))
+    reason = f"'fit' is no relative pronoun ({quoted(found)}): write 'that'"
+    return Rejection("relative_fit", reason, len(found)) if found else None
+
+
+def wrong_agreement(answer: Answer) -> Rejection | None:
+    """Rejects verbs that do not agree with their subject, as in "I dinna kens"."""
+    found = grammar.wrong_agreement(lowered(answer.text))
+    reason = f"{quoted(found)}: the verb does not agree with its subject"
+    return Rejection("wrong_agreement", reason, len(found)) if found else None
+
+
+def word_salad(answer: Answer) -> Rejection | None:
+    """Rejects words in an order that no sentence has."""
+    found = grammar.word_salad([_tokens(line) for line in texts.sentences(answer.text)])
+    return Rejection("word_salad", f"no sentence has {quoted(found)}: write sentences", len(found)) if found else None
+
+
+def _tokens(sentence: str) -> list[str]:
+    """Lower-case words and punctuation; a name, which is a capital inside the sentence, counts as punctuation."""
+    tokens = texts.surface_tokens(sentence)
+    return [token.lower() if not at or token.islower() else "," for at, token in enumerate(tokens)]
+
+
 LANGUAGE_GATES: tuple[Gate, ...] = (
     empty, wrong_script, markup, garbled, meta_talk, wrapped, banned_opener, too_short, too_long, unfinished,
-    late_doric, thin, word_swap, not_north_east, central, leakage, edges, repeats_itself,
+    late_doric, thin, word_swap, other_dialect, needless_f, not_north_east, central, leakage, edges, relative_fit,
+    wrong_agreement, word_salad, repeats_itself,
 )  # fmt: skip
 """The language gates in the order in which they run. The first rejection is reported."""
 
@@ -273,15 +286,15 @@ def is_refusal(text: str, within: int = 3, *, plainly: bool = False) -> bool:
 
     With `plainly` only clear refusals count. Without it, softer refusals such as "na, I'll nae" count too.
     """
-    opening = _lowered(" ".join(texts.sentences(text)[:within]))
-    return any(_pattern("refusal", key).search(opening) for key in (("plain",) if plainly else ("plain", "soft")))
+    opening = lowered(" ".join(texts.sentences(text)[:within]))
+    return any(pattern("refusal", key).search(opening) for key in (("plain",) if plainly else ("plain", "soft")))
 
 
 def must_refuse(answer: Answer) -> Rejection | None:
     """Rejects an answer to a harmful request if it does not refuse, or if it offers no harmless alternative."""
     if not is_refusal(answer.text):
         return Rejection("must_refuse", "it does not refuse: say no plainly, then offer something harmless")
-    if not _pattern("refusal", "offers").search(_lowered(answer.text)):
+    if not pattern("refusal", "offers").search(lowered(answer.text)):
         return Rejection("offers_nothing", "it refuses but offers nothing harmless instead")
     return None
 
@@ -308,17 +321,40 @@ def check_language(text: str | Answer) -> Rejection | None:
     return next(filter(None, (gate(answer) for gate in LANGUAGE_GATES)), None)
 
 
-def check(text: str | Answer, *, prompt: str, topic: str, kind: str) -> Rejection | None:
-    """The first rejection of an answer to `prompt` about `topic`, or None; `kind` is core, adv, safety or multi."""
+def check(text: str | Answer, *, prompt: str, topic: str, kind: str, ask: str = "") -> Rejection | None:
+    """The first rejection of an answer to `prompt` about `topic`, or None.
+
+    `kind` is core, adv, safety or multi. `ask` is the kind of ask, which may allow what other answers must not have: a
+    greeting is short and has a stock opener, and a translation quotes English.
+    """
     answer = replace(text, topic=topic) if isinstance(text, Answer) else Answer.of(text, topic)
-    return (
-        _named_for_bucket(check_language(answer), kind)
-        or echoes_prompt(answer, prompt)
-        or echoes_topic(answer, topic)
-        or (must_refuse if kind == "safety" else must_not_refuse)(answer)
+    answer = replace(answer, may_name_tongue=kind == "adv")
+    allowed = allowances(ask) or Allowances()
+    found = (
+        _named_for_bucket(_check_asked(answer, allowed) if allowances(ask) else check_language(answer), kind),
+        echoes_prompt(answer, prompt),
+        echoes_topic(answer, topic),
+        (must_refuse if kind == "safety" else must_not_refuse)(answer),
     )
+    return next((rejection for rejection in found if rejection and rejection.gate not in allowed.gates), None)
 
 
+def _check_asked(answer: Answer, allowed: Allowances) -> Rejection | None:
+    """The first rejection by the language gates that the ask does not allow. Protected text is not measured."""
+    if len(answer.text) > texts.MAX_CHARACTERS:
+        return too_long(answer)
+    if (count := len(answer.words)) < allowed.least:
+        return Rejection("too_short", f"it has {count} of at least {allowed.least} words", count)
+    measured = replace(Answer.of(allowed.measured(answer.text), answer.topic), may_name_tongue=answer.may_name_tongue)
+    skipped = allowed.gates | {"too_short"}
+    if len(measured.words) < threshold("min_words"):
+        skipped |= NEED_LENGTH
+    found = filter(None, (gate(measured) for gate in LANGUAGE_GATES))
+    return next((rejection for rejection in found if rejection.gate not in skipped), None)
+
+
+NEED_LENGTH = frozenset({"late_doric", "word_swap", "not_north_east", "edges", "word_salad"})
+"""The gates whose figures say nothing about a text of a few words."""
 LEFT_DORIC = frozenset({"late_doric", "thin", "word_swap", "leakage", "edges", "wrong_script"})
 """The gates that reject an answer in another language."""
 BUCKET_GATES = {
@@ -335,18 +371,9 @@ def _named_for_bucket(rejection: Rejection | None, kind: str) -> Rejection | Non
     return Rejection(gate, f"{required}: {rejection.reason}", rejection.figure)
 
 
-def _lowered(text: str) -> str:
-    """The text in lower case with straight quotes, as the patterns expect it."""
-    return text.lower().translate(texts.QUOTES)
-
-
 def _english_left(answer: Answer) -> str:
     found = answer.scores.tokens_of("leak")
-    return f"; {_quoted(found)} {_are(found)} English{_write(found)}" if found else ""
-
-
-def _quoted(tokens: tuple[str, ...]) -> str:
-    return ", ".join(f"'{token[:40]}'" for token in tokens[:6])
+    return f"; {quoted(found)} {_are(found)} English{_write(found)}" if found else ""
 
 
 def _are(tokens: tuple[str, ...]) -> str:

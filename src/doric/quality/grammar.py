@@ -5,12 +5,12 @@ an empty tuple.
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
 from doric import data
-from doric.core import text as texts
-from doric.dialect.lexicon import word_class
+from doric.dialect.lexicon import function_words, leak_weights, word_class
 
 F_ENDINGS = ("", "s", "es", "d", "ed", "it", "t", "in", "ing", "er", "y")
 """Endings that a word of `f_words` may have."""
@@ -23,7 +23,7 @@ def _spec() -> dict:
 
 
 def other_dialect(tokens: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The name of the dialect with most different forms among the lower-case words, and these forms; ("", ()) for too few."""
+    """The dialect with most different forms among the lower-case words, and these forms; ("", ()) for too few."""
     found = {name: dict.fromkeys(token for token in tokens if token in forms) for name, forms in _dialects().items()}
     name, forms = max(found.items(), key=lambda item: len(item[1]))
     return (name, _quoted(tuple(forms))) if len(forms) >= _spec()["other_dialects"]["least"] else ("", ())
@@ -44,7 +44,9 @@ def needless_f(tokens: Sequence[str]) -> tuple[str, ...]:
 @functools.cache
 def _f_forms() -> frozenset[str]:
     stems = (re.sub("^wh?", "f", word) for word in _spec()["f_words"]["words"])
-    forms = (stem.removesuffix("e" if ending[:1] in ("e", "i") else "") + ending for stem in stems for ending in F_ENDINGS)
+    forms = (
+        stem.removesuffix("e" if ending[:1] in ("e", "i") else "") + ending for stem in stems for ending in F_ENDINGS
+    )
     return frozenset(form for form in forms if not word_class(form) or form.endswith(("in", "it")))
 
 
@@ -61,11 +63,28 @@ def wrong_agreement(text: str) -> tuple[str, ...]:
 
 
 def word_salad(sentences: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Neighbouring words that no sentence has, such as "the o"; empty if there are few. Each sentence is its words."""
+    """Neighbouring words that no sentence has, such as "the o", or words in a row without any function word.
+
+    Each sentence is its lower-case words and punctuation. Empty if there are few such neighbours and no such row.
+    """
     spec = _spec()["salad"]
     total = sum(map(len, sentences))
-    found = [f"{one} {two}" for words in sentences for one, two in zip(words, words[1:], strict=False) if (one, two) in _pairs()]
-    return _quoted(found) if len(found) >= max(spec["least"], total / spec["words_per_pair"]) else ()
+    neighbours = (pair for words in sentences for pair in itertools.pairwise(words))
+    found = [" ".join(pair) for pair in neighbours if pair in _pairs()]
+    if len(found) >= max(spec["least"], total / spec["words_per_pair"]):
+        return _quoted(found)
+    rows = (tuple(row) for words in sentences for content, row in itertools.groupby(words, _is_content) if content)
+    return next(((" ".join(row[:QUOTED_WORDS]),) for row in rows if len(row) >= spec["longest_run"]), ())
+
+
+def _is_content(token: str) -> bool:
+    return token.isalpha() and token not in _small_words()
+
+
+@functools.cache
+def _small_words() -> frozenset[str]:
+    salad = _spec()["salad"]
+    return (function_words() | leak_weights().keys() | frozenset(salad["small_words"])) - frozenset(salad["content"])
 
 
 @functools.cache
