@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doric.core.errors import SettingsError
-from doric.dataset import prompts
+from doric.dataset import prompts, spread
 from doric.dataset.plan import Mix, Plan
 from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, read_topics
@@ -230,5 +230,5 @@ def test_visits_between_counts_visits(size, start, data):
     """`visits_between` gives the same number as counting each visit."""
     count = data.draw(st.integers(0, size))
     low, high = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
-    counted = sum(low <= prompts.visit(size, number, start) < high for number in range(count))
-    assert prompts.visits_between(size, count, low, high, start) == counted
+    counted = sum(low <= spread.visit(size, number, start) < high for number in range(count))
+    assert spread.visits_between(size, count, low, high, start) == counted

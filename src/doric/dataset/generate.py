@@ -245,8 +245,7 @@ class Generator:
             return Rejection("broken_off", "the server broke off the answer")
         if finish == "content_filter":
             return Rejection("filtered", "the server's content filter withheld the answer")
-        rejection = gates.check(answer, prompt=job.prompt.text, topic=job.topic.text, kind=job.kind)
-        if rejection:
+        if rejection := _rejection(answer, job):
             return rejection
         if held := _held_out(answer.text):
             return Rejection("held_out", f"it contains the held-out prompt {held.id}")
@@ -267,9 +266,10 @@ class Generator:
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
         scores = answer.scores
         return {
-            "topic": job.topic.text,
-            "group": job.topic.group,
+            "topic": job.about,
+            "group": job.group,
             "kind": job.kind,
+            **_ask_of(job),
             "id": job.id,
             "lang": job.prompt.lang,
             "wc": len(answer.words),
@@ -289,9 +289,10 @@ class Generator:
         self._write_rejection(
             {
                 "id": job.id,
-                "topic": job.topic.text,
-                "group": job.topic.group,
+                "topic": job.about,
+                "group": job.group,
                 "kind": job.kind,
+                **_ask_of(job),
                 "lang": job.prompt.lang,
                 "backend": self._backend,
                 **({"model": self._model} if self._model else {}),
@@ -303,6 +304,15 @@ class Generator:
                 "answer": text,
             }
         )
+
+
+def _rejection(answer: Answer, job: Job) -> Rejection | None:
+    """What the gates say about an answer; they know what was asked."""
+    return gates.check(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind)
+
+
+def _ask_of(job: Job) -> dict[str, str]:
+    return {"ask": job.prompt.ask} if job.prompt.ask else {}
 
 
 def _cleaned(text: str) -> str:

@@ -10,9 +10,9 @@ import random
 from collections.abc import Sequence
 
 from doric import data
+from doric.dataset import asks
 from doric.dataset.phrases import authored_topics
 from doric.dataset.plan import Attempt, Job, Plan, Voice
-from doric.dataset.prompts import LENGTHS
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
 
@@ -48,9 +48,12 @@ def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> lis
 
     Only the last pair is shown, because a model that sees all its failures repeats them.
     """
-    least, most = LENGTHS[job.prompt.length]
-    rules = _spec()["system"].replace("{least}", str(least)).replace("{most}", str(most))
-    chat = [{"role": "system", "content": f"{rules.strip()}\n\n{_spec()['bucket'][job.kind]}"}]
+    parts = [_spec()["system"].strip(), _spec()["bucket"][job.kind]]
+    if ask := asks.asks().get(job.prompt.ask):
+        parts.append(ask.instruction)
+    least, most = map(str, job.prompt.words)
+    rules = "\n\n".join(parts).replace("{least}", least).replace("{most}", most)
+    chat = [{"role": "system", "content": rules}]
     for question, answer in _examples(job, seed):
         chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     question = {"role": "user", "content": job.prompt.text}
@@ -72,7 +75,7 @@ def _shortened(text: str) -> str:
 
 def token_budget(job: Job, cut_off: int = 0) -> int:
     """The most tokens of an answer: 1.5 times as many after each answer that was cut off."""
-    most = LENGTHS[job.prompt.length][1]
+    _, most = job.prompt.words
     return round(most * TOKENS_A_WORD * 1.5**cut_off)
 
 
