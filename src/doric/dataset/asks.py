@@ -21,7 +21,7 @@ ADVICE = "advice"
 TYPED = "typed"
 """The name, in `--ask-mix`, of the share of English prompts that are in lower case and without an end mark."""
 MOST_REPEATS = 16
-"""A user turn without a slot is asked at most so many times in a plan, each time with another answer."""
+"""A subject or a user turn comes at most so many times in a plan, each time with another turn or another answer."""
 ATTEMPT_STEP = 10_007
 """A prime number: the answers of two attempts are so many positions apart."""
 SLOT = re.compile(r"\{(\w+)\}")
@@ -41,6 +41,11 @@ class Pair:
     def answers(self) -> int:
         """The number of different answers."""
         return math.prod(map(len, self.parts))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its user turns have no slots."""
+        return not SLOT.search(self.asks[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,54 +152,61 @@ def check_mix(mix: Mapping[str, float]) -> dict[str, float]:
 # ---- user turns and answers
 
 
-@functools.cache
 def most_rows(name: str) -> int:
     """The number of rows of an ask that can have different answers."""
-    ask = asks()[name]
-    if ask.source:
-        return len(subjects(ask.source)) * max(1, min(MOST_REPEATS, sum(len(pair.asks) for pair in ask.pairs)))
-    return sum(map(_rows_of, ask.pairs))
-
-
-def _rows_of(pair: Pair) -> int:
-    return min(pair.answers, MOST_REPEATS * len(pair.asks))
+    return sum(map(len, _rounds(name)))
 
 
 def asked(name: str, number: int, seed: int) -> Asked:
     """What row `number` of an ask asks. Each subject, and each user turn without one, comes once before any again."""
-    ask = asks()[name]
+    rounds, again = _rounds(name), 0
+    number %= most_rows(name)
+    while number >= len(rounds[again]):
+        number -= len(rounds[again])
+        again += 1
     start = start_of(seed, name)
-    return _asked_about(ask, number, start) if ask.source else _asked_plainly(ask, number, start)
+    one = rounds[again][visit(len(rounds[again]), number, start + again)]
+    return _about(name, one, number, again, start) if isinstance(one, Subject) else _plain(*one, again, start)
 
 
-def _asked_plainly(ask: Ask, number: int, start: int) -> Asked:
-    """Row `number` without a subject: the rows of a pair have different answers, and use its turns evenly."""
-    at = visit(most_rows(ask.name), number, start)
-    for pair in ask.pairs:
-        if at < (rows := _rows_of(pair)):
-            return Asked(pair, pair.asks[at * len(pair.asks) // rows], NO_SUBJECT, visit(pair.answers, at, start))
-        at -= rows
-    raise AssertionError  # the rows of the pairs sum to `most_rows`
-
-
-def _asked_about(ask: Ask, number: int, start: int) -> Asked:
-    """Row `number` about a subject. If a subject comes again, it comes with another user turn."""
-    every = subjects(ask.source)
-    again, place = divmod(number, len(every))
-    subject = every[visit(len(every), place, start)]
-    turns = _turns(ask.name, subject.part_of_speech)
-    use, _ = divmod(place, len(turns))
-    at = visit(len(turns), place + again, start)
-    pair, text = turns[at]
-    earlier = (use + again * (1 + len(every) // len(turns))) * len(pair.asks) + pair.asks.index(text)
-    return Asked(pair, text, subject, visit(pair.answers, earlier, start))
+type Turn = tuple[Pair, int]
+"""A pair and the index of a user turn in it."""
 
 
 @functools.cache
-def _turns(name: str, part_of_speech: str) -> tuple[tuple[Pair, str], ...]:
-    """The user turns of an ask that fit a part of speech, each with its pair."""
-    fitting = (pair for pair in asks()[name].pairs if part_of_speech in (pair.parts_of_speech or {part_of_speech}))
-    return tuple((pair, text) for pair in fitting for text in pair.asks)
+def _rounds(name: str) -> tuple[tuple[Subject | Turn, ...], ...]:
+    """What is asked once, what is asked a second time, and so on: less each time, because no answer is repeated."""
+    turns = [(pair, at) for pair in asks()[name].pairs if pair.is_plain for at in range(len(pair.asks))]
+    rounds = []
+    for again in range(MOST_REPEATS):
+        about = [one for one in _subjects(name) if len(_turns(name, one.part_of_speech)) > again]
+        plain = [(pair, at) for pair, at in turns if pair.answers > again * len(pair.asks) + at]
+        rounds.append((*about, *plain))
+    return tuple(filter(None, rounds))
+
+
+def _subjects(name: str) -> tuple[Subject, ...]:
+    source = asks()[name].source
+    return subjects(source) if source else ()
+
+
+@functools.cache
+def _turns(name: str, part_of_speech: str) -> tuple[Turn, ...]:
+    """The user turns with slots that fit a part of speech."""
+    fitting = (one for one in asks()[name].pairs if part_of_speech in (one.parts_of_speech or {part_of_speech}))
+    return tuple((pair, at) for pair in fitting if not pair.is_plain for at in range(len(pair.asks)))
+
+
+def _plain(pair: Pair, at: int, again: int, start: int) -> Asked:
+    return Asked(pair, pair.asks[at], NO_SUBJECT, visit(pair.answers, again * len(pair.asks) + at, start))
+
+
+def _about(name: str, subject: Subject, place: int, again: int, start: int) -> Asked:
+    turns = _turns(name, subject.part_of_speech)
+    pair, at = turns[visit(len(turns), place + again, start)]
+    # about so many earlier rows have the same turn
+    earlier = place // len(turns) + again * (1 + len(_rounds(name)[0]) // len(turns))
+    return Asked(pair, pair.asks[at], subject, visit(pair.answers, earlier * len(pair.asks) + at, start))
 
 
 def answer_to(one: Asked, attempt: int = 0) -> str:

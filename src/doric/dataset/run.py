@@ -125,6 +125,8 @@ class Run:
         tally, file = self._history.tally, self._rows
         rows, path = (file.rows, file.path) if file else (0, self.out)  # what is on disk, and where
         lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {_counted(tally.accepted)}"]
+        if tally.asks.keys() - {asks.ADVICE}:
+            lines.append(f"  core asks: {_counted(tally.asks)}")
         if rows:
             shares = (f"{count / rows:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
             lines.append("  accepted:  " + ", ".join(shares))

@@ -92,15 +92,20 @@ def _slots(source: Source, pair: dict[str, Any]) -> Iterator[Finding]:
     known = {*lower, *(slot.capitalize() for slot in lower)}
     for text in [*pair["asks"], *(text for part in pair["parts"] for text in part)]:
         yield from slots(source, source.line_of(text), text, known)
-    if lower and not all(SLOT.search(text) for text in pair["asks"]):
-        text = next(text for text in pair["asks"] if not SLOT.search(text))
-        wanted = " or ".join(f"{{{slot}}}" for slot in lower)
-        yield source.error(source.line_of(text), text, f"it does not say what it is about: write {wanted}")
+    plain = [text for text in pair["asks"] if not SLOT.search(text)]
+    if plain and len(plain) < len(pair["asks"]):
+        reason = "other user turns of this pair have slots: write one here too, or make another pair"
+        yield source.error(source.line_of(plain[0]), plain[0], reason)
+    elif plain:
+        for text in (text for part in pair["parts"] for text in part if SLOT.search(text)):
+            yield source.error(
+                source.line_of(text), text, "the user turns of this pair have no slot: nothing fills this"
+            )
 
 
 def _turn(source: Source, text: str, seen: dict[str, str]) -> Iterator[Finding]:
     line = source.line_of(text)
-    yield from whole_prompt(source, line, text)
+    yield from whole_prompt(source, line, text, ends=False)
     place = f"{source.name}:{line}"
     if (first := seen.setdefault(texts.fold(text), place)) != place or source.line_of(text, 1) != line:
         yield source.error(source.line_of(text, 1), text, f"duplicate of {first}: change or delete one of them")

@@ -82,11 +82,11 @@ def _whole(source: Source, text: str, known: Iterable[str]) -> Iterator[Finding]
     yield from whole_prompt(source, line, text)
 
 
-def whole_prompt(source: Source, line: int, text: str) -> Iterator[Finding]:
-    """What is wrong with the form of a user turn: spaces, its end, and characters."""
+def whole_prompt(source: Source, line: int, text: str, *, ends: bool = True) -> Iterator[Finding]:
+    """What is wrong with the form of a user turn: spaces, characters, and its end if it must have a mark there."""
     if " ".join(text.split()) != text:
         yield source.error(line, text, "write one space between words, and none at the start or end")
-    elif unicodedata.category(text[-1])[0] not in "PS":
+    elif ends and unicodedata.category(text[-1])[0] not in "PS":
         yield source.error(line, text, "it does not end with a sentence mark such as . or ?")
     if curly := next((char for char in text if char in STRAIGHT), ""):
         yield source.error(line, text, f"curly quotation mark {curly}: write the straight one {STRAIGHT[curly]}")
