@@ -67,7 +67,8 @@ class SimilarPair:
 class DatasetStats:
     """The counts. Lists of figures (`words`, `substrate`, `north_east`, ...) have one entry per row, in row order.
 
-    `asks` counts core rows by what they ask, `harmful` the harmful requests by category. `forms` counts (form, class) pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
+    `asks` counts core rows by what they ask, `harmful` harmful requests by category. `forms` counts (form, class)
+    pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
