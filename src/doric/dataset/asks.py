@@ -8,7 +8,7 @@ Turns and answers may have slots, which `subjects` fills.
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from doric import data
@@ -160,53 +160,45 @@ def most_rows(name: str) -> int:
 def asked(name: str, number: int, seed: int) -> Asked:
     """What row `number` of an ask asks. Each subject, and each user turn without one, comes once before any again."""
     rounds, again = _rounds(name), 0
-    number %= most_rows(name)
-    while number >= len(rounds[again]):
-        number -= len(rounds[again])
+    number = place = number % most_rows(name)
+    while place >= len(rounds[again]):
+        place -= len(rounds[again])
         again += 1
     start = start_of(seed, name)
-    one = rounds[again][visit(len(rounds[again]), number, start + again)]
-    return _about(name, one, number, again, start) if isinstance(one, Subject) else _plain(*one, again, start)
-
-
-type Turn = tuple[Pair, int]
-"""A pair and the index of a user turn in it."""
-
-
-@functools.cache
-def _rounds(name: str) -> tuple[tuple[Subject | Turn, ...], ...]:
-    """What is asked once, what is asked a second time, and so on: less each time, because no answer is repeated."""
-    turns = [(pair, at) for pair in asks()[name].pairs if pair.is_plain for at in range(len(pair.asks))]
-    rounds = []
-    for again in range(MOST_REPEATS):
-        about = [one for one in _subjects(name) if len(_turns(name, one.part_of_speech)) > again]
-        plain = [(pair, at) for pair, at in turns if pair.answers > again * len(pair.asks) + at]
-        rounds.append((*about, *plain))
-    return tuple(filter(None, rounds))
-
-
-def _subjects(name: str) -> tuple[Subject, ...]:
-    source = asks()[name].source
-    return subjects(source) if source else ()
-
-
-@functools.cache
-def _turns(name: str, part_of_speech: str) -> tuple[Turn, ...]:
-    """The user turns with slots that fit a part of speech."""
-    fitting = (one for one in asks()[name].pairs if part_of_speech in (one.parts_of_speech or {part_of_speech}))
-    return tuple((pair, at) for pair in fitting if not pair.is_plain for at in range(len(pair.asks)))
-
-
-def _plain(pair: Pair, at: int, again: int, start: int) -> Asked:
-    return Asked(pair, pair.asks[at], NO_SUBJECT, visit(pair.answers, again * len(pair.asks) + at, start))
-
-
-def _about(name: str, subject: Subject, place: int, again: int, start: int) -> Asked:
+    pair, at, subject, earlier = rounds[again][visit(len(rounds[again]), place, start + again)]
+    if pair is not None:
+        return Asked(pair, pair.asks[at], NO_SUBJECT, visit(pair.answers, earlier, start))
     turns = _turns(name, subject.part_of_speech)
-    pair, at = turns[visit(len(turns), place + again, start)]
-    # about so many earlier rows have the same turn
-    earlier = place // len(turns) + again * (1 + len(_rounds(name)[0]) // len(turns))
-    return Asked(pair, pair.asks[at], subject, visit(pair.answers, earlier * len(pair.asks) + at, start))
+    pair, turn = turns[(at + again + start) % len(turns)]
+    return Asked(pair, turn, subject, visit(pair.answers, number, start))
+
+
+type Item = tuple[Pair | None, int, Subject, int]
+"""A pair, the index of a user turn without slots and the number of its earlier rows; or a subject and its index."""
+
+
+@functools.cache
+def _rounds(name: str) -> tuple[tuple[Item, ...], ...]:
+    """What is asked once, what is asked a second time, and so on: less each time, because no answer is repeated."""
+    return tuple(filter(None, (tuple(_round(name, again)) for again in range(MOST_REPEATS))))
+
+
+def _round(name: str, again: int) -> Iterator[Item]:
+    ask = asks()[name]
+    for at, subject in enumerate(subjects(ask.source) if ask.source else ()):
+        if len(_turns(name, subject.part_of_speech)) > again:
+            yield None, at, subject, 0
+    for pair in ask.pairs:
+        for at in range(len(pair.asks) if pair.is_plain else 0):
+            if (earlier := again * len(pair.asks) + at) < pair.answers:
+                yield pair, at, NO_SUBJECT, earlier
+
+
+@functools.cache
+def _turns(name: str, part_of_speech: str) -> tuple[tuple[Pair, str], ...]:
+    """The user turns with slots that fit a part of speech, each with its pair."""
+    fitting = (one for one in asks()[name].pairs if part_of_speech in (one.parts_of_speech or {part_of_speech}))
+    return tuple((pair, text) for pair in fitting if not pair.is_plain for text in pair.asks)
 
 
 def answer_to(one: Asked, attempt: int = 0) -> str:

@@ -119,8 +119,9 @@ def ask_prompt(name: str, number: int, seed: int) -> Prompt:
 
 @functools.lru_cache(maxsize=1 << 12)
 def _language(text: str) -> str:
-    """The language of a user turn without its slots and quotations: "en" or "sco"."""
-    return "en" if score(LITERAL.sub("", asks.SLOT.sub("", text))).substrate <= MOST_SCOTS else "sco"
+    """The language of a user turn without its slots and quotations: "sco" if it has Scots and no English words."""
+    scores = score(LITERAL.sub("it", asks.SLOT.sub("it", text)))
+    return "sco" if scores.substrate > MOST_SCOTS and not scores.leakage else "en"
 
 
 def typed(prompt: Prompt, number: int) -> Prompt:

@@ -1,5 +1,6 @@
 """The rules of asks/: shares, user turns, and answers in Doric, of which every combination must be whole."""
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from doric.lint.prompts import whole_prompt
 from doric.lint.sentences import NOT_IN_A_SENTENCE, doric_findings, slots
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
+from doric.quality import gates
 from doric.quality.decontamination import find_match
 
 FOLDER = "asks/"
 LINES, NUMBERS = "asks/lines.tsv", "asks/numbers.tsv"
 RESERVED = (ADVICE, TYPED, "safety", "default", "none", "adv", "core", "multi")
 """Names that mean something else in `--ask-mix` or in a report."""
+GATES = (*(gate.__name__ for gate in gates.LANGUAGE_GATES), "echoes_prompt", "echoes_topic", "refuses")
+"""The gates that an ask may allow to fail."""
 NAME = re.compile("[a-z]+")
 NEEDED_NUMBERS = (*range(1, 21), *range(30, 91, 10), 100, 1000)
 CORE_ROWS = 8_000
@@ -70,10 +74,11 @@ def check_asks(sources: Sources) -> Iterator[Finding]:
             yield from _slots(source, pair)
             for text in pair["asks"]:
                 yield from _turn(source, text, seen)
-    total = sum(source.toml["share"] for source in ask_files(sources))
-    if total > 1:
-        last = list(ask_files(sources))[-1]
-        yield last.error(last.key_line("share"), "share", f"the shares of all asks sum to {total:g}: they may be 1")
+    files = list(ask_files(sources))
+    if (total := sum(source.toml["share"] for source in files)) > 1:
+        largest = max(files, key=lambda source: source.toml["share"])
+        reason = f"the shares of all asks sum to {total:g}, more than 1: lower some of them"
+        yield largest.error(largest.key_line("share"), "share", reason)
 
 
 def _file(source: Source) -> Iterator[Finding]:
@@ -83,6 +88,10 @@ def _file(source: Source) -> Iterator[Finding]:
     least, most = spec["length"]
     if least > most:
         yield source.error(source.key_line("length"), "length", "the first number is the least: exchange the two")
+    for gate in spec.get("allows", ()):
+        if gate not in GATES:
+            near = difflib.get_close_matches(gate, GATES, 1) or GATES
+            yield source.error(source.key_line("allows"), gate, f"there is no gate '{gate}': write {near[0]}")
     line = source.key_line("instruction")
     yield from slots(source, line, spec["instruction"], {"least", "most"})
 
@@ -106,9 +115,9 @@ def _slots(source: Source, pair: dict[str, Any]) -> Iterator[Finding]:
 def _turn(source: Source, text: str, seen: dict[str, str]) -> Iterator[Finding]:
     line = source.line_of(text)
     yield from whole_prompt(source, line, text, ends=False)
-    place = f"{source.name}:{line}"
-    if (first := seen.setdefault(texts.fold(text), place)) != place or source.line_of(text, 1) != line:
+    if first := seen.get(texts.fold(text)):
         yield source.error(source.line_of(text, 1), text, f"duplicate of {first}: change or delete one of them")
+    seen.setdefault(texts.fold(text), f"{source.name}:{line}")
     if held := find_match(SLOT.sub("", text)):
         yield source.error(line, text, f"it repeats the evaluation prompt {held.id} of heldout.jsonl")
 
