@@ -36,6 +36,11 @@ except ModuleNotFoundError as error:
 LEVELS = ("debug", "info", "warning", "error")
 EXTRA_BODY = "fields added to every request, for instance '{\"enable_thinking\": false}' (default: EXTRA_BODY)"
 
+ASK_MIX = (
+    "what core prompts ask besides advice: default, none, or shares of the core rows, for instance "
+    "'greeting=0.1,sum=0' or 'none,joke=0.2'; --dry-run lists the kinds (default: default)"
+)
+
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
@@ -54,6 +59,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     flag("--safety-ratio", type=cli.share, default=0.05, metavar="R", help="share of harmful requests (default: 0.05)")
     flag("--multi-ratio", type=cli.share, default=0.2, metavar="R", help="share in other languages (default: 0.2)")
+    flag("--ask-mix", metavar="MIX", help=ASK_MIX)
     flag("--langs", metavar="CODES", help="languages of that share, for instance es,fr,de (default: all 14)")
     flag(
         "--seed", type=cli.whole_number, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)"

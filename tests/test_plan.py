@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doric.core.errors import SettingsError
-from doric.dataset import prompts
+from doric.dataset import asks, prompts, spread
 from doric.dataset.plan import Mix, Plan
 from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, read_topics
@@ -94,7 +94,7 @@ def test_no_core_frame_is_repeated_before_all_are_used():
     """If a frame is used again, its prompt has an extra sentence."""
     topic = make_topics(1)
     frames = len(prompts._frames("core", prompts.shape(topic[0].text)))
-    texts = [job.prompt.text for job in Plan(topic, Mix(frames + 1, 0, 0, 0))]
+    texts = [job.prompt.text for job in Plan(topic, Mix(frames + 1, 0, 0, 0, {}))]
     whole = set(texts[:-1])
     assert len(whole) == frames
     assert texts[-1] not in whole
@@ -102,9 +102,9 @@ def test_no_core_frame_is_repeated_before_all_are_used():
 
 
 @pytest.mark.parametrize("n_per_topic", [6, 24])
-def test_only_safety_prompts_are_repeated_in_a_plan(n_per_topic):
-    """Harmful requests do not name a topic, and every other prompt of the project's plan is unique."""
-    texts = Counter(job.prompt.text for job in our_jobs(n_per_topic) if job.kind != "safety")
+def test_only_prompts_without_a_topic_are_repeated_in_a_plan(n_per_topic):
+    """Harmful requests, greetings and the like do not name a topic; every other prompt of the plan is unique."""
+    texts = Counter(job.prompt.text for job in our_jobs(n_per_topic) if job.about == job.topic.text)
     assert texts.most_common(1)[0][1] == 1
     harmful = Counter(job.prompt.text for job in our_jobs(n_per_topic) if job.kind == "safety")
     assert max(harmful.values()) <= -(-harmful.total() // 120)
@@ -124,6 +124,88 @@ def test_languages_are_even(count, n_per_topic, langs, seed):
     wanted = set(langs) or set(prompts.languages())
     assert set(made) <= wanted
     assert max(made.values(), default=0) - min(made[lang] for lang in wanted) <= 1
+
+
+ASK_SHARES = st.dictionaries(st.sampled_from([*asks.asks(), asks.TYPED]), st.floats(0, 0.1))
+
+
+@given(st.integers(1, 60), st.integers(1, 30), MIXES, ASK_SHARES, st.integers(-(2**70), 2**70))
+def test_asks_have_their_exact_share_of_core(count, n_per_topic, buckets, shares, seed):
+    """The rows of each ask differ from its share of the core rows by at most one, and `asks` is right."""
+    plan = Plan(make_topics(count), Mix(n_per_topic, *buckets, shares), seed=seed)
+    made = Counter(job.prompt.ask for job in plan if job.kind == "core")
+    assert dict(made) == plan.asks
+    assert made.total() == plan.counts["core"]
+    assert not any(job.prompt.ask for job in plan if job.kind != "core")
+    for name, share in shares.items():
+        if name != asks.TYPED:
+            assert abs(made[name] - min(share * plan.counts["core"], asks.most_rows(name))) <= 1 + 1e-6
+
+
+def test_asks_are_spread_over_the_plan():
+    """In each quarter of a large plan, the rows of an ask differ from a quarter of them by at most a fifth."""
+    jobs = our_jobs(24)
+    whole = Counter(job.prompt.ask for job in jobs)
+    for quarter in range(4):
+        part = Counter(job.prompt.ask for job in jobs[quarter * len(jobs) // 4 : (quarter + 1) * len(jobs) // 4])
+        for name in set(whole) - {""}:
+            assert abs(part[name] - whole[name] / 4) <= 0.2 * whole[name] / 4 + 3, name
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.floats(0, 1), st.integers())
+def test_the_share_of_typed_prompts_is_met(count, n_per_topic, share, seed):
+    """If all prompts are English, the share that is typed in lower case differs from the wanted one by one row."""
+    plain = Plan(make_topics(count), Mix(n_per_topic, 0, 0, 0, {}), seed=seed)
+    plan = Plan(make_topics(count), Mix(n_per_topic, 0, 0, 0, {asks.TYPED: share}), seed=seed)
+    chosen = sum(a.prompt.text != b.prompt.text for a, b in zip(plain, plan, strict=True))
+    scots = sum(job.prompt.lang != "en" for job in plain)
+    assert share * len(plan) - scots - 1 <= chosen <= share * len(plan) + 1
+
+
+def test_an_ask_with_too_few_answers_gets_fewer_rows():
+    """The rows that an ask cannot have ask for advice instead, and `capped` names the ask."""
+    name = min(asks.asks(), key=asks.most_rows)
+    plan = Plan(make_topics(500), Mix(40, 0, 0, 0, {name: 1}))
+    assert plan.capped == {name: asks.most_rows(name)}
+    assert plan.asks == {asks.ADVICE: len(plan) - asks.most_rows(name), name: asks.most_rows(name)}
+    assert Plan(make_topics(50), Mix(2)).capped == {}
+
+
+def test_rows_without_a_topic_say_what_they_are_about():
+    """The row of an ask has its subject and kind, that of a harmful request its category, others have their topic."""
+    for job in our_jobs(6):
+        if job.prompt.ask in asks.asks():
+            assert (job.group, bool(job.about)) == (job.prompt.ask, True)
+            assert job.about != job.topic.text
+        elif job.kind == "safety":
+            assert (job.group, job.about) == ("safety", job.prompt.category)
+        else:
+            assert (job.group, job.about) == (job.topic.group, job.topic.text)
+
+
+def test_a_plan_knows_its_rows():
+    """A row is recognised by its id and by what it is about, even if its prompt was edited, and no other row is."""
+    plan = Plan(make_topics(40), Mix(12))
+    other = Plan(make_topics(40), Mix(12), seed=1)
+    for job in plan:
+        row = {"kind": job.kind, "group": job.group, "topic": job.about}
+        assert plan.has(job.id, **row, prompt=job.prompt.text)
+        assert plan.has(job.id, **row, prompt="Edited.")
+        assert not other.has(job.id, **row, prompt="Edited.")
+        assert not plan.has(job.id, **row | {"topic": "something else"}, prompt="Edited.")
+
+
+def test_a_plan_knows_harmful_requests_of_earlier_versions():
+    """Rows of earlier versions name the topic of the job instead of the category, and are recognised too."""
+    plan = Plan(make_topics(40), Mix(12, asks={}))
+    for job in (job for job in plan if job.kind == "safety"):
+        assert plan.has(job.id, kind="safety", group=job.topic.group, topic=job.topic.text, prompt=job.prompt.text)
+
+
+def test_a_plan_without_asks_has_the_fingerprint_of_earlier_versions():
+    """Plans of earlier versions have no key for asks, so the rows of those versions can be resumed."""
+    assert "ask_mix" not in Plan(make_topics(4), Mix(6, asks={})).fingerprint()
+    assert Plan(make_topics(4), Mix(6)).fingerprint()["ask_mix"] == Mix(6).asks
 
 
 def test_the_seed_decides_the_plan():
@@ -147,6 +229,7 @@ FINGERPRINTS = {
     "adv_ratio": lambda: Plan(make_topics(4), Mix(6, 0.2)),
     "safety_ratio": lambda: Plan(make_topics(4), Mix(6, safety=0.2)),
     "multi_ratio": lambda: Plan(make_topics(4), Mix(6, multi=0.3)),
+    "ask_mix": lambda: Plan(make_topics(4), Mix(6, asks={"sum": 0.3})),
     "langs": lambda: Plan(make_topics(4), Mix(6), langs=["es"]),
     "topics": lambda: Plan(make_topics(4)[::-1], Mix(6)),
     "topic_count": lambda: Plan(make_topics(3), Mix(8)),
@@ -199,6 +282,7 @@ WRONG = {
     "a negative share": ({"adv": -0.1}, "--adv-ratio is -0.1"),
     "a share above one": ({"multi": 1.5}, "--multi-ratio is 1.5"),
     "no number": ({"safety": float("nan")}, "--safety-ratio is nan"),
+    "asks above one together": ({"asks": {"sum": 0.5, "say": 0.6}}, "the shares of --ask-mix sum to 1.1"),
     "shares above one together": ({"adv": 0.5, "safety": 0.3, "multi": 0.3}, "the ratios sum to 1.1, more than 1"),
 }
 
@@ -230,5 +314,5 @@ def test_visits_between_counts_visits(size, start, data):
     """`visits_between` gives the same number as counting each visit."""
     count = data.draw(st.integers(0, size))
     low, high = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
-    counted = sum(low <= prompts.visit(size, number, start) < high for number in range(count))
-    assert prompts.visits_between(size, count, low, high, start) == counted
+    counted = sum(low <= spread.visit(size, number, start) < high for number in range(count))
+    assert spread.visits_between(size, count, low, high, start) == counted

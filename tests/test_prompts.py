@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from doric import data
 from doric.core.text import fold, words
-from doric.dataset import prompts
+from doric.dataset import asks, prompts
 from doric.dataset.phrases import authored_topics
 from doric.dialect import scores
 from doric.topics.lists import read_topics
@@ -102,6 +102,43 @@ def test_a_repeated_harmful_request_fills_its_slot_differently():
     assert slotted
     for turn in slotted:
         assert len({prompts.safety_prompt(turn + again * count).text for again in range(4)}) == 4
+
+
+@given(st.integers(0, 10**6))
+def test_a_careless_prompt_is_in_lower_case_with_at_most_one_slip(number):
+    """It has no capital letter and no end mark, and at most one word differs from the prompt."""
+    plain = prompts.Prompt("Don't you think it's right? Tell my friend what you know about The Ladykillers!", "en")
+    made = prompts.typed(plain, number)
+    assert made.text == made.text.lower()
+    assert made.text[-1].isalpha()
+    old, new = plain.text.lower().rstrip("!").split(), made.text.split()
+    assert sum(a != b for a, b in zip(old, new, strict=True)) <= 1
+
+
+def test_careless_prompts_have_different_slips():
+    """Most careless prompts have a slip, and it is not always the same."""
+    plain = prompts.Prompt("Don't you think it's right? Tell my friend what you know.", "en")
+    made = Counter(prompts.typed(plain, number).text for number in range(60))
+    assert len(made) >= 6
+    assert 10 <= made["don't you think it's right? tell my friend what you know"] <= 30
+
+
+def test_quotations_and_code_stay_as_they_are():
+    """What a careless prompt quotes keeps its capital letters and its spelling."""
+    plain = prompts.Prompt('What does "Don\'t know What" mean, and `Get-What`? Is it "What?"', "en")
+    for number in range(12):
+        text = prompts.typed(plain, number).text
+        assert '"Don\'t know What" mean, and `Get-What`? is it "What?"' in text
+
+
+def test_an_ask_has_its_own_length_and_language():
+    """The length of an answer is that of its kind, and a user turn in Doric is marked as Scots."""
+    made = [prompts.ask_prompt("greeting", number, 0) for number in range(asks.most_rows("greeting"))]
+    assert {prompt.words for prompt in made} == {asks.asks()["greeting"].length}
+    langs = {prompt.text: prompt.lang for prompt in made}
+    assert set(langs.values()) == {"en", "sco"}
+    assert langs["Fit like?"] == "sco"
+    assert prompts.core_prompt("hens", 0, 0).words in prompts.LENGTHS.values()
 
 
 def test_fourteen_languages():

@@ -41,9 +41,10 @@ class BudgetExhausted(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run: rows by bucket and by number of tries, rejections by gate, server errors by kind."""
+    """Counts of a run: rows by bucket, of core by ask, and by number of tries; rejections by gate; errors by kind."""
 
     accepted: Counter[str] = field(default_factory=Counter)
+    asks: Counter[str] = field(default_factory=Counter)
     by_try: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -84,7 +85,7 @@ class History:
             raise _foreign(f"an earlier line has the same id, {id}")
         if not self._in_plan(*key):
             raise _foreign(f"the plan of this run has no row with the id {id}")
-        self.add(id, kind, text, tries)
+        self.add(id, kind, text, tries, ask=str(meta.get("ask") or ""))
         if model := model_of(row):
             self.models[model] += 1
 
@@ -107,11 +108,13 @@ class History:
         if id not in self.done:
             self.rejected.setdefault(id, []).append(answer)
 
-    def add(self, id: str, kind: str, text: str, tries: int) -> None:
-        """Add an accepted answer."""
+    def add(self, id: str, kind: str, text: str, tries: int, *, ask: str = "") -> None:
+        """Add an accepted answer; `ask` is the kind of ask of a core row."""
         self.accepted.add(id, text)
         self.done.add(id)
         self.tally.accepted[kind] += 1
+        if ask:
+            self.tally.asks[ask] += 1
         self.tally.by_try[tries] += 1
 
 
@@ -245,8 +248,7 @@ class Generator:
             return Rejection("broken_off", "the server broke off the answer")
         if finish == "content_filter":
             return Rejection("filtered", "the server's content filter withheld the answer")
-        rejection = gates.check(answer, prompt=job.prompt.text, topic=job.topic.text, kind=job.kind)
-        if rejection:
+        if rejection := _rejection(answer, job):
             return rejection
         if held := _held_out(answer.text):
             return Rejection("held_out", f"it contains the held-out prompt {held.id}")
@@ -260,16 +262,17 @@ class Generator:
         try:
             self._write_row(row)
         except RescuedError:  # the row is on disk, in another file
-            self._history.add(job.id, job.kind, answer.text, tries)
+            self._history.add(job.id, job.kind, answer.text, tries, ask=job.prompt.ask)
             raise
-        self._history.add(job.id, job.kind, answer.text, tries)
+        self._history.add(job.id, job.kind, answer.text, tries, ask=job.prompt.ask)
 
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
         scores = answer.scores
         return {
-            "topic": job.topic.text,
-            "group": job.topic.group,
+            "topic": job.about,
+            "group": job.group,
             "kind": job.kind,
+            **_ask_of(job),
             "id": job.id,
             "lang": job.prompt.lang,
             "wc": len(answer.words),
@@ -289,9 +292,10 @@ class Generator:
         self._write_rejection(
             {
                 "id": job.id,
-                "topic": job.topic.text,
-                "group": job.topic.group,
+                "topic": job.about,
+                "group": job.group,
                 "kind": job.kind,
+                **_ask_of(job),
                 "lang": job.prompt.lang,
                 "backend": self._backend,
                 **({"model": self._model} if self._model else {}),
@@ -303,6 +307,15 @@ class Generator:
                 "answer": text,
             }
         )
+
+
+def _rejection(answer: Answer, job: Job) -> Rejection | None:
+    """What the gates say about an answer; they know what was asked."""
+    return gates.check(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind)
+
+
+def _ask_of(job: Job) -> dict[str, str]:
+    return {"ask": job.prompt.ask} if job.prompt.ask else {}
 
 
 def _cleaned(text: str) -> str:

@@ -1,9 +1,9 @@
 """The embedded voice: an offline writer that combines whole authored sentences. The same seed gives the same answers.
 
 An answer begins with sentences about the topic itself, at least one of which answers it. Sentences of the theme follow
-only if they fit the topic. A refusal says no, gives a reason and offers something harmless. The voice is for trying the
-pipeline, for tests and for a small first dataset, because it says only what is in its phrase files. The caller must
-check its answers with the gates.
+only if they fit the topic. A refusal says no, gives a reason and offers something harmless. Asks of other kinds have
+their own answers (see `asks`). The voice is for trying the pipeline, for tests and for a small first dataset, because
+it says only what is in its phrase files. The caller must check its answers with the gates.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from doric import data
+from doric.dataset import asks
 from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, theme_of
 from doric.dataset.plan import Attempt, Voice
-from doric.dataset.prompts import in_doric, start_of, visit
+from doric.dataset.prompts import in_doric
+from doric.dataset.spread import start_of, visit
 from doric.llm.response import Completion
 
 SHAPES = {
@@ -67,6 +69,9 @@ def voice(seed: int) -> Voice:
             await asyncio.sleep(0)
             yielded = time.monotonic()
         job = attempt.job
+        if job.prompt.ask in asks.asks():
+            asked = asks.asked(job.prompt.ask, job.prompt.number, seed)
+            return Completion(asks.answer_to(asked, attempt.number))
         question = Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
         return Completion(answer(question, attempt.number))
 

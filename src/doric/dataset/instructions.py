@@ -10,9 +10,9 @@ import random
 from collections.abc import Sequence
 
 from doric import data
+from doric.dataset import asks
 from doric.dataset.phrases import authored_topics
 from doric.dataset.plan import Attempt, Job, Plan, Voice
-from doric.dataset.prompts import LENGTHS
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
 
@@ -21,6 +21,8 @@ TOKENS_A_WORD = 2.6
 """Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
 MOST_SHOWN = 2_000
 """Characters of a rejected answer that the model is shown again."""
+EXAMPLE_STEPS = 6
+"""The examples of an ask are among so many asks of the same kind."""
 SAMPLE = 200
 """The forecast of tokens is based on the prompts of so many jobs."""
 
@@ -48,9 +50,11 @@ def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> lis
 
     Only the last pair is shown, because a model that sees all its failures repeats them.
     """
-    least, most = LENGTHS[job.prompt.length]
-    rules = _spec()["system"].replace("{least}", str(least)).replace("{most}", str(most))
-    chat = [{"role": "system", "content": f"{rules.strip()}\n\n{_spec()['bucket'][job.kind]}"}]
+    ask = asks.asks().get(job.prompt.ask)
+    special = ask.instruction if ask else _spec()["bucket"][job.kind]
+    least, most = map(str, job.prompt.words)
+    rules = f"{_spec()['system'].strip()}\n\n{special}".replace("{least}", least).replace("{most}", most)
+    chat = [{"role": "system", "content": rules}]
     for question, answer in _examples(job, seed):
         chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     question = {"role": "user", "content": job.prompt.text}
@@ -72,7 +76,7 @@ def _shortened(text: str) -> str:
 
 def token_budget(job: Job, cut_off: int = 0) -> int:
     """The most tokens of an answer: 1.5 times as many after each answer that was cut off."""
-    most = LENGTHS[job.prompt.length][1]
+    _, most = job.prompt.words
     return round(most * TOKENS_A_WORD * 1.5**cut_off)
 
 
@@ -86,12 +90,25 @@ def expected_tokens(plan: Plan) -> tuple[float, float]:
 
 def _examples(job: Job, seed: int) -> list[tuple[str, str]]:
     """Authored answers on other topics. One is from the job's own group if possible; the others are from any group."""
+    if job.prompt.ask in asks.asks():
+        return _asked_before(job, seed)
     draw = random.Random(f"{seed}:{job.id}")
     authored = _authored_examples()
     own = [example for example in authored if example[2] == job.topic.group and example[3] != job.topic.text]
     picked = draw.sample(own, min(1, len(own)))
     others = [one for one in draw.sample(authored, 6) if one not in picked and one[3] != job.topic.text]
     return [(question, answer) for question, answer, _, _ in (picked + others)[: _spec()["exemplars"]["count"]]]
+
+
+def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
+    """Authored answers to other asks of the same kind."""
+    found: dict[str, str] = {}
+    for step in range(1, 1 + EXAMPLE_STEPS):
+        one = asks.asked(job.prompt.ask, job.prompt.number + step, seed)
+        question = asks.filled(one.text, one.subject)
+        if question != job.prompt.text and len(found) < _spec()["exemplars"]["count"]:
+            found.setdefault(question, asks.answer_to(one))
+    return list(found.items())
 
 
 @functools.cache

@@ -4,29 +4,39 @@ A job is computed from its number alone. So a plan of a million jobs takes no mo
 any part of it can be computed separately.
 """
 
+import bisect
+import functools
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from doric.core.conversations import stable_id
 from doric.core.errors import SettingsError
-from doric.dataset import prompts
-from doric.dataset.prompts import Prompt, start_of, visit, visits_between
+from doric.dataset import asks, prompts
+from doric.dataset.prompts import Prompt
+from doric.dataset.spread import start_of, visit, visits_between
 from doric.llm.response import Completion
 from doric.topics.lists import Topic
 
 FINGERPRINT_JOBS = 1000
 """The ids of so many jobs are in the fingerprint of a plan. They change if the wording of the prompts changes."""
 
+ASK_MIX = "ask_mix"
+"""The key of the fingerprint for the shares of asks. Plans of earlier versions, and plans without asks, lack it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """The number of rows per topic, and for each bucket except core its share of the whole plan."""
+    """The number of rows per topic, and for each bucket except core its share of the whole plan.
+
+    `asks` are the shares of the core rows that are asks of other kinds than advice (see `asks.read_mix`).
+    """
 
     n_per_topic: int = 6
     adv: float = 0.1
     safety: float = 0.05
     multi: float = 0.2
+    asks: Mapping[str, float] = field(default_factory=asks.default_mix)
 
     def __post_init__(self) -> None:
         if self.n_per_topic < 1:
@@ -37,11 +47,15 @@ class Mix:
         if (total := self.adv + self.safety + self.multi) > 1 + 1e-9:
             hint = "--adv-ratio, --safety-ratio and --multi-ratio may add up to 1; the rest is core."
             raise SettingsError(f"the ratios sum to {total:g}, more than 1", hint=hint)
+        object.__setattr__(self, "asks", asks.check_mix(self.asks))
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row to make. `slot` is the number of the job among those of its topic, from 0. `place` is the topic's index."""
+    """A row to make. `slot` is the number of the job among those of its topic, from 0. `place` is the topic's index.
+
+    A harmful request and an ask that is no advice are not about the topic: their rows have `about` and `group` instead.
+    """
 
     id: str
     topic: Topic
@@ -49,6 +63,16 @@ class Job:
     prompt: Prompt
     slot: int
     place: int
+
+    @property
+    def about(self) -> str:
+        """What the row is about: the topic, the category of a harmful request, or the subject of an ask."""
+        return self.prompt.category or self.prompt.subject or self.topic.text
+
+    @property
+    def group(self) -> str:
+        """The group of the row: that of its topic, "safety", or the kind of ask."""
+        return "safety" if self.prompt.category else self.prompt.ask if self.prompt.subject else self.topic.group
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +109,12 @@ type Voice = Callable[[Attempt], Awaitable[Completion]]
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The positions that belong to a bucket: from `low` to `high` - 1."""
+    """The positions that belong to a bucket, or to a kind of ask in core: from `low` to `high` - 1."""
 
     kind: str
     low: int
     high: int
+    ask: str = ""
 
 
 class Plan:
@@ -106,6 +131,7 @@ class Plan:
             raise SettingsError(f"--langs: no prompts in {', '.join(unknown)}", hint=hint)
         self._start = start_of(seed)
         self._buckets = tuple(self._cut())
+        self._ends = [bucket.high for bucket in self._buckets]
         self._places = {(topic.group, topic.text): place for place, topic in enumerate(self.topics)}
         self._last_slot = 0
 
@@ -118,25 +144,49 @@ class Plan:
     @property
     def counts(self) -> dict[str, int]:
         """Bucket -> its rows in the whole plan."""
-        rows = {bucket.kind: bucket.high - bucket.low for bucket in self._buckets}
-        return {kind: rows[kind] for kind in prompts.KINDS}
+        rows = dict.fromkeys(prompts.KINDS, 0)
+        for bucket in self._buckets:
+            rows[bucket.kind] += bucket.high - bucket.low
+        return rows
+
+    @property
+    def asks(self) -> dict[str, int]:
+        """Kind of ask -> its rows in the whole plan, advice first, without those that have none."""
+        rows = {bucket.ask: bucket.high - bucket.low for bucket in reversed(self._buckets) if bucket.ask}
+        return {name: rows[name] for name in (asks.ADVICE, *self.mix.asks) if rows.get(name)}
+
+    @property
+    def capped(self) -> dict[str, int]:
+        """Kind of ask -> its rows, for each that has fewer than its share: no more of its answers are different.
+
+        The other rows ask for advice.
+        """
+        core, rows = self.counts["core"], self.asks
+        shares = ((name, share) for name, share in self.mix.asks.items() if name != asks.TYPED)
+        return {name: rows.get(name, 0) for name, share in shares if rows.get(name, 0) < math.floor(core * share) - 1}
 
     def job(self, number: int) -> Job:
         """Job `number`. Consecutive jobs have different topics, so a run that is stopped early has used all topics."""
         slot, place = divmod(number, len(self.topics))
         topic, first = self.topics[place], place * self.mix.n_per_topic
-        # Golden-ratio steps visit every position once and leave no clusters. The visits of a topic are consecutive,
-        # so each topic gets its share of every bucket.
         start = visit(len(self), first, self._start)
-        point = visit(len(self), slot, start)
-        bucket = next(bucket for bucket in self._buckets if point < bucket.high)
+        bucket = self._bucket(slot, start)
         earlier = visits_between(len(self), slot, bucket.low, bucket.high, start)
         prompt = self._prompt(topic, bucket, earlier, first)
         id = stable_id(self.seed, bucket.kind, topic.group, topic.text, slot, prompt.text)
         return Job(id, topic, bucket.kind, prompt, slot, place)
 
+    def _bucket(self, slot: int, start: int) -> Bucket:
+        """The bucket of a topic's job `slot`; `start` is the position of its first job."""
+        # Golden-ratio steps visit every position once and leave no clusters. The visits of a topic are consecutive,
+        # so each topic gets its share of every bucket.
+        point = visit(len(self), slot, start)
+        return self._buckets[bisect.bisect_right(self._ends, point)]
+
     def has(self, id: str, *, kind: str, group: str, topic: str, prompt: str) -> bool:
         """Whether this plan has the job `id`. The other values are those of its row, and the prompt may be edited."""
+        if self._without_topic.get(id) == (group, topic):
+            return True
         if (place := self._places.get((group, topic))) is None:
             return False
         # rows are written in the order of the plan, so the slot is mostly that of the row before
@@ -159,7 +209,20 @@ class Plan:
             "multi_ratio": self.mix.multi,
             "langs": list(self.langs),
             "seed": self.seed,
+            **({ASK_MIX: dict(self.mix.asks)} if self.mix.asks else {}),
         }
+
+    @functools.cached_property
+    def _without_topic(self) -> dict[str, tuple[str, str]]:
+        """Id -> (group, what it is about) of each job that is not about its topic. Only resumed runs need it."""
+        found = {}
+        for number in range(len(self)):
+            slot, place = divmod(number, len(self.topics))
+            bucket = self._bucket(slot, visit(len(self), place * self.mix.n_per_topic, self._start))
+            if bucket.kind == "safety" or bucket.ask not in ("", asks.ADVICE):
+                job = self.job(number)
+                found[job.id] = job.group, job.about
+        return found
 
     def _cut(self) -> Iterator[Bucket]:
         # the running totals are rounded, so every bucket differs from its share by less than one row
@@ -169,11 +232,22 @@ class Plan:
             high = min(len(self), math.floor(len(self) * total + 0.5))
             yield Bucket(kind, low, high)
             low = high
-        yield Bucket("core", low, len(self))
+        yield from self._cut_core(low)
+
+    def _cut_core(self, low: int) -> Iterator[Bucket]:
+        core, total, before = len(self) - low, 0.0, 0
+        for name, share in self.mix.asks.items():
+            if name != asks.TYPED:
+                total += share
+                until = math.floor(core * total + 0.5)
+                high = min(len(self), low + min(until - before, asks.most_rows(name)))
+                yield Bucket("core", low, high, name)
+                low, before = high, until
+        yield Bucket("core", low, len(self), asks.ADVICE)
 
     def _prompt(self, topic: Topic, bucket: Bucket, number: int, first: int) -> Prompt:
         if bucket.kind == "core":
-            return prompts.core_prompt(topic.text, number, start_of(self.seed, topic.text))
+            return self._core_prompt(topic, bucket, number, first)
         # the count continues from topic to topic: so frames and languages are used evenly, and none twice in a topic
         start = self._start + visits_between(len(self), first, bucket.low, bucket.high, self._start)
         if bucket.kind == "adv":
@@ -182,3 +256,15 @@ class Plan:
             return prompts.safety_prompt(start + number)
         again, lang = divmod(start + number, len(self.langs))
         return prompts.multi_prompt(topic.text, self.langs[lang], again)
+
+    def _core_prompt(self, topic: Topic, bucket: Bucket, number: int, first: int) -> Prompt:
+        share = self.mix.asks.get(asks.TYPED, 0)
+        at = number
+        if share or bucket.ask != asks.ADVICE:  # its number among the rows of the same ask, topic by topic
+            at += visits_between(len(self), first, bucket.low, bucket.high, self._start)
+        if bucket.ask == asks.ADVICE:
+            prompt = prompts.core_prompt(topic.text, number, start_of(self.seed, topic.text))
+        else:
+            prompt = prompts.ask_prompt(bucket.ask, at, self.seed)
+        is_typed = math.floor((at + 1) * share) > math.floor(at * share)
+        return prompts.typed(prompt, at) if is_typed and prompt.lang == "en" else prompt

@@ -1,35 +1,54 @@
-"""User prompts for each bucket: sentence frames from `data/prompts.toml`, filled with a topic.
+"""User prompts for each bucket: sentence frames from `data/prompts.toml`, filled with a topic, and asks (see `asks`).
 
 The shape of a topic (gerund, clause or noun phrase) decides which frames fit. Frames, languages and harmful requests
-are visited in an evenly spread order (`visit`): each is used once before any is used again.
+are visited in an evenly spread order (`spread.visit`): each is used once before any is used again.
 """
 
 import functools
-import math
 import re
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from doric import data
+from doric.dataset import asks
 from doric.dataset.phrases import authored
+from doric.dataset.spread import visit
 from doric.dialect.render import render
+from doric.dialect.scores import score
 
 KINDS = ("core", "adv", "safety", "multi")
 CLAUSE_WORDS = frozenset(["how", "why", "what", "when", "where", "whether", "who", "which", "if", "whose"])
 LENGTHS = {"short": (20, 45), "medium": (35, 85), "long": (60, 140)}
 """For each length that a frame can ask for: the fewest and the most words that the answer should have."""
 SLOT = re.compile(r"\{([Tt]opic|[Dd]oric)\}")
-GOLDEN = (math.sqrt(5) - 1) / 2
+LITERAL = re.compile(r"(\"[^\"]*\"|`[^`]*`)")
+"""Parts of a prompt that stay as they are when it is typed carelessly."""
+MOST_SCOTS = 0.1
+"""A user turn with a greater share of Scots words is Scots, not English."""
+WITHOUT_SLIP = 3
+"""One in so many prompts that are typed carelessly has no slip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A user turn: its text, its language, the wanted length of the answer, and the safety category of the request."""
+    """A user turn: its text, its language, the wanted length of the answer, and the safety category of the request.
+
+    `ask` is the kind of ask of a core prompt ("advice" if it is about a topic). An ask of another kind has a `subject`
+    instead of a topic, and a `number` among those of its kind.
+    """
 
     text: str
     lang: str
     length: str = "medium"
     category: str = ""
+    ask: str = ""
+    subject: str = ""
+    number: int = 0
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """The least and the most words that the answer should have."""
+        ask = asks.asks().get(self.ask)
+        return ask.length if ask else LENGTHS[self.length]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +107,47 @@ def core_prompt(topic: str, number: int, start: int) -> Prompt:
     frames = _frames("core", shape(topic))
     frame = frames[visit(len(frames), number, start)]
     text = _filled(frame.text, topic) + _tail(number // len(frames))
-    return Prompt(text, {"english": "en"}.get(frame.voice, "sco"), frame.length)
+    return Prompt(text, {"english": "en"}.get(frame.voice, "sco"), frame.length, ask=asks.ADVICE)
+
+
+def ask_prompt(name: str, number: int, seed: int) -> Prompt:
+    """Prompt `number` of a kind of ask."""
+    one = asks.asked(name, number, seed)
+    lang = one.pair.lang or _language(one.text)
+    return Prompt(asks.filled(one.text, one.subject), lang, ask=name, subject=one.subject.name or name, number=number)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _language(text: str) -> str:
+    """The language of a user turn without its slots and quotations: "sco" if it has Scots and no English words."""
+    scores = score(LITERAL.sub("it", asks.SLOT.sub("it", text)))
+    return "sco" if scores.substrate > MOST_SCOTS and not scores.leakage else "en"
+
+
+def typed(prompt: Prompt, number: int) -> Prompt:
+    """An English prompt as people type it on a phone: in lower case, without an end mark, with at most one slip.
+
+    `number` decides which slip it has, if any. Quotations and code stay as they are.
+    """
+    parts = LITERAL.split(prompt.text)  # the parts with odd numbers are literal
+    text = "".join(part if at % 2 else part.lower() for at, part in enumerate(parts))
+    plain = "".join(" " * len(part) if at % 2 else part.lower() for at, part in enumerate(parts))
+    found = list(_slip_pattern().finditer(plain))
+    if found and number % WITHOUT_SLIP:
+        slip = found[number % len(found)]
+        text = text[: slip.start()] + _slips()[slip.group()] + text[slip.end() :]
+    return replace(prompt, text=text.rstrip(".?!"))
+
+
+@functools.cache
+def _slips() -> dict[str, str]:
+    """Right spelling -> a slip, from `data/prompts.toml`."""
+    return _spec()["typed"]["slips"]
+
+
+@functools.cache
+def _slip_pattern() -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w'])(?:{'|'.join(map(re.escape, _slips()))})(?![\w'])")
 
 
 def adv_prompt(topic: str, number: int, start: int) -> Prompt:
@@ -114,54 +173,6 @@ def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
     known = authored(topic)
     title = known.titles.get(lang, topic) if known else topic
     return Prompt(frames[number % len(frames)].replace("{topic}", title), lang)
-
-
-@functools.lru_cache(maxsize=1 << 10)
-def stride(size: int) -> int:
-    """The step between two visited positions: `size` times the golden ratio, raised until it is coprime to `size`.
-
-    Steps of this length spread the positions evenly.
-    """
-    step = max(1, round(size * GOLDEN))
-    while math.gcd(step, size) != 1:
-        step += 1
-    return step
-
-
-def visit(size: int, number: int, start: int = 0) -> int:
-    """The position of visit `number` among `size` positions. Any `size` visits in a row reach each position once.
-
-    >>> sorted(visit(7, number) for number in range(7)) == list(range(7))
-    True
-    """
-    return (start + number * stride(size)) % size
-
-
-def visits_between(size: int, count: int, low: int, high: int, start: int = 0) -> int:
-    """The number of the first `count` visits that reach a position from `low` to `high` - 1, in O(log size).
-
-    >>> visits_between(7, 5, 2, 4) == sum(2 <= visit(7, number) < 4 for number in range(5))
-    True
-    """
-    step, shift = stride(size), start % size + size
-    return _floor_sum(count, size, step, shift - low) - _floor_sum(count, size, step, shift - high)
-
-
-def start_of(*parts: str | int) -> int:
-    """A start for `visit` that depends only on `parts`, from 0 to 2**32 - 1."""
-    return zlib.crc32(":".join(map(str, parts)).encode())
-
-
-def _floor_sum(count: int, size: int, step: int, shift: int) -> int:
-    """The sum of (step * i + shift) // size for i below `count`, by Euclid's algorithm on `size` and `step`."""
-    total = 0
-    while True:
-        total += (count - 1) * count // 2 * (step // size) + count * (shift // size)
-        step, shift = step % size, shift % size
-        last = step * count + shift
-        if last < size:
-            return total
-        count, shift, size, step = last // size, last % size, step, size
 
 
 def _filled(text: str, topic: str) -> str:

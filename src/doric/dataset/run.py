@@ -19,8 +19,8 @@ from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
 from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
-from doric.dataset import generate, heuristic, instructions
-from doric.dataset.plan import Job, Mix, Plan
+from doric.dataset import asks, generate, heuristic, instructions
+from doric.dataset.plan import ASK_MIX, Job, Mix, Plan
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, check_max_cost, chosen_price, without_price
 from doric.llm.client import Client
@@ -65,7 +65,8 @@ class Run:
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
         """Read topics and settings and make the plan; write nothing. Raises `DoricError` if any of them is wrong."""
-        mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio)
+        shares = asks.read_mix(_ask_mix(args))
+        mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio, shares)
         plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
         settings = load_settings(model=args.model, base_url=args.base_url, extra_body=args.extra_body)
         backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
@@ -73,6 +74,9 @@ class Run:
             log.info("No key and no base URL: the embedded voice writes the answers. %s", credentials_hint(settings))
             if args.model:
                 log.warning("--model %s is not asked: without a key or a base URL there is no server.", args.model)
+        for name, rows in plan.capped.items():
+            file = data.shown(f"asks/{name}.toml")
+            log.warning("Only %s rows ask for %s: %s has no more different answers.", f"{rows:,}", name, file)
         run = cls(args, plan, settings, backend)
         check_files(args)
         return run
@@ -82,6 +86,7 @@ class Run:
         self._files.check(self._fingerprint, ignore=NOT_COMPARED, describe=self._difference)
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
+        plan += f"\ncore rows by what is asked: {_counted(self._plan.asks)}" if self._plan.asks else ""
         if self.backend == "heuristic":
             return f"{plan}\nthe embedded voice: no calls, no cost"
         left = max(0, len(self._plan) - self._files.count())
@@ -120,6 +125,8 @@ class Run:
         tally, file = self._history.tally, self._rows
         rows, path = (file.rows, file.path) if file else (0, self.out)  # what is on disk, and where
         lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {_counted(tally.accepted)}"]
+        if tally.asks.keys() - {asks.ADVICE}:
+            lines.append(f"  core asks: {_counted(tally.asks)}")
         if rows:
             shares = (f"{count / rows:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
             lines.append("  accepted:  " + ", ".join(shares))
@@ -276,6 +283,15 @@ class Run:
         return f"{used_up}; budgets count from 0 in each run: run the same command to resume" if used_up else ""
 
 
+def _ask_mix(args: argparse.Namespace) -> str:
+    """The value of --ask-mix. Without the flag, rows whose plan has no asks are continued without asks."""
+    if args.ask_mix is not None:
+        return args.ask_mix
+    files = ResumableRun((Path(args.out), Path(f"{args.out}.rejected.jsonl")), overwrite=args.overwrite)
+    stored = files.stored() if files.resumes else None
+    return "none" if stored is not None and ASK_MIX not in stored else "default"
+
+
 def topics_of(args: argparse.Namespace) -> list[Topic]:
     """The topics of a run, without duplicates and held-out topics. Raises `DoricError` if there are none."""
     lists = [read_topics(args.topics_json, as_json=True)] if args.topics_json else []
@@ -321,5 +337,6 @@ def _counted(counts: dict[str, int]) -> str:
 
 def _described(jobs: Sequence[Job]) -> str:
     job, more = jobs[0], len(jobs) - 1
-    first = f"{job.kind} slot {job.slot} of '{job.topic.text}' ({job.id})"
+    kind = f"{job.kind} ({job.prompt.ask})" if job.prompt.subject else job.kind
+    first = f"{kind} slot {job.slot} of '{job.topic.text}' ({job.id})"
     return f"{first} and {more:,} more" if more else first

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from doric.lint import prompts, sentences, settings, spelling, topics, words
+from doric.lint import asks, prompts, sentences, settings, spelling, topics, words
 from doric.lint.form import check_form, file_names, load
 from doric.lint.shape import check_shape
 from doric.lint.source import Finding, Source
@@ -17,6 +17,7 @@ SPELLING = (*SCORING, "spelling.toml")
 RENDERING = (*SCORING, "renderings.tsv")
 PROTECTED = (*RENDERING, "heldout.jsonl", "gates.toml")
 PHRASES = "phrases/"
+ASKS = "asks/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ RULES = (
     Rule(words.check_word_lists, SCORING),
     Rule(words.check_collisions, ("lexicon.tsv", "collisions.toml")),
     Rule(spelling.check_spelling, (*SPELLING,)),
-    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", PHRASES)),
+    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", PHRASES, ASKS)),
     Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml")),
     Rule(settings.check_texts, ("instructions.toml", "judge.toml")),
     Rule(settings.check_openers, (*SCORING, "gates.toml", "topic_rules.toml")),
@@ -48,6 +49,11 @@ RULES = (
     Rule(sentences.check_themes, PROTECTED),
     Rule(sentences.check_refusals, (*PROTECTED, "refusals.toml", "prompts.toml")),
     Rule(prompts.check_prompts, (*PROTECTED, "prompts.toml")),
+    Rule(prompts.check_typed, ("prompts.toml",)),
+    Rule(asks.check_asks, (*PROTECTED, ASKS)),
+    Rule(asks.check_answers, (*PROTECTED, ASKS)),
+    Rule(asks.check_tables, (*PROTECTED, ASKS)),
+    Rule(asks.check_enough, ("lexicon.tsv", "leakage.tsv", "insults.txt", ASKS)),
     Rule(prompts.check_titles, (*PROTECTED, PHRASES, "multilingual/")),
     Rule(prompts.check_held_out, (*PROTECTED, PHRASES)),
 )

@@ -21,6 +21,8 @@ COLUMNS = {
     "central.tsv": ("central", "house", "strength"),
     "leakage.tsv": ("english", "house", "weight"),
     "renderings.tsv": ("english", "house"),
+    "asks/lines.tsv": ("doric", "english"),
+    "asks/numbers.tsv": ("number", "doric"),
 }
 """Table -> its columns."""
 OPTIONAL_CELLS = {"lexicon.tsv": {"variants", "wider", "synonyms"}, "central.tsv": {"house"}}
@@ -51,8 +53,8 @@ MERGED = "a merge left both versions here: keep one of them"
 
 def file_names() -> list[str]:
     """All files that are checked: the required files, and everything else of their kinds."""
-    found = [name for folder, suffix in (("", ".toml"), ("", ".txt"), ("phrases", ".toml"), ("multilingual", ".tsv"))
-             for name in data.names(folder, suffix)]  # fmt: skip
+    folders = (("", ".toml"), ("", ".txt"), ("phrases", ".toml"), ("multilingual", ".tsv"), ("asks", ".toml"))
+    found = [name for folder, suffix in folders for name in data.names(folder, suffix)]
     return list(dict.fromkeys([*COLUMNS, *OTHER_FILES, *found]))
 
 

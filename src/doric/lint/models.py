@@ -94,6 +94,11 @@ class Frames(Strict):
     frames: Texts
 
 
+class Typed(Strict):
+    share: Share
+    slips: dict[str, Text]
+
+
 class Prompts(Strict):
     tails: Texts
     core: list[CoreFrame]
@@ -101,6 +106,27 @@ class Prompts(Strict):
     slots: dict[str, Texts]
     safety: list[HarmfulRequest]
     multi: dict[str, Frames]
+    typed: Typed
+
+
+class AskPair(Strict):
+    asks: Texts
+    parts: Annotated[list[Texts], Field(min_length=1)]
+    lang: Literal["", "en", "sco"] = ""
+    pos: list[Literal["n", "v", "adj", "adv"]] = []
+
+
+class Ask(Strict):
+    share: Share
+    about: Text
+    instruction: Text
+    length: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
+    allows: list[Text] = []
+    quotes: bool = False
+    code: bool = False
+    names_tongue: bool = False
+    source: Literal["", "lexicon", "sums", "lines"] = Field(default="", alias="from")
+    pairs: Annotated[list[AskPair], Field(min_length=1)]
 
 
 class BucketRules(Strict):
@@ -383,4 +409,4 @@ MODELS: dict[str, type[BaseModel]] = {
     "markers.toml": Markers,
     "server_errors.toml": ServerErrors,
 }
-"""TOML file -> its model. The files in phrases/ have the model `Phrases`."""
+"""TOML file -> its model. The files in phrases/ have the model `Phrases`, those in asks/ the model `Ask`."""

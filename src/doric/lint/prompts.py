@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from doric.core import text as texts
-from doric.dataset.prompts import LENGTHS
+from doric.dataset.prompts import LENGTHS, MOST_SCOTS
 from doric.dialect.render import render
 from doric.dialect.scores import SCOTS, score
 from doric.lint.form import STRAIGHT, TITLE_LANGUAGES, foreign_letter
@@ -24,8 +24,6 @@ LEAST_FRAMES = {"core": 60, "adv": 40}
 LEAST_REQUESTS, LEAST_CATEGORIES, LEAST_TRANSLATED = 40, 10, 4
 DORIC_FRAMES = (0.20, 0.30)
 """The least and the greatest share of core frames that are in Doric."""
-MOST_SCOTS = 0.1
-"""The greatest share of Scots words in an English frame."""
 MOST_SAME_OPENING = 0.2
 """At most this share of the core frames begins with the same two words."""
 SCRIPTS = {"el": "GREEK", "ar": "ARABIC", "hi": "DEVANAGARI", "zh": "CJK"}
@@ -81,9 +79,14 @@ def _filled(text: str, topic: str) -> str:
 def _whole(source: Source, text: str, known: Iterable[str]) -> Iterator[Finding]:
     line = source.line_of(text)
     yield from slots(source, line, text, set(known))
+    yield from whole_prompt(source, line, text)
+
+
+def whole_prompt(source: Source, line: int, text: str, *, ends: bool = True) -> Iterator[Finding]:
+    """What is wrong with the form of a user turn: spaces, characters, and its end if it must have a mark there."""
     if " ".join(text.split()) != text:
         yield source.error(line, text, "write one space between words, and none at the start or end")
-    elif unicodedata.category(text[-1])[0] not in "PS":
+    elif ends and unicodedata.category(text[-1])[0] not in "PS":
         yield source.error(line, text, "it does not end with a sentence mark such as . or ?")
     if curly := next((char for char in text if char in STRAIGHT), ""):
         yield source.error(line, text, f"curly quotation mark {curly}: write the straight one {STRAIGHT[curly]}")
@@ -117,6 +120,17 @@ def _repeated(source: Source, lines: Iterable[str]) -> Iterator[Finding]:
             first, here = source.line_of(seen[texts.fold(line)]), source.line_of(line, 1)
             yield source.error(here, line, f"duplicate of line {first}: change or delete one of them")
         seen.setdefault(texts.fold(line), line)
+
+
+def check_typed(sources: Sources) -> Iterator[Finding]:
+    """Slips that are in upper case or no slips."""
+    source = sources["prompts.toml"]
+    for right, slip in source.toml["typed"]["slips"].items():
+        line = source.key_line(right, source.key_line("slips"))
+        if right != right.lower() or slip != slip.lower():
+            yield source.error(line, right, "write it in lower case: careless prompts have no capital letters")
+        elif right == slip:
+            yield source.error(line, right, "the slip is the right spelling: change it or delete the line")
 
 
 def _translated(source: Source) -> Iterator[Finding]:

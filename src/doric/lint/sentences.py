@@ -159,18 +159,28 @@ def _language(sentence: Sentence) -> Iterator[Finding]:
 
 
 def _doric(sentence: Sentence, scores: Scores) -> Iterator[Finding]:
-    central, leaks = scores.tokens_of("central", "central_weak"), scores.tokens_of("leak")
     measurable = not sentence.own or len(sentence.text.split()) >= MEASURABLE_WORDS
+    yield from doric_findings(sentence.source, sentence.line, sentence.text, scores, measurable=measurable)
+
+
+def doric_findings(
+    source: Source, line: int, text: str, scores: Scores, *, measurable: bool | None = None
+) -> Iterator[Finding]:
+    """What is wrong with the Doric of a text: English or Central Scots.
+
+    If it is not `measurable`, it may have few Scots words; the default depends on its length.
+    """
+    central, leaks = scores.tokens_of("central", "central_weak"), scores.tokens_of("leak")
+    measurable = scores.tokens >= MEASURABLE_WORDS if measurable is None else measurable
     if (measurable and scores.substrate < PLAIN_ENGLISH) or len(leaks) > MOST_ENGLISH:
         words = f" ({with_house_forms(leaks)})" if leaks else ""
-        yield sentence.error(f"English, not Doric: only {scores.substrate:.0%} of the words are Scots{words}")
+        yield source.error(line, text, f"English, not Doric: only {scores.substrate:.0%} of the words are Scots{words}")
     elif leaks:
-        yield sentence.source.warning(sentence.line, sentence.text, f"English words: {with_house_forms(leaks)}")
+        yield source.warning(line, text, f"English words: {with_house_forms(leaks)}")
     elif measurable and scores.substrate < FEW_SCOTS:
-        reason = f"only {scores.substrate:.0%} of the words are Scots"
-        yield sentence.source.warning(sentence.line, sentence.text, reason)
+        yield source.warning(line, text, f"only {scores.substrate:.0%} of the words are Scots")
     if central:
-        yield sentence.error(f"Central Scots: {with_house_forms(central)}")
+        yield source.error(line, text, f"Central Scots: {with_house_forms(central)}")
 
 
 def with_house_forms(words: Iterable[str]) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from doric.lint.models import MODELS, HeldOut, Phrases
+from doric.lint.models import MODELS, Ask, HeldOut, Phrases
 from doric.lint.source import Finding, Source, shown
 
+FOLDERS: dict[str, type[BaseModel]] = {"phrases": Phrases, "asks": Ask}
+"""Folder -> the model of its TOML files."""
 WANTED = {
     "string_type": "write text between quotation marks",
     "string_too_short": "it is empty: write text between the quotation marks",
@@ -26,13 +28,18 @@ def check_shape(source: Source) -> Iterator[Finding]:
         for row in source.rows:
             for error in _errors(HeldOut, row.cells):
                 yield source.error(row.line, shown(source.lines[row.line - 1]), _reason(error))
-    elif model := Phrases if source.name.startswith("phrases/") else MODELS.get(source.name):
+    elif model := _model(source.name):
         seen = set()
         for error in _errors(model, source.toml):
             line, reason = _place(source, error), _reason(error)
             if line not in seen:
                 yield source.error(line, shown(source.lines[line - 1]) if line else "", reason)
             seen.add(line)
+
+
+def _model(name: str) -> type[BaseModel] | None:
+    folder, _, file = name.rpartition("/")
+    return FOLDERS.get(folder) if folder and file.endswith(".toml") else MODELS.get(name)
 
 
 def _errors(model: type[BaseModel], value: object) -> list[ErrorDetails]:

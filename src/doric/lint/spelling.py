@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from doric.core import text as texts
 from doric.dialect.spelling import HouseText, to_house
+from doric.lint import asks
 from doric.lint.sentences import authored
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources, spellings
@@ -36,6 +37,11 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
                 yield Line(source, source.line_of(topic["doric"]), topic["doric"])
     if source := sources.get("prompts.toml"):
         yield from _prompts(source)
+    for part in asks.parts(sources):
+        yield Line(part.source, part.line, part.doric, mixed=False)
+    if source := sources.get(asks.LINES):
+        for row in source.rows:
+            yield Line(source, row.line, row.cells["doric"])
 
 
 def _prompts(source: Source) -> Iterator[Line]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
 from doric.core.text import printable
+from doric.dataset.asks import ADVICE, asks
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
 from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit, shown
@@ -71,6 +72,7 @@ def _values(stats: DatasetStats) -> dict[str, Any]:
         "kinds": [(kind, stats.kinds[kind]) for kind in dict.fromkeys(order)],
         "groups": groups,
         "most": max(total for _, _, total in groups),
+        "bars": list(_bars(stats)),
         "langs": stats.langs.most_common() if set(stats.langs) != {UNKNOWN} else [],
         "has_history": bool(stats.tries or stats.rejected),
         "funnel": stats.funnel(),
@@ -95,6 +97,20 @@ class _Labels(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         return ""
+
+
+def _bars(stats: DatasetStats) -> Iterator[tuple[str, str, list[tuple[str, str, int]]]]:
+    """(title, CSS class, bars) of each bar chart that has a bar; a bar is a name, its description and its rows."""
+    kinds = asks()
+    if stats.asks:
+        about = {name: ask.about for name, ask in kinds.items()} | {ADVICE: "advice about a topic"}
+        yield (
+            "Core rows by what is asked",
+            "core",
+            [(name, about.get(name, ""), n) for name, n in stats.asks.most_common()],
+        )
+    if stats.harmful:
+        yield "Harmful requests by category", "safety", [(name, "", n) for name, n in stats.harmful.most_common()]
 
 
 def _headlines(stats: DatasetStats) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,8 @@ from doric.quality.gates import Answer, threshold
 from doric.quality.near_duplicates import NearDuplicateIndex
 
 UNKNOWN = "unknown"
+SAFETY = "safety"
+"""The bucket of harmful requests, and their group. Rows of earlier versions have the group of an unrelated topic."""
 SAMPLE, NEAREST = 20, 12
 """The number of rows and of similar pairs that a page shows."""
 MEASURED, SHOWN = 20_000, 4_000
@@ -65,11 +67,14 @@ class SimilarPair:
 class DatasetStats:
     """The counts. Lists of figures (`words`, `substrate`, `north_east`, ...) have one entry per row, in row order.
 
-    `forms` counts (form, class) pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
+    `asks` counts core rows by what they ask, `harmful` harmful requests by category. `forms` counts (form, class)
+    pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     groups: dict[str, Counter[str]] = field(default_factory=dict)
+    asks: Counter[str] = field(default_factory=Counter)
+    harmful: Counter[str] = field(default_factory=Counter)
     langs: Counter[str] = field(default_factory=Counter)
     writers: Counter[str] = field(default_factory=Counter)
     tries: Counter[int] = field(default_factory=Counter)
@@ -130,6 +135,10 @@ def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
     stats.kinds[kind] += 1
     stats.groups.setdefault(group, Counter())[kind] += 1
     stats.langs[lang] += 1
+    if meta.get("ask"):
+        stats.asks[str(meta["ask"])] += 1
+    if kind == group == SAFETY:
+        stats.harmful[str(meta.get("topic") or UNKNOWN)] += 1
     stats.writers[str(meta.get("model") or meta.get("backend") or UNKNOWN)] += 1
     if isinstance(meta.get("tries"), int):
         stats.tries[meta["tries"]] += 1
