@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from doric.core.env_file import find_dotenv, load_variables
 from doric.core.errors import SettingsError
@@ -33,6 +33,13 @@ PAGES = ("/chat/completions", "/completions", "/responses", "/models")
 """Pages of an API that users copy together with its base URL."""
 API_VERSION = re.compile(r"api-version=[\w.-]+")
 """The only query that a base URL may have. Azure requires it."""
+FOREIGN = frozenset("\\\"'`<>{}^|“”‘’«»…")
+"""Characters that come into a URL by mistake: quotation marks, and the marks of placeholders such as <host>."""
+HOST = re.compile(r"(?:\[[\da-fA-F:.%\w-]+\]|[^\[\]:!$*()+,;=&~%]+)(?::\d*)?")
+WITHOUT_SCHEME = re.compile(
+    r"(?!https?\b)(?://)?(?=localhost|[\w-]+[.:])([\w.-]+)(?::\d+(?:/[\w/.-]*)?|/[\w/.-]*)", re.ASCII
+)
+"""A URL of which only the scheme is missing. A word without a dot and a port may be a key."""
 AZURE_HOSTS = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
 OWN_FIELDS = (
     "messages", "model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens",
@@ -137,8 +144,7 @@ def normalize_url(url: str, *, source: str) -> str:
     """
     if not url:
         return ""
-    if unseen := next((char for char in url if char.isspace() or not char.isprintable()), None):
-        what = "a space" if unseen == " " else f"the invisible character U+{ord(unseen):04X}"
+    if what := _foreign_part(url):
         raise SettingsError(f"the URL in {source} is not valid: it contains {what}", hint="Copy it again, or type it.")
     try:
         parts = urlsplit(url)
@@ -147,15 +153,31 @@ def normalize_url(url: str, *, source: str) -> str:
         raise _not_valid(url, source, _reason(error)) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _not_valid(url, source)
+    if "@" not in parts.netloc and not HOST.fullmatch(parts.netloc):
+        raise _not_valid(url, source, "a host name consists of letters, digits, dots and hyphens")
     query_allowed = not parts.query or API_VERSION.fullmatch(parts.query)
     if "@" in parts.netloc or "#" in url or not query_allowed or ("?" in url and not parts.query):
         hint = "Give the URL alone; a key belongs in its own variable."
         raise SettingsError(f"the URL in {source} contains a user name, a key or a query", hint=hint)
     path = parts.path.rstrip("/")
     page = next(filter(path.endswith, PAGES), "")
+    if path == "/models" and parts.hostname.endswith(AZURE_HOSTS):  # there, it is the base URL
+        page = ""
     return f"{parts.scheme}://{netloc}{path.removesuffix(page).rstrip('/')}" + (
         f"?{parts.query}" if parts.query else ""
     )
+
+
+def _foreign_part(url: str) -> str:
+    """What `url` contains although no URL does; "" if there is nothing of the kind."""
+    for char in url:
+        if char in FOREIGN:
+            return f"the character {char}"
+        if char.isspace() or not char.isprintable():
+            return "a space" if char == " " else f"the invisible character U+{ord(char):04X}"
+    if url.count("://") > 1:
+        return "a second URL"
+    return f"the character {url[-1]} at its end" if url.endswith((",", ";", ".")) else ""
 
 
 def _netloc(parts: SplitResult) -> str:
@@ -184,8 +206,8 @@ def _reason(error: ValueError) -> str:
 
 def _not_valid(url: str, source: str, reason: str = "") -> SettingsError:
     example = EXAMPLE_URLS.get(source, EXAMPLE_URL)
-    if re.fullmatch(r"[\w.-]+:\d+(/[\w/.-]*)?", url, re.ASCII):
-        example = f"http://{url}"  # only the scheme is missing
+    if found := WITHOUT_SCHEME.fullmatch(url):
+        example = f"{'http' if is_private(found[1]) else 'https'}://{url.lstrip('/')}"
     hint = f"It must begin with http:// or https:// and name a host, for instance {example}."
     host = url.partition("://")[2].partition("/")[0]
     if host.count(":") > 1 and "[" not in host:
@@ -217,7 +239,16 @@ def key_headers(base_url: str, key: str) -> dict[str, str]:
 def _deployment(base_url: str) -> str:
     """The name of the deployment in a URL of Azure, which stands for the model; else ""."""
     found = re.search(r"/deployments/([^/?]+)", base_url)
-    return found[1] if found else ""
+    return unquote(found[1]) if found else ""
+
+
+def azure_hint(base_url: str) -> str:
+    """How the URLs of Azure look, if `base_url` is at Azure and looks otherwise; else ""."""
+    host = urlsplit(base_url).hostname or ""
+    known = base_url.endswith("/v1") or re.search(r"/(deployments/.+|models|v1)\?", base_url)
+    if not host.endswith(AZURE_HOSTS) or known:
+        return ""
+    return "URLs of Azure end in /openai/v1, or in /openai/deployments/NAME?api-version=VERSION."
 
 
 def same_origin(one: str, other: str) -> bool:

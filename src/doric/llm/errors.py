@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from doric import data
 from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.core.settings import azure_hint
 from doric.core.text import printable
 from doric.llm.reset_times import SHORT, Pause, clock_time, in_words, read_pause, read_retry_after
 
@@ -377,8 +378,8 @@ class ErrorResponse:
             return hint
         if self.status not in (404, 405):
             return "Change the flags as the server says, or choose another model."
-        ends = "" if address.endswith("/v1") else " Most base URLs end in /v1."
-        return f"Check the model, and that the base URL is the part before /chat/completions.{ends}"
+        ends = "" if address.endswith("/v1") else azure_hint(address) or "Most base URLs end in /v1."
+        return f"Check the model, and that the base URL is the part before /chat/completions. {ends}".rstrip()
 
     def _retry_later(self) -> ServerError:
         status, wait = self.status, self.pause.seconds
