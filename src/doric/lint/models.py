@@ -314,6 +314,7 @@ class ServerErrors(Open):
     token_limit: Texts
     out_of_memory: Texts
     placeholder_keys: Texts
+    expects_https: Texts
     no_model: Texts
     no_system_role: Texts
     stream_only: Texts
