@@ -398,6 +398,12 @@ def test_another_query_is_refused(query):
         ('{"reasoning_effort": "low", "service_tier": "flex"}', {"reasoning_effort": "low", "service_tier": "flex"}),
         ("", {}),
         ("{}", {}),
+        ("\ufeff{}\n", {}),
+        (
+            '{"prompt_cache_key": "a", "max_thinking_tokens": null}',
+            {"prompt_cache_key": "a", "max_thinking_tokens": None},
+        ),
+        ('{"seed": 123456789012345678901234567890}', {"seed": 123456789012345678901234567890}),
     ],
 )
 def test_an_extra_body_is_read(tmp_path, text, fields):
@@ -424,6 +430,15 @@ def test_an_extra_body_is_read(tmp_path, text, fields):
         ('{"stream": true}', "may not set 'stream'"),
         ('{"n": 5}', "may not set 'n'"),
         ('{"max_tokens": 5}', "may not set 'max_tokens'"),
+        ('{"Model ": "m"}', "may not set 'Model '"),
+        ('{"extra_body": {"enable_thinking": false}}', "has the field 'extra_body'"),
+        ('{"temperature": 1e999}', "the number 1e999 is too large"),
+        ('{"stop": "\\ud800"}', "surrogates not allowed"),
+        ('{"a":' + "[" * 300 + "]" * 300 + "}", "Recursion limit"),
+        ('{"api_key": "sk-1"}', "may not contain a key: 'api_key'"),
+        ('{"extra_headers": {"Authorization": "Bearer sk-1"}}', "may not contain a key: 'Authorization'"),
+        ('{"tools": [{"x-api-key": "sk-1"}]}', "may not contain a key: 'x-api-key'"),
+        ('{"provider": {"client_secret": "sk-1"}}', "may not contain a key: 'client_secret'"),
     ],
 )
 def test_a_wrong_extra_body(tmp_path, text, said):

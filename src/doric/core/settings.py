@@ -5,17 +5,17 @@ only to its own provider. OPENAI_API_KEY is sent to the server that the user set
 """
 
 import ipaddress
-import json
 import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from doric.core.env_file import find_dotenv, load_variables
 from doric.core.errors import SettingsError
+from doric.core.extra_body import parse_extra_body
 
 log = logging.getLogger("doric")
 PROVIDERS = {
@@ -41,10 +41,6 @@ WITHOUT_SCHEME = re.compile(
 )
 """A URL of which only the scheme is missing. A word without a dot and a port may be a key."""
 AZURE_HOSTS = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
-OWN_FIELDS = (
-    "messages", "model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens",
-)  # fmt: skip
-"""Fields of a request that the program computes. --extra-body may not replace them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,42 +288,6 @@ def is_private(host: str) -> bool:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-# --- fields that are added to every request -------------------------------------------------------------------------
-
-
-def parse_extra_body(text: str, source: str = "--extra-body") -> dict[str, Any]:
-    """The fields in a JSON object; none if the text is blank. Raises `SettingsError`, which names `source`.
-
-    >>> parse_extra_body('{"chat_template_kwargs": {"enable_thinking": false}}')
-    {'chat_template_kwargs': {'enable_thinking': False}}
-    """
-    if not text.strip():
-        return {}
-    hint = """Give an object, for instance '{"enable_thinking": false}'."""
-    try:
-        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = f"{error.msg}, at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise SettingsError(f"{source} is not JSON: {reason}", hint=hint) from None
-    if not isinstance(fields, dict):
-        raise SettingsError(f"{source} is not a JSON object", hint=hint)
-    if own := next((name for name in OWN_FIELDS if name in fields), None):
-        hint = "Set the model with --model; tokens, messages and streaming are set by this program."
-        raise SettingsError(f"{source} may not set '{own}'", hint=hint)
-    return fields
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"the field '{twice}' is in it twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------

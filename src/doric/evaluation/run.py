@@ -21,8 +21,9 @@ from doric.core.characters import tidy
 from doric.core.cli import ProgressBar, run_until_interrupt
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
+from doric.core.extra_body import parse_extra_body
 from doric.core.resume import ResumableRun, then_and_now
-from doric.core.settings import Settings, credentials_hint, load_settings, parse_extra_body, same_origin
+from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
 from doric.evaluation.aggregate import (
     Result,
     check_comparable,

@@ -313,6 +313,7 @@ class ServerErrors(Open):
     too_long: Texts
     token_limit: Texts
     out_of_memory: Texts
+    too_large: Texts
     placeholder_keys: Texts
     expects_https: Texts
     no_model: Texts

@@ -350,7 +350,7 @@ class ErrorResponse:
             return FatalServerError(self._said(f"{address} has no model '{model}' ({status})"), hint=hint)
         if self.too_long:
             return ServerError(self._said(f"the request is too long for {model} ({status})"), hint=self._length_hint())
-        if self.out_of_memory and not answered:
+        if self.out_of_memory and self._mentions("too_large") and not answered:
             return FatalServerError(self._said(f"the server answered {status}"), hint=MEMORY_HINT)
         if status in RETRYABLE_STATUSES or status >= 500:
             return self._retry_later()
