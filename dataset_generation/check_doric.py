@@ -3,9 +3,15 @@
     uv run python dataset_generation/check_doric.py --doubts
 
 Without --doubts, only errors are listed; they must be fixed. With --say, it explains how your own sentence is read,
-word by word, and whether the quality gates would accept it; --say - reads the text from standard input.
+word by word, and whether the quality gates would accept it; --say - reads the text from standard input. With --where,
+it lists the lines that have a word or a sentence, and with --rows, how often each line is in a dataset.
 
-Exit status: 0 no errors, 1 errors in the data, 2 a wrong flag, 130 stopped by Ctrl-C.
+--swap OLD NEW makes NEW the main spelling: in the tables and in every authored line. --house-spelling writes every
+authored line in the main spellings. Both show what they change, and write it only with --yes or after a question. The
+old files are kept, and --undo takes the last of these changes back.
+
+Exit status: 0 no errors, 1 errors in the data, nothing found or nothing written, 2 a wrong flag or word, 130 stopped by
+Ctrl-C.
 """
 
 import os
@@ -30,6 +36,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from doric.lint.source import Finding
+    from doric.lint.words import Sources
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPIC_LISTS = (ROOT / "topics.json", ROOT / "topics.txt")
@@ -39,25 +46,90 @@ TOPIC_LISTS = (ROOT / "topics.json", ROOT / "topics.txt")
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--say", metavar="TEXT", help="a sentence or an answer to explain; - reads it from stdin")
     parser.add_argument("--doubts", action="store_true", help="also list warnings: lines that may be right")
-    return parser.parse_args(argv)
+    flag = parser.add_mutually_exclusive_group().add_argument
+    flag("--say", metavar="TEXT", help="a sentence or an answer to explain; - reads it from stdin")
+    flag("--where", metavar="TEXT", help="a word, or a sentence or a part of one: list the lines that have it")
+    flag("--swap", nargs=2, metavar=("OLD", "NEW"), help="write NEW instead of OLD everywhere")
+    flag("--house-spelling", action="store_true", help="write every authored line in the main spellings")
+    flag("--undo", action="store_true", help="take back the last --swap or --house-spelling")
+    parser.add_argument("--rows", metavar="FILE", help="with --where: a dataset in which the lines are counted")
+    parser.add_argument("--forms", action="store_true", help="with --swap: also the words of the same stem")
+    parser.add_argument("--yes", action="store_true", help="write the changes without a question")
+    args = parser.parse_args(argv)
+    for name, needed in (("rows", args.where is not None), ("forms", args.swap is not None)):
+        if getattr(args, name) and not needed:
+            parser.error(f"--{name} needs --{'where TEXT' if name == 'rows' else 'swap OLD NEW'}")
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain a sentence, or check all the data. Returns 1 if there are errors in the data."""
-    return _check(warnings=args.doubts) if args.say is None else _explain(args.say)
-
-
-def _explain(text: str) -> int:
+    """Do what the flags say, or check all the data; the exit status."""
+    if args.undo:
+        return _undo(yes=args.yes)
+    if args.say is None and args.where is None and args.swap is None and not args.house_spelling:
+        return _check(warnings=args.doubts)
     from doric.lint.check import read_files
 
-    if findings := read_files()[1]:
+    sources, findings = read_files()
+    if findings:
         _show(findings)
         print("Fix these errors first: the data cannot be read.")
         return 1
-    _show_words(_read_stdin() if text == "-" else text)
+    if args.say is not None:
+        _show_words(_read_stdin() if args.say == "-" else args.say)
+        return 0
+    if args.where is not None:
+        return _where(sources, args.where, args.rows)
+    return _change(sources, args)
+
+
+def _where(sources: "Sources", wanted: str, rows: str | None) -> int:
+    from doric.lint.where import report
+
+    lines, found = report(sources, wanted, rows)
+    for line in lines:
+        print(printable(line))
+    return 0 if found else 1
+
+
+def _change(sources: "Sources", args: argparse.Namespace) -> int:
+    from doric.lint import edits, swap
+
+    if args.house_spelling:
+        draft, command = swap.house_spelling(sources), "--house-spelling"
+    else:
+        wanted = swap.swap(sources, *args.swap, forms=args.forms)
+        draft, command = wanted.draft, f"--swap {' '.join(args.swap)}"
+    if not draft.files():
+        print("Nothing to change: no table and no line has the word.")
+        return 1 if args.swap else 0
+    if not _agreed(command, draft.diff(), yes=args.yes, notes=[] if args.house_spelling else wanted.remarks()):
+        return 1
+    edits.write(draft.files(), command)
+    print("Written. Run this script again to check the data; --undo takes the change back.")
     return 0
+
+
+def _undo(*, yes: bool) -> int:
+    from doric.lint.edits import undo
+
+    if not undo(lambda command, diff: _agreed(f"the opposite of {command}", diff, yes=yes)):
+        return 1
+    print("Taken back.")
+    return 0
+
+
+def _agreed(command: str, diff: Iterable[str], *, yes: bool, notes: Iterable[str] = ()) -> bool:
+    """Show a change, and whether it may be written: with --yes, or if a person at the terminal says so."""
+    for line in (*diff, *notes):
+        print(printable(line))
+    if yes:
+        return True
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(f"Nothing is written. Give --yes to write {command}.")
+        return False
+    return input(f"Write {command}? [y/N] ").strip().lower() in ("y", "yes", "aye")
 
 
 def _read_stdin() -> str:

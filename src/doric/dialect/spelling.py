@@ -81,7 +81,7 @@ def _replacements(text: str, leave: Sequence[str], english: bool) -> Iterator[tu
             house = _house(tokens, scots, place, english=english)
             if not house or not _may_change(straight, start, end, first=not place, house=house):
                 continue
-            new = _with_case(token.group(), house)
+            new = with_case(token.group(), house)
             if new != token.group() and not any(first < end and start < last for first, last in closed):
                 yield start, end, new
         at += len(sentence)
@@ -103,7 +103,8 @@ def _may_change(text: str, start: int, end: int, *, first: bool, house: str) -> 
     return before not in ("-", "_", "#", "@", "{", "/", "\\") and not re.match(r"[-_@/\\}]|\.\w", after)
 
 
-def _with_case(old: str, house: str) -> str:
+def with_case(old: str, house: str) -> str:
+    """`house` in the case of the word that it replaces."""
     if len(old) > 1 and old.isupper():
         return house.upper()
     return house[:1].upper() + house[1:] if old[0].isupper() else house
