@@ -129,7 +129,10 @@ def _agreed(command: str, diff: Iterable[str], *, yes: bool, notes: Iterable[str
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         print(f"Nothing is written. Give --yes to write {command}.")
         return False
-    return input(f"Write {command}? [y/N] ").strip().lower() in ("y", "yes", "aye")
+    try:
+        return input(f"Write {command}? [y/N] ").strip().lower() in ("y", "yes", "aye")
+    except EOFError:
+        return False
 
 
 def _read_stdin() -> str:

@@ -1,7 +1,6 @@
 """The checks of the language data: the shipped data has no error, and each rule finds a broken copy."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,19 +9,12 @@ from doric.data import FOLDER as DATA
 from doric.lint import form
 from doric.lint.check import check, check_file
 from doric.lint.source import Finding
+from language_data import copied, forget
 
 ROOT = Path(__file__).parents[1]
 TOPIC_LISTS = (ROOT / "topics.json", ROOT / "topics.txt")
 FOOD, HEALTH = "phrases/food_and_cooking.toml", "phrases/health.toml"
 TITLES = "multilingual/health.tsv"
-
-
-def forget() -> None:
-    """Empty the caches of everything that was read from the data."""
-    for module in [module for name, module in sys.modules.items() if name.startswith("doric")]:
-        for value in vars(module).values():
-            if callable(clear := getattr(value, "cache_clear", None)):
-                clear()
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +26,10 @@ def copy(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch):
+def data(tmp_path):
     """A copy of the data, which the test changes."""
-    folder = tmp_path / "data"
-    shutil.copytree(str(DATA), folder)
-    monkeypatch.setattr("doric.data.FOLDER", folder)
-    forget()
-    yield folder
-    monkeypatch.undo()
-    forget()
+    with copied(tmp_path / "data") as folder:
+        yield folder
 
 
 def change(file: Path, old: str, new: str) -> int:

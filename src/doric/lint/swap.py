@@ -57,7 +57,7 @@ def swap(sources: Sources, old: str, new: str, *, forms: bool = False) -> Swap:
         _swap_entry(draft, one, other)
         _swap_rules(draft, one, other)
     _swap_tables(draft, pairs)
-    unclear = [*_swap_lines(draft, pairs), *_swap_instructions(draft, pairs)]
+    unclear = [*_swap_instructions(draft, pairs), *_swap_lines(draft, pairs)]
     return Swap(draft, tuple(unclear), () if forms else offered, tuple(_notes(sources, pairs.values())))
 
 
@@ -166,7 +166,7 @@ def _swap_rules(draft: Draft, old: str, new: str) -> None:
     source = draft.sources["spelling.toml"]
     for number in range(1, len(source.lines) + 1):
         line = draft.line("spelling.toml", number)
-        changed = re.sub(rf'(= )"{re.escape(old)}"', rf'\1"{new}"', line)
+        changed = re.sub(rf'(= )"{re.escape(old)}"', rf'\1"{new}"', line, flags=re.IGNORECASE)
         if re.fullmatch(rf'"?{re.escape(new)}"? = "{re.escape(new)}"', changed):
             draft.set_line("spelling.toml", number, None)
         elif changed != line:
