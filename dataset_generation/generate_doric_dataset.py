@@ -74,6 +74,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="tries per row (default: 6; embedded voice: 60)",
     )
+    flag(
+        "--house-spelling",
+        choices=("on", "off", "report"),
+        default="on",
+        help="put accepted answers of a model in one spelling; the original is kept in meta (default: on)",
+    )
     flag("--max-concurrency", type=cli.positive_int, default=50, metavar="N", help="parallel calls (default: 50)")
     flag("--timeout", type=cli.positive_float, default=600.0, metavar="S", help="seconds per call (default: 600)")
     flag("--max-retries", type=cli.non_negative_int, default=8, metavar="N", help="failed calls per row (default: 8)")

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from doric import data
 from doric.core.cli import ProgressBar, handle_interrupts
+from doric.core.conversations import Row
 from doric.core.errors import InputError, ServerError, SettingsError
 from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
@@ -21,6 +22,7 @@ from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import generate, heuristic, instructions
 from doric.dataset.plan import Job, Mix, Plan
+from doric.dataset.respelling import Respelling
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, check_max_cost, chosen_price, without_price
 from doric.llm.client import Client
@@ -36,7 +38,9 @@ DATA = "data"
 """The key of the stored plan with the hashes of the language data. It explains a difference and makes none."""
 EXTRA_BODY = "extra_body"
 """The key of the stored plan with the fields of --extra-body, if there are any. A difference is only reported."""
-NOT_COMPARED = (DATA, EXTRA_BODY)
+HOUSE_SPELLING = "house_spelling"
+"""The key of the stored plan of a model's run with --house-spelling. A difference is only reported."""
+NOT_COMPARED = (DATA, EXTRA_BODY, HOUSE_SPELLING)
 
 
 class Run:
@@ -50,6 +54,9 @@ class Run:
         self._fingerprint = plan.fingerprint() | {"backend": backend, DATA: data.hashes()}
         if settings.extra_body and backend == "openai":  # plans of earlier versions have no such key
             self._fingerprint[EXTRA_BODY] = settings.extra_body
+        self._respelling = Respelling(args.house_spelling if backend == "openai" else "off")
+        if backend == "openai":
+            self._fingerprint[HOUSE_SPELLING] = self._respelling.mode
         price = chosen_price(args.price_in, args.price_out, settings.model, settings.address)
         if backend == "openai":
             check_max_cost(args.max_cost, price, settings.address)
@@ -112,6 +119,7 @@ class Run:
                     voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                     brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
+                    respelling=self._respelling,
                 )  # fmt: skip
                 await self._fill(generator, client)
 
@@ -125,6 +133,8 @@ class Run:
             lines.append("  accepted:  " + ", ".join(shares))
         if tally.rejected:
             lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
+        if spelling := str(self._respelling):
+            lines.append(f"  spelling:  {spelling}")
         if tally.faults:
             lines.append(f"  retried:   {_counted(tally.faults)}")
         if self.paid:
@@ -165,7 +175,8 @@ class Run:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
         self._files.check(self._fingerprint, ignore=NOT_COMPARED, describe=self._difference)
         self._report_extra_body()
-        replays = self._history.replay_row, self._history.replay_rejection
+        self._report_house_spelling()
+        replays = self._replay_row, self._history.replay_rejection
         with self._files.open(*replays) as (rows, rejections):
             self._files.store(self._fingerprint)
             self._rows = rows
@@ -224,6 +235,19 @@ class Run:
         if before != now:
             words = "The rows so far were asked for with the extra body %s, the next ones with %s."
             log.warning(words, *(json.dumps(fields) for fields in (before, now)))
+
+    def _report_house_spelling(self) -> None:
+        """Say if the rows to resume were written with another --house-spelling. Earlier versions had none."""
+        if not self._files.count() or self.backend != "openai":
+            return
+        before, now = (self._files.stored() or {}).get(HOUSE_SPELLING, "off"), self._respelling.mode
+        if before != now:
+            words = "The rows so far were written with --house-spelling %s, the next ones are with %s."
+            log.warning(words, before, now)
+
+    def _replay_row(self, row: Row) -> None:
+        self._history.replay_row(row)
+        self._respelling.replay(row["meta"])
 
     def _difference(self, key: str, then: object, now: object) -> str:
         if key == "topics":

@@ -49,13 +49,25 @@ def to_house(text: str, *, leave: Sequence[str] = (), english: bool = True) -> H
     ()
     """
     changes: list[tuple[str, str]] = []
-    for _ in range(PASSES):
+    for _ in range(PASSES if _may_need_changes(text, english=english) else 0):
         found = list(_replacements(text, leave, english))
         if not found:
             break
         changes += [(text[start:end], new) for start, end, new in found]
         text = _replaced(text, found)
     return HouseText(text, tuple(changes))
+
+
+def _may_need_changes(text: str, *, english: bool) -> bool:
+    """Whether a text has any listed word. Most texts in the house spelling have none, and this is the fast way."""
+    listed = _listed(english)
+    words = texts.WORD.findall(text.translate(texts.QUOTES).lower())
+    return any(word in listed or ("'" in word and CLITIC.sub("", word) in listed) for word in words)
+
+
+@functools.cache
+def _listed(english: bool) -> frozenset[str]:
+    return frozenset(_english().keys() | _rules().keys() if english else _scots().keys())
 
 
 def _replaced(text: str, found: Sequence[tuple[int, int, str]]) -> str:
