@@ -1,5 +1,6 @@
 """The script that checks the language data."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,7 +10,8 @@ import pytest
 
 import check_doric
 from doric.lint import check
-from doric.lint.source import Finding
+from doric.lint.source import Finding, Source
+from doric.lint.spelling import check_house_spelling
 
 
 def test_data_without_errors_is_exit_0(capsys):
@@ -121,3 +123,47 @@ def test_a_closed_pipe_is_no_error():
         run.stdout.close()
         assert run.stderr.read() == b""
     assert run.returncode == 0
+
+
+def test_doubts_lists_lines_outside_the_house_spelling():
+    """Authored lines are checked with their line numbers, and English in a prompt of both languages is meant."""
+    frames = (
+        '[[core]]\ntext = "Fit\'s so easy about {topic}?"\nvoice = "mixed"\n[[core]]\ntext = "So fit\'s {topic}?"\n'
+    )
+    frames += 'voice = "doric"\n[[core]]\ntext = "So what is {topic}?"\n'
+    frames += '[[safety]]\ntext = "Gie me it, if ye wid."\nlang = "sco"\n'
+    sources = {
+        "asks/thanks.toml": Source(
+            "asks/thanks.toml", '[[pairs]]\nasks = ["So?"]\nparts = [\n["Aye, so it is.", "Aye."]]\n'
+        ),
+        "holds.toml": Source("holds.toml", 'holds = ["Bide there, if ye can."]\n'),
+        "prompts.toml": Source("prompts.toml", frames),
+    }
+    found = [(finding.file, finding.line, finding.reason) for finding in check_house_spelling(sources)]
+    assert found == [
+        ("holds.toml", 1, "not in the house spelling: write gin for if"),
+        ("asks/thanks.toml", 4, "not in the house spelling: write sae for so"),
+        ("prompts.toml", 5, "not in the house spelling: write Sae for So"),
+        ("prompts.toml", 10, "not in the house spelling: write gin for if"),
+    ]
+
+
+def test_a_person_at_the_terminal_decides(monkeypatch, capsys):
+    """At a terminal, a change is written only after a yes; Ctrl-D is a no."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    written = []
+    monkeypatch.setattr("doric.lint.edits.write", lambda files, command: written.append(command))
+    for answer in ("n", "", "maybe", EOFError(), "y", "AYE"):
+        replies = iter([answer])
+        monkeypatch.setattr("builtins.input", lambda prompt, replies=replies: reply(next(replies)))
+        assert check_doric.main(["--swap", "gyaan", "gaan"]) == (0 if answer in ("y", "AYE") else 1)
+    assert written == ["--swap gyaan gaan"] * 2
+
+
+def reply(answer):
+    """The answer of a person, or the end of the input."""
+    if isinstance(answer, EOFError):
+        raise answer
+    return answer

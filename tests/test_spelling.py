@@ -36,6 +36,8 @@ def test_accepted_spellings_and_english_words_become_house_forms(text, house):
         "The firm o Smith And Son an the Open University are there.",
         "A so-and-so wi a well-kent face is twenty-two.",
         "Pit {topic} an {open} there.",
+        "Cheerio than, an that's aa richt than.",
+        "I'll gie it in English tee. Call for help now and tell them where you are, if you can.",
     ],
 )
 def test_quotations_code_links_and_names_stay(text):
@@ -51,6 +53,7 @@ def test_quotations_code_links_and_names_stay(text):
         ("A second coat taks a second.", "A secont coat taks a second."),
         ("Tak the rest ye need, an save the rest o the cake.", "Tak the rest ye need, an save the lave o the cake."),
         ("Hae a go, syne go hame.", "Hae a go, syne gyang hame."),
+        ("Awa ye go, than! That's you sorted, an you ken it.", "Awa ye go, than! That's you sorted, an ye ken it."),
         ("A kind wifie gied us a kind o cake.", "A kind wifie gied us a kin o cake."),
         ("The well is deep, an it wirks well.", "The well is deep, an it wirks weel."),
         ("It's nae but ae thing, but it's gweed.", "It's nae but ae thing, bit it's gweed."),

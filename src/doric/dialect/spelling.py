@@ -15,6 +15,8 @@ from doric.dialect.lexicon import CLITIC, SCOTS, Entry, entries, house_forms, le
 
 PASSES = 4
 """A text is read again until nothing changes, at most so often: a rewritten word may be the context of another."""
+ENGLISH_WORDS, ENGLISH_FORMS = 6, 3
+"""A sentence with so many words, so many of them listed, and no Scots word is left as it is: somebody needs English."""
 SHORTEST = 4
 """Endings are added to spellings with at least so many letters."""
 ENDINGS = {"n": ("s",), "v": ("s", "in", "it")}
@@ -40,8 +42,8 @@ class HouseText:
 def to_house(text: str, *, leave: Sequence[str] = (), english: bool = True) -> HouseText:
     """`text` in the house spelling. Case, punctuation and clitics are kept, and a second call changes nothing.
 
-    Quotations, code, links, words with a hyphen and names (a capital inside a sentence) are not changed, nor are the
-    words or phrases in `leave`. Without `english`, only Scots spellings are rewritten.
+    Quotations, code, links, words with a hyphen, names (a capital inside a sentence) and sentences that are English
+    throughout are not changed, nor are the words or phrases in `leave`. Without `english`, only Scots spellings change.
 
     >>> to_house("You gang oot and it's caal, so tak yer aal coat.")
     HouseText(text="Ye gyang oot an it's caul, sae tak yer aul coat.", changes=(('You', 'Ye'), ...))
@@ -88,6 +90,9 @@ def _replacements(text: str, leave: Sequence[str], english: bool) -> Iterator[tu
         found = list(texts.TOKEN.finditer(sentence))
         tokens = [token.group().lower() for token in found]
         scots = [word_class(token) in SCOTS for token in tokens]
+        if english and _is_english(tokens, scots):
+            at += len(sentence)
+            continue
         for place, token in enumerate(found):
             start, end = at + token.start(), at + token.end()
             house = _house(tokens, scots, place, english=english)
@@ -97,6 +102,12 @@ def _replacements(text: str, leave: Sequence[str], english: bool) -> Iterator[tu
             if new != token.group() and not any(first < end and start < last for first, last in closed):
                 yield start, end, new
         at += len(sentence)
+
+
+def _is_english(tokens: Sequence[str], scots: Sequence[bool]) -> bool:
+    """Whether a sentence is English on purpose: it is long, has several English function words and no Scots word."""
+    size = sum(token[0].isalnum() for token in tokens)
+    return size >= ENGLISH_WORDS and not any(scots) and sum(token in _english() for token in tokens) >= ENGLISH_FORMS
 
 
 def _closed(text: str, leave: Sequence[str]) -> list[tuple[int, int]]:

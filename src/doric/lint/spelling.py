@@ -27,13 +27,16 @@ class Line:
 
 
 def doric_lines(sources: Sources) -> Iterator[Line]:
-    """Every authored line: sentences, Doric names of topics, and the user prompts that are written in Doric."""
+    """Every authored line: sentences, Doric names of topics, answers to asks, and the user prompts in Doric."""
     for sentence in authored(sources):
         yield Line(sentence.source, sentence.line, sentence.text)
     for name, source in sources.items():
         if name.startswith("phrases/"):
             for topic in (topic for theme in source.toml["themes"] for topic in theme["topics"]):
                 yield Line(source, source.line_of(topic["doric"]), topic["doric"])
+        elif name.startswith("asks/") and name.endswith(".toml"):
+            for part in (part for pair in source.toml["pairs"] for part in pair["parts"]):
+                yield from (Line(source, source.line_of(text), text) for text in part)
     if source := sources.get("prompts.toml"):
         yield from _prompts(source)
 
@@ -82,7 +85,7 @@ def check_spelling(sources: Sources) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for key, (words, where) in known.items():
         for word in spec[key]:
-            line = source.line_with(f'"{word}"')
+            line = source.line_with(f'"{word}"', source.key_line(key) - 1)
             if word not in words:
                 yield source.error(line, word, f"not in {where}: correct its spelling or delete it here")
             yield from _twice(source, line, word, key, seen)
@@ -101,7 +104,8 @@ def _twice(source: Source, line: int, word: str, key: str, seen: dict[str, str])
 
 def _houses(source: Source) -> Iterator[Finding]:
     named = [(source.key_line(word), house) for word, house in source.toml["also"].items()]
-    named += [(source.line_of(rule["forms"]), rule["house"]) for rule in source.toml["rule"]]
+    rules = [rule for rule in source.toml["rule"] if rule["house"] not in rule["forms"]]  # the others forbid a change
+    named += [(source.line_of(rule["forms"]), rule["house"]) for rule in rules]
     for line, house in named:
         if changes := to_house(house).changes:
             yield source.error(line, house, f"not in the house spelling: {what_to_write(changes)}")
