@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 try:
     from doric.core import cli
-    from doric.core.text import printable
+    from doric.core.text import MAX_CHARACTERS, printable
 except ModuleNotFoundError as error:
     uv = f"uv run --project {Path(__file__).parents[1]} python {sys.argv[0]}"
     message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
@@ -141,6 +141,7 @@ def _read_stdin() -> str:
 
 def _show_words(text: str) -> None:
     from doric.dialect.explain import explain
+    from doric.dialect.spelling import to_house
     from doric.quality.gates import Answer, check_language
 
     answer = Answer.of(text)
@@ -154,6 +155,9 @@ def _show_words(text: str) -> None:
     rejection = check_language(answer)
     passes = f"would be rejected: {rejection.reason}" if rejection else "would pass"
     print(printable(f"As an answer it {passes}."))
+    house = to_house(text) if len(text) <= MAX_CHARACTERS else None
+    if house and house.changes:
+        print(printable(f"In the main spellings: {house.text.strip()}"))
 
 
 def _check(*, warnings: bool) -> int:

@@ -47,6 +47,8 @@ def test_say_explains_a_sentence_word_by_word(capsys):
     assert "As an answer it would pass." in shown
     assert check_doric.main(["--say", "Good morning."]) == 0
     assert "would be rejected" in capsys.readouterr().out
+    assert check_doric.main(["--say", "So it's caal, if ye ken."]) == 0
+    assert capsys.readouterr().out.endswith("In the main spellings: Sae it's caul, gin ye ken.\n")
 
 
 def test_say_explains_what_to_write_and_what_does_not_count(capsys):

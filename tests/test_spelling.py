@@ -92,3 +92,10 @@ def test_every_rewritten_word_stays_as_it_is_the_second_time():
     words += [form for row in data.read_table("lexicon.tsv") for form in f"{row['variants']};{row['wider']}".split(";")]
     once = to_house(" ".join(words) + ". " + ". ".join(f"I ken {word} that ye wint" for word in words)).text
     assert to_house(once).changes == ()
+
+
+@pytest.mark.parametrize("text", ["‘a", "'a ", '"', "and ", "so-", "`", "«", "a'", "(if", "{so}"])
+def test_a_very_long_answer_is_read_in_linear_time(text):
+    """20,000 characters of any kind are rewritten, and the rewritten text is not changed again."""
+    once = to_house(text * (20_000 // len(text))).text
+    assert to_house(once).changes == ()

@@ -26,7 +26,11 @@ INFLECTED = ("s", "in", "it", "ed", "en", "t", "na")
 DOUBLES = re.compile("[^aeiou]*[aeiou][^aeiouwy]")
 """A word that doubles its last letter before an ending, as stan does in stannin."""
 QUOTED = re.compile(
-    r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[“”]|‘[^’\n]*(?:’\w[^’\n]*)*’|(?<![\w\'])\'[^\W\d_](?:[^\'\n]|\'(?=\w))*\'(?!\w)'
+    r"""
+    "[^"\n]{1,1000}" | “[^”\n]{1,1000}” | «[^»\n]{1,1000}» | „[^“”\n]{1,1000}[“”]
+    | ‘(?:[^’\n]|’(?=\w)){1,1000}’ | (?<![\w'])'[^\W\d_](?:[^'\n]|'(?=\w)){0,1000}'(?!\w)
+    """,
+    re.VERBOSE,
 )
 """Text in quotation marks. A final apostrophe, as in wi', begins no quotation."""
 
