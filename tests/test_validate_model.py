@@ -678,3 +678,16 @@ def test_answers_of_two_models_are_not_mixed(validate, capsys):
         assert validate(["--base-url", server.url, *argv]) == 0
     assert "the answers so far are from embedded, and the server has only another" in told
     assert "--overwrite" in told
+
+
+def test_the_same_model_under_another_name_resumes(validate, capsys):
+    """Ollama's :latest and blanks around a name mean the same model, for the model, the baseline and the judge."""
+    with serving(answer=answer) as server:
+        argv = ["--base-url", server.url, "--out", "v.json", "--limit", "6"]
+        assert validate([*argv, "--model", "authored", "--baseline", "plain", "--judge-model", "judge"]) == 0
+        asked = len(server.calls)
+        again = ["--model", " authored:latest", "--baseline", "plain:latest ", "--judge-model"]
+        assert validate([*argv, *again, "judge:latest"]) == 0
+        assert len(server.calls) == asked
+        assert validate([*argv, *again, "other"]) == 2
+    assert "(judge judge then, other now)" in capsys.readouterr().err

@@ -99,7 +99,7 @@ def load_settings(
     chosen = normalize_url((base_url or values.get("OPENAI_BASE_URL", "")).strip() or default, source=source)
     if key and chosen:
         _check_recipient(chosen, source, provider, variable)
-    name = model or ("" if key_variable else values.get("MODEL", "").strip()) or _deployment(chosen)
+    name = (model or "").strip() or ("" if key_variable else values.get("MODEL", "").strip()) or _deployment(chosen)
     more = "" if key_variable else values.get("EXTRA_BODY", "")
     fields = parse_extra_body(more, "EXTRA_BODY") if extra_body is None else parse_extra_body(extra_body)
     return Settings(provider, chosen, name, variable, key, fields)

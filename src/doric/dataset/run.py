@@ -113,6 +113,7 @@ class Run:
                     voice, model = instructions.voice(client, self._args.seed, self._args.temperature), client.model
                     if self._history.done and len(self._history.done) < len(self._plan):
                         self._check_model(model, self._history.models)
+                    log.info("Model %s at %s writes the answers.", model, self._settings.address)
                     if self._history.done:  # the server answered an earlier run, so a refused request is an exception
                         client.answered = True
                 generator = generate.Generator(
@@ -165,7 +166,6 @@ class Run:
                 client = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
                 await stack.enter_async_context(client)
                 self._budget.tokens_per_call = instructions.expected_tokens(self._plan)
-                log.info("Model %s at %s writes the answers.", client.model, self._settings.address)
             gc.freeze()  # the garbage collector then no longer scans the objects of the libraries, which stay
             stack.callback(gc.unfreeze)
             yield client

@@ -26,6 +26,7 @@ from doric.evaluation.stats import share
 from doric.llm.brake import DEFAULT_LIMIT, Brake
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.scheduler import Scheduler
+from doric.llm.served_models import untagged
 from doric.quality.decontamination import held_out_prompts
 
 log = logging.getLogger("doric")
@@ -301,6 +302,9 @@ async def judge_pairs(
     """
     plan: dict[str, Any] = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
     plan |= {"extra_body": client.extra_body} if client.extra_body else {}  # plans of earlier versions have no such key
+    judge_before = str((run.stored() or {}).get("judge", "")) if run.resumes else ""
+    if untagged(judge_before) == untagged(client.model):
+        plan["judge"] = judge_before
     run.check(plan, describe=_difference)
     earlier: list[Verdict] = []
     with run.open(_replay_to(earlier)) as (journal,):

@@ -228,7 +228,9 @@ async def evaluate(
     resumes = run.resumes
     stored = (run.stored() or {}) if resumes else {}
     given = bool(model.model)
-    model = replace(model, model=model.model or stored.get("model", ""))
+    earlier_name = str(stored.get("model", ""))
+    if not given or untagged(model.model) == untagged(earlier_name):
+        model = replace(model, model=earlier_name)
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
     plan |= {"extra_body": model.extra_body} if model.extra_body else {}  # plans of earlier versions have no such key
     run.check(plan, ignore=(ASKED,), describe=_difference)
@@ -356,6 +358,7 @@ def find_model(spec: str, model: Settings, key_variable: str, extra_body: str | 
     other server gets the key in `key_variable`, if it is set. Without `extra_body`, the extra fields of a known server
     are used on that server.
     """
+    spec = spec.strip()
     given = (
         None
         if extra_body is None
