@@ -97,16 +97,16 @@ def _change(sources: "Sources", args: argparse.Namespace) -> int:
     from doric.lint import edits, swap
 
     if args.house_spelling:
-        draft, command = swap.house_spelling(sources), "--house-spelling"
+        change, command, nothing = swap.house_spelling(sources), "--house-spelling", "every line has the main spellings"
     else:
-        wanted = swap.swap(sources, *args.swap, forms=args.forms)
-        draft, command = wanted.draft, f"--swap {' '.join(args.swap)}"
-    if not draft.files():
-        print("Nothing to change: no table and no line has the word.")
-        return 1 if args.swap else 0
-    if not _agreed(command, draft.diff(), yes=args.yes, notes=[] if args.house_spelling else wanted.remarks()):
+        change, command = swap.swap(sources, *args.swap, forms=args.forms), f"--swap {' '.join(args.swap)}"
+        nothing = "no table and no line has the word"
+    if not change.draft.files():
+        print(f"Nothing to change: {nothing}.")
+        return 0 if args.house_spelling else 1
+    if not _agreed(command, change.draft.diff(), yes=args.yes, notes=change.remarks()):
         return 1
-    edits.write(draft.files(), command)
+    edits.write(change.draft.files(), command)
     print("Written. Run this script again to check the data; --undo takes the change back.")
     return 0
 

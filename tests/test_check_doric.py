@@ -135,18 +135,16 @@ def test_doubts_lists_lines_outside_the_house_spelling():
     frames += 'voice = "doric"\n[[core]]\ntext = "So what is {topic}?"\n'
     frames += '[[safety]]\ntext = "Gie me it, if ye wid."\nlang = "sco"\n'
     sources = {
-        "asks/thanks.toml": Source(
-            "asks/thanks.toml", '[[pairs]]\nasks = ["So?"]\nparts = [\n["Aye, so it is.", "Aye."]]\n'
-        ),
         "holds.toml": Source("holds.toml", 'holds = ["Bide there, if ye can."]\n'),
         "prompts.toml": Source("prompts.toml", frames),
+        "renderings.tsv": Source("renderings.tsv", "english\thouse\nvery cold\taffa caal\nbig\tbig"),
     }
     found = [(finding.file, finding.line, finding.reason) for finding in check_house_spelling(sources)]
     assert found == [
         ("holds.toml", 1, "not in the house spelling: write gin for if"),
-        ("asks/thanks.toml", 4, "not in the house spelling: write sae for so"),
         ("prompts.toml", 5, "not in the house spelling: write Sae for So"),
         ("prompts.toml", 10, "not in the house spelling: write gin for if"),
+        ("renderings.tsv", 2, "not in the house spelling: write caul for caal"),
     ]
 
 

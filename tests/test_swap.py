@@ -9,6 +9,7 @@ import check_doric
 from doric.core.errors import InputError
 from doric.lint import edits
 from doric.lint.check import check, read_files
+from doric.lint.source import Source
 from doric.lint.swap import house_spelling, swap
 from doric.lint.where import where
 from language_data import copied, forget
@@ -165,12 +166,28 @@ def test_windows_line_ends_stay(data):
 
 def test_the_house_spelling_of_all_lines_leaves_no_doubt(data):
     """After --house-spelling, no line has another spelling, and the check finds no new error."""
-    draft = house_spelling(read_files()[0])
-    edits.write(draft.files(), "--house-spelling")
+    found = house_spelling(read_files()[0])
+    assert not found.unclear
+    edits.write(found.draft.files(), "--house-spelling")
     forget()
     found = check()
     assert not [finding for finding in found if finding.is_error or "house spelling" in finding.reason]
-    assert not house_spelling(read_files()[0]).files()
+    assert not house_spelling(read_files()[0]).draft.files()
+
+
+def test_strings_and_cells_are_replaced_where_they_stand():
+    """The second of two strings on a line, an escaped string and a cell are replaced; others are not found."""
+    lines = Source("a.toml", 'a = ["Aye.", "So."]\nb = "Say \\"aye\\", so."\n')
+    draft = edits.Draft({"a.toml": lines, "b.tsv": Source("b.tsv", "doric\tenglish\nSo.\tSo")})
+    assert draft.replace_string("a.toml", 1, "So.", "Sae.")
+    assert draft.replace_string("a.toml", 2, 'Say "aye", so.', 'Say "aye", sae.')
+    assert draft.replace_string("b.tsv", 2, "So.", "Sae.")
+    assert not draft.replace_string("a.toml", 1, "Na.", "Nae.")
+    assert not draft.replace_string("a.toml", 0, "Na.", "Nae.")
+    assert draft.files() == {
+        "a.toml": 'a = ["Aye.", "Sae."]\nb = "Say \\"aye\\", sae."\n',
+        "b.tsv": "doric\tenglish\nSae.\tSo",
+    }
 
 
 def test_where_finds_a_sentence_and_counts_its_rows(data, tmp_path, capsys):

@@ -38,7 +38,7 @@ RULES = (
     Rule(words.check_word_lists, SCORING),
     Rule(words.check_collisions, ("lexicon.tsv", "collisions.toml")),
     Rule(spelling.check_spelling, (*SPELLING,)),
-    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", PHRASES)),
+    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", "renderings.tsv", PHRASES)),
     Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml")),
     Rule(settings.check_texts, ("instructions.toml", "judge.toml")),
     Rule(settings.check_openers, (*SCORING, "gates.toml", "topic_rules.toml")),

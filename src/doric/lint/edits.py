@@ -42,8 +42,12 @@ class Draft:
         return self.lines.get(name, self.sources[name].lines)[number - 1]
 
     def replace_string(self, name: str, number: int, old: str, new: str) -> bool:
-        """Replace a string of a TOML file that begins on a line. False if it is not there."""
-        line = self.line(name, number)
+        """Replace a string of a TOML file that begins on a line, or a cell of a table. False if it is not there."""
+        line = self.line(name, number) if number else ""
+        if name.endswith(".tsv"):
+            cells = line.split("\t")
+            self.set_line(name, number, "\t".join(new if cell.strip() == old else cell for cell in cells))
+            return old in map(str.strip, cells)
         for found in TOML_STRING.finditer(line):
             if unquoted(found.group()) == old:
                 literal = _literal(found.group(), old, new)

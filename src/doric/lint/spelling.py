@@ -27,16 +27,13 @@ class Line:
 
 
 def doric_lines(sources: Sources) -> Iterator[Line]:
-    """Every authored line: sentences, Doric names of topics, answers to asks, and the user prompts in Doric."""
+    """Every authored line: sentences, Doric names of topics, and the user prompts in Doric."""
     for sentence in authored(sources):
         yield Line(sentence.source, sentence.line, sentence.text)
     for name, source in sources.items():
         if name.startswith("phrases/"):
             for topic in (topic for theme in source.toml["themes"] for topic in theme["topics"]):
                 yield Line(source, source.line_of(topic["doric"]), topic["doric"])
-        elif name.startswith("asks/") and name.endswith(".toml"):
-            for part in (part for pair in source.toml["pairs"] for part in pair["parts"]):
-                yield from (Line(source, source.line_of(text), text) for text in part)
     if source := sources.get("prompts.toml"):
         yield from _prompts(source)
 
@@ -55,6 +52,10 @@ def check_house_spelling(sources: Sources) -> Iterator[Finding]:
     for line in doric_lines(sources):
         if changes := line.in_house_spelling().changes:
             yield line.source.warning(line.line, line.text, f"not in the house spelling: {what_to_write(changes)}")
+    for row in sources["renderings.tsv"].rows:
+        if changes := to_house(row.cells["house"]).changes:
+            reason = f"not in the house spelling: {what_to_write(changes)}"
+            yield sources["renderings.tsv"].warning(row.line, row.cells["house"], reason)
 
 
 def what_to_write(changes: tuple[tuple[str, str], ...]) -> str:

@@ -30,14 +30,14 @@ class Swap:
 
     draft: Draft
     unclear: tuple[str, ...]
-    offered: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
+    offered: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def remarks(self) -> Iterator[str]:
         """What a person should know before the change is written."""
         yield from (f"Note: {note}" for note in self.notes)
         if self.unclear:
-            yield f"Not changed, because the word may have another sense: {_places(self.unclear)}"
+            yield f"Not changed, because the word may have another sense, or is read in parts: {_places(self.unclear)}"
         if self.offered:
             pairs = ", ".join(f"{old} to {new}" for old, new in self.offered)
             yield f"--forms also changes words of the same stem: {pairs}"
@@ -61,14 +61,14 @@ def swap(sources: Sources, old: str, new: str, *, forms: bool = False) -> Swap:
     return Swap(draft, tuple(unclear), () if forms else offered, tuple(_notes(sources, pairs.values())))
 
 
-def house_spelling(sources: Sources) -> Draft:
-    """The changes that put every authored line in the house spelling."""
-    draft = Draft(sources)
+def house_spelling(sources: Sources) -> Swap:
+    """The changes that put every authored line in the house spelling. `unclear` are lines that need a person."""
+    draft, left = Draft(sources), []
     for line in doric_lines(sources):
         house = line.in_house_spelling()
-        if house.changes:
-            draft.replace_string(line.source.name, line.line, line.text, house.text)
-    return draft
+        if house.changes and not draft.replace_string(line.source.name, line.line, line.text, house.text):
+            left.append(f"{shown(line.source.name)}:{line.line}")
+    return Swap(draft, tuple(left))
 
 
 def _check(sources: Sources, old: str, new: str) -> None:
@@ -196,8 +196,8 @@ def _swap_lines(draft: Draft, pairs: Mapping[str, str]) -> Iterator[str]:
     """Change the authored lines. Yields the places of lines that have a word in another sense."""
     for line in doric_lines(draft.sources):
         text = _swapped(line.text, pairs, in_context=True)
-        if text != line.text:
-            draft.replace_string(line.source.name, line.line, line.text, text)
+        if text != line.text and not draft.replace_string(line.source.name, line.line, line.text, text):
+            text = line.text
         if any(_listed(word, pairs) for word in texts.words(text)):
             yield f"{shown(line.source.name)}:{line.line}"
 
