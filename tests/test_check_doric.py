@@ -137,14 +137,14 @@ def test_doubts_lists_lines_outside_the_house_spelling():
     sources = {
         "holds.toml": Source("holds.toml", 'holds = ["Bide there, if ye can."]\n'),
         "prompts.toml": Source("prompts.toml", frames),
-        "renderings.tsv": Source("renderings.tsv", "english\thouse\nvery cold\taffa caal\nbig\tbig"),
+        "renderings.tsv": Source("renderings.tsv", "english\thouse\nvery cold\tvery caul\nbig\tbig"),
     }
     found = [(finding.file, finding.line, finding.reason) for finding in check_house_spelling(sources)]
     assert found == [
         ("holds.toml", 1, "not in the house spelling: write gin for if"),
         ("prompts.toml", 5, "not in the house spelling: write Sae for So"),
         ("prompts.toml", 10, "not in the house spelling: write gin for if"),
-        ("renderings.tsv", 2, "not in the house spelling: write caul for caal"),
+        ("renderings.tsv", 2, "not in the house spelling: write affa for very"),
     ]
 
 

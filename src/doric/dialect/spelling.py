@@ -51,7 +51,7 @@ def to_house(text: str, *, leave: Sequence[str] = (), english: bool = True) -> H
 
     >>> to_house("You gang oot and it's caal, so tak yer aal coat.")
     HouseText(text="Ye gyang oot an it's caul, sae tak yer aul coat.", changes=(('You', 'Ye'), ...))
-    >>> to_house('The word "you" is "ye" wi us.').changes
+    >>> to_house('The wird "you" is "ye" wi us.').changes
     ()
     """
     changes: list[tuple[str, str]] = []
