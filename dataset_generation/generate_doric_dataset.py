@@ -115,7 +115,9 @@ async def run(args: argparse.Namespace) -> int:
     """Generate the dataset; the exit status."""
     from doric.core.errors import DoricError
     from doric.dataset.run import Run
+    from doric.lint.check import refuse_broken_data
 
+    refuse_broken_data()
     generation = Run.prepare(args)
     if args.report:
         check_report(Path(args.report))

@@ -84,9 +84,11 @@ async def run(args: argparse.Namespace) -> int:
     from doric.core.text import printable
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
+    from doric.lint.check import refuse_broken_data
     from doric.report.html import PAGE, write_page
     from doric.report.scoreboard_page import format_result, scoreboard_page
 
+    refuse_broken_data()
     if (page := args.out.with_suffix(".html")) == args.out:
         raise SettingsError(f"--out is {args.out}, but the result is JSON", hint="The page is written beside it.")
     refuse_foreign_file(args.out, KIND.encode(), "validation result")
