@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 try:
     from doric.core import cli
-    from doric.core.text import MAX_CHARACTERS, printable
+    from doric.core.text import MAX_CHARACTERS, counted, printable
 except ModuleNotFoundError as error:
     uv = f"uv run --project {Path(__file__).parents[1]} python {sys.argv[0]}"
     message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
@@ -167,7 +167,7 @@ def _check(*, warnings: bool) -> int:
     _show(finding for finding in findings if finding.is_error or warnings)
     errors = sum(finding.is_error for finding in findings)
     hint = "" if warnings else " (--doubts lists them)"
-    print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}{hint}.")
+    print(f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}{hint}.")
     return 1 if errors else 0
 
 
@@ -180,10 +180,6 @@ def _show(findings: Iterable["Finding"]) -> None:
         text = f": {finding.text}" if finding.text else ""
         print(printable(f"{'error' if finding.is_error else 'warning'}: {place}{text}"))
         print(printable(f"    {finding.reason}"))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 main = cli.main(parse_args, run)

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ class Run:
     def __init__(self, args: argparse.Namespace, plan: Plan, settings: Settings, backend: str) -> None:
         self._args, self._plan, self._settings, self.backend = args, plan, settings, backend
         self.out = Path(args.out)
-        self.rejected = Path(f"{args.out}.rejected.jsonl")
+        self.rejected = Path(os.devnull if _is_device(self.out) else f"{args.out}.rejected.jsonl")
         self._files = ResumableRun((self.out, self.rejected), overwrite=args.overwrite)
         self._fingerprint = plan.fingerprint() | {"backend": backend, DATA: data.hashes()}
         if settings.extra_body and backend == "openai":  # plans of earlier versions have no such key
@@ -311,6 +312,11 @@ def topics_of(args: argparse.Namespace) -> list[Topic]:
     if not kept:
         raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")
     return kept
+
+
+def _is_device(path: Path) -> bool:
+    """Whether `path` is something like /dev/null or /dev/stdout. Nothing must be written beside it."""
+    return os.path.exists(path) and not os.path.isfile(path) and Path("/dev") in path.absolute().parents
 
 
 def _without_held_out(topics: Iterable[Topic]) -> Generator[Topic]:
