@@ -133,10 +133,18 @@ class Instructions(Open):
     exemplars: Exemplars
 
 
+class VerdictLabels(Strict):
+    a: Texts
+    b: Texts
+    tie: Texts
+
+
 class Judge(Open):
     criteria: Texts
     system: Text
     question: Text
+    fence: Text
+    labels: VerdictLabels
 
 
 class When(Strict):
