@@ -3,9 +3,15 @@
     uv run python dataset_generation/check_doric.py --doubts
 
 Without --doubts, only errors are listed; they must be fixed. With --say, it explains how your own sentence is read,
-word by word, and whether the quality gates would accept it; --say - reads the text from standard input.
+word by word, and whether the quality gates would accept it; --say - reads the text from standard input. With --where,
+it lists the lines that have a word or a sentence, and with --rows, how often each line is in a dataset.
 
-Exit status: 0 no errors, 1 errors in the data, 2 a wrong flag, 130 stopped by Ctrl-C.
+--swap OLD NEW makes NEW the main spelling: in the tables and in every authored line. --house-spelling writes every
+authored line in the main spellings. Both show what they change, and write it only with --yes or after a question. The
+old files are kept, and --undo takes the last of these changes back.
+
+Exit status: 0 no errors, 1 errors in the data, nothing found or nothing written, 2 a wrong flag or word, 130 stopped by
+Ctrl-C.
 """
 
 import os
@@ -22,7 +28,7 @@ from typing import TYPE_CHECKING
 
 try:
     from doric.core import cli
-    from doric.core.text import printable
+    from doric.core.text import MAX_CHARACTERS, counted, printable
 except ModuleNotFoundError as error:
     uv = f"uv run --project {Path(__file__).parents[1]} python {sys.argv[0]}"
     message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
@@ -30,6 +36,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from doric.lint.source import Finding
+    from doric.lint.words import Sources
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPIC_LISTS = (ROOT / "topics.json", ROOT / "topics.txt")
@@ -39,25 +46,93 @@ TOPIC_LISTS = (ROOT / "topics.json", ROOT / "topics.txt")
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--say", metavar="TEXT", help="a sentence or an answer to explain; - reads it from stdin")
     parser.add_argument("--doubts", action="store_true", help="also list warnings: lines that may be right")
-    return parser.parse_args(argv)
+    flag = parser.add_mutually_exclusive_group().add_argument
+    flag("--say", metavar="TEXT", help="a sentence or an answer to explain; - reads it from stdin")
+    flag("--where", metavar="TEXT", help="a word, or a sentence or a part of one: list the lines that have it")
+    flag("--swap", nargs=2, metavar=("OLD", "NEW"), help="write NEW instead of OLD everywhere")
+    flag("--house-spelling", action="store_true", help="write every authored line in the main spellings")
+    flag("--undo", action="store_true", help="take back the last --swap or --house-spelling")
+    parser.add_argument("--rows", metavar="FILE", help="with --where: a dataset in which the lines are counted")
+    parser.add_argument("--forms", action="store_true", help="with --swap: also the words of the same stem")
+    parser.add_argument("--yes", action="store_true", help="write the changes without a question")
+    args = parser.parse_args(argv)
+    for name, needed in (("rows", args.where is not None), ("forms", args.swap is not None)):
+        if getattr(args, name) and not needed:
+            parser.error(f"--{name} needs --{'where TEXT' if name == 'rows' else 'swap OLD NEW'}")
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain a sentence, or check all the data. Returns 1 if there are errors in the data."""
-    return _check(warnings=args.doubts) if args.say is None else _explain(args.say)
-
-
-def _explain(text: str) -> int:
+    """Do what the flags say, or check all the data; the exit status."""
+    if args.undo:
+        return _undo(yes=args.yes)
+    if args.say is None and args.where is None and args.swap is None and not args.house_spelling:
+        return _check(warnings=args.doubts)
     from doric.lint.check import read_files
 
-    if findings := read_files()[1]:
+    sources, findings = read_files()
+    if findings:
         _show(findings)
         print("Fix these errors first: the data cannot be read.")
         return 1
-    _show_words(_read_stdin() if text == "-" else text)
+    if args.say is not None:
+        _show_words(_read_stdin() if args.say == "-" else args.say)
+        return 0
+    if args.where is not None:
+        return _where(sources, args.where, args.rows)
+    return _change(sources, args)
+
+
+def _where(sources: "Sources", wanted: str, rows: str | None) -> int:
+    from doric.lint.where import report
+
+    lines, found = report(sources, wanted, rows)
+    for line in lines:
+        print(printable(line))
+    return 0 if found else 1
+
+
+def _change(sources: "Sources", args: argparse.Namespace) -> int:
+    from doric.lint import edits, swap
+
+    if args.house_spelling:
+        change, command, nothing = swap.house_spelling(sources), "--house-spelling", "every line has the main spellings"
+    else:
+        change, command = swap.swap(sources, *args.swap, forms=args.forms), f"--swap {' '.join(args.swap)}"
+        nothing = "no table and no line has the word"
+    if not change.draft.files():
+        print(f"Nothing to change: {nothing}.")
+        return 0 if args.house_spelling else 1
+    if not _agreed(command, change.draft.diff(), yes=args.yes, notes=change.remarks()):
+        return 1
+    edits.write(change.draft.files(), command)
+    print("Written. Run this script again to check the data; --undo takes the change back.")
     return 0
+
+
+def _undo(*, yes: bool) -> int:
+    from doric.lint.edits import undo
+
+    if not undo(lambda command, diff: _agreed(f"the opposite of {command}", diff, yes=yes)):
+        return 1
+    print("Taken back.")
+    return 0
+
+
+def _agreed(command: str, diff: Iterable[str], *, yes: bool, notes: Iterable[str] = ()) -> bool:
+    """Show a change, and whether it may be written: with --yes, or if a person at the terminal says so."""
+    for line in (*diff, *notes):
+        print(printable(line))
+    if yes:
+        return True
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(f"Nothing is written. Give --yes to write {command}.")
+        return False
+    try:
+        return input(f"Write {command}? [y/N] ").strip().lower() in ("y", "yes", "aye")
+    except EOFError:
+        return False
 
 
 def _read_stdin() -> str:
@@ -66,6 +141,7 @@ def _read_stdin() -> str:
 
 def _show_words(text: str) -> None:
     from doric.dialect.explain import explain
+    from doric.dialect.spelling import to_house
     from doric.quality.gates import Answer, check_language
 
     answer = Answer.of(text)
@@ -79,6 +155,9 @@ def _show_words(text: str) -> None:
     rejection = check_language(answer)
     passes = f"would be rejected: {rejection.reason}" if rejection else "would pass"
     print(printable(f"As an answer it {passes}."))
+    house = to_house(text) if len(text) <= MAX_CHARACTERS else None
+    if house and house.changes:
+        print(printable(f"In the main spellings: {house.text.strip()}"))
 
 
 def _check(*, warnings: bool) -> int:
@@ -88,7 +167,7 @@ def _check(*, warnings: bool) -> int:
     _show(finding for finding in findings if finding.is_error or warnings)
     errors = sum(finding.is_error for finding in findings)
     hint = "" if warnings else " (--doubts lists them)"
-    print(f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}{hint}.")
+    print(f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}{hint}.")
     return 1 if errors else 0
 
 
@@ -101,10 +180,6 @@ def _show(findings: Iterable["Finding"]) -> None:
         text = f": {finding.text}" if finding.text else ""
         print(printable(f"{'error' if finding.is_error else 'warning'}: {place}{text}"))
         print(printable(f"    {finding.reason}"))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 main = cli.main(parse_args, run)

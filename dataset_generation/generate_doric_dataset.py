@@ -80,6 +80,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="tries per row (default: 6; embedded voice: 60)",
     )
+    flag(
+        "--house-spelling",
+        choices=("on", "off", "report"),
+        default="on",
+        help="put accepted answers of a model in one spelling; the original is kept in meta (default: on)",
+    )
     flag("--max-concurrency", type=cli.positive_int, default=50, metavar="N", help="parallel calls (default: 50)")
     flag("--timeout", type=cli.positive_float, default=600.0, metavar="S", help="seconds per call (default: 600)")
     flag("--max-retries", type=cli.non_negative_int, default=8, metavar="N", help="failed calls per row (default: 8)")
@@ -115,7 +121,9 @@ async def run(args: argparse.Namespace) -> int:
     """Generate the dataset; the exit status."""
     from doric.core.errors import DoricError
     from doric.dataset.run import Run
+    from doric.lint.check import refuse_broken_data
 
+    refuse_broken_data()
     generation = Run.prepare(args)
     if args.report:
         check_report(Path(args.report))

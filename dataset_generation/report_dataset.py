@@ -40,9 +40,11 @@ def run(args: argparse.Namespace) -> int:
     """Count, then write the page and the card; the exit status."""
     from doric.core.errors import SettingsError
     from doric.core.files import refuse_foreign_file
+    from doric.lint.check import refuse_broken_data
     from doric.report.dataset_page import dataset_card, dataset_page, load_stats
     from doric.report.html import CARD, PAGE, write_page
 
+    refuse_broken_data()
     page = args.out or args.input.with_suffix(".html")
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
     if len({args.input, page, args.card}) < 3:

@@ -1,5 +1,6 @@
 """The script that checks the language data."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,7 +10,8 @@ import pytest
 
 import check_doric
 from doric.lint import check
-from doric.lint.source import Finding
+from doric.lint.source import Finding, Source
+from doric.lint.spelling import check_house_spelling
 
 
 def test_data_without_errors_is_exit_0(capsys):
@@ -45,6 +47,8 @@ def test_say_explains_a_sentence_word_by_word(capsys):
     assert "As an answer it would pass." in shown
     assert check_doric.main(["--say", "Good morning."]) == 0
     assert "would be rejected" in capsys.readouterr().out
+    assert check_doric.main(["--say", "So it's caal, if ye ken."]) == 0
+    assert capsys.readouterr().out.endswith("In the main spellings: Sae it's caul, gin ye ken.\n")
 
 
 def test_say_explains_what_to_write_and_what_does_not_count(capsys):
@@ -121,3 +125,45 @@ def test_a_closed_pipe_is_no_error():
         run.stdout.close()
         assert run.stderr.read() == b""
     assert run.returncode == 0
+
+
+def test_doubts_lists_lines_outside_the_house_spelling():
+    """Authored lines are checked with their line numbers, and English in a prompt of both languages is meant."""
+    frames = (
+        '[[core]]\ntext = "Fit\'s so easy about {topic}?"\nvoice = "mixed"\n[[core]]\ntext = "So fit\'s {topic}?"\n'
+    )
+    frames += 'voice = "doric"\n[[core]]\ntext = "So what is {topic}?"\n'
+    frames += '[[safety]]\ntext = "Gie me it, if ye wid."\nlang = "sco"\n'
+    sources = {
+        "holds.toml": Source("holds.toml", 'holds = ["Bide there, if ye can."]\n'),
+        "prompts.toml": Source("prompts.toml", frames),
+        "renderings.tsv": Source("renderings.tsv", "english\thouse\nvery cold\tvery caul\nbig\tbig"),
+    }
+    found = [(finding.file, finding.line, finding.reason) for finding in check_house_spelling(sources)]
+    assert found == [
+        ("holds.toml", 1, "not in the house spelling: write gin for if"),
+        ("prompts.toml", 5, "not in the house spelling: write Sae for So"),
+        ("prompts.toml", 10, "not in the house spelling: write gin for if"),
+        ("renderings.tsv", 2, "not in the house spelling: write affa for very"),
+    ]
+
+
+def test_a_person_at_the_terminal_decides(monkeypatch, capsys):
+    """At a terminal, a change is written only after a yes; Ctrl-D is a no."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    written = []
+    monkeypatch.setattr("doric.lint.edits.write", lambda files, command: written.append(command))
+    for answer in ("n", "", "maybe", EOFError(), "y", "AYE"):
+        replies = iter([answer])
+        monkeypatch.setattr("builtins.input", lambda prompt, replies=replies: reply(next(replies)))
+        assert check_doric.main(["--swap", "gyaan", "gaan"]) == (0 if answer in ("y", "AYE") else 1)
+    assert written == ["--swap gyaan gaan"] * 2
+
+
+def reply(answer):
+    """The answer of a person, or the end of the input."""
+    if isinstance(answer, EOFError):
+        raise answer
+    return answer

@@ -24,6 +24,7 @@ PASSWORD = "p@ss:w/rd€"
 ENCODED = "p%40ss%3Aw%2Frd%E2%82%AC"
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 TLS_HANDSHAKE = b"\x16"
+CRLF = b"\r\n"
 REMOTE = "https://doric.example:8443/v1"
 
 
@@ -219,6 +220,39 @@ def test_a_407_for_plain_http_is_final(monkeypatch, ask):
     assert len(proxy.heads) == 1
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html><title>Please log in</title></html>",
+        b"HTTP/1.1 200 Connection established\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"",
+    ],
+    ids=["a web page", "no tunnel", "another protocol", "nothing"],
+)
+@BOTH
+def test_a_proxy_that_makes_no_connection_is_named(monkeypatch, ask, sent):
+    """If the proxy closes the connection instead of passing it on, the error names the proxy."""
+    proxy = Peer(sent)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
+    with pytest.raises(DoricError) as caught:
+        ask(REMOTE)
+    assert f"the connection through the proxy {proxy.host} closed" in caught.value.message
+    assert "ssl:default" not in caught.value.message
+
+
+@BOTH
+def test_a_403_with_a_web_page_is_no_rejected_key(monkeypatch, ask):
+    """A 403 with a web page comes from a proxy or a firewall, and the key is not blamed for it."""
+    page = b"<!doctype html><html><head><title>Blocked by policy</title></head></html>"
+    head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: {len(page)}\r\n\r\n"
+    proxy = Peer(head.encode() + page)
+    monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
+    error = refused(ask, "http://doric.example/v1")
+    assert "is not accessible (403): a web page (Blocked by policy)" in error.message
+    assert "proxy" in error.hint
+
+
 @BOTH
 def test_a_proxy_that_is_down_is_named(monkeypatch, ask):
     """If the proxy cannot be reached, the error names the proxy and its variable, and not the server."""
@@ -281,6 +315,7 @@ def certificates(tmp_path_factory) -> dict[str, Path]:
         "elsewhere": certificate(folder / "elsewhere", "DNS:doric.example"),
         "expired": certificate(folder / "expired", "IP:127.0.0.1", end="20200102000000Z"),
         "tomorrow": certificate(folder / "tomorrow", "IP:127.0.0.1", start="20390101000000Z"),
+        "client": certificate(folder / "client", "IP:127.0.0.1\nextendedKeyUsage=clientAuth"),
     }
 
 
@@ -297,6 +332,7 @@ def tls_peer(path: Path) -> Peer:
         ("expired", True, "its certificate has expired", "clock"),
         ("tomorrow", True, "its certificate is not valid yet", "clock"),
         ("elsewhere", True, "its certificate is for another host", "host name"),
+        ("client", True, "its certificate is not valid: unsuitable certificate purpose", "renew"),
     ],
 )
 @BOTH
@@ -340,6 +376,23 @@ def test_https_for_a_server_of_http_and_the_reverse(certificates, ask):
     assert "it does not speak https" in refused(ask, f"https://{plain.host}/v1").message
     error = refused(ask, f"http://{tls_peer(certificates['valid']).host}/v1")
     assert "it expects https" in error.message
+    assert "https:// instead of http://" in error.hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "Bad Request\nThis combination of host and port requires TLS.\n",
+        "<!DOCTYPE HTML><html><p>Reason: You're speaking plain HTTP to an SSL-enabled server port.</p></html>",
+    ],
+)
+@BOTH
+def test_a_server_that_says_that_it_expects_https(ask, words):
+    """Servers that answer an http request at their https port get the same advice as those that close it."""
+    error = refused(ask, f"http://{Peer(b'HTTP/1.0 400 Bad Request' + CRLF * 2 + words.encode()).host}/v1")
+    assert "expects https (400)" in error.message
     assert "https:// instead of http://" in error.hint
 
 

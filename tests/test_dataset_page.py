@@ -126,6 +126,17 @@ def test_forms_that_are_not_in_the_house_spelling_are_counted():
     assert any(form == "whit" for form, _ in found.outside)
 
 
+def test_rows_that_were_put_in_the_house_spelling_are_counted(tmp_path):
+    """The page tells how many rows the generator has rewritten, and which words."""
+    rows = [row(1, "Aye, an sae it is.", original="Aye, and so it is."), row(2), row(3, "Ye and me.", original=5)]
+    found = collect_stats(rows)
+    assert found.respelt == 1
+    assert found.respellings == {("and", "an"): 1, ("so", "sae"): 1}
+    assert found.outside == {("and", "an"): 1}
+    assert "1 row was rewritten by the generator" in dataset_page.dataset_page(found, "d.jsonl")
+    assert "rewritten by the generator" not in dataset_page.dataset_page(collect_stats([row(2)]), "d.jsonl")
+
+
 @pytest.mark.parametrize(
     "text",
     ["I dinna ken fit like it is.", "Fit’s adee? “Naething ava.”\n\nAye.  Weel", "", "code `fit` http://fit.fit fit"],

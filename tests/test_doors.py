@@ -1,6 +1,7 @@
 """All commands when their streams, their environment or the terminal are unusual: one line, no traceback."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -139,25 +140,49 @@ def test_a_folder_that_cannot_be_written_is_an_error(door, tmp_path, name):
     assert f"{tmp_path}/file/out.x" in one_error(door(name, "", argv))
 
 
-@pytest.mark.parametrize("name", ["phrases/health.toml", "gates.toml", "prompts.toml"])
-def test_language_data_that_cannot_be_read_is_one_line(tmp_path, name):
-    """If a quotation mark is missing in a file of the language data, the error names the file and the line."""
+BROKEN = {
+    "no quotation mark": ("phrases/health.toml", "", 'first = "no end\n', 1, "cannot read the file"),
+    "no quotation mark in the gates": ("gates.toml", "", 'first = "no end\n', 1, "cannot read the file"),
+    "a renamed key": ("prompts.toml", "tails = [", "tales = [", 0, "'tails' is missing"),
+    "a renamed key of a list of tables": ("prompts.toml", "shapes = [", "shape = [", 33, "'shapes' is missing"),
+    "a value of a wrong type": ("judge.toml", '["naturalness"', "[1", 3, "criteria"),
+    "a word too many in a table": ("lexicon.tsv", "\nablow\t", "\nzz zz ne n\nablow\t", 0, "1 column instead of 7"),
+    "an unknown class": ("lexicon.tsv", "\nablow\t", "\nzz\tzz\tdoric\tn\nablow\t", 0, "unknown class 'doric'"),
+    "a weight in words": ("leakage.tsv", "\nabove\t", "\nzz\tzz\tmuch\nabove\t", 0, "the weight is 'much'"),
+    "a renamed column": ("central.tsv", "strength", "strenght", 1, "the first line must name the columns"),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "script"),
+    [
+        *((fault, "generate_doric_dataset") for fault in BROKEN),
+        ("a renamed key", "generate_topics_via_llm"),
+        ("an unknown class", "validate_model"),
+    ],
+)
+def test_language_data_that_cannot_be_used_is_one_line(tmp_path, fault, script):
+    """What check_doric refuses in a file, each command refuses before it starts: one line with file and place."""
+    name, old, new, line, reason = BROKEN[fault]
     folder = tmp_path / "data"
     shutil.copytree(str(data.FOLDER), folder)
     broken = folder / name
-    broken.write_text('first = "no end\n' + broken.read_text("utf-8"), "utf-8")
-    script = str(ROOT / "dataset_generation/generate_doric_dataset.py")
+    assert old in broken.read_text("utf-8")
+    broken.write_text(broken.read_text("utf-8").replace(old, new, 1), "utf-8")
+    path = str(ROOT / ("validation" if script == "validate_model" else "dataset_generation") / f"{script}.py")
+    argv = ["--n-per-topic", "1", "--backend", "heuristic", "--no-progress"]
+    if script != "generate_doric_dataset":
+        argv = ["--base-url", "http://127.0.0.1:9/v1", *(["--in-place"] if "topics" in script else [])]
     code = (
         "import sys; from pathlib import Path; from doric import data; data.FOLDER = Path(sys.argv[1]);"
-        "sys.argv = ['x', '--n-per-topic', '1', '--backend', 'heuristic', '--no-progress'];"
-        f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+        f"sys.argv = ['x', *{argv!r}]; import runpy; runpy.run_path({path!r}, run_name='__main__')"
     )
     (tmp_path / "topics.json").write_text('{"a": ["reading the tide tables"]}', "utf-8")
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2, done.stderr
-    error, hint = done.stderr.splitlines()[-2:]
-    assert f"{name}: " in error
-    assert "line 1" in error
+    error, hint = done.stderr.splitlines()
+    assert re.search(rf"{name}{f':{line}' if line else r'(:\d+)?'}: ", error), error
+    assert reason in error
     assert "check_doric.py" in hint

@@ -116,7 +116,7 @@ GOOD_DORIC = {
     "free relative fit": "Tak hame fit drifts in on the tide, an dinna fash gin fit ye fin is nae worth muckle.",
     "embedded question": "Speir at the mannie fit wis wrang wi the car, an tell him fit it is that ye're needin.",
     "f in its own words": "The fite futrat fussled past the fusky bottles fan naebody wis leukin, an that for a file.",
-    "northern subject rule": "The bairns says that the beasts is oot, an them that kens kye thinks it's time tae gyang.",
+    "northern subject rule": "The bairns says the beasts is oot, an them that kens kye thinks it's time tae gyang.",
     "narrative present": "Sae I says tae him that he'd better come in, for it wis caul, bit he widna hear o't ava.",
     "it cost": "It cost a gey puckle pun, an nae doot he'd gie the same again tae get it richt, or mair gin he hid it.",
 }

@@ -13,12 +13,14 @@ from doric.core.jsonl import read_jsonl
 from doric.dataset.generate import BUDGET_GROWTHS, BudgetExhausted, Generator, History, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer
 from doric.dataset.prompts import Prompt
+from doric.dataset.respelling import Respelling
 from doric.dialect.scores import score
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, Price
 from doric.llm.response import Completion
 from doric.quality import gates
 from doric.quality.decontamination import held_out_prompts
+from doric.quality.gates import Answer
 from doric.topics.lists import Topic
 
 SAVING = (
@@ -436,3 +438,32 @@ def test_a_damaged_answer_is_rejected(files, answer, gate):
     assert files.fill(ScriptedVoice(answer, SAVING), job()) == [True]
     assert [(entry["gate"], entry["answer"]) for entry in files.rejected()] == [(gate, answer)]
     assert len(files.rejected()[0]["reason"]) < 300
+
+
+@pytest.mark.parametrize("mode", ["on", "report"])
+def test_an_answer_that_would_fail_in_the_house_spelling_stays_as_written(mode):
+    """If the gates refuse the rewritten answer, the original is accepted and counted; quoted words of a prompt stay."""
+    respelling = Respelling(mode)
+    answer = Answer.of(f"{SAVING} So that's it.")
+    found = respelling.apply(answer, job(), lambda new: gates.Rejection("edges", "no"))
+    assert (found.answer, found.rejection) == (answer, None)
+    assert (respelling.kept, respelling.rows) == ((1, 0) if mode == "on" else (0, 1))
+    assert found.meta == ({} if mode == "on" else {"outside_house": 1})
+    assert respelling.apply(answer, job(prompt='What is "so" in Doric?'), lambda new: None).answer is answer
+
+
+def test_an_answer_that_becomes_a_near_duplicate_is_refused():
+    """Accepted answers were rewritten, so an answer in another spelling may be like one of them only in this one."""
+    english = SAVING.replace(" an ", " and ")
+    refused = gates.Rejection("near_duplicate", "the same")
+    respelling = Respelling("on")
+    assert respelling.apply(Answer.of(english), job(), lambda new: refused).rejection is refused
+    assert (respelling.rows, respelling.kept) == (0, 0)
+
+
+def test_the_embedded_voice_is_not_rewritten():
+    """Without a mode nothing is rewritten or counted."""
+    respelling = Respelling()
+    answer = Answer.of("So ye and me gang hame.")
+    assert respelling.apply(answer, job(), lambda new: None).answer is answer
+    assert str(respelling) == ""

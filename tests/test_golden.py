@@ -54,8 +54,8 @@ CENTRAL = (
 PORT = "127.0.0.1:PORT"
 """Replaces the address of the test's own server in committed files."""
 CHAT_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
-TIMES = {"first", "seconds", "times", "date"}
-"""Keys of a scoreboard whose values are times."""
+TIMES = {"first", "seconds", "times", "date", "hash"}
+"""Keys of a scoreboard whose values are times or depend on them."""
 WORDS_FOR_PEOPLE = {"error", "errors"}
 """Keys of a scoreboard that contain an error message. The tests compare whether there is an error, not its text."""
 

@@ -604,8 +604,10 @@ def test_all_journals_and_the_plan_are_rescued_together(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     run = resumable(folder)
-    with pytest.raises(RescuedError, match=r"out\.jsonl\.rescued; .*rejected\.jsonl\.rescued"):
+    with pytest.raises(RescuedError, match=r"out\.jsonl\.rescued; .*rejected\.jsonl\.rescued") as caught:
         write_and_remove(run, folder)
+    assert caught.value.hint.count("rename") == 2
+    assert f"rejected.jsonl.rescued to {folder}/out.jsonl.rejected.jsonl" in caught.value.hint
     (folder / "out.jsonl.rescued").rename(folder / "out.jsonl")
     (folder / "out.jsonl.rejected.jsonl.rescued").rename(folder / "out.jsonl.rejected.jsonl")
     again, seen = resumable(folder), []
@@ -613,6 +615,30 @@ def test_all_journals_and_the_plan_are_rescued_together(tmp_path):
     with again.open(seen.append, seen.append):
         pass
     assert seen == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_in_the_place_of_the_plan_is_refused_before_anything_changes(tmp_path, overwrite):
+    """If there is a folder under the name of the plan, the error names it, and no row is touched."""
+    run = resumable(tmp_path, overwrite=overwrite)
+    run.plan_file.mkdir()
+    (tmp_path / "out.jsonl").write_bytes(b'{"n":1}\n')
+    with pytest.raises(InputError, match=r"out\.jsonl\.plan\.json: .* it is a folder") as caught:
+        run.check(PLAN)
+    assert "another --out" in caught.value.hint
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["out.jsonl", "out.jsonl.plan.json"]
+
+
+def test_a_device_gets_no_plan(tmp_path):
+    """Rows that go to a device or a pipe cannot be resumed, so no plan is written beside it."""
+    link = tmp_path / "out.jsonl"
+    link.symlink_to("/dev/null")
+    run = ResumableRun((link,))
+    run.check(PLAN)
+    with run.open(print) as (rows,):
+        run.store(PLAN)
+        rows.write({"n": 1})
+    assert list(tmp_path.iterdir()) == [link]
 
 
 @pytest.mark.parametrize("change", ["removed", "other plan", "no JSON"])

@@ -112,6 +112,35 @@ def test_the_last_verdict_counts(text):
     assert read_picks(text, swapped=False) == dict.fromkeys(judge.criteria(), "ours")
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("A", "B"), ("a.", "(b)"), ("**A**", "Answer B"), ("Answer A", "answer 2"), ("first", "second"), (" A ", "'B'")],
+)
+def test_a_label_may_be_written_in_other_ways(first, second):
+    """Signs around a label, its other names, capitals in the names of the criteria and reasons beside it are read."""
+    labels = {"Naturalness": first, "CORRECTNESS": {"winner": first, "why": "It is plainer."}, " doric": second}
+    picks = read_picks(json.dumps(labels | {"overall": "Draw."}), swapped=False)
+    assert picks == {"naturalness": "ours", "correctness": "ours", "doric": "theirs", "overall": "tie"}
+
+
+@pytest.mark.parametrize(
+    "label", [None, 1, True, "", "C", "A or B", {"winner": "A", "loser": "B"}, ["A"], "A" * 100_000]
+)
+def test_a_label_that_is_not_one_of_three_is_no_verdict(label):
+    """A verdict without a clear label for each criterion is not guessed."""
+    assert read_picks(json.dumps(json.loads(TIE) | {"overall": label}), swapped=False) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("Answer A is better, I think.", "it begins: 'Answer A is better, I think.'"), ("", "A verdict has no words.")],
+)
+def test_the_first_unreadable_verdict_is_shown_once(tmp_path, caplog, text, told):
+    """One line shows what the judge writes instead of a verdict, however many there are."""
+    run_judge(tmp_path, lambda request: text)
+    assert caplog.text.count("verdict") == caplog.text.count(told) == 1
+
+
 def test_deeply_nested_brackets_are_not_a_verdict():
     """Objects that are nested too deeply give no verdict and no error."""
     assert read_picks('{"a":' * 3_000, swapped=False) is None

@@ -1,7 +1,6 @@
 """The checks of the language data: the shipped data has no error, and each rule finds a broken copy."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,19 +9,12 @@ from doric.data import FOLDER as DATA
 from doric.lint import form
 from doric.lint.check import check, check_file
 from doric.lint.source import Finding
+from language_data import copied, forget
 
 ROOT = Path(__file__).parents[1]
 TOPIC_LISTS = (ROOT / "topics.json", ROOT / "topics.txt")
 FOOD, HEALTH = "phrases/food_and_cooking.toml", "phrases/health.toml"
 TITLES = "multilingual/health.tsv"
-
-
-def forget() -> None:
-    """Empty the caches of everything that was read from the data."""
-    for module in [module for name, module in sys.modules.items() if name.startswith("doric")]:
-        for value in vars(module).values():
-            if callable(clear := getattr(value, "cache_clear", None)):
-                clear()
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +26,10 @@ def copy(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch):
+def data(tmp_path):
     """A copy of the data, which the test changes."""
-    folder = tmp_path / "data"
-    shutil.copytree(str(DATA), folder)
-    monkeypatch.setattr("doric.data.FOLDER", folder)
-    forget()
-    yield folder
-    monkeypatch.undo()
-    forget()
+    with copied(tmp_path / "data") as folder:
+        yield folder
 
 
 def change(file: Path, old: str, new: str) -> int:
@@ -215,6 +202,7 @@ def test_a_renamed_column_is_found(data, name):
             'next = "subject"',
             "there is no set 'subject': write one of pronouns",
         ),
+        ("spelling.toml", "in_context = [", "in_contexts = [", "'in_context' is missing"),
         ("gates.toml", "substrate = 0.20", "substrate = 20", "'substrate'"),
         ("gates.toml", "depth = ", "deepth = ", "'depth' is missing"),
         ("gates.toml", "'```'", "'```', '(zz'", "not a valid regular expression"),
@@ -412,6 +400,27 @@ CASES = {
         "class context without a rule",
     ),
     "a set that no rule uses": ("collisions.toml", "\n[sets]\n", '\n[sets]\nzz = ["x"]\n', "no rule uses this set"),
+    "a word to keep that is in no table": (
+        "spelling.toml",
+        '"ah", ',
+        '"ah", "zz", ',
+        "not in lexicon.tsv or central.tsv",
+    ),
+    "an English word that is in no table": ("spelling.toml", '"about", ', '"abot", ', "not in leakage.tsv"),
+    "a word in two lists": ("spelling.toml", "in_context = [", 'in_context = ["above", ', "the list `always` has it"),
+    "a word that belongs in another list": (
+        "spelling.toml",
+        "[also]\n",
+        '[also]\nwith = "wi"\n',
+        "write it in `always`",
+    ),
+    "a house form that is another word's spelling": (
+        "spelling.toml",
+        'so = "sae"',
+        'so = "caal"',
+        "not in the house spelling: write caul for caal",
+    ),
+    "two words in a rule": ("spelling.toml", 'forms = ["rest"]', 'forms = ["the rest"]', "not one word in lower case"),
     "an old spelling in the instructions": (
         "instructions.toml",
         "gweed skweel meen",

@@ -9,7 +9,7 @@ from doric.lint import asks, prompts, spelling
 from doric.lint.check import check, read_files
 from test_lint import change, forget
 
-RIGHT = '''share = 0.01
+RIGHT = """share = 0.01
 about = "a riddle"
 instruction = "Give a riddle in {least} to {most} words."
 length = [3, 20]
@@ -27,7 +27,7 @@ parts = [
 [[pairs]]
 asks = ["Tell me a riddle!"]
 parts = [["Fit gings roon the hoose aa nicht an leaves nae mair nor ae fit mark?"]]
-'''
+"""
 FILE = "asks/riddle.toml"
 
 

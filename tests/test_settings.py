@@ -1,6 +1,7 @@
 """The settings: a flag overrides the environment, the environment overrides `.env`, and a key is never shown."""
 
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from doric.core.settings import (
     load_settings,
     normalize_url,
 )
+from doric.llm.errors import ErrorResponse
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 
@@ -268,6 +270,18 @@ def test_a_path_may_contain_an_at_sign():
         ("http://h/v1\ufeff", "it contains the invisible character U+FEFF"),
         ("http://h\u00a0/v1", "it contains the invisible character U+00A0"),
         ("http://h\u202e/v1", "it contains the invisible character U+202E"),
+        ("'http://h/v1'", "it contains the character '"),
+        ('http://h/v1"', 'it contains the character "'),
+        ("<http://h/v1>", "it contains the character <"),
+        ("http://{host}:8000/v1", "it contains the character {"),
+        ("http://h\\v1", "it contains the character \\"),
+        ("http://h/v1…", "it contains the character …"),
+        ("http://h/v1,", "it contains the character , at its end"),
+        ("http://h/v1.", "it contains the character . at its end"),
+        ("http://h/v1,http://i/v1", "it contains a second URL"),
+        ("http://[::1]x/v1", "a host name consists of letters, digits, dots and hyphens"),
+        ("http://$HOST:8000/v1", "a host name consists of letters, digits, dots and hyphens"),
+        ("http://h,i:8000/v1", "a host name consists of letters, digits, dots and hyphens"),
     ],
 )
 def test_what_is_wrong_with_a_url_is_said(url, reason, source):
@@ -285,6 +299,9 @@ def test_a_missing_scheme_is_suggested():
         ("VLLM_URL", "gpu-box:8000/v1", "http://gpu-box:8000/v1."),
         ("VLLM_URL", "https//x", "http://localhost:8000."),
         ("--base-url", "https//x", "http://localhost:11434/v1."),
+        ("--base-url", "api.example.org/v1", "https://api.example.org/v1."),
+        ("--base-url", "//localhost/v1", "http://localhost/v1."),
+        ("--base-url", "Zm9v/YmFyYmF6", "http://localhost:11434/v1."),
     ):
         with pytest.raises(SettingsError) as caught:
             normalize_url(url, source=source)
@@ -335,6 +352,34 @@ def test_a_deployment_of_azure(tmp_path, url):
     assert key_headers("https://azure.com.example/v1?api-version=1", KEY) == {"Authorization": f"Bearer {KEY}"}
 
 
+def test_the_models_page_of_azure_is_a_base_url():
+    """The path /models of Azure's model service is kept, and the escapes in the name of a deployment are decoded."""
+    url = "https://x.services.ai.azure.com/models"
+    assert normalize_url(f"{url}/chat/completions?api-version=1", source="S") == f"{url}?api-version=1"
+    assert normalize_url(f"{url}?api-version=1", source="S") == f"{url}?api-version=1"
+    deployment = "https://x.openai.azure.com/openai/deployments/my%20gpt?api-version=1"
+    assert load_settings(base_url=deployment, environ={}, dotenv=Path("none/.env")).model == "my gpt"
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("https://x.openai.azure.com", True),
+        ("https://x.openai.azure.com/openai?api-version=1", True),
+        ("https://x.openai.azure.com/openai/deployments/d", True),
+        ("https://x.openai.azure.com/openai/deployments/d?api-version=1", False),
+        ("https://x.services.ai.azure.com/models?api-version=1", False),
+        ("https://x.openai.azure.com/openai/v1", False),
+        ("https://api.example.org", False),
+    ],
+)
+def test_the_form_of_azures_urls_is_explained(url, hint):
+    """If a page of Azure is missing, the hint shows how its URLs end, unless they end so already."""
+    missing = ErrorResponse.read(404, b'{"error": {"message": "Resource not found"}}', {}, key="")
+    error = missing.to_error(address=url, model="m", key_variable="K", key_given=True)
+    assert ("/openai/deployments/NAME?api-version=" in error.hint) == hint
+
+
 @pytest.mark.parametrize("query", ["?key=1", "?api-version=1&key=2", "?", "?api-version="])
 def test_another_query_is_refused(query):
     """A query other than an api-version may be a key, so the URL is refused."""
@@ -353,6 +398,12 @@ def test_another_query_is_refused(query):
         ('{"reasoning_effort": "low", "service_tier": "flex"}', {"reasoning_effort": "low", "service_tier": "flex"}),
         ("", {}),
         ("{}", {}),
+        ("\ufeff{}\n", {}),
+        (
+            '{"prompt_cache_key": "a", "max_thinking_tokens": null}',
+            {"prompt_cache_key": "a", "max_thinking_tokens": None},
+        ),
+        ('{"seed": 123456789012345678901234567890}', {"seed": 123456789012345678901234567890}),
     ],
 )
 def test_an_extra_body_is_read(tmp_path, text, fields):
@@ -379,6 +430,15 @@ def test_an_extra_body_is_read(tmp_path, text, fields):
         ('{"stream": true}', "may not set 'stream'"),
         ('{"n": 5}', "may not set 'n'"),
         ('{"max_tokens": 5}', "may not set 'max_tokens'"),
+        ('{"Model ": "m"}', "may not set 'Model '"),
+        ('{"extra_body": {"enable_thinking": false}}', "has the field 'extra_body'"),
+        ('{"temperature": 1e999}', "the number 1e999 is too large"),
+        ('{"stop": "\\ud800"}', "surrogates not allowed"),
+        ('{"a":' + "[" * 300 + "]" * 300 + "}", "Recursion limit"),
+        ('{"api_key": "sk-1"}', "may not contain a key: 'api_key'"),
+        ('{"extra_headers": {"Authorization": "Bearer sk-1"}}', "may not contain a key: 'Authorization'"),
+        ('{"tools": [{"x-api-key": "sk-1"}]}', "may not contain a key: 'x-api-key'"),
+        ('{"provider": {"client_secret": "sk-1"}}', "may not contain a key: 'client_secret'"),
     ],
 )
 def test_a_wrong_extra_body(tmp_path, text, said):

@@ -36,6 +36,8 @@ def test_accepted_spellings_and_english_words_become_house_forms(text, house):
         "The firm o Smith And Son an the Open University are there.",
         "A so-and-so wi a well-kent face is twenty-two.",
         "Pit {topic} an {open} there.",
+        "Cheerio than, an that's aa richt than.",
+        "I'll gie it in English tee. Call for help now and tell them where you are, if you can.",
     ],
 )
 def test_quotations_code_links_and_names_stay(text):
@@ -51,6 +53,7 @@ def test_quotations_code_links_and_names_stay(text):
         ("A second coat taks a second.", "A secont coat taks a second."),
         ("Tak the rest ye need, an save the rest o the cake.", "Tak the rest ye need, an save the lave o the cake."),
         ("Hae a go, syne go hame.", "Hae a go, syne gyang hame."),
+        ("Awa ye go, than! That's you sorted, an you ken it.", "Awa ye go, than! That's you sorted, an ye ken it."),
         ("A kind wifie gied us a kind o cake.", "A kind wifie gied us a kin o cake."),
         ("The well is deep, an it wirks well.", "The well is deep, an it wirks weel."),
         ("It's nae but ae thing, but it's gweed.", "It's nae but ae thing, bit it's gweed."),
@@ -88,4 +91,11 @@ def test_every_rewritten_word_stays_as_it_is_the_second_time():
     words += [row["central"] for row in data.read_table("central.tsv")]
     words += [form for row in data.read_table("lexicon.tsv") for form in f"{row['variants']};{row['wider']}".split(";")]
     once = to_house(" ".join(words) + ". " + ". ".join(f"I ken {word} that ye wint" for word in words)).text
+    assert to_house(once).changes == ()
+
+
+@pytest.mark.parametrize("text", ["‘a", "'a ", '"', "and ", "so-", "`", "«", "a'", "(if", "{so}"])
+def test_a_very_long_answer_is_read_in_linear_time(text):
+    """20,000 characters of any kind are rewritten, and the rewritten text is not changed again."""
+    once = to_house(text * (20_000 // len(text))).text
     assert to_house(once).changes == ()

@@ -481,6 +481,54 @@ def test_overwrite_keeps_all_earlier_answers(validate):
     assert {name: Path(f"{name}.bak.2").read_bytes() for name in second} == second
 
 
+@pytest.mark.parametrize("edit", ["a figure", "a note", "reformatted", "no hash, as earlier versions write it"])
+def test_a_result_that_somebody_edited_is_kept(validate, edit):
+    """If a result was edited by hand, the next run copies it before it writes its own; otherwise there is no copy."""
+    path = Path("r.json")
+    with serving(answer=answer) as server:
+        command = ["--base-url", server.url, "--model", "plain", "--limit", "3", "--out", "r.json"]
+        assert validate(command) == 0
+        assert validate(command) == 0
+        assert not list(Path().glob("*.bak*"))
+        text = path.read_text()
+        path.write_text(
+            {
+                "a figure": text.replace('"answered": 3', '"answered": 4'),
+                "a note": text.replace("{", '{"note": "for Jean",', 1),
+                "reformatted": json.dumps(json.loads(text)),
+            }.get(edit)
+            or re.sub(r',\n "hash": "\w+"', "", text)
+        )
+        edited = path.read_bytes()
+        assert edited != text.encode()
+        assert validate(command) == 0
+    assert Path("r.json.bak").read_bytes() == edited
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("field", "told"), [("reasoning_content", "Turn off the model's reasoning"), ("tool_calls", "calls tools")]
+)
+def test_a_silent_model_is_explained_in_a_short_run(validate, capsys, caplog, monkeypatch, field, told):
+    """If the run ends before the brake stops it, one line names the field with the text and says what to do."""
+    monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: mute(field))
+    with serving(decide=lambda call: Action("mute")) as server:
+        validate(["--base-url", server.url, "--model", "m", "--limit", "3", "--out", "r.json"])
+    assert caplog.text.count(f"An answer has no words. The text is in the field {field}. ") == 1
+    assert told in caplog.text
+    table = capsys.readouterr().out
+    assert "100.0%" not in table
+
+
+def test_every_failed_call_is_counted(validate, capsys):
+    """Calls that are refused and not repeated are counted as failed calls too, beside the turns without an answer."""
+    with serving(decide=lambda call: Action("bad_request") if call.number > 1 else None) as server:
+        validate(["--base-url", server.url, "--model", "m", "--limit", "3", "--concurrency", "1", "--out", "r.json"])
+    calls = json.loads(Path("r.json").read_text())["calls"]
+    assert calls["failed"] == sum(calls["faults"].values()) == calls["asked"] - 1 == 2
+    assert "2 of 3 calls to m failed (refused 2)." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("earlier", ["another model", "edited by hand"])
 def test_a_result_with_other_answers_is_kept(validate, earlier):
     """A result whose journal is gone is copied before it is replaced, as long as the new one lacks an answer of it."""
@@ -678,3 +726,16 @@ def test_answers_of_two_models_are_not_mixed(validate, capsys):
         assert validate(["--base-url", server.url, *argv]) == 0
     assert "the answers so far are from embedded, and the server has only another" in told
     assert "--overwrite" in told
+
+
+def test_the_same_model_under_another_name_resumes(validate, capsys):
+    """Ollama's :latest and blanks around a name mean the same model, for the model, the baseline and the judge."""
+    with serving(answer=answer) as server:
+        argv = ["--base-url", server.url, "--out", "v.json", "--limit", "6"]
+        assert validate([*argv, "--model", "authored", "--baseline", "plain", "--judge-model", "judge"]) == 0
+        asked = len(server.calls)
+        again = ["--model", " authored:latest", "--baseline", "plain:latest ", "--judge-model"]
+        assert validate([*argv, *again, "judge:latest"]) == 0
+        assert len(server.calls) == asked
+        assert validate([*argv, *again, "other"]) == 2
+    assert "(judge judge then, other now)" in capsys.readouterr().err

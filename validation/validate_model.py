@@ -80,15 +80,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Evaluate, compare, judge and report. Returns 0, or 1 if no turn got an answer."""
     from doric.core.errors import SettingsError
-    from doric.core.files import atomic_write, refuse_foreign_file
+    from doric.core.files import atomic_write, check_writable, refuse_foreign_file
     from doric.core.text import printable
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
+    from doric.lint.check import refuse_broken_data
     from doric.report.html import PAGE, write_page
     from doric.report.scoreboard_page import format_result, scoreboard_page
 
+    refuse_broken_data()
     if (page := args.out.with_suffix(".html")) == args.out:
         raise SettingsError(f"--out is {args.out}, but the result is JSON", hint="The page is written beside it.")
+    check_writable(args.out)  # the journals are written beside it, which must not be /dev
     refuse_foreign_file(args.out, KIND.encode(), "validation result")
     refuse_foreign_file(page, PAGE, "page of a validation result")
     settings = evaluation.EvaluationSettings(

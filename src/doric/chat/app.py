@@ -10,7 +10,7 @@ from doric.chat.server import Address, Server
 from doric.chat.session import Session, parse_option
 from doric.chat.terminal import Screen
 from doric.core.errors import DoricError, InputError, SettingsError
-from doric.core.settings import parse_extra_body
+from doric.core.extra_body import parse_extra_body
 
 
 def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:

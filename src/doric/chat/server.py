@@ -384,6 +384,8 @@ class Server:
                 state = "go only to https://*.modal.run and to the host in MODAL_DOMAIN"
             message = f"Modal rejected the proxy token: MODAL_KEY and MODAL_SECRET {state}"
             return FatalServerError(message, hint="Both are parts of a proxy token; see .env.template.")
+        if refusal.expects_https or (status == 403 and refusal.is_page):
+            return refusal.to_error(address=address.host, model="", key_variable="", key_given=False)
         if status in (401, 403):
             state = "was refused" if address.api_key else "is not set"
             said = f" ({refusal.message})" if refusal.message else ""

@@ -11,6 +11,7 @@ DoricError
 """
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -63,7 +64,15 @@ class PlanError(DoricError):
 
 
 class RescuedError(DoricError):
-    """Another program removed, replaced or changed an output file during the run. Its rows are in a new file."""
+    """Another program removed, replaced or changed an output file during the run. Its rows are in a new file.
+
+    `steps` are what to do before the run can be resumed. They make the hint, if there is no other.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", steps: Sequence[str] = ()) -> None:
+        self.steps = tuple(steps)
+        resume = f"To resume, {', then '.join(steps)}, and run the same command again." if steps else ""
+        super().__init__(message, hint=hint or resume)
 
 
 class ServerError(DoricError):

@@ -160,7 +160,8 @@ class Journal:
             file = stack.enter_context(open(self.path, mode, buffering=0, opener=_open_at_once))
             # flock on the journal itself, not `files.locked`: earlier versions of this program lock the journal itself,
             # and two versions must not write at the same time
-            lock_open_file(file, self.path)
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a device has no rows that another run could mix up
+                lock_open_file(file, self.path)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
                     stack.pop_all()
@@ -266,11 +267,11 @@ class Journal:
             return None
         rows = f"its {self.rows:,} rows are" if not self._lost else f"the last {self.rows:,} of its rows are"
         what = f"another program has {self._how} {self._before} during the run; {rows} in {self.path}"
-        hint = f"To resume, rename {self.path} to {self._before}, and run the same command again."
+        steps = [f"rename {self.path} to {self._before}"]
         if self._lost:
             left = f"what is left of the first {self._lost:,} rows from {self._before} to the start of {self.path}"
-            hint = f"First copy {left}. {hint}"
-        return RescuedError(what, hint=hint)
+            steps.insert(0, f"copy {left}")
+        return RescuedError(what, steps=steps)
 
     def _move(self, what: str, content: Callable[[], Iterable[bytes]]) -> None:
         problems = []

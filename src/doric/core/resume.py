@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +75,9 @@ class ResumableRun:
             raise InputError(error.message, file=self.plan_file, hint=START_AGAIN) from error
 
     def store(self, plan: Plan) -> None:
-        """Write the plan in one step. Raises `InputError` when that fails."""
+        """Write the plan in one step. Raises `InputError` when that fails. A device or a pipe cannot be resumed."""
+        if os.path.exists(self.journals[0]) and not os.path.isfile(self.journals[0]):
+            return
         atomic_write(self.plan_file, encode_json(plan) + b"\n")
         self._plan = plan
 
@@ -84,7 +87,11 @@ class ResumableRun:
         """Raise `PlanError` when there are rows to resume and their plan is missing or differs from `plan`.
 
         Keys in `ignore` may differ. `describe(key, stored, wanted)` puts one difference into words; "" leaves it out.
+        Raises `InputError` if the plan cannot be written, before anything is emptied.
         """
+        if os.path.isdir(self.plan_file):
+            hint = "Rename or remove the folder, or choose another --out."
+            raise InputError("the plan of the run goes there, but it is a folder", file=self.plan_file, hint=hint)
         if not self.resumes:
             return
         started = next(path for path in self.journals if file_size(path))
@@ -128,12 +135,13 @@ class ResumableRun:
         if rescued or any(journal.rows for journal in opened):
             if (note := self._restore_plan()) and not rescued:
                 log.warning("%s", note)
-        elif len(opened) == len(self.journals):
+        elif len(opened) == len(self.journals) and os.path.isfile(self.plan_file):
             self.plan_file.unlink(missing_ok=True)
         if rescued:
             saved = [error for rows, error in rescued if rows]  # no rows: they could not be saved, as its error says
             if saved:
-                errors.append(RescuedError("; ".join(error.message for error in saved), hint=saved[0].hint))
+                steps = [step for error in saved for step in error.steps]
+                errors.append(RescuedError("; ".join(error.message for error in saved), steps=steps))
         if failed is None or isinstance(failed, RescuedError):
             for error in errors:
                 raise error from None

@@ -5,17 +5,17 @@ only to its own provider. OPENAI_API_KEY is sent to the server that the user set
 """
 
 import ipaddress
-import json
 import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from doric.core.env_file import find_dotenv, load_variables
 from doric.core.errors import SettingsError
+from doric.core.extra_body import parse_extra_body
 
 log = logging.getLogger("doric")
 PROVIDERS = {
@@ -33,11 +33,14 @@ PAGES = ("/chat/completions", "/completions", "/responses", "/models")
 """Pages of an API that users copy together with its base URL."""
 API_VERSION = re.compile(r"api-version=[\w.-]+")
 """The only query that a base URL may have. Azure requires it."""
+FOREIGN = frozenset("\\\"'`<>{}^|“”‘’«»…")
+"""Characters that come into a URL by mistake: quotation marks, and the marks of placeholders such as <host>."""
+HOST = re.compile(r"(?:\[[\da-fA-F:.%\w-]+\]|[^\[\]:!$*()+,;=&~%]+)(?::\d*)?")
+WITHOUT_SCHEME = re.compile(
+    r"(?!https?\b)(?://)?(?=localhost|[\w-]+[.:])([\w.-]+)(?::\d+(?:/[\w/.-]*)?|/[\w/.-]*)", re.ASCII
+)
+"""A URL of which only the scheme is missing. A word without a dot and a port may be a key."""
 AZURE_HOSTS = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
-OWN_FIELDS = (
-    "messages", "model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens",
-)  # fmt: skip
-"""Fields of a request that the program computes. --extra-body may not replace them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def load_settings(
     chosen = normalize_url((base_url or values.get("OPENAI_BASE_URL", "")).strip() or default, source=source)
     if key and chosen:
         _check_recipient(chosen, source, provider, variable)
-    name = model or ("" if key_variable else values.get("MODEL", "").strip()) or _deployment(chosen)
+    name = (model or "").strip() or ("" if key_variable else values.get("MODEL", "").strip()) or _deployment(chosen)
     more = "" if key_variable else values.get("EXTRA_BODY", "")
     fields = parse_extra_body(more, "EXTRA_BODY") if extra_body is None else parse_extra_body(extra_body)
     return Settings(provider, chosen, name, variable, key, fields)
@@ -137,8 +140,7 @@ def normalize_url(url: str, *, source: str) -> str:
     """
     if not url:
         return ""
-    if unseen := next((char for char in url if char.isspace() or not char.isprintable()), None):
-        what = "a space" if unseen == " " else f"the invisible character U+{ord(unseen):04X}"
+    if what := _foreign_part(url):
         raise SettingsError(f"the URL in {source} is not valid: it contains {what}", hint="Copy it again, or type it.")
     try:
         parts = urlsplit(url)
@@ -147,15 +149,31 @@ def normalize_url(url: str, *, source: str) -> str:
         raise _not_valid(url, source, _reason(error)) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _not_valid(url, source)
+    if "@" not in parts.netloc and not HOST.fullmatch(parts.netloc):
+        raise _not_valid(url, source, "a host name consists of letters, digits, dots and hyphens")
     query_allowed = not parts.query or API_VERSION.fullmatch(parts.query)
     if "@" in parts.netloc or "#" in url or not query_allowed or ("?" in url and not parts.query):
         hint = "Give the URL alone; a key belongs in its own variable."
         raise SettingsError(f"the URL in {source} contains a user name, a key or a query", hint=hint)
     path = parts.path.rstrip("/")
     page = next(filter(path.endswith, PAGES), "")
+    if path == "/models" and parts.hostname.endswith(AZURE_HOSTS):  # there, it is the base URL
+        page = ""
     return f"{parts.scheme}://{netloc}{path.removesuffix(page).rstrip('/')}" + (
         f"?{parts.query}" if parts.query else ""
     )
+
+
+def _foreign_part(url: str) -> str:
+    """What `url` contains although no URL does; "" if there is nothing of the kind."""
+    for char in url:
+        if char in FOREIGN:
+            return f"the character {char}"
+        if char.isspace() or not char.isprintable():
+            return "a space" if char == " " else f"the invisible character U+{ord(char):04X}"
+    if url.count("://") > 1:
+        return "a second URL"
+    return f"the character {url[-1]} at its end" if url.endswith((",", ";", ".")) else ""
 
 
 def _netloc(parts: SplitResult) -> str:
@@ -184,8 +202,8 @@ def _reason(error: ValueError) -> str:
 
 def _not_valid(url: str, source: str, reason: str = "") -> SettingsError:
     example = EXAMPLE_URLS.get(source, EXAMPLE_URL)
-    if re.fullmatch(r"[\w.-]+:\d+(/[\w/.-]*)?", url, re.ASCII):
-        example = f"http://{url}"  # only the scheme is missing
+    if found := WITHOUT_SCHEME.fullmatch(url):
+        example = f"{'http' if is_private(found[1]) else 'https'}://{url.lstrip('/')}"
     hint = f"It must begin with http:// or https:// and name a host, for instance {example}."
     host = url.partition("://")[2].partition("/")[0]
     if host.count(":") > 1 and "[" not in host:
@@ -217,7 +235,16 @@ def key_headers(base_url: str, key: str) -> dict[str, str]:
 def _deployment(base_url: str) -> str:
     """The name of the deployment in a URL of Azure, which stands for the model; else ""."""
     found = re.search(r"/deployments/([^/?]+)", base_url)
-    return found[1] if found else ""
+    return unquote(found[1]) if found else ""
+
+
+def azure_hint(base_url: str) -> str:
+    """How the URLs of Azure look, if `base_url` is at Azure and looks otherwise; else ""."""
+    host = urlsplit(base_url).hostname or ""
+    known = base_url.endswith("/v1") or re.search(r"/(deployments/.+|models|v1)\?", base_url)
+    if not host.endswith(AZURE_HOSTS) or known:
+        return ""
+    return "URLs of Azure end in /openai/v1, or in /openai/deployments/NAME?api-version=VERSION."
 
 
 def same_origin(one: str, other: str) -> bool:
@@ -261,42 +288,6 @@ def is_private(host: str) -> bool:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-# --- fields that are added to every request -------------------------------------------------------------------------
-
-
-def parse_extra_body(text: str, source: str = "--extra-body") -> dict[str, Any]:
-    """The fields in a JSON object; none if the text is blank. Raises `SettingsError`, which names `source`.
-
-    >>> parse_extra_body('{"chat_template_kwargs": {"enable_thinking": false}}')
-    {'chat_template_kwargs': {'enable_thinking': False}}
-    """
-    if not text.strip():
-        return {}
-    hint = """Give an object, for instance '{"enable_thinking": false}'."""
-    try:
-        fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = f"{error.msg}, at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise SettingsError(f"{source} is not JSON: {reason}", hint=hint) from None
-    if not isinstance(fields, dict):
-        raise SettingsError(f"{source} is not a JSON object", hint=hint)
-    if own := next((name for name in OWN_FIELDS if name in fields), None):
-        hint = "Set the model with --model; tokens, messages and streaming are set by this program."
-        raise SettingsError(f"{source} may not set '{own}'", hint=hint)
-    return fields
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"the field '{twice}' is in it twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------

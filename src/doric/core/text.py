@@ -62,6 +62,15 @@ def sentences(text: str) -> list[str]:
     return [piece for part in SENTENCE_END.split(text) if (piece := part.strip())]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "word"), counted(1200, "word")
+    ('1 word', '1200 words')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def words(text: str) -> list[str]:
     """Lower-case words. Apostrophes inside a word are kept; apostrophes at its start and end are dropped.
 

@@ -15,7 +15,24 @@ FOLDER = resources.files(__name__)
 
 
 class DataError(ValueError):
-    """A file of the language data cannot be read. The message has the file and, if known, the line."""
+    """A file of the language data cannot be used. The message has the file and, if known, the line."""
+
+
+class Table(dict[str, Any]):
+    """A table of a TOML file. A missing key is a `DataError` that names the file and the key."""
+
+    def __init__(self, name: str, content: dict[str, Any]) -> None:
+        super().__init__({key: _with_name(name, value) for key, value in content.items()})
+        self._name = name
+
+    def __missing__(self, key: str) -> Any:  # noqa: ANN401 - never returns
+        raise DataError(f"{shown(self._name)}: the key '{key}' is missing")
+
+
+def _with_name(name: str, value: Any) -> Any:  # noqa: ANN401 - any value of TOML
+    if isinstance(value, dict):
+        return Table(name, value)
+    return [_with_name(name, each) for each in value] if isinstance(value, list) else value
 
 
 def read_text(name: str) -> str:
@@ -27,10 +44,10 @@ def read_text(name: str) -> str:
         raise DataError(f"{shown(name)}: the file cannot be read: {reason}") from error
 
 
-def read_toml(name: str) -> dict[str, Any]:
-    """The tables of a TOML file. Raises `DataError`."""
+def read_toml(name: str) -> Table:
+    """The tables of a TOML file. Raises `DataError`, also later, for a key that is missing."""
     try:
-        return tomllib.loads(read_text(name))
+        return Table(name, tomllib.loads(read_text(name)))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{shown(name)}: {error}") from error
 

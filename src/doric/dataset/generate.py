@@ -16,6 +16,7 @@ from doric.core.conversations import Row, make_row
 from doric.core.errors import FatalServerError, InputError, PlanError, RescuedError, ServerError
 from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
 from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
+from doric.dataset.respelling import Respelling
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
@@ -141,8 +142,10 @@ class Generator:
         max_tries: int,
         budget: Budget,
         brake: Brake,
+        respelling: Respelling | None = None,
     ) -> None:
         self._voice, self._history = voice, history
+        self._respelling = respelling or Respelling()
         self._write_row, self._write_rejection = write_row, write_rejection
         self._backend, self._model = backend, model
         self._max_tries, self._budget, self._brake = max_tries, budget, brake
@@ -238,8 +241,11 @@ class Generator:
             answer = Answer.of(_cleaned(text))
             rejection = self._judge(answer, job, completion.finish)
             if rejection is None:
-                self._accept(job, answer, tries)
-                return None
+                respelt = self._respelling.apply(answer, job, lambda new: self._judge(new, job, "stop"))
+                rejection = respelt.rejection
+                if rejection is None:
+                    self._accept(job, respelt.answer, tries, respelt.meta)
+                    return None
         self._reject(job, text, rejection, tries)
         return RejectedAnswer(text, rejection.gate, rejection.reason, self._model)
 
@@ -257,8 +263,8 @@ class Generator:
         reason = f"it is {match.similarity:.0%} the same as the accepted answer {match.id}: say something else"
         return Rejection("near_duplicate", reason, match.similarity)
 
-    def _accept(self, job: Job, answer: Answer, tries: int) -> None:
-        row = make_row(job.prompt.text, answer.text, self._meta(job, answer, tries))
+    def _accept(self, job: Job, answer: Answer, tries: int, more: Mapping[str, Any]) -> None:
+        row = make_row(job.prompt.text, answer.text, {**self._meta(job, answer, tries), **more})
         try:
             self._write_row(row)
         except RescuedError:  # the row is on disk, in another file
@@ -311,7 +317,7 @@ class Generator:
 
 def _rejection(answer: Answer, job: Job) -> Rejection | None:
     """What the gates say about an answer; they know what was asked."""
-    return gates.check(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind)
+    return gates.check(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind, ask=job.prompt.ask)
 
 
 def _ask_of(job: Job) -> dict[str, str]:

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from doric import data
 from doric.core.cli import ProgressBar, handle_interrupts
+from doric.core.conversations import Row
 from doric.core.errors import InputError, ServerError, SettingsError
 from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
@@ -21,6 +23,7 @@ from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import asks, generate, heuristic, instructions
 from doric.dataset.plan import ASK_MIX, Job, Mix, Plan
+from doric.dataset.respelling import Respelling
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, check_max_cost, chosen_price, without_price
 from doric.llm.client import Client
@@ -36,7 +39,9 @@ DATA = "data"
 """The key of the stored plan with the hashes of the language data. It explains a difference and makes none."""
 EXTRA_BODY = "extra_body"
 """The key of the stored plan with the fields of --extra-body, if there are any. A difference is only reported."""
-NOT_COMPARED = (DATA, EXTRA_BODY)
+HOUSE_SPELLING = "house_spelling"
+"""The key of the stored plan of a model's run with --house-spelling. A difference is only reported."""
+NOT_COMPARED = (DATA, EXTRA_BODY, HOUSE_SPELLING)
 
 
 class Run:
@@ -45,11 +50,14 @@ class Run:
     def __init__(self, args: argparse.Namespace, plan: Plan, settings: Settings, backend: str) -> None:
         self._args, self._plan, self._settings, self.backend = args, plan, settings, backend
         self.out = Path(args.out)
-        self.rejected = Path(f"{args.out}.rejected.jsonl")
+        self.rejected = Path(os.devnull if _is_device(self.out) else f"{args.out}.rejected.jsonl")
         self._files = ResumableRun((self.out, self.rejected), overwrite=args.overwrite)
         self._fingerprint = plan.fingerprint() | {"backend": backend, DATA: data.hashes()}
         if settings.extra_body and backend == "openai":  # plans of earlier versions have no such key
             self._fingerprint[EXTRA_BODY] = settings.extra_body
+        self._respelling = Respelling(args.house_spelling if backend == "openai" else "off")
+        if backend == "openai":
+            self._fingerprint[HOUSE_SPELLING] = self._respelling.mode
         price = chosen_price(args.price_in, args.price_out, settings.model, settings.address)
         if backend == "openai":
             check_max_cost(args.max_cost, price, settings.address)
@@ -111,12 +119,14 @@ class Run:
                     voice, model = instructions.voice(client, self._args.seed, self._args.temperature), client.model
                     if self._history.done and len(self._history.done) < len(self._plan):
                         self._check_model(model, self._history.models)
+                    log.info("Model %s at %s writes the answers.", model, self._settings.address)
                     if self._history.done:  # the server answered an earlier run, so a refused request is an exception
                         client.answered = True
                 generator = generate.Generator(
                     voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                     brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
+                    respelling=self._respelling,
                 )  # fmt: skip
                 await self._fill(generator, client)
 
@@ -132,6 +142,8 @@ class Run:
             lines.append("  accepted:  " + ", ".join(shares))
         if tally.rejected:
             lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
+        if spelling := str(self._respelling):
+            lines.append(f"  spelling:  {spelling}")
         if tally.faults:
             lines.append(f"  retried:   {_counted(tally.faults)}")
         if self.paid:
@@ -162,7 +174,6 @@ class Run:
                 client = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
                 await stack.enter_async_context(client)
                 self._budget.tokens_per_call = instructions.expected_tokens(self._plan)
-                log.info("Model %s at %s writes the answers.", client.model, self._settings.address)
             gc.freeze()  # the garbage collector then no longer scans the objects of the libraries, which stay
             stack.callback(gc.unfreeze)
             yield client
@@ -172,7 +183,8 @@ class Run:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
         self._files.check(self._fingerprint, ignore=NOT_COMPARED, describe=self._difference)
         self._report_extra_body()
-        replays = self._history.replay_row, self._history.replay_rejection
+        self._report_house_spelling()
+        replays = self._replay_row, self._history.replay_rejection
         with self._files.open(*replays) as (rows, rejections):
             self._files.store(self._fingerprint)
             self._rows = rows
@@ -231,6 +243,19 @@ class Run:
         if before != now:
             words = "The rows so far were asked for with the extra body %s, the next ones with %s."
             log.warning(words, *(json.dumps(fields) for fields in (before, now)))
+
+    def _report_house_spelling(self) -> None:
+        """Say if the rows to resume were written with another --house-spelling. Earlier versions had none."""
+        if not self._files.count() or self.backend != "openai":
+            return
+        before, now = (self._files.stored() or {}).get(HOUSE_SPELLING, "off"), self._respelling.mode
+        if before != now:
+            words = "The rows so far were written with --house-spelling %s, the next ones are with %s."
+            log.warning(words, before, now)
+
+    def _replay_row(self, row: Row) -> None:
+        self._history.replay_row(row)
+        self._respelling.replay(row["meta"])
 
     def _difference(self, key: str, then: object, now: object) -> str:
         if key == "topics":
@@ -303,6 +328,11 @@ def topics_of(args: argparse.Namespace) -> list[Topic]:
     if not kept:
         raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")
     return kept
+
+
+def _is_device(path: Path) -> bool:
+    """Whether `path` is something like /dev/null or /dev/stdout. Nothing must be written beside it."""
+    return os.path.exists(path) and not os.path.isfile(path) and Path("/dev") in path.absolute().parents
 
 
 def _without_held_out(topics: Iterable[Topic]) -> Generator[Topic]:

@@ -15,6 +15,8 @@ from doric.dialect.lexicon import CLITIC, SCOTS, Entry, entries, house_forms, le
 
 PASSES = 4
 """A text is read again until nothing changes, at most so often: a rewritten word may be the context of another."""
+ENGLISH_WORDS, ENGLISH_FORMS = 6, 3
+"""A sentence with so many words, so many of them listed, and no Scots word is left as it is: somebody needs English."""
 SHORTEST = 4
 """Endings are added to spellings with at least so many letters."""
 ENDINGS = {"n": ("s",), "v": ("s", "in", "it")}
@@ -24,7 +26,11 @@ INFLECTED = ("s", "in", "it", "ed", "en", "t", "na")
 DOUBLES = re.compile("[^aeiou]*[aeiou][^aeiouwy]")
 """A word that doubles its last letter before an ending, as stan does in stannin."""
 QUOTED = re.compile(
-    r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”\n]*[“”]|‘[^’\n]*(?:’\w[^’\n]*)*’|(?<![\w\'])\'[^\W\d_](?:[^\'\n]|\'(?=\w))*\'(?!\w)'
+    r"""
+    "[^"\n]{1,1000}" | “[^”\n]{1,1000}” | «[^»\n]{1,1000}» | „[^“”\n]{1,1000}[“”]
+    | ‘(?:[^’\n]|’(?=\w)){1,1000}’ | (?<![\w'])'[^\W\d_](?:[^'\n]|'(?=\w)){0,1000}'(?!\w)
+    """,
+    re.VERBOSE,
 )
 """Text in quotation marks. A final apostrophe, as in wi', begins no quotation."""
 
@@ -40,22 +46,34 @@ class HouseText:
 def to_house(text: str, *, leave: Sequence[str] = (), english: bool = True) -> HouseText:
     """`text` in the house spelling. Case, punctuation and clitics are kept, and a second call changes nothing.
 
-    Quotations, code, links, words with a hyphen and names (a capital inside a sentence) are not changed, nor are the
-    words or phrases in `leave`. Without `english`, only Scots spellings are rewritten.
+    Quotations, code, links, words with a hyphen, names (a capital inside a sentence) and sentences that are English
+    throughout are not changed, nor are the words or phrases in `leave`. Without `english`, only Scots spellings change.
 
     >>> to_house("You gang oot and it's caal, so tak yer aal coat.")
     HouseText(text="Ye gyang oot an it's caul, sae tak yer aul coat.", changes=(('You', 'Ye'), ...))
-    >>> to_house('The word "you" is "ye" wi us.').changes
+    >>> to_house('The wird "you" is "ye" wi us.').changes
     ()
     """
     changes: list[tuple[str, str]] = []
-    for _ in range(PASSES):
+    for _ in range(PASSES if _may_need_changes(text, english=english) else 0):
         found = list(_replacements(text, leave, english))
         if not found:
             break
         changes += [(text[start:end], new) for start, end, new in found]
         text = _replaced(text, found)
     return HouseText(text, tuple(changes))
+
+
+def _may_need_changes(text: str, *, english: bool) -> bool:
+    """Whether a text has any listed word. Most texts in the house spelling have none, and this is the fast way."""
+    listed = _listed(english)
+    words = texts.WORD.findall(text.translate(texts.QUOTES).lower())
+    return any(word in listed or ("'" in word and CLITIC.sub("", word) in listed) for word in words)
+
+
+@functools.cache
+def _listed(english: bool) -> frozenset[str]:
+    return frozenset(_english().keys() | _rules().keys() if english else _scots().keys())
 
 
 def _replaced(text: str, found: Sequence[tuple[int, int, str]]) -> str:
@@ -76,15 +94,24 @@ def _replacements(text: str, leave: Sequence[str], english: bool) -> Iterator[tu
         found = list(texts.TOKEN.finditer(sentence))
         tokens = [token.group().lower() for token in found]
         scots = [word_class(token) in SCOTS for token in tokens]
+        if english and _is_english(tokens, scots):
+            at += len(sentence)
+            continue
         for place, token in enumerate(found):
             start, end = at + token.start(), at + token.end()
             house = _house(tokens, scots, place, english=english)
             if not house or not _may_change(straight, start, end, first=not place, house=house):
                 continue
-            new = _with_case(token.group(), house)
+            new = with_case(token.group(), house)
             if new != token.group() and not any(first < end and start < last for first, last in closed):
                 yield start, end, new
         at += len(sentence)
+
+
+def _is_english(tokens: Sequence[str], scots: Sequence[bool]) -> bool:
+    """Whether a sentence is English on purpose: it is long, has several English function words and no Scots word."""
+    size = sum(token[0].isalnum() for token in tokens)
+    return size >= ENGLISH_WORDS and not any(scots) and sum(token in _english() for token in tokens) >= ENGLISH_FORMS
 
 
 def _closed(text: str, leave: Sequence[str]) -> list[tuple[int, int]]:
@@ -103,7 +130,8 @@ def _may_change(text: str, start: int, end: int, *, first: bool, house: str) -> 
     return before not in ("-", "_", "#", "@", "{", "/", "\\") and not re.match(r"[-_@/\\}]|\.\w", after)
 
 
-def _with_case(old: str, house: str) -> str:
+def with_case(old: str, house: str) -> str:
+    """`house` in the case of the word that it replaces."""
     if len(old) > 1 and old.isupper():
         return house.upper()
     return house[:1].upper() + house[1:] if old[0].isupper() else house

@@ -5,6 +5,7 @@ quality. Means that only describe the answers (length, repetition, Central Scots
 turns of one conversation are not independent, so intervals are computed by prompt.
 """
 
+import hashlib
 import json
 import logging
 import statistics
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, StrictStr, ValidationError
 
 from doric.core.conversations import stable_id
-from doric.core.errors import InputError
+from doric.core.errors import InputError, os_error
 from doric.core.files import read_text
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, describe_invalid, read_answer, score_answers
 from doric.evaluation.stats import Interval, grouped_share, mean, share_change
@@ -30,6 +31,8 @@ KIND = "doric-scoreboard"
 BUCKETS = ("core", "adv", "multi", "safety", "benign", "drift")
 """The buckets in the order in which they are shown. Harmless prompts that look harmful have their own bucket."""
 NOT_A_RESULT = "not a saved validation result"
+SEAL = b',\n "hash": '
+"""What comes before the hash of a result, which is its last value."""
 HINT = "Give the --out of an earlier run of this script."
 
 type Measure = Callable[[ScoredAnswer], float]
@@ -151,8 +154,23 @@ def prompts_fingerprint() -> str:
 
 
 def dump_result(result: Mapping[str, Any]) -> bytes:
-    """A result as the content of its JSON file."""
-    return json.dumps(result, ensure_ascii=False, indent=1).encode() + b"\n"
+    """A result as the content of its JSON file. Its last key has a hash of everything before (see `is_edited`)."""
+    return _sealed(json.dumps(result, ensure_ascii=False, indent=1).encode().removesuffix(b"\n}"))
+
+
+def is_edited(path: Path) -> bool:
+    """Whether somebody has changed a result after it was written; True also for a result without a hash."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise os_error(error, path, "read") from error
+    return content != _sealed(content.rpartition(SEAL)[0])
+
+
+def _sealed(content: bytes) -> bytes:
+    return b'%s%s"%s"\n}\n' % (content, SEAL, hashlib.sha256(content).hexdigest()[:16].encode())
 
 
 class _SavedResult(BaseModel):

@@ -23,9 +23,11 @@ from doric.core.resume import ResumableRun, then_and_now
 from doric.core.text import MAX_CHARACTERS
 from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
-from doric.llm.brake import DEFAULT_LIMIT, Brake
+from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words, silence_hint
 from doric.llm.client import Backend, ChatRequest, Client
+from doric.llm.response import Completion
 from doric.llm.scheduler import Scheduler
+from doric.llm.served_models import untagged
 from doric.quality.decontamination import held_out_prompts
 
 log = logging.getLogger("doric")
@@ -33,6 +35,10 @@ MAX_TOKENS = 400
 MAX_FAILURES = 100
 """After so many braces that begin no JSON, no verdict is expected. Each of them may take time linear in the text."""
 LABELS = ["A", "B", "tie"]
+SIGNS = re.compile(r"^[\W_]+|[\W_]+$")
+"""Signs around a word."""
+SHOWN = 80
+"""Characters of a verdict that could not be read, for the log."""
 UNREADABLE = "the verdict could not be read"
 
 type Pick = Literal["ours", "theirs", "tie"]
@@ -42,6 +48,12 @@ type Pick = Literal["ours", "theirs", "tie"]
 def rubric() -> dict[str, Any]:
     """The instructions for the judge, from `data/judge.toml`: `criteria`, `system` and `question`."""
     return data.read_toml("judge.toml")
+
+
+@functools.cache
+def _labels() -> dict[str, str]:
+    """Each way to write a verdict -> "a", "b" or "tie"."""
+    return {word: label for label, words in rubric()["labels"].items() for word in words}
 
 
 def criteria() -> tuple[str, ...]:
@@ -143,16 +155,34 @@ def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
         sides |= {"a": "theirs", "b": "ours"}
     picks = None
     for found in _json_objects(text):
-        labels = {name: str(found.get(name)).strip().lower() for name in criteria()}
-        if all(label in sides for label in labels.values()):
+        by_name = {name.strip().lower(): value for name, value in found.items()}
+        labels = {name: _label(by_name.get(name)) for name in criteria()}
+        if all(labels.values()):
             picks = {name: sides[label] for name, label in labels.items()}
     return picks
+
+
+def _label(value: object) -> str:
+    """The verdict on one criterion: "a", "b" or "tie"; "" if it is none. It may have signs or reasons around it.
+
+    >>> _label("**Answer B**"), _label({"winner": "A", "why": "shorter"}), _label("Draw."), _label("C"), _label(None)
+    ('b', 'a', 'tie', '', '')
+    """
+    if isinstance(value, dict):
+        found = {label for each in value.values() if isinstance(each, str) and (label := _label(each))}
+        return found.pop() if len(found) == 1 else ""
+    return _labels().get(SIGNS.sub("", value.lower()), "") if isinstance(value, str) else ""
 
 
 def _json_objects(text: str) -> list[dict[str, Any]]:
     """Every JSON object in a text, inner objects before the outer one."""
     found: list[dict[str, Any]] = []
-    decoder = json.JSONDecoder(object_hook=found.append)  # called at the end of each object
+
+    def keep(value: dict[str, Any]) -> dict[str, Any]:
+        found.append(value)
+        return value
+
+    decoder = json.JSONDecoder(object_hook=keep)  # called at the end of each object
     at, failures = text.find("{"), 0
     while at >= 0 and failures < MAX_FAILURES:
         try:
@@ -184,6 +214,7 @@ class PairwiseJudge:
         self._write, self._max_retries, self._brake = write, max_retries, Brake(max_rejected, noun="verdicts")
         self._verdicts = {(verdict.id, verdict.swapped): verdict for verdict in earlier}
         self._scheduler: Scheduler[tuple[Pair, bool]] | None = None
+        self._told = False
 
     @property
     def calls(self) -> int:
@@ -260,7 +291,19 @@ class PairwiseJudge:
         if picks:
             self._brake.accepted()
         else:
+            self._note_unreadable(completion)
             self._brake.refused(completion, UNREADABLE)
+
+    def _note_unreadable(self, completion: Completion) -> None:
+        """Say once what a verdict that cannot be read is like."""
+        if self._told:
+            return
+        self._told = True
+        if has_words(completion.text):
+            begins = " ".join(completion.text[: 2 * SHOWN].split())[:SHOWN]
+            log.warning("A verdict could not be read; it begins: '%s'. Another judge may keep to the form.", begins)
+        else:
+            log.warning("A verdict has no words. %s", silence_hint(completion))
 
     def _fail(self, case: tuple[Pair, bool], error: ServerError) -> None:
         self._keep(Verdict(case[0].id, case[1], {}, error.message))
@@ -301,6 +344,9 @@ async def judge_pairs(
     """
     plan: dict[str, Any] = {"judge": client.model, "address": address, "rubric": rubric_fingerprint()}
     plan |= {"extra_body": client.extra_body} if client.extra_body else {}  # plans of earlier versions have no such key
+    judge_before = str((run.stored() or {}).get("judge", "")) if run.resumes else ""
+    if untagged(judge_before) == untagged(client.model):
+        plan["judge"] = judge_before
     run.check(plan, describe=_difference)
     earlier: list[Verdict] = []
     with run.open(_replay_to(earlier)) as (journal,):

@@ -21,20 +21,23 @@ from doric.core.characters import tidy
 from doric.core.cli import ProgressBar, run_until_interrupt
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
+from doric.core.extra_body import parse_extra_body
 from doric.core.resume import ResumableRun, then_and_now
-from doric.core.settings import Settings, credentials_hint, load_settings, parse_extra_body, same_origin
+from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
 from doric.evaluation.aggregate import (
     Result,
     check_comparable,
     compare,
     has_other_answers,
+    is_edited,
     load_result,
     prompts_fingerprint,
 )
 from doric.evaluation.judge import judge_pairs, pair_answers
-from doric.evaluation.metrics import ModelAnswer, read_answer, score_answers
-from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words
+from doric.evaluation.metrics import FILTERED, ModelAnswer, read_answer, score_answers
+from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words, silence_hint
 from doric.llm.client import ChatRequest, Client
+from doric.llm.response import Completion
 from doric.llm.scheduler import Scheduler, gone_hint
 from doric.llm.served_models import untagged
 from doric.quality.decontamination import HeldOutPrompt, held_out_prompts
@@ -104,7 +107,7 @@ class Evaluation:
         self._succeeded = False
         self._failed_in_succession = 0
         self._scheduler: Scheduler[HeldOutPrompt] | None = None
-        self._stopped = False
+        self._stopped = self._told_of_silence = False
         self._on_answer: Callable[[], object] = lambda: None
 
     @property
@@ -174,6 +177,7 @@ class Evaluation:
         except FatalServerError:
             raise
         except ServerError as error:
+            self._faults.setdefault((held.id, turn), []).append(error.fault)
             self._fail(held, turn, error.message)
             if error.tokens_out:
                 self._brake.failed(error)
@@ -186,6 +190,7 @@ class Evaluation:
             if has_words(completion.text):
                 self._brake.accepted()
             else:
+                self._note_silence(completion)
                 self._brake.refused(completion, "empty")
 
     def _request(self, held: HeldOutPrompt, turn: int) -> ChatRequest:
@@ -203,6 +208,12 @@ class Evaluation:
             return
         when = f"for {GONE} turns in succession" if self.done else f"{tries} times and never an answer"
         raise FatalServerError(f"{error.message}, {when}", hint=gone_hint(error))
+
+    def _note_silence(self, completion: Completion) -> None:
+        """Say once why an answer may have no words: a short run ends before the brake does."""
+        if not self._told_of_silence and completion.finish != FILTERED:
+            self._told_of_silence = True
+            log.warning("An answer has no words. %s", silence_hint(completion))
 
     def _fail(self, held: HeldOutPrompt, turn: int, reason: str) -> None:
         self._keep(ModelAnswer(held.id, turn, _prompt_at(held, turn), "", "", reason))
@@ -227,7 +238,9 @@ async def evaluate(
     resumes = run.resumes
     stored = (run.stored() or {}) if resumes else {}
     given = bool(model.model)
-    model = replace(model, model=model.model or stored.get("model", ""))
+    earlier_name = str(stored.get("model", ""))
+    if not given or untagged(model.model) == untagged(earlier_name):
+        model = replace(model, model=earlier_name)
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
     plan |= {"extra_body": model.extra_body} if model.extra_body else {}  # plans of earlier versions have no such key
     run.check(plan, ignore=(ASKED,), describe=_difference)
@@ -289,7 +302,7 @@ async def validate(
         return ResumableRun((journals[name],), overwrite=overwrite, backups=backups)
 
     ours = await evaluate(model, prompts, settings, journal("answers"))
-    if (overwrite or has_other_answers(out, ours)) and (copies := backups.keep(out)):
+    if (overwrite or is_edited(out) or has_other_answers(out, ours)) and (copies := backups.keep(out)):
         log.info("The old result is kept in %s.", copies[0])
     result = ours.as_json()
     if baseline is None:
@@ -355,6 +368,7 @@ def find_model(spec: str, model: Settings, key_variable: str, extra_body: str | 
     other server gets the key in `key_variable`, if it is set. Without `extra_body`, the extra fields of a known server
     are used on that server.
     """
+    spec = spec.strip()
     given = (
         None
         if extra_body is None

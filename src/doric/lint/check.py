@@ -1,9 +1,11 @@
 """All checks of the language data in their order. A check runs only if the files that it needs have no error."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from doric import data
 from doric.lint import asks, prompts, sentences, settings, spelling, topics, words
 from doric.lint.form import check_form, file_names, load
 from doric.lint.shape import check_shape
@@ -39,7 +41,7 @@ RULES = (
     Rule(words.check_word_lists, SCORING),
     Rule(words.check_collisions, ("lexicon.tsv", "collisions.toml")),
     Rule(spelling.check_spelling, (*SPELLING,)),
-    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", PHRASES, ASKS)),
+    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", "renderings.tsv", PHRASES, ASKS)),
     Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml")),
     Rule(settings.check_texts, ("instructions.toml", "judge.toml")),
     Rule(settings.check_openers, (*SCORING, "gates.toml", "topic_rules.toml")),
@@ -69,6 +71,25 @@ def check(topic_lists: Sequence[Path] = ()) -> list[Finding]:
     if not any(_is_one_of(name, (*PROTECTED, PHRASES, "prompts.toml", "topic_rules.toml")) for name in broken):
         found += topics.check_topic_lists(topic_lists, sources)
     return sorted(dict.fromkeys(found), key=lambda finding: (not finding.is_error, finding.file, finding.line))
+
+
+def refuse_broken_data() -> None:
+    """Raise `DataError` if a file of the language data cannot be used, with the first problem.
+
+    Commands call this before they write or pay for anything. It is what check_doric.py finds in each file by itself.
+    """
+    if problem := _first_problem(str(data.FOLDER)):
+        raise data.DataError(problem)
+
+
+@functools.cache
+def _first_problem(folder: str) -> str:
+    """The first problem of the files in `folder`, which is the folder of the data, in one line; "" if there is none."""
+    if not (found := read_files()[1]):
+        return ""
+    first, more = found[0], len(found) - 1
+    place = f"{data.shown(first.file)}:{first.line}" if first.line else data.shown(first.file)
+    return f"{place}: {first.reason}" + (f" (and {more:,} more)" if more else "")
 
 
 def read_files() -> tuple[dict[str, Source], list[Finding]]:

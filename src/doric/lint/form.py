@@ -36,7 +36,7 @@ PATTERN_FILES = (
 """Files with patterns of wrong characters."""
 OTHER_FILES = (
     *PATTERN_FILES, "collisions.toml", "general.toml", "holds.toml", "instructions.toml", "prices.toml",
-    "prompts.toml", "refusals.toml", "common_words.txt", "english_endings.txt",
+    "prompts.toml", "refusals.toml", "spelling.toml", "common_words.txt", "english_endings.txt",
     "function_words.txt", "ing_nouns.txt", "insults.txt", "heldout.jsonl",
 )  # fmt: skip
 """The files that must exist besides the tables."""

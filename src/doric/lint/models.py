@@ -152,10 +152,18 @@ class Instructions(Open):
     exemplars: Exemplars
 
 
+class VerdictLabels(Strict):
+    a: Texts
+    b: Texts
+    tie: Texts
+
+
 class Judge(Open):
     criteria: Texts
     system: Text
     question: Text
+    fence: Text
+    labels: VerdictLabels
 
 
 class When(Strict):
@@ -372,7 +380,9 @@ class ServerErrors(Open):
     too_long: Texts
     token_limit: Texts
     out_of_memory: Texts
+    too_large: Texts
     placeholder_keys: Texts
+    expects_https: Texts
     no_model: Texts
     no_system_role: Texts
     stream_only: Texts

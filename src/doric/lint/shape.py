@@ -71,7 +71,8 @@ def _place(source: Source, error: ErrorDetails) -> int:
     """The line of the wrong value, or of the table in which it is missing."""
     value: Any = source.toml
     line = 0
-    for part in error["loc"]:
+    # a missing key is not looked for: the next table may have it
+    for part in error["loc"][:-1] if error["type"] == "missing" else error["loc"]:
         if isinstance(part, str) and isinstance(value, dict):
             line = source.key_line(part, line - 1) or line
             value = value.get(part)

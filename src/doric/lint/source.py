@@ -65,7 +65,7 @@ class Source:
         found: dict[str, list[int]] = {}
         for at, line in enumerate(self.lines, 1):
             for quoted in TOML_STRING.findall(line):
-                found.setdefault(_unquoted(quoted), []).append(at)
+                found.setdefault(unquoted(quoted), []).append(at)
         return found
 
     def line_of(self, value: object, occurrence: int = 0) -> int:
@@ -107,7 +107,8 @@ def _strings(value: object) -> Iterator[str]:
             yield from itertools.chain.from_iterable(map(_strings, value.values()))
 
 
-def _unquoted(quoted: str) -> str:
+def unquoted(quoted: str) -> str:
+    """The text of a TOML string, which is given with its quotation marks."""
     if "\\" not in quoted or quoted[0] == "'":
         return quoted[1:-1]
     try:

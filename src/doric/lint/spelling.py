@@ -28,7 +28,7 @@ class Line:
 
 
 def doric_lines(sources: Sources) -> Iterator[Line]:
-    """Every authored line: sentences, Doric names of topics, and the user prompts that are written in Doric."""
+    """Every authored line: sentences, Doric names of topics, and the user prompts in Doric."""
     for sentence in authored(sources):
         yield Line(sentence.source, sentence.line, sentence.text)
     for name, source in sources.items():
@@ -58,6 +58,11 @@ def check_house_spelling(sources: Sources) -> Iterator[Finding]:
     for line in doric_lines(sources):
         if changes := line.in_house_spelling().changes:
             yield line.source.warning(line.line, line.text, f"not in the house spelling: {what_to_write(changes)}")
+    for row in sources["renderings.tsv"].rows:
+        house = row.cells["house"]
+        if (changes := to_house(house).changes) and not to_house(house, english=False).changes:  # those are errors
+            reason = f"not in the house spelling: {what_to_write(changes)}"
+            yield sources["renderings.tsv"].warning(row.line, house, reason)
 
 
 def what_to_write(changes: tuple[tuple[str, str], ...]) -> str:
@@ -88,7 +93,7 @@ def check_spelling(sources: Sources) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for key, (words, where) in known.items():
         for word in spec[key]:
-            line = source.line_with(f'"{word}"')
+            line = source.line_with(f'"{word}"', source.key_line(key) - 1)
             if word not in words:
                 yield source.error(line, word, f"not in {where}: correct its spelling or delete it here")
             yield from _twice(source, line, word, key, seen)
@@ -107,7 +112,8 @@ def _twice(source: Source, line: int, word: str, key: str, seen: dict[str, str])
 
 def _houses(source: Source) -> Iterator[Finding]:
     named = [(source.key_line(word), house) for word, house in source.toml["also"].items()]
-    named += [(source.line_of(rule["forms"]), rule["house"]) for rule in source.toml["rule"]]
+    rules = [rule for rule in source.toml["rule"] if rule["house"] not in rule["forms"]]  # the others forbid a change
+    named += [(source.line_of(rule["forms"]), rule["house"]) for rule in rules]
     for line, house in named:
         if changes := to_house(house).changes:
             yield source.error(line, house, f"not in the house spelling: {what_to_write(changes)}")

@@ -36,6 +36,14 @@ def has_words(text: str) -> bool:
     return any(map(str.isalpha, text))
 
 
+def silence_hint(completion: Completion) -> str:
+    """What to do about an answer without words; it names the field that has the text, if there is one."""
+    if completion.finish == "length":
+        return "It used up its tokens without text: choose a model that reasons less, or turn its reasoning off."
+    where = f"The text is in the field {completion.elsewhere}. " if completion.elsewhere else ""
+    return where + HINTS.get(completion.elsewhere, THINKING_HINT)
+
+
 class Brake:
     """Counts the answers refused in a row, and raises `FatalServerError` when there are too many of them.
 

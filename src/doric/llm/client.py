@@ -268,6 +268,8 @@ class Client:
             return RetryableError(f"no connection to {self._settings.address}: {fault.reason}", fault="connection")
         message, word = f"the connection to {self._settings.address} was lost", "connection"
         hint = "The server closed the connection; its log may say why."
+        if self._proxy:
+            message, hint = f"no answer from {self._settings.address}: {fault.reason}", fault.hint
         if fault.timed_out and self._hurried:
             message, word, hint = "stopped before the answer was complete", "interrupted", ""
         elif fault.timed_out:

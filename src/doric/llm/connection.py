@@ -35,6 +35,7 @@ CERTIFICATE_FAULTS = {  # codes of X509_V_ERR, https://docs.openssl.org/master/m
     64: ("its certificate is for another host", "Use a host name that is in the certificate."),
 }
 SELF_SIGNED = (18, 19)
+UNKNOWN_AUTHORITY = (2, 20, 21, 27)
 TRUST_HINT = "If you trust it, set SSL_CERT_FILE to a PEM file with the certificate that it is signed with."
 NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
 CUT_OFF = ("UNEXPECTED_EOF", "EOF occurred")
@@ -247,7 +248,9 @@ def _fault(chain: list[BaseException], url: str, proxy: Proxy | None, source: st
         hint = "Turn compression off at the server, or at the proxy before it."
         return ConnectionFault("the answer is not compressed as its header says", hint, connected=True, garbled=True)
     if _was_connected(chain):
-        return ConnectionFault("the connection closed", connected=True)
+        return _closed(proxy)
+    if any(isinstance(each, ConnectionResetError) for each in chain):  # during the TLS handshake
+        return replace(_closed(proxy), connected=False)
     reason, unknown_host = _os_reason(chain)
     refused = reason == REFUSED
     if proxy is not None:
@@ -292,6 +295,10 @@ def _tls_fault(error: ssl.SSLError, proxy: Proxy | None) -> ConnectionFault:
         if code in CERTIFICATE_FAULTS:
             reason, hint = CERTIFICATE_FAULTS[code]
             return ConnectionFault(reason, hint, permanent=True)
+        if code not in SELF_SIGNED + UNKNOWN_AUTHORITY:
+            why = getattr(error, "verify_message", "") or "it is not accepted"
+            hint = "Whoever runs the server must renew its certificate."
+            return ConnectionFault(f"its certificate is not valid: {why}", hint, permanent=True)
         why = "it is self-signed" if code in SELF_SIGNED else "its authority is unknown"
         return ConnectionFault(f"its certificate is not trusted: {why}", TRUST_HINT, permanent=True)
     if any(mark in words.upper() for mark in NOT_TLS):
@@ -301,9 +308,17 @@ def _tls_fault(error: ssl.SSLError, proxy: Proxy | None) -> ConnectionFault:
         hint = "Write http:// instead of https:// if the server has no certificate."
         return ConnectionFault("it does not speak https", hint, permanent=True)
     if any(mark in words for mark in CUT_OFF):
-        return ConnectionFault("the connection closed", connected=True)
+        return _closed(proxy)
     reason = (error.reason or words).replace("_", " ").lower()
     return ConnectionFault(f"the TLS handshake failed: {reason}", "Check that server and URL belong together.", True)
+
+
+def _closed(proxy: Proxy | None) -> ConnectionFault:
+    """The fault of a connection that was made and then closed by the other side."""
+    if proxy is None:
+        return ConnectionFault("the connection closed", connected=True)
+    hint = f"Check {proxy.variable}, or ask whoever runs the proxy."
+    return ConnectionFault(f"the connection through the proxy {proxy.host} closed", hint, connected=True)
 
 
 def _proxy_status(error: BaseException) -> int | None:

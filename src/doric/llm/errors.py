@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from doric import data
 from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.core.settings import azure_hint
 from doric.core.text import printable
 from doric.llm.reset_times import SHORT, Pause, clock_time, in_words, read_pause, read_retry_after
 
@@ -217,6 +218,7 @@ class ErrorResponse:
     """An error response: `message` is for people, `text` is the whole body in lower case, for searching.
 
     `param` and `code` are the fields of OpenAI's error object; `pause` is what the server says about a later call.
+    `is_page` is True if the body is a web page.
     """
 
     status: int
@@ -225,6 +227,7 @@ class ErrorResponse:
     text: str
     pause: Pause
     code: str = ""
+    is_page: bool = False
 
     @classmethod
     def read(
@@ -248,7 +251,8 @@ class ErrorResponse:
         pause = Pause(read_retry_after(headers), "Retry-After")
         if status in LIMITED:
             pause = read_pause(headers, text, message, limited=status == 429)
-        return cls(status, message.removesuffix("."), param, text.lower(), pause, code.lower())
+        page = bool(PAGE.match(text))
+        return cls(status, message.removesuffix("."), param, text.lower(), pause, code.lower(), page)
 
     # --- what it means ---
 
@@ -283,6 +287,11 @@ class ErrorResponse:
     def stream_only(self) -> bool:
         """Whether the server answers only if the answer is streamed."""
         return self.status in (400, 405, 422, 501) and self._mentions("stream_only")
+
+    @property
+    def expects_https(self) -> bool:
+        """Whether a server with a certificate refuses a request without encryption."""
+        return self.status in (400, 426) and self._mentions("expects_https")
 
     @property
     def out_of_memory(self) -> bool:
@@ -324,8 +333,11 @@ class ErrorResponse:
         """
         status = self.status
         if status == 407:
-            hint = "Check the name and the password in HTTPS_PROXY; special characters are written like %40."
+            hint = "Check the name and the password in HTTP_PROXY; special characters are written like %40."
             return FatalServerError(self._said("the proxy asks for a name and a password (407)"), hint=hint)
+        if self.expects_https:
+            hint = "Write https:// instead of http:// in its URL."
+            return FatalServerError(self._said(f"{address} expects https ({status})"), hint=hint)
         if self.pause.period and (status == 429 or self._mentions("limit_words")):
             return self._limit_reached()
         if status in (401, 403):
@@ -338,7 +350,7 @@ class ErrorResponse:
             return FatalServerError(self._said(f"{address} has no model '{model}' ({status})"), hint=hint)
         if self.too_long:
             return ServerError(self._said(f"the request is too long for {model} ({status})"), hint=self._length_hint())
-        if self.out_of_memory and not answered:
+        if self.out_of_memory and self._mentions("too_large") and not answered:
             return FatalServerError(self._said(f"the server answered {status}"), hint=MEMORY_HINT)
         if status in RETRYABLE_STATUSES or status >= 500:
             return self._retry_later()
@@ -350,8 +362,11 @@ class ErrorResponse:
         return f"{what}: {self.message}" if self.message else what
 
     def _no_access(self, address: str, key_variable: str, key_given: bool, answered: bool) -> ServerError:
-        """The error for a 401 or 403: the key is wrong, or none is set."""
+        """The error for a 401 or 403: the key is wrong, none is set, or another program refuses access."""
         kind = ServerError if answered and self.status == 403 else FatalServerError
+        if self.is_page and self.status == 403:
+            hint = "A model server sends no web page: is there a proxy, a firewall or a login in between?"
+            return kind(f"{address} is not accessible (403): a web page ({self.message})", hint=hint)
         if key_given:
             hint = f"{key_variable} is set. Is it the key for this server?"
             return kind(self._said(f"the server rejected the key ({self.status})"), hint=hint)
@@ -377,8 +392,8 @@ class ErrorResponse:
             return hint
         if self.status not in (404, 405):
             return "Change the flags as the server says, or choose another model."
-        ends = "" if address.endswith("/v1") else " Most base URLs end in /v1."
-        return f"Check the model, and that the base URL is the part before /chat/completions.{ends}"
+        ends = "" if address.endswith("/v1") else azure_hint(address) or "Most base URLs end in /v1."
+        return f"Check the model, and that the base URL is the part before /chat/completions. {ends}".rstrip()
 
     def _retry_later(self) -> ServerError:
         status, wait = self.status, self.pause.seconds

@@ -2,8 +2,9 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from doric import data
 from doric.core import text as texts
@@ -47,7 +48,13 @@ class Answer:
         return cls(text, (), score(""))
 
 
-type Gate = Callable[[Answer], Rejection | None]
+class Gate(Protocol):
+    """A function that rejects an answer or returns None. A rejection has the name of the function."""
+
+    __name__: str
+
+    def __call__(self, answer: Answer) -> Rejection | None:
+        """The reason to reject `answer`, or None."""
 
 
 @functools.cache

@@ -87,7 +87,11 @@ def banned_opener(answer: Answer) -> Rejection | None:
 def too_short(answer: Answer) -> Rejection | None:
     """Rejects a text with too few words for reliable scores."""
     count, least = len(answer.words), threshold("min_words")
-    return None if count >= least else Rejection("too_short", f"it has {count} words, fewer than {least}", count)
+    return (
+        None
+        if count >= least
+        else Rejection("too_short", f"it has {texts.counted(count, 'word')}, fewer than {least}", count)
+    )
 
 
 def too_long(answer: Answer) -> Rejection | None:
@@ -96,7 +100,11 @@ def too_long(answer: Answer) -> Rejection | None:
         reason = f"it has {len(answer.text):,} characters, more than {texts.MAX_CHARACTERS:,}"
         return Rejection("too_long", reason, len(answer.text))
     count, most = len(answer.words), threshold("max_words")
-    return None if count <= most else Rejection("too_long", f"it has {count} words, more than {most}", count)
+    return (
+        None
+        if count <= most
+        else Rejection("too_long", f"it has {texts.counted(count, 'word')}, more than {most}", count)
+    )
 
 
 def unfinished(answer: Answer) -> Rejection | None:

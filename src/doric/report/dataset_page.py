@@ -87,6 +87,7 @@ def _values(stats: DatasetStats) -> dict[str, Any]:
         "scots": _top_forms(stats, ("scots", "shared", "na")),
         "outside": [(form, house, count) for (form, house), count in stats.outside.most_common(TOP_OUTSIDE)],
         "outside_total": stats.outside.total(),
+        "respellings": [(old, new, count) for (old, new), count in stats.respellings.most_common(TOP_OUTSIDE)],
         "word_total": sum(stats.words),
         "sample": [(row, list(highlight(shown(row.answer)))) for row in stats.sample],
     }

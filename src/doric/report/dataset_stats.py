@@ -11,7 +11,8 @@ from typing import Any
 
 from doric.core.conversations import Row
 from doric.core.text import printable
-from doric.dialect.lexicon import SCOTS, house_forms, variants
+from doric.dialect.lexicon import SCOTS, house_forms
+from doric.dialect.spelling import to_house
 from doric.quality.gates import Answer, threshold
 from doric.quality.near_duplicates import NearDuplicateIndex
 
@@ -69,6 +70,7 @@ class DatasetStats:
 
     `asks` counts core rows by what they ask, `harmful` harmful requests by category. `forms` counts (form, class)
     pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
+    `respelt` counts the rows that the generator put in the house spelling, `respellings` their (old, new) words.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -85,6 +87,8 @@ class DatasetStats:
     contamination: list[float] = field(default_factory=list)
     forms: Counter[tuple[str, str]] = field(default_factory=Counter)
     outside: Counter[tuple[str, str]] = field(default_factory=Counter)
+    respelt: int = 0
+    respellings: Counter[tuple[str, str]] = field(default_factory=Counter)
     sample: list[SampleRow] = field(default_factory=list)
     nearest: list[SimilarPair] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -143,6 +147,7 @@ def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
     if isinstance(meta.get("tries"), int):
         stats.tries[meta["tries"]] += 1
     _add_scores(stats, answer)
+    _add_respelling(stats, meta.get("original"))
     return SampleRow(kind, group, lang, shown(prompt), text, answer.scores.substrate, answer.scores.north_east)
 
 
@@ -168,13 +173,21 @@ def _add_scores(stats: DatasetStats, answer: Answer) -> None:
     stats.north_east.append(scores.north_east)
     stats.leakage.append(scores.leakage)
     stats.contamination.append(scores.contamination)
+    outside = Counter((old.lower(), new.lower()) for old, new in to_house(answer.text).changes)
+    stats.outside += outside
     for token, kind, _ in scores.evidence:
         if kind in SCOTS:
             stats.forms[token, kind] += 1
-            if (house := variants().get(token, token)).lower() != token:
-                stats.outside[token, house] += 1
-        elif kind.startswith("central"):
+        elif kind.startswith("central") and not any(token == old for old, _ in outside):
             stats.outside[token, house_forms().get(token, "")] += 1
+
+
+def _add_respelling(stats: DatasetStats, original: object) -> None:
+    """Count what was rewritten in an answer that the generator put in the house spelling."""
+    if isinstance(original, str):
+        stats.respelt += 1
+        changes = to_house(original[:MEASURED]).changes
+        stats.respellings.update((old.lower(), new.lower()) for old, new in changes)
 
 
 def _add_to_sample(stats: DatasetStats, shown: SampleRow, draw: random.Random) -> None:

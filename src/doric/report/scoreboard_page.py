@@ -117,10 +117,13 @@ def format_drift(drift: Json) -> str:
 
 def _row(bucket: str, figures: Json) -> tuple[str, ...]:
     missing = figures["asked"] - figures["answered"]
+    described = ["-"] * 5
+    if figures["answered"]:
+        shares = ("substrate", "north_east", "leakage", "contamination")
+        described = [*(f"{figures[name]['value']:.1%}" for name in shares), f"{figures['words']['value']:.0f}"]
     return (
         NAMES[bucket], str(figures["asked"]), str(missing or "-"), _percent(figures["passes"]),
-        _percent(figures["holds_doric"]), _points(figures["points"]), *(f"{figures[name]['value']:.1%}" for name in
-        ("substrate", "north_east", "leakage", "contamination")), f"{figures['words']['value']:.0f}",
+        _percent(figures["holds_doric"]), _points(figures["points"]), *described,
     )  # fmt: skip
 
 

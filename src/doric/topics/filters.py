@@ -13,7 +13,7 @@ from typing import Any
 
 from doric import data
 from doric.core.characters import find_flaw, tidy
-from doric.core.text import fold, words
+from doric.core.text import counted, fold, words
 from doric.quality.decontamination import find_match
 from doric.quality.gates import Rejection
 from doric.quality.near_duplicates import most_similar
@@ -53,7 +53,9 @@ def check_topic(text: str) -> Rejection | None:
     if len(text) >= MOST_CHARACTERS:
         return Rejection("length", f"it has more than {MOST_CHARACTERS - 1} characters", count)
     if not limits["min_words"] <= count <= limits["max_words"]:
-        return Rejection("length", f"it has {count} words, not {limits['min_words']} to {limits['max_words']}", count)
+        return Rejection(
+            "length", f"it has {counted(count, 'word')}, not {limits['min_words']} to {limits['max_words']}", count
+        )
     if not text[-1].isalnum() and text[-1] not in ")'’%":
         return Rejection("ending", f"it ends with '{text[-1]}'")
     lower = text.lower()

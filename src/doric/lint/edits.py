@@ -1,0 +1,197 @@
+"""Changes of the language data that are shown as a diff first, written in one go, and can be undone.
+
+The old files are kept beside the new ones as FILE.bak, FILE.bak.2 and so on. `UNDO` lists the changes that can be
+undone, the last one at its end.
+"""
+
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from doric import data
+from doric.core.backups import Backups
+from doric.core.errors import InputError, os_error
+from doric.core.files import atomic_write, encode_json, parse_object
+from doric.lint.source import TOML_STRING, Source, unquoted
+
+UNDO = ".undo.json"
+LONGEST = 200
+"""A longer line is shown in part."""
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class Draft:
+    """New lines of the data files. `lines` has a list of lines for each file that differs from its source."""
+
+    sources: Mapping[str, Source]
+    lines: dict[str, list[str]] = field(default_factory=dict)
+
+    def set_line(self, name: str, number: int, new: str | None) -> None:
+        """Replace a line, or with None, mark it for deletion. `number` is its number in the file as it is now."""
+        if name not in self.lines:
+            self.lines[name] = list(self.sources[name].lines)
+        self.lines[name][number - 1] = DELETED if new is None else new
+
+    def line(self, name: str, number: int) -> str:
+        """A line of the draft."""
+        return self.lines.get(name, self.sources[name].lines)[number - 1]
+
+    def replace_string(self, name: str, number: int, old: str, new: str) -> bool:
+        """Replace a string of a TOML file that begins on a line, or a cell of a table. False if it is not there."""
+        line = self.line(name, number) if number else ""
+        if name.endswith(".tsv"):
+            cells = line.split("\t")
+            self.set_line(name, number, "\t".join(new if cell.strip() == old else cell for cell in cells))
+            return old in map(str.strip, cells)
+        for found in TOML_STRING.finditer(line):
+            if unquoted(found.group()) == old:
+                literal = _literal(found.group(), old, new)
+                self.set_line(name, number, line[: found.start()] + literal + line[found.end() :])
+                return True
+        return False
+
+    def files(self) -> dict[str, str]:
+        """Name -> new content of each file that changes."""
+        drafted = {name: [line for line in lines if line is not DELETED] for name, lines in self.lines.items()}
+        return {name: "\n".join(lines) for name, lines in drafted.items() if lines != self.sources[name].lines}
+
+    def diff(self) -> Iterator[str]:
+        """The changes, line by line, for people: `- old` and `+ new` below the place of the change."""
+        for name, text in sorted(self.files().items()):
+            yield from diff(data.shown(name), self.sources[name].lines, text.split("\n"))
+
+
+DELETED = "\x00"
+"""Stands for a deleted line in a draft."""
+
+
+def _literal(quoted: str, old: str, new: str) -> str:
+    if old in quoted:  # nothing in it is escaped
+        return quoted.replace(old, new, 1)
+    return json.dumps(new, ensure_ascii=False)
+
+
+def diff(name: str, old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    """The lines that differ, each group below its place: `file:line`, `- old`, `+ new`.
+
+    >>> list(diff("holds.toml", ["a", "b"], ["a", "c"]))
+    ['holds.toml:2', '  - b', '  + c']
+    """
+    matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
+    for kind, first, last, start, end in matcher.get_opcodes():
+        if kind != "equal":
+            yield f"{name}:{first + 1}"
+            pairs = list(itertools.zip_longest(old[first:last], new[start:end]))
+            yield from (f"  - {_excerpt(line, other)}" for line, other in pairs if line is not None)
+            yield from (f"  + {_excerpt(line, other)}" for other, line in pairs if line is not None)
+
+
+def _excerpt(line: str, other: str | None) -> str:
+    """A line as a diff shows it: of a very long one, what is around its first difference from the `other`."""
+    if len(line) <= LONGEST or other is None:
+        return line.strip()
+    at = next((at for at, (one, two) in enumerate(zip(line, other, strict=False)) if one != two), len(line))
+    return f"… {line[max(0, at - LONGEST // 2) : at + LONGEST // 2].strip()} …"
+
+
+def write(files: Mapping[str, str], command: str) -> None:
+    """Write all `files`, name -> content, after their old versions were copied. Raises `InputError`.
+
+    If one of them cannot be written, the others get their old content again.
+    """
+    paths = {name: Path(str(data.FOLDER / name)) for name in sorted(files)}
+    copies = Backups(*paths.values()).keep(*paths.values())
+    done: list[tuple[Path, Path]] = []
+    try:
+        for (name, path), copy in zip(paths.items(), copies, strict=True):
+            atomic_write(path, _encoded(files[name], path.read_bytes()))
+            done.append((path, copy))
+        _remember(command, paths, copies)
+    except (InputError, OSError) as error:
+        for path, copy in done:
+            atomic_write(path, copy.read_bytes())
+        if isinstance(error, InputError):
+            raise
+        raise os_error(error, data.shown(""), "written") from error
+
+
+def _encoded(text: str, old: bytes) -> bytes:
+    """`text` with the line ends and the byte-order mark of the old file."""
+    text = text.replace("\n", "\r\n") if b"\r\n" in old else text
+    return (BOM if old.startswith(BOM) else b"") + text.encode()
+
+
+def _remember(command: str, paths: Mapping[str, Path], copies: Sequence[Path]) -> None:
+    files = {
+        name: {"copy": copy.relative_to(_folder()).as_posix(), "written": _hash(path)}
+        for (name, path), copy in zip(paths.items(), copies, strict=True)
+    }
+    _store([*_changes(), {"command": command, "files": files}])
+
+
+def undo(may_write: Callable[[str, Iterator[str]], bool]) -> bool:
+    """Give the files of the last change their old content, if `may_write(command, diff)` agrees.
+
+    Returns False if it does not. Raises `InputError` if there is nothing to undo, or if a file has changed since.
+    """
+    if not (changes := _changes()):
+        raise InputError("there is no change to undo", hint="Only --swap and --house-spelling can be undone.")
+    last = changes[-1]
+    restored = {_folder() / name: _folder() / file["copy"] for name, file in last["files"].items()}
+    for name, file in last["files"].items():
+        _check_unchanged(name, file["written"], _folder() / file["copy"])
+    if not may_write(last["command"], _undo_diff(restored)):
+        return False
+    for path, copy in restored.items():
+        atomic_write(path, copy.read_bytes())
+    _store(changes[:-1])
+    for copy in restored.values():
+        copy.unlink(missing_ok=True)
+    return True
+
+
+def _check_unchanged(name: str, written: str, copy: Path) -> None:
+    if not copy.is_file():
+        raise InputError("the copy of the old file is missing, so the change cannot be undone", file=_shown(copy))
+    if _hash(_folder() / name) != written:
+        hint = f"Copy the old lines back by hand; the old file is {_shown(copy)}."
+        raise InputError("it has been changed since, and undoing would lose that", file=data.shown(name), hint=hint)
+
+
+def _undo_diff(restored: Mapping[Path, Path]) -> Iterator[str]:
+    for path, copy in restored.items():
+        old, new = (file.read_text("utf-8-sig").split("\n") for file in (path, copy))
+        yield from diff(_shown(path), old, new)
+
+
+def _changes() -> list[dict]:
+    try:
+        return parse_object((_folder() / UNDO).read_bytes(), file=data.shown(UNDO))["changes"]
+    except FileNotFoundError:
+        return []
+    except (OSError, KeyError) as error:
+        raise InputError("the list of changes cannot be read", file=data.shown(UNDO), hint="Delete it.") from error
+
+
+def _store(changes: Sequence[dict]) -> None:
+    if changes:
+        atomic_write(_folder() / UNDO, encode_json({"changes": list(changes)}) + b"\n")
+    else:
+        (_folder() / UNDO).unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return Path(str(data.FOLDER))
+
+
+def _shown(path: Path) -> str:
+    return data.shown(path.relative_to(_folder()).as_posix())
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
