@@ -22,13 +22,17 @@ TYPED = "typed"
 """The name, in `--ask-mix`, of the share of English prompts that are in lower case and without an end mark."""
 MOST_REPEATS = 16
 """A subject or a user turn comes at most so many times in a plan, each time with another turn or another answer."""
+LONG_PART = 0.3
+"""If two answers differ in parts with this share of their letters, their similarity is mostly below 0.9."""
+USED = 0.75
+"""At most this share of the different answers of a pair is used, so that a rejected answer can be replaced."""
 ATTEMPT_STEP = 10_007
 """A prime number: the answers of two attempts are so many positions apart."""
 SLOT = re.compile(r"\{(\w+)\}")
 NO_SUBJECT = Subject("", {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pair:
     """User turns and the lists whose entries make an answer. `parts_of_speech` (all if empty) limits the words."""
 
@@ -41,6 +45,42 @@ class Pair:
     def answers(self) -> int:
         """The number of different answers."""
         return math.prod(map(len, self.parts))
+
+    @functools.cached_property
+    def leaders(self) -> tuple[int | None, ...]:
+        """For each part, the part with which it changes: itself if it is long, or one of several short parts.
+
+        Short parts that are a long part together change together. The others have None: they change nothing much.
+        """
+        means = [sum(map(len, part)) / len(part) for part in self.parts]
+        found: list[int | None] = [None] * len(means)
+        group: list[int] = []
+        for at in sorted(range(len(means)), key=lambda at: -means[at]):
+            group.append(at)
+            if sum(means[one] for one in group) >= LONG_PART * sum(means):
+                leader = min(group, key=lambda one: len(self.parts[one]))
+                for one in group:
+                    found[one] = leader
+                group = []
+        return tuple(found)
+
+    @property
+    def distinct(self) -> int:
+        """The number of answers of which no two are near-duplicates."""
+        return math.prod(len(part) for at, part in enumerate(self.parts) if self.leaders[at] == at)
+
+    def answer(self, number: int) -> str:
+        """Answer `number`, with slots. Of `distinct` consecutive numbers, no two answers are near-duplicates."""
+        again, at = divmod(number % self.answers, self.distinct)
+        left, places = visit(self.distinct, at), {}
+        for part, leader in enumerate(self.leaders):
+            if leader == part:
+                left, places[part] = divmod(left, len(self.parts[part]))
+        for part, leader in enumerate(self.leaders):
+            if leader != part:
+                again, more = divmod(again, len(self.parts[part]))
+                places[part] = ((at if leader is None else places[leader]) + more) % len(self.parts[part])
+        return " ".join(lines[places[part]] for part, lines in enumerate(self.parts))
 
     @property
     def is_plain(self) -> bool:
@@ -167,10 +207,10 @@ def asked(name: str, number: int, seed: int) -> Asked:
     start = start_of(seed, name)
     pair, at, subject, earlier = rounds[again][visit(len(rounds[again]), place, start + again)]
     if pair is not None:
-        return Asked(pair, pair.asks[at], NO_SUBJECT, visit(pair.answers, earlier, start))
+        return Asked(pair, pair.asks[at], NO_SUBJECT, earlier + start)
     turns = _turns(name, subject.part_of_speech)
     pair, turn = turns[(at + again + start) % len(turns)]
-    return Asked(pair, turn, subject, visit(pair.answers, number, start))
+    return Asked(pair, turn, subject, number + start)
 
 
 type Item = tuple[Pair | None, int, Subject, int]
@@ -190,7 +230,7 @@ def _round(name: str, again: int) -> Iterator[Item]:
             yield None, at, subject, 0
     for pair in ask.pairs:
         for at in range(len(pair.asks) if pair.is_plain else 0):
-            if (earlier := again * len(pair.asks) + at) < pair.answers:
+            if (earlier := again * len(pair.asks) + at) < math.ceil(USED * pair.distinct):
                 yield pair, at, NO_SUBJECT, earlier
 
 
@@ -203,12 +243,7 @@ def _turns(name: str, part_of_speech: str) -> tuple[tuple[Pair, str], ...]:
 
 def answer_to(one: Asked, attempt: int = 0) -> str:
     """The answer to what a row asks; each attempt gives another one, as long as the pair has more answers."""
-    number = visit(one.pair.answers, one.answer + attempt * ATTEMPT_STEP)
-    lines = []
-    for part in one.pair.parts:
-        number, at = divmod(number, len(part))
-        lines.append(part[at])
-    return filled(" ".join(lines), one.subject)
+    return filled(one.pair.answer(one.answer + attempt * ATTEMPT_STEP), one.subject)
 
 
 def filled(text: str, subject: Subject) -> str:

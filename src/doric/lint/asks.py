@@ -21,7 +21,12 @@ FOLDER = "asks/"
 LINES, NUMBERS = "asks/lines.tsv", "asks/numbers.tsv"
 RESERVED = (ADVICE, TYPED, "safety", "default", "none", "adv", "core", "multi")
 """Names that mean something else in `--ask-mix` or in a report."""
-GATES = (*(gate.__name__ for gate in gates.LANGUAGE_GATES), "echoes_prompt", "echoes_topic", "refuses")
+GATES = (
+    *(str(getattr(gate, "__name__", "")) for gate in gates.LANGUAGE_GATES),
+    "echoes_prompt",
+    "echoes_topic",
+    "refuses",
+)
 """The gates that an ask may allow to fail."""
 NAME = re.compile("[a-z]+")
 NEEDED_NUMBERS = (*range(1, 21), *range(30, 91, 10), 100, 1000)
