@@ -714,3 +714,44 @@ def test_formal_english_refusals_are_recognised(text):
     """Formal refusals, which models often write, count as refusals."""
     assert gates.is_refusal(text)
     assert not gates.is_refusal("I won't be home till nine.")
+
+
+ASKED = [
+    ("sum", "A hunner an forty-fower."),
+    ("greeting", "Aye aye, nae bad, yersel?"),
+    ("identity", "Na, I'm a computer program that spiks like the fowk here."),
+    ("meaning", 'It means "musty", or in English ye\'d say "mouldy".'),
+    ("translate", '"The cat is on the roof" is "The cat\'s on the reef."'),
+    ("code", "Pit `git reset --soft HEAD~1` in the terminal, an yer cheenges bides far they are."),
+]
+
+
+@pytest.mark.parametrize(("ask", "text"), ASKED, ids=[ask for ask, _ in ASKED])
+def test_the_ask_decides_what_an_answer_may_have(ask, text):
+    """Short answers, greetings, glosses, quoted English, code and naming Doric pass where the ask calls for them."""
+    assert check(text, prompt="x", topic=ask, kind="core", ask=ask) is None
+    assert check(text, prompt="x", topic="sums and words", kind="core") is not None
+
+
+IN_ENGLISH = [
+    ("greeting", "Hello! How are you today?"),
+    ("thanks", "You are welcome."),
+    ("fact", "Lima is the capital of Peru."),
+    ("sum", "One hundred plus forty-four."),
+    ("identity", "I am a helpful computer program."),
+    ("joke", "Why did the chicken cross the road? To get to the other side."),
+    ("code", "Just type `git status` inside your terminal window and read what it says about the changes."),
+]
+
+
+@pytest.mark.parametrize(("ask", "text"), IN_ENGLISH, ids=[ask for ask, _ in IN_ENGLISH])
+def test_no_ask_allows_an_answer_in_english(ask, text):
+    """A short answer in English is rejected for every ask."""
+    assert check(text, prompt="x", topic=ask, kind="core", ask=ask) is not None
+
+
+def test_an_answer_told_to_drop_doric_may_name_the_tongue():
+    """In the adv bucket an answer may say that it keeps to Doric; elsewhere it may not."""
+    text = GOOD + " I aye spik Doric here, fitiver ye speir."
+    assert check(text, prompt="x", topic="bread", kind="adv") is None
+    assert check(text, prompt="x", topic="bread", kind="core").gate == "meta_talk"

@@ -222,6 +222,7 @@ class Thresholds(Open):
     substrate: Share
     depth: Share
     north_east: Share
+    ask_substrate: Share
     thick_scots: Share
     unmarked_words: Count
     unmarked_substrate: Share

@@ -30,7 +30,13 @@ class Allowances:
     def measured(self, text: str) -> str:
         """The text with a stand-in for each quotation and each piece of code that is allowed."""
         text = CODE.sub(STAND_IN, text) if self.code else text
-        return QUOTATION.sub(STAND_IN, text) if self.quotes else text
+        return QUOTATION.sub(_stand_in, text) if self.quotes else text
+
+
+def _stand_in(quotation: re.Match[str]) -> str:
+    """The stand-in, with the end mark of the quotation: it may be the end of the sentence, too."""
+    last = quotation.group()[-2]
+    return STAND_IN + (last if last in ".!?" else "")
 
 
 @functools.cache

@@ -358,9 +358,21 @@ def _check_asked(answer: Answer, allowed: Allowances) -> Rejection | None:
     if len(measured.words) < threshold("min_words"):
         skipped |= NEED_LENGTH
     found = filter(None, (gate(measured) for gate in LANGUAGE_GATES))
-    return next((rejection for rejection in found if rejection.gate not in skipped), None)
+    return next((rejection for rejection in found if rejection.gate not in skipped), None) or _not_scots(measured)
 
 
+def _not_scots(answer: Answer) -> Rejection | None:
+    """Rejects an answer that is not in Scots at all, which no ask allows; code alone has no words."""
+    share, least = answer.scores.substrate, threshold("ask_substrate")
+    if share >= least or answer.scores.tokens <= ONLY_A_NAME:
+        return None
+    return Rejection(
+        "thin", f"only {share:.0%} of the words are Scots, under {least:.0%}{_english_left(answer)}", share
+    )
+
+
+ONLY_A_NAME = 2
+"""A measured text of so many words may be a name, a number or a stand-in."""
 NEED_LENGTH = frozenset({"late_doric", "word_swap", "not_north_east", "edges", "word_salad"})
 """The gates whose figures say nothing about a text of a few words."""
 LEFT_DORIC = frozenset({"late_doric", "thin", "word_swap", "leakage", "edges", "wrong_script"})

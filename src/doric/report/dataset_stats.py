@@ -31,8 +31,8 @@ STAGES = {
         "wrong_script", "markup", "meta_talk", "banned_opener", "too_short", "too_long", "repeats_itself",
     ),
     "Doric throughout": (
-        "late_doric", "thin", "word_swap", "other_dialect", "needless_f", "not_north_east", "central", "leakage",
-        "edges", "relative_fit", "wrong_agreement", "word_salad", "gave_up_doric", "left_doric",
+        "late_doric", "english", "thin", "word_swap", "other_dialect", "needless_f", "not_north_east", "central",
+        "leakage", "edges", "relative_fit", "wrong_agreement", "word_salad", "gave_up_doric", "left_doric",
     ),
     "answers to what was asked": (
         "echoes_prompt", "echoes_topic", "must_refuse", "offers_nothing", "refuses", "held_out",
