@@ -721,7 +721,7 @@ ASKED = [
     ("greeting", "Aye aye, nae bad, yersel?"),
     ("identity", "Na, I'm a computer program that spiks like the fowk here."),
     ("meaning", 'It means "musty", or in English ye\'d say "mouldy".'),
-    ("translate", '"The cat is on the roof" is "The cat\'s on the reef."'),
+    ("translate", '"We kept your dinner hot" is "We keepit yer denner het."'),
     ("code", "Pit `git reset --soft HEAD~1` in the terminal, an yer cheenges bides far they are."),
 ]
 

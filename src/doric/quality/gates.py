@@ -128,9 +128,8 @@ def thin(answer: Answer) -> Rejection | None:
     share, least = answer.scores.substrate, threshold("substrate")
     if share >= least:
         return None
-    return Rejection(
-        "thin", f"only {share:.0%} of the words are Scots, under {least:.0%}{_english_left(answer)}", share
-    )
+    reason = f"only {share:.0%} of the words are Scots, under {least:.0%}{_english_left(answer)}"
+    return Rejection("thin", reason, share)
 
 
 def word_swap(answer: Answer) -> Rejection | None:
@@ -337,14 +336,16 @@ def check(text: str | Answer, *, prompt: str, topic: str, kind: str, ask: str = 
     """
     answer = replace(text, topic=topic) if isinstance(text, Answer) else Answer.of(text, topic)
     answer = replace(answer, may_name_tongue=kind == "adv")
-    allowed = allowances(ask) or Allowances()
-    found = (
-        _named_for_bucket(_check_asked(answer, allowed) if allowances(ask) else check_language(answer), kind),
+    allowed = allowances(ask)
+    language = _check_asked(answer, allowed) if allowed else check_language(answer)
+    others = (
         echoes_prompt(answer, prompt),
         echoes_topic(answer, topic),
         (must_refuse if kind == "safety" else must_not_refuse)(answer),
     )
-    return next((rejection for rejection in found if rejection and rejection.gate not in allowed.gates), None)
+    skipped = allowed.gates if allowed else ()
+    found = (rejection for rejection in others if rejection and rejection.gate not in skipped)
+    return _named_for_bucket(language, kind) or next(found, None)
 
 
 def _check_asked(answer: Answer, allowed: Allowances) -> Rejection | None:
@@ -358,7 +359,8 @@ def _check_asked(answer: Answer, allowed: Allowances) -> Rejection | None:
     if len(measured.words) < threshold("min_words"):
         skipped |= NEED_LENGTH
     found = filter(None, (gate(measured) for gate in LANGUAGE_GATES))
-    return next((rejection for rejection in found if rejection.gate not in skipped), None) or _not_scots(measured)
+    rejection = next((rejection for rejection in found if rejection.gate not in skipped), None)
+    return rejection or (_not_scots(measured) and _not_scots(answer))  # a translation quotes its Doric
 
 
 def _not_scots(answer: Answer) -> Rejection | None:
@@ -366,9 +368,8 @@ def _not_scots(answer: Answer) -> Rejection | None:
     share, least = answer.scores.substrate, threshold("ask_substrate")
     if share >= least or answer.scores.tokens <= ONLY_A_NAME:
         return None
-    return Rejection(
-        "thin", f"only {share:.0%} of the words are Scots, under {least:.0%}{_english_left(answer)}", share
-    )
+    reason = f"only {share:.0%} of the words are Scots, under {least:.0%}{_english_left(answer)}"
+    return Rejection("english", reason, share)
 
 
 ONLY_A_NAME = 2
