@@ -18,7 +18,13 @@ from doric.topics.lists import read_topics
 
 ROOT = Path(__file__).parents[1]
 SPEC = data.read_toml("prompts.toml")
-SHAPES = {"gerund": "mending a slow puncture", "clause": "why bread goes stale", "noun": "cheap suppers for two"}
+SHAPES = {
+    "gerund": "mending a slow puncture",
+    "clause": "why bread goes stale",
+    "how-to": "how to bleed a radiator",
+    "noun": "cheap suppers for two",
+}
+WHEN = "when a child cries at the door"
 SCRIPTS = {"el": "GREEK", "ar": "ARABIC", "hi": "DEVANAGARI", "zh": "CJK"}
 TOPICS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda text: text.split())
 BRACED = st.sampled_from(["{topic}", "{Doric}", "{}", "{0}", "{person}", "{unknown", "}", "%s", "\\1", "$topic"])
@@ -26,7 +32,7 @@ BRACED = st.sampled_from(["{topic}", "{Doric}", "{}", "{0}", "{person}", "{unkno
 
 def frames_for(bucket, shape):
     """The frames of a bucket that fit a shape of topic."""
-    return [frame for frame in SPEC[bucket] if shape in frame["shapes"]]
+    return [frame for frame in SPEC[bucket] if prompts.fits(frame["shapes"], shape)]
 
 
 def core_texts(shape, count=None):
@@ -40,9 +46,9 @@ def letters(text, script):
     return [char for char in text if char.isalpha() and unicodedata.name(char, "").startswith(script)]
 
 
-@pytest.mark.parametrize(("shape", "topic"), SHAPES.items())
+@pytest.mark.parametrize(("shape", "topic"), [*SHAPES.items(), ("when", WHEN), ("how-to", "when to plant garlic")])
 def test_the_shape_of_a_topic_is_recognised(shape, topic):
-    """A gerund, a clause and a noun phrase are recognised as different shapes."""
+    """A gerund, a noun phrase and the kinds of clause are recognised as different shapes."""
     assert prompts.shape(topic) == prompts.shape(topic.capitalize()) == shape
 
 
@@ -141,16 +147,46 @@ def test_an_ask_has_its_own_length_and_language():
     assert prompts.core_prompt("hens", 0, 0).words in prompts.LENGTHS.values()
 
 
+def test_a_when_clause_never_becomes_a_question_about_the_time():
+    """ "Do you know when a child cries?" asks for the time, and "So, why bread goes stale." is no English."""
+    count = len(frames_for("core", "when"))
+    assert count >= 40
+    english = [prompt.text for turn in range(count) if (prompt := prompts.core_prompt(WHEN, turn, 0)).lang == "en"]
+    assert not [
+        text for text in english if re.search(rf"\b(know|idea|told me|wondered|remind me) {WHEN}", text.lower())
+    ]
+    clauses = [prompt.text for prompt in core_texts("clause")]
+    assert not [text for text in clauses if text.startswith(("So, why", "Why"))]
+
+
+def test_what_belongs_to_the_sentence_stands_before_the_topic():
+    """In "tell me about {topic} at lunch", "at lunch" may be read as a part of the topic: no frame does so."""
+    tails = re.compile(r"\{(?:topic|doric)\} (?:at|on|in|for|with|tae|to|slowly|this|last|aa|all|as if|over)\b")
+    assert [frame["text"] for frame in SPEC["core"] + SPEC["adv"] if tails.search(frame["text"].lower())] == []
+
+
+@pytest.mark.parametrize("lang", prompts.languages())
+def test_no_language_asks_where_to_begin_with_a_why(lang):
+    """Frames about mistakes or the first step are for topics that one can do; every shape has at least four frames."""
+    made = {shape: set() for shape in prompts.SHAPES}
+    for shape, topic in {**SHAPES, "when": WHEN}.items():
+        for turn in range(20):
+            made[shape].add(prompts.multi_prompt(topic, lang, turn).text.replace(topic, "X"))
+    assert min(map(len, made.values())) >= 4
+    assert len(made["gerund"] & made["how-to"] - made["clause"] - made["noun"]) == 2
+
+
 def test_fourteen_languages():
     """Every language has several different frames, each with one slot for the topic."""
     wanted = {"es", "fr", "de", "it", "pt", "nl", "sv", "da", "pl", "el", "tr", "ar", "hi", "zh"}
     assert wanted <= set(prompts.languages())
     for lang in prompts.languages():
-        frames = SPEC["multi"][lang]["frames"]
+        frames = [raw if isinstance(raw, str) else raw["text"] for raw in SPEC["multi"][lang]["frames"]]
         assert len(set(map(fold, frames))) == len(frames) >= 4
         assert all(re.findall(r"\{\w*\}", frame) == ["{topic}"] for frame in frames)
-        texts = {prompts.multi_prompt("hens", lang, turn).text for turn in range(len(frames))}
-        assert len(texts) == len(frames)
+        topics = [*SHAPES.values(), WHEN]
+        made = {prompts.multi_prompt(topic, lang, turn).text for topic in topics for turn in range(len(frames))}
+        assert all(any(frame.replace("{topic}", topic) in made for topic in topics) for frame in frames)
 
 
 @pytest.mark.parametrize("lang", prompts.languages())

@@ -1,11 +1,12 @@
 """User prompts for each bucket: sentence frames from `data/prompts.toml`, filled with a topic, and asks (see `asks`).
 
-The shape of a topic (gerund, clause or noun phrase) decides which frames fit. Frames, languages and harmful requests
-are visited in an evenly spread order (`spread.visit`): each is used once before any is used again.
+The shape of a topic (gerund, noun phrase, clause and so on) decides which frames fit. Frames, languages and harmful
+requests are visited in an evenly spread order (`spread.visit`): each is used once before any is used again.
 """
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from doric import data
@@ -16,6 +17,8 @@ from doric.dialect.render import render
 from doric.dialect.scores import score
 
 KINDS = ("core", "adv", "safety", "multi")
+SHAPES = ("gerund", "clause", "how-to", "when", "noun")
+"""The shapes of topics (see `shape`)."""
 CLAUSE_WORDS = frozenset(["how", "why", "what", "when", "where", "whether", "who", "which", "if", "whose"])
 LENGTHS = {"short": (20, 45), "medium": (35, 85), "long": (60, 140)}
 """For each length that a frame can ask for: the fewest and the most words that the answer should have."""
@@ -72,14 +75,16 @@ def languages() -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1 << 12)
 def shape(topic: str) -> str:
-    """The grammatical shape of a topic: "gerund", "clause" or "noun".
+    """The grammatical shape of a topic: "gerund", "noun", "clause", or one of two kinds of clause, "how-to" and "when".
 
     >>> shape("keeping a bike clean"), shape("why bread goes stale"), shape("cheap suppers for two")
     ('gerund', 'clause', 'noun')
+    >>> shape("how to bleed a radiator"), shape("when a child cries"), shape("when to plant garlic")
+    ('how-to', 'when', 'how-to')
     """
-    first = topic.split()[0].lower()
+    first, *others = topic.lower().split()
     if first in CLAUSE_WORDS:
-        return "clause"
+        return "how-to" if others[:1] == ["to"] else "when" if first == "when" else "clause"
     return "gerund" if first.endswith("ing") and len(first) > 4 else "noun"
 
 
@@ -91,12 +96,24 @@ def in_doric(topic: str) -> str:
 
 
 @functools.cache
-def _frames(table: str, wanted: str) -> tuple[Frame, ...]:
+def _frames(table: str, shape: str) -> tuple[Frame, ...]:
     return tuple(
         Frame(raw["text"], raw.get("voice", "english"), raw.get("length", "medium"))
         for raw in _spec()[table]
-        if wanted in raw["shapes"]
+        if fits(raw["shapes"], shape)
     )
+
+
+@functools.cache
+def _frames_in(lang: str, shape: str) -> tuple[str, ...]:
+    """The frames of another language that fit a shape."""
+    every = ({"text": raw} if isinstance(raw, str) else raw for raw in _spec()["multi"][lang]["frames"])
+    return tuple(raw["text"] for raw in every if fits(raw.get("shapes", SHAPES), shape))
+
+
+def fits(shapes: Sequence[str], shape: str) -> bool:
+    """Whether a frame with these `shapes` fits a topic of this `shape`. What fits any clause fits a "how-to"."""
+    return shape in shapes or (shape == "how-to" and "clause" in shapes)
 
 
 def core_prompt(topic: str, number: int, start: int) -> Prompt:
@@ -169,7 +186,7 @@ def safety_prompt(number: int) -> Prompt:
 
 def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
     """Prompt `number` about `topic` in the language `lang`, with the topic's title in this language if there is one."""
-    frames = _spec()["multi"][lang]["frames"]
+    frames = _frames_in(lang, shape(topic))
     known = authored(topic)
     title = known.titles.get(lang, topic) if known else topic
     return Prompt(frames[number % len(frames)].replace("{topic}", title), lang)

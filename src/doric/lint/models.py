@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 type Text = Annotated[str, Field(min_length=1)]
 type Texts = Annotated[list[Text], Field(min_length=1)]
-type Shapes = Annotated[list[Literal["gerund", "clause", "noun"]], Field(min_length=1)]
+type Shapes = Annotated[list[Literal["gerund", "clause", "how-to", "when", "noun"]], Field(min_length=1)]
 type Share = Annotated[float, Field(ge=0, le=1)]
 type Count = Annotated[int, Field(ge=0)]
 type Pairs = Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)]
@@ -90,8 +90,13 @@ class HarmfulRequest(Strict):
     lang: Literal["en", "sco"] = "en"
 
 
+class Translated(Strict):
+    text: Text
+    shapes: Shapes
+
+
 class Frames(Strict):
-    frames: Texts
+    frames: Annotated[list[Text | Translated], Field(min_length=1)]
 
 
 class Typed(Strict):
