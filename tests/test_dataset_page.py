@@ -71,6 +71,19 @@ def test_rows_groups_and_rejections_are_counted(dataset):
     assert all(later <= earlier for (_, earlier), (_, later) in zip(found.funnel(), found.funnel()[1:], strict=False))
 
 
+def test_what_is_asked_is_shown(tmp_path):
+    """The page and the card count core rows by what they ask, and harmful requests by category."""
+    made = [row(at, ask="greeting" if at % 3 else "advice") for at in range(9)]
+    made += [row(20 + at, kind="safety", group="safety", topic="fraud") for at in range(4)]
+    path = written(tmp_path / "d.jsonl", made)
+    stats = load_stats(path, None)
+    assert (stats.asks, stats.harmful) == ({"greeting": 6, "advice": 3}, {"fraud": 4})
+    text = page_of((path, None), tmp_path, rejected=False).text
+    assert "Core rows by what is asked" in text
+    assert "Harmful requests by category" in text
+    assert "greeting 6, advice 3" in dataset_page.dataset_card(stats, "d.jsonl")
+
+
 def test_rejections_by_an_unknown_gate_are_counted_in_the_funnel():
     """The funnel ends at the number of rows, even if the page does not know one of the gates."""
     found = collect_stats([row(1)], [rejection(1, gate="of_tomorrow"), {}])
