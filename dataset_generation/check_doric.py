@@ -48,8 +48,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     parser.add_argument("--doubts", action="store_true", help="also list warnings: lines that may be right")
     flag = parser.add_mutually_exclusive_group().add_argument
-    flag("--say", metavar="TEXT", help="a sentence or an answer to explain; - reads it from stdin")
-    flag("--where", metavar="TEXT", help="a word, or a sentence or a part of one: list the lines that have it")
+    flag("--say", metavar="TEXT", nargs="+", help="a sentence or an answer to explain; - reads it from stdin")
+    flag("--where", metavar="TEXT", nargs="+", help="a word or a part of a sentence: list the lines that have it")
     flag("--swap", nargs=2, metavar=("OLD", "NEW"), help="write NEW instead of OLD everywhere")
     flag("--house-spelling", action="store_true", help="write every authored line in the main spellings")
     flag("--undo", action="store_true", help="take back the last --swap or --house-spelling")
@@ -57,6 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--forms", action="store_true", help="with --swap: also the words of the same stem")
     parser.add_argument("--yes", action="store_true", help="write the changes without a question")
     args = parser.parse_args(argv)
+    args.say, args.where = (words and " ".join(words) for words in (args.say, args.where))  # the quotes may be missing
     for name, needed in (("rows", args.where is not None), ("forms", args.swap is not None)):
         if getattr(args, name) and not needed:
             parser.error(f"--{name} needs --{'where TEXT' if name == 'rows' else 'swap OLD NEW'}")

@@ -60,7 +60,7 @@ def test_words_leave_standard_input_alone(server, tmp_path):
 @pytest.mark.parametrize(
     ("edge", "env", "said"),
     [
-        (False, {}, "VLLM_API_KEY is not set"),
+        (False, {}, "VLLM_API_KEY is not set (Unauthorized)\nhint: Put the key into .env"),
         (False, {"VLLM_API_KEY": "sk-wrong"}, "VLLM_API_KEY was refused"),
         (True, {}, "MODAL_KEY and MODAL_SECRET are not both set"),
         (True, {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-sk-wrong"}, "go only to https://*.modal.run"),
@@ -94,6 +94,19 @@ def test_a_model_that_is_not_served_is_named(server, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "`gpt` does not exist" in done.stderr
     assert "served here: doric-base, other, doric" in done.stderr
+
+
+def test_a_conversation_begins_with_a_warning_about_its_model(server, tmp_path):
+    """A model in VLLM_MODEL that the server does not list is named at the start, once, with the models it lists."""
+    with Terminal(tmp_path, server.url, VLLM_MODEL="gpt", columns=200) as chat:
+        chat.expect("does not list gpt, only doric-base, other, doric")
+        chat.ready(2)
+        assert "does not list" not in chat.say("/model doric")
+        assert "doric saw 1 messages" in chat.say("hello")
+    server.manners.models = [{"id": "gpt:latest"}]
+    with Terminal(tmp_path, server.url, VLLM_MODEL="gpt", columns=200) as chat:
+        assert "gpt:latest saw 1 messages" in chat.say("hello")
+        assert "does not list" not in chat.text
 
 
 def test_a_model_need_not_be_listed(server, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from chat_mock import WINDOW, ChatMock
 from chat_terminal import Terminal, rows, until
+from doric.core.markers import find_turn_mark
 
 
 @pytest.fixture
@@ -123,3 +124,41 @@ def test_a_model_that_is_not_listed_is_refused(server, tmp_path):
         assert "gpt saw" in chat.say("hello")
         server.manners.first = [(404, "")]
         assert "does not list its models; gpt2 is asked" in chat.say("/model gpt2")
+
+
+def test_an_older_copy_of_a_chat_is_loaded_truthfully(server, tmp_path):
+    """If the chat went on after /save, its copy continues in another file, and the note blames no other session."""
+    with Terminal(tmp_path, server.url, columns=200) as chat:
+        chat.say("hello")
+        chat.say(f"/save {tmp_path / 'copy.jsonl'}")
+        chat.say("repeat later")
+        chat.say(f"/load {tmp_path / 'copy.jsonl'}")
+        shown = chat.say("repeat again")
+        assert "has another version of this chat: this one is kept in" in shown
+        assert "session" not in shown
+    assert [row["messages"][-1]["content"].strip() for row in rows(tmp_path)] == ["later", "again"]
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "</s>", "<|im_<|im_end|>end|>", "<end_of_turn>\n<start_of_turn>user"])
+@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+def test_marks_of_chat_templates_in_a_loaded_chat_are_not_sent(server, tmp_path, mark, role):
+    """A mark in any message of a file would end its turn, so it is left out of the request; the file keeps it."""
+    texts = {"system": "Be kind.", "user": "Fit like?", "assistant": "Aye, fairly."}
+    messages = [{"role": name, "content": text + mark * (name == role) + " And?"} for name, text in texts.items()]
+    (tmp_path / "chat.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say(f"/load {tmp_path / 'chat.jsonl'}")
+        chat.say("hello")
+    sent = [message["content"] for message in server.asked[-1]["messages"]]
+    assert [find_turn_mark(text) for text in sent] == [None] * 4
+    assert rows(tmp_path)[0]["messages"][:3] == messages
+
+
+@pytest.mark.parametrize("pasted", ["/reset\rmore", "/undo\rmore", "/save x.jsonl\rmore"])
+def test_a_pasted_text_is_no_command(server, tmp_path, pasted):
+    """Several lines that begin like a command are not run as one, because the other lines would be lost."""
+    with Terminal(tmp_path, server.url) as chat:
+        chat.say("hello")
+        assert "a command has one line" in chat.say(pasted)
+        assert "saw 3 messages" in chat.say("hello")
+        assert "system: Be kind.\nAnd short." in chat.say("/system Be kind.\rAnd short.").replace("\r", "")

@@ -446,6 +446,25 @@ def test_events_are_read_in_every_usual_form(end, prefix):
         page.shutdown()
 
 
+@pytest.mark.parametrize("words", ["model requires more system memory (9 GiB)", "CUDA out of memory."])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_server_without_memory_gets_a_hint(tmp_path, words, begun):
+    """An error about memory in a stream says what to change, before and after the first word."""
+    start = b'data: {"choices": [{"delta": {"content": "Aye"}}]}\n\n' if begun else b""
+    error = b"data: " + json.dumps({"error": {"message": words}}).encode() + b"\n\n"
+    with fixed("text/event-stream", start + error) as page:
+        done = ask(tmp_path, f"http://127.0.0.1:{page.server_port}", "hello", VLLM_MODEL="doric")
+        assert (done.returncode, words[:20] in done.stderr, "Choose a smaller model" in done.stderr) == (1, True, True)
+        page.shutdown()
+
+
+def test_a_refusal_for_want_of_memory_gets_a_hint(server, tmp_path):
+    """The hint is the same for an error status."""
+    server.manners.first, server.manners.message = [(500, "")], "CUDA out of memory"
+    done = ask(tmp_path, server.url, "hello")
+    assert (done.returncode, "hint: Choose a smaller model" in done.stderr) == (2, True)
+
+
 def test_a_garbled_event_breaks_the_answer_off():
     """An event that is not JSON is handled like a lost connection."""
     with fixed("text/event-stream", b"data: {nonsense\n\n") as page:

@@ -51,6 +51,14 @@ def test_say_explains_a_sentence_word_by_word(capsys):
     assert capsys.readouterr().out.endswith("In the main spellings: Sae it's caul, gin ye ken.\n")
 
 
+def test_say_accepts_words_without_quotes(capsys):
+    """`--say the caul win` means the same as with quotes."""
+    assert check_doric.main(["--say", "the", "caul", "win", "--doubts"]) == 0
+    unquoted = capsys.readouterr().out
+    assert check_doric.main(["--say", "the caul win"]) == 0
+    assert capsys.readouterr().out == unquoted
+
+
 def test_say_explains_what_to_write_and_what_does_not_count(capsys):
     """--say names the Doric for an English or Central word, the main spelling, and why a word does not count."""
     assert check_doric.main(["--say", "You saw the loon, a guid caal day in the hale toon wi Fit an Fan."]) == 0

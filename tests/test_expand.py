@@ -447,7 +447,7 @@ def test_every_group_failing_is_an_error(topics, capsys):
     assert "new topics" not in told
 
 
-def test_a_server_that_never_answers_ends_the_run_once_a_group_is_given_up(topics, monkeypatch, capsys):
+def test_a_server_that_never_answers_ends_the_run_once_a_group_is_given_up(topics, monkeypatch, capsys, caplog):
     """The other groups are not tried as often, and the error is told once."""
     monkeypatch.setattr("doric.topics.expand.backoff", lambda *_: 0.0)
     with serving(decide=lambda call: Action("error_500")) as server:
@@ -455,6 +455,7 @@ def test_a_server_that_never_answers_ends_the_run_once_a_group_is_given_up(topic
         assert len(server.calls) < 3 * (MAX_RETRIES + 1)
     told = capsys.readouterr().err
     assert told.count("times and never an answer") == 1
+    assert caplog.text.count("asked again for about a minute") == 1
     assert "new topics" not in told
 
 

@@ -383,6 +383,28 @@ def test_a_stream_may_end_without_a_finish_reason():
     assert (answer.complete, read_completion(answer.body(), "").finish) == (True, "stop")
 
 
+@pytest.mark.parametrize("late", [{"delta": {"content": "late"}}, {"text": "late"}, {"message": {"content": "late"}}])
+def test_text_after_the_end_is_not_part_of_the_answer(late):
+    """What a server sends after a finish reason is dropped, unless it gives a finish reason with each chunk."""
+    answer = StreamedCompletion()
+    answer.add({"choices": [{"delta": {"content": "Aye."}, "finish_reason": "stop"}]})
+    assert answer.add({"choices": [late]}) == ""
+    assert answer.add({"choices": [{"delta": {"content": " Weel."}, "finish_reason": "stop"}]}) == " Weel."
+    assert (answer.text, answer.finish) == ("Aye. Weel.", "stop")
+
+
+def test_a_message_that_grows_with_each_chunk_is_read_once():
+    """Some servers send the whole message so far again and again, with its reasoning."""
+    answer = StreamedCompletion()
+    words, thoughts = ["Aye, ", "it's ", "a ", "gran ", "day. ", "😊 "], ["They ", "want ", "Doric."]
+    for end in range(1, 4):
+        answer.add({"choices": [{"message": {"content": "", "reasoning_content": "".join(thoughts[:end])}}]})
+    messages = [{"content": "".join(words[:end]), "reasoning_content": "They want Doric."} for end in range(1, 7)]
+    pieces = [answer.add({"choices": [{"message": message}]}) for message in messages]
+    assert "".join(pieces) == answer.text == "Aye, it's a gran day. 😊 "
+    assert answer.reasoning == "They want Doric."
+
+
 @pytest.mark.parametrize("word", ["null", "None", "FINISH_REASON_UNSPECIFIED", "in_progress"])
 def test_a_word_for_no_reason_does_not_end_a_stream(word):
     """Some servers write a word in every chunk until the answer ends."""

@@ -514,7 +514,7 @@ def test_a_silent_model_is_explained_in_a_short_run(validate, capsys, caplog, mo
     monkeypatch.setitem(mock_server.ANSWERS, "mute", lambda call, text: mute(field))
     with serving(decide=lambda call: Action("mute")) as server:
         validate(["--base-url", server.url, "--model", "m", "--limit", "3", "--out", "r.json"])
-    assert caplog.text.count(f"An answer has no words. The text is in the field {field}. ") == 1
+    assert caplog.text.count(f"There are answers without words. The text is in the field {field}. ") == 1
     assert told in caplog.text
     table = capsys.readouterr().out
     assert "100.0%" not in table

@@ -98,7 +98,7 @@ def converse(session: Session, host: str) -> int:
 
 def reply(session: Session, text: str) -> None:
     """Run a command, or answer a message. Raises `DoricError`, or `Leave`."""
-    if text in commands.LEAVING:
+    if text.lower() in commands.LEAVING:
         raise commands.Leave
     if text.startswith("/") and not text.startswith("//"):
         commands.run(session, text)

@@ -18,6 +18,9 @@ class Leave(Exception):
 def run(session: Session, line: str) -> None:
     """Run a line that starts with a slash. Raises `DoricError` or `Leave`."""
     name, *rest = line[1:].split(maxsplit=1) or [""]
+    name = name.lower()
+    if "\n" in line and name != "system":
+        raise InputError("a command has one line", hint="// sends a message that starts with /")
     command = COMMANDS.get(ALIASES.get(name, name))
     if command:
         command.action(session, "".join(rest).strip())
@@ -167,6 +170,6 @@ COMMANDS: dict[str, Command] = {
     "stats": Command("/stats", "speed and tokens", stats),
     "bye": Command("/bye", "leave; so do /exit, /quit, Ctrl-D", leave),
 }
-ALIASES = {"exit": "bye", "quit": "bye", "?": "help", "clear": "reset"}
-LEAVING = ("exit", "quit", ":q")
-"""A message that is one of these words leaves, because users of other chats type them. `exit!` can be sent."""
+ALIASES = {"exit": "bye", "quit": "bye", "q": "bye", "?": "help", "clear": "reset"}
+LEAVING = ("exit", "quit", "exit()", "quit()", "exit;", "quit;", ":q", ":q!", ":wq", ":x", r"\q", ".exit", ".quit")
+"""A message that is one of these words, in any case, leaves: users of other programs type them. `exit!` can be sent."""

@@ -3,14 +3,17 @@
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from doric.core.errors import InputError
-from doric.core.markers import find_turn_mark
+from doric.core.markers import find_turn_mark, without_turn_marks
 from doric.core.text import SURROGATE, printable, replace_surrogates
 
 LINE_ENDS = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
+INVISIBLE_LETTERS = re.compile("(?P<flag>\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0020-\U000e007f]")
+"""Letters that only a flag such as Scotland's consists of. Elsewhere only a model would see them."""
 
 type Message = dict[str, str]
 """A role ("system", "user" or "assistant") and its content."""
@@ -26,15 +29,20 @@ def refuse_template_marks(text: str) -> None:
 def readable(text: str) -> str:
     """`text` as a model gets it: without characters that nobody sees, and each kind of line end as a newline.
 
-    Removes escape sequences, control characters (Ctrl-Z, NUL) and format characters (a byte-order mark). The halves of
-    an emoji are joined, and a half alone becomes U+FFFD.
+    Removes escape sequences, control characters (Ctrl-Z, NUL), format characters (a byte-order mark) and, except in a
+    flag, invisible letters. The halves of an emoji are joined, and a half alone becomes U+FFFD.
 
     >>> readable("\\ufeffFit\\x1a like?\\r\\nAye\\u2028")
     'Fit like?\\nAye\\n'
     """
     if SURROGATE.search(text):
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return printable(LINE_ENDS.sub("\n", text))
+    return INVISIBLE_LETTERS.sub(lambda found: found["flag"] or "", printable(LINE_ENDS.sub("\n", text)))
+
+
+def as_sent(messages: Iterable[Message]) -> list[Message]:
+    """The messages as a model gets them: `readable`, and without the marks of chat templates that files may contain."""
+    return [message | {"content": without_turn_marks(readable(message["content"]))} for message in messages]
 
 
 @dataclass

@@ -95,6 +95,8 @@ def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
         elif (missed := server.missed) and missed.message not in reported:
             reported.add(missed.message)
             await run_in_terminal(lambda: session.screen.error(missed.message, missed.hint))
+        elif unlisted := server.unlisted:
+            await run_in_terminal(lambda: session.screen.note(f"warning: {unlisted}"))
 
     def start_watching() -> None:
         if server.model is None:
@@ -139,10 +141,17 @@ def bindings() -> KeyBindings:
 
     @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))
     def send(event: KeyPressEvent) -> None:
+        following = event.app.key_processor.input_queue
+        if following and following[0].key == Keys.ControlJ:
+            return  # the line end of Windows: its second half does the same
         if more_follows(event):
             event.current_buffer.insert_text("\n")
         else:
             event.current_buffer.validate_and_handle()
+
+    @keys.add("c-@")
+    def ignore(_: KeyPressEvent) -> None:
+        """A NUL in a pasted text would begin a selection, and the text after it would be lost."""
 
     @keys.add("escape", "enter")
     def new_line(event: KeyPressEvent) -> None:

@@ -23,8 +23,8 @@ from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
 from doric.llm.errors import MEMORY_HINT, ErrorResponse, find_error
 from doric.llm.events import Oversized, decode
 from doric.llm.request import has_system_role, merged, without_system_role
-from doric.llm.response import STREAM_OPTIONS, StreamedCompletion
-from doric.llm.served_models import MAX_LIST, read_model_list
+from doric.llm.response import STREAM_OPTIONS, UNKNOWN_ERROR, StreamedCompletion
+from doric.llm.served_models import MAX_LIST, read_model_list, untagged
 
 if TYPE_CHECKING:
     import httpx2
@@ -38,6 +38,10 @@ STALL_SECONDS = 300.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds between two tries. Each pause is 1.5 times as long as the pause before."""
 START_IT = "Start the server, or check the port in VLLM_URL. --wait SECONDS waits for a server that is starting."
+API_KEY = "Put the key into .env: of a server of your own, the key that it was started with; else the provider's key."
+MODAL_API_KEY = "It is the key in the app's Modal Secret; see .env.template."
+MOST_NAMES = 8
+"""Models that an error names. Some providers have hundreds; /model lists all."""
 CHECK_SERVER = "Is VLLM_URL an OpenAI-compatible server?"
 
 
@@ -87,12 +91,6 @@ class Address:
     def host(self) -> str:
         """The host, with the port if the URL names one."""
         return urlsplit(self.url).netloc
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the server is on this machine."""
-        host = urlsplit(self.url).hostname or ""
-        return is_loopback(host) or host in ("0.0.0.0", "::")
 
     @property
     def at_modal(self) -> bool:
@@ -152,6 +150,14 @@ class Server:
         """What a request waits for, and why it has no answer yet."""
         return f"waiting for {self.address.host}" + (f" ({self.obstacle})" if self.obstacle else "")
 
+    @property
+    def unlisted(self) -> str:
+        """A warning if the server lists models but not the one in use, else "". Some servers answer all the same."""
+        if not self.models or self.model is None or self.model in self.models:
+            return ""
+        names = listed(self.models)
+        return f"{self.address.host} does not list {self.model.name}, only {names}: /model NAME changes it"
+
     def start(self) -> None:
         """Look for the model in the background, once. This request also starts a server that is stopped."""
         if self._thread is None:
@@ -176,7 +182,7 @@ class Server:
         self.models = self._list(needed=not name)
         names = [model.name for model in self.models]
         if name and names and name not in names:
-            raise FatalServerError(f"there is no model {name!r} here", hint=f"served here: {', '.join(names)}")
+            raise FatalServerError(f"there is no model {name!r} here", hint=f"served here: {listed(self.models)}")
         if name:
             self.model = choose(self.models, name)
 
@@ -230,10 +236,12 @@ class Server:
     def _raise_error_in(self, answer: StreamedCompletion) -> None:
         if answer.error:
             body = json.dumps({"error": answer.error}).encode()
-            said = ErrorResponse.read(0, body, {}, key=self.address.api_key).message
+            said = ErrorResponse.read(UNKNOWN_ERROR, body, {}, key=self.address.api_key)
+            hint = MEMORY_HINT if said.out_of_memory else ""
             if answer.text:
-                raise _broken_off(said)
-            raise RetryableError(f"{self.address.host} answered with an error: {said}", fault="error")
+                raise _broken_off(said.message, hint=hint)
+            message = f"{self.address.host} answered with an error: {said.message}"
+            raise RetryableError(message, fault="error", hint=hint)
 
     def _whole(self, found: AnswerBody) -> str:
         """The text of an answer that was not streamed. Raises `FatalServerError` if there is no answer."""
@@ -302,7 +310,7 @@ class Server:
                     raise FatalServerError(message, hint=fault.hint or "Check VLLM_URL.") from error
                 if self.wait is None and self._proxy and fault.refused:
                     raise NoServer(f"{self.address.host} cannot be reached: {fault.reason}", hint=fault.hint) from error
-                if self.wait is None and self.address.is_local and fault.refused:
+                if self.wait is None and fault.refused and connection.leads_here(self.address.url):
                     raise NoServer(
                         f"nothing listens at {self.address.host} ({self.obstacle})", hint=START_IT
                     ) from error
@@ -390,7 +398,7 @@ class Server:
             state = "was refused" if address.api_key else "is not set"
             said = f" ({refusal.message})" if refusal.message else ""
             message = f"{address.host} requires a key: VLLM_API_KEY {state}{said}"
-            return FatalServerError(message, hint="It is the key in the server's Secret; see .env.template.")
+            return FatalServerError(message, hint=MODAL_API_KEY if address.at_modal else API_KEY)
         if status == 404 and at_modal:
             hint = "Check VLLM_URL, or deploy: see modal/README.md."
             return FatalServerError(f"nothing is deployed at {address.url}", hint=hint)
@@ -398,7 +406,7 @@ class Server:
             return TooLong(refusal.message)
         if status == 407:
             return refusal.to_error(address=address.host, model="", key_variable="", key_given=False)
-        served = f"served here: {', '.join(model.name for model in self.models)}"
+        served = f"served here: {listed(self.models)}"
         hint = served if status == 404 and self.models else refusal.extra_body_hint(tuple(self.extra_body))
         hint = MEMORY_HINT if refusal.out_of_memory else hint
         said = f": {refusal.message}" if refusal.message else ""
@@ -411,11 +419,21 @@ def choose(models: list[Model], wanted: str) -> Model:
     A wanted model does not have to be in the list. Raises `FatalServerError` if there is no model.
     """
     if wanted:
-        return next((model for model in models if model.name == wanted), Model(wanted))
+        return next((model for model in models if untagged(model.name) == untagged(wanted)), Model(wanted))
     if not models:
         raise FatalServerError("the server lists no model", hint="Set VLLM_MODEL to the name of a model.")
     adapters = [model for model in models if model.parent]
     return next((model for model in adapters if model.name == "doric"), (adapters or models)[0])
+
+
+def listed(models: Sequence[Model]) -> str:
+    """The names of the models, of which the first `MOST_NAMES` are written out.
+
+    >>> listed([Model(name) for name in "abcdefghij"])
+    'a, b, c, d, e, f, g, h and 2 more'
+    """
+    names = ", ".join(model.name for model in models[:MOST_NAMES])
+    return names + (f" and {more:,} more" if (more := len(models) - MOST_NAMES) > 0 else "")
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
@@ -424,5 +442,5 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return httpx2.HTTPError, httpx2.InvalidURL, OSError
 
 
-def _broken_off(reason: str) -> RetryableError:
-    return RetryableError(f"the server broke off: {reason}", fault="connection")
+def _broken_off(reason: str, *, hint: str = "") -> RetryableError:
+    return RetryableError(f"the server broke off: {reason}", fault="connection", hint=hint)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from doric.chat import store
-from doric.chat.conversation import Chat, Message, readable
+from doric.chat.conversation import Chat, Message, as_sent
 from doric.chat.signals import Signals
 from doric.chat.terminal import Screen, WaitTimer, WrappedOutput, echo_off
 from doric.core.cli import bounded
@@ -65,6 +65,8 @@ class ModelServer(Protocol):
 
     @property
     def looking(self) -> bool: ...
+    @property
+    def unlisted(self) -> str: ...
     def waiting_for(self) -> str: ...
     def start(self) -> None: ...
     def find(self) -> Model: ...
@@ -280,13 +282,13 @@ class Session:
             self.save_failed = True
 
     def _keep(self, file: Path) -> None:
-        """Write the chat to its file, or to a new file if another session has continued the same chat."""
+        """Write the chat to its file, or to a new file if that has another version of the chat."""
         try:
             store.keep(file, self.chat)
         except store.Diverged:
             self.chat.id, self.chat.kept = store.next_id(file.parent, self.chat.id), []
             self.file = file.with_name(f"{self.chat.id}.jsonl")
-            self.screen.note(f"[another session has continued this chat: this version is kept in {self.file}]")
+            self.screen.note(f"[{file.name} has another version of this chat: this one is kept in {self.file}]")
             self._keep(self.file)
 
     def status(self) -> str:
@@ -311,7 +313,7 @@ class Session:
                 for piece in pieces:
                     shown.write(shown.read(piece))
         except RetryableError as error:
-            ending = Ending(1, f"error: {error}")
+            ending = Ending(1, f"error: {error}" + (f". {error.hint}" if error.hint else ""))
         except KeyboardInterrupt:
             ending = STOPPED
         shown.end()
@@ -320,7 +322,7 @@ class Session:
     def _pieces(self) -> Generator[str]:
         """The pieces of the answer. If the server refuses a request as too long, the oldest messages are left out."""
         budget = self._budget()
-        asked = [message | {"content": readable(message["content"])} for message in self.chat.messages]
+        asked = as_sent(self.chat.messages)
         while True:
             messages = fit(asked, budget, self.tokens_per_char)
             began = time.monotonic()

@@ -33,7 +33,7 @@ ENDINGS = (".jsonl", ".ndjson", ".json")
 
 
 class Diverged(DoricError):
-    """The file has other messages of this chat: another session continued it."""
+    """The file has other messages of this chat, of another session or from before a `/load` of an older copy."""
 
 
 # --- the user's folder ----------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def read_latest(folder: Path) -> Chat:
 def keep(path: Path, chat: Chat) -> None:
     """Save a chat to its own file, or remove it from there if it has no answer.
 
-    Raises `Diverged` if another session has saved other messages of this chat there, and `DoricError` as `write` does.
+    Raises `Diverged` if other messages of this chat were saved there, and `DoricError` as `write` does.
     """
     with _refusals(path):
         if not (chat.answered or path.exists()):
@@ -85,7 +85,7 @@ def keep(path: Path, chat: Chat) -> None:
             lines = _lines(file.read()) if file else []
             stored = next((messages for line in lines if (messages := _messages_of(line, chat))), [])
             if stored not in ([], chat.kept, chat.messages[: len(stored)]):
-                raise Diverged("another session has continued this chat")
+                raise Diverged(f"{path} has another version of this chat")
             others = [line for line in lines if _id(_parsed(line)) != chat.id]
             atomic_write(path, _text([*others, _line(chat)] if chat.answered else others), private=True)
             chat.kept = [*chat.answered_messages] if chat.answered else []

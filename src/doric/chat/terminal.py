@@ -77,11 +77,13 @@ def echo_off() -> Generator[None]:
         yield
         return
     before = termios.tcgetattr(sys.stdin)
-    # ICANON off: the terminal would cut a long line. NOFLSH on: Ctrl-C would discard the waiting keys
+    # ICANON off: the terminal would cut a long line. NOFLSH on: Ctrl-C would discard the waiting keys. ICRNL off: the
+    # line ends of Windows would become two
     quiet = before[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
-    _set_modes([*before[:3], quiet, *before[4:]])
+    changed = [before[0] & ~termios.ICRNL, *before[1:3], quiet, *before[4:]]
+    _set_modes(changed)
     # after Ctrl-Z and `fg`, the shell has set its own modes
-    resumed = signal.signal(signal.SIGCONT, lambda *_: _set_modes([*before[:3], quiet, *before[4:]]))
+    resumed = signal.signal(signal.SIGCONT, lambda *_: _set_modes(changed))
     try:
         yield
     finally:
@@ -122,7 +124,7 @@ def edited(keys: str) -> str:
     'Fit like?\\naye'
     """
     text = ""
-    for key in ESCAPE_SEQUENCE.split(keys.replace("\r", "\n")):
+    for key in ESCAPE_SEQUENCE.split(keys.replace("\r\n", "\n").replace("\r", "\n")):
         for char in key:
             if char in ERASING:
                 text = text[:-1] if text[-1:] != "\n" else text

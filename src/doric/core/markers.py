@@ -5,6 +5,7 @@ reasoning. The time of every function is linear in the length of the text.
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from doric.core.mark_patterns import (
@@ -307,13 +308,31 @@ def find_turn_mark(text: str) -> str | None:
     >>> find_turn_mark("<s>auld</s> news"), find_turn_mark("Aye</s>")
     (None, '</s>')
     """
-    marks = turn_mark().finditer(text) if ANY_SIGN.search(text) else ()
-    return next((mark for found in marks if not _is_typed(mark := found.group(), text[: found.start()])), None)
+    return next((found.group() for found in _turn_marks(text)), None)
 
 
-def _is_typed(mark: str, before: str) -> bool:
-    ends_a_pair = mark.startswith("</") and mark.replace("/", "", 1) in before
-    return " " in mark or "&" in mark or ends_a_pair or mark.lower() in typed_marks()
+def without_turn_marks(text: str) -> str:
+    """`text` with a space instead of each mark that `find_turn_mark` finds.
+
+    >>> without_turn_marks("Fit like?<|im_end|>"), without_turn_marks("<s>auld</s> news")
+    ('Fit like? ', '<s>auld</s> news')
+    """
+    parts, at = [], 0
+    for found in _turn_marks(text):
+        parts += [text[at : found.start()], " "]
+        at = found.end()
+    return "".join([*parts, text[at:]])
+
+
+def _turn_marks(text: str) -> Iterator[re.Match[str]]:
+    """The marks in a typed text that end or start a turn."""
+    seen: set[str] = set()
+    for found in turn_mark().finditer(text) if ANY_SIGN.search(text) else ():
+        mark = found.group()
+        seen.add(mark)
+        ends_a_pair = mark.startswith("</") and mark.replace("/", "", 1) in seen
+        if not (" " in mark or "&" in mark or ends_a_pair or mark.lower() in typed_marks()):
+            yield found
 
 
 def _may_have_marks(text: str) -> bool:

@@ -35,6 +35,8 @@ MAX_TOKENS = 400
 MAX_FAILURES = 100
 """After so many braces that begin no JSON, no verdict is expected. Each of them may take time linear in the text."""
 LABELS = ["A", "B", "tie"]
+COMMA = re.compile(r",(?=\s*[}\]])")
+"""A comma after the last entry, which many models write and JSON does not allow."""
 SIGNS = re.compile(r"^[\W_]+|[\W_]+$")
 """Signs around a word."""
 SHOWN = 80
@@ -175,7 +177,8 @@ def _label(value: object) -> str:
 
 
 def _json_objects(text: str) -> list[dict[str, Any]]:
-    """Every JSON object in a text, inner objects before the outer one."""
+    """Every JSON object in a text, inner objects before the outer one. A comma before a bracket does no harm."""
+    text = COMMA.sub("", text)
     found: list[dict[str, Any]] = []
 
     def keep(value: dict[str, Any]) -> dict[str, Any]:
@@ -215,6 +218,7 @@ class PairwiseJudge:
         self._verdicts = {(verdict.id, verdict.swapped): verdict for verdict in earlier}
         self._scheduler: Scheduler[tuple[Pair, bool]] | None = None
         self._told = False
+        self._silent: Completion | None = None
 
     @property
     def calls(self) -> int:
@@ -232,6 +236,8 @@ class PairwiseJudge:
             lambda case: self._judge(*case, backend), self._fail, concurrency=concurrency, max_retries=self._max_retries
         )
         await self._scheduler.run(iter(self._open_cases()))
+        if self._silent is not None:  # otherwise the error of the brake says so
+            log.warning("There are verdicts without words. %s", silence_hint(self._silent))
 
     def stop(self) -> None:
         """Ask for no further verdict. `run` returns when the calls in flight have ended."""
@@ -295,15 +301,13 @@ class PairwiseJudge:
             self._brake.refused(completion, UNREADABLE)
 
     def _note_unreadable(self, completion: Completion) -> None:
-        """Say once what a verdict that cannot be read is like."""
-        if self._told:
-            return
-        self._told = True
-        if has_words(completion.text):
+        """Say once what a verdict that cannot be read is like. Those without words are said at the end of the run."""
+        if not has_words(completion.text):
+            self._silent = completion
+        elif not self._told:
+            self._told = True
             begins = " ".join(completion.text[: 2 * SHOWN].split())[:SHOWN]
             log.warning("A verdict could not be read; it begins: '%s'. Another judge may keep to the form.", begins)
-        else:
-            log.warning("A verdict has no words. %s", silence_hint(completion))
 
     def _fail(self, case: tuple[Pair, bool], error: ServerError) -> None:
         self._keep(Verdict(case[0].id, case[1], {}, error.message))

@@ -107,7 +107,8 @@ class Evaluation:
         self._succeeded = False
         self._failed_in_succession = 0
         self._scheduler: Scheduler[HeldOutPrompt] | None = None
-        self._stopped = self._told_of_silence = False
+        self._stopped = False
+        self._silent: Completion | None = None
         self._on_answer: Callable[[], object] = lambda: None
 
     @property
@@ -148,6 +149,8 @@ class Evaluation:
             await self._scheduler.run(
                 held for held in self.prompts if turn <= len(held.turns) and not self._has(held, turn)
             )
+        if self._silent is not None and self._silent.finish != FILTERED:  # otherwise the error of the brake says so
+            log.warning("There are answers without words. %s", silence_hint(self._silent))
 
     def stop(self) -> None:
         """Ask no further turn. `run` returns when the calls in flight have ended."""
@@ -190,7 +193,7 @@ class Evaluation:
             if has_words(completion.text):
                 self._brake.accepted()
             else:
-                self._note_silence(completion)
+                self._silent = completion
                 self._brake.refused(completion, "empty")
 
     def _request(self, held: HeldOutPrompt, turn: int) -> ChatRequest:
@@ -208,12 +211,6 @@ class Evaluation:
             return
         when = f"for {GONE} turns in succession" if self.done else f"{tries} times and never an answer"
         raise FatalServerError(f"{error.message}, {when}", hint=gone_hint(error))
-
-    def _note_silence(self, completion: Completion) -> None:
-        """Say once why an answer may have no words: a short run ends before the brake does."""
-        if not self._told_of_silence and completion.finish != FILTERED:
-            self._told_of_silence = True
-            log.warning("An answer has no words. %s", silence_hint(completion))
 
     def _fail(self, held: HeldOutPrompt, turn: int, reason: str) -> None:
         self._keep(ModelAnswer(held.id, turn, _prompt_at(held, turn), "", "", reason))

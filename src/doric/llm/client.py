@@ -43,6 +43,8 @@ log = logging.getLogger("doric")
 CONNECT_SECONDS = 30.0
 LIST_SECONDS = 5.0
 """Timeout for the list of models if the model is given, because then the list is not needed."""
+LARGE = 1 << 16
+"""Bytes of an answer that may take a moment to read, if it is full of marks of thinking."""
 HURRIED_SECONDS = 1.0
 """When the command stops, a response that has begun has so many seconds to end."""
 REPORTED = 5
@@ -88,7 +90,8 @@ class Client:
         self._requests = RequestBuilder(settings.extra_body)
         self._reported: set[str] = set()  # messages of the server that were logged
         self._begun: set[asyncio.Timeout] = set()  # the deadlines of the responses that have begun
-        self._hurried = False
+        self._hurried, self._last_moment = False, math.inf
+        self._reads_large = asyncio.Lock()
         self._url = endpoint(settings.address, "chat/completions")
         self._proxy = connection.proxy_for(settings.address)
         proxy = self._proxy.as_httpx(for_aiohttp=True) if self._proxy else None
@@ -134,6 +137,7 @@ class Client:
     def hurry(self) -> None:
         """From now on, give up a response that does not end soon after its beginning, because the command stops."""
         self._hurried = True
+        self._last_moment = asyncio.get_running_loop().time() + HURRIED_SECONDS
         for deadline in self._begun:
             _shorten(deadline, HURRIED_SECONDS)
 
@@ -168,7 +172,17 @@ class Client:
                 raise self._network_failure(error, request) from None
         except Oversized as error:
             raise self._oversized(error, body, request) from None
-        return (response.status_code, response.headers, found.content(request.characters)), times
+        content = found.content(request.characters)
+        if len(content) > LARGE:
+            await self._wait_to_read(request)
+        return (response.status_code, response.headers, content), times
+
+    async def _wait_to_read(self, request: ChatRequest) -> None:
+        """Wait until no other large answer is read, so that the event loop gets its turn, with Ctrl-C, between two."""
+        async with self._reads_large:
+            await asyncio.sleep(0)
+        if asyncio.get_running_loop().time() > self._last_moment:
+            raise self._network_failure(TimeoutError(), request)
 
     @contextlib.contextmanager
     def _in_a_hurry(self, deadline: asyncio.Timeout) -> Generator[None]:

@@ -160,6 +160,23 @@ def _is_excluded(host: str, port: int) -> bool:
     return False
 
 
+def leads_here(url: str) -> bool:
+    """Whether the host of `url` is this machine, under any of its names and addresses: no other address can be bound.
+
+    >>> leads_here("http://localhost:8000"), leads_here("http://127.1:8000"), leads_here("http://192.0.2.1:8000")
+    (True, True, False)
+    """
+    host = urlsplit(url).hostname or ""
+    if _is_this_machine(host):
+        return True
+    with suppress(OSError, UnicodeError):
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM):
+            with suppress(OSError), socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)
+                return True
+    return False
+
+
 # --- redirects ------------------------------------------------------------------------------------------------------
 
 

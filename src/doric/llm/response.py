@@ -170,6 +170,7 @@ class StreamedCompletion:
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
     _characters: int = 0
+    _length: int = 0  # characters of the text
     _filled: str = ""  # the first field with something that is neither text nor reasoning
     _half: str = ""  # the first half of a character, whose second half the next chunk may have
 
@@ -235,27 +236,26 @@ class StreamedCompletion:
             self.usage = {**(self.usage or {}), **{name: count for name, count in usage.items() if count is not None}}
 
     def _add_choice(self, choice: Mapping[str, Any]) -> str:
-        self.finish = finish_reason(choice.get("finish_reason")) or self.finish
+        had_ended, finish = bool(self.finish), finish_reason(choice.get("finish_reason"))
+        self.finish = finish or self.finish
         self._note_error(choice.get("error"))
         self._add_usage(choice.get("usage"))
+        if had_ended and not finish:
+            return ""  # text after the end is not the answer's, but some servers send a finish reason with each chunk
         delta = choice.get("delta") or choice.get("message") or {}
         found = read_content(delta.get("content") or choice.get("text"))
         if found is None:
             raise TypeError(delta)
         text, reasoning = found
-        if (
-            text
-            and choice.get("message")
-            and not choice.get("delta")
-            and (before := self.text)
-            and text.startswith(before)
-        ):
-            text = text[len(before) :]  # the whole message again, after its pieces
         reasoning = reasoning or next(filter(None, (_text(delta.get(name)) for name in REASONING_FIELDS)), "")
-        self._characters += len(text) + len(reasoning)
+        if choice.get("message") and not choice.get("delta"):
+            text = _new_part(text, self._text, self._length)
+            reasoning = _new_part(reasoning, self._reasoning, self._characters - self._length)
         self._filled = self._filled or _filled_instead("", {**delta, "content": None})
         self.pieces += bool(reasoning or text)
         text = self._whole_characters(text)
+        self._length += len(text)
+        self._characters += len(text) + len(reasoning)
         for parts, part in ((self._text, text), (self._reasoning, reasoning)):
             if part:
                 parts.append(part)
@@ -356,6 +356,12 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return _text(value.get("text") or value.get("value"))
     return value if isinstance(value, str) else ""
+
+
+def _new_part(message: str, parts: list[str], length: int) -> str:
+    """What is new in `message`: some servers send all of the answer so far again, `parts`, of `length` characters."""
+    repeats = 0 < length <= len(message) and message.startswith("".join(parts))
+    return message[length:] if repeats else message
 
 
 def _is_first(choice: Any) -> bool:  # noqa: ANN401 - any JSON

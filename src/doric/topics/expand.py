@@ -199,7 +199,7 @@ class Run:
         self._budget = Budget(price, args.max_cost, args.max_total_tokens)
         self._tally = Tally()
         self._stop = asyncio.Event()
-        self._interrupted = False
+        self._interrupted = self._said_how_long = False
         self._aside: Path | None = None
         self._draw, self._waits = random.Random(args.seed), WaitLog(time.monotonic)
 
@@ -330,6 +330,7 @@ class Run:
                     if failures > MAX_RETRIES:
                         group.stop_reason = f"{error.message}, {failures} times in a row"
                         return
+                    self._say_how_long()
                     seconds = backoff(failures - 1, error.after, self._draw)
                     self._waits.waiting(error, seconds)
                     await self._wait(seconds)
@@ -340,6 +341,12 @@ class Run:
         except DoricError:
             self._stop.set()  # the other groups finish their calls, keep the topics, and make no further call
             raise
+
+    def _say_how_long(self) -> None:
+        """Say once how long a server that has not answered yet is asked again: most of these waits are not logged."""
+        if not self._said_how_long and not any(each.calls for each in self._groups):
+            self._said_how_long = True
+            log.info("Each group is asked again for about a minute. Ctrl-C ends this.")
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
