@@ -32,6 +32,8 @@ BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
+UNMARKED = "unmarked"
+"""`meta.region` of a row in Scots that has no form of the North-East; other rows have no `meta.region`."""
 LISTED_MODELS = 3
 DIGITS = 4
 
@@ -42,10 +44,11 @@ class BudgetExhausted(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run: rows by bucket, of core by ask, and by number of tries; rejections by gate; errors by kind."""
+    """Counts of a run: rows by bucket, by ask, of unmarked region and by tries; rejections by gate; errors by kind."""
 
     accepted: Counter[str] = field(default_factory=Counter)
     asks: Counter[str] = field(default_factory=Counter)
+    unmarked: int = 0
     by_try: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -87,6 +90,7 @@ class History:
         if not self._in_plan(*key):
             raise _foreign(f"the plan of this run has no row with the id {id}")
         self.add(id, kind, text, tries, ask=str(meta.get("ask") or ""))
+        self.tally.unmarked += meta.get("region") == UNMARKED
         if model := model_of(row):
             self.models[model] += 1
 
@@ -271,6 +275,7 @@ class Generator:
             self._history.add(job.id, job.kind, answer.text, tries, ask=job.prompt.ask)
             raise
         self._history.add(job.id, job.kind, answer.text, tries, ask=job.prompt.ask)
+        self._tally.unmarked += gates.is_region_unmarked(answer)
 
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
         scores = answer.scores
@@ -290,6 +295,7 @@ class Generator:
             "leakage": round(scores.leakage, DIGITS),
             "spread": round(scores.spread, DIGITS),
             "contamination": round(scores.contamination, DIGITS),
+            **({"region": UNMARKED} if gates.is_region_unmarked(answer) else {}),
         }
 
     def _reject(self, job: Job, text: str, rejection: Rejection, tries: int) -> None:

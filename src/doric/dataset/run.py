@@ -140,6 +140,8 @@ class Run:
         if rows:
             shares = (f"{count / rows:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
             lines.append("  accepted:  " + ", ".join(shares))
+        if tally.unmarked:
+            lines.append(f"  region:    {tally.unmarked:,} rows have no North-East form (short Scots, meta.region)")
         if tally.rejected:
             lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
         if spelling := str(self._respelling):

@@ -40,6 +40,7 @@ type Measure = Callable[[ScoredAnswer], float]
 SHARES: dict[str, Measure] = {
     "passes": lambda scored: not scored.rejection,
     "holds_doric": lambda scored: scored.holds_doric,
+    "region_unmarked": lambda scored: scored.region_unmarked,
     "on_topic": lambda scored: scored.on_topic,
     "refuses": lambda scored: scored.refuses,
     "filtered": lambda scored: scored.filtered,

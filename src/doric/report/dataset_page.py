@@ -119,6 +119,8 @@ def _headlines(stats: DatasetStats) -> Iterator[tuple[str, str]]:
     yield f"{_median(stats.words):.0f}", "words per answer, median"
     yield f"{_median(stats.substrate):.0%}", "Scots words, median"
     yield f"{_median(stats.north_east):.1%}", "North-East words, median"
+    if stats.unmarked:
+        yield f"{stats.unmarked:,}", "rows without a North-East form (short Scots)"
     if stats.tries:
         yield f"{stats.tries[1] / stats.tries.total():.1%}", "accepted at the first try"
     if stats.rejected:

@@ -13,7 +13,7 @@ from doric.core.conversations import Row
 from doric.core.text import printable
 from doric.dialect.lexicon import SCOTS, house_forms
 from doric.dialect.spelling import to_house
-from doric.quality.gates import Answer, threshold
+from doric.quality.gates import Answer, is_region_unmarked, threshold
 from doric.quality.near_duplicates import NearDuplicateIndex
 
 UNKNOWN = "unknown"
@@ -77,6 +77,7 @@ class DatasetStats:
     groups: dict[str, Counter[str]] = field(default_factory=dict)
     asks: Counter[str] = field(default_factory=Counter)
     harmful: Counter[str] = field(default_factory=Counter)
+    unmarked: int = 0
     langs: Counter[str] = field(default_factory=Counter)
     writers: Counter[str] = field(default_factory=Counter)
     tries: Counter[int] = field(default_factory=Counter)
@@ -143,6 +144,7 @@ def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
         stats.asks[str(meta["ask"])] += 1
     if kind == group == SAFETY:
         stats.harmful[str(meta.get("topic") or UNKNOWN)] += 1
+    stats.unmarked += is_region_unmarked(answer)
     stats.writers[str(meta.get("model") or meta.get("backend") or UNKNOWN)] += 1
     if isinstance(meta.get("tries"), int):
         stats.tries[meta["tries"]] += 1
