@@ -189,17 +189,18 @@ def test_a_plan_knows_its_rows():
     other = Plan(make_topics(40), Mix(12), seed=1)
     for job in plan:
         row = {"kind": job.kind, "group": job.group, "topic": job.about}
-        assert plan.has(job.id, **row, prompt=job.prompt.text)
-        assert plan.has(job.id, **row, prompt="Edited.")
-        assert not other.has(job.id, **row, prompt="Edited.")
-        assert not plan.has(job.id, **row | {"topic": "something else"}, prompt="Edited.")
+        assert plan.find(job.id, **row, prompt=job.prompt.text) == job.id
+        assert plan.find(job.id, **row, prompt="Edited.") == job.id
+        assert not other.find(job.id, **row, prompt="Edited.")
+        assert not plan.find(job.id, **row | {"topic": "something else"}, prompt="Edited.")
 
 
 def test_a_plan_knows_harmful_requests_of_earlier_versions():
     """Rows of earlier versions name the topic of the job instead of the category, and are recognised too."""
     plan = Plan(make_topics(40), Mix(12, asks={}))
     for job in (job for job in plan if job.kind == "safety"):
-        assert plan.has(job.id, kind="safety", group=job.topic.group, topic=job.topic.text, prompt=job.prompt.text)
+        old = {"kind": "safety", "group": job.topic.group, "topic": job.topic.text}
+        assert plan.find(job.id, **old, prompt=job.prompt.text) == job.id
 
 
 def test_a_plan_without_asks_has_the_fingerprint_of_earlier_versions():

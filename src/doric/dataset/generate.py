@@ -61,16 +61,16 @@ class History:
 
     `models` counts the rows of earlier runs by the model that wrote them.
 
-    `in_plan` says whether the plan of the run has the job of an entry: `in_plan(id, kind, group, topic, prompt)`.
+    `find(id, kind, group, topic, prompt)` returns the id of the job of the plan that an entry belongs to, or "".
     """
 
-    def __init__(self, in_plan: Callable[[str, str, str, str, str], bool] = lambda *entry: True) -> None:
+    def __init__(self, find: Callable[[str, str, str, str, str], str] = lambda id, *_: id) -> None:
         self.tally = Tally()
         self.done: set[str] = set()
         self.rejected: dict[str, list[RejectedAnswer]] = {}
         self.models: Counter[str] = Counter()
         self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"))
-        self._in_plan = in_plan
+        self._find = find
         self._replayed: set[int] = set()
 
     def replay_row(self, row: Row) -> None:
@@ -85,11 +85,11 @@ class History:
             raise _foreign("the generator did not write this row")
         if not text.strip():
             raise _foreign("this row has no answer")
-        if id in self.done:
-            raise _foreign(f"an earlier line has the same id, {id}")
-        if not self._in_plan(*key):
+        if not (job := self._find(*key)):
             raise _foreign(f"the plan of this run has no row with the id {id}")
-        self.add(id, kind, text, tries, ask=str(meta.get("ask") or ""))
+        if job in self.done:
+            raise _foreign(f"an earlier line has the same id, {id}")
+        self.add(job, kind, text, tries, ask=str(meta.get("ask") or ""))
         self.tally.unmarked += meta.get("region") == UNMARKED
         if model := model_of(row):
             self.models[model] += 1
@@ -106,12 +106,12 @@ class History:
             raise _foreign("the generator did not write this rejection")
         if (same := hash((id, entry.get("try"), answer.text, model))) in self._replayed:
             raise _foreign(f"an earlier line is the same rejection of {id}")
-        if not self._in_plan(*key):
+        if not (job := self._find(*key)):
             raise _foreign(f"the plan of this run has no row with the id {id}")
         self._replayed.add(same)
         self.tally.rejected[answer.gate] += 1
-        if id not in self.done:
-            self.rejected.setdefault(id, []).append(answer)
+        if job not in self.done:
+            self.rejected.setdefault(job, []).append(answer)
 
     def add(self, id: str, kind: str, text: str, tries: int, *, ask: str = "") -> None:
         """Add an accepted answer; `ask` is the kind of ask of a core row."""

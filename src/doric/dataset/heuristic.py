@@ -35,7 +35,7 @@ NAMED = 12
 """So many attempts name a topic that is not authored. Later attempts say "yon", because some names never pass."""
 ANSWER_SECOND = 4
 """In 1 of so many rows the sentence that answers the topic comes second, after another one about it."""
-LEAST_CHOICES = 5
+LEAST_CHOICES = 12
 """If a topic has so few sentences that there are fewer choices than this, one of its theme is added."""
 MOST_CHOICES = 5_000
 """Of many possible choices of sentences, only about so many are used, evenly spread."""
@@ -128,10 +128,10 @@ def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int) 
     """
     own = [*pools.answers, *pools.more]
     wanted, beside = min(wanted, len(own)), beside + max(0, wanted - len(own))
-    if beside == 0 and math.comb(len(own), wanted) < LEAST_CHOICES:
+    about = _choices(len(pools.answers), tuple(line.endswith("?") for line in own), wanted)
+    if beside == 0 and len(about) < LEAST_CHOICES:
         beside = 1
     beside = min(beside, sum(map(len, pools.theme)))
-    about = _choices(len(pools.answers), tuple(line.endswith("?") for line in own), wanted)
     around = _beside(tuple(map(len, pools.theme)), beside)
     picked = visit(len(about) * len(around), number, start)
     lines = [own[at] for at in about[picked % len(about)]]

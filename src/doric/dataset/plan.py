@@ -183,19 +183,23 @@ class Plan:
         point = visit(len(self), slot, start)
         return self._buckets[bisect.bisect_right(self._ends, point)]
 
-    def has(self, id: str, *, kind: str, group: str, topic: str, prompt: str) -> bool:
-        """Whether this plan has the job `id`. The other values are those of its row, and the prompt may be edited."""
+    def find(self, id: str, *, kind: str, group: str, topic: str, prompt: str) -> str:
+        """The id of the job that a row with the id `id` fills, or "". The other values are those of the row.
+
+        The prompt of the row may be edited. The ids differ if the wording of the prompts has changed since.
+        """
         if self._without_topic.get(id) == (group, topic):
-            return True
+            return id
         if (place := self._places.get((group, topic))) is None:
-            return False
+            return ""
         # rows are written in the order of the plan, so the slot is mostly that of the row before
         slots = [self._last_slot, *range(self.mix.n_per_topic)]
         for slot in slots:
             if stable_id(self.seed, kind, group, topic, slot, prompt) == id:
                 self._last_slot = slot
-                return True
-        return any(self.job(slot * len(self.topics) + place).id == id for slot in range(self.mix.n_per_topic))
+                return self.job(slot * len(self.topics) + place).id
+        every = (self.job(slot * len(self.topics) + place).id for slot in range(self.mix.n_per_topic))
+        return id if id in every else ""
 
     def fingerprint(self) -> dict[str, object]:
         """The values that must be equal so that two runs write the same file."""

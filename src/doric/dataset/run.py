@@ -63,7 +63,7 @@ class Run:
             check_max_cost(args.max_cost, price, settings.address)
         self._budget = Budget(price, args.max_cost, args.max_total_tokens)
         self._history = generate.History(
-            lambda id, kind, group, topic, prompt: plan.has(id, kind=kind, group=group, topic=topic, prompt=prompt)
+            lambda id, kind, group, topic, prompt: plan.find(id, kind=kind, group=group, topic=topic, prompt=prompt)
         )
         self._rows: Journal | None = None
         self._max_tries: int = args.max_tries or DEFAULT_TRIES[backend]
@@ -91,7 +91,7 @@ class Run:
 
     def forecast(self) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
-        self._files.check(self._fingerprint, ignore=NOT_COMPARED, describe=self._difference)
+        self._check_plan()
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
         plan += f"\ncore rows by what is asked: {_counted(self._plan.asks)}" if self._plan.asks else ""
@@ -183,7 +183,7 @@ class Run:
     @contextlib.contextmanager
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
-        self._files.check(self._fingerprint, ignore=NOT_COMPARED, describe=self._difference)
+        self._check_plan()
         self._report_extra_body()
         self._report_house_spelling()
         replays = self._replay_row, self._history.replay_rejection
@@ -254,6 +254,19 @@ class Run:
         if before != now:
             words = "The rows so far were written with --house-spelling %s, the next ones are with %s."
             log.warning(words, before, now)
+
+    def _check_plan(self) -> None:
+        """Raise `PlanError` if the rows to resume were planned otherwise.
+
+        Rows of a plan without asks name their topic, so their jobs are found even if the wording of the prompts differs
+        now: their prompts stay, and the other rows get the new ones.
+        """
+        stored = (self._files.stored() or {}) if self._files.resumes else self._fingerprint
+        reworded = ASK_MIX not in stored and stored.get("prompts") != self._fingerprint["prompts"]
+        ignored = (*NOT_COMPARED, "prompts") if reworded else NOT_COMPARED
+        self._files.check(self._fingerprint, ignore=ignored, describe=self._difference)
+        if reworded and self._files.count():
+            log.warning("The wording of the prompts has changed: rows keep their prompts, missing rows get new ones.")
 
     def _replay_row(self, row: Row) -> None:
         self._history.replay_row(row)
