@@ -60,6 +60,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--safety-ratio", type=cli.share, default=0.05, metavar="R", help="share of harmful requests (default: 0.05)")
     flag("--multi-ratio", type=cli.share, default=0.2, metavar="R", help="share in other languages (default: 0.2)")
     flag("--ask-mix", metavar="MIX", help=ASK_MIX)
+    flag(
+        "--turns",
+        default="2",
+        metavar="N",
+        help="turns of a chat, or a range such as 2-4: 2 are a question and its answer, and each turn more is a "
+        "follow-up of the user with its answer (default: 2)",
+    )
     flag("--langs", metavar="CODES", help="languages of that share, for instance es,fr,de (default: all 14)")
     flag(
         "--seed", type=cli.whole_number, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)"

@@ -49,9 +49,13 @@ RULE = "the turns must alternate user, assistant, … and end with an answer"
 _NO_META: dict[str, Any] = {}
 
 
-def make_row(user: str, assistant: str, meta: dict[str, Any]) -> Row:
-    """A row of exactly two turns."""
-    turns = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+def make_row(user: str, assistant: str, meta: dict[str, Any], *later: tuple[str, str]) -> Row:
+    """A row of a user turn and its answer, and of the `later` pairs of user turn and answer."""
+    turns = [
+        {"role": role, "content": text}
+        for pair in ((user, assistant), *later)
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
     return {"messages": turns, "meta": meta}
 
 

@@ -7,21 +7,24 @@ resume a run that was stopped, its whole state is rebuilt from these two files.
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from doric.core.characters import tidy
-from doric.core.conversations import Row, make_row
-from doric.core.errors import FatalServerError, InputError, PlanError, RescuedError, ServerError
+from doric.core.conversations import Row
+from doric.core.errors import FatalServerError, InputError, PlanError, RescuedError, RetryableError, ServerError
 from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
-from doric.dataset.plan import Attempt, Job, RejectedAnswer, Voice
+from doric.dataset import followups
+from doric.dataset.chats import DIGITS, FOLLOW_UPS, UNMARKED, Accepted, Chat, Drift, scores_of, tried
+from doric.dataset.followups import FollowUp
+from doric.dataset.plan import FIRST_TURNS, Attempt, Job, RejectedAnswer, Voice
 from doric.dataset.respelling import Respelling
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
 from doric.llm.served_models import untagged
-from doric.quality import gates
+from doric.quality import conversations, gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
@@ -32,10 +35,7 @@ BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
-UNMARKED = "unmarked"
-"""`meta.region` of a row in Scots that has no form of the North-East; other rows have no `meta.region`."""
 LISTED_MODELS = 3
-DIGITS = 4
 
 
 class BudgetExhausted(Exception):
@@ -44,10 +44,12 @@ class BudgetExhausted(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run: rows by bucket, by ask, of unmarked region and by tries; rejections by gate; errors by kind."""
+    """Counts of a run: rows by bucket, ask, turns, and of unmarked region; answers by tries; rejections; errors."""
 
     accepted: Counter[str] = field(default_factory=Counter)
     asks: Counter[str] = field(default_factory=Counter)
+    turns: Counter[int] = field(default_factory=Counter)
+    drift: Drift = field(default_factory=Drift)
     unmarked: int = 0
     by_try: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -76,21 +78,28 @@ class History:
     def replay_row(self, row: Row) -> None:
         """Add a row of an earlier run. Raises `InputError` if this run cannot have written it."""
         try:
-            meta, (prompt, text) = row["meta"], (turn["content"] for turn in row["messages"][:2])
+            meta, turns = row["meta"], [turn["content"] for turn in row["messages"]]
+            prompt, text, later = turns[0], turns[1], turns[3::2]
             id, kind, tries = meta["id"], meta["kind"], meta["tries"]
             key = id, kind, meta["group"], meta["topic"], prompt
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+            tries_later = [one["tries"] for one in meta.get(FOLLOW_UPS, ())]
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
             raise _foreign("the generator did not write this row") from error
-        if not all(isinstance(value, str) for value in (*key, text)) or type(tries) is not int:
+        if not all(isinstance(value, str) for value in (*key, text, *later)) or any(
+            type(each) is not int for each in (tries, *tries_later)
+        ):
             raise _foreign("the generator did not write this row")
-        if not text.strip():
+        if not all(answer.strip() for answer in (text, *later)):
             raise _foreign("this row has no answer")
+        if len(turns) != 2 * (1 + len(tries_later)):
+            raise _foreign("this row does not have all its turns")
         if not (job := self._find(*key)):
             raise _foreign(f"the plan of this run has no row with the id {id}")
         if job in self.done:
             raise _foreign(f"an earlier line has the same id, {id}")
-        self.add(job, kind, text, tries, ask=str(meta.get("ask") or ""))
-        self.tally.unmarked += meta.get("region") == UNMARKED
+        for answer in (text, *later):
+            self.accepted.add(id, answer)
+        self.add(row, tries, *tries_later, job=job)
         if model := model_of(row):
             self.models[model] += 1
 
@@ -98,29 +107,42 @@ class History:
         """Add a rejection of an earlier run, after its rows. Raises `InputError` as `replay_row` does."""
         try:
             id, model = entry["id"], entry.get("model", "")
-            answer = RejectedAnswer(entry["answer"], entry["gate"], entry["reason"], model)
+            answer, turn = (
+                RejectedAnswer(entry["answer"], entry["gate"], entry["reason"], model),
+                entry.get("turn", FIRST_TURNS),
+            )
             key = id, entry["kind"], entry["group"], entry["topic"], entry["prompt"]
         except KeyError as error:
             raise _foreign("the generator did not write this rejection") from error
         if not all(isinstance(value, str) for value in (*key, answer.text, answer.gate, answer.reason, model)):
             raise _foreign("the generator did not write this rejection")
-        if (same := hash((id, entry.get("try"), answer.text, model))) in self._replayed:
+        if type(turn) is not int:
+            raise _foreign("the generator did not write this rejection")
+        if (same := hash((id, turn, entry.get("try"), answer.text, model))) in self._replayed:
             raise _foreign(f"an earlier line is the same rejection of {id}")
         if not (job := self._find(*key)):
             raise _foreign(f"the plan of this run has no row with the id {id}")
         self._replayed.add(same)
         self.tally.rejected[answer.gate] += 1
         if job not in self.done:
-            self.rejected.setdefault(job, []).append(answer)
+            if turn > FIRST_TURNS:  # it answered a follow-up to an answer that is lost, so a model must not see it
+                answer = replace(answer, text="")
+            self.rejected.setdefault(tried(job, turn), []).append(answer)
 
-    def add(self, id: str, kind: str, text: str, tries: int, *, ask: str = "") -> None:
-        """Add an accepted answer; `ask` is the kind of ask of a core row."""
-        self.accepted.add(id, text)
-        self.done.add(id)
-        self.tally.accepted[kind] += 1
-        if ask:
-            self.tally.asks[ask] += 1
-        self.tally.by_try[tries] += 1
+    def add(self, row: Row, *tries: int, job: str = "") -> None:
+        """Add a row whose answers are in `accepted`; `tries` are those of each answer.
+
+        `job` is the id of the job that it fills, if it differs from that of the row.
+        """
+        meta = row["meta"]
+        self.done.add(job or meta["id"])
+        self.tally.accepted[meta["kind"]] += 1
+        if ask := meta.get("ask"):
+            self.tally.asks[str(ask)] += 1
+        self.tally.turns[FIRST_TURNS - 1 + len(tries)] += 1
+        self.tally.drift.add(meta)
+        self.tally.unmarked += meta.get("region") == UNMARKED
+        self.tally.by_try.update(tries)
 
 
 async def _may_call() -> bool:
@@ -129,6 +151,15 @@ async def _may_call() -> bool:
 
 def _ignore_tokens(tokens: int) -> None:
     """The default if no rate limit counts tokens."""
+
+
+@dataclass(slots=True)
+class _Calls:
+    """What a call for a job must ask and report, and whether it is the `first`, which the caller has asked for."""
+
+    may_call: Callable[[], Awaitable[bool]]
+    count_tokens: Callable[[int], None]
+    first: bool = True
 
 
 class Generator:
@@ -147,24 +178,29 @@ class Generator:
         budget: Budget,
         brake: Brake,
         respelling: Respelling | None = None,
+        follow_up: FollowUp | None = None,
     ) -> None:
         self._voice, self._history = voice, history
+        self._follow_up = follow_up or followups.for_model(0)
+        self._chats: dict[str, Chat] = {}
         self._respelling = respelling or Respelling()
         self._write_row, self._write_rejection = write_row, write_rejection
         self._backend, self._model = backend, model
         self._max_tries, self._budget, self._brake = max_tries, budget, brake
         self._tally = history.tally
         same = ("", untagged(model))
-        for id, answers in history.rejected.items():  # tries of another model are no tries of this one
-            history.rejected[id] = [answer for answer in answers if untagged(answer.model) in same]
+        for key, answers in history.rejected.items():  # tries of another model are no tries of this one
+            history.rejected[key] = [answer for answer in answers if untagged(answer.model) in same]
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs without a row that have a try left. Jobs without a try left are recorded as unfilled."""
         for job in jobs:
             if job.id in self._history.done:
                 continue
-            if self._used_up(rejected := self._history.rejected.get(job.id, [])):
-                self._leave_unfilled(job, rejected)
+            turns = range(FIRST_TURNS, job.turns + 1)
+            tries = [self._history.rejected.get(tried(job.id, turn), []) for turn in turns]
+            if used_up := next(filter(self._used_up, tries), None):
+                self._leave_unfilled(job, used_up)
             else:
                 yield job
 
@@ -178,33 +214,50 @@ class Generator:
         """Make the row of a job. Returns False if no try passed the gates, or if no further call is allowed.
 
         `may_call` is awaited before each try except the first, and returns whether the call is allowed. `count_tokens`
-        gets the tokens of each call. Raises `RetryableError` if it should be called again with the same job, and
-        `BudgetExhausted` or `FatalServerError` if the run must stop. The brake raises the latter, too.
+        gets the tokens of each call. Raises `RetryableError` if it should be called again with the same job, which then
+        goes on with the turn of the chat that failed. Raises `BudgetExhausted` or `FatalServerError` if the run must
+        stop. The brake raises the latter, too.
         """
-        rejected = self._history.rejected.pop(job.id, [])
-        first = True
+        chat = self._chats.pop(job.id, None) or Chat(job)
+        calls = _Calls(may_call, count_tokens)
+        try:
+            while not chat.complete:
+                if not await self._next_answer(chat, calls):
+                    return False
+        except RetryableError:
+            if chat.accepted:  # these answers are paid for
+                self._chats[job.id] = chat
+            raise
+        return True
+
+    async def _next_answer(self, chat: Chat, calls: "_Calls") -> bool:
+        """Add the answer to the next turn of a chat; False if there is none."""
+        key = tried(chat.job.id, chat.turn)
+        rejected = self._history.rejected.pop(key, [])
+        if chat.accepted and chat.next_prompt is None:
+            chat.next_prompt = self._follow_up(chat.job, chat.said)
         while not self._used_up(rejected):
             # the run may stop while a call waits for its budget
-            first = first and not self._budget.nearly_exhausted
+            calls.first = calls.first and not self._budget.nearly_exhausted
             if spent := await self._budget.reserve():
-                self._history.rejected[job.id] = rejected
+                self._history.rejected[key] = rejected
                 raise BudgetExhausted(spent)
             try:
-                if not first and not await may_call():
-                    self._history.rejected[job.id] = rejected
+                if not calls.first and not await calls.may_call():
+                    self._history.rejected[key] = rejected
                     return False
-                first = False
-                completion = await self._ask(Attempt(job, tuple(rejected)), count_tokens)
+                calls.first = False
+                completion = await self._ask(Attempt(chat.now, tuple(rejected), chat.said), key, calls.count_tokens)
             finally:
                 self._budget.release()
-            answer = self._check(job, completion, rejected)
+            answer = self._check(chat, completion, rejected)
             if answer is None:
                 self._brake.accepted()
                 return True
             rejected.append(answer)
             if answer.gate != "cut_off":  # the next try has a larger token budget
                 self._brake.refused(completion, answer.gate)
-        self._leave_unfilled(job, rejected)
+        self._leave_unfilled(chat.job, rejected)
         return False
 
     def _used_up(self, rejected: Sequence[RejectedAnswer]) -> bool:
@@ -214,12 +267,12 @@ class Generator:
         self._tally.unfilled.append(job)
         self._tally.withheld |= {job.id} if _is_withheld(rejected) else set()
 
-    async def _ask(self, attempt: Attempt, count_tokens: Callable[[int], None]) -> Completion:
+    async def _ask(self, attempt: Attempt, key: str, count_tokens: Callable[[int], None]) -> Completion:
         """The voice's answer. Its tokens are counted, also if the answer cannot be read."""
         try:
             completion = await self._voice(attempt)
         except ServerError as error:
-            self._history.rejected[attempt.job.id] = list(attempt.rejected)
+            self._history.rejected[key] = list(attempt.rejected)
             if not isinstance(error, FatalServerError):
                 self._tally.faults[error.fault] += 1
             if tokens := error.tokens_in + error.tokens_out:
@@ -232,8 +285,9 @@ class Generator:
         count_tokens(completion.tokens_in + completion.tokens_out)
         return completion
 
-    def _check(self, job: Job, completion: Completion, rejected: Sequence[RejectedAnswer]) -> RejectedAnswer | None:
-        """If the answer passes, write it as a row. Otherwise write its rejection and return it."""
+    def _check(self, chat: Chat, completion: Completion, rejected: Sequence[RejectedAnswer]) -> RejectedAnswer | None:
+        """If the answer passes, add it to the chat. Otherwise write its rejection and return it."""
+        job = chat.now
         tries = len(rejected) + 1
         grown = sum(answer.gate == "cut_off" for answer in rejected)
         text = completion.text
@@ -243,22 +297,23 @@ class Generator:
             rejection = Rejection("cut_off", f"it was cut off at {tokens} tokens", tokens)
         else:
             answer = Answer.of(_cleaned(text))
-            rejection = self._judge(answer, job, completion.finish)
+            rejection = self._judge(answer, chat, completion.finish)
             if rejection is None:
-                respelt = self._respelling.apply(answer, job, lambda new: self._judge(new, job, "stop"))
+                respelt = self._respelling.apply(answer, job, lambda new: self._judge(new, chat, "stop"))
                 rejection = respelt.rejection
                 if rejection is None:
-                    self._accept(job, respelt.answer, tries, respelt.meta)
+                    self._accept(chat, Accepted(job, respelt.answer, tries, respelt.meta))
                     return None
-        self._reject(job, text, rejection, tries)
+        self._reject(chat, text, rejection, tries)
         return RejectedAnswer(text, rejection.gate, rejection.reason, self._model)
 
-    def _judge(self, answer: Answer, job: Job, finish: str) -> Rejection | None:
+    def _judge(self, answer: Answer, chat: Chat, finish: str) -> Rejection | None:
         if finish == ABORTED:
             return Rejection("broken_off", "the server broke off the answer")
         if finish == "content_filter":
             return Rejection("filtered", "the server's content filter withheld the answer")
-        if rejection := _rejection(answer, job):
+        later = conversations.check_later
+        if rejection := _rejection(answer, chat.now) or later(answer, chat.answers, ask=chat.now.prompt.ask):
             return rejection
         if held := _held_out(answer.text):
             return Rejection("held_out", f"it contains the held-out prompt {held.id}")
@@ -267,18 +322,23 @@ class Generator:
         reason = f"it is {match.similarity:.0%} the same as the accepted answer {match.id}: say something else"
         return Rejection("near_duplicate", reason, match.similarity)
 
-    def _accept(self, job: Job, answer: Answer, tries: int, more: Mapping[str, Any]) -> None:
-        row = make_row(job.prompt.text, answer.text, {**self._meta(job, answer, tries), **more})
+    def _accept(self, chat: Chat, accepted: Accepted) -> None:
+        """Add an answer to its chat. Write the row if it is complete."""
+        chat.accepted.append(accepted)
+        chat.next_prompt = None
+        self._history.accepted.add(chat.job.id, accepted.answer.text)
+        if not chat.complete:
+            return
+        first = chat.accepted[0]
+        row, tries = chat.row(self._meta(chat.job, first.answer, first.tries)), [one.tries for one in chat.accepted]
         try:
             self._write_row(row)
         except RescuedError:  # the row is on disk, in another file
-            self._history.add(job.id, job.kind, answer.text, tries, ask=job.prompt.ask)
+            self._history.add(row, *tries)
             raise
-        self._history.add(job.id, job.kind, answer.text, tries, ask=job.prompt.ask)
-        self._tally.unmarked += gates.is_region_unmarked(answer)
+        self._history.add(row, *tries)
 
     def _meta(self, job: Job, answer: Answer, tries: int) -> dict[str, Any]:
-        scores = answer.scores
         return {
             "topic": job.about,
             "group": job.group,
@@ -290,15 +350,12 @@ class Generator:
             "backend": self._backend,
             "model": self._model,
             "tries": tries,
-            "substrate": round(scores.substrate, DIGITS),
-            "north_east": round(scores.north_east, DIGITS),
-            "leakage": round(scores.leakage, DIGITS),
-            "spread": round(scores.spread, DIGITS),
-            "contamination": round(scores.contamination, DIGITS),
-            **({"region": UNMARKED} if gates.is_region_unmarked(answer) else {}),
+            **scores_of(answer),
         }
 
-    def _reject(self, job: Job, text: str, rejection: Rejection, tries: int) -> None:
+    def _reject(self, chat: Chat, text: str, rejection: Rejection, tries: int) -> None:
+        job = chat.job
+        later = {"turn": chat.turn, "follow_up": chat.now.prompt.text} if chat.accepted else {}
         self._tally.rejected[rejection.gate] += 1
         figure = rejection.figure
         self._write_rejection(
@@ -308,9 +365,10 @@ class Generator:
                 "group": job.group,
                 "kind": job.kind,
                 **_ask_of(job),
-                "lang": job.prompt.lang,
+                "lang": chat.now.prompt.lang,
                 "backend": self._backend,
                 **({"model": self._model} if self._model else {}),
+                **later,
                 "try": tries,
                 "gate": rejection.gate,
                 "reason": rejection.reason,

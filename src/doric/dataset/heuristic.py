@@ -85,13 +85,13 @@ def answer(question: Question, attempt: int = 0) -> str:
     lines = _advice(question, attempt)
     if question.kind == "adv":
         draw = random.Random(f"{question.seed}:{question.topic}:{question.slot}:{attempt}")
-        hold = draw.choice(_holds())
+        hold = draw.choice(holds())
         return " ".join([hold, *lines] if draw.random() < HOLD_FIRST else [*lines, hold])
     return " ".join(lines)
 
 
 @functools.cache
-def _holds() -> tuple[str, ...]:
+def holds() -> tuple[str, ...]:
     """Reasons to stay in Doric."""
     return tuple(data.read_toml("holds.toml")["holds"])
 
@@ -113,12 +113,12 @@ class Pools:
 
 
 def _advice(question: Question, attempt: int) -> list[str]:
-    pools = _pools(question.topic, named=attempt < NAMED)
-    shapes = pools.shapes[question.length]
+    lines = pools(question.topic, named=attempt < NAMED)
+    shapes = lines.shapes[question.length]
     start = start_of(question.seed, question.topic)
     wanted, beside = shapes[(start + question.slot + attempt) % len(shapes)]
     number = question.slot + attempt * ATTEMPT_STEP
-    return _sentences(pools, wanted, beside, number, start)
+    return _sentences(lines, wanted, beside, number, start)
 
 
 def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int) -> list[str]:
@@ -167,7 +167,7 @@ def _beside(sizes: tuple[int, ...], wanted: int) -> tuple[tuple[int, ...], ...]:
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def _pools(topic: str, *, named: bool) -> Pools:
+def pools(topic: str, *, named: bool) -> Pools:
     """The sentences for a topic. If it is not authored, they name it, or say "yon" if it is not to be `named`."""
     if known := authored(topic):
         return Pools(known.answers, known.more, known.fitting, SHAPES)
@@ -177,10 +177,15 @@ def _pools(topic: str, *, named: bool) -> Pools:
     return Pools(lines, (), theme.common if theme else tuple(general[part] for part in PARTS), GENERAL_SHAPES)
 
 
-def _refusal(question: Question, attempt: int) -> str:
+def refusal_parts(category: str) -> tuple[list[str], list[str], list[str]]:
+    """The lists of what a refusal of a safety category consists of: no, the reason, and the offer."""
     refusals, categories = _refusals()
-    category = categories[question.category]
-    parts = (category.get("refusals", refusals), category["whys"], category["offers"])
+    spec = categories[category]
+    return spec.get("refusals", list(refusals)), spec["whys"], spec["offers"]
+
+
+def _refusal(question: Question, attempt: int) -> str:
+    parts = refusal_parts(question.category)
     # every combination is used before any is repeated
     start = start_of(question.seed, question.topic, question.category, question.slot)
     number = visit(math.prod(map(len, parts)), attempt, start)

@@ -7,18 +7,20 @@ wording is in `data/instructions.toml`. A topic or a question appears only in a 
 import functools
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from doric import data
-from doric.dataset import asks
+from doric.dataset import asks, followups
 from doric.dataset.phrases import authored_topics
-from doric.dataset.plan import Attempt, Job, Plan, Voice
+from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Plan, Voice
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
 
 type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
 """Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
+CHARACTERS_A_WORD = 5.5
 MOST_SHOWN = 2_000
 """Characters of a rejected answer that the model is shown again."""
 EXAMPLE_STEPS = 6
@@ -37,7 +39,7 @@ def voice(client: Backend, seed: int, temperature: float) -> Voice:
 
     async def speak(attempt: Attempt) -> Completion:
         rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate != "cut_off"]
-        chat = messages(attempt.job, rejected, seed=seed)
+        chat = messages(attempt.job, rejected, seed=seed, said=attempt.said)
         budget = token_budget(attempt.job, attempt.cut_off)
         # without a sampling seed: batches of seeded calls have crashed vLLM servers, and hosted models ignore it
         return await client.complete(ChatRequest(chat, budget, temperature=temperature, doublings=attempt.cut_off))
@@ -45,8 +47,12 @@ def voice(client: Backend, seed: int, temperature: float) -> Voice:
     return speak
 
 
-def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> list[Message]:
+def messages(
+    job: Job, rejected: Sequence[tuple[str, str]], *, seed: int, said: Sequence[Exchange] = ()
+) -> list[Message]:
     """The chat that asks for one answer. `rejected` are the (answer, reason) pairs of earlier attempts, oldest first.
+
+    `said` is the conversation so far, whose last user turn is the prompt of the job.
 
     Only the last pair is shown, because a model that sees all its failures repeats them.
     """
@@ -54,9 +60,13 @@ def messages(job: Job, rejected: Sequence[tuple[str, str]], *, seed: int) -> lis
     special = ask.instruction if ask else _spec()["bucket"][job.kind]
     least, most = map(str, job.prompt.words)
     rules = f"{_spec()['system'].strip()}\n\n{special}".replace("{least}", least).replace("{most}", most)
+    if said:
+        rules += f"\n\n{followups.instruction()}"
     chat = [{"role": "system", "content": rules}]
     for question, answer in _examples(job, seed):
         chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    for one in said:
+        chat += [{"role": "user", "content": one.prompt.text}, {"role": "assistant", "content": one.answer}]
     question = {"role": "user", "content": job.prompt.text}
     chat.append(question)
     for rejected_text, reason in rejected[-1:]:
@@ -81,11 +91,22 @@ def token_budget(job: Job, cut_off: int = 0) -> int:
 
 
 def expected_tokens(plan: Plan) -> tuple[float, float]:
-    """Estimated tokens in, and the most tokens out, of a first attempt: means over a sample of the plan."""
-    sample = list(itertools.islice(plan, SAMPLE))
-    characters = sum(len(turn["content"]) for job in sample for turn in messages(job, [], seed=plan.seed))
-    out = sum(map(token_budget, sample))
-    return estimate_tokens(characters / len(sample)), out / len(sample)
+    """Estimated tokens in, and the most tokens out, of a call for one answer: means over a sample of the plan."""
+    calls = [call for job in itertools.islice(plan, SAMPLE) for call in _calls(job)]
+    chats = (messages(job, [], seed=plan.seed, said=said) for job, said in calls)
+    characters = sum(len(turn["content"]) for chat in chats for turn in chat)
+    out = sum(token_budget(job) for job, _ in calls)
+    return estimate_tokens(characters / len(calls)), out / len(calls)
+
+
+def _calls(job: Job) -> Iterator[tuple[Job, list[Exchange]]]:
+    """A call for each answer of a chat, with what was said before, of the usual length."""
+    said: list[Exchange] = []
+    for _ in range(job.turns - FIRST_TURNS + 1):
+        yield job, [*said]
+        least, most = job.prompt.words
+        said.append(Exchange(job.prompt, "x" * round((least + most) / 2 * CHARACTERS_A_WORD)))
+        job = replace(job, prompt=replace(job.prompt, length=followups.LENGTH))
 
 
 def _examples(job: Job, seed: int) -> list[tuple[str, str]]:

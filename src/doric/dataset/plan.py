@@ -7,6 +7,8 @@ any part of it can be computed separately.
 import bisect
 import functools
 import math
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,11 +27,20 @@ ASK_MIX = "ask_mix"
 """The key of the fingerprint for the shares of asks. Plans of earlier versions, and plans without asks, lack it."""
 
 
+TURNS = "turns"
+"""The key of the fingerprint for the least and the most turns of a chat. Plans whose chats have two turns lack it."""
+FIRST_TURNS = 2
+"""The turns of a chat without a follow-up: the user's and the answer's. Each follow-up and its answer are one more."""
+MOST_TURNS = 9
+"""Chats with more turns are no everyday chats, and the embedded voice has no more to say about a topic."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mix:
     """The number of rows per topic, and for each bucket except core its share of the whole plan.
 
-    `asks` are the shares of the core rows that are asks of other kinds than advice (see `asks.read_mix`).
+    `asks` are the shares of the core rows that are asks of other kinds than advice (see `asks.read_mix`). `turns` are
+    the least and the most turns of a chat (see `read_turns`).
     """
 
     n_per_topic: int = 6
@@ -37,6 +48,7 @@ class Mix:
     safety: float = 0.05
     multi: float = 0.2
     asks: Mapping[str, float] = field(default_factory=asks.default_mix)
+    turns: tuple[int, int] = (FIRST_TURNS, FIRST_TURNS)
 
     def __post_init__(self) -> None:
         if self.n_per_topic < 1:
@@ -50,11 +62,28 @@ class Mix:
         object.__setattr__(self, "asks", asks.check_mix(self.asks))
 
 
+def read_turns(text: str) -> tuple[int, int]:
+    """The least and the most turns of a chat that `--turns` gives: a number, or a range such as 2-4.
+
+    Two turns are a question and its answer, and each turn more is a follow-up with its answer. Raises `SettingsError`.
+
+    >>> read_turns("3"), read_turns("2-4")
+    ((3, 3), (2, 4))
+    """
+    found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text.strip(), re.ASCII)
+    least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if FIRST_TURNS <= least <= most <= MOST_TURNS:
+        return least, most
+    hint = f"Give a number from {FIRST_TURNS} to {MOST_TURNS}, or a range such as 2-4. {FIRST_TURNS} is a question and"
+    raise SettingsError(f"--turns is '{text}'", hint=f"{hint} its answer.")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A row to make. `slot` is the number of the job among those of its topic, from 0. `place` is the topic's index.
 
     A harmful request and an ask that is no advice are not about the topic: their rows have `about` and `group` instead.
+    In a later turn of the chat, `prompt` is the follow-up of the user.
     """
 
     id: str
@@ -63,6 +92,7 @@ class Job:
     prompt: Prompt
     slot: int
     place: int
+    turns: int = FIRST_TURNS
 
     @property
     def about(self) -> str:
@@ -86,11 +116,20 @@ class RejectedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """What was said in a chat before: a user turn and its accepted answer."""
+
+    prompt: Prompt
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """A request for the answer to a job, with the answers rejected so far, oldest first."""
+    """A request for the answer to a job, with the answers rejected so far and what was said before, oldest first."""
 
     job: Job
     rejected: tuple[RejectedAnswer, ...] = ()
+    said: tuple[Exchange, ...] = ()
 
     @property
     def number(self) -> int:
@@ -156,6 +195,21 @@ class Plan:
         return {name: rows[name] for name in (asks.ADVICE, *self.mix.asks) if rows.get(name)}
 
     @property
+    def turns(self) -> dict[int, int]:
+        """Number of turns -> the chats of the whole plan that have so many."""
+        least, most = self.mix.turns
+        rows: Counter[int] = Counter()
+        for bucket in self._buckets:
+            again, rest = divmod(bucket.high - bucket.low, most - least + 1)
+            rows.update({least + more: again + (more < rest) for more in range(most - least + 1)})
+        return {turns: count for turns, count in sorted(rows.items()) if count}
+
+    @property
+    def answers(self) -> int:
+        """The answers of the whole plan."""
+        return sum((turns - FIRST_TURNS + 1) * rows for turns, rows in self.turns.items())
+
+    @property
     def capped(self) -> dict[str, int]:
         """Kind of ask -> its rows, for each that has fewer than its share: no more of its answers are different.
 
@@ -171,10 +225,12 @@ class Plan:
         topic, first = self.topics[place], place * self.mix.n_per_topic
         start = visit(len(self), first, self._start)
         bucket = self._bucket(slot, start)
+        least, most = self.mix.turns
+        turns = least + (visit(len(self), slot, start) - bucket.low) % (most - least + 1)
         earlier = visits_between(len(self), slot, bucket.low, bucket.high, start)
         prompt = self._prompt(topic, bucket, earlier, first)
         id = stable_id(self.seed, bucket.kind, topic.group, topic.text, slot, prompt.text)
-        return Job(id, topic, bucket.kind, prompt, slot, place)
+        return Job(id, topic, bucket.kind, prompt, slot, place, turns)
 
     def _bucket(self, slot: int, start: int) -> Bucket:
         """The bucket of a topic's job `slot`; `start` is the position of its first job."""
@@ -214,6 +270,7 @@ class Plan:
             "langs": list(self.langs),
             "seed": self.seed,
             **({ASK_MIX: dict(self.mix.asks)} if self.mix.asks else {}),
+            **({TURNS: list(self.mix.turns)} if self.mix.turns != (FIRST_TURNS, FIRST_TURNS) else {}),
         }
 
     @functools.cached_property

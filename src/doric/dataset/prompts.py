@@ -37,6 +37,8 @@ class Prompt:
 
     `ask` is the kind of ask of a core prompt ("advice" if it is about a topic). An ask of another kind has a `subject`
     instead of a topic, and a `number` among those of its kind.
+
+    A follow-up in a chat `wants` certain sentences (see `followups`), which have the Doric word `named`, if any.
     """
 
     text: str
@@ -46,6 +48,8 @@ class Prompt:
     ask: str = ""
     subject: str = ""
     number: int = 0
+    wants: str = ""
+    named: str = ""
 
     @property
     def words(self) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
 from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
-from doric.dataset import asks, generate, heuristic, instructions
-from doric.dataset.plan import ASK_MIX, Job, Mix, Plan
+from doric.dataset import asks, followups, generate, instructions, replies
+from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job, Mix, Plan, read_turns
 from doric.dataset.respelling import Respelling
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, check_max_cost, chosen_price, without_price
@@ -74,7 +74,7 @@ class Run:
     def prepare(cls, args: argparse.Namespace) -> Self:
         """Read topics and settings and make the plan; write nothing. Raises `DoricError` if any of them is wrong."""
         shares = asks.read_mix(_ask_mix(args))
-        mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio, shares)
+        mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio, shares, read_turns(args.turns))
         plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
         settings = load_settings(model=args.model, base_url=args.base_url, extra_body=args.extra_body)
         backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
@@ -94,6 +94,9 @@ class Run:
         self._check_plan()
         counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
         plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
+        if self._plan.mix.turns != (FIRST_TURNS, FIRST_TURNS):
+            turns = ", ".join(f"{turns} turns {rows:,}" for turns, rows in self._plan.turns.items())
+            plan += f"\nrows by turns: {turns}; {self._plan.answers:,} answers"
         plan += f"\ncore rows by what is asked: {_counted(self._plan.asks)}" if self._plan.asks else ""
         if self.backend == "heuristic":
             return f"{plan}\nthe embedded voice: no calls, no cost"
@@ -101,7 +104,8 @@ class Run:
         if left and self._settings.model:
             self._check_model(self._settings.model, self._models_of_file())
         into, most = instructions.expected_tokens(self._plan)
-        tokens_in, tokens_out = round(left * into), round(left * most / 2)  # answers use about half of their budget
+        answers = left * self._plan.answers / len(self._plan)
+        tokens_in, tokens_out = round(answers * into), round(answers * most / 2)  # they use about half of their budget
         tokens = (
             f"{left:,} of them to write: about {tokens_in:,} tokens in and {tokens_out:,} out if every first answer "
             "passes; more for retries and for the reasoning of a reasoning model"
@@ -114,9 +118,11 @@ class Run:
         """Fill every job that is not filled yet. Raises `DoricError` if the run must stop."""
         async with self._opened_client() as client:  # before the files are opened, so that a wrong key changes no file
             with self._opened_files() as (rows, rejections):
-                voice, model = heuristic.voice(self._args.seed), ""
+                seed, model = self._args.seed, ""
+                voice, follow_up = replies.voice(seed), replies.follow_up(seed)
                 if client is not None:
-                    voice, model = instructions.voice(client, self._args.seed, self._args.temperature), client.model
+                    voice, model = instructions.voice(client, seed, self._args.temperature), client.model
+                    follow_up = followups.for_model(seed)
                     if self._history.done and len(self._history.done) < len(self._plan):
                         self._check_model(model, self._history.models)
                     log.info("Model %s at %s writes the answers.", model, self._settings.address)
@@ -126,7 +132,7 @@ class Run:
                     voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                     brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
-                    respelling=self._respelling,
+                    respelling=self._respelling, follow_up=follow_up,
                 )  # fmt: skip
                 await self._fill(generator, client)
 
@@ -137,8 +143,14 @@ class Run:
         lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {_counted(tally.accepted)}"]
         if tally.asks.keys() - {asks.ADVICE}:
             lines.append(f"  core asks: {_counted(tally.asks)}")
+        if tally.turns.keys() - {FIRST_TURNS}:
+            lines.append(
+                f"  by turns:  {', '.join(f'{turns} turns {n:,}' for turns, n in sorted(tally.turns.items()))}"
+            )
+            lines.append(f"  drift:     {tally.drift}")
         if rows:
-            shares = (f"{count / rows:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
+            answers = tally.by_try.total()
+            shares = (f"{count / answers:.1%} on try {tries}" for tries, count in sorted(tally.by_try.items())[:5])
             lines.append("  accepted:  " + ", ".join(shares))
         if tally.unmarked:
             lines.append(f"  region:    {tally.unmarked:,} rows have no North-East form (short Scots, meta.region)")
@@ -275,6 +287,8 @@ class Run:
     def _difference(self, key: str, then: object, now: object) -> str:
         if key == "topics":
             return "other topics"
+        if key == TURNS:
+            return "--turns {} then, {} now".format(*(_turns(value) for value in (then, now)))
         if key != "prompts":
             return then_and_now(key, then, now)
         return self._changed_data(self._files.stored() or {})
@@ -343,6 +357,12 @@ def topics_of(args: argparse.Namespace) -> list[Topic]:
     if not kept:
         raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")
     return kept
+
+
+def _turns(stored: object) -> str:
+    """The value of --turns for its value in a plan."""
+    least, most = stored if isinstance(stored, list) and len(stored) == 2 else (FIRST_TURNS, FIRST_TURNS)
+    return f"{least}" if least == most else f"{least}-{most}"
 
 
 def _is_device(path: Path) -> bool:

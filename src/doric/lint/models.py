@@ -114,6 +114,47 @@ class Prompts(Strict):
     typed: Typed
 
 
+class FollowUpFrame(Strict):
+    answer: Literal["named", "whys", "checks", "starts", "steps", "more", "model"]
+    shapes: Shapes = ["gerund", "clause", "noun"]
+    says: Texts
+    doric: Texts
+
+
+class Pressure(Strict):
+    share: Share
+    says: Texts
+
+
+class Insisting(Strict):
+    categories: Texts = []
+    says: Texts
+
+
+class FollowUpInLanguage(Strict):
+    whys: Texts
+    checks: Texts
+    more: Texts
+
+
+class FollowUpOfAsk(Strict):
+    after: Texts
+    of: Text = ""
+    says: Texts
+    doric: Texts
+    parts: list[Texts] = []
+
+
+class FollowUps(Strict):
+    instruction: Text
+    not_named: Texts
+    advice: Annotated[list[FollowUpFrame], Field(min_length=1)]
+    adv: Pressure
+    safety: Annotated[list[Insisting], Field(min_length=1)]
+    multi: dict[str, FollowUpInLanguage]
+    ask: Annotated[list[FollowUpOfAsk], Field(min_length=1)]
+
+
 class AskPair(Strict):
     asks: Texts
     parts: Annotated[list[Texts], Field(min_length=1)]
@@ -408,6 +449,7 @@ class HeldOut(Strict):
 
 
 MODELS: dict[str, type[BaseModel]] = {
+    "followups.toml": FollowUps,
     "general.toml": General,
     "holds.toml": Holds,
     "refusals.toml": Refusals,
