@@ -2,6 +2,7 @@
 
 import pytest
 
+from doric.chat.conversation import Chat
 from doric.chat.server import Address, Server
 from doric.chat.session import Session, check_room, fit, parse_option
 from doric.chat.terminal import Screen
@@ -44,3 +45,17 @@ def test_a_chat_file_that_is_locked_does_not_end_the_chat(tmp_path, capsys):
     assert capsys.readouterr().err.count("another run is writing this file: this chat is in memory only]") == 1
     session.save()
     assert len(file.read_text().splitlines()) == 1
+
+
+def test_a_chat_that_could_not_be_saved_is_saved_before_it_is_left(tmp_path, capsys):
+    """A new chat replaces the old one only after one more try to save it; if that fails too, a note says so."""
+    file = tmp_path / "me.jsonl"
+    session = Session(Server(Address("http://127.0.0.1:9"), wait=0), Screen({}), file=file)
+    session.chat.ask("hello")
+    session.chat.answer("aye", complete=True)
+    with locked(file):
+        session.save()
+        session.switch(session.chat.copy())
+    assert capsys.readouterr().err.count("this chat is in memory only]") == 2
+    session.switch(Chat())
+    assert [len(path.read_text().splitlines()) for path in tmp_path.glob("*.jsonl")] == [1]

@@ -13,7 +13,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.chat.conversation import Chat
+from doric.chat.conversation import Chat, as_sent
 from doric.chat.store import Diverged, keep, next_id, read, read_latest, user_path, write
 from doric.core.conversations import to_sharegpt
 from doric.core.errors import DoricError, InputError
@@ -397,6 +397,38 @@ def test_a_row_of_either_format_is_read(tmp_path):
         assert read(file).messages == one_exchange("me").messages
 
 
+def test_rows_of_other_programs_are_read(tmp_path):
+    """Text in parts is joined, and a developer is the system."""
+    turns = [{"role": "developer", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]}]
+    (tmp_path / "x.jsonl").write_text(json.dumps({"messages": turns}))
+    assert read(tmp_path / "x.jsonl").messages == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "a"},
+    ]
+
+
+def test_a_model_gets_turns_that_alternate():
+    """Messages of one role in a row are sent as one, and reasoning in an answer is not sent; the chat keeps both."""
+    given = [("user", "a"), ("user", "b"), ("assistant", "<think>hm</think>c"), ("assistant", "d"), ("user", "e")]
+    messages = [{"role": role, "content": text} for role, text in given]
+    assert [message["content"] for message in as_sent(messages)] == ["a\n\nb", "c\n\nd", "e"]
+    assert messages[0]["content"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("'a b.jsonl'", "a b.jsonl"), ('"a b.jsonl"', "a b.jsonl"), (r"a\ b.jsonl", "a b.jsonl"),
+        ("a b.jsonl", "a b.jsonl"), ("it's.jsonl", "it's.jsonl"), ("'kept'", "'kept'"),
+    ],
+)  # fmt: skip
+def test_a_dropped_file_is_found(tmp_path, monkeypatch, typed, name):
+    """The quotes and backslashes that a terminal writes around a dropped file are no part of its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "'kept'").touch()
+    assert user_path(typed) == Path(name)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -404,7 +436,8 @@ def test_a_row_of_either_format_is_read(tmp_path):
         (b"{}\n\xff", r"x\.md:2: not a chat: the line is not UTF-8 text"),
         (b"[" * 100_000, r"x\.md:1: not a chat: the line is not JSON"),
         (b'{"conversations": [{"from": "bot", "value": "a"}]}', r"x\.md:1: not a chat: .*from"),
-        (b'{"messages": [{"role": "tool", "content": "a"}]}', r"x\.md:1: not a chat: a message is not"),
+        (b'{"messages": [{"role": "tool", "content": "a"}]}', r"x\.md:1: not a chat: .*role must be one of"),
+        (b'{"messages": [{"role": "user", "content": null}]}', r"x\.md:1: not a chat: .*content must be a string"),
         (b"\n \n", "the file is empty"),
     ],
 )

@@ -539,6 +539,8 @@ def test_a_change_of_the_language_data_is_named(same, whole):
     assert run(argv).returncode == 0, "the prompts are the same"
     store(json.dumps(plan | {"prompts": "other", "data": plan["data"] | {"prompts.toml": "other", "lexicon.tsv": "x"}}))
     clear_error(run(argv), "other prompts, because ", "data/lexicon.tsv, ", "data/prompts.toml have changed")
+    store(json.dumps(plan | {"prompts": "other", "data": {}}))
+    clear_error(run(argv), "data/collisions.toml", f" and {len(plan['data']) - 5} more have changed")
     del plan["data"]  # as earlier versions have written it
     store(json.dumps(plan | {"prompts": "other"}))
     clear_error(run(argv), "other prompts: a file in ", "/data/ or this program has changed")

@@ -86,6 +86,7 @@ def converse(session: Session, host: str) -> int:
             with session.signals.armed():
                 reply(session, readable(read_line()).strip())
         except (EOFError, commands.Leave):
+            session.save_again()
             return 0
         except KeyboardInterrupt:
             session.stopped = True

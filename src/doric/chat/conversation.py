@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from doric.core.errors import InputError
-from doric.core.markers import find_turn_mark, without_turn_marks
+from doric.core.markers import find_turn_mark, split_reasoning, without_turn_marks
 from doric.core.text import SURROGATE, printable, replace_surrogates
 
 LINE_ENDS = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
@@ -41,8 +41,20 @@ def readable(text: str) -> str:
 
 
 def as_sent(messages: Iterable[Message]) -> list[Message]:
-    """The messages as a model gets them: `readable`, and without the marks of chat templates that files may contain."""
-    return [message | {"content": without_turn_marks(readable(message["content"]))} for message in messages]
+    """The messages as a model gets them, also if they are from a file of another program.
+
+    They are `readable` and have neither reasoning nor marks of chat templates. Messages of one role in a row become
+    one, because the templates of many models refuse them.
+    """
+    sent: list[Message] = []
+    for message in messages:
+        role, text = message["role"], readable(message["content"])
+        text = without_turn_marks(split_reasoning(text).answer if role == "assistant" else text)
+        if sent and sent[-1]["role"] == role:
+            sent[-1]["content"] += f"\n\n{text}"
+        else:
+            sent.append({"role": role, "content": text})
+    return sent
 
 
 @dataclass

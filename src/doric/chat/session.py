@@ -216,6 +216,7 @@ class Session:
 
     def switch(self, chat: Chat) -> None:
         """Continue with another chat. From now on, that chat is saved under its own id."""
+        self.save_again()
         self.chat = chat
         self.left_out = 0
         if self.file:
@@ -281,6 +282,12 @@ class Session:
                 self.screen.note(f"[{error}: this chat is in memory only]")
             self.save_failed = True
 
+    def save_again(self) -> None:
+        """Before this chat is left: if it could not be saved, try it once more, and say if it is lost."""
+        if self.save_failed:
+            self.save_failed = False
+            self.save()
+
     def _keep(self, file: Path) -> None:
         """Write the chat to its file, or to a new file if that has another version of the chat."""
         try:
@@ -336,7 +343,7 @@ class Session:
                     budget = self.limit = min(budget, count_tokens(messages, self.tokens_per_char)) * 3 // 4
                     continue
                 self.last.first_token = time.monotonic() - began
-                self._report_left_out(len(self.chat.messages) - len(messages))
+                self._report_left_out(len(asked) - len(messages))
                 for piece in chain([first], pieces):
                     self.last.seconds = time.monotonic() - began
                     yield piece

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -55,7 +56,12 @@ def state_folder(env: Mapping[str, str]) -> Path:
 
 
 def user_path(text: str) -> Path:
-    """The path that a user typed, with ~ expanded. Raises `InputError`."""
+    """The path that a user typed, with ~ expanded. Quotes and backslashes as in a shell may be around it, because a
+    terminal adds them to a file that is dropped there. Raises `InputError`.
+    """
+    if os.name != "nt" and not os.path.lexists(text):
+        with contextlib.suppress(ValueError):  # a lone quotation mark
+            text = words[0] if len(words := shlex.split(text)) == 1 else text
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -128,11 +134,16 @@ def read(path: Path) -> Chat:
     except (ValueError, RecursionError) as error:
         raise InputError("not a chat: the line is not JSON", file=path, line=number, hint=CHAT_FILE) from error
     try:
-        return Chat.from_row(as_messages(row) if isinstance(row, dict) and "conversations" in row else row)
+        return _chat(row)
     except InputError as error:
         raise InputError(f"not a chat: {error.message}", file=path, line=number, hint=CHAT_FILE) from error
-    except ValueError as error:
-        raise InputError(f"not a chat: {error}", file=path, line=number, hint=CHAT_FILE) from error
+
+
+def _chat(row: object) -> Chat:
+    """The chat in a row of this program, or of another one. Raises `InputError`."""
+    with contextlib.suppress(ValueError):
+        return Chat.from_row(row)
+    return Chat.from_row(as_messages(row))
 
 
 def write(path: Path, chat: Chat) -> Path | None:
@@ -200,7 +211,7 @@ def _check_rows(content: bytes, path: Path) -> None:
             raise InputError(
                 "not a file of chats: the line is no row with messages", file=path, line=number, hint=OTHER_FILE
             )
-    if not content.strip() and path.suffix not in ENDINGS:
+    if not content.strip() and path.suffix.lower() not in ENDINGS:
         raise InputError("not a file of chats: it is empty", file=path, hint=OTHER_FILE)
 
 

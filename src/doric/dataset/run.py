@@ -35,6 +35,8 @@ log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
 REASONS = 10
 """The summary gives so many reasons why jobs have no row."""
+CHANGED_FILES = 5
+"""The most files that the error about a changed plan names."""
 DATA = "data"
 """The key of the stored plan with the hashes of the language data. It explains a difference and makes none."""
 EXTRA_BODY = "extra_body"
@@ -302,7 +304,9 @@ class Run:
         if not isinstance(before, dict):  # a plan of an earlier version
             return f"other prompts: a file in {data.shown('')} or this program has changed"
         changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-        files = ", ".join(map(data.shown, changed)) or "this program"
+        files = ", ".join(map(data.shown, changed[:CHANGED_FILES])) or "this program"
+        if (more := len(changed) - CHANGED_FILES) > 0:
+            files += f" and {more} more"
         return f"other prompts, because {files} {'have' if len(changed) > 1 else 'has'} changed since it was started"
 
     def _give_up(self, job: Job, error: ServerError) -> None:
