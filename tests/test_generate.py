@@ -447,7 +447,7 @@ def test_an_answer_that_would_fail_in_the_house_spelling_stays_as_written(mode):
     answer = Answer.of(f"{SAVING} So that's it.")
     found = respelling.apply(answer, job(), lambda new: gates.Rejection("edges", "no"))
     assert (found.answer, found.rejection) == (answer, None)
-    assert (respelling.kept, respelling.rows) == ((1, 0) if mode == "on" else (0, 1))
+    assert (respelling.kept, respelling.answers) == ((1, 0) if mode == "on" else (0, 1))
     assert found.meta == ({} if mode == "on" else {"outside_house": 1})
     assert respelling.apply(answer, job(prompt='What is "so" in Doric?'), lambda new: None).answer is answer
 
@@ -458,7 +458,7 @@ def test_an_answer_that_becomes_a_near_duplicate_is_refused():
     refused = gates.Rejection("near_duplicate", "the same")
     respelling = Respelling("on")
     assert respelling.apply(Answer.of(english), job(), lambda new: refused).rejection is refused
-    assert (respelling.rows, respelling.kept) == (0, 0)
+    assert (respelling.answers, respelling.kept) == (0, 0)
 
 
 def test_the_embedded_voice_is_not_rewritten():
