@@ -18,7 +18,7 @@ from doric.dialect.scores import score
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, Price
 from doric.llm.response import Completion
-from doric.quality import gates
+from doric.quality import faults, gates
 from doric.quality.decontamination import held_out_prompts
 from doric.quality.gates import Answer
 from doric.topics.lists import Topic
@@ -138,7 +138,8 @@ def test_a_rejected_answer_is_recorded_and_retried_with_the_reason(files):
     voice = ScriptedVoice(ENGLISH, SAVING)
     assert files.fill(voice, job()) == [True]
     first, second = voice.attempts
-    rejection = gates.check(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
+    found = gates.faults(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
+    rejection = faults.combined(Answer.of(ENGLISH), [*found])
     assert rejection is not None
     assert (first.number, first.rejected) == (0, ())
     assert second.rejected == (RejectedAnswer(ENGLISH, rejection.gate, rejection.reason, "m"),)
