@@ -18,7 +18,7 @@ from doric.dialect.scores import score
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget, Price
 from doric.llm.response import Completion
-from doric.quality import gates
+from doric.quality import faults, gates
 from doric.quality.decontamination import held_out_prompts
 from doric.quality.gates import Answer
 from doric.topics.lists import Topic
@@ -138,7 +138,8 @@ def test_a_rejected_answer_is_recorded_and_retried_with_the_reason(files):
     voice = ScriptedVoice(ENGLISH, SAVING)
     assert files.fill(voice, job()) == [True]
     first, second = voice.attempts
-    rejection = gates.check(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
+    found = gates.faults(ENGLISH, prompt=job().prompt.text, topic=job().topic.text, kind="core")
+    rejection = faults.combined(Answer.of(ENGLISH), [*found])
     assert rejection is not None
     assert (first.number, first.rejected) == (0, ())
     assert second.rejected == (RejectedAnswer(ENGLISH, rejection.gate, rejection.reason, "m"),)
@@ -447,7 +448,7 @@ def test_an_answer_that_would_fail_in_the_house_spelling_stays_as_written(mode):
     answer = Answer.of(f"{SAVING} So that's it.")
     found = respelling.apply(answer, job(), lambda new: gates.Rejection("edges", "no"))
     assert (found.answer, found.rejection) == (answer, None)
-    assert (respelling.kept, respelling.rows) == ((1, 0) if mode == "on" else (0, 1))
+    assert (respelling.kept, respelling.answers) == ((1, 0) if mode == "on" else (0, 1))
     assert found.meta == ({} if mode == "on" else {"outside_house": 1})
     assert respelling.apply(answer, job(prompt='What is "so" in Doric?'), lambda new: None).answer is answer
 
@@ -458,7 +459,7 @@ def test_an_answer_that_becomes_a_near_duplicate_is_refused():
     refused = gates.Rejection("near_duplicate", "the same")
     respelling = Respelling("on")
     assert respelling.apply(Answer.of(english), job(), lambda new: refused).rejection is refused
-    assert (respelling.rows, respelling.kept) == (0, 0)
+    assert (respelling.answers, respelling.kept) == (0, 0)
 
 
 def test_the_embedded_voice_is_not_rewritten():

@@ -117,7 +117,7 @@ def test_accepted_answers_are_put_in_the_house_spelling(capsys):
         text, original = row["messages"][1]["content"], row["meta"]["original"]
         assert text.startswith("Gyang awa tae yer bed airly, an sleep weel, sae ye'll be fresh.")
         assert original.startswith("Gang awa tae yer bed airly, and sleep weel, so ye'll be fresh.")
-    assert re.search(r"spelling: +60 rows put in the house spelling \(.*sae for so \d+", capsys.readouterr().err)
+    assert re.search(r"spelling: +60 answers put in the house spelling \(.*sae for so \d+", capsys.readouterr().err)
     assert json.loads(Path("out.jsonl.plan.json").read_text("utf-8"))["house_spelling"] == "on"
 
 
@@ -128,7 +128,7 @@ def test_house_spelling_can_be_off_or_only_counted(capsys):
         assert "spelling:" not in capsys.readouterr().err
         assert not {"original", "outside_house"} & lines()[0]["meta"].keys()
         assert generate(server, "--house-spelling", "report", "--overwrite") == 0
-    assert "60 rows not in the house spelling" in capsys.readouterr().err
+    assert "60 answers not in the house spelling" in capsys.readouterr().err
     assert all(row["meta"]["outside_house"] >= 3 and "original" not in row["meta"] for row in lines())
     assert all(row["messages"][1]["content"].startswith("Gang awa") for row in lines())
 
@@ -148,7 +148,7 @@ def test_a_run_resumes_with_another_house_spelling_and_says_so(caplog, capsys):
     assert "written with --house-spelling off, the next ones are with on" in told
     assert lines()[: len(before)] == before
     assert sum("original" in row["meta"] for row in lines()) == PLAN - len(before)
-    assert f"{PLAN - len(before)} rows put in the house spelling" in told
+    assert f"{PLAN - len(before)} answers put in the house spelling" in told
 
 
 def test_topics_are_data():
@@ -169,7 +169,7 @@ def test_a_rejected_answer_is_retried_with_the_reason():
         assert generate(server, "--max-concurrency", "1") == 0
     again = server.calls[1].body["messages"]
     assert again[-2] == {"role": "assistant", "content": CENTRAL}
-    assert "'whit', 'wean' are Central Scots: write 'fit', 'bairn'" in again[-1]["content"]
+    assert all(pair in again[-1]["content"] for pair in ("whit -> fit", "wean -> bairn"))
     assert rejected()[0]["answer"] == CENTRAL
     assert rejected()[0]["try"] == 1
     assert next(row for row in lines() if row["meta"]["id"] == rejected()[0]["id"])["meta"]["tries"] == 2
@@ -733,7 +733,7 @@ def test_a_crash_does_not_show_the_key(monkeypatch):
     def crash(*args, **kwargs):
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(gates, "check", crash)
+    monkeypatch.setattr(gates, "faults", crash)
     with serving() as server, pytest.raises(RuntimeError, match="a fault of ours") as caught:
         generate(server)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)

@@ -103,14 +103,19 @@ class Drift:
     north_east: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
     def add(self, meta: Mapping[str, Any]) -> None:
-        """Add a row by its meta. Rows without follow-ups change nothing."""
-        if not (later := meta.get(FOLLOW_UPS)):
+        """Add a row by its meta. Rows without follow-ups, or without their scores, change nothing."""
+        later = meta.get(FOLLOW_UPS)
+        if not isinstance(later, list) or not later:
+            return
+        try:
+            scores = [(one["substrate"] + 0.0, one["north_east"] + 0.0) for one in (meta, *later)]
+        except (KeyError, TypeError):
             return
         self.chats += 1
         self.later += len(later)
-        for sums, name in ((self.scots, "substrate"), (self.north_east, "north_east")):
-            sums[0] += meta[name]
-            sums[1] += sum(one[name] for one in later)
+        for at, sums in enumerate((self.scots, self.north_east)):
+            sums[0] += scores[0][at]
+            sums[1] += sum(score[at] for score in scores[1:])
 
     def __str__(self) -> str:
         """The means for people; "" without chats."""

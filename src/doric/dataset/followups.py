@@ -134,7 +134,7 @@ def _about_topic(
 
 def _fitting(topic: str) -> Iterator[dict]:
     wanted = prompts.shape(topic)
-    return (frame for frame in _spec()["advice"] if wanted in frame.get("shapes", [wanted]))
+    return (frame for frame in _spec()["advice"] if prompts.fits(frame.get("shapes", prompts.SHAPES), wanted))
 
 
 def _is_open(wanted: str, said: Sequence[Exchange], voice: Voice) -> bool:
@@ -150,9 +150,10 @@ def _last_resort() -> dict:
 
 def _in_language(job: Job, said: Sequence[Exchange], voice: Voice, draw: random.Random) -> Prompt:
     says = _spec()["multi"][job.prompt.lang]
-    open_ones = [wanted for wanted in says if _is_open(wanted, said, voice)] or [MORE]
-    wanted = draw.choice(open_ones)
-    return Prompt(draw.choice(_unsaid(says[wanted], said)), job.prompt.lang, LENGTH, wants=wanted)
+    turns = {one.prompt.text for one in said}
+    new = [(wanted, text) for wanted in says for text in says[wanted] if text not in turns]
+    wanted, text = draw.choice([one for one in new if _is_open(one[0], said, voice)] or new)
+    return Prompt(text, job.prompt.lang, LENGTH, wants=wanted)
 
 
 def _unsaid(texts: Sequence[str], said: Sequence[Exchange]) -> list[str]:

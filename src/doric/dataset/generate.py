@@ -24,7 +24,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
 from doric.llm.served_models import untagged
-from doric.quality import conversations, gates
+from doric.quality import conversations, faults, gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
@@ -312,8 +312,7 @@ class Generator:
             return Rejection("broken_off", "the server broke off the answer")
         if finish == "content_filter":
             return Rejection("filtered", "the server's content filter withheld the answer")
-        later = conversations.check_later
-        if rejection := _rejection(answer, chat.now) or later(answer, chat.answers, ask=chat.now.prompt.ask):
+        if rejection := _rejection(answer, chat):
             return rejection
         if held := _held_out(answer.text):
             return Rejection("held_out", f"it contains the held-out prompt {held.id}")
@@ -379,9 +378,13 @@ class Generator:
         )
 
 
-def _rejection(answer: Answer, job: Job) -> Rejection | None:
-    """What the gates say about an answer; they know what was asked."""
-    return gates.check(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind, ask=job.prompt.ask)
+def _rejection(answer: Answer, chat: Chat) -> Rejection | None:
+    """All that the gates say about an answer, in one rejection; they know what was asked and said before."""
+    job, ask = chat.now, chat.now.prompt.ask
+    found = [*gates.faults(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind, ask=ask)]
+    if later := conversations.check_later(answer, chat.answers, ask=ask):
+        found.append(later)
+    return faults.combined(answer, found, ask=ask)
 
 
 def _ask_of(job: Job) -> dict[str, str]:

@@ -31,8 +31,8 @@ TURNS = "turns"
 """The key of the fingerprint for the least and the most turns of a chat. Plans whose chats have two turns lack it."""
 FIRST_TURNS = 2
 """The turns of a chat without a follow-up: the user's and the answer's. Each follow-up and its answer are one more."""
-MOST_TURNS = 9
-"""Chats with more turns are no everyday chats, and the embedded voice has no more to say about a topic."""
+MOST_TURNS = 6
+"""In longer chats users would repeat themselves, and the embedded voice has no more to say about a topic."""
 
 
 @dataclass(frozen=True, slots=True)

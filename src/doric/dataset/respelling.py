@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from doric.dataset.chats import FOLLOW_UPS
 from doric.dataset.plan import Job
 from doric.dialect.spelling import QUOTED, to_house
 from doric.quality.gates import Answer, Rejection
@@ -30,12 +31,12 @@ class Respelt:
 class Respelling:
     """What happens to accepted answers (`mode`), and what has happened.
 
-    `rows` counts the rows that were rewritten, or that would be. `kept` counts those among them that stay as they are,
+    `answers` counts those that were rewritten, or that would be. `kept` counts those among them that stay as they are,
     because the gates would refuse them in the house spelling. `words` counts (old, new) of this run.
     """
 
     mode: str = "off"
-    rows: int = 0
+    answers: int = 0
     kept: int = 0
     words: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -53,21 +54,22 @@ class Respelling:
                 return Respelt(answer, rejection=rejection)
             self.kept += 1
             return Respelt(answer)
-        self.rows += 1
+        self.answers += 1
         self.words.update((old.lower(), new.lower()) for old, new in house.changes)
         if self.mode == "on":
             return Respelt(respelt, {ORIGINAL: answer.text})
         return Respelt(answer, {OUTSIDE: len(house.changes)})
 
     def replay(self, meta: Mapping[str, Any]) -> None:
-        """Count a row of an earlier run."""
-        self.rows += (ORIGINAL if self.mode == "on" else OUTSIDE) in meta
+        """Count the answers of a row of an earlier run."""
+        key = ORIGINAL if self.mode == "on" else OUTSIDE
+        self.answers += sum(key in one for one in (meta, *meta.get(FOLLOW_UPS, ())))
 
     def __str__(self) -> str:
         """The counts for people; "" if there is nothing to tell."""
-        if not self.rows and not self.kept:
+        if not self.answers and not self.kept:
             return ""
         common = ", ".join(f"{new} for {old} {count:,}" for (old, new), count in self.words.most_common(SHOWN))
         what = "put in" if self.mode == "on" else "not in"
         kept = f"; {self.kept:,} kept as written, which the gates would refuse" if self.kept else ""
-        return f"{self.rows:,} rows {what} the house spelling{f' ({common})' if common else ''}{kept}"
+        return f"{self.answers:,} answers {what} the house spelling{f' ({common})' if common else ''}{kept}"

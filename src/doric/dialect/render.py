@@ -22,6 +22,16 @@ def render(phrase: str) -> str:
     return _pattern().sub(lambda found: _rendered(found.group(), first=not found.start()), phrase)
 
 
+def rendering(word: str) -> str:
+    """The Doric word for one lower-case English word, or "" if the lists have none or the same.
+
+    >>> rendering("garden"), rendering("table")
+    ('gairden', '')
+    """
+    house = _renderings().get(word, "")
+    return house if house.lower() != word else ""
+
+
 def _rendered(word: str, *, first: bool) -> str:
     # A capital inside the phrase marks a name. Exceptions are "I" and listed phrases such as "New Year".
     if word[0].isupper() and not first and len(word) > 1 and " " not in word:

@@ -116,7 +116,7 @@ class Prompts(Strict):
 
 class FollowUpFrame(Strict):
     answer: Literal["named", "whys", "checks", "starts", "steps", "more", "model"]
-    shapes: Shapes = ["gerund", "clause", "noun"]
+    shapes: Shapes = ["gerund", "clause", "when", "noun"]
     says: Texts
     doric: Texts
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from doric.core import text as texts
 from doric.dialect.spelling import HouseText, to_house
-from doric.lint import asks
+from doric.lint import asks, followups
 from doric.lint.sentences import authored
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources, spellings
@@ -39,6 +39,9 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
         yield from _prompts(source)
     for part in asks.parts(sources):
         yield Line(part.source, part.line, part.doric, mixed=False)
+    if source := sources.get(followups.FILE):
+        for text in followups.doric_lines(source):
+            yield Line(source, source.line_of(text), text)
     if source := sources.get(asks.LINES):
         for row in source.rows:
             yield Line(source, row.line, row.cells["doric"])

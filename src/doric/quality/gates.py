@@ -8,6 +8,7 @@ reasons are sent back to the model that wrote the answer.
 import functools
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import replace
 
 from doric.core import text as texts
@@ -322,14 +323,16 @@ def check_language(text: str | Answer) -> Rejection | None:
     >>> check_language("It's nae sae bad.").gate
     'too_short'
     """
-    answer = text if isinstance(text, Answer) else Answer.of(text)
-    if len(answer.text) > texts.MAX_CHARACTERS:
-        return too_long(answer)
-    return next(filter(None, (gate(answer) for gate in LANGUAGE_GATES)), None)
+    return next(_language_faults(text if isinstance(text, Answer) else Answer.of(text)), None)
 
 
 def check(text: str | Answer, *, prompt: str, topic: str, kind: str, ask: str = "") -> Rejection | None:
-    """The first rejection of an answer to `prompt` about `topic`, or None.
+    """The first rejection of an answer to `prompt` about `topic`, or None. The parameters are those of `faults`."""
+    return next(faults(text, prompt=prompt, topic=topic, kind=kind, ask=ask), None)
+
+
+def faults(text: str | Answer, *, prompt: str, topic: str, kind: str, ask: str = "") -> Iterator[Rejection]:
+    """Every rejection of an answer to `prompt` about `topic`, in the order of the gates.
 
     `kind` is core, adv, safety or multi. `ask` is the kind of ask, which may allow what other answers must not have: a
     greeting is short and has a stock opener, and a translation quotes English.
@@ -337,30 +340,43 @@ def check(text: str | Answer, *, prompt: str, topic: str, kind: str, ask: str = 
     answer = replace(text, topic=topic) if isinstance(text, Answer) else Answer.of(text, topic)
     answer = replace(answer, may_name_tongue=kind == "adv")
     allowed = allowances(ask)
-    language = _check_asked(answer, allowed) if allowed else check_language(answer)
+    for rejection in _asked_faults(answer, allowed) if allowed else _language_faults(answer):
+        yield _named_for_bucket(rejection, kind)
     others = (
         echoes_prompt(answer, prompt),
         echoes_topic(answer, topic),
         (must_refuse if kind == "safety" else must_not_refuse)(answer),
     )
     skipped = allowed.gates if allowed else ()
-    found = (rejection for rejection in others if rejection and rejection.gate not in skipped)
-    return _named_for_bucket(language, kind) or next(found, None)
+    yield from (rejection for rejection in others if rejection and rejection.gate not in skipped)
 
 
-def _check_asked(answer: Answer, allowed: Allowances) -> Rejection | None:
-    """The first rejection by the language gates that the ask does not allow. Protected text is not measured."""
+def _language_faults(answer: Answer) -> Iterator[Rejection]:
     if len(answer.text) > texts.MAX_CHARACTERS:
-        return too_long(answer)
+        gates: tuple[Gate, ...] = (too_long,)
+    else:
+        gates = LANGUAGE_GATES if answer.words else (empty,)
+    yield from filter(None, (gate(answer) for gate in gates))
+
+
+def _asked_faults(answer: Answer, allowed: Allowances) -> Iterator[Rejection]:
+    """The rejections by the language gates that the ask does not allow. Protected text is not measured."""
+    if len(answer.text) > texts.MAX_CHARACTERS:
+        yield from filter(None, (too_long(answer),))
+        return
     if (count := len(answer.words)) < allowed.least:
-        return Rejection("too_short", f"it has {count} of at least {allowed.least} words", count)
+        yield Rejection("too_short", f"it has {count} of at least {allowed.least} words", count)
     measured = replace(Answer.of(allowed.measured(answer.text), answer.topic), may_name_tongue=answer.may_name_tongue)
     skipped = allowed.gates | {"too_short"}
     if len(measured.words) < threshold("min_words"):
         skipped |= NEED_LENGTH
-    found = filter(None, (gate(measured) for gate in LANGUAGE_GATES))
-    rejection = next((rejection for rejection in found if rejection.gate not in skipped), None)
-    return rejection or (_not_scots(measured) and _not_scots(answer))  # a translation quotes its Doric
+    found = False
+    for rejection in filter(None, (gate(measured) for gate in LANGUAGE_GATES)):
+        if rejection.gate not in skipped:
+            found = True
+            yield rejection
+    if not found and (rejection := _not_scots(measured) and _not_scots(answer)):  # a translation quotes its Doric
+        yield rejection
 
 
 def _not_scots(answer: Answer) -> Rejection | None:
@@ -385,8 +401,8 @@ BUCKET_GATES = {
 """For buckets that test whether the model stays in Doric: bucket -> the gate to report instead, and its requirement."""
 
 
-def _named_for_bucket(rejection: Rejection | None, kind: str) -> Rejection | None:
-    if rejection is None or rejection.gate not in LEFT_DORIC or kind not in BUCKET_GATES:
+def _named_for_bucket(rejection: Rejection, kind: str) -> Rejection:
+    if rejection.gate not in LEFT_DORIC or kind not in BUCKET_GATES:
         return rejection
     gate, required = BUCKET_GATES[kind]
     return Rejection(gate, f"{required}: {rejection.reason}", rejection.figure)

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
-from doric.core.text import printable
+from doric.core.text import counted, printable
 from doric.dataset.asks import ADVICE, asks
+from doric.dataset.plan import FIRST_TURNS
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
 from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit, shown
@@ -110,8 +111,16 @@ def _bars(stats: DatasetStats) -> Iterator[tuple[str, str, list[tuple[str, str, 
             "core",
             [(name, about.get(name, ""), n) for name, n in stats.asks.most_common()],
         )
+    if stats.turns.keys() - {FIRST_TURNS}:
+        chats = sorted(stats.turns.items())
+        drift = f" ({stats.drift})" if stats.drift.later else ""
+        yield f"Rows by turns{drift}", "core", [(f"{turns} turns", _follow_ups(turns), n) for turns, n in chats]
     if stats.harmful:
         yield "Harmful requests by category", "safety", [(name, "", n) for name, n in stats.harmful.most_common()]
+
+
+def _follow_ups(turns: int) -> str:
+    return "a question and its answer" + (f", and {counted(turns - FIRST_TURNS, 'follow-up')}" if turns > 2 else "")
 
 
 def _headlines(stats: DatasetStats) -> Iterator[tuple[str, str]]:

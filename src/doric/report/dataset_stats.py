@@ -11,6 +11,7 @@ from typing import Any
 
 from doric.core.conversations import Row
 from doric.core.text import printable
+from doric.dataset.chats import Drift
 from doric.dialect.lexicon import SCOTS, house_forms
 from doric.dialect.spelling import to_house
 from doric.quality.gates import Answer, is_region_unmarked, threshold
@@ -29,10 +30,11 @@ STAGES = {
     "complete answers": ("filtered", "broken_off", "cut_off", "empty", "unfinished"),
     "plain text of the right length": (
         "wrong_script", "markup", "meta_talk", "banned_opener", "too_short", "too_long", "repeats_itself",
+        "repeats_chat",
     ),
     "Doric throughout": (
         "late_doric", "english", "thin", "word_swap", "other_dialect", "needless_f", "not_north_east", "central",
-        "leakage", "edges", "relative_fit", "wrong_agreement", "word_salad", "gave_up_doric", "left_doric",
+        "leakage", "edges", "relative_fit", "wrong_agreement", "word_salad", "drifts", "gave_up_doric", "left_doric",
     ),
     "answers to what was asked": (
         "echoes_prompt", "echoes_topic", "must_refuse", "offers_nothing", "refuses", "held_out",
@@ -68,7 +70,8 @@ class SimilarPair:
 class DatasetStats:
     """The counts. Lists of figures (`words`, `substrate`, `north_east`, ...) have one entry per row, in row order.
 
-    `asks` counts core rows by what they ask, `harmful` harmful requests by category. `forms` counts (form, class)
+    `asks` counts core rows by what they ask, `harmful` harmful requests by category. `turns` counts rows by turns:
+    2 are a question and its answer, and each turn more is a follow-up with its answer. `forms` counts (form, class)
     pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
     `respelt` counts the rows that the generator put in the house spelling, `respellings` their (old, new) words.
     """
@@ -78,6 +81,8 @@ class DatasetStats:
     asks: Counter[str] = field(default_factory=Counter)
     harmful: Counter[str] = field(default_factory=Counter)
     unmarked: int = 0
+    turns: Counter[int] = field(default_factory=Counter)
+    drift: Drift = field(default_factory=Drift)
     langs: Counter[str] = field(default_factory=Counter)
     writers: Counter[str] = field(default_factory=Counter)
     tries: Counter[int] = field(default_factory=Counter)
@@ -101,9 +106,14 @@ class DatasetStats:
         """The number of rows."""
         return len(self.words)
 
+    @property
+    def answers(self) -> int:
+        """The number of answers: one per row, and one more per follow-up."""
+        return sum((turns - 1) * rows for turns, rows in self.turns.items())
+
     def funnel(self) -> list[tuple[str, int]]:
         """(stage, answers left after it), from all received answers to the kept answers."""
-        left = self.rows + self.rejected.total()
+        left = self.answers + self.rejected.total()
         steps = [("answers received", left)]
         known = {gate for gates in STAGES.values() for gate in gates}
         others = sum(count for gate, count in self.rejected.items() if gate not in known)
@@ -140,6 +150,8 @@ def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
     stats.kinds[kind] += 1
     stats.groups.setdefault(group, Counter())[kind] += 1
     stats.langs[lang] += 1
+    stats.turns[1 + sum(turn["role"] == "assistant" for turn in row["messages"])] += 1
+    stats.drift.add(meta)
     if meta.get("ask"):
         stats.asks[str(meta["ask"])] += 1
     if kind == group == SAFETY:
