@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -468,3 +469,12 @@ def test_the_embedded_voice_is_not_rewritten():
     answer = Answer.of("So ye and me gang hame.")
     assert respelling.apply(answer, job(), lambda new: None).answer is answer
     assert str(respelling) == ""
+
+
+def test_an_answer_about_words_keeps_the_words_it_is_about():
+    """An answer that explains words keeps its English and the words of the question; other Scots is rewritten."""
+    asked = job(prompt="What does caal mean?")
+    asked = replace(asked, prompt=replace(asked.prompt, ask="meaning"))
+    answer = Answer.of("Caal is cold, and gyaan oot in the caal is nae haud tae aal fowk.")
+    respelt = Respelling("on").apply(answer, asked, lambda new: None)
+    assert respelt.answer.text == "Caal is cold, and gyaan oot in the caal is nae haud tae aul fowk."

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from doric.core.text import words
 from doric.dataset.chats import FOLLOW_UPS
 from doric.dataset.plan import Job
 from doric.dialect.spelling import QUOTED, to_house
+from doric.quality.allowances import allowances
 from doric.quality.gates import Answer, Rejection
 
 MODES = ("on", "off", "report")
@@ -45,7 +47,10 @@ class Respelling:
         if self.mode == "off":
             return Respelt(answer)
         quoted = [found.group()[1:-1] for found in QUOTED.finditer(job.prompt.text)]
-        house = to_house(answer.text, leave=quoted)
+        allowed = allowances(job.prompt.ask)
+        explains = allowed is not None and allowed.quotes  # it speaks of words: those asked about stay, and English too
+        asked = words(job.prompt.text) if explains else []
+        house = to_house(answer.text, leave=[*quoted, *asked], english=not explains)
         if not house.changes:
             return Respelt(answer)
         respelt = Answer.of(house.text)
