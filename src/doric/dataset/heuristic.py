@@ -25,8 +25,8 @@ from doric.llm.response import Completion
 
 SHAPES = {
     "short": ((2, 0), (3, 0), (2, 1)),
-    "medium": ((3, 1), (3, 0), (2, 2), (4, 0), (3, 2)),
-    "long": ((4, 2), (4, 3), (5, 1), (3, 3), (5, 2)),
+    "medium": ((3, 1), (2, 1), (3, 0), (2, 2), (3, 2)),
+    "long": ((4, 2), (3, 3), (4, 1), (3, 2), (4, 3)),
 }
 """For each length of an answer, how many sentences about the topic and how many of its theme it may have."""
 GENERAL_SHAPES = {"short": ((1, 1),), "medium": ((1, 2), (2, 2)), "long": ((2, 3), (3, 3))}
@@ -134,7 +134,10 @@ def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int) 
     beside = min(beside, sum(map(len, pools.theme)))
     around = _beside(tuple(map(len, pools.theme)), beside)
     picked = visit(len(about) * len(around), number, start)
-    lines = [own[at] for at in about[picked % len(about)]]
+    chosen = list(about[picked % len(about)])
+    random.Random(number).shuffle(chosen)  # any order makes sense, but a sentence that answers comes first
+    first = next(at for at in chosen if at < len(pools.answers))
+    lines = [own[first], *(own[at] for at in chosen if at != first)]
     theme = [line for part in pools.theme for line in part]
     if len(lines) > 1 and (start + number) % ANSWER_SECOND == 0:
         lines[:2] = reversed(lines[:2])
