@@ -14,6 +14,7 @@ from doric import data
 from doric.dataset import asks, followups
 from doric.dataset.phrases import authored_topics
 from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Plan, Voice
+from doric.dataset.sense import NO_VERDICT
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
 
@@ -21,6 +22,8 @@ type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
 """Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
 CHARACTERS_A_WORD = 5.5
+UNTOLD = ("cut_off", NO_VERDICT)
+"""The model is not told of answers with these gates: its next try is another answer, not a correction."""
 MOST_SHOWN = 2_000
 """Characters of a rejected answer that the model is shown again."""
 EXAMPLE_STEPS = 6
@@ -38,7 +41,7 @@ def voice(client: Backend, seed: int, temperature: float) -> Voice:
     """A model in the form that the generator calls. It is told why its last answer was rejected."""
 
     async def speak(attempt: Attempt) -> Completion:
-        rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate != "cut_off"]
+        rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate not in UNTOLD]
         chat = messages(attempt.job, rejected, seed=seed, said=attempt.said)
         budget = token_budget(attempt.job, attempt.cut_off)
         # without a sampling seed: batches of seeded calls have crashed vLLM servers, and hosted models ignore it

@@ -30,8 +30,8 @@ OPTIONAL_CELLS = {"lexicon.tsv": {"variants", "wider", "synonyms"}, "central.tsv
 STRAIGHT = {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"'}
 """Curly quotation mark -> what to write instead."""
 PATTERN_FILES = (
-    "characters.toml", "finish_reasons.toml", "gates.toml", "judge.toml", "markers.toml", "server_errors.toml",
-    "topic_rules.toml",
+    "characters.toml", "finish_reasons.toml", "gates.toml", "judge.toml", "markers.toml", "sense.toml",
+    "server_errors.toml", "topic_rules.toml",
 )  # fmt: skip
 """Files with patterns of wrong characters."""
 OTHER_FILES = (

@@ -212,6 +212,32 @@ class Judge(Open):
     labels: VerdictLabels
 
 
+class ScoreCriteria(Strict):
+    answers: Text
+    correct: Text
+    doric: Text
+
+
+class SenseTexts(Strict):
+    system: Text
+    fence: Text
+    question: Text
+
+
+class SenseTasks(Strict):
+    core: Text
+    adv: Text
+    safety: Text
+    multi: Text
+    ask: Text
+
+
+class Sense(Strict):
+    criteria: ScoreCriteria
+    texts: SenseTexts
+    tasks: SenseTasks
+
+
 class When(Strict):
     before: str | Texts = ""
     prev: str | Texts = ""
@@ -456,6 +482,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "prompts.toml": Prompts,
     "instructions.toml": Instructions,
     "judge.toml": Judge,
+    "sense.toml": Sense,
     "collisions.toml": Collisions,
     "spelling.toml": Spelling,
     "gates.toml": Gates,
