@@ -39,6 +39,8 @@ FILTERED_TRIES = 2
 NOT_THE_WRITER = ("cut_off", NO_VERDICT)
 """Gates of answers that are no fault of the writer: the brake does not count them."""
 LISTED_MODELS = 3
+EXEMPLAR = "exemplar"
+"""The ids, with a number, of the answers that a model was shown: an answer that is nearly the same is rejected."""
 
 
 class BudgetExhausted(Exception):

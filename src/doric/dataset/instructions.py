@@ -6,13 +6,11 @@ wording is in `data/instructions.toml`. A topic or a question appears only in a 
 
 import functools
 import itertools
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from doric import data
-from doric.dataset import asks, followups
-from doric.dataset.phrases import authored_topics
+from doric.dataset import asks, exemplars, followups
 from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Plan, Voice
 from doric.dataset.sense import NO_VERDICT
 from doric.llm.client import Backend, ChatRequest
@@ -113,15 +111,11 @@ def _calls(job: Job) -> Iterator[tuple[Job, list[Exchange]]]:
 
 
 def _examples(job: Job, seed: int) -> list[tuple[str, str]]:
-    """Authored answers on other topics. One is from the job's own group if possible; the others are from any group."""
+    """Authored answers to other questions of the same kind and, if there are such, of the wanted length."""
     if job.prompt.ask in asks.asks():
         return _asked_before(job, seed)
-    draw = random.Random(f"{seed}:{job.id}")
-    authored = _authored_examples()
-    own = [example for example in authored if example[2] == job.topic.group and example[3] != job.topic.text]
-    picked = draw.sample(own, min(1, len(own)))
-    others = [one for one in draw.sample(authored, 6) if one not in picked and one[3] != job.topic.text]
-    return [(question, answer) for question, answer, _, _ in (picked + others)[: _spec()["exemplars"]["count"]]]
+    found = exemplars.fitting(job.kind, job.prompt.length)
+    return [(one.user, one.answer) for one in found if one.user != job.prompt.text]
 
 
 def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
@@ -133,17 +127,3 @@ def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
         if question != job.prompt.text and len(found) < _spec()["exemplars"]["count"]:
             found.setdefault(question, asks.answer_to(one))
     return list(found.items())
-
-
-@functools.cache
-def _authored_examples() -> tuple[tuple[str, str, str, str], ...]:
-    """(question, answer, group, topic) of each authored topic."""
-    return tuple(
-        (
-            f"Tell me about {topic}.",
-            " ".join((*authored.answers, *authored.more)[:3]),
-            authored.theme.group,
-            topic,
-        )
-        for topic, authored in authored_topics().items()
-    )

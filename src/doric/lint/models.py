@@ -191,6 +191,17 @@ class Exemplars(Strict):
     count: Count
 
 
+class Exemplar(Strict):
+    kind: Literal["core", "adv", "safety", "multi"]
+    length: Literal["short", "medium", "long"]
+    user: Text
+    answer: Text
+
+
+class ExemplarFile(Strict):
+    exemplar: Annotated[list[Exemplar], Field(min_length=1)]
+
+
 class Instructions(Open):
     system: Text
     bucket: BucketRules
@@ -475,6 +486,7 @@ class HeldOut(Strict):
 
 
 MODELS: dict[str, type[BaseModel]] = {
+    "exemplars.toml": ExemplarFile,
     "followups.toml": FollowUps,
     "general.toml": General,
     "holds.toml": Holds,
