@@ -41,6 +41,16 @@ ASK_MIX = (
     "'greeting=0.1,sum=0' or 'none,joke=0.2'; --dry-run lists the kinds (default: default)"
 )
 
+JUDGE = (
+    "a model that scores each accepted answer from 1 to 5 for answering the question, correctness and natural Doric; "
+    "a low score is a rejection (default: none; may be the same model; another server gets JUDGE_API_KEY)"
+)
+
+
+def judge_score(text: str) -> int:
+    """The value of --judge-min. Raises `ArgumentTypeError`."""
+    return cli.bounded(int, 1, 5)(text)
+
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
@@ -93,6 +103,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default="on",
         help="put accepted answers of a model in one spelling; the original is kept in meta (default: on)",
     )
+    flag("--judge-model", metavar="MODEL", help=JUDGE)
+    flag("--judge-base-url", metavar="URL", help="URL of the judge's server (default: that of the writer)")
+    flag("--judge-min", type=judge_score, default=3, metavar="N", help="lowest score that is accepted (default: 3)")
+    flag("--judge-extra-body", metavar="JSON", help="fields added to every request to the judge")
     flag("--max-concurrency", type=cli.positive_int, default=50, metavar="N", help="parallel calls (default: 50)")
     flag("--timeout", type=cli.positive_float, default=600.0, metavar="S", help="seconds per call (default: 600)")
     flag("--max-retries", type=cli.non_negative_int, default=8, metavar="N", help="failed calls per row (default: 8)")
@@ -103,6 +117,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--dry-run", action="store_true", help="print plan, expected tokens and cost; call nothing, write nothing")
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")
     flag("--price-out", type=cli.non_negative_float, metavar="USD", help="price of a million completion tokens")
+    flag("--judge-price-in", type=cli.non_negative_float, metavar="USD", help="the same for the judge")
+    flag("--judge-price-out", type=cli.non_negative_float, metavar="USD", help="the same for the judge")
     stop = "a later run resumes; may overshoot by one call"
     flag(
         "--max-cost", type=cli.bounded(float, 0, math.inf), metavar="USD", help=f"stop when this much is spent; {stop}"

@@ -242,10 +242,11 @@ def dataset(folder: Path) -> dict[str, Any]:
 
 def dataset_files(folder: Path) -> dict[str, Any]:
     """Hashes of a run's three files in `folder`. Only the hash of `rejected` depends on the wording of the reasons."""
-    rejected = rows_of(folder / "out.jsonl.rejected.jsonl")
+    path = folder / "out.jsonl.rejected.jsonl"  # without rejections there is no such file
+    rejected = rows_of(path) if path.exists() else []
     return {
         "rows": sha((folder / "out.jsonl").read_bytes()),
-        "rejected": sha((folder / "out.jsonl.rejected.jsonl").read_bytes()),
+        "rejected": sha(path.read_bytes() if path.exists() else b""),
         "rejected_without_reasons": sha_of([{**row, "reason": ""} for row in rejected]),
         "plan": sha(plan_without_data(folder / "out.jsonl.plan.json")),
     }

@@ -233,7 +233,7 @@ def test_a_wrong_second_answer_is_retried_alone():
 
 def test_a_failed_call_in_a_later_turn_costs_one_call():
     """If the server fails in the second turn, the run goes on with this turn."""
-    with serving(Behaviour(), decide=lambda call: Action("unavailable") if call.number == 2 else None) as server:
+    with serving(Behaviour(), decide=lambda call: Action("error_503") if call.number == 2 else None) as server:
         assert generate("--turns", "3", *asked_of(server), rows=1) == 0
     assert len(lines()) == 10
     assert server.stats.requests == 10 * 2 + 1 + len(lines("out.jsonl.rejected.jsonl"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from doric import data
-from doric.core.text import words
+from doric.core.text import ends_sentence, sentences, words
 from doric.dataset import asks, prompts
 from doric.dataset.plan import Exchange, Job
 from doric.dataset.prompts import Prompt
@@ -79,7 +79,7 @@ def next_turn(job: Job, said: Sequence[Exchange], voice: Voice, seed: int) -> Pr
     spec = _spec()["adv"]
     if job.kind == "adv" and draw.random() < spec["share"]:
         text = draw.choice(_unsaid(spec["says"], said))
-        return replace(prompt, text=text.replace("{ask}", _sentence(prompt.text)))
+        return replace(prompt, text=text.replace("{ask}", prompt.text))
     return prompt
 
 
@@ -127,7 +127,10 @@ def _about_topic(
     frame = draw.choice(named if named and draw.random() < NAMED_SHARE else others)
     lang = "en" if only_english or draw.random() < ENGLISH_SHARE else "sco"
     noun = draw.choice(voice.nouns) if frame["answer"] == NAMED else Noun("", "")
-    text = draw.choice(_unsaid(frame["says" if lang == "en" else "doric"], said))
+    says = frame["says" if lang == "en" else "doric"]
+    if only_english:  # what insists on English stands beside it, so it is one whole sentence and no thanks
+        says = [text for text in says if ends_sentence(text) and len(sentences(text)) == 1] or says
+    text = draw.choice(_unsaid(says, said))
     text = text.replace("{english}", noun.english).replace("{doric}", noun.doric)
     return Prompt(text, lang, LENGTH, ask=job.prompt.ask, wants=frame["answer"], named=noun.doric)
 
@@ -165,11 +168,6 @@ def _unsaid(texts: Sequence[str], said: Sequence[Exchange]) -> list[str]:
 def _fixed(text: str) -> str:
     """The longest part of a frame outside its slot."""
     return max(asks.SLOT.sub("\n", text).split("\n"), key=len).strip()
-
-
-def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
-    return text if text[-1] in ".?!" else f"{text}."
 
 
 # ---- harmful requests

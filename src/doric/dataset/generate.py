@@ -20,6 +20,7 @@ from doric.dataset.chats import DIGITS, FOLLOW_UPS, UNMARKED, Accepted, Chat, Dr
 from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Attempt, Job, RejectedAnswer, Voice
 from doric.dataset.respelling import Respelling
+from doric.dataset.sense import JUDGE, NO_VERDICT, Judge, ScoreCount, Verdict
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
@@ -35,7 +36,11 @@ BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
+NOT_THE_WRITER = ("cut_off", NO_VERDICT)
+"""Gates of answers that are no fault of the writer: the brake does not count them."""
 LISTED_MODELS = 3
+EXEMPLAR = "exemplar"
+"""The ids, with a number, of the answers that a model was shown: an answer that is nearly the same is rejected."""
 
 
 class BudgetExhausted(Exception):
@@ -54,6 +59,7 @@ class Tally:
     by_try: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    scores: ScoreCount = field(default_factory=ScoreCount)
     unfilled: list[Job] = field(default_factory=list)
     withheld: set[str] = field(default_factory=set)
 
@@ -143,6 +149,8 @@ class History:
         self.tally.drift.add(meta)
         self.tally.unmarked += meta.get("region") == UNMARKED
         self.tally.by_try.update(tries)
+        for one in (meta, *(meta.get(FOLLOW_UPS) or ())):
+            self.tally.scores.add(one)
 
 
 async def _may_call() -> bool:
@@ -153,11 +161,16 @@ def _ignore_tokens(tokens: int) -> None:
     """The default if no rate limit counts tokens."""
 
 
+class _NotAllowed(Exception):
+    """No further call is allowed, so an answer has no verdict."""
+
+
 @dataclass(slots=True)
 class _Calls:
     """What a call for a job must ask and report, and whether it is the `first`, which the caller has asked for."""
 
     may_call: Callable[[], Awaitable[bool]]
+    may_judge: Callable[[], Awaitable[bool]]
     count_tokens: Callable[[int], None]
     first: bool = True
 
@@ -179,8 +192,10 @@ class Generator:
         brake: Brake,
         respelling: Respelling | None = None,
         follow_up: FollowUp | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        self._voice, self._history = voice, history
+        self._voice, self._history, self._sense = voice, history, judge
+        self._without_verdict: dict[str, Completion] = {}
         self._follow_up = follow_up or followups.for_model(0)
         self._chats: dict[str, Chat] = {}
         self._respelling = respelling or Respelling()
@@ -209,17 +224,18 @@ class Generator:
         job: Job,
         *,
         may_call: Callable[[], Awaitable[bool]] = _may_call,
+        may_judge: Callable[[], Awaitable[bool]] = _may_call,
         count_tokens: Callable[[int], None] = _ignore_tokens,
     ) -> bool:
         """Make the row of a job. Returns False if no try passed the gates, or if no further call is allowed.
 
-        `may_call` is awaited before each try except the first, and returns whether the call is allowed. `count_tokens`
-        gets the tokens of each call. Raises `RetryableError` if it should be called again with the same job, which then
-        goes on with the turn of the chat that failed. Raises `BudgetExhausted` or `FatalServerError` if the run must
-        stop. The brake raises the latter, too.
+        `may_call` is awaited before each try except the first, and `may_judge` before each verdict; they return whether
+        the call is allowed. `count_tokens` gets the tokens of each call. Raises `RetryableError` if it should be called
+        again with the same job, which then goes on with the turn of the chat that failed, or with its verdict. Raises
+        `BudgetExhausted` or `FatalServerError` if the run must stop. The brakes raise the latter, too.
         """
         chat = self._chats.pop(job.id, None) or Chat(job)
-        calls = _Calls(may_call, count_tokens)
+        calls = _Calls(may_call, may_judge, count_tokens)
         try:
             while not chat.complete:
                 if not await self._next_answer(chat, calls):
@@ -248,14 +264,17 @@ class Generator:
                     return False
                 calls.first = False
                 completion = await self._ask(Attempt(chat.now, tuple(rejected), chat.said), key, calls.count_tokens)
+                answer = await self._check(chat, completion, rejected, calls)
+            except _NotAllowed:
+                self._history.rejected[key] = rejected
+                return False
             finally:
                 self._budget.release()
-            answer = self._check(chat, completion, rejected)
             if answer is None:
                 self._brake.accepted()
                 return True
             rejected.append(answer)
-            if answer.gate != "cut_off":  # the next try has a larger token budget
+            if answer.gate not in NOT_THE_WRITER:
                 self._brake.refused(completion, answer.gate)
         self._leave_unfilled(chat.job, rejected)
         return False
@@ -269,6 +288,8 @@ class Generator:
 
     async def _ask(self, attempt: Attempt, key: str, count_tokens: Callable[[int], None]) -> Completion:
         """The voice's answer. Its tokens are counted, also if the answer cannot be read."""
+        if paid := self._without_verdict.pop(key, None):
+            return paid
         try:
             completion = await self._voice(attempt)
         except ServerError as error:
@@ -285,10 +306,12 @@ class Generator:
         count_tokens(completion.tokens_in + completion.tokens_out)
         return completion
 
-    def _check(self, chat: Chat, completion: Completion, rejected: Sequence[RejectedAnswer]) -> RejectedAnswer | None:
+    async def _check(
+        self, chat: Chat, completion: Completion, rejected: Sequence[RejectedAnswer], calls: _Calls
+    ) -> RejectedAnswer | None:
         """If the answer passes, add it to the chat. Otherwise write its rejection and return it."""
         job = chat.now
-        tries = len(rejected) + 1
+        tries, verdict = len(rejected) + 1, Verdict()
         grown = sum(answer.gate == "cut_off" for answer in rejected)
         text = completion.text
         # on the last try a shortened answer is better than none
@@ -298,14 +321,42 @@ class Generator:
         else:
             answer = Answer.of(_cleaned(text))
             rejection = self._judge(answer, chat, completion.finish)
+            if rejection is None and self._sense is not None:
+                verdict = await self._verdict(self._sense, chat, answer, completion, rejected, calls)
+                # meanwhile, an answer like this one may have been accepted
+                rejection = verdict.rejection(self._sense.least) or self._near_duplicate(answer)
             if rejection is None:
                 respelt = self._respelling.apply(answer, job, lambda new: self._judge(new, chat, "stop"))
                 rejection = respelt.rejection
                 if rejection is None:
-                    self._accept(chat, Accepted(job, respelt.answer, tries, respelt.meta))
+                    scores = {JUDGE: dict(verdict.scores)} if verdict.scores else {}
+                    self._accept(chat, Accepted(job, respelt.answer, tries, {**respelt.meta, **scores}))
                     return None
-        self._reject(chat, text, rejection, tries)
+        self._reject(chat, text, rejection, tries, verdict)
         return RejectedAnswer(text, rejection.gate, rejection.reason, self._model)
+
+    async def _verdict(
+        self,
+        judge: Judge,
+        chat: Chat,
+        answer: Answer,
+        completion: Completion,
+        rejected: Sequence[RejectedAnswer],
+        calls: _Calls,
+    ) -> Verdict:
+        """The judge's verdict. If it fails, the answer is kept for the next call of `fill`, because it is paid for."""
+        try:
+            verdict = await judge.verdict(chat.now, answer.text, chat.said, calls.may_judge, calls.count_tokens)
+        except ServerError as error:
+            key = tried(chat.job.id, chat.turn)
+            self._history.rejected[key] = list(rejected)
+            if not isinstance(error, FatalServerError):
+                self._tally.faults[error.fault] += 1
+                self._without_verdict[key] = completion
+            raise
+        if verdict is None:
+            raise _NotAllowed
+        return verdict
 
     def _judge(self, answer: Answer, chat: Chat, finish: str) -> Rejection | None:
         if finish == ABORTED:
@@ -316,6 +367,9 @@ class Generator:
             return rejection
         if held := _held_out(answer.text):
             return Rejection("held_out", f"it contains the held-out prompt {held.id}")
+        return self._near_duplicate(answer)
+
+    def _near_duplicate(self, answer: Answer) -> Rejection | None:
         if (match := self._history.accepted.nearest(answer.text)) is None:
             return None
         reason = f"it is {match.similarity:.0%} the same as the accepted answer {match.id}: say something else"
@@ -352,7 +406,7 @@ class Generator:
             **scores_of(answer),
         }
 
-    def _reject(self, chat: Chat, text: str, rejection: Rejection, tries: int) -> None:
+    def _reject(self, chat: Chat, text: str, rejection: Rejection, tries: int, verdict: Verdict) -> None:
         job = chat.job
         later = {"turn": chat.turn, "follow_up": chat.now.prompt.text} if chat.accepted else {}
         self._tally.rejected[rejection.gate] += 1
@@ -372,6 +426,7 @@ class Generator:
                 "gate": rejection.gate,
                 "reason": rejection.reason,
                 "figure": figure if figure is None else round(figure, DIGITS),
+                **({JUDGE: dict(verdict.scores)} if verdict.scores else {}),
                 "prompt": job.prompt.text,
                 "answer": text,
             }

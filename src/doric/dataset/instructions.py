@@ -6,14 +6,13 @@ wording is in `data/instructions.toml`. A topic or a question appears only in a 
 
 import functools
 import itertools
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from doric import data
-from doric.dataset import asks, followups
-from doric.dataset.phrases import authored_topics
+from doric.dataset import asks, exemplars, followups
 from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Plan, Voice
+from doric.dataset.sense import NO_VERDICT
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
 
@@ -21,6 +20,8 @@ type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
 """Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
 CHARACTERS_A_WORD = 5.5
+UNTOLD = ("cut_off", NO_VERDICT)
+"""The model is not told of answers with these gates: its next try is another answer, not a correction."""
 MOST_SHOWN = 2_000
 """Characters of a rejected answer that the model is shown again."""
 EXAMPLE_STEPS = 6
@@ -38,7 +39,7 @@ def voice(client: Backend, seed: int, temperature: float) -> Voice:
     """A model in the form that the generator calls. It is told why its last answer was rejected."""
 
     async def speak(attempt: Attempt) -> Completion:
-        rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate != "cut_off"]
+        rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate not in UNTOLD]
         chat = messages(attempt.job, rejected, seed=seed, said=attempt.said)
         budget = token_budget(attempt.job, attempt.cut_off)
         # without a sampling seed: batches of seeded calls have crashed vLLM servers, and hosted models ignore it
@@ -110,15 +111,11 @@ def _calls(job: Job) -> Iterator[tuple[Job, list[Exchange]]]:
 
 
 def _examples(job: Job, seed: int) -> list[tuple[str, str]]:
-    """Authored answers on other topics. One is from the job's own group if possible; the others are from any group."""
+    """Authored answers to other questions of the same kind and, if there are such, of the wanted length."""
     if job.prompt.ask in asks.asks():
         return _asked_before(job, seed)
-    draw = random.Random(f"{seed}:{job.id}")
-    authored = _authored_examples()
-    own = [example for example in authored if example[2] == job.topic.group and example[3] != job.topic.text]
-    picked = draw.sample(own, min(1, len(own)))
-    others = [one for one in draw.sample(authored, 6) if one not in picked and one[3] != job.topic.text]
-    return [(question, answer) for question, answer, _, _ in (picked + others)[: _spec()["exemplars"]["count"]]]
+    found = exemplars.fitting(job.kind, job.prompt.length)
+    return [(one.user, one.answer) for one in found if one.user != job.prompt.text]
 
 
 def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
@@ -130,17 +127,3 @@ def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
         if question != job.prompt.text and len(found) < _spec()["exemplars"]["count"]:
             found.setdefault(question, asks.answer_to(one))
     return list(found.items())
-
-
-@functools.cache
-def _authored_examples() -> tuple[tuple[str, str, str, str], ...]:
-    """(question, answer, group, topic) of each authored topic."""
-    return tuple(
-        (
-            f"Tell me about {topic}.",
-            " ".join((*authored.answers, *authored.more)[:3]),
-            authored.theme.group,
-            topic,
-        )
-        for topic, authored in authored_topics().items()
-    )

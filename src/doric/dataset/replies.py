@@ -19,6 +19,8 @@ from doric.llm.response import Completion
 
 SIZES = (2, 2, 3, 2, 1)
 """The number of sentences of consecutive answers."""
+GENERAL = 8
+"""From this attempt on, an answer may have sentences for any topic."""
 BESIDE = 6
 """An answer has its other sentences from the first so many that are left."""
 
@@ -66,6 +68,7 @@ class _Left:
         used = _said(said)
         self.own = _new((*pools.answers, *pools.more), used)
         self.general = _new((line for name in THEME_PARTS for line in general_sentences()[name]), used)
+        """Sentences for any topic, which only replace others that the gates have rejected."""
         self.theme = {name: _new(lines, used) for name, lines in zip(THEME_PARTS, pools.theme, strict=True)}
 
     def of(self, wanted: str) -> list[str]:
@@ -90,13 +93,16 @@ def _advice(attempt: Attempt, seed: int) -> list[str]:
     job, prompt = attempt.job, attempt.job.prompt
     left = _Left(job, attempt.said)
     leads = left.naming(prompt.named) if prompt.wants == NAMED else left.of(prompt.wants)
-    leads = leads or left.own or [*itertools.chain(*left.theme.values()), *left.general]
+    about = [*left.own, *itertools.chain(*left.theme.values())]
+    about += left.general if attempt.number >= GENERAL or not about else []
+    leads = leads or about
     start = start_of(seed, job.id, len(attempt.said))
     size = SIZES[(start + attempt.number) % len(SIZES)]
     picked = visit(len(leads), attempt.number, start)
     lines = [leads[picked]]
-    rest = dict.fromkeys((*left.own, *left.of(prompt.wants), *itertools.chain(*left.theme.values()), *left.general))
-    others = [line for line in rest if line not in lines][:BESIDE]
+    rest = dict.fromkeys((*left.own, *left.of(prompt.wants), *about))
+    others = [line for line in rest if line not in lines]
+    others = others[:BESIDE] if attempt.number < GENERAL else others[-BESIDE:]
     choices = list(itertools.combinations(others, min(size - 1, len(others))))
     lines += choices[visit(len(choices), attempt.number // len(leads), start)]
     lines = sorted(lines, key=lambda line: line.endswith("?"))

@@ -21,11 +21,12 @@ from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
 from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
-from doric.dataset import asks, followups, generate, instructions, replies
+from doric.dataset import asks, followups, generate, instructions, replies, sense
+from doric.dataset.judging import Judging, found_lines, report_change
 from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job, Mix, Plan, read_turns
 from doric.dataset.respelling import Respelling
 from doric.llm.brake import Brake
-from doric.llm.budget import Budget, check_max_cost, chosen_price, without_price
+from doric.llm.budget import Budget, Price, check_max_cost, chosen_price, without_price
 from doric.llm.client import Client
 from doric.llm.scheduler import Scheduler
 from doric.quality.decontamination import find_match
@@ -43,7 +44,7 @@ EXTRA_BODY = "extra_body"
 """The key of the stored plan with the fields of --extra-body, if there are any. A difference is only reported."""
 HOUSE_SPELLING = "house_spelling"
 """The key of the stored plan of a model's run with --house-spelling. A difference is only reported."""
-NOT_COMPARED = (DATA, EXTRA_BODY, HOUSE_SPELLING)
+NOT_COMPARED = (DATA, EXTRA_BODY, HOUSE_SPELLING, sense.JUDGE)
 
 
 class Run:
@@ -64,6 +65,12 @@ class Run:
         if backend == "openai":
             check_max_cost(args.max_cost, price, settings.address)
         self._budget = Budget(price, args.max_cost, args.max_total_tokens)
+        self._judging = Judging.of(args, settings, price)
+        if self._judging is not None:
+            self._fingerprint[sense.JUDGE] = self._judging.fingerprint()
+            self._budget.second = self._judging.spent
+            if backend == "heuristic":  # so that the cost of the verdicts is known
+                self._budget.price = Price(0.0, 0.0, "the embedded voice")
         self._history = generate.History(
             lambda id, kind, group, topic, prompt: plan.find(id, kind=kind, group=group, topic=topic, prompt=prompt)
         )
@@ -100,25 +107,39 @@ class Run:
             turns = ", ".join(f"{turns} turns {rows:,}" for turns, rows in self._plan.turns.items())
             plan += f"\nrows by turns: {turns}; {self._plan.answers:,} answers"
         plan += f"\ncore rows by what is asked: {_counted(self._plan.asks)}" if self._plan.asks else ""
-        if self.backend == "heuristic":
-            return f"{plan}\nthe embedded voice: no calls, no cost"
         left = max(0, len(self._plan) - self._files.count())
+        answers = left * self._plan.answers / len(self._plan)
+        if self.backend == "heuristic":
+            return "\n".join([plan, "the embedded voice: no calls, no cost", *self._judge_forecast(answers)])
         if left and self._settings.model:
             self._check_model(self._settings.model, self._models_of_file())
         into, most = instructions.expected_tokens(self._plan)
-        answers = left * self._plan.answers / len(self._plan)
         tokens_in, tokens_out = round(answers * into), round(answers * most / 2)  # they use about half of their budget
         tokens = (
             f"{left:,} of them to write: about {tokens_in:,} tokens in and {tokens_out:,} out if every first answer "
             "passes; more for retries and for the reasoning of a reasoning model"
         )
         if (price := self._budget.price) is None:
-            return f"{plan}\n{tokens}\n{without_price(self._settings.address)}"
-        return f"{plan}\n{tokens}\nabout ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
+            cost = without_price(self._settings.address)
+        else:
+            cost = f"about ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
+        return "\n".join([plan, tokens, cost, *self._judge_forecast(answers)])
+
+    def _judge_forecast(self, answers: float) -> list[str]:
+        """The lines about the judge, if there is one, for so many answers."""
+        if self._judging is None:
+            return []
+        self._expect_verdicts(self._judging)
+        return self._judging.forecast(answers)
+
+    def _expect_verdicts(self, judging: Judging) -> None:
+        _, most = instructions.expected_tokens(self._plan)
+        judging.expect(list(itertools.islice(self._plan, instructions.SAMPLE)), most / 2)
 
     async def run(self) -> None:
         """Fill every job that is not filled yet. Raises `DoricError` if the run must stop."""
-        async with self._opened_client() as client:  # before the files are opened, so that a wrong key changes no file
+        # before the files are opened, so that a wrong key changes no file
+        async with self._opened_client() as client, self._opened_judge() as judge:
             with self._opened_files() as (rows, rejections):
                 seed, model = self._args.seed, ""
                 voice, follow_up = replies.voice(seed), replies.follow_up(seed)
@@ -134,9 +155,9 @@ class Run:
                     voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                     brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
-                    respelling=self._respelling, follow_up=follow_up,
+                    respelling=self._respelling, follow_up=follow_up, judge=self._judge_of(judge),
                 )  # fmt: skip
-                await self._fill(generator, client)
+                await self._fill(generator, [one for one in (client, judge) if one is not None])
 
     def summary(self) -> str:
         """The result of the run, for people."""
@@ -160,10 +181,11 @@ class Run:
             lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
         if spelling := str(self._respelling):
             lines.append(f"  spelling:  {spelling}")
+        lines += found_lines(tally.scores, tally.rejected)
         if tally.faults:
             lines.append(f"  retried:   {_counted(tally.faults)}")
         if self.paid:
-            lines.append(f"  spent:     {self._budget}")
+            lines += self._spent_lines()
         lines += self._unfilled_lines()
         if reason := self._stop_reason():
             lines.append(f"  stopped:   {reason}")
@@ -172,7 +194,18 @@ class Run:
     @property
     def paid(self) -> bool:
         """Whether a model has answered."""
-        return self.backend == "openai" and self._budget.calls > 0
+        judged = self._judging is not None and self._judging.spent.calls > 0
+        return judged or (self.backend == "openai" and self._budget.calls > 0)
+
+    def _spent_lines(self) -> list[str]:
+        """The tokens and the cost of the writer, of the judge, and together."""
+        lines = [f"  spent:     {self._budget}"] if self.backend == "openai" else []
+        if self._judging is None:
+            return lines
+        lines.append(f"  judged:    {self._judging.spent_line()}")
+        if self.backend == "openai" and self._budget.cost is not None:
+            lines.append(f"  together:  ${self._budget.cost:.4f}")
+        return lines
 
     def status(self) -> int:
         """The exit status: 0 when every job has its row, 130 after Ctrl-C, else 1."""
@@ -194,27 +227,50 @@ class Run:
             stack.callback(gc.unfreeze)
             yield client
 
+    @contextlib.asynccontextmanager
+    async def _opened_judge(self) -> AsyncGenerator[Client | None]:
+        """The judge's client; None if there is no judge."""
+        if self._judging is None:
+            yield None
+            return
+        self._expect_verdicts(self._judging)
+        args = self._args
+        async with self._judging.opened(seconds=args.timeout, calls=args.max_concurrency) as client:
+            yield client
+
+    def _judge_of(self, client: Client | None) -> sense.Judge | None:
+        if self._judging is None or client is None:
+            return None
+        return self._judging.judge(client, answered=self._history.tally.scores.answers > 0)
+
     @contextlib.contextmanager
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
         self._check_plan()
         self._report_extra_body()
         self._report_house_spelling()
+        if self._files.count():
+            report_change(self._files.stored(), self._fingerprint)
         replays = self._replay_row, self._history.replay_rejection
         with self._files.open(*replays) as (rows, rejections):
             self._files.store(self._fingerprint)
             self._rows = rows
             yield rows, rejections
 
-    async def _fill(self, generator: generate.Generator, client: Client | None) -> None:
+    async def _fill(self, generator: generate.Generator, clients: Sequence[Client]) -> None:
         args, done = self._args, len(self._history.done)
         progress = ProgressBar(
             len(self._plan), done, every=args.progress_every, shown=not args.no_progress, note=self._note
         )
 
+        async def may_judge() -> bool:
+            """Whether a verdict may be asked for: also after a budget is used up, because its answer is paid for."""
+            return await scheduler.acquire() or (self._budget_exhausted and not self._interrupted)
+
         async def work(job: Job) -> None:
+            calls = {"may_call": scheduler.acquire, "may_judge": may_judge}
             try:
-                if await generator.fill(job, may_call=scheduler.acquire, count_tokens=scheduler.report_tokens):
+                if await generator.fill(job, **calls, count_tokens=scheduler.report_tokens):
                     progress.advance()
             except generate.BudgetExhausted:  # wait for the calls in flight, because they are paid for
                 self._budget_exhausted = True
@@ -223,11 +279,11 @@ class Run:
         def interrupt() -> None:
             self._interrupted = True
             scheduler.stop()
-            if client is not None:
+            for client in clients:
                 client.hurry()
 
         # the embedded voice never waits, so one worker is as fast as many, and it keeps the order of the plan
-        workers = args.max_concurrency if client else 1
+        workers = args.max_concurrency if clients else 1
         scheduler: Scheduler[Job] = Scheduler(
             work, self._give_up, concurrency=workers, max_retries=args.max_retries, max_rpm=args.max_rpm,
             max_tpm=args.max_tpm, tokens_per_call=sum(self._budget.tokens_per_call), answered=done > 0, seed=args.seed,
@@ -314,6 +370,8 @@ class Run:
 
     def _note(self) -> str:
         used = f", {self._budget.calls:,} calls, {self._budget}" if self.backend == "openai" else ""
+        if self._judging:
+            used += f", {self._judging.spent.calls:,} verdicts, {self._judging.spent}"
         return f"rejected {sum(self._history.tally.rejected.values()):,}{used}"
 
     def _unfilled_lines(self) -> list[str]:

@@ -5,7 +5,6 @@ a second opinion: they are shown beside the scoreboard and never change its figu
 """
 
 import functools
-import json
 import logging
 import re
 from collections import Counter
@@ -20,11 +19,11 @@ from doric.core.cli import run_until_interrupt
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError
 from doric.core.resume import ResumableRun, then_and_now
-from doric.core.text import MAX_CHARACTERS
 from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
 from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words, silence_hint
 from doric.llm.client import Backend, ChatRequest, Client
+from doric.llm.judging import beginning, fence_code, fill, json_objects, named_values
 from doric.llm.response import Completion
 from doric.llm.scheduler import Scheduler
 from doric.llm.served_models import untagged
@@ -32,15 +31,9 @@ from doric.quality.decontamination import held_out_prompts
 
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
-MAX_FAILURES = 100
-"""After so many braces that begin no JSON, no verdict is expected. Each of them may take time linear in the text."""
 LABELS = ["A", "B", "tie"]
-COMMA = re.compile(r",(?=\s*[}\]])")
-"""A comma after the last entry, which many models write and JSON does not allow."""
 SIGNS = re.compile(r"^[\W_]+|[\W_]+$")
 """Signs around a word."""
-SHOWN = 80
-"""Characters of a verdict that could not be read, for the log."""
 UNREADABLE = "the verdict could not be read"
 
 type Pick = Literal["ours", "theirs", "tie"]
@@ -116,13 +109,8 @@ def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
     first, second = (pair.theirs, pair.ours) if swapped else (pair.ours, pair.theirs)
     if first is None or second is None:
         raise ValueError("both sides must have an answer")
-    code = _fence_code(pair.question, first, second)
-    slots = {
-        name: f"<<<{code}\n{_shortened(text)}\n{code}>>>"
-        for name, text in (("question", pair.question), ("first", first), ("second", second))
-    }
-    # a single pass over the template, so that the name of a slot inside an answer is not replaced
-    filled = re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], rubric()["question"].strip())
+    code = fence_code(pair.question, first, second)
+    filled = fill(rubric()["question"], {"question": pair.question, "first": first, "second": second}, code)
     system = f"{rubric()['system'].strip()}\n\n{rubric()['fence'].strip().replace('{code}', code)}"
     chat = [{"role": "system", "content": system}, {"role": "user", "content": filled}]
     schema = {
@@ -132,18 +120,6 @@ def judge_request(pair: Pair, swapped: bool) -> ChatRequest:
         "additionalProperties": False,
     }
     return ChatRequest(chat, MAX_TOKENS, temperature=0.0, seed=0, schema=schema)
-
-
-def _fence_code(*texts: str) -> str:
-    """A code that is in none of the texts. It is a hash of all of them, so no author of one of them can know it."""
-    code = stable_id(*texts)
-    while any(code in text for text in texts):
-        code = stable_id(code)
-    return code
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} […]"
 
 
 def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
@@ -156,8 +132,7 @@ def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
     if swapped:
         sides |= {"a": "theirs", "b": "ours"}
     picks = None
-    for found in _json_objects(text):
-        by_name = {name.strip().lower(): value for name, value in found.items()}
+    for by_name in named_values(json_objects(text)):
         labels = {name: _label(by_name.get(name)) for name in criteria()}
         if all(labels.values()):
             picks = {name: sides[label] for name, label in labels.items()}
@@ -174,27 +149,6 @@ def _label(value: object) -> str:
         found = {label for each in value.values() if isinstance(each, str) and (label := _label(each))}
         return found.pop() if len(found) == 1 else ""
     return _labels().get(SIGNS.sub("", value.lower()), "") if isinstance(value, str) else ""
-
-
-def _json_objects(text: str) -> list[dict[str, Any]]:
-    """Every JSON object in a text, inner objects before the outer one. A comma before a bracket does no harm."""
-    text = COMMA.sub("", text)
-    found: list[dict[str, Any]] = []
-
-    def keep(value: dict[str, Any]) -> dict[str, Any]:
-        found.append(value)
-        return value
-
-    decoder = json.JSONDecoder(object_hook=keep)  # called at the end of each object
-    at, failures = text.find("{"), 0
-    while at >= 0 and failures < MAX_FAILURES:
-        try:
-            _, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            end = at + 1
-            failures += 1
-        at = text.find("{", end)
-    return found
 
 
 class PairwiseJudge:
@@ -306,8 +260,8 @@ class PairwiseJudge:
             self._silent = completion
         elif not self._told:
             self._told = True
-            begins = " ".join(completion.text[: 2 * SHOWN].split())[:SHOWN]
-            log.warning("A verdict could not be read; it begins: '%s'. Another judge may keep to the form.", begins)
+            words = "A verdict could not be read; it begins: '%s'. Another judge may keep to the form."
+            log.warning(words, beginning(completion.text))
 
     def _fail(self, case: tuple[Pair, bool], error: ServerError) -> None:
         self._keep(Verdict(case[0].id, case[1], {}, error.message))

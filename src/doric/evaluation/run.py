@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from doric import data
 from doric.core.backups import Backups
@@ -21,9 +20,9 @@ from doric.core.characters import tidy
 from doric.core.cli import ProgressBar, run_until_interrupt
 from doric.core.conversations import stable_id
 from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
-from doric.core.extra_body import parse_extra_body
+from doric.core.other_model import find_model
 from doric.core.resume import ResumableRun, then_and_now
-from doric.core.settings import Settings, credentials_hint, load_settings, same_origin
+from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.evaluation.aggregate import (
     Result,
     check_comparable,
@@ -356,35 +355,6 @@ def find_judge(
     if baseline is None:
         raise SettingsError("--judge-model compares two models", hint="Name the other model with --baseline.")
     return find_model(spec, model, "JUDGE_API_KEY", extra_body)
-
-
-def find_model(spec: str, model: Settings, key_variable: str, extra_body: str | None = None) -> Settings:
-    """The settings of MODEL, URL or MODEL@URL. MODEL alone is on the server of `model`. Raises `SettingsError`.
-
-    The user's key is sent only to the server of `model` and to the server that the environment sets for the key. Any
-    other server gets the key in `key_variable`, if it is set. Without `extra_body`, the extra fields of a known server
-    are used on that server.
-    """
-    spec = spec.strip()
-    given = (
-        None
-        if extra_body is None
-        else parse_extra_body(extra_body, f"--{key_variable.split('_')[0].lower()}-extra-body")
-    )
-    name, at, url = spec.rpartition("@") if "@http" in spec else ("", "", spec)
-    if not at and not spec.startswith(("http://", "https://")):
-        return replace(model, model=spec, extra_body=model.extra_body if given is None else given)
-    found = replace(load_settings(model=name, base_url=url, key_variable=key_variable), extra_body=given or {})
-    for known in (model, load_settings()):
-        if same_origin(found.address, known.address):
-            fields = known.extra_body if given is None else given
-            if found.key:
-                return replace(found, extra_body=fields)
-            return replace(known, base_url=found.base_url, model=found.model, extra_body=fields)
-    if model.key and not found.key:
-        host = urlsplit(found.address).netloc
-        log.info("%s is not sent to %s; if that server needs a key, set %s.", model.key_variable, host, key_variable)
-    return found
 
 
 def _replay_to(earlier: list[ModelAnswer]) -> Callable[[dict[str, Any]], None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doric import data
-from doric.lint import asks, followups, prompts, sentences, settings, spelling, topics, words
+from doric.lint import asks, exemplars, followups, prompts, sentences, settings, spelling, topics, words
 from doric.lint.form import check_form, file_names, load
 from doric.lint.shape import check_shape
 from doric.lint.source import Finding, Source
@@ -20,6 +20,7 @@ RENDERING = (*SCORING, "renderings.tsv")
 PROTECTED = (*RENDERING, "heldout.jsonl", "gates.toml")
 PHRASES = "phrases/"
 ASKS = "asks/"
+PROSE = (exemplars.FILE, "prompts.toml", "followups.toml", "renderings.tsv", PHRASES, ASKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ RULES = (
     Rule(words.check_word_lists, SCORING),
     Rule(words.check_collisions, ("lexicon.tsv", "collisions.toml")),
     Rule(spelling.check_spelling, (*SPELLING,)),
-    Rule(spelling.check_house_spelling, (*SPELLING, "prompts.toml", "followups.toml", "renderings.tsv", PHRASES, ASKS)),
-    Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml")),
-    Rule(settings.check_texts, ("instructions.toml", "judge.toml")),
+    Rule(spelling.check_house_spelling, (*SPELLING, *PROSE)),
+    Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml", "sense.toml")),
+    Rule(settings.check_texts, ("instructions.toml", "judge.toml", "sense.toml")),
     Rule(settings.check_openers, (*SCORING, "gates.toml", "topic_rules.toml")),
     Rule(settings.check_thresholds, ("gates.toml", "topic_rules.toml")),
     Rule(sentences.check_sentences, PROTECTED),
@@ -57,6 +58,7 @@ RULES = (
     Rule(asks.check_tables, (*PROTECTED, ASKS)),
     Rule(asks.check_enough, ("lexicon.tsv", "leakage.tsv", "insults.txt", ASKS)),
     Rule(followups.check_followups, (*PROTECTED, "followups.toml", "prompts.toml", "refusals.toml", ASKS)),
+    Rule(exemplars.check_exemplars, (*PROTECTED, exemplars.FILE)),
     Rule(prompts.check_titles, (*PROTECTED, PHRASES, "multilingual/")),
     Rule(prompts.check_held_out, (*PROTECTED, PHRASES)),
 )

@@ -30,17 +30,25 @@ OPTIONAL_CELLS = {"lexicon.tsv": {"variants", "wider", "synonyms"}, "central.tsv
 STRAIGHT = {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"'}
 """Curly quotation mark -> what to write instead."""
 PATTERN_FILES = (
-    "characters.toml", "finish_reasons.toml", "gates.toml", "judge.toml", "markers.toml", "server_errors.toml",
-    "topic_rules.toml",
+    "characters.toml", "finish_reasons.toml", "gates.toml", "judge.toml", "markers.toml", "sense.toml",
+    "server_errors.toml", "topic_rules.toml",
 )  # fmt: skip
 """Files with patterns of wrong characters."""
 OTHER_FILES = (
-    *PATTERN_FILES, "collisions.toml", "followups.toml", "general.toml", "holds.toml", "instructions.toml",
-    "prices.toml", "prompts.toml", "refusals.toml", "spelling.toml", "common_words.txt", "english_endings.txt",
-    "function_words.txt", "ing_nouns.txt", "insults.txt", "heldout.jsonl",
+    *PATTERN_FILES, "collisions.toml", "exemplars.toml", "followups.toml", "general.toml", "holds.toml",
+    "instructions.toml", "prices.toml", "prompts.toml", "refusals.toml", "spelling.toml", "common_words.txt",
+    "english_endings.txt", "function_words.txt", "ing_nouns.txt", "insults.txt", "heldout.jsonl",
 )  # fmt: skip
 """The files that must exist besides the tables."""
-ANY_LETTERS = (*PATTERN_FILES, "multilingual/", "prompts.toml", "followups.toml", "heldout.jsonl", "common_words.txt")
+ANY_LETTERS = (
+    *PATTERN_FILES,
+    "exemplars.toml",
+    "multilingual/",
+    "prompts.toml",
+    "followups.toml",
+    "heldout.jsonl",
+    "common_words.txt",
+)
 """Files in which patterns or other languages need curly quotation marks and other alphabets; `prompts` checks the
 English frames."""
 WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")

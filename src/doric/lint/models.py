@@ -191,6 +191,17 @@ class Exemplars(Strict):
     count: Count
 
 
+class Exemplar(Strict):
+    kind: Literal["core", "adv", "safety", "multi"]
+    length: Literal["short", "medium", "long"]
+    user: Text
+    answer: Text
+
+
+class ExemplarFile(Strict):
+    exemplar: Annotated[list[Exemplar], Field(min_length=1)]
+
+
 class Instructions(Open):
     system: Text
     bucket: BucketRules
@@ -210,6 +221,32 @@ class Judge(Open):
     question: Text
     fence: Text
     labels: VerdictLabels
+
+
+class ScoreCriteria(Strict):
+    answers: Text
+    correct: Text
+    doric: Text
+
+
+class SenseTexts(Strict):
+    system: Text
+    fence: Text
+    question: Text
+
+
+class SenseTasks(Strict):
+    core: Text
+    adv: Text
+    safety: Text
+    multi: Text
+    ask: Text
+
+
+class Sense(Strict):
+    criteria: ScoreCriteria
+    texts: SenseTexts
+    tasks: SenseTasks
 
 
 class When(Strict):
@@ -449,6 +486,7 @@ class HeldOut(Strict):
 
 
 MODELS: dict[str, type[BaseModel]] = {
+    "exemplars.toml": ExemplarFile,
     "followups.toml": FollowUps,
     "general.toml": General,
     "holds.toml": Holds,
@@ -456,6 +494,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "prompts.toml": Prompts,
     "instructions.toml": Instructions,
     "judge.toml": Judge,
+    "sense.toml": Sense,
     "collisions.toml": Collisions,
     "spelling.toml": Spelling,
     "gates.toml": Gates,

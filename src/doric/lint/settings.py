@@ -14,6 +14,9 @@ TEXTS = (
     ("instructions.toml", ("again", "nothing"), ("reason",), ("reason",)),
     *(("instructions.toml", ("bucket", kind), (), ()) for kind in ("core", "adv", "safety", "multi")),
     ("judge.toml", ("question",), ("question", "first", "second"), None),
+    ("sense.toml", ("texts", "question"), ("task", "question", "answer"), ("task", "question", "answer")),
+    ("sense.toml", ("texts", "fence"), ("code",), ("code",)),
+    ("sense.toml", ("tasks", "ask"), ("about",), ("about",)),
 )
 """(file, keys of a text, the slots that it must have, the slots that it may have; None: any)."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from doric.core import text as texts
 from doric.dialect.spelling import HouseText, to_house
-from doric.lint import asks, followups
+from doric.lint import asks, exemplars, followups
 from doric.lint.sentences import authored
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources, spellings
@@ -42,6 +42,9 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
     if source := sources.get(followups.FILE):
         for text in followups.doric_lines(source):
             yield Line(source, source.line_of(text), text)
+    if source := sources.get(exemplars.FILE):
+        for raw in source.toml["exemplar"]:
+            yield Line(source, source.line_of(raw["answer"]), raw["answer"])
     if source := sources.get(asks.LINES):
         for row in source.rows:
             yield Line(source, row.line, row.cells["doric"])

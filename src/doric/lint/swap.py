@@ -17,7 +17,7 @@ from doric.lint.words import Sources, entry_forms, spellings
 
 TABLES = ("central.tsv", "leakage.tsv", "renderings.tsv")
 """The tables that tell to write a house form, in their column `house`."""
-TEXTS_FOR_MODELS = ("instructions.toml", "judge.toml")
+TEXTS_FOR_MODELS = ("instructions.toml", "judge.toml", "sense.toml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def check_instructions(sources: Sources) -> Iterator[Finding]:
         form: (row.cells["doric"], row.line)
         for row in sources["lexicon.tsv"].rows for form in spellings(row, "variants")
     }  # fmt: skip
-    for name in ("instructions.toml", "judge.toml"):
+    for name in ("instructions.toml", "judge.toml", "sense.toml"):
         source = sources[name]
         for at, line in enumerate(source.lines, 1):
             for word in dict.fromkeys(texts.words(re.sub(r"^\s*#.*", "", line))):

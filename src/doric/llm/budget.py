@@ -40,32 +40,37 @@ def known_price(model: str) -> Price | None:
     return Price(price_in, price_out, f"list price of {name} on {table['date']}")
 
 
-def chosen_price(price_in: float | None, price_out: float | None, model: str, address: str = "") -> Price | None:
+def chosen_price(
+    price_in: float | None, price_out: float | None, model: str, address: str = "", *, flag: str = "--price"
+) -> Price | None:
     """The prices given by flags, else the list price of `model`. Raises `SettingsError` if only one is given.
 
-    A server at an `address` in a private network has no list price: it may use the name of a provider's model.
+    A server at an `address` in a private network has no list price: it may use the name of a provider's model. `flag`
+    is what the names of the two flags begin with.
     """
     if price_in is not None and price_out is not None:
         return Price(price_in, price_out, "as given")
     if price_in is not None or price_out is not None:
-        raise SettingsError("only one of --price-in and --price-out is given", hint="Give both.")
+        raise SettingsError(f"only one of {flag}-in and {flag}-out is given", hint="Give both.")
     return known_price(model) if model and not _is_private(address) else None
 
 
-def check_max_cost(max_cost: float | None, price: Price | None, address: str) -> None:
+def check_max_cost(max_cost: float | None, price: Price | None, address: str, *, flag: str = "--price") -> None:
     """Raise `SettingsError` if there is a limit for the cost and no price."""
     if max_cost is None or price is not None:
         return
+    give = f"Give {flag}-in and {flag}-out"
     if _is_private(address):
-        hint = "Give --price-in and --price-out if it passes the calls on to a provider, or use --max-total-tokens."
+        hint = f"{give} if it passes the calls on to a provider, or use --max-total-tokens."
         raise SettingsError(f"--max-cost needs a known price, and {address} is a local server without one", hint=hint)
-    raise SettingsError("--max-cost needs a known price", hint="Give --price-in and --price-out.")
+    whose = "" if flag == "--price" else f" of the model at {address}"
+    raise SettingsError(f"--max-cost needs a known price{whose}", hint=f"{give}.")
 
 
-def without_price(address: str) -> str:
+def without_price(address: str, *, flag: str = "--price") -> str:
     """Why a forecast shows no cost, for people."""
     reason = "a local server has no list price" if _is_private(address) else "price not known"
-    return f"{reason}: give --price-in and --price-out to see the cost"
+    return f"{reason}: give {flag}-in and {flag}-out to see the cost"
 
 
 def _is_private(address: str) -> bool:
@@ -78,6 +83,8 @@ class Budget:
 
     Each call is reserved before it is made, so that many concurrent calls do not exceed a budget together. Until the
     first calls have reported their tokens, a call is expected to use `tokens_per_call` (tokens in, tokens out).
+
+    `second` counts the calls to a second model, one after each call at most. Its tokens and its cost count too.
     """
 
     price: Price | None = None
@@ -90,6 +97,7 @@ class Budget:
     calls_with_tokens: int = 0
     estimated: bool = False
     in_flight: int = 0
+    second: "Budget | None" = None
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def reserve(self) -> str | None:
@@ -112,12 +120,14 @@ class Budget:
     @property
     def nearly_exhausted(self) -> bool:
         """Whether the calls in flight are likely to use up a budget."""
-        tokens_in, tokens_out = (expected * self.in_flight for expected in self._expected_per_call)
-        if self.max_total_tokens is not None and self.tokens + tokens_in + tokens_out >= self.max_total_tokens:
+        both = [self, *([self.second] if self.second else [])]
+        expected = [(each.price, *(self.in_flight * tokens for tokens in each._expected_per_call)) for each in both]
+        tokens = sum(tokens_in + tokens_out for _, tokens_in, tokens_out in expected)
+        if self.max_total_tokens is not None and self.tokens + tokens >= self.max_total_tokens:
             return True
-        if self.max_cost is None or self.price is None:
+        if self.max_cost is None or self.cost is None:
             return False
-        return self.price.cost(self.tokens_in + tokens_in, self.tokens_out + tokens_out) >= self.max_cost
+        return self.cost + sum(price.cost(*used) for price, *used in expected if price) >= self.max_cost
 
     @property
     def _expected_per_call(self) -> tuple[float, float]:
@@ -137,11 +147,16 @@ class Budget:
     @property
     def tokens(self) -> int:
         """Input and output tokens together."""
-        return self.tokens_in + self.tokens_out
+        return self.tokens_in + self.tokens_out + (self.second.tokens if self.second else 0)
 
     @property
     def cost(self) -> float | None:
-        """The cost so far in US dollars, None if the price is not known."""
+        """The cost so far in US dollars, None if a price is not known."""
+        own, other = self._own_cost, self.second.cost if self.second else 0.0
+        return None if own is None or other is None else own + other
+
+    @property
+    def _own_cost(self) -> float | None:
         return self.price.cost(self.tokens_in, self.tokens_out) if self.price else None
 
     def exhausted(self) -> str | None:
@@ -153,5 +168,5 @@ class Budget:
         return None
 
     def __str__(self) -> str:
-        money = "" if self.cost is None else f", ${self.cost:.4f}"
+        money = "" if self._own_cost is None else f", ${self._own_cost:.4f}"
         return f"{'about ' if self.estimated else ''}{self.tokens_in:,} tokens in, {self.tokens_out:,} out{money}"

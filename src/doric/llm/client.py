@@ -68,10 +68,18 @@ class Client:
     Requests go to that HTTP client as bytes: the SDK's typed models and retries would double the CPU time of a call.
     `listed` are the models that the server lists, empty if it lists none.
     `answered` is True once the server has answered. From then on, a refused request is an error of this request only,
-    and the run goes on. Set it to True if an earlier run got answers from this server.
+    and the run goes on. Set it to True if an earlier run got answers from this server. `source` says where the user
+    has set its URL.
     """
 
-    def __init__(self, settings: Settings, *, timeout: float = 600.0, concurrency: int = 50) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        timeout: float = 600.0,
+        concurrency: int = 50,
+        source: str = "OPENAI_BASE_URL or --base-url",
+    ) -> None:
         try:
             import aiohttp  # these take a second to import, and --help needs none of them
             import httpx2
@@ -82,7 +90,7 @@ class Client:
         self._network_errors = (httpx2.HTTPError, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
         self._cut_off = aiohttp.ClientPayloadError
         self._settings, self._timeout = settings, timeout
-        self._source = "OPENAI_BASE_URL or --base-url"
+        self._source = source
         self.model = settings.model
         self.answered = False
         self.listed: list[str] = []
