@@ -14,7 +14,7 @@ from doric.core import text as texts
 from doric.core.characters import find_flaw
 from doric.dialect.lexicon import SCOTS, house_forms, wider_spellings
 from doric.quality import grammar
-from doric.quality.allowances import Allowances, allowances
+from doric.quality.allowances import QUOTATION, Allowances, allowances
 from doric.quality.answer import Answer, Gate, Rejection, lowered, pattern, quoted, spec, threshold
 from doric.quality.wrapping import without_wrapping
 
@@ -360,7 +360,21 @@ def _check_asked(answer: Answer, allowed: Allowances) -> Rejection | None:
         skipped |= NEED_LENGTH
     found = filter(None, (gate(measured) for gate in LANGUAGE_GATES))
     rejection = next((rejection for rejection in found if rejection.gate not in skipped), None)
+    if allowed.needs_english:
+        return rejection or _not_scots(measured) or _without_english(answer, measured)
     return rejection or (_not_scots(measured) and _not_scots(answer))  # a translation quotes its Doric
+
+
+def _without_english(answer: Answer, measured: Answer) -> Rejection | None:
+    """Rejects an answer that does not quote the English that is needed, or that says hardly anything beside it."""
+    quoted_english = (Answer.of(found.group()) for found in QUOTATION.finditer(answer.text))
+    if not any(len(one.words) > 1 and one.scores.substrate < threshold("substrate") for one in quoted_english):
+        reason = "the user has a good reason to need English: give it too, between double quotation marks"
+        return Rejection("no_english", reason)
+    if (count := len(measured.words)) >= WORDS_BESIDE:
+        return None
+    reason = f"it has {texts.counted(count, 'word')} outside the quotation marks: answer in Doric too"
+    return Rejection("gave_up_doric", reason, count)
 
 
 def _not_scots(answer: Answer) -> Rejection | None:
@@ -372,6 +386,8 @@ def _not_scots(answer: Answer) -> Rejection | None:
     return Rejection("english", reason, share)
 
 
+WORDS_BESIDE = 6
+"""An answer that quotes the English that is needed has so many words outside the quotation marks."""
 ONLY_A_NAME = 2
 """A measured text of so many words may be a name, a number or a stand-in."""
 NEED_LENGTH = frozenset({"late_doric", "word_swap", "not_north_east", "edges", "word_salad"})
