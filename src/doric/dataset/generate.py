@@ -19,6 +19,7 @@ from doric.dataset import followups
 from doric.dataset.chats import DIGITS, FOLLOW_UPS, UNMARKED, Accepted, Chat, Drift, scores_of, tried
 from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Attempt, Job, RejectedAnswer, Voice
+from doric.dataset.relevance import OFF_TOPIC, is_off_topic
 from doric.dataset.respelling import Respelling
 from doric.dataset.sense import JUDGE, NO_VERDICT, Judge, ScoreCount, Verdict
 from doric.llm.brake import Brake
@@ -56,6 +57,7 @@ class Tally:
     turns: Counter[int] = field(default_factory=Counter)
     drift: Drift = field(default_factory=Drift)
     unmarked: int = 0
+    off_topic: int = 0
     by_try: Counter[int] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -149,6 +151,7 @@ class History:
         self.tally.drift.add(meta)
         self.tally.unmarked += meta.get("region") == UNMARKED
         self.tally.by_try.update(tries)
+        self.tally.off_topic += meta.get(OFF_TOPIC) is True
         for one in (meta, *(meta.get(FOLLOW_UPS) or ())):
             self.tally.scores.add(one)
 
@@ -329,8 +332,10 @@ class Generator:
                 respelt = self._respelling.apply(answer, job, lambda new: self._judge(new, chat, "stop"))
                 rejection = respelt.rejection
                 if rejection is None:
-                    scores = {JUDGE: dict(verdict.scores)} if verdict.scores else {}
-                    self._accept(chat, Accepted(job, respelt.answer, tries, {**respelt.meta, **scores}))
+                    found: dict[str, Any] = {JUDGE: dict(verdict.scores)} if verdict.scores else {}
+                    if not chat.accepted and is_off_topic(job, answer.text):  # a follow-up may be about anything
+                        found[OFF_TOPIC] = True
+                    self._accept(chat, Accepted(job, respelt.answer, tries, {**respelt.meta, **found}))
                     return None
         self._reject(chat, text, rejection, tries, verdict)
         return RejectedAnswer(text, rejection.gate, rejection.reason, self._model)

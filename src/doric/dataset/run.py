@@ -177,6 +177,8 @@ class Run:
             lines.append("  accepted:  " + ", ".join(shares))
         if tally.unmarked:
             lines.append(f"  region:    {tally.unmarked:,} rows have no North-East form (short Scots, meta.region)")
+        if tally.off_topic:
+            lines.append(f"  topic:     {tally.off_topic:,} answers share no word with their question (meta.off_topic)")
         if tally.rejected:
             lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
         if spelling := str(self._respelling):

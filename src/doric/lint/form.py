@@ -37,7 +37,8 @@ PATTERN_FILES = (
 OTHER_FILES = (
     *PATTERN_FILES, "collisions.toml", "exemplars.toml", "followups.toml", "general.toml", "holds.toml",
     "instructions.toml", "prices.toml", "prompts.toml", "refusals.toml", "spelling.toml", "common_words.txt",
-    "english_endings.txt", "function_words.txt", "ing_nouns.txt", "insults.txt", "heldout.jsonl",
+    "english_endings.txt", "function_words.txt", "ing_nouns.txt", "insults.txt", "little_words.txt",
+    "heldout.jsonl",
 )  # fmt: skip
 """The files that must exist besides the tables."""
 ANY_LETTERS = (

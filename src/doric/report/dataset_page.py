@@ -13,6 +13,7 @@ from doric.core.jsonl import read_jsonl
 from doric.core.text import counted, printable
 from doric.dataset.asks import ADVICE, CORE, asks
 from doric.dataset.plan import FIRST_TURNS
+from doric.dataset.sense import HIGH, LOW, criteria
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
 from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit, shown
@@ -120,6 +121,9 @@ def _bars(stats: DatasetStats) -> Iterator[tuple[str, str, list[tuple[str, str, 
         chats = sorted(stats.turns.items())
         drift = f" ({stats.drift})" if stats.drift.later else ""
         yield f"Rows by turns{drift}", "core", [(f"{turns} turns", _follow_ups(turns), n) for turns, n in chats]
+    for name, scores in stats.judged.items():
+        title = f"Scores of the judge: {criteria().get(name, name)}"
+        yield title, "core", [(f"{score} of {HIGH}", "", scores[score]) for score in range(HIGH, LOW - 1, -1)]
     if stats.harmful:
         yield "Harmful requests by category", "safety", [(name, "", n) for name, n in stats.harmful.most_common()]
 
@@ -140,6 +144,10 @@ def _headlines(stats: DatasetStats) -> Iterator[tuple[str, str]]:
     yield f"{_median(stats.north_east):.1%}", "North-East words, median"
     if stats.unmarked:
         yield f"{stats.unmarked:,}", "rows without a North-East form (short Scots)"
+    if stats.off_topic:
+        yield f"{stats.off_topic:,}", "rows that share no word with their question"
+    if refused := stats.rejected["judge"]:
+        yield f"{refused:,}", "answers refused by the judge"
     if stats.tries:
         yield f"{stats.tries[1] / stats.tries.total():.1%}", "accepted at the first try"
     if stats.rejected:

@@ -40,8 +40,13 @@ STAGES = {
         "echoes_prompt", "echoes_topic", "must_refuse", "offers_nothing", "refuses", "held_out",
     ),
     "no near-duplicates": ("near_duplicate",),
+    "accepted by the judge": ("judge", "no_verdict"),
 }  # fmt: skip
 """Stage (named after the answers that pass it) -> its gates. A gate of no stage counts for the last stage."""
+
+
+JUDGED = "accepted by the judge"
+"""The stage that only datasets with a judge have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class DatasetStats:
     `asks` counts rows by the kind of ask, `harmful` harmful requests by category. `turns` counts rows by turns: 2 are a
     question and its answer, and each turn more is a follow-up with its answer. `forms` counts (form, class)
     pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
+    `judged` counts the scores of a judge by criterion, `off_topic` the rows that share no word with their question.
     `respelt` counts the rows that the generator put in the house spelling, `respellings` their (old, new) words.
     """
 
@@ -81,6 +87,8 @@ class DatasetStats:
     asks: Counter[str] = field(default_factory=Counter)
     harmful: Counter[str] = field(default_factory=Counter)
     unmarked: int = 0
+    off_topic: int = 0
+    judged: dict[str, Counter[int]] = field(default_factory=dict)
     turns: Counter[int] = field(default_factory=Counter)
     drift: Drift = field(default_factory=Drift)
     langs: Counter[str] = field(default_factory=Counter)
@@ -102,6 +110,11 @@ class DatasetStats:
     examples: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether a model has scored answers."""
+        return bool(self.judged) or any(self.rejected[gate] for gate in STAGES[JUDGED])
+
+    @property
     def rows(self) -> int:
         """The number of rows."""
         return len(self.words)
@@ -117,8 +130,9 @@ class DatasetStats:
         steps = [("answers received", left)]
         known = {gate for gates in STAGES.values() for gate in gates}
         others = sum(count for gate, count in self.rejected.items() if gate not in known)
-        for number, (stage, gates) in enumerate(STAGES.items(), 1):
-            left -= sum(self.rejected[gate] for gate in gates) + (others if number == len(STAGES) else 0)
+        stages = {stage: gates for stage, gates in STAGES.items() if stage != JUDGED or self.is_judged}
+        for number, (stage, gates) in enumerate(stages.items(), 1):
+            left -= sum(self.rejected[gate] for gate in gates) + (others if number == len(stages) else 0)
             steps.append((stage, left))
         return steps
 
@@ -160,6 +174,8 @@ def _add_row(stats: DatasetStats, row: Row) -> SampleRow:
     stats.writers[str(meta.get("model") or meta.get("backend") or UNKNOWN)] += 1
     if isinstance(meta.get("tries"), int):
         stats.tries[meta["tries"]] += 1
+    stats.off_topic += meta.get("off_topic") is True
+    _add_judged(stats, meta)
     _add_scores(stats, answer)
     _add_respelling(stats, meta.get("original"))
     return SampleRow(kind, group, lang, shown(prompt), text, answer.scores.substrate, answer.scores.north_east)
@@ -194,6 +210,16 @@ def _add_scores(stats: DatasetStats, answer: Answer) -> None:
             stats.forms[token, kind] += 1
         elif kind.startswith("central") and not any(token == old for old, _ in outside):
             stats.outside[token, house_forms().get(token, "")] += 1
+
+
+def _add_judged(stats: DatasetStats, meta: Mapping[str, Any]) -> None:
+    """Count the scores of a judge for each answer of a row."""
+    later = meta.get("follow_ups")
+    for one in (meta, *(later if isinstance(later, list) else ())):
+        scores = one.get("judge") if isinstance(one, Mapping) else None
+        for name, score in scores.items() if isinstance(scores, Mapping) else ():
+            if type(score) is int:
+                stats.judged.setdefault(str(name), Counter())[score] += 1
 
 
 def _add_respelling(stats: DatasetStats, original: object) -> None:
