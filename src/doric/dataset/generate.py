@@ -15,7 +15,7 @@ from doric.core.characters import tidy
 from doric.core.conversations import Row
 from doric.core.errors import FatalServerError, InputError, PlanError, RescuedError, RetryableError, ServerError
 from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
-from doric.dataset import followups
+from doric.dataset import exemplars, followups
 from doric.dataset.chats import DIGITS, FOLLOW_UPS, UNMARKED, Accepted, Chat, Drift, scores_of, tried
 from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Attempt, Job, RejectedAnswer, Voice
@@ -80,6 +80,8 @@ class History:
         self.rejected: dict[str, list[RejectedAnswer]] = {}
         self.models: Counter[str] = Counter()
         self.accepted = NearDuplicateIndex(gates.threshold("near_duplicate"))
+        for number, exemplar in enumerate(exemplars.exemplars(), 1):  # models repeat what they are shown
+            self.accepted.add(f"{EXEMPLAR}-{number}", exemplar.answer)
         self._find = find
         self._replayed: set[int] = set()
 

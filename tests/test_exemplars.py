@@ -1,0 +1,55 @@
+"""The authored examples that a model is shown, and what check_doric.py says about wrong ones."""
+
+import pytest
+
+from doric.dataset import exemplars, instructions
+from doric.dataset.generate import History
+from doric.dataset.plan import Job
+from doric.dataset.prompts import KINDS, LENGTHS, Prompt
+from doric.lint.check import read_files
+from doric.lint.exemplars import check_exemplars
+from doric.topics.lists import Topic
+
+
+def shown(kind: str, length: str, text: str = "How?", topic: str = "sleep") -> list[dict[str, str]]:
+    job = Job("id", Topic(topic, "health"), kind, Prompt(text, "en", length), 0, 0)
+    return instructions.messages(job, [], seed=0)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_examples_have_the_wanted_length(length: str):
+    """The examples of a core question have the length that its answer should have."""
+    least, most = LENGTHS[length]
+    answers = [turn["content"] for turn in shown("core", length) if turn["role"] == "assistant"]
+    assert len(answers) == 4
+    assert all(least <= len(answer.split()) <= most for answer in answers)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_beginning_is_the_same_for_all_questions_of_a_kind(kind: str):
+    """Everything before the question is the same for questions of a bucket and a length, so that it can be cached."""
+    assert shown(kind, "medium", "How?", "sleep")[:-1] == shown(kind, "medium", "Why?", "hens")[:-1]
+
+
+def test_an_answer_that_repeats_an_example_is_a_near_duplicate():
+    """Models repeat what they are shown, so the examples count as accepted answers."""
+    match = History().accepted.nearest(exemplars.exemplars()[0].answer)
+    assert match is not None
+    assert match.id == "exemplar-1"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"length": "long"}, "a long answer has 60 to 140"),
+        ({"answer": "You should put the salt in when you put the potatoes in, and start with cold water in the pot."},
+         "the quality gates would reject it"),
+        ({"user": "How do bats catch moths when they cannot see them?"}, "too near the held-out prompt"),
+        ({"kind": "adv"}, "there are 3 of these"),
+    ],
+)  # fmt: skip
+def test_wrong_examples_are_found(change: dict[str, str], reason: str):
+    """A wrong length, an answer that the gates reject, a held-out question and a missing example are errors."""
+    sources, _ = read_files()
+    sources["exemplars.toml"].toml["exemplar"][0] |= change
+    assert any(reason in finding.reason and finding.is_error for finding in check_exemplars(sources))
