@@ -71,7 +71,7 @@ def next_turn(job: Job, said: Sequence[Exchange], voice: Voice, seed: int) -> Pr
     draw = random.Random(f"{seed}:{job.id}:{len(said)}")
     if job.kind == "safety":
         return _insisting(job, said, draw)
-    if job.kind == "core" and job.prompt.ask in asks.asks():
+    if job.prompt.ask in asks.asks():
         return _after_ask(job, said, draw, seed)
     if job.kind == "multi":
         return _in_language(job, said, voice, draw)
