@@ -227,7 +227,7 @@ def test_two_topic_files_and_chosen_languages(tmp_path):
 def test_what_is_asked_can_be_chosen(topics, tmp_path):
     """--ask-mix changes the shares of asks, and the dry run and the summary count them."""
     flags = ("--topics-json", topics, "--ask-mix", "none,sum=0.2,greeting=0.1")
-    plan = "core rows by what is asked: advice 246, sum 70, greeting 35"
+    plan = "core asks: advice 246, sum 70, greeting 35"
     assert plan in run(command(*flags, "--dry-run", out=tmp_path / "out.jsonl")).stdout
     done = run(command(*flags, out=tmp_path / "out.jsonl"))
     assert done.returncode == 0, done.stderr
@@ -540,7 +540,7 @@ def test_a_change_of_the_language_data_is_named(same, whole):
     store(json.dumps(plan | {"prompts": "other", "data": plan["data"] | {"prompts.toml": "other", "lexicon.tsv": "x"}}))
     clear_error(run(argv), "other prompts, because ", "data/lexicon.tsv, ", "data/prompts.toml have changed")
     store(json.dumps(plan | {"prompts": "other", "data": {}}))
-    clear_error(run(argv), "data/collisions.toml", f" and {len(plan['data']) - 5} more have changed")
+    clear_error(run(argv), "other prompts, because ", f" and {len(plan['data']) - 5} more have changed")
     del plan["data"]  # as earlier versions have written it
     store(json.dumps(plan | {"prompts": "other"}))
     clear_error(run(argv), "other prompts: a file in ", "/data/ or this program has changed")
