@@ -37,8 +37,8 @@ LEVELS = ("debug", "info", "warning", "error")
 EXTRA_BODY = "fields added to every request, for instance '{\"enable_thinking\": false}' (default: EXTRA_BODY)"
 
 ASK_MIX = (
-    "what core prompts ask besides advice: default, none, or shares of the core rows, for instance "
-    "'greeting=0.1,sum=0' or 'none,joke=0.2'; --dry-run lists the kinds (default: default)"
+    "what prompts ask besides advice: default, none, or shares of the core rows (need: of the adv rows), "
+    "for instance 'greeting=0.1,sum=0' or 'none,joke=0.2'; --dry-run lists the kinds (default: default)"
 )
 
 JUDGE = (

@@ -15,6 +15,7 @@ from doric.data import read_table
 from doric.dataset import asks
 from doric.dataset.subjects import in_words, subjects
 from doric.dialect.lexicon import entries
+from doric.quality import gates
 
 NAMES = sorted(asks.asks())
 ROWS = 400
@@ -179,3 +180,13 @@ def test_a_wrong_mix_is_an_error(case):
     text, said = WRONG[case]
     with pytest.raises(SettingsError, match=said):
         asks.read_mix(text)
+
+
+def test_every_answer_to_a_need_passes_its_gates():
+    """At least 24 pairs have answers in Doric that quote English, and every combination of their parts passes."""
+    need = asks.asks()["need"]
+    assert (need.bucket, len(need.pairs) >= 24) == ("adv", True)
+    for pair in need.pairs:
+        for number in range(pair.answers):
+            text = pair.answer(number)
+            assert not gates.check(text, prompt=pair.asks[0], topic="need", kind="adv", ask="need"), text

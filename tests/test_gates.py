@@ -755,3 +755,31 @@ def test_an_answer_told_to_drop_doric_may_name_the_tongue():
     text = GOOD + " I aye spik Doric here, fitiver ye speir."
     assert check(text, prompt="x", topic="bread", kind="adv") is None
     assert check(text, prompt="x", topic="bread", kind="core").gate == "meta_talk"
+
+
+NEEDED = {
+    "the Doric and its English": ('Pu oot the plug an pit it back in, that\'s "unplug it and plug it in again".', ""),
+    "the English first": (
+        '"Get everybody out and call 999." In ma ain wirds, oot the lot o ye, an phone fae ootside.',
+        "",
+    ),
+    "no English": ("Pu oot the plug, bide half a meenit an pit it back in, an ye'll hae the wifi again.", "no_english"),
+    "Doric in the quotation marks": (
+        'Ye maun jist say tae them "pu oot the plug an pit it back in", an bide.',
+        "no_english",
+    ),
+    "hardly any Doric": ('Aye. "Unplug the router, wait thirty seconds and plug it in again."', "gave_up_doric"),
+    "English outside": (
+        'Unplug it, wait a while and plug it in again. "Wait for the lights." Then try it.',
+        "gave_up_doric",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_somebody_who_needs_english_gets_it_beside_the_doric(name):
+    """The answer quotes the English, and the rest of it is Doric; an order to drop Doric is no such need."""
+    text, gate = NEEDED[name]
+    prompt = "My screen reader can't read Doric. How do I restart my router?"
+    found = gates.check(text, prompt=prompt, topic="need", kind="adv", ask="need")
+    assert (found.gate if found else "") == gate

@@ -1,6 +1,7 @@
 """What people ask besides advice: greetings, meanings of words, sums, jokes and so on, from `data/asks/`.
 
-Each file is one kind of ask: its share of the core rows, the rules of its answers, and pairs of user turns and answers.
+Each file is one kind of ask: its bucket, its share of the rows of this bucket, the rules of its answers, and pairs of
+user turns and answers.
 Any user turn of a pair may be answered by any of its answers, and an answer is one entry of each list of its `parts`.
 Turns and answers may have slots, which `subjects` fills.
 """
@@ -16,6 +17,7 @@ from doric.core.errors import SettingsError
 from doric.dataset.spread import start_of, visit
 from doric.dataset.subjects import Subject, subjects
 
+CORE = "core"
 ADVICE = "advice"
 """The name of the core rows that are about a topic and belong to no file."""
 TYPED = "typed"
@@ -90,9 +92,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A kind of ask. `length` is the least and the most words of an answer, `source` is where its slots come from."""
+    """A kind of ask. `length` is the least and the most words of an answer, `source` is where its slots come from.
+
+    `share` is its share of the rows of its `bucket`, "core" or "adv".
+    """
 
     name: str
+    bucket: str
     share: float
     about: str
     instruction: str
@@ -127,7 +133,8 @@ def _files() -> dict[str, str]:
 def _ask(name: str, spec: dict) -> Ask:
     pairs = tuple(_pair(raw) for raw in spec["pairs"])
     least, most = spec["length"]
-    return Ask(name, spec["share"], spec["about"], spec["instruction"], (least, most), spec.get("from", ""), pairs)
+    words, source = (least, most), spec.get("from", "")
+    return Ask(name, spec.get("bucket", CORE), spec["share"], spec["about"], spec["instruction"], words, source, pairs)
 
 
 def _pair(raw: dict) -> Pair:
@@ -139,7 +146,7 @@ def _pair(raw: dict) -> Pair:
 
 
 def default_mix() -> dict[str, float]:
-    """Name -> the share of the core rows that the files give, and the share of typed prompts."""
+    """Name -> the share of the rows of its bucket that the files give, and the share of typed prompts."""
     return {name: ask.share for name, ask in asks().items()} | {TYPED: typed_share()}
 
 
@@ -181,12 +188,17 @@ def _share(part: str, share: str) -> float:
 
 
 def check_mix(mix: Mapping[str, float]) -> dict[str, float]:
-    """The mix without shares of 0. Raises `SettingsError` if the asks together are more than all core rows."""
+    """The mix without shares of 0. Raises `SettingsError` if the asks of a bucket are more than all its rows."""
     kept = {name: share for name, share in mix.items() if share}
-    if (total := sum(share for name, share in kept.items() if name != TYPED)) > 1 + 1e-9:
+    if (total := sum(of_bucket(kept, CORE).values())) > 1 + 1e-9:
         hint = "They are shares of the core rows and may add up to 1; the rest asks for advice."
         raise SettingsError(f"the shares of --ask-mix sum to {total:g}, more than 1", hint=hint)
     return kept
+
+
+def of_bucket(mix: Mapping[str, float], bucket: str) -> dict[str, float]:
+    """The shares of the asks of a bucket."""
+    return {name: share for name, share in mix.items() if name != TYPED and asks()[name].bucket == bucket}
 
 
 # ---- user turns and answers

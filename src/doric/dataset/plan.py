@@ -39,8 +39,8 @@ MOST_TURNS = 6
 class Mix:
     """The number of rows per topic, and for each bucket except core its share of the whole plan.
 
-    `asks` are the shares of the core rows that are asks of other kinds than advice (see `asks.read_mix`). `turns` are
-    the least and the most turns of a chat (see `read_turns`).
+    `asks` are the shares of the rows of a bucket that are asks of another kind than the rest (see `asks.read_mix`).
+    `turns` are the least and the most turns of a chat (see `read_turns`).
     """
 
     n_per_topic: int = 6
@@ -148,7 +148,7 @@ type Voice = Callable[[Attempt], Awaitable[Completion]]
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The positions that belong to a bucket, or to a kind of ask in core: from `low` to `high` - 1."""
+    """The positions that belong to a bucket, or to a kind of ask in it: from `low` to `high` - 1."""
 
     kind: str
     low: int
@@ -213,11 +213,15 @@ class Plan:
     def capped(self) -> dict[str, int]:
         """Kind of ask -> its rows, for each that has fewer than its share: no more of its answers are different.
 
-        The other rows ask for advice.
+        The other rows are about topics.
         """
-        core, rows = self.counts["core"], self.asks
-        shares = ((name, share) for name, share in self.mix.asks.items() if name != asks.TYPED)
-        return {name: rows.get(name, 0) for name, share in shares if rows.get(name, 0) < math.floor(core * share) - 1}
+        rows = self.asks
+        return {
+            name: rows.get(name, 0)
+            for bucket, count in self.counts.items()
+            for name, share in asks.of_bucket(self.mix.asks, bucket).items()
+            if rows.get(name, 0) < math.floor(count * share) - 1
+        }
 
     def job(self, number: int) -> Job:
         """Job `number`. Consecutive jobs have different topics, so a run that is stopped early has used all topics."""
@@ -291,24 +295,24 @@ class Plan:
         for kind, share in (("adv", self.mix.adv), ("safety", self.mix.safety), ("multi", self.mix.multi)):
             total += share
             high = min(len(self), math.floor(len(self) * total + 0.5))
-            yield Bucket(kind, low, high)
+            yield from self._cut_bucket(kind, low, high)
             low = high
-        yield from self._cut_core(low)
+        yield from self._cut_bucket(asks.CORE, low, len(self), asks.ADVICE)
 
-    def _cut_core(self, low: int) -> Iterator[Bucket]:
-        core, total, before = len(self) - low, 0.0, 0
-        for name, share in self.mix.asks.items():
-            if name != asks.TYPED:
-                total += share
-                until = math.floor(core * total + 0.5)
-                high = min(len(self), low + min(until - before, asks.most_rows(name)))
-                yield Bucket("core", low, high, name)
-                low, before = high, until
-        yield Bucket("core", low, len(self), asks.ADVICE)
+    def _cut_bucket(self, kind: str, low: int, end: int, rest: str = "") -> Iterator[Bucket]:
+        """The kinds of ask of a bucket, and the `rest` of it."""
+        rows, total, before = end - low, 0.0, 0
+        for name, share in asks.of_bucket(self.mix.asks, kind).items():
+            total += share
+            until = math.floor(rows * total + 0.5)
+            high = min(end, low + min(until - before, asks.most_rows(name)))
+            yield Bucket(kind, low, high, name)
+            low, before = high, until
+        yield Bucket(kind, low, end, rest)
 
     def _prompt(self, topic: Topic, bucket: Bucket, number: int, first: int) -> Prompt:
-        if bucket.kind == "core":
-            return self._core_prompt(topic, bucket, number, first)
+        if bucket.kind == asks.CORE or bucket.ask:
+            return self._asking_prompt(topic, bucket, number, first)
         # the count continues from topic to topic: so frames and languages are used evenly, and none twice in a topic
         start = self._start + visits_between(len(self), first, bucket.low, bucket.high, self._start)
         if bucket.kind == "adv":
@@ -318,8 +322,8 @@ class Plan:
         again, lang = divmod(start + number, len(self.langs))
         return prompts.multi_prompt(topic.text, self.langs[lang], again)
 
-    def _core_prompt(self, topic: Topic, bucket: Bucket, number: int, first: int) -> Prompt:
-        share = self.mix.asks.get(asks.TYPED, 0)
+    def _asking_prompt(self, topic: Topic, bucket: Bucket, number: int, first: int) -> Prompt:
+        share = self.mix.asks.get(asks.TYPED, 0) if bucket.kind == asks.CORE else 0
         at = number
         if share or bucket.ask != asks.ADVICE:  # its number among the rows of the same ask, topic by topic
             at += visits_between(len(self), first, bucket.low, bucket.high, self._start)

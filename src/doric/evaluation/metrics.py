@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, Val
 from doric.core.errors import InputError
 from doric.core.text import fold, sentences, words
 from doric.quality import gates
+from doric.quality.allowances import allowances
 from doric.quality.decontamination import HeldOutPrompt, content_stems, topic_stems
 from doric.quality.gates import Answer
 
@@ -109,8 +110,9 @@ class ScoredAnswer:
 
     @cached_property
     def measured(self) -> Answer:
-        """The text with its words and dialect scores."""
-        return Answer.of(self.answer.text)
+        """The text with its words and dialect scores, without the quotations that the ask of the prompt allows."""
+        allowed = allowances(self.prompt.ask)
+        return Answer.of(allowed.measured(self.answer.text) if allowed else self.answer.text)
 
     @property
     def bucket(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doric.core import text as texts
-from doric.dataset.asks import ADVICE, SLOT, TYPED, asks, most_rows
+from doric.dataset.asks import ADVICE, CORE, SLOT, TYPED, asks, most_rows
 from doric.dataset.subjects import SLOTS
 from doric.dialect.scores import score
 from doric.lint.prompts import whole_prompt
@@ -30,8 +30,8 @@ GATES = (
 """The gates that an ask may allow to fail."""
 NAME = re.compile("[a-z]+")
 NEEDED_NUMBERS = (*range(1, 21), *range(30, 91, 10), 100, 1000)
-CORE_ROWS = 8_000
-"""The core rows of a dataset with 24 rows per topic: each ask needs so many different answers for its share of them."""
+ROWS = {"core": 8_000, "adv": 1_230}
+"""Bucket -> its rows in a dataset with 24 rows per topic, for which each ask needs enough different answers."""
 LINE_WORDS = (3, 28)
 QUOTED, CODE = re.compile(r'"[^"]*"'), re.compile("`[^`]*`")
 
@@ -79,7 +79,7 @@ def check_asks(sources: Sources) -> Iterator[Finding]:
             yield from _slots(source, pair)
             for text in pair["asks"]:
                 yield from _turn(source, text, seen)
-    files = list(ask_files(sources))
+    files = [source for source in ask_files(sources) if source.toml.get("bucket", CORE) == CORE]
     if (total := sum(source.toml["share"] for source in files)) > 1:
         largest = max(files, key=lambda source: source.toml["share"])
         reason = f"the shares of all asks sum to {total:g}, more than 1: lower some of them"
@@ -177,8 +177,10 @@ def check_enough(sources: Sources) -> Iterator[Finding]:
     """Asks with too few different answers for their share of a dataset with 24 rows per topic."""
     for source in ask_files(sources):
         name, share = source.name.removeprefix(FOLDER).removesuffix(".toml"), source.toml["share"]
-        if name in asks() and (most := most_rows(name)) < (rows := round(share * CORE_ROWS)):
-            reason = f"only {most} rows can have different answers, and its share of {CORE_ROWS:,} core rows is {rows}"
+        bucket = source.toml.get("bucket", CORE)
+        if name in asks() and (most := most_rows(name)) < (rows := round(share * ROWS[bucket])):
+            every = f"{ROWS[bucket]:,} {bucket} rows"
+            reason = f"only {most} rows can have different answers, and its share of {every} is {rows}"
             yield source.warning(source.key_line("share"), "share", reason)
 
 

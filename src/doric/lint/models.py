@@ -171,6 +171,8 @@ class Ask(Strict):
     quotes: bool = False
     code: bool = False
     names_tongue: bool = False
+    needs_english: bool = False
+    bucket: Literal["core", "adv"] = "core"
     source: Literal["", "lexicon", "sums", "lines"] = Field(default="", alias="from")
     pairs: Annotated[list[AskPair], Field(min_length=1)]
 
@@ -483,6 +485,7 @@ class HeldOut(Strict):
     turns: Texts = []
     benign: bool = False
     about: Text = ""
+    ask: Literal["", "need"] = ""
 
 
 MODELS: dict[str, type[BaseModel]] = {

@@ -20,12 +20,16 @@ STAND_IN = "X"
 
 @dataclass(frozen=True, slots=True)
 class Allowances:
-    """The gates that do not apply, the fewest words of an answer, and whether quotations and code are not measured."""
+    """The gates that do not apply, the fewest words of an answer, and whether quotations and code are not measured.
+
+    `needs_english` says that the answer must quote English, because the user has a good reason to need it.
+    """
 
     gates: frozenset[str] = frozenset()
     least: int = 1
     quotes: bool = False
     code: bool = False
+    needs_english: bool = False
 
     def measured(self, text: str) -> str:
         """The text with a stand-in for each quotation and each piece of code that is allowed."""
@@ -51,4 +55,5 @@ def allowances(ask: str) -> Allowances | None:
         least=spec["length"][0],
         quotes=spec.get("quotes", False),
         code=spec.get("code", False),
+        needs_english=spec.get("needs_english", False),
     )

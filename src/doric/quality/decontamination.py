@@ -38,7 +38,7 @@ class HeldOutPrompt:
     """A prompt that is used for evaluation only.
 
     `turns` are later user turns. `benign`: a harmless request that looks harmful. `about`: the prompt in English, if
-    the prompt is neither English nor Doric.
+    the prompt is neither English nor Doric. `ask` is the kind of ask, if its answers may have what others may not.
     """
 
     id: str
@@ -49,6 +49,7 @@ class HeldOutPrompt:
     turns: tuple[str, ...] = ()
     benign: bool = False
     about: str = ""
+    ask: str = ""
 
 
 @functools.cache
@@ -93,7 +94,7 @@ def topic_stems(text: str) -> frozenset[str]:
 def _read(raw: dict) -> HeldOutPrompt:
     return HeldOutPrompt(
         raw["id"], raw["bucket"], raw["lang"], raw["group"], raw["prompt"],
-        tuple(raw.get("turns", ())), raw.get("benign", False), raw.get("about", ""),
+        tuple(raw.get("turns", ())), raw.get("benign", False), raw.get("about", ""), raw.get("ask", ""),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from doric.core import text as texts
 from doric.core.characters import find_flaw
 from doric.dialect.lexicon import SCOTS, house_forms, wider_spellings
 from doric.quality import grammar
-from doric.quality.allowances import Allowances, allowances
+from doric.quality.allowances import QUOTATION, Allowances, allowances
 from doric.quality.answer import Answer, Gate, Rejection, lowered, pattern, quoted, spec, threshold
 from doric.quality.wrapping import without_wrapping
 
@@ -375,8 +375,22 @@ def _asked_faults(answer: Answer, allowed: Allowances) -> Iterator[Rejection]:
         if rejection.gate not in skipped:
             found = True
             yield rejection
-    if not found and (rejection := _not_scots(measured) and _not_scots(answer)):  # a translation quotes its Doric
+    if allowed.needs_english:
+        yield from filter(None, (_without_english(answer, measured), None if found else _not_scots(measured)))
+    elif not found and (rejection := _not_scots(measured) and _not_scots(answer)):  # a translation quotes its Doric
         yield rejection
+
+
+def _without_english(answer: Answer, measured: Answer) -> Rejection | None:
+    """Rejects an answer that does not quote the English that is needed, or that says hardly anything beside it."""
+    quoted_english = (Answer.of(found.group()) for found in QUOTATION.finditer(answer.text))
+    if not any(len(one.words) > 1 and one.scores.substrate < threshold("substrate") for one in quoted_english):
+        reason = "the user has a good reason to need English: give it too, between double quotation marks"
+        return Rejection("no_english", reason)
+    if (count := len(measured.words)) >= WORDS_BESIDE:
+        return None
+    reason = f"it has {texts.counted(count, 'word')} outside the quotation marks: answer in Doric too"
+    return Rejection("gave_up_doric", reason, count)
 
 
 def _not_scots(answer: Answer) -> Rejection | None:
@@ -388,6 +402,8 @@ def _not_scots(answer: Answer) -> Rejection | None:
     return Rejection("english", reason, share)
 
 
+WORDS_BESIDE = 6
+"""An answer that quotes the English that is needed has so many words outside the quotation marks."""
 ONLY_A_NAME = 2
 """A measured text of so many words may be a name, a number or a stand-in."""
 NEED_LENGTH = frozenset({"late_doric", "word_swap", "not_north_east", "edges", "word_salad"})

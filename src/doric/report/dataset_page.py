@@ -11,7 +11,7 @@ from markupsafe import Markup
 from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
 from doric.core.text import counted, printable
-from doric.dataset.asks import ADVICE, asks
+from doric.dataset.asks import ADVICE, CORE, asks
 from doric.dataset.plan import FIRST_TURNS
 from doric.dataset.sense import HIGH, LOW, criteria
 from doric.dialect.highlight import highlight, meaning_of
@@ -27,6 +27,8 @@ DESCRIPTIONS = {
     "safety": "a harmful request; the answer refuses and offers something harmless",
     "multi": "asked in another language; the answer is in Doric",
 }
+ORDERS = "orders"
+"""The adv rows that are no ask of a kind."""
 TOP_FORMS, TOP_OUTSIDE, TOP_TRIES = 40, 40, 5
 MALFORMED_LINE = {"line", "reason", "text"}
 WRITERS = {"heuristic": "the embedded voice"}
@@ -105,13 +107,16 @@ class _Labels(dict[str, str]):
 def _bars(stats: DatasetStats) -> Iterator[tuple[str, str, list[tuple[str, str, int]]]]:
     """(title, CSS class, bars) of each bar chart that has a bar; a bar is a name, its description and its rows."""
     kinds = asks()
-    if stats.asks:
-        about = {name: ask.about for name, ask in kinds.items()} | {ADVICE: "advice about a topic"}
-        yield (
-            "Core rows by what is asked",
-            "core",
-            [(name, about.get(name, ""), n) for name, n in stats.asks.most_common()],
-        )
+    about = {name: ask.about for name, ask in kinds.items()} | {
+        ADVICE: "advice about a topic", ORDERS: "orders, pleas and mockery; the answer stays in Doric",
+    }  # fmt: skip
+    for bucket, title in (("core", "Core rows by what is asked"), ("adv", "Rows told to drop Doric, by what is asked")):
+        rows = {name: n for name, n in stats.asks.most_common() if _bucket(name) == bucket}
+        rest = stats.kinds[bucket] - sum(rows.values())
+        if rows and rest and bucket == "adv":
+            rows |= {ORDERS: rest}
+        if rows:
+            yield title, bucket, [(name, about.get(name, ""), n) for name, n in rows.items()]
     if stats.turns.keys() - {FIRST_TURNS}:
         chats = sorted(stats.turns.items())
         drift = f" ({stats.drift})" if stats.drift.later else ""
@@ -125,6 +130,11 @@ def _bars(stats: DatasetStats) -> Iterator[tuple[str, str, list[tuple[str, str, 
 
 def _follow_ups(turns: int) -> str:
     return "a question and its answer" + (f", and {counted(turns - FIRST_TURNS, 'follow-up')}" if turns > 2 else "")
+
+
+def _bucket(ask: str) -> str:
+    """The bucket of a kind of ask; core for kinds that are not known."""
+    return asks()[ask].bucket if ask in asks() else CORE
 
 
 def _headlines(stats: DatasetStats) -> Iterator[tuple[str, str]]:

@@ -75,7 +75,7 @@ class SimilarPair:
 class DatasetStats:
     """The counts. Lists of figures (`words`, `substrate`, `north_east`, ...) have one entry per row, in row order.
 
-    `asks` counts core rows by what they ask, `harmful` harmful requests by category. `turns` counts rows by turns:
+    `asks` counts rows by the kind of ask, `harmful` harmful requests by category. `turns` counts rows by turns:
     2 are a question and its answer, and each turn more is a follow-up with its answer. `forms` counts (form, class)
     pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
     `judged` counts the scores of a judge by criterion, `off_topic` the rows that share no word with their question.
