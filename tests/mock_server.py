@@ -117,7 +117,10 @@ class Stats:
 
 
 class DoricAnswers:
-    """Different answers of the heuristic backend that pass the gates. A harmful prompt gets a refusal, a need for English a quotation."""
+    """Different answers of the heuristic backend that pass the gates.
+
+    A harmful prompt gets a refusal, and a need for English a quotation.
+    """
 
     def __init__(self, prepared: int = 0, seed: int = 0) -> None:
         self._answers = {"core": self._generate("core", seed), "safety": self._generate("safety", seed)}
