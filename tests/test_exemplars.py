@@ -2,12 +2,13 @@
 
 import pytest
 
-from doric.dataset import exemplars, instructions
+from doric.dataset import asks, exemplars, instructions, prompts
 from doric.dataset.generate import History
 from doric.dataset.plan import Job
 from doric.dataset.prompts import KINDS, LENGTHS, Prompt
 from doric.lint.check import read_files
 from doric.lint.exemplars import check_exemplars
+from doric.quality import gates
 from doric.topics.lists import Topic
 
 
@@ -29,6 +30,17 @@ def test_examples_have_the_wanted_length(length: str):
 def test_the_beginning_is_the_same_for_all_questions_of_a_kind(kind: str):
     """Everything before the question is the same for questions of a bucket and a length, so that it can be cached."""
     assert shown(kind, "medium", "How?", "sleep")[:-1] == shown(kind, "medium", "Why?", "hens")[:-1]
+
+
+@pytest.mark.parametrize("name", asks.asks())
+def test_the_examples_of_an_ask_pass_its_gates(name: str):
+    """A model is shown only such answers to other asks of the same kind as it may give itself."""
+    for number in range(12):
+        job = Job("id", Topic("sleep", "health"), "core", prompts.ask_prompt(name, number, 3), 0, 0)
+        turns = [turn["content"] for turn in instructions.messages(job, [], seed=3)[1:-1]]
+        assert len(turns) >= 4
+        for question, answer in zip(turns[::2], turns[1::2], strict=True):
+            assert not gates.check(answer, prompt=question, topic="", kind="core", ask=name)
 
 
 def test_an_answer_that_repeats_an_example_is_a_near_duplicate():

@@ -24,9 +24,9 @@ from doric.dataset.spread import start_of, visit
 from doric.llm.response import Completion
 
 SHAPES = {
-    "short": ((2, 0), (3, 0), (2, 1)),
-    "medium": ((3, 1), (2, 1), (3, 0), (2, 2), (3, 2)),
-    "long": ((4, 2), (3, 3), (4, 1), (3, 2), (4, 3)),
+    "short": ((2, 0), (3, 0), (2, 0), (2, 1)),
+    "medium": ((3, 0), (2, 1), (4, 0), (3, 1)),
+    "long": ((4, 1), (5, 0), (3, 2), (5, 1)),
 }
 """For each length of an answer, how many sentences about the topic and how many of its theme it may have."""
 GENERAL_SHAPES = {"short": ((1, 1),), "medium": ((1, 2), (2, 2)), "long": ((2, 3), (3, 3))}

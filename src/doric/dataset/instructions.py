@@ -15,6 +15,7 @@ from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Plan, Voice
 from doric.dataset.sense import NO_VERDICT
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
+from doric.quality import gates
 
 type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
@@ -119,11 +120,14 @@ def _examples(job: Job, seed: int) -> list[tuple[str, str]]:
 
 
 def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
-    """Authored answers to other asks of the same kind."""
+    """Authored answers to other asks of the same kind. Those that the gates would reject are not shown."""
     found: dict[str, str] = {}
     for step in range(1, 1 + EXAMPLE_STEPS):
         one = asks.asked(job.prompt.ask, job.prompt.number + step, seed)
         question = asks.filled(one.text, one.subject)
-        if question != job.prompt.text and len(found) < _spec()["exemplars"]["count"]:
-            found.setdefault(question, asks.answer_to(one))
+        if question == job.prompt.text or len(found) == _spec()["exemplars"]["count"]:
+            continue
+        answer = asks.answer_to(one)
+        if not gates.check(answer, prompt=question, topic="", kind=job.kind, ask=job.prompt.ask):
+            found.setdefault(question, answer)
     return list(found.items())

@@ -75,8 +75,8 @@ class SimilarPair:
 class DatasetStats:
     """The counts. Lists of figures (`words`, `substrate`, `north_east`, ...) have one entry per row, in row order.
 
-    `asks` counts rows by the kind of ask, `harmful` harmful requests by category. `turns` counts rows by turns:
-    2 are a question and its answer, and each turn more is a follow-up with its answer. `forms` counts (form, class)
+    `asks` counts rows by the kind of ask, `harmful` harmful requests by category. `turns` counts rows by turns: 2 are a
+    question and its answer, and each turn more is a follow-up with its answer. `forms` counts (form, class)
     pairs, `outside` (form, house spelling) pairs, `examples` has one rejection per gate.
     `judged` counts the scores of a judge by criterion, `off_topic` the rows that share no word with their question.
     `respelt` counts the rows that the generator put in the house spelling, `respellings` their (old, new) words.
