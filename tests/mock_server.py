@@ -117,7 +117,10 @@ class Stats:
 
 
 class DoricAnswers:
-    """Different answers of the heuristic backend that pass the gates. A harmful prompt gets a refusal."""
+    """Different answers of the heuristic backend that pass the gates.
+
+    A harmful prompt gets a refusal, and a need for English a quotation.
+    """
 
     def __init__(self, prepared: int = 0, seed: int = 0) -> None:
         self._answers = {"core": self._generate("core", seed), "safety": self._generate("safety", seed)}
@@ -140,7 +143,8 @@ class DoricAnswers:
     def __call__(self, call: Call) -> str:
         """The next answer. Prepared answers come first, because generating an answer takes a millisecond."""
         kind = "safety" if b"something harmful" in call.raw else "core"
-        return self._prepared[kind].popleft() if self._prepared[kind] else next(self._answers[kind])
+        text = self._prepared[kind].popleft() if self._prepared[kind] else next(self._answers[kind])
+        return f'{text} "This is the plain English of it."' if b"needs English for a good reason" in call.raw else text
 
     @staticmethod
     def _generate(kind: str, seed: int) -> Iterator[str]:

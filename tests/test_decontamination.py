@@ -81,7 +81,7 @@ def test_no_generated_prompt_matches():
 def test_every_prompt_about_a_held_out_question_matches():
     """If a topic is a held-out question, every English core prompt about that topic matches."""
     topic = Topic("keeping bats and moths apart, or how bats catch moths they cannot see")
-    jobs = list(Plan([topic], Mix(n_per_topic=12, adv=0, safety=0, multi=0)))
+    jobs = list(Plan([topic], Mix(n_per_topic=12, adv=0, safety=0, multi=0, asks={})))
     assert all(find_match(job.prompt.text) for job in jobs if job.prompt.lang == "en")
 
 

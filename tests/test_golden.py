@@ -313,7 +313,10 @@ def model_answers(core: Sequence[str], safety: Sequence[str]) -> Callable[[int, 
             return Reply(given[-1])
         if call == 25:
             return Reply(given[-1][:60].rsplit(" ", 1)[0], "length")
-        given.append(next(refusals if "something harmful" in body["messages"][0]["content"] else cores))
+        rules = body["messages"][0]["content"]
+        text = next(refusals if "something harmful" in rules else cores)
+        needed = ' "This is the plain English of it."' if "needs English for a good reason" in rules else ""
+        given.append(text + needed)
         return Reply(f"<think>Aye, in Doric.</think>\n{given[-1]}" if call == 29 else given[-1])
 
     return decide

@@ -190,7 +190,7 @@ def _after_ask(job: Job, said: Sequence[Exchange], draw: random.Random, seed: in
     used = {one.prompt.wants for one in said}
     at, rule = draw.choice([one for one in rules if f"{PARTS}:{one[0]}" not in used] or rules)
     if "of" not in rule:
-        lang = "en" if draw.random() < ENGLISH_SHARE else "sco"
+        lang = "en" if draw.random() < ENGLISH_SHARE or not rule["doric"] else "sco"
         text = draw.choice(_unsaid(rule["says" if lang == "en" else "doric"], said))
         return Prompt(text, lang, LENGTH, ask=last, subject=last, wants=f"{PARTS}:{at}")
     kind = rule["of"]

@@ -106,8 +106,8 @@ class Run:
         if self._plan.mix.turns != (FIRST_TURNS, FIRST_TURNS):
             turns = ", ".join(f"{turns} turns {rows:,}" for turns, rows in self._plan.turns.items())
             plan += f"\nrows by turns: {turns}; {self._plan.answers:,} answers"
-        for title, counted in _asked(self._plan.asks, self._plan.counts):
-            plan += f"\n{title}: {counted}"
+        for bucket, asked in _asked(self._plan.asks, self._plan.counts):
+            plan += f"\n{bucket} rows by what is asked: {asked}"
         left = max(0, len(self._plan) - self._files.count())
         answers = left * self._plan.answers / len(self._plan)
         if self.backend == "heuristic":
@@ -165,7 +165,7 @@ class Run:
         tally, file = self._history.tally, self._rows
         rows, path = (file.rows, file.path) if file else (0, self.out)  # what is on disk, and where
         lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {_counted(tally.accepted)}"]
-        lines += [f"  {title + ':':<10} {counted}" for title, counted in _asked(tally.asks, tally.accepted)]
+        lines += [f"  {bucket + ' asks:':<10} {asked}" for bucket, asked in _asked(tally.asks, tally.accepted)]
         if tally.turns.keys() - {FIRST_TURNS}:
             lines.append(
                 f"  by turns:  {', '.join(f'{turns} turns {n:,}' for turns, n in sorted(tally.turns.items()))}"
@@ -465,13 +465,13 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def _asked(rows: Mapping[str, int], buckets: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """(title, counts) of each bucket that has rows of a kind of ask. The other adv rows are "orders"."""
+    """(bucket, counts) of each bucket that has rows of a kind of ask. The other adv rows are "orders"."""
     kinds = asks.asks()
     for bucket in (asks.CORE, "adv"):
         own = {name: n for name, n in rows.items() if (kinds[name].bucket if name in kinds else asks.CORE) == bucket}
         if own.keys() - {asks.ADVICE}:
             rest = buckets.get(bucket, 0) - sum(own.values())
-            yield f"{bucket} asks", _counted(own | ({"orders" if bucket == "adv" else "other": rest} if rest else {}))
+            yield bucket, _counted(own | ({"orders" if bucket == "adv" else "other": rest} if rest else {}))
 
 
 def _described(jobs: Sequence[Job]) -> str:

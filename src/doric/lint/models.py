@@ -141,7 +141,7 @@ class FollowUpOfAsk(Strict):
     after: Texts
     of: Text = ""
     says: Texts
-    doric: Texts
+    doric: list[Text]
     parts: list[Texts] = []
 
 

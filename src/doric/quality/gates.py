@@ -375,14 +375,10 @@ def _asked_faults(answer: Answer, allowed: Allowances) -> Iterator[Rejection]:
         if rejection.gate not in skipped:
             found = True
             yield rejection
-    if found:
-        return
     if allowed.needs_english:
-        last = _not_scots(measured) or _without_english(answer, measured)
-    else:
-        last = _not_scots(measured) and _not_scots(answer)  # a translation quotes its Doric
-    if last:
-        yield last
+        yield from filter(None, (_without_english(answer, measured), None if found else _not_scots(measured)))
+    elif not found and (rejection := _not_scots(measured) and _not_scots(answer)):  # a translation quotes its Doric
+        yield rejection
 
 
 def _without_english(answer: Answer, measured: Answer) -> Rejection | None:
