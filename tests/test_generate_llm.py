@@ -107,12 +107,14 @@ def varied(call: Call) -> str:
 
 
 ANSWERS = DoricAnswers(seed=3)
+ADVICE = ("--ask-mix", "none")
+"""Flags for a plan without answers that explain words, which are not rewritten."""
 
 
 def test_accepted_answers_are_put_in_the_house_spelling(capsys):
     """By default an accepted answer is rewritten, the original is kept in meta, and the summary counts the rows."""
     with serving(Behaviour(), answer=varied) as server:
-        assert generate(server) == 0
+        assert generate(server, *ADVICE) == 0
     for row in lines():
         text, original = row["messages"][1]["content"], row["meta"]["original"]
         assert text.startswith("Gyang awa tae yer bed airly, an sleep weel, sae ye'll be fresh.")
@@ -124,10 +126,10 @@ def test_accepted_answers_are_put_in_the_house_spelling(capsys):
 def test_house_spelling_can_be_off_or_only_counted(capsys):
     """With off nothing is said or changed; with report the answers stay, and their rows are counted."""
     with serving(Behaviour(), answer=varied) as server:
-        assert generate(server, "--house-spelling", "off") == 0
+        assert generate(server, *ADVICE, "--house-spelling", "off") == 0
         assert "spelling:" not in capsys.readouterr().err
         assert not {"original", "outside_house"} & lines()[0]["meta"].keys()
-        assert generate(server, "--house-spelling", "report", "--overwrite") == 0
+        assert generate(server, *ADVICE, "--house-spelling", "report", "--overwrite") == 0
     assert "60 answers not in the house spelling" in capsys.readouterr().err
     assert all(row["meta"]["outside_house"] >= 3 and "original" not in row["meta"] for row in lines())
     assert all(row["messages"][1]["content"].startswith("Gang awa") for row in lines())
@@ -136,14 +138,14 @@ def test_house_spelling_can_be_off_or_only_counted(capsys):
 def test_a_run_resumes_with_another_house_spelling_and_says_so(caplog, capsys):
     """A run resumes with another value, and that of a version without the flag too; the earlier rows stay."""
     with serving(Behaviour(), answer=varied) as server:
-        assert generate(server, "--house-spelling", "off", "--max-total-tokens", "2000") == 1
+        assert generate(server, *ADVICE, "--house-spelling", "off", "--max-total-tokens", "2000") == 1
         before = lines()
         assert 0 < len(before) < PLAN
         plan = Path("out.jsonl.plan.json")
         stored = json.loads(plan.read_text("utf-8"))
         plan.write_text(json.dumps({key: stored[key] for key in stored if key != "house_spelling"}), "utf-8")
         capsys.readouterr()
-        assert generate(server) == 0
+        assert generate(server, *ADVICE) == 0
     told = capsys.readouterr().err + caplog.text
     assert "written with --house-spelling off, the next ones are with on" in told
     assert lines()[: len(before)] == before
@@ -617,8 +619,9 @@ def test_a_filtered_job_is_tried_twice(capsys):
     withheld: list[str] = []
 
     def decide(call: Call) -> Action | None:
-        withheld.extend([call.body["messages"][7]["content"]] if call.number == 9 else [])
-        return Action("filtered") if call.body["messages"][7]["content"].partition("\n")[0] in withheld else None
+        asked = call.prompt.partition("\n")[0]
+        withheld.extend([asked] if call.number == 9 else [])
+        return Action("filtered") if asked in withheld else None
 
     with serving(decide=decide) as server:
         assert generate(server) == 1
