@@ -58,6 +58,14 @@ def test_a_swap_changes_the_tables_and_every_line_and_can_be_undone(data, capsys
     assert "no change to undo" in capsys.readouterr().err
 
 
+def test_a_swap_changes_the_first_words_of_unfit_sentences(data):
+    """The lists `unfit` name sentences by their first words, and follow a swap."""
+    assert check_doric.main(["--swap", "wikk", "ouk", "--yes"]) == 0
+    assert (words(data, "wikk"), words(data, "ouk") > 0) == (0, True)
+    forget()
+    assert not any(finding.is_error for finding in check())
+
+
 def test_without_yes_a_change_is_only_shown(data, capsys):
     """A program that is no terminal gets the differences, and nothing is written."""
     before = read(data)

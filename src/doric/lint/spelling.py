@@ -1,5 +1,6 @@
 """The house spelling: the rules of spelling.toml, and authored lines in another spelling than the house's."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,8 +34,12 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
         yield Line(sentence.source, sentence.line, sentence.text)
     for name, source in sources.items():
         if name.startswith("phrases/"):
+            seen: Counter[str] = Counter()
             for topic in (topic for theme in source.toml["themes"] for topic in theme["topics"]):
                 yield Line(source, source.line_of(topic["doric"]), topic["doric"])
+                for beginning in topic.get("unfit", []):  # the sentences that begin so are changed, too
+                    yield Line(source, source.line_of(beginning, seen[beginning]), beginning)
+                    seen[beginning] += 1
     if source := sources.get("prompts.toml"):
         yield from _prompts(source)
     for part in asks.parts(sources):
