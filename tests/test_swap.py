@@ -68,6 +68,8 @@ def test_a_swap_changes_the_first_words_of_unfit_sentences(data):
 
 def test_without_yes_a_change_is_only_shown(data, capsys):
     """A program that is no terminal gets the differences, and nothing is written."""
+    general = (data / GENERAL).read_text("utf-8")
+    (data / GENERAL).write_text(general.replace(" sae ", " so ", 1), "utf-8")
     before = read(data)
     assert check_doric.main(["--swap", "gyaan", "gaan"]) == 1
     assert "Nothing is written. Give --yes to write --swap gyaan gaan." in capsys.readouterr().out
