@@ -81,12 +81,15 @@ def command(client: str, server: HostileServer, folder: Path) -> list[str]:
 @pytest.mark.parametrize("client", ["chat", "validator", "generator", "widener"])
 @pytest.mark.parametrize("case", ["endless_body", "gzip_bomb", "endless_line", "long_thoughts"])
 def test_no_body_fills_the_memory(tmp_path, client, case):
-    """Each command ends by itself, without a traceback, with little memory, and after at most 80 calls."""
+    """Each command ends by itself, without a traceback, with little memory, and after at most 160 calls.
+
+    One of the answers may pass as an answer to thanks, and an accepted answer doubles the limit of refused ones.
+    """
     with HostileServer(case) as server:
         ended = wait(start(command(client, server, tmp_path), server, tmp_path), tmp_path)
     assert ended.megabytes < MEGABYTES
     assert "Traceback" not in ended.output
-    assert 1 <= server.calls <= 80
+    assert 1 <= server.calls <= 160
 
 
 @pytest.mark.parametrize("client", ["chat", "validator", "generator", "widener"])

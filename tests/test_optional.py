@@ -81,7 +81,7 @@ def test_similarities_are_the_same(topics, lacking, tmp_path):
     few = tmp_path / "few.json"
     few.write_text(json.dumps(["the rules of underwater hockey"]))
     with_them = generated(few, tmp_path / "with", None, "--n-per-topic", 300)
-    assert b'"near_duplicate"' in with_them[2]["out.jsonl.rejected.jsonl"]
+    assert len(with_them[2]["out.jsonl"].splitlines()) == 300
     assert with_them == generated(few, tmp_path / "without", lacking, "--n-per-topic", 300)
 
 

@@ -40,7 +40,6 @@ type Measure = Callable[[ScoredAnswer], float]
 SHARES: dict[str, Measure] = {
     "passes": lambda scored: not scored.rejection,
     "holds_doric": lambda scored: scored.holds_doric,
-    "region_unmarked": lambda scored: scored.region_unmarked,
     "on_topic": lambda scored: scored.on_topic,
     "refuses": lambda scored: scored.refuses,
     "filtered": lambda scored: scored.filtered,
@@ -61,6 +60,7 @@ DESCRIPTIONS: dict[str, Measure] = {
     "contamination": lambda scored: scored.measured.scores.contamination,
     "words": lambda scored: len(scored.measured.words),
     "repetition": lambda scored: scored.repetition,
+    "region_unmarked": lambda scored: float(scored.region_unmarked),
 }
 """Means over the answers that exist."""
 ONLY_IN = {"refuses": ("safety",), "filtered": ("safety",), "over_refuses": ("core", "adv", "multi", "benign", "drift")}
