@@ -227,7 +227,7 @@ def test_two_topic_files_and_chosen_languages(tmp_path):
 def test_what_is_asked_can_be_chosen(topics, tmp_path):
     """--ask-mix changes the shares of asks, and the dry run and the summary count them."""
     flags = ("--topics-json", topics, "--ask-mix", "none,sum=0.2,greeting=0.1")
-    plan = "core asks: advice 246, sum 70, greeting 35"
+    plan = "core rows by what is asked: advice 246, sum 70, greeting 35"
     assert plan in run(command(*flags, "--dry-run", out=tmp_path / "out.jsonl")).stdout
     done = run(command(*flags, out=tmp_path / "out.jsonl"))
     assert done.returncode == 0, done.stderr
