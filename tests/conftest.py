@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from doric.core import files
+from doric.topics.lists import read_topics
 
 # a shell starts background jobs with Ctrl-C ignored, and child processes inherit this setting
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -34,6 +35,17 @@ def either_codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(files, "orjson", None)
     else:
         pytest.importorskip("orjson")
+
+
+@pytest.fixture
+def ten_topics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: it has a list of ten topics, topics.txt. No key, URL or model is set."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    topics = [topic.text for topic in read_topics(NOTEBOOKS.parent / "topics.json")][::50][:10]
+    Path("topics.txt").write_text("\n".join(topics), "utf-8")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

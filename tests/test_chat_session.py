@@ -33,12 +33,18 @@ def test_fitting_keeps_the_system_prompt_and_the_last_question():
     assert [message["role"] for message in fit(chat, 0, 1.0)] == ["system", "user"]
 
 
-def test_a_chat_file_that_is_locked_does_not_end_the_chat(tmp_path, capsys):
-    """While another program writes the chat's file, one note says so, and the next answer is saved again."""
-    file = tmp_path / "me.jsonl"
+def session_with_an_answer(file):
+    """A session of one question and its answer, which is not saved yet."""
     session = Session(Server(Address("http://127.0.0.1:9"), wait=0), Screen({}), file=file)
     session.chat.ask("hello")
     session.chat.answer("aye", complete=True)
+    return session
+
+
+def test_a_chat_file_that_is_locked_does_not_end_the_chat(tmp_path, capsys):
+    """While another program writes the chat's file, one note says so, and the next answer is saved again."""
+    file = tmp_path / "me.jsonl"
+    session = session_with_an_answer(file)
     with locked(file):
         session.save()
         session.save()
@@ -50,9 +56,7 @@ def test_a_chat_file_that_is_locked_does_not_end_the_chat(tmp_path, capsys):
 def test_a_chat_that_could_not_be_saved_is_saved_before_it_is_left(tmp_path, capsys):
     """A new chat replaces the old one only after one more try to save it; if that fails too, a note says so."""
     file = tmp_path / "me.jsonl"
-    session = Session(Server(Address("http://127.0.0.1:9"), wait=0), Screen({}), file=file)
-    session.chat.ask("hello")
-    session.chat.answer("aye", complete=True)
+    session = session_with_an_answer(file)
     with locked(file):
         session.save()
         session.switch(session.chat.copy())

@@ -19,7 +19,6 @@ from doric.core import cli
 from doric.core.files import encode_json
 from doric.llm.scheduler import MAX_LOST_IN_A_ROW
 from doric.quality import gates
-from doric.topics.lists import read_topics
 from mock_server import ROOT, Action, Behaviour, Call, DoricAnswers, serving
 
 KEY = "sk-test-5f0c2b7e91d34a68"
@@ -32,14 +31,9 @@ CENTRAL = (
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
+def here(ten_topics):
     """A folder with ten topics, without a key, a URL or a `.env` except those that a test sets."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    topics = [topic.text for topic in read_topics(ROOT / "topics.json")][::50][:10]
-    Path("topics.txt").write_text("\n".join(topics), "utf-8")
-    return tmp_path
+    return ten_topics
 
 
 def flags(server, *more: str) -> list[str]:

@@ -20,8 +20,8 @@ from doric.lint.check import check, read_files
 from doric.quality.conversations import check_later
 from doric.quality.gates import Answer
 from doric.report.dataset_page import dataset_page, load_stats
-from doric.topics.lists import Topic, read_topics
-from mock_server import ROOT, Action, Behaviour, Call, DoricAnswers, serving
+from doric.topics.lists import Topic
+from mock_server import Action, Behaviour, Call, DoricAnswers, serving
 from test_lint import forget
 
 DORIC = (
@@ -36,14 +36,9 @@ ENGLISH = "You should use a strong thread and sew the button on twice, and then 
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
+def here(ten_topics):
     """A folder with ten topics, without a key, a URL or a `.env`."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    topics = [topic.text for topic in read_topics(ROOT / "topics.json")][::50][:10]
-    Path("topics.txt").write_text("\n".join(topics), "utf-8")
-    return tmp_path
+    return ten_topics
 
 
 def generate(*flags: str, rows: int = 2) -> int:

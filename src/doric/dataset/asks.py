@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from doric import data
 from doric.core.errors import SettingsError
-from doric.dataset.spread import start_of, visit
+from doric.dataset.spread import ATTEMPT_STEP, start_of, visit
 from doric.dataset.subjects import Subject, subjects
 
 CORE = "core"
@@ -28,8 +28,6 @@ LONG_PART = 0.3
 """If two answers differ in parts with this share of their letters, their similarity is mostly below 0.9."""
 USED = 0.75
 """At most this share of the different answers of a pair is used, so that a rejected answer can be replaced."""
-ATTEMPT_STEP = 10_007
-"""A prime number: the answers of two attempts are so many positions apart."""
 SLOT = re.compile(r"\{(\w+)\}")
 NO_SUBJECT = Subject("", {})
 

@@ -21,7 +21,7 @@ from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Attempt, Job, RejectedAnswer, Voice
 from doric.dataset.relevance import OFF_TOPIC, is_off_topic
 from doric.dataset.respelling import Respelling
-from doric.dataset.sense import JUDGE, NO_VERDICT, Judge, ScoreCount, Verdict
+from doric.dataset.sense import JUDGE, NOT_THE_WRITER, Judge, ScoreCount, Verdict
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
@@ -37,8 +37,6 @@ BUDGET_GROWTHS = 2
 """The token budget of a job grows at most so often after a cut-off answer. After that, the answer is shortened."""
 FILTERED_TRIES = 2
 """Tries for a job if a content filter withholds its answers. More tries are useless: the question stays the same."""
-NOT_THE_WRITER = ("cut_off", NO_VERDICT)
-"""Gates of answers that are no fault of the writer: the brake does not count them."""
 LISTED_MODELS = 3
 EXEMPLAR = "exemplar"
 """The ids, with a number, of the answers that a model was shown: an answer that is nearly the same is rejected."""
@@ -301,14 +299,12 @@ class Generator:
             self._history.rejected[key] = list(attempt.rejected)
             if not isinstance(error, FatalServerError):
                 self._tally.faults[error.fault] += 1
-            if tokens := error.tokens_in + error.tokens_out:
-                self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
-                count_tokens(tokens)
+            if error.tokens_in or error.tokens_out:
+                count_tokens(self._budget.book(error))
                 if not isinstance(error, FatalServerError):
                     self._brake.failed(error)
             raise
-        self._budget.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
-        count_tokens(completion.tokens_in + completion.tokens_out)
+        count_tokens(self._budget.book(completion))
         return completion
 
     async def _check(

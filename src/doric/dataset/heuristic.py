@@ -12,7 +12,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from doric import data
@@ -20,7 +20,7 @@ from doric.dataset import asks
 from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, theme_of
 from doric.dataset.plan import Attempt, Voice
 from doric.dataset.prompts import in_doric
-from doric.dataset.spread import start_of, visit
+from doric.dataset.spread import ATTEMPT_STEP, start_of, visit
 from doric.llm.response import Completion
 
 SHAPES = {
@@ -39,8 +39,6 @@ LEAST_CHOICES = 12
 """If a topic has so few sentences that there are fewer choices than this, one of its theme is added."""
 MOST_CHOICES = 5_000
 """Of many possible choices of sentences, only about so many are used, evenly spread."""
-ATTEMPT_STEP = 10_007
-"""A prime number: the sentences of two attempts are so many positions apart, and so no slot has them already."""
 HOLD_FIRST = 0.7
 """The share of adv answers that begin with the reason to stay in Doric; the others end with it."""
 YIELD_SECONDS = 0.05
@@ -188,11 +186,13 @@ def refusal_parts(category: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def _refusal(question: Question, attempt: int) -> str:
-    parts = refusal_parts(question.category)
-    # every combination is used before any is repeated
     start = start_of(question.seed, question.topic, question.category, question.slot)
-    number = visit(math.prod(map(len, parts)), attempt, start)
-    lines = []
+    return combined(refusal_parts(question.category), attempt, start)
+
+
+def combined(parts: Sequence[Sequence[str]], attempt: int, start: int) -> str:
+    """One sentence of each part; every combination is used before any is repeated."""
+    number, lines = visit(math.prod(map(len, parts)), attempt, start), []
     for part in parts:
         number, at = divmod(number, len(part))
         lines.append(part[at])

@@ -12,7 +12,7 @@ from dataclasses import replace
 from doric import data
 from doric.dataset import asks, exemplars, followups
 from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Plan, Voice
-from doric.dataset.sense import NO_VERDICT
+from doric.dataset.sense import NOT_THE_WRITER
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
 from doric.quality import gates
@@ -21,8 +21,6 @@ type Message = dict[str, str]
 TOKENS_A_WORD = 2.6
 """Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
 CHARACTERS_A_WORD = 5.5
-UNTOLD = ("cut_off", NO_VERDICT)
-"""The model is not told of answers with these gates: its next try is another answer, not a correction."""
 MOST_SHOWN = 2_000
 """Characters of a rejected answer that the model is shown again."""
 EXAMPLE_STEPS = 6
@@ -40,7 +38,7 @@ def voice(client: Backend, seed: int, temperature: float) -> Voice:
     """A model in the form that the generator calls. It is told why its last answer was rejected."""
 
     async def speak(attempt: Attempt) -> Completion:
-        rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate not in UNTOLD]
+        rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate not in NOT_THE_WRITER]
         chat = messages(attempt.job, rejected, seed=seed, said=attempt.said)
         budget = token_budget(attempt.job, attempt.cut_off)
         # without a sampling seed: batches of seeded calls have crashed vLLM servers, and hosted models ignore it
@@ -123,11 +121,20 @@ def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
     """Authored answers to other asks of the same kind. Those that the gates would reject are not shown."""
     found: dict[str, str] = {}
     for step in range(1, 1 + EXAMPLE_STEPS):
-        one = asks.asked(job.prompt.ask, job.prompt.number + step, seed)
-        question = asks.filled(one.text, one.subject)
-        if question == job.prompt.text or len(found) == _spec()["exemplars"]["count"]:
-            continue
-        answer = asks.answer_to(one)
-        if not gates.check(answer, prompt=question, topic="", kind=job.kind, ask=job.prompt.ask):
+        if len(found) == _spec()["exemplars"]["count"]:
+            break
+        question, answer = _asked(job.prompt.ask, job.prompt.number + step, job.kind, seed)
+        if answer and question != job.prompt.text:
             found.setdefault(question, answer)
     return list(found.items())
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _asked(ask: str, number: int, kind: str, seed: int) -> tuple[str, str]:
+    """Ask `number` of a kind with its answer; "" instead of an answer that the gates would reject.
+
+    Cached, because the rows beside it show it, too.
+    """
+    one = asks.asked(ask, number, seed)
+    question, answer = asks.filled(one.text, one.subject), asks.answer_to(one)
+    return question, "" if gates.check(answer, prompt=question, topic="", kind=kind, ask=ask) else answer

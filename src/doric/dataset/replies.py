@@ -5,7 +5,6 @@ the theme if there are none left.
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 
 from doric.core.text import fold, sentences, words
@@ -119,18 +118,9 @@ def _hold(attempt: Attempt, start: int) -> str:
 def _refusal(attempt: Attempt, seed: int) -> str:
     job, used = attempt.job, _said(attempt.said)
     parts = [_new(lines, used) or list(lines) for lines in heuristic.refusal_parts(job.prompt.category)]
-    return _combined(parts, attempt.number, start_of(seed, job.id, len(attempt.said)))
+    return heuristic.combined(parts, attempt.number, start_of(seed, job.id, len(attempt.said)))
 
 
 def _from_parts(attempt: Attempt, seed: int) -> str:
     parts = followups.parts(attempt.job.prompt.wants)
-    return _combined(parts, attempt.number, start_of(seed, attempt.job.id, len(attempt.said)))
-
-
-def _combined(parts: Sequence[Sequence[str]], attempt: int, start: int) -> str:
-    """One sentence of each part; each attempt has another combination until all are used."""
-    number, lines = visit(math.prod(map(len, parts)), attempt, start), []
-    for part in parts:
-        number, at = divmod(number, len(part))
-        lines.append(part[at])
-    return " ".join(lines)
+    return heuristic.combined(parts, attempt.number, start_of(seed, attempt.job.id, len(attempt.said)))

@@ -28,6 +28,8 @@ from doric.quality.gates import Rejection
 log = logging.getLogger("doric")
 JUDGE, NO_VERDICT = "judge", "no_verdict"
 """The gates of an answer with a low score, and of one whose verdict could not be read. `meta.judge` has the scores."""
+NOT_THE_WRITER = ("cut_off", NO_VERDICT)
+"""Gates of answers that are no fault of the writer: the brake does not count them, and a model is not told of them."""
 LOW, HIGH = 1, 5
 MAX_TOKENS = 400
 TEMPERATURES = (0.0, 0.7)
@@ -190,14 +192,12 @@ class Judge:
             completion = await self._backend.complete(request)
         except ServerError as error:
             error.message = f"the judge {self._name}: {error.message}"
-            if tokens := error.tokens_in + error.tokens_out:
-                self._spent.add(error.tokens_in, error.tokens_out, counted=error.counted)
-                count_tokens(tokens)
+            if error.tokens_in or error.tokens_out:
+                count_tokens(self._spent.book(error))
                 if not isinstance(error, FatalServerError):
                     self._brake.failed(error)
             raise
-        self._spent.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
-        count_tokens(completion.tokens_in + completion.tokens_out)
+        count_tokens(self._spent.book(completion))
         return completion
 
     def _note_unreadable(self, completion: Completion) -> None:

@@ -5,6 +5,8 @@ import math
 import zlib
 
 GOLDEN = (math.sqrt(5) - 1) / 2
+ATTEMPT_STEP = 10_007
+"""A prime number: two attempts at a row are so many positions apart, and so no other row has the same."""
 
 
 @functools.lru_cache(maxsize=1 << 10)

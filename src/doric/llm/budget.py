@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from doric import data
-from doric.core.errors import SettingsError
+from doric.core.errors import ServerError, SettingsError
 from doric.core.settings import is_private
+from doric.llm.response import Completion
 
 MILLION = 1_000_000
 VERSION_SUFFIX = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
@@ -143,6 +144,11 @@ class Budget:
         self.estimated |= not counted
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out
+
+    def book(self, call: Completion | ServerError) -> int:
+        """Add the tokens of an answer, or of a failed call that was paid for; returns them."""
+        self.add(call.tokens_in, call.tokens_out, counted=call.counted)
+        return call.tokens_in + call.tokens_out
 
     @property
     def tokens(self) -> int:

@@ -69,9 +69,9 @@ def threshold(name: str) -> float:
 
 
 @functools.cache
-def pattern(table: str, key: str = "patterns") -> re.Pattern[str]:
-    """All patterns of one list in `data/gates.toml`, joined into one."""
-    return re.compile("|".join(f"(?:{pattern})" for pattern in spec()[table][key]), re.MULTILINE)
+def pattern(table: str, key: str = "patterns", *, file: str = "gates.toml") -> re.Pattern[str]:
+    """All patterns of one list of a file in `data/`, joined into one."""
+    return re.compile("|".join(f"(?:{pattern})" for pattern in data.read_toml(file)[table][key]), re.MULTILINE)
 
 
 def lowered(text: str) -> str:

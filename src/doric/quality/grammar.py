@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from doric import data
 from doric.dialect.lexicon import function_words, leak_weights, word_class
+from doric.quality.answer import pattern
 
 F_ENDINGS = ("", "s", "es", "d", "ed", "it", "t", "in", "ing", "er", "y")
 """Endings that a word of `f_words` may have."""
@@ -92,13 +93,8 @@ def _pairs() -> frozenset[tuple[str, str]]:
     return frozenset((one, two) for firsts, seconds in _spec()["salad"]["pairs"] for one in firsts for two in seconds)
 
 
-@functools.cache
-def _pattern(table: str, key: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in _spec()[table][key]), re.MULTILINE)
-
-
 def _matches(table: str, key: str, text: str) -> tuple[str, ...]:
-    return tuple(found.group().strip(" .,;!?") for found in _pattern(table, key).finditer(text))
+    return tuple(found.group().strip(" .,;!?") for found in pattern(table, key, file="grammar.toml").finditer(text))
 
 
 def _quoted(words: Sequence[str]) -> tuple[str, ...]:

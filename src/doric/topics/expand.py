@@ -138,7 +138,7 @@ class Expander:
             return []
         finally:
             self._budget.release()
-        self._budget.add(completion.tokens_in, completion.tokens_out, counted=completion.counted)
+        self._budget.book(completion)
         group.calls += 1
         rejected_before = self._tally.rejected.copy()
         new = self._new_topics(completion.text, completion.finish, most=group.missing)
@@ -152,7 +152,7 @@ class Expander:
         """Count a failed call, and its tokens if it was paid for."""
         self._tally.faults[error.fault] += 1
         if error.tokens_in or error.tokens_out:
-            self._budget.add(error.tokens_in, error.tokens_out, counted=error.counted)
+            self._budget.book(error)
             self._brake.failed(error)
 
     def _check_brake(self, group: Group, completion: Completion, new: list[str], rejected: Counter[str]) -> None:
