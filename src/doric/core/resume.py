@@ -56,9 +56,14 @@ class ResumableRun:
         """Whether the journals have rows, so that this run adds to them. Raises `InputError` if it cannot write."""
         return not self.overwrite and any(map(file_size, self.journals))
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether the first journal has rows to resume. Unlike `count`, it does not read them."""
+        return not self.overwrite and file_size(self.journals[0]) > 0
+
     def count(self) -> int:
         """The number of lines of the first journal, 0 with `overwrite`. Raises `InputError` when it cannot be read."""
-        if self.overwrite or not file_size(self.journals[0]):
+        if not self.has_rows:
             return 0
         with open_lines(self.journals[0]) as lines:
             return sum(1 for _ in lines)

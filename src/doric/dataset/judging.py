@@ -98,9 +98,9 @@ def found_lines(scores: ScoreCount, rejected: Mapping[str, int]) -> list[str]:
     return [f"  judge:     {'; '.join(parts)}"] if parts else []
 
 
-def report_change(stored: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:
+def report_change(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Say if the rows to resume were scored by another judge, with another minimum or prompt, or by none."""
-    before, after = ((plan or {}).get(JUDGE) or {} for plan in (stored, now))
+    before, after = (plan.get(JUDGE) or {} for plan in (stored, now))
     if before == after:
         return
     if any(before.get(key) != after.get(key) for key in ("model", "min")):

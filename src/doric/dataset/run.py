@@ -249,10 +249,8 @@ class Run:
     def _opened_files(self) -> Generator[tuple[Journal, Journal]]:
         """The journals of rows and rejections. If they exist, they are replayed; those of another plan are refused."""
         self._check_plan()
-        self._report_extra_body()
-        self._report_house_spelling()
-        if self._files.count():
-            report_change(self._files.stored(), self._fingerprint)
+        if self._files.has_rows:
+            self._report_changes(self._files.stored() or {})
         replays = self._replay_row, self._history.replay_rejection
         with self._files.open(*replays) as (rows, rejections):
             self._files.store(self._fingerprint)
@@ -304,25 +302,28 @@ class Run:
     def _models_of_file(self) -> Counter[str]:
         """The models of the rows to resume. A file that cannot be read has none here; the run itself will say why."""
         models: Counter[str] = Counter()
-        if self._files.count():
+        if self._files.has_rows:
             with contextlib.suppress(InputError):
                 models.update(filter(None, (generate.model_of(row) for _, row in read_jsonl(self.out))))
         return models
 
-    def _report_extra_body(self) -> None:
+    def _report_changes(self, stored: Mapping[str, Any]) -> None:
+        """Say what differs between the plan of the rows to resume and this run, but does not forbid to resume."""
+        if self.backend == "openai":
+            self._report_extra_body(stored)
+            self._report_house_spelling(stored)
+        report_change(stored, self._fingerprint)
+
+    def _report_extra_body(self, stored: Mapping[str, Any]) -> None:
         """Say if the rows to resume were asked for with other fields. They may change the answers."""
-        if not self._files.count() or self.backend != "openai":
-            return
-        before, now = ((plan or {}).get(EXTRA_BODY) or {} for plan in (self._files.stored(), self._fingerprint))
+        before, now = (plan.get(EXTRA_BODY) or {} for plan in (stored, self._fingerprint))
         if before != now:
             words = "The rows so far were asked for with the extra body %s, the next ones with %s."
             log.warning(words, *(json.dumps(fields) for fields in (before, now)))
 
-    def _report_house_spelling(self) -> None:
+    def _report_house_spelling(self, stored: Mapping[str, Any]) -> None:
         """Say if the rows to resume were written with another --house-spelling. Earlier versions had none."""
-        if not self._files.count() or self.backend != "openai":
-            return
-        before, now = (self._files.stored() or {}).get(HOUSE_SPELLING, "off"), self._respelling.mode
+        before, now = stored.get(HOUSE_SPELLING, "off"), self._respelling.mode
         if before != now:
             words = "The rows so far were written with --house-spelling %s, the next ones are with %s."
             log.warning(words, before, now)
@@ -337,7 +338,7 @@ class Run:
         reworded = ASK_MIX not in stored and stored.get("prompts") != self._fingerprint["prompts"]
         ignored = (*NOT_COMPARED, "prompts") if reworded else NOT_COMPARED
         self._files.check(self._fingerprint, ignore=ignored, describe=self._difference)
-        if reworded and self._files.count():
+        if reworded and self._files.has_rows:
             log.warning("The wording of the prompts has changed: rows keep their prompts, missing rows get new ones.")
 
     def _replay_row(self, row: Row) -> None:
