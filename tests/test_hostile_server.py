@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -55,11 +56,27 @@ def wait(process: subprocess.Popen[bytes], folder: Path, seconds: float = 120) -
     """Wait for the end of a process. After `seconds` it is killed, and the test fails."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
-    _, status, usage = os.wait4(process.pid, 0)
+    megabytes = 0.0
+    while process.poll() is None:
+        megabytes = max(megabytes, peak(process.pid))
+        time.sleep(0.01)
     timer.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode != -signal.SIGKILL, "it did not end"
-    return Ended(process.returncode, (folder / "output").read_text("utf-8", "replace"), usage.ru_maxrss / 1024)
+    assert megabytes > 0
+    return Ended(process.returncode, (folder / "output").read_text("utf-8", "replace"), megabytes)
+
+
+def peak(pid: int) -> float:
+    """The largest memory so far of a running process, in MB; 0 if it has ended.
+
+    Not `ru_maxrss`, which a child process inherits from the process that has started it.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def command(client: str, server: HostileServer, folder: Path) -> list[str]:

@@ -126,7 +126,9 @@ def test_languages_are_even(count, n_per_topic, langs, seed):
     assert max(made.values(), default=0) - min(made[lang] for lang in wanted) <= 1
 
 
-ASK_SHARES = st.dictionaries(st.sampled_from([*asks.asks(), asks.TYPED]), st.floats(0, 0.1))
+ASK_SHARES = st.dictionaries(st.sampled_from([*asks.asks(), asks.TYPED]), st.floats(0, 0.1)).filter(
+    lambda shares: sum(asks.of_bucket(shares, asks.CORE).values()) <= 1
+)
 
 
 @given(st.integers(1, 60), st.integers(1, 30), MIXES, ASK_SHARES, st.integers(-(2**70), 2**70))
