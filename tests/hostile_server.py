@@ -58,12 +58,22 @@ def bomb(encoding: str, window: int) -> Parts:
     return after(head(more=f"Content-Encoding: {encoding}\r\n"), compressed(window))
 
 
+def wrong_chunks(pause: float) -> Parts:
+    """An event stream in chunks that are two bytes longer than they say."""
+    yield CHUNKED
+    while True:
+        part = event({"content": "aye "})
+        yield f"{len(part) - 2:x}\r\n".encode() + part + b"\r\n"
+        time.sleep(pause)
+
+
 def text_of(content: str) -> Parts:
     body = json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}).encode()
     yield head(more=f"Content-Length: {len(body)}\r\n") + body
 
 
 STREAM = head("text/event-stream")
+CHUNKED = head("text/event-stream", "Transfer-Encoding: chunked\r\n")
 SLOW = 0.2
 CASES: dict[str, Callable[[], Parts]] = {
     "endless_body": lambda: after(head() + b'{"choices":[{"message":{"content":"', forever(b"a" * BLOCK)),
@@ -101,6 +111,7 @@ CASES: dict[str, Callable[[], Parts]] = {
     "byte_by_byte": lambda: after(head() + b'{"choices":[{"message":{"content":"', forever(b"a", SLOW)),
     "stream_byte_by_byte": lambda: after(STREAM + b'data: {"choices":[{"delta":{"content":"', forever(b"a", SLOW)),
     "header_byte_by_byte": lambda: after(b"HTTP/1.1 200 OK\r\nX-A: ", forever(b"a", SLOW)),
+    "wrong_chunk_size": lambda: wrong_chunks(0.0),
     "slow_comments": lambda: after(STREAM + event({"content": "Aye, "}), forever(b": wait\n\n", SLOW)),
     "long_answer": lambda: text_of("Haud the windae open a wee bittie, quine. " * 1200),
     "long_thoughts": lambda: text_of(f"<think>{'They want Doric. <think> ' * 8500}</think>Haud the windae open."),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from doric.llm.body import AnswerBody, ErrorBody
+from doric.llm.transport import each_block
 
 if TYPE_CHECKING:
     import httpx2
@@ -81,12 +82,12 @@ class Reply:
     def pieces(self, body: AnswerBody | ErrorBody, *, first: float, silence: float) -> Iterator[str]:
         """Read into `body`, and return the pieces of text. Returns early if the deadline passes.
 
-        `first` and `silence` are the seconds to wait for the first piece, and for each further piece. Raises the errors
-        of httpx.
+        `first` and `silence` are the seconds to wait for the first piece, and for each further piece. Raises
+        `TransportError`.
         """
         pieces, patience = 0, body.patience
         self.watchdog.allow(min(first, patience))
-        for block in self.response.iter_bytes():
+        for block in each_block(self.response.iter_bytes()):
             yield from body.feed(block)
             if body.done:
                 return

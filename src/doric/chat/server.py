@@ -25,6 +25,7 @@ from doric.llm.events import Oversized, decode
 from doric.llm.request import has_system_role, merged, without_system_role
 from doric.llm.response import STREAM_OPTIONS, UNKNOWN_ERROR, StreamedCompletion
 from doric.llm.served_models import MAX_LIST, read_model_list, untagged
+from doric.llm.transport import TransportError, each_block, transport
 
 if TYPE_CHECKING:
     import httpx2
@@ -197,7 +198,7 @@ class Server:
             found = AnswerBody(reply.response.headers.get("Content-Type", ""), answer)
             try:
                 yield from self._pieces(reply, found)
-            except _network_errors() as error:
+            except TransportError as error:
                 if not found.enough:
                     raise _broken_off(self._explain(error).reason) from error
             except Oversized as error:
@@ -277,10 +278,10 @@ class Server:
         try:
             with closing(reply):
                 page = JsonBody(MAX_LIST)
-                for block in reply.response.iter_bytes():
+                for block in each_block(reply.response.iter_bytes()):
                     page.feed(block)
             return read_model_list(page.content())
-        except (*_network_errors(), Oversized, ValueError) as error:
+        except (TransportError, Oversized, ValueError) as error:
             if not needed:
                 return []
             raise ServerError("the server did not send a list of models", hint=CHECK_SERVER) from error
@@ -302,7 +303,7 @@ class Server:
                         raise self._refusal(reply)
                     said = self._read_error(reply).message
                 self.obstacle = f"HTTP {status}" + (f": {said}" if said else "")
-            except _network_errors() as error:
+            except TransportError as error:
                 fault = self._explain(error)
                 self.obstacle = fault.reason
                 if fault.permanent:
@@ -323,16 +324,18 @@ class Server:
 
     def _follow(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float) -> Reply:
         """Send one request and follow its redirects, all of which must lead to the same host."""
-        url = self.address.url + path
+        url, http = self.address.url + path, self._http
         content = None if body is None else json.dumps(body).encode()
         for _ in range(connection.MAX_REDIRECTS + 1):
             left, headers = max(deadline - time.monotonic(), 0.1), self.address.headers()
             watchdog = Watchdog(left)
             try:
-                request = self._http.build_request(
-                    method, url, content=content, headers=headers, timeout=left, extensions={"trace": watchdog.trace}
-                )
-                response = self._http.send(request, stream=True)
+                with transport():
+                    request = http.build_request(
+                        method, url, content=content, headers=headers, timeout=left,
+                        extensions={"trace": watchdog.trace},
+                    )  # fmt: skip
+                    response = http.send(request, stream=True)
             except BaseException:
                 watchdog.stop()
                 raise
@@ -374,7 +377,7 @@ class Server:
     def _read_error(self, reply: Reply) -> ErrorResponse:
         """The error in a response."""
         body, response = ErrorBody(), reply.response
-        with suppress(*_network_errors()):  # the status is known, and so is the beginning of the body
+        with suppress(TransportError):  # the status is known, and so is the beginning of the body
             for _ in reply.pieces(body, first=body.patience, silence=body.patience):
                 pass
         return ErrorResponse.read(response.status_code, body.content(), response.headers, key=self.address.api_key)
@@ -434,12 +437,6 @@ def listed(models: Sequence[Model]) -> str:
     """
     names = ", ".join(model.name for model in models[:MOST_NAMES])
     return names + (f" and {more:,} more" if (more := len(models) - MOST_NAMES) > 0 else "")
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    import httpx2
-
-    return httpx2.HTTPError, httpx2.InvalidURL, OSError
 
 
 def _broken_off(reason: str, *, hint: str = "") -> RetryableError:

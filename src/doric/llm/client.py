@@ -33,6 +33,7 @@ from doric.llm.response import (
     read_completion,
 )
 from doric.llm.served_models import MAX_LIST, read_model_list
+from doric.llm.transport import next_block, transport
 
 if TYPE_CHECKING:
     import httpx2
@@ -81,14 +82,11 @@ class Client:
         source: str = "OPENAI_BASE_URL or --base-url",
     ) -> None:
         try:
-            import aiohttp  # these take a second to import, and --help needs none of them
-            import httpx2
+            import httpx2  # these take a second to import, and --help needs none of them
             import openai
         except ImportError as error:
             raise missing_package(error) from error
 
-        self._network_errors = (httpx2.HTTPError, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
-        self._cut_off = aiohttp.ClientPayloadError
         self._settings, self._timeout = settings, timeout
         self._source = source
         self.model = settings.model
@@ -175,9 +173,9 @@ class Client:
                 found = response_body(response.status_code, response.headers.get("content-type", ""))
                 with self._in_a_hurry(deadline):
                     await _receive(response, found, deadline, times)
-        except self._network_errors as error:
+        except OSError as error:  # `TransportError`, or the TimeoutError of the deadline
             if found is None or not found.enough:
-                raise self._network_failure(error, request) from None
+                raise self._network_failure(error, request, begun=found is not None) from None
         except Oversized as error:
             raise self._oversized(error, body, request) from None
         content = found.content(request.characters)
@@ -190,7 +188,7 @@ class Client:
         async with self._reads_large:
             await asyncio.sleep(0)
         if asyncio.get_running_loop().time() > self._last_moment:
-            raise self._network_failure(TimeoutError(), request)
+            raise self._network_failure(TimeoutError(), request, begun=True)
 
     @contextlib.contextmanager
     def _in_a_hurry(self, deadline: asyncio.Timeout) -> Generator[None]:
@@ -209,8 +207,9 @@ class Client:
     ) -> AsyncGenerator["httpx2.Response"]:
         """The response to a request, with its body still to be read. Redirects to the same server are followed."""
         for _ in range(connection.MAX_REDIRECTS + 1):
-            response = await http.send(self._request(method, url, content=content), stream=True)
-            async with contextlib.aclosing(response):
+            with transport():
+                response = await http.send(self._request(method, url, content=content), stream=True)
+            async with _closing(response):
                 place = response.headers.get("location") if response.status_code in connection.REDIRECTS else None
                 if not place:
                     yield response
@@ -281,8 +280,8 @@ class Client:
             message, hint=hint, fault="oversized", tokens_in=tokens_in, tokens_out=token_limit(body), counted=False
         )
 
-    def _network_failure(self, error: Exception, request: ChatRequest | None = None) -> ServerError:
-        """The error for a failed connection. If an answer had begun, it counts as paid, with estimated tokens."""
+    def _network_failure(self, error: OSError, request: ChatRequest, *, begun: bool) -> ServerError:
+        """The error for a failed connection. If an answer had `begun`, it counts as paid, with estimated tokens."""
         fault = connection.explain(error, self._settings.address, self._proxy, source=self._source)
         if fault.permanent:
             return self._unreachable(fault)
@@ -299,8 +298,7 @@ class Client:
             hint = "The model may be too slow, or still loading: --timeout allows more time."
         elif fault.garbled:
             message, word, hint = f"{self._settings.address}: {fault.reason}", "malformed", fault.hint
-        cut_off = any(isinstance(each, self._cut_off) for each in connection.causes(error))
-        if request is None or not (fault.timed_out or fault.garbled or cut_off):
+        if not (begun or fault.timed_out):
             return RetryableError(message, fault=word, hint=hint)
         tokens_in, tokens_out = int(estimate_tokens(request.characters)), request.max_tokens // 2
         return RetryableError(
@@ -317,11 +315,12 @@ class Client:
                 self._new_http() as http,
                 self._opened(http, "GET", endpoint(self._settings.address, "models")) as response,
             ):
-                async for block in response.aiter_bytes():
+                blocks = response.aiter_bytes()
+                while (block := await next_block(blocks)) is not None:
                     page.feed(block)
         except Oversized:
             return []
-        except self._network_errors as error:
+        except OSError as error:
             await self._raise_if_unreachable(error)
             return []  # the server exists, and it may still answer chats
         if response.status_code in (401, 403, 407) and (not self.model or response.status_code == 407):
@@ -333,7 +332,7 @@ class Client:
             return []
         return [redact(model.name, self._secret) for model in models]
 
-    async def _raise_if_unreachable(self, error: Exception) -> None:
+    async def _raise_if_unreachable(self, error: OSError) -> None:
         """Raise `FatalServerError` unless there is a server at the address that may still answer chats."""
         address = self._settings.address
         fault = connection.explain(error, address, self._proxy, source=self._source)
@@ -386,7 +385,8 @@ async def _receive(
             _shorten(deadline, patience)
 
     move_deadline()
-    async for block in response.aiter_bytes():
+    blocks = response.aiter_bytes()
+    while (block := await next_block(blocks)) is not None:
         times.last = times.last if body.done else time.monotonic()
         for _ in body.feed(block):
             pass
@@ -396,6 +396,16 @@ async def _receive(
         await asyncio.sleep(0)  # a flood of blocks would never wait, and Ctrl-C and timeouts would come late
     for _ in body.end():
         pass
+
+
+@contextlib.asynccontextmanager
+async def _closing(response: "httpx2.Response") -> AsyncGenerator[None]:
+    """Close a response after the block. Raises `TransportError`."""
+    try:
+        yield
+    finally:
+        with transport():
+            await response.aclose()
 
 
 def _shorten(deadline: asyncio.Timeout, seconds: float) -> None:

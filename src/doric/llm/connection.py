@@ -19,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from doric.core.errors import FatalServerError, SettingsError
 from doric.core.settings import is_loopback, same_origin
+from doric.llm.transport import TransportError
 
 if TYPE_CHECKING:
     import httpx2
@@ -227,7 +228,7 @@ class ConnectionFault:
 
 def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str) -> ConnectionFault:
     """Why a request to `url` or to its redirect failed. `source` names the variable or flag of `url`."""
-    chain = list(causes(error))
+    chain = [each for each in causes(error) if not isinstance(each, TransportError)]
     fault = _fault(chain, url, proxy, source)
     if not (target := _redirected_to(chain, url)):
         return fault
