@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from filelock import FileLock
@@ -247,6 +249,38 @@ def test_a_file_of_another_kind_is_never_changed(tmp_path, name):
             write(path, one_exchange("me"))
     assert file.read_bytes() == FOREIGN[name]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "link.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('"n": 1e400', "the number 1e400 is too large"), ('"n": 1, "n": 2', "duplicate key 'n'"),
+        (r'"s": "\ud83d"', r"half a character: \ud83d"), (f'"n": {"1" * 5000}', "a number of 5,000 digits"),
+    ],
+    ids=["number", "key", "surrogate", "digits"],
+)  # fmt: skip
+def test_a_row_that_would_lose_something_is_named_with_its_fault(tmp_path, more, said):
+    """A row of messages that cannot be written again exactly is refused for what it would lose, not as another kind."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{{"messages": [{{"role": "user", "content": "a"}}], {more}}}\n')
+    with pytest.raises(InputError, match=rf"rows\.jsonl:1: {re.escape(said)}") as caught:
+        write(file, one_exchange("me"))
+    assert "no row" not in caught.value.message
+
+
+@pytest.mark.parametrize("host", ["", "localhost", socket.gethostname()])
+def test_the_address_of_a_dropped_file_is_its_path(tmp_path, host):
+    """A file URI of this machine, as some terminals write it, is the path, with its blanks and signs."""
+    for name in ("a b.jsonl", "100%.jsonl", "fit?like#noo.jsonl", "é.jsonl"):
+        assert user_path(f"file://{host}{quote(str(tmp_path / name))}") == tmp_path / name
+
+
+@pytest.mark.parametrize("uri", ["file://elsewhere/x.jsonl", "file:x.jsonl", "FILE://nas/x y"])
+def test_the_address_of_a_file_elsewhere_is_refused_with_the_reason(uri):
+    """A file URI of another machine or without a whole path is an error that says so."""
+    with pytest.raises(InputError, match="not on this machine") as caught:
+        user_path(uri)
+    assert "without file://" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", [".env", ".bashrc", "no/folder.jsonl", "n" * 300 + ".jsonl"])

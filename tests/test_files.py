@@ -5,6 +5,7 @@ import os
 import stat
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -125,6 +126,17 @@ def test_atomic_writer_leaves_no_trace_of_failure(tmp_path):
         fail_with(OSError(errno.ENOSPC, "No space left on device"))
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_a_file_uri_is_no_path(tmp_path, monkeypatch):
+    """A file:// address as a path makes no folder of that name, and the hint asks for the path itself."""
+    monkeypatch.chdir(tmp_path)
+    path = Path(f"file://{tmp_path}/x.jsonl")
+    for use in (lambda: files.atomic_write(path, b"x"), lambda: files.read_text(path)):
+        with pytest.raises(InputError, match="there is no such file") as caught:
+            use()
+        assert caught.value.hint == "Give the path itself, without file://."
+    assert not list(tmp_path.iterdir())
 
 
 def test_atomic_writer_writes_through_links_and_to_devices(tmp_path):

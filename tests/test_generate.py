@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -358,6 +360,21 @@ def test_a_line_that_is_not_a_generator_row_is_an_error(files, case):
     files.fill(ScriptedVoice(SAVING), job())
     files.rows.write_bytes(files.rows.read_bytes() + FOREIGN[case])
     with pytest.raises(InputError, match=r"out\.jsonl:2: the generator did not write this row"):
+        files.fill(ScriptedVoice(), job())
+
+
+@pytest.mark.parametrize(
+    ("turn", "text"),
+    [*itertools.product((0, 1), ("", " \n", "\u200b\ufeff", "\u2800")), (1, "<think>Fit like?</think>")],
+    ids=ascii,
+)
+def test_a_row_without_a_question_or_an_answer_is_an_error(files, turn, text):
+    """A row whose question or answer nobody can read is no row, and the error names its line."""
+    files.fill(ScriptedVoice(SAVING), job())
+    row = json.loads(files.rows.read_bytes())
+    row["messages"][turn]["content"] = text
+    files.rows.write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=r"out\.jsonl:1: this row has no (question|answer)"):
         files.fill(ScriptedVoice(), job())
 
 

@@ -479,6 +479,27 @@ def emptied(line):
     return json.dumps(row).encode() + b"\n"
 
 
+def test_a_pipe_in_the_place_of_the_plan_is_no_endless_wait(same, whole):
+    """If the plan was replaced by a pipe, a new start ends at once with an error that names it."""
+    out, argv, _ = same
+    for suffix in ("", ".rejected.jsonl"):
+        shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
+    os.mkfifo(f"{out}.plan.json")
+    clear_error(run(argv), f"{out}.plan.json: the plan of the run goes there, but it is not a regular file")
+
+
+def test_a_link_to_the_rows_resumes_their_run(same, whole):
+    """A run whose --out is a link to the rows of an earlier run has their plan and their rejections."""
+    out, argv, expected = same
+    for suffix in ("", ".rejected.jsonl", ".plan.json"):
+        shutil.copy(f"{whole[0]}{suffix}", f"{out}{suffix}")
+    link = out.with_name("link.jsonl")
+    link.symlink_to(out.name)
+    assert run([link if part == out else part for part in argv]).returncode == whole[1].returncode
+    assert files(out) == expected
+    assert not list(out.parent.glob("link.jsonl.*"))
+
+
 @pytest.mark.parametrize("file", ["rows", "rejections"])
 @pytest.mark.parametrize(
     "change", ["broken", "nan", "twice", "unknown", "other plan", "no id", "latin-1", "no keys", "emptied"]

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -16,7 +17,8 @@ from doric.core import journal as journal_module
 from doric.core.errors import DoricError, InputError, PlanError, RescuedError
 from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
-from doric.core.resume import ResumableRun
+from doric.core.regular_files import read_regular
+from doric.core.resume import ResumableRun, behind_link
 
 ROWS = [{"n": 1, "text": "caul"}, {"n": 2, "text": "dreich é 😀"}, {"n": 3, "text": 'a "quote"\n'}]
 LINES = b"".join(files.encode_json(row) + b"\n" for row in ROWS)
@@ -461,9 +463,35 @@ def linked_elsewhere(path):
     path.symlink_to("/dev/null")
 
 
+def one_character_replaced(path):
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.write(content.replace(b'{"', b"{'", 1))
+
+
+def last_row_blanked(path):
+    last = path.read_bytes().splitlines(keepends=True)[-1]
+    with path.open("r+b") as file:
+        file.seek(-len(last), os.SEEK_END)
+        file.write(b" " * (len(last) - 1))
+
+
+def filled_with_zeros(path):
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(bytes(size))
+
+
+def changed_as_if_untouched(path):
+    before = path.stat()
+    one_character_replaced(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 CHANGES = [
     removed, renamed, saved_by_an_editor, emptied, cut_in_two, overwritten, appended_to, made_a_folder, folder_removed,
-    folder_renamed, linked_elsewhere,
+    folder_renamed, linked_elsewhere, one_character_replaced, last_row_blanked, filled_with_zeros,
+    changed_as_if_untouched,
 ]  # fmt: skip
 
 
@@ -492,6 +520,134 @@ def test_rows_survive_another_program(tmp_path, monkeypatch, change, when):
     assert kept == [*ROWS, {"n": 4}, {"n": 5}, *([{"n": 6}] if when == "write" else [])]
     assert rows.rows == len(kept)
     assert rows.path.name == "out.jsonl.rescued"
+
+
+@pytest.mark.parametrize("change", [lambda path: path.chmod(0o600), os.utime])
+def test_a_file_with_new_times_only_is_no_change(tmp_path, change):
+    """`touch` and `chmod` change the times of a journal, and the run goes on."""
+    path = tmp_path / "out.jsonl"
+    with Journal(path) as rows:
+        for n in range(3):
+            rows.write({"n": n})
+            change(path)
+            rows.sync()
+    assert len(list(read_jsonl(path))) == 3
+
+
+def test_a_long_file_whose_newest_rows_are_damaged_is_saved_whole(tmp_path, monkeypatch):
+    """If a row that is still in memory is damaged in place, all rows are saved, also the older ones."""
+    monkeypatch.setattr(journal_module, "RECENT", 40)
+    path = tmp_path / "out.jsonl"
+    rows = Journal(path)
+    for n in range(100):
+        rows.write({"n": n})
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.write(content[:-40] + content[-40:].replace(b'"', b"'"))
+    with pytest.raises(RescuedError, match="its 100 rows are in"):
+        rows.close()
+    assert [row["n"] for _, row in read_jsonl(rows.path)] == list(range(100))
+
+
+def pipe_at(path):
+    os.mkfifo(path)
+
+
+def socket_at(path):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(path))  # the length of its name is limited
+
+
+def device_at(path):
+    path.symlink_to("/dev/zero")
+
+
+def folder_at(path):
+    path.mkdir()
+    (path / "file").write_text("x")
+
+
+OTHER_KINDS = [pipe_at, socket_at, device_at, folder_at]
+
+
+@pytest.mark.parametrize("make", [pipe_at, folder_at])
+def test_what_is_in_the_place_of_a_journal_is_removed_before_its_rows_return(tmp_path, make):
+    """If a folder or a pipe is in the place of a journal, the hint removes it first: a file would go into it."""
+    path = tmp_path / "out.jsonl"
+    rows = Journal(path)
+    rows.write({"n": 1})
+    path.unlink()
+    make(path)
+    with pytest.raises(RescuedError) as caught:
+        rows.close()
+    assert f"remove {path} (" in caught.value.hint
+    assert caught.value.hint.index("remove ") < caught.value.hint.index(f"rename {path}.rescued to {path}")
+
+
+@pytest.mark.parametrize("make", OTHER_KINDS)
+def test_a_plan_that_is_no_regular_file_is_refused_at_once(tmp_path, make):
+    """A pipe, a socket, a device or a folder in the place of the plan is an error, and nothing waits for it."""
+    run = started(tmp_path)
+    run.plan_file.unlink()
+    make(run.plan_file)
+    for use in (run.stored, lambda: run.check(PLAN), lambda: run.store(PLAN)):
+        with pytest.raises(InputError, match=r"out\.jsonl\.plan\.json: the plan of the run goes there, but it is"):
+            use()
+
+
+def rows_and_another_kind(run, make):
+    with run.open(print, print) as (rows, _):
+        run.store(PLAN)
+        rows.write({"n": 1})
+        run.plan_file.unlink()
+        make(run.plan_file)
+
+
+@pytest.mark.parametrize("make", OTHER_KINDS)
+def test_a_plan_that_another_kind_of_file_replaced_is_kept_beside_it(tmp_path, make):
+    """If the plan is replaced by a pipe, a socket, a device or a folder during the run, the hint says what to do."""
+    run = resumable(tmp_path)
+    with pytest.raises(RescuedError, match=r"the plan is kept in .*out\.jsonl\.plan\.json\.rescued") as caught:
+        rows_and_another_kind(run, make)
+    assert f"remove {run.plan_file} (" in caught.value.hint
+    with pytest.raises(InputError) as refused:
+        run.check(PLAN)
+    assert f"rename {run.plan_file}.rescued to {run.plan_file}" in refused.value.hint
+    shutil.rmtree(run.plan_file) if run.plan_file.is_dir() else run.plan_file.unlink()
+    (tmp_path / "out.jsonl.plan.json.rescued").rename(run.plan_file)
+    resumable(tmp_path).check(PLAN)
+
+
+@pytest.mark.parametrize("make", [pipe_at, socket_at, device_at])
+def test_a_file_that_a_command_reads_again_is_a_regular_file(tmp_path, make):
+    """A pipe, a socket or a device is not opened as an earlier result, and is no obstacle for a lock."""
+    path = tmp_path / "file"
+    make(path)
+    with pytest.raises(InputError, match="not a regular file"):
+        read_regular(path)
+    with files.locked(path):
+        pass
+
+
+def test_a_link_to_a_file_of_a_run_has_its_plan(tmp_path):
+    """A link beside the file of a run stands for this file, unless it has a plan of its own."""
+    started(tmp_path)
+    link = tmp_path / "link.jsonl"
+    link.symlink_to("out.jsonl")
+    assert behind_link(link, ".plan.json") == tmp_path / "out.jsonl"
+    (tmp_path / "link.jsonl.plan.json").write_text("{}")
+    assert behind_link(link, ".plan.json") == link
+    assert behind_link(tmp_path / "new.jsonl", ".plan.json") == tmp_path / "new.jsonl"
+
+
+def test_a_file_in_use_by_another_name_is_in_use(tmp_path):
+    """While a run writes a file by the name of a link, another run by its own name is told so."""
+    link = tmp_path / "link.jsonl"
+    link.symlink_to("out.jsonl")
+    with ResumableRun((link,)).open(print) as (rows,):
+        rows.write({"n": 1})
+        with pytest.raises(DoricError, match="another run is writing this file"):
+            ResumableRun((tmp_path / "out.jsonl",)).check(PLAN)
 
 
 def test_only_the_last_rows_are_left_of_a_long_file(tmp_path, monkeypatch):

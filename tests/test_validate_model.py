@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import mock_server
-from doric.core.files import encode_json
+from doric.core.files import encode_json, locked
 from doric.core.resume import ResumableRun
 from doric.core.settings import NO_KEY, Settings, load_settings
 from doric.evaluation import aggregate
@@ -266,6 +266,22 @@ def test_a_killed_run_resumes(tmp_path):
         assert 33 - kept <= server.stats.requests <= 33 - kept + 2
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["all"]["answered"] == 33
+
+
+def test_a_result_is_one_file_by_any_of_its_names(validate, tmp_path, capsys):
+    """While a run writes a result, a run by the name of a link is refused; later, the link has the same answers."""
+    (tmp_path / "link.json").symlink_to("r.json")
+    with serving(answer=answer) as server:
+        command = f"--base-url {server.url} --model authored --limit 3 --out".split()
+        with locked(tmp_path / "r.json"):
+            assert validate([*command, "link.json"]) == 2
+        assert "another run is writing this file" in capsys.readouterr().err
+        assert validate([*command, "r.json"]) == 0
+        paid = server.stats.requests
+        assert validate([*command, "link.json"]) == 0
+        assert server.stats.requests == paid
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["link.json", "r.html", "r.json", "r.json.answers.jsonl", "r.json.answers.jsonl.plan.json"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -80,7 +80,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Evaluate, compare, judge and report. Returns 0, or 1 if no turn got an answer."""
     from doric.core.errors import SettingsError
-    from doric.core.files import atomic_write, check_writable, refuse_foreign_file
+    from doric.core.files import atomic_write, check_writable, locked, refuse_foreign_file
+    from doric.core.resume import PLAN, behind_link
     from doric.core.text import printable
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
@@ -89,6 +90,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.report.scoreboard_page import format_result, scoreboard_page
 
     refuse_broken_data()
+    args.out = behind_link(args.out, f".answers.jsonl{PLAN}")
     if (page := args.out.with_suffix(".html")) == args.out:
         raise SettingsError(f"--out is {args.out}, but the result is JSON", hint="The page is written beside it.")
     check_writable(args.out)  # the journals are written beside it, which must not be /dev
@@ -102,10 +104,11 @@ async def run(args: argparse.Namespace) -> int:
     model = evaluation.load_model(args.model, args.base_url, args.extra_body)
     baseline = evaluation.find_baseline(args.baseline, model, prompts, settings, args.baseline_extra_body)
     judge = evaluation.find_judge(args.judge_model, model, baseline, args.judge_extra_body)
-    result = await evaluation.validate(
-        model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite
-    )
-    atomic_write(args.out, dump_result(result))
+    with locked(args.out):  # the journals of a link have other names, so their locks would not keep two runs apart
+        result = await evaluation.validate(
+            model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite
+        )
+        atomic_write(args.out, dump_result(result))
     write_page(page, scoreboard_page(result))
     cli.print_stderr(f"result in {args.out}, page in {page}\n")
     print(printable(format_result(result)))

@@ -10,10 +10,12 @@ import json
 import os
 import re
 import shlex
-import stat
+import socket
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from doric.chat.conversation import Chat
 from doric.core.backups import Backups
@@ -21,6 +23,7 @@ from doric.core.conversations import as_messages
 from doric.core.errors import DoricError, InputError, os_error
 from doric.core.files import HELD, atomic_write, check_writable, locked, parse_object
 from doric.core.formats import HEAD, refuse_foreign_format
+from doric.core.regular_files import open_regular
 
 try:
     import fcntl
@@ -56,16 +59,29 @@ def state_folder(env: Mapping[str, str]) -> Path:
 
 
 def user_path(text: str) -> Path:
-    """The path that a user typed, with ~ expanded. Quotes and backslashes as in a shell may be around it, because a
-    terminal adds them to a file that is dropped there. Raises `InputError`.
+    """The path that a user typed, with ~ expanded. Quotes and backslashes as in a shell, or file://, may be around it,
+    because a terminal adds them to a file that is dropped there. Raises `InputError`.
     """
     if os.name != "nt" and not os.path.lexists(text):
         with contextlib.suppress(ValueError):  # a lone quotation mark
             text = words[0] if len(words := shlex.split(text)) == 1 else text
+    if text.lower().startswith("file:") and not os.path.lexists(text):
+        text = _path_of_uri(text)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise InputError(f"there is no file {text}: {error}") from error
+
+
+def _path_of_uri(uri: str) -> str:
+    """The path in a file URI (RFC 8089), as some terminals write one that is dropped there. Raises `InputError`."""
+    parts = urlsplit(uri)
+    if parts.netloc.lower() not in ("", "localhost", socket.gethostname().lower()) or not parts.path.startswith("/"):
+        hint = "Give the path itself, without file://."
+        raise InputError(f"{uri} is the address of a file that is not on this machine", hint=hint)
+    return url2pathname(
+        parts.path + "".join(f"{sign}{part}" for sign, part in (("?", parts.query), ("#", parts.fragment)) if part)
+    )
 
 
 def read_latest(folder: Path) -> Chat:
@@ -116,15 +132,12 @@ def next_id(folder: Path, chat_id: str) -> str:
 def read(path: Path) -> Chat:
     """The chat in the last line of a JSON Lines file. Raises `InputError`."""
     number, last = 0, b""
-    with _refusals(path, "read"):
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise InputError("not a regular file", file=path, hint=CHAT_FILE)
-        with path.open("rb") as file:
-            refuse_foreign_format(file.read(HEAD), path)
-            file.seek(0)
-            for at, line in enumerate(file, 1):
-                if line.strip():
-                    number, last = at, line
+    with _refusals(path, "read"), open_regular(path) as file:
+        refuse_foreign_format(file.read(HEAD), path)
+        file.seek(0)
+        for at, line in enumerate(file, 1):
+            if line.strip():
+                number, last = at, line
     if not number:
         raise InputError("the file is empty", file=path)
     try:
@@ -207,21 +220,19 @@ def _check_rows(content: bytes, path: Path) -> None:
     """Raise `InputError` unless all lines are rows with messages, or the file is empty and its name fits."""
     number = 0
     for number, line in enumerate(content.split(b"\n"), 1):
-        if line.strip() and not _is_row(line):
-            raise InputError(
-                "not a file of chats: the line is no row with messages", file=path, line=number, hint=OTHER_FILE
-            )
+        if line.strip():
+            _check_row(line, path, number)
     if not content.strip() and path.suffix.lower() not in ENDINGS:
         raise InputError("not a file of chats: it is empty", file=path, hint=OTHER_FILE)
 
 
-def _is_row(line: bytes) -> bool:
-    """Whether the line is an object with messages, each with a role, that JSON can express again without a loss."""
-    try:
-        messages = parse_object(line).get("messages")
-    except InputError:
-        return False
-    return bool(messages) and isinstance(messages, list) and all(map(_has_role, messages))
+def _check_row(line: bytes, path: Path, number: int) -> None:
+    """Raise `InputError` unless the line has messages, each with a role, and can be written again without a loss."""
+    messages = _parsed(line.decode(errors="replace")).get("messages")
+    if not (messages and isinstance(messages, list) and all(map(_has_role, messages))):
+        what = "not a file of chats: the line is no row with messages"
+        raise InputError(what, file=path, line=number, hint=OTHER_FILE)
+    parse_object(line, file=path, number=number)
 
 
 def _has_role(message: object) -> bool:
@@ -270,7 +281,7 @@ def _lines(content: bytes) -> list[str]:
 def _parsed(line: str) -> dict[str, Any]:
     """The object in a line, {} if there is none."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_int=float)  # int() refuses more than some thousand digits
     except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}

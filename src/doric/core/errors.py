@@ -34,6 +34,9 @@ REASONS = {
 }
 
 
+PLAIN_PATH = "Give the path itself, without file://."
+
+
 class DoricError(Exception):
     """An error that the user can fix. Scripts print `message` and `hint`, and exit with `exit_status`."""
 
@@ -136,4 +139,5 @@ def missing_package(error: ImportError) -> SettingsError:
 def os_error(error: OSError, path: Path | str, verb: str) -> InputError:
     """The `InputError` for a failed operation on `path`, with a hint; `verb` is "read" or "written"."""
     reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), "Check the path."))
+    hint = PLAIN_PATH if "file:" in Path(path).parts else hint
     return InputError(f"cannot be {verb}: {reason}", file=path, hint=hint)

@@ -17,6 +17,7 @@ from doric.core.errors import DoricError, InputError, SettingsError, missing_pac
 from doric.core.exact_json import ONE_ARRAY, ONE_OBJECT, excerpt, load_line
 from doric.core.formats import HEAD as FORMAT_HEAD
 from doric.core.formats import refuse_foreign_format
+from doric.core.regular_files import NOT_REGULAR, open_regular, other_kind, read_regular
 
 try:
     import fcntl
@@ -100,13 +101,13 @@ def parse_object(line: bytes, *, file: Path | str | None = None, number: int | N
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_text(path: Path | str) -> str:
-    """The text of a UTF-8 file, without a byte-order mark.
+def read_text(path: Path | str, *, regular: bool = False) -> str:
+    """The text of a UTF-8 file, without a byte-order mark. With `regular`, a pipe is refused.
 
     Raises `InputError` with the line if it is not UTF-8, and with a hint if it is compressed or has another format.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path) if regular else Path(path).read_bytes()
     except OSError as error:
         raise os_error(error, path, "read") from error
     refuse_foreign_format(content[:FORMAT_HEAD], path)
@@ -122,8 +123,10 @@ def read_text(path: Path | str) -> str:
 
 def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
     """Raise `InputError` if `path` cannot be written or is no earlier `what`: such a file has `mark` near its start."""
+    if other_kind(path) == NOT_REGULAR:
+        return  # a device or a pipe has nothing that could be lost
     try:
-        with path.open("rb") as existing:
+        with open_regular(path) as existing:
             head = existing.read(HEAD)
     except (FileNotFoundError, NotADirectoryError):
         _check_folder(path)
@@ -143,7 +146,7 @@ def refuse_overwrite(path: Path, *, source: str, overwrite: bool) -> None:
     if not overwrite:
         raise InputError("the file exists", file=path, hint="Give --overwrite to replace it, or another --output.")
     try:
-        with open(path, "rb") as existing:
+        with open_regular(path) as existing:
             lock_open_file(existing, path)  # a rename would not notice that a run has it open
     except OSError as error:
         raise os_error(error, path, "read") from error
@@ -210,7 +213,7 @@ def locked(path: Path) -> Generator[None]:
                 Path(lock.lock_file).unlink(missing_ok=True)
             raise os_error(_no_locks(error), path, "written") from error
         try:
-            _refuse_journal_in_use(path)
+            refuse_in_use(path)
             yield
         finally:
             # remove the file before the lock is released: another process that has opened it meanwhile then finds that
@@ -219,13 +222,11 @@ def locked(path: Path) -> Generator[None]:
             lock.release()
 
 
-def _refuse_journal_in_use(path: Path) -> None:
-    """Raise `DoricError` if a run appends to `path`: its journal would be replaced under it."""
-    try:
-        with path.open("rb") as existing:
-            lock_open_file(existing, path)
-    except OSError:  # it does not exist, or cannot be read; the caller finds out
-        return
+def refuse_in_use(path: Path) -> None:
+    """Raise `DoricError` if a run appends to `path`, so that its journal is not replaced under it."""
+    # it may not exist, or not be readable; the caller finds out
+    with contextlib.suppress(OSError, InputError), open_regular(path) as existing:
+        lock_open_file(existing, path)
 
 
 def lock_open_file(handle: IO[bytes], path: Path) -> None:
@@ -254,6 +255,8 @@ def _no_locks(error: OSError) -> OSError:
 def make_parents(path: Path) -> list[Path]:
     """Create the missing parent folders of `path`. Returns those that were created, deepest first. Raises OSError."""
     made = list(itertools.takewhile(lambda folder: not os.path.lexists(folder), path.absolute().parents))
+    if any(folder.name == "file:" for folder in made):  # the path is a URI
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     path.parent.mkdir(parents=True, exist_ok=True)
     return made
 

@@ -4,16 +4,14 @@ A crash loses no full row. If another program removes, replaces or changes a jou
 to a new file.
 """
 
-import codecs
 import contextlib
 import itertools
-import json
 import logging
 import os
-import re
 import stat
 import tempfile
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,7 +28,9 @@ from doric.core.files import (
     remove_empty,
 )
 from doric.core.jsonl import BOM, located
+from doric.core.regular_files import open_at_once, other_kind
 from doric.core.signals import uninterrupted
+from doric.core.torn import NULS, is_torn
 
 log = logging.getLogger("doric")
 
@@ -40,12 +40,6 @@ FSYNC_SECONDS = 1.0
 RECENT = 1 << 22
 """Bytes of the last rows that are also kept in memory: another program may shorten the file."""
 CHUNK = 1 << 20
-NULS = b"\0 \t\r\n"
-"""The bytes of a disk block that was never written, and of the ends of lines."""
-
-
-CUT = re.compile(r"|t(ru?)?|f(a(ls?)?)?|n(ul?)?|-|\.|[eE][+-]?|\\?u[0-9a-fA-F]{0,4}")
-"""What can be left of a number, a word or an escape sequence at which a JSON text was cut."""
 
 
 class Journal:
@@ -71,7 +65,9 @@ class Journal:
     ) -> None:
         self.path = Path(path)
         self.rows = 0
-        self._end = self._recent_size = self._lost = 0
+        self._end = self._sum = self._recent_size = self._lost = 0
+        self._times = (0, 0)
+        self._is_suspect = False
         self._how = ""
         self._before: Path | None = None
         self._recent: deque[bytes] = deque()
@@ -86,6 +82,7 @@ class Journal:
                 self._file.truncate(0)
             elif self._regular:
                 self._replay(replay or (lambda row: None))
+            self._times = self._times_now()
         except OSError as error:
             self._abandon()
             raise os_error(error, self.path, "opened") from error
@@ -122,6 +119,7 @@ class Journal:
         with uninterrupted():
             try:
                 if self.rows:
+                    self._is_suspect = True  # the times of a file are too coarse to show each change
                     self.sync()
             except OSError as error:
                 raise os_error(error, self.path, "written") from error
@@ -157,7 +155,7 @@ class Journal:
         with contextlib.ExitStack() as stack:
             # unbuffered: one row is one os.write
             mode = "a+b" if readable else "ab"
-            file = stack.enter_context(open(self.path, mode, buffering=0, opener=_open_at_once))
+            file = stack.enter_context(open(self.path, mode, buffering=0, opener=open_at_once))
             # flock on the journal itself, not `files.locked`: earlier versions of this program lock the journal itself,
             # and two versions must not write at the same time
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a device has no rows that another run could mix up
@@ -191,7 +189,7 @@ class Journal:
                 if written.strip():
                     self._pass_on(row, number, replay)
                     self._remember(written)
-                self._end += len(written)
+                self._count(written)
                 last = written or last
         self._repair(size, last, torn)
 
@@ -218,14 +216,22 @@ class Journal:
             return parse_object(line.removeprefix(BOM), file=self.path, number=number) if line.strip() else {}
         except InputError:
             # any other line shows that somebody has edited the file, or that it is no journal of this program
-            if last and _is_torn(line):
+            if last and is_torn(line):
                 return None
             raise
 
     # --- writing
 
     def _append(self, line: bytes) -> None:
-        self._end += _write_all(self._file, line)
+        self._is_suspect |= self._regular and self._times != self._times_now()
+        _write_all(self._file, line)
+        self._count(line)
+        self._times = self._times_now()
+
+    def _count(self, written: bytes) -> None:
+        """Note what is in the file after what was there before."""
+        self._end += len(written)
+        self._sum = zlib.crc32(written, self._sum)
 
     def _remember(self, line: bytes) -> None:
         self.rows += 1
@@ -244,12 +250,29 @@ class Journal:
                 return "replaced"
         except (FileNotFoundError, NotADirectoryError):
             return "renamed" if ours.st_nlink else "removed"
-        return "" if ours.st_size == self._end else "changed"
+        if ours.st_size == self._end and not self._is_suspect and self._times == self._times_now():
+            return ""
+        return "" if self._is_intact() else "changed"
+
+    def _times_now(self) -> tuple[int, int]:
+        """The times of the last changes of the content and of the file. `touch` and backups change them too."""
+        found = os.fstat(self._file.fileno())
+        return found.st_mtime_ns, found.st_ctime_ns
+
+    def _is_intact(self) -> bool:
+        """Whether the file has exactly what was written to it. A change of one character may leave its size."""
+        times, sum_, size = self._times_now(), 0, 0
+        for chunk in self._content():
+            sum_, size = zlib.crc32(chunk, sum_), size + len(chunk)
+        if (sum_, size) != (self._sum, self._end):
+            return False
+        self._times, self._is_suspect = times, False
+        return True
 
     def _rescue(self, how: str) -> None:
         """Copy all rows to a new file, and use that file from now on. Raises `RescuedError`, or `InputError`."""
         content = self._content
-        if os.fstat(self._file.fileno()).st_size != self._end:  # it is not our content any more
+        if not self._is_intact():
             content = self._older_and_recent
             if not self._has_older():
                 content, lost = lambda: iter(self._recent), self.rows - len(self._recent)
@@ -268,7 +291,9 @@ class Journal:
         rows = f"its {self.rows:,} rows are" if not self._lost else f"the last {self.rows:,} of its rows are"
         what = f"another program has {self._how} {self._before} during the run; {rows} in {self.path}"
         steps = [f"rename {self.path} to {self._before}"]
-        if self._lost:
+        if kind := other_kind(self._before):  # a folder would get the file inside it
+            steps.insert(0, f"remove {self._before} ({kind})")
+        elif self._lost:
             left = f"what is left of the first {self._lost:,} rows from {self._before} to the start of {self.path}"
             steps.insert(0, f"copy {left}")
         return RescuedError(what, steps=steps)
@@ -298,7 +323,10 @@ class Journal:
             path.unlink()
             raise
         self._file.close()
-        self.path, self._file, self._end = path, file, os.fstat(file.fileno()).st_size
+        self.path, self._file, self._end, self._sum = path, file, 0, 0
+        for chunk in self._content():
+            self._count(chunk)
+        self._times, self._is_suspect = self._times_now(), False
 
     def _has_older(self) -> bool:
         """Whether the file still has all rows that came before those in memory."""
@@ -309,11 +337,15 @@ class Journal:
         return older == self.rows - len(self._recent)
 
     def _older(self) -> Iterator[bytes]:
-        """The lines of the file before the first row that is in memory."""
-        recent = frozenset(self._recent)
+        """The lines of the file before the rows that are in memory, whose first may not be in the file any more."""
+        recent, left = frozenset(self._recent), self.rows - len(self._recent)
         with open(self._file.fileno(), "rb", closefd=False) as lines:
             lines.seek(0)
-            yield from itertools.takewhile(lambda line: line not in recent, lines)
+            for line in lines:
+                if line in recent or not left:
+                    return
+                left -= bool(line.strip())
+                yield line
 
     def _older_and_recent(self) -> Iterator[bytes]:
         return itertools.chain(self._older(), self._recent)
@@ -326,15 +358,6 @@ class Journal:
                 return
             at += len(chunk)
             yield chunk
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """An `opener=` that fails for a pipe that nobody reads. Otherwise it would wait, and Ctrl-C could not stop it."""
-    at_once = getattr(os, "O_NONBLOCK", 0)  # Windows has no such pipes
-    handle = os.open(path, flags | at_once, 0o666)
-    if at_once:
-        os.set_blocking(handle, True)
-    return handle
 
 
 def _write_all(file: IO[bytes], content: bytes) -> int:
@@ -358,28 +381,3 @@ def _create(wanted: Path, mode: int) -> tuple[Path, IO[bytes]]:
             exclusive = os.O_EXCL | os.O_CREAT | os.O_RDWR | os.O_APPEND
             return path, open(os.open(path, exclusive, mode), "a+b", buffering=0)
     raise AssertionError("the names never end")
-
-
-def _is_torn(line: bytes) -> bool:
-    """Whether a crash can have left this last line: the beginning of a row, or a disk block that was never written.
-
-    A line that ends in a newline was written completely, so an error in it is somebody's edit.
-    """
-    if not line.strip(NULS):
-        return True
-    if line.endswith(b"\n"):
-        return False
-    return line.startswith(b"\0") or _is_cut_short(line.rstrip(b"\0"))
-
-
-def _is_cut_short(line: bytes) -> bool:
-    """Whether `line` is the beginning of a JSON object, and not the whole object or something else."""
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(line)  # without a character that was cut in two
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        rest = text[error.pos :]
-        return text[:1] == "{" and (error.msg.startswith("Unterminated string") or bool(CUT.fullmatch(rest)))
-    except (ValueError, RecursionError):
-        return False
-    return False

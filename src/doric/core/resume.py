@@ -9,22 +9,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from doric.core.backups import Backups
+from doric.core.backups import Backups, numbered
 from doric.core.errors import DoricError, InputError, PlanError, RescuedError, os_error
-from doric.core.files import atomic_write, encode_json, file_size, parent_folders, parse_object
+from doric.core.files import atomic_write, encode_json, file_size, parent_folders, parse_object, refuse_in_use
 from doric.core.journal import Journal, Replay
 from doric.core.jsonl import open_lines
+from doric.core.regular_files import other_kind, read_regular
 
 log = logging.getLogger("doric")
 
 type Plan = dict[str, Any]
 
+PLAN = ".plan.json"
+"""The ending of a plan, after the name of its first journal."""
+RESCUED = ".rescued"
+"""The ending of a file with what another program has removed from its place during the run."""
 START_AGAIN = "Give --overwrite to start again (a copy is kept), or another --out to keep both."
 
 
 def then_and_now(key: str, then: Any, now: Any) -> str:  # noqa: ANN401 - any JSON
     """One difference between two plans, in words."""
     return f"{key} {then} then, {now} now"
+
+
+def behind_link(out: Path, companion: str) -> Path:
+    """`out`, or the file that it is a link to if the file of the run `<out><companion>` is beside that one only."""
+    real = Path(os.path.realpath(out))
+    own, of_real = (os.path.lexists(f"{path}{companion}") for path in (out, real))
+    return real if out.is_symlink() and of_real and not own else out
 
 
 @dataclass(slots=True)
@@ -49,7 +61,7 @@ class ResumableRun:
     @property
     def plan_file(self) -> Path:
         """Where the plan is stored: `<first journal>.plan.json`."""
-        return Path(f"{self.journals[0]}.plan.json")
+        return Path(f"{self.journals[0]}{PLAN}")
 
     @property
     def resumes(self) -> bool:
@@ -70,8 +82,9 @@ class ResumableRun:
 
     def stored(self) -> Plan | None:
         """The stored plan, None when there is none. Raises `InputError` when it cannot be read."""
+        self._check_plan_file()
         try:
-            return parse_object(self.plan_file.read_bytes())
+            return parse_object(read_regular(self.plan_file))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -83,8 +96,17 @@ class ResumableRun:
         """Write the plan in one step. Raises `InputError` when that fails. A device or a pipe cannot be resumed."""
         if os.path.exists(self.journals[0]) and not os.path.isfile(self.journals[0]):
             return
+        self._check_plan_file()
         atomic_write(self.plan_file, encode_json(plan) + b"\n")
         self._plan = plan
+
+    def _check_plan_file(self) -> None:
+        """Raise `InputError` if a folder, a pipe or a device is in the place of the plan."""
+        if kind := other_kind(self.plan_file):
+            kept = Path(f"{self.plan_file}{RESCUED}")
+            last = f", then rename {kept} to {self.plan_file}." if kept.exists() else ", or choose another --out."
+            what = f"the plan of the run goes there, but it is {kind}"
+            raise InputError(what, file=self.plan_file, hint=f"Rename or remove it{last}")
 
     def check(
         self, plan: Plan, *, ignore: Collection[str] = (), describe: Callable[[str, Any, Any], str] = then_and_now
@@ -94,13 +116,12 @@ class ResumableRun:
         Keys in `ignore` may differ. `describe(key, stored, wanted)` puts one difference into words; "" leaves it out.
         Raises `InputError` if the plan cannot be written, before anything is emptied.
         """
-        if os.path.isdir(self.plan_file):
-            hint = "Rename or remove the folder, or choose another --out."
-            raise InputError("the plan of the run goes there, but it is a folder", file=self.plan_file, hint=hint)
+        self._check_plan_file()
         if not self.resumes:
             return
         started = next(path for path in self.journals if file_size(path))
         if (stored := self.stored()) is None:
+            refuse_in_use(started)  # by a name that is a link to it, or to which it is a link
             raise PlanError(f"{self.plan_file.name} is missing, so {started} cannot be resumed", hint=START_AGAIN)
         if differing := _differences(stored, plan, ignore):
             words = (describe(key, then, now) for key, (then, now) in differing.items())
@@ -138,8 +159,11 @@ class ResumableRun:
                 errors.append(error)
         rescued = [(journal.rows, error) for journal in opened if (error := journal.rescued)]
         if rescued or any(journal.rows for journal in opened):
-            if (note := self._restore_plan()) and not rescued:
-                log.warning("%s", note)
+            try:
+                if (note := self._restore_plan()) and not rescued:
+                    log.warning("%s", note)
+            except RescuedError as error:
+                rescued.append((1, error))
         elif len(opened) == len(self.journals) and os.path.isfile(self.plan_file):
             self.plan_file.unlink(missing_ok=True)
         if rescued:
@@ -156,16 +180,28 @@ class ResumableRun:
     def _restore_plan(self) -> str:
         """Write the plan again if another program has removed or changed it: the rows cannot be resumed without it.
 
-        Returns what was done, or why it failed.
+        Returns what was done, or why it failed. Raises `RescuedError` if there is a folder or a pipe in its place.
         """
         if self._plan is None or self._has_plan(self._plan):
             return ""
         try:
+            if kind := other_kind(self.plan_file):
+                self._save_plan_aside(self._plan, kind)
             Backups(*self.journals, self.plan_file).keep(self.plan_file)
             self.store(self._plan)
+        except RescuedError:
+            raise
         except DoricError as error:
             return error.message
         return f"Another program has removed or changed {self.plan_file}; it is written again."
+
+    def _save_plan_aside(self, plan: Plan, kind: str) -> None:
+        """Write the plan to another file, and raise `RescuedError`, because `kind` of thing is in its place."""
+        aside = next(each for each in numbered(Path(f"{self.plan_file}{RESCUED}")) if not os.path.lexists(each))
+        atomic_write(aside, encode_json(plan) + b"\n")
+        steps = [f"remove {self.plan_file} ({kind})", f"rename {aside} to {self.plan_file}"]
+        message = f"another program has replaced {self.plan_file} during the run; the plan is kept in {aside}"
+        raise RescuedError(message, steps=steps)
 
     def _has_plan(self, plan: Plan) -> bool:
         with contextlib.suppress(InputError):

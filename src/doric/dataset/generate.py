@@ -14,7 +14,8 @@ from typing import Any
 from doric.core.characters import tidy
 from doric.core.conversations import Row
 from doric.core.errors import FatalServerError, InputError, PlanError, RescuedError, RetryableError, ServerError
-from doric.core.text import MAX_CHARACTERS, sentences, whole_sentences
+from doric.core.markers import split_reasoning
+from doric.core.text import MAX_CHARACTERS, has_text, sentences, whole_sentences
 from doric.dataset import exemplars, followups
 from doric.dataset.chats import DIGITS, FOLLOW_UPS, UNMARKED, Accepted, Chat, Drift, scores_of, tried
 from doric.dataset.followups import FollowUp
@@ -97,8 +98,10 @@ class History:
             type(each) is not int for each in (tries, *tries_later)
         ):
             raise _foreign("the generator did not write this row")
-        if not all(answer.strip() for answer in (text, *later)):
+        if not all(has_text(split_reasoning(answer).answer) for answer in (text, *later)):
             raise _foreign("this row has no answer")
+        if not all(isinstance(question, str) and has_text(question) for question in turns[::2]):
+            raise _foreign("this row has no question")
         if len(turns) != 2 * (1 + len(tries_later)):
             raise _foreign("this row does not have all its turns")
         if not (job := self._find(*key)):

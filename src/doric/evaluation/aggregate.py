@@ -20,6 +20,7 @@ from pydantic import BaseModel, StrictStr, ValidationError
 from doric.core.conversations import stable_id
 from doric.core.errors import InputError, os_error
 from doric.core.files import read_text
+from doric.core.regular_files import read_regular
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, describe_invalid, read_answer, score_answers
 from doric.evaluation.stats import Interval, grouped_share, mean, share_change
 from doric.llm.response import estimate_tokens
@@ -162,7 +163,7 @@ def dump_result(result: Mapping[str, Any]) -> bytes:
 def is_edited(path: Path) -> bool:
     """Whether somebody has changed a result after it was written; True also for a result without a hash."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -204,7 +205,7 @@ def has_other_answers(path: Path, result: Result) -> bool:
     if not path.exists():
         return False
     try:
-        answers = _answers(_load_saved(path).answers, path)
+        answers = _answers(_load_saved(path, regular=True).answers, path)
     except InputError:
         return True
     new = {(scored.answer.id, scored.answer.turn, scored.answer.text) for scored in result.scored}
@@ -232,9 +233,9 @@ def check_comparable(
         log.warning(words, path, "; ".join(differing))
 
 
-def _load_saved(path: Path) -> _SavedResult:
+def _load_saved(path: Path, *, regular: bool = False) -> _SavedResult:
     try:
-        return _SavedResult.model_validate(json.loads(read_text(path)))
+        return _SavedResult.model_validate(json.loads(read_text(path, regular=regular)))
     except ValidationError as error:
         raise InputError(f"{NOT_A_RESULT}: {describe_invalid(error, 'a result')}", file=path, hint=HINT) from error
     except (ValueError, RecursionError) as error:

@@ -287,8 +287,9 @@ async def validate(
 ) -> dict[str, Any]:
     """Evaluate a model. If there is a baseline, compare the two. If there is also a judge, it compares their answers.
 
-    Returns the result that is saved in `out`. The journals are `<out>.answers.jsonl`, `<out>.baseline.jsonl` and
-    `<out>.judge.jsonl`. Raises the same errors as `evaluate` and `judge_pairs`.
+    Returns the result that is to be saved in `out`, which the caller has locked. The journals are
+    `<out>.answers.jsonl`, `<out>.baseline.jsonl` and `<out>.judge.jsonl`. Raises the same errors as `evaluate` and
+    `judge_pairs`.
     """
 
     journals = {name: Path(f"{out}.{name}.jsonl") for name in ("answers", "baseline", "judge")}

@@ -16,6 +16,7 @@ from doric import data
 from doric.core.backups import Backups
 from doric.core.errors import InputError, os_error
 from doric.core.files import atomic_write, encode_json, parse_object
+from doric.core.regular_files import read_regular
 from doric.lint.source import TOML_STRING, Source, unquoted
 
 UNDO = ".undo.json"
@@ -171,7 +172,7 @@ def _undo_diff(restored: Mapping[Path, Path]) -> Iterator[str]:
 
 def _changes() -> list[dict]:
     try:
-        return parse_object((_folder() / UNDO).read_bytes(), file=data.shown(UNDO))["changes"]
+        return parse_object(read_regular(_folder() / UNDO), file=data.shown(UNDO))["changes"]
     except FileNotFoundError:
         return []
     except (OSError, KeyError) as error:

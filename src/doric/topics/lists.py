@@ -20,6 +20,7 @@ from doric.core.characters import find_flaw, tidy
 from doric.core.errors import InputError, PlanError, SettingsError, os_error
 from doric.core.exact_json import dump_document, load_document
 from doric.core.files import atomic_write, check_writable, locked, read_text
+from doric.core.regular_files import read_regular
 from doric.core.text import fold, printable
 from doric.topics.items import clean_item
 from doric.topics.tables import has_columns, is_header, read_table
@@ -141,7 +142,7 @@ class TopicFile:
             hint = "Choose another --output, for instance topics.json."
             raise InputError("topics cannot be added to a table", file=output, hint=hint)
         self._backups = Backups(output)
-        self._before = source.read_bytes()
+        self._before = read_regular(source)
         self._same_format = _is_json(source) == _is_json(output) and not _is_table(source)
         self._content = self._read()
         self._backed_up = False
@@ -191,7 +192,7 @@ class TopicFile:
 
     def _read(self) -> bytes | None:
         try:
-            return self.output.read_bytes()
+            return read_regular(self.output)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -1,0 +1,59 @@
+"""Opening the files that a run reads again. A pipe in the place of one would wait for its other end, and a run that
+waits for a file cannot be stopped with Ctrl-C."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+from doric.core.errors import InputError
+
+NOT_REGULAR = "not a regular file"
+A_FOLDER = "a folder"
+
+
+def other_kind(path: Path | str) -> str:
+    """What is at `path` if it is neither a regular file nor missing, in words; else "".
+
+    >>> other_kind("/dev"), other_kind("/dev/null"), other_kind("/nosuchfile")
+    ('a folder', 'not a regular file', '')
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return ""
+    return A_FOLDER if stat.S_ISDIR(mode) else "" if stat.S_ISREG(mode) else NOT_REGULAR
+
+
+def open_at_once(path: str | Path, flags: int) -> int:
+    """An `opener=` that does not wait for the other end of a pipe: without a reader, opening it to write fails."""
+    at_once = getattr(os, "O_NONBLOCK", 0)  # Windows has no such pipes
+    handle = os.open(path, flags | at_once, 0o666)
+    if at_once:
+        os.set_blocking(handle, True)
+    return handle
+
+
+def open_regular(path: Path | str) -> IO[bytes]:
+    """A regular file, open to be read. Raises `InputError` if it is a pipe, a socket or a device, else OSError."""
+    try:
+        file = open(path, "rb", opener=open_at_once)  # noqa: SIM115 - the caller closes it
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _not_regular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise _not_regular(path)
+    return file
+
+
+def read_regular(path: Path | str) -> bytes:
+    """The content of a regular file. Raises the same errors as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _not_regular(path: Path | str) -> InputError:
+    return InputError(f"cannot be read: {NOT_REGULAR}", file=path, hint="Remove it, or give another file.")
