@@ -7,11 +7,12 @@
     topics       topic lists, and asking a model for more topics
     dataset      plan, prompts, embedded voice, instructions, generation, one run of the generator
     evaluation   a model's answers to held-out prompts: metrics with intervals, pairwise judge
+    finetune     fine-tuning of a model: settings, data, masking, packing, training, evaluation, export
     report       HTML pages of a dataset and of a result
     chat         the terminal chat
     data         the language data that a speaker can correct
 
 Packages import only from lower layers. From low to high: `data`; `core`; `llm` and `dialect`; `quality`; `topics`;
-`dataset` and `evaluation`; `report`. `chat` imports only `core` and `llm`. `lint-imports` checks these rules, which are
-in pyproject.toml.
+`dataset` and `evaluation`; `finetune`; `report`. `chat` imports only `core` and `llm`. `lint-imports` checks these
+rules, which are in pyproject.toml.
 """

@@ -4,6 +4,7 @@ DoricError
 ├── InputError             a file that the user gave cannot be used; names the file and the line
 ├── SettingsError          a flag or variable is missing, malformed or contradicts another
 ├── PlanError              the output file belongs to another plan
+├── CheckError             a check of fine-tuning found something that would damage the model
 ├── RescuedError           another program changed an output file during the run; its rows are in a new file
 └── ServerError            a model server did not answer a request
     ├── RetryableError     the same request may succeed later: busy, disconnected, unreadable answer
@@ -47,6 +48,10 @@ class DoricError(Exception):
         self.message = message
         self.hint = hint
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback."""
+        return [f"Stopped: {self.message}", *([f"What to do: {self.hint}"] if self.hint else [])]
+
 
 class InputError(DoricError):
     """A file is missing, unreadable or malformed. The message starts with `file` and `line`, if given."""
@@ -64,6 +69,10 @@ class SettingsError(DoricError):
 
 class PlanError(DoricError):
     """The output file belongs to another plan, or the plan cannot be carried out."""
+
+
+class CheckError(DoricError):
+    """A check of fine-tuning found something that would damage the model."""
 
 
 class RescuedError(DoricError):
