@@ -9,10 +9,13 @@ import pytest
 import report_dataset
 from doric.core.conversations import make_row, to_sharegpt
 from doric.core.errors import InputError
+from doric.data import DataError
 from doric.dialect.highlight import highlight
 from doric.report import dataset_page
 from doric.report.dataset_page import load_stats
 from doric.report.dataset_stats import collect_stats
+from doric.report.html import environment
+from language_data import copied
 from parsed_page import HOSTILE, Page
 
 
@@ -374,3 +377,24 @@ def test_a_page_in_a_new_folder(dataset, tmp_path, capsys):
     assert page.is_file()
     assert report_dataset.main(["--input", str(dataset[0]), "--out", str(dataset[0] / "page.html")]) == 2
     assert "a part of its path is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("{% endif %}", "{% endiff %}", "unknown tag 'endiff'"),
+        ("{{ name }}", "{{ nam }}", "'nam' is undefined"),
+        ("{{ name }}", "{{ name | tidy }}", "No filter named 'tidy'"),
+    ],
+)
+def test_a_mistake_in_a_template_is_named_with_its_line(tmp_path, old, new, reason):
+    """A page template that cannot be filled is an error with file and line."""
+    stats = collect_stats([row(1)], [])
+    with copied(tmp_path / "data") as folder:
+        environment.cache_clear()
+        template = folder / "report" / "dataset.html"
+        text = template.read_text("utf-8")
+        template.write_text(text.replace(old, new, 1), "utf-8")
+        line = text[: text.index(old)].count("\n") + 1
+        with pytest.raises(DataError, match=rf"report/dataset.html:{line}: mistake in the template: .*{reason}"):
+            dataset_page.dataset_page(stats, "rows.jsonl")

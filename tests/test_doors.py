@@ -149,6 +149,9 @@ BROKEN = {
     "a word too many in a table": ("lexicon.tsv", "\nablow\t", "\nzz zz ne n\nablow\t", 0, "1 column instead of 7"),
     "an unknown class": ("lexicon.tsv", "\nablow\t", "\nzz\tzz\tdoric\tn\nablow\t", 0, "unknown class 'doric'"),
     "a weight in words": ("leakage.tsv", "\nabove\t", "\nzz\tzz\tmuch\nabove\t", 0, "the weight is 'much'"),
+    "a number in words": ("asks/numbers.tsv", "\n2\t", "\ntwa\t", 3, "the number is 'twa'"),
+    "half a line": ("heldout.jsonl", ', "prompt": "Someone', "", 2, "not valid JSON"),
+    "a slot missing for the judge": ("judge.toml", "{first}\n", "\n", 0, "{first} is missing"),
     "a renamed column": ("central.tsv", "strength", "strenght", 1, "the first line must name the columns"),
 }
 
@@ -159,6 +162,8 @@ BROKEN = {
         *((fault, "generate_doric_dataset") for fault in BROKEN),
         ("a renamed key", "generate_topics_via_llm"),
         ("an unknown class", "validate_model"),
+        ("half a line", "transform_to_sharegpt"),
+        ("half a line", "report_dataset"),
     ],
 )
 def test_language_data_that_cannot_be_used_is_one_line(tmp_path, fault, script):
@@ -173,6 +178,8 @@ def test_language_data_that_cannot_be_used_is_one_line(tmp_path, fault, script):
     argv = ["--n-per-topic", "1", "--backend", "heuristic", "--no-progress"]
     if script != "generate_doric_dataset":
         argv = ["--base-url", "http://127.0.0.1:9/v1", *(["--in-place"] if "topics" in script else [])]
+    if script in ("transform_to_sharegpt", "report_dataset"):
+        argv = ["--input", "rows.jsonl", *(["--output", "out.jsonl"] if "transform" in script else [])]
     code = (
         "import sys; from pathlib import Path; from doric import data; data.FOLDER = Path(sys.argv[1]);"
         f"sys.argv = ['x', *{argv!r}]; import runpy; runpy.run_path({path!r}, run_name='__main__')"

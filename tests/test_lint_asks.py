@@ -154,12 +154,6 @@ def test_a_wrong_line_is_found(data, case):
     assert any(reason in finding.reason for finding in findings(name=name) if finding.is_error)
 
 
-def test_a_missing_number_is_found(data):
-    """Each number from 1 to 20, the tens, hundred and thousand have a Doric word."""
-    change(data / "asks/numbers.tsv", "12\ttwal\n", "")
-    assert findings(name="asks/numbers.tsv")[0].text == "12"
-
-
 def test_wrong_slips_are_found(data):
     """A slip is in lower case and differs from the right spelling."""
     change(data / "prompts.toml", '"don\'t" = "dont"', '"don\'t" = "don\'t"')

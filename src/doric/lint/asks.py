@@ -18,7 +18,7 @@ from doric.quality import gates
 from doric.quality.decontamination import find_match
 
 FOLDER = "asks/"
-LINES, NUMBERS = "asks/lines.tsv", "asks/numbers.tsv"
+LINES = "asks/lines.tsv"
 RESERVED = (ADVICE, TYPED, "safety", "default", "none", "adv", "core", "multi")
 """Names that mean something else in `--ask-mix` or in a report."""
 GATES = (
@@ -29,7 +29,6 @@ GATES = (
 )
 """The gates that an ask may allow to fail."""
 NAME = re.compile("[a-z]+")
-NEEDED_NUMBERS = (*range(1, 21), *range(30, 91, 10), 100, 1000)
 ROWS = {"core": 8_000, "adv": 1_230}
 """Bucket -> its rows in a dataset with 24 rows per topic, for which each ask needs enough different answers."""
 LINE_WORDS = (3, 28)
@@ -188,7 +187,7 @@ def check_enough(sources: Sources) -> Iterator[Finding]:
 
 
 def check_tables(sources: Sources) -> Iterator[Finding]:
-    """lines.tsv: whole lines of Doric with their English, each once. numbers.tsv: every number that is needed."""
+    """lines.tsv: whole lines of Doric with their English, each once."""
     source, seen = sources[LINES], {}
     for row in source.rows:
         doric, english = row.cells["doric"], row.cells["english"]
@@ -202,7 +201,3 @@ def check_tables(sources: Sources) -> Iterator[Finding]:
                 yield source.error(row.line, text, f"duplicate of line {first}: delete one of them")
             if held := find_match(text):
                 yield source.error(row.line, text, f"it repeats the evaluation prompt {held.id} of heldout.jsonl")
-    numbers = {row.cells["number"]: row.line for row in sources[NUMBERS].rows}
-    for number in NEEDED_NUMBERS:
-        if str(number) not in numbers:
-            yield sources[NUMBERS].error(0, str(number), "this number is missing: add it with its Doric word")

@@ -1,7 +1,7 @@
 """All checks of the language data in their order. A check runs only if the files that it needs have no error."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,6 @@ RULES = (
     Rule(spelling.check_spelling, (*SPELLING,)),
     Rule(spelling.check_house_spelling, (*SPELLING, *PROSE)),
     Rule(words.check_instructions, ("lexicon.tsv", "instructions.toml", "judge.toml", "sense.toml")),
-    Rule(settings.check_texts, ("instructions.toml", "judge.toml", "sense.toml")),
     Rule(settings.check_openers, (*SCORING, "gates.toml", "topic_rules.toml")),
     Rule(settings.check_thresholds, ("gates.toml", "topic_rules.toml")),
     Rule(sentences.check_sentences, PROTECTED),
@@ -70,10 +69,22 @@ def check(topic_lists: Sequence[Path] = ()) -> list[Finding]:
     broken = {finding.file for finding in found}
     for rule in RULES:
         if not any(_is_one_of(name, rule.needs) for name in broken):
-            found += rule.check(sources)
+            found += _findings(rule.check, sources, broken)
     if not any(_is_one_of(name, (*PROTECTED, PHRASES, "prompts.toml", "topic_rules.toml")) for name in broken):
-        found += topics.check_topic_lists(topic_lists, sources)
+        found += _findings(lambda files: topics.check_topic_lists(topic_lists, files), sources, broken)
     return sorted(dict.fromkeys(found), key=lambda finding: (not finding.is_error, finding.file, finding.line))
+
+
+def _findings(
+    check: Callable[[Sources], Iterator[Finding]], sources: Sources, broken: Collection[str]
+) -> list[Finding]:
+    """What a check finds. If a file is broken, a check that fails because of it finds nothing: the file is listed."""
+    try:
+        return list(check(sources))
+    except Exception:
+        if not broken:
+            raise
+        return []
 
 
 def refuse_broken_data() -> None:

@@ -257,16 +257,14 @@ def _name(char: str) -> str:
 
 
 def check_held_out(sources: Sources) -> Iterator[Finding]:
-    """Evaluation prompts: ids and prompts once, enough of each kind, and each recognised in a text that repeats it."""
+    """Evaluation prompts: each once, enough of each kind, and each recognised in a text that repeats it."""
     source = sources["heldout.jsonl"]
     groups = {file.toml["group"] for name, file in sources.items() if name.startswith("phrases/")}
-    ids: dict[str, int] = {}
     prompts: dict[str, int] = {}
     for row in source.rows:
         held = row.cells
-        for what, key, seen in (("id", held["id"], ids), ("prompt", texts.fold(held["prompt"]), prompts)):
-            if (first := seen.setdefault(key, row.line)) != row.line:
-                yield source.error(row.line, held[what], f"duplicate {what}, first used on line {first}: change one")
+        if (first := prompts.setdefault(texts.fold(held["prompt"]), row.line)) != row.line:
+            yield source.error(row.line, held["prompt"], f"duplicate prompt, first used on line {first}: change one")
         yield from _held_out_row(source, row.line, held)
     yield from _kinds(source, groups)
 

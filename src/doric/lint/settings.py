@@ -1,40 +1,10 @@
-"""The rules of the texts for models and of the gates: instructions, judge, gates, and the rules for topics."""
+"""The rules of the gates and of topics: openers and thresholds."""
 
-import re
 from collections.abc import Iterable, Iterator
 
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
 from doric.quality import gates
-
-SLOT = re.compile(r"\{(\w*)\}")
-TEXTS = (
-    ("instructions.toml", ("system",), ("least", "most"), ("least", "most")),
-    ("instructions.toml", ("again", "text"), ("reason",), ("reason",)),
-    ("instructions.toml", ("again", "nothing"), ("reason",), ("reason",)),
-    *(("instructions.toml", ("bucket", kind), (), ()) for kind in ("core", "adv", "safety", "multi")),
-    ("judge.toml", ("question",), ("question", "first", "second"), None),
-    ("sense.toml", ("texts", "question"), ("task", "question", "answer"), ("task", "question", "answer")),
-    ("sense.toml", ("texts", "fence"), ("code",), ("code",)),
-    ("sense.toml", ("tasks", "ask"), ("about",), ("about",)),
-)
-"""(file, keys of a text, the slots that it must have, the slots that it may have; None: any)."""
-
-
-def check_texts(sources: Sources) -> Iterator[Finding]:
-    """Slots that are missing or unknown in the texts for models."""
-    for name, keys, needed, allowed in TEXTS:
-        source = sources[name]
-        text = source.toml
-        for key in keys:
-            text = text[key]
-        found = set(SLOT.findall(str(text)))
-        line = source.key_line(keys[-1], source.key_line(keys[0]) - 1)
-        for slot in sorted(set(needed) - found):
-            yield source.error(line, keys[-1], f"{{{slot}}} is missing: the program puts a value there")
-        for slot in sorted(found - set(allowed)) if allowed is not None else ():
-            instead = f"write {' or '.join(f'{{{one}}}' for one in allowed)}" if allowed else "no slot is allowed here"
-            yield source.error(source.line_with(f"{{{slot}}}"), keys[-1], f"unknown slot {{{slot}}}: {instead}")
 
 
 def check_openers(sources: Sources) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Missing, unknown and misspelt keys, and values of a wrong type, in the TOML files and in heldout.jsonl."""
 
+import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from doric.lint.source import Finding, Source, shown
 
 FOLDERS: dict[str, type[BaseModel]] = {"phrases": Phrases, "asks": Ask}
 """Folder -> the model of its TOML files."""
+KEYS = ("missing", "extra_forbidden")
+"""A misspelt key has both of these errors on its line. Other errors on one line are one error."""
 WANTED = {
     "string_type": "write text between quotation marks",
     "string_too_short": "it is empty: write text between the quotation marks",
@@ -32,9 +35,10 @@ def check_shape(source: Source) -> Iterator[Finding]:
         seen = set()
         for error in _errors(model, source.toml):
             line, reason = _place(source, error), _reason(error)
-            if line not in seen:
+            kind = error["type"] if error["type"] in KEYS else ""
+            if (line, kind) not in seen:
                 yield source.error(line, shown(source.lines[line - 1]) if line else "", reason)
-            seen.add(line)
+            seen.add((line, kind))
 
 
 def _model(name: str) -> type[BaseModel] | None:
@@ -68,7 +72,7 @@ def _reason(error: ErrorDetails) -> str:
 
 
 def _place(source: Source, error: ErrorDetails) -> int:
-    """The line of the wrong value, or of the table in which it is missing."""
+    """The line of the wrong value, or of the key that may be meant or the table in which it is missing."""
     value: Any = source.toml
     line = 0
     # a missing key is not looked for: the next table may have it
@@ -79,6 +83,9 @@ def _place(source: Source, error: ErrorDetails) -> int:
         elif isinstance(part, int) and isinstance(value, list) and part < len(value):
             value = value[part]
             line = source.line_of(value) or line
+    if error["type"] == "missing" and isinstance(value, dict):
+        near = difflib.get_close_matches(str(error["loc"][-1]), [*value], 1)
+        return next((at for key in near if (at := source.key_line(key, line - 1))), 0) or line or 1
     if error["type"] == "too_long" and isinstance(value, list):
         return source.line_of(value[-1]) or line
     return line

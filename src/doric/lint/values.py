@@ -1,4 +1,4 @@
-"""Values without which a file cannot be used: classes, strengths, weights, names of sets, regular expressions."""
+"""Values without which a file cannot be used: classes, weights, numbers, names of sets, slots, regular expressions."""
 
 import itertools
 import re
@@ -16,6 +16,27 @@ PATTERN_TABLES = ("markup", "meta", "refusal")
 
 SERVER_PATTERNS = ("daily_quota", "per_minute", "no_system_role")
 """The lists of server_errors.toml that are regular expressions."""
+
+NUMBERS = (*range(1, 21), *range(30, 100, 10), 100, 1000)
+"""The numbers whose words make all others."""
+SLOT = re.compile(r"\{(\w*)\}")
+JUDGE_SLOTS = ("question", "first", "second")
+SENSE_SLOTS = ("task", "question", "answer")
+TEXTS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
+    "instructions.toml": (
+        (("system",), ("least", "most")),
+        (("again", "text"), ("reason",)),
+        (("again", "nothing"), ("reason",)),
+        *((("bucket", kind), ()) for kind in ("core", "adv", "safety", "multi")),
+    ),
+    "judge.toml": ((("question",), JUDGE_SLOTS), (("fence",), ("code",))),
+    "sense.toml": (
+        (("texts", "question"), SENSE_SLOTS),
+        (("texts", "fence"), ("code",)),
+        (("tasks", "ask"), ("about",)),
+    ),
+}
+"""File -> (keys of a text, the slots that it must have; it may have no others)."""
 
 
 def check_values(source: Source) -> Iterator[Finding]:
@@ -51,6 +72,59 @@ def _is_weight(cell: str) -> bool:
         return 0 < float(cell) <= 1
     except ValueError:
         return False
+
+
+def _numbers(source: Source) -> Iterator[Finding]:
+    found: set[int] = set()
+    for row in source.rows:
+        cell = row.cells["number"]
+        number = int(cell) if cell.isascii() and cell.isdigit() else 0
+        if number not in NUMBERS:
+            reason = f"the number is '{cell}': write 1 to 20, a ten up to 90, 100 or 1000 in digits"
+            yield source.error(row.line, cell, reason)
+        elif number in found:
+            yield source.error(row.line, cell, f"{number} is there twice: remove one of them")
+        found.add(number)
+    if missing := [str(number) for number in NUMBERS if number not in found]:
+        last = source.rows[-1].line if source.rows else 1
+        yield source.error(last, "", f"there is no row for {', '.join(missing)}: add it, with a tab before the Doric")
+
+
+def _ids(source: Source) -> Iterator[Finding]:
+    known: dict[str, int] = {}
+    for row in source.rows:
+        name = row.cells["id"]
+        if name in known:
+            yield source.error(row.line, name, f"duplicate id, first used on line {known[name]}: change one")
+        known.setdefault(name, row.line)
+
+
+def _slots(source: Source) -> Iterator[Finding]:
+    """Slots that are missing or unknown in the texts for models."""
+    for keys, needed in TEXTS[source.name]:
+        text = source.toml
+        for key in keys:
+            text = text[key]
+        found = set(SLOT.findall(str(text)))
+        line = source.key_line(keys[-1], source.key_line(keys[0]) - 1)
+        for slot in sorted(set(needed) - found):
+            yield source.error(line, keys[-1], f"{{{slot}}} is missing: the program puts a value there")
+        for slot in sorted(found - set(needed)):
+            instead = f"write {' or '.join(f'{{{one}}}' for one in needed)}" if needed else "no slot is allowed here"
+            yield source.error(source.line_with(f"{{{slot}}}"), keys[-1], f"unknown slot {{{slot}}}: {instead}")
+
+
+def _judge(source: Source) -> Iterator[Finding]:
+    yield from _slots(source)
+    known: dict[str, str] = {}
+    for label, words in source.toml["labels"].items():
+        for word in words:
+            if word != word.lower():
+                yield source.error(source.line_of(word), word, f"write it in lower case: {word.lower()}")
+            elif known.get(word, label) != label:
+                reason = f"'{word}' also means {known[word]}: remove it from one of the two lists"
+                yield source.error(source.key_line(label, source.key_line("labels")), word, reason)
+            known[word] = label
 
 
 def _sets(source: Source) -> Iterator[Finding]:
@@ -112,6 +186,11 @@ def _pattern(source: Source, pattern: str) -> Iterator[Finding]:
 
 
 CHECKS: dict[str, Callable[[Source], Iterator[Finding]]] = {
+    "asks/numbers.tsv": _numbers,
+    "heldout.jsonl": _ids,
+    "instructions.toml": _slots,
+    "judge.toml": _judge,
+    "sense.toml": _slots,
     "lexicon.tsv": _classes,
     "central.tsv": _strengths,
     "leakage.tsv": _weights,

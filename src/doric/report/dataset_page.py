@@ -17,7 +17,7 @@ from doric.dataset.sense import HIGH, LOW, criteria
 from doric.dialect.highlight import highlight, meaning_of
 from doric.report.charts import histogram
 from doric.report.dataset_stats import UNKNOWN, DatasetStats, collect_stats, gate_limit, shown
-from doric.report.html import environment, page
+from doric.report.html import page, render
 
 BUCKETS = ("core", "adv", "safety", "multi")
 NAMES = {"core": "core", "adv": "told to drop Doric", "safety": "harmful requests", "multi": "other languages"}
@@ -55,8 +55,9 @@ def dataset_card(stats: DatasetStats, name: str) -> str:
     """The same figures as a dataset card for the Hugging Face hub, in Markdown; `name` is the dataset's file."""
     name = printable(name)
     title = Path(name).stem.replace("_", " ").replace("-", " ")
-    return environment().get_template("card.md").render(
-        title=title[:1].upper() + title[1:], file=name, size=_size_category(stats.rows), prompt_langs=[*stats.langs],
+    return render(
+        "card.md", title=title[:1].upper() + title[1:], file=name, size=_size_category(stats.rows),
+        prompt_langs=[*stats.langs],
         langs_counted=stats.langs.most_common(), descriptions=_Labels(DESCRIPTIONS),
         quantiles=list(_quantiles(stats)), **_values(stats),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import traceback
 from pathlib import Path
 
 import jinja2
@@ -23,7 +24,7 @@ SEAL = b"<!-- the content above has the hash %s -->\n"
 def environment() -> jinja2.Environment:
     """The templates. Values are escaped in HTML, and a missing value is an error."""
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: data.read_text(f"report/{name}")),
+        loader=jinja2.FunctionLoader(lambda name: (data.read_text(f"report/{name}"), _file(name), None)),
         autoescape=lambda name: bool(name) and name.endswith(".html"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
@@ -44,7 +45,27 @@ def cell(text: str) -> str:
 def page(template: str, **values: object) -> str:
     """The template `template` filled with `values`."""
     style, script = (Markup(data.read_text(f"report/{file}")) for file in ("style.css", "script.js"))
-    return environment().get_template(template).render(style=style, script=script, **values)
+    return render(template, style=style, script=script, **values)
+
+
+def render(template: str, **values: object) -> str:
+    """The template `template` filled with `values` alone. Raises `DataError` if there is a mistake in it."""
+    try:
+        return environment().get_template(template).render(**values)
+    except jinja2.TemplateError as error:
+        raise data.DataError(f"{_place(error, template)}: mistake in the template: {error.message}") from error
+
+
+def _place(error: jinja2.TemplateError, template: str) -> str:
+    """The file and the line of a mistake in a template."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith(_file(""))]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else _file(template)
+
+
+def _file(template: str) -> str:
+    return data.shown(f"report/{template}")
 
 
 def write_page(path: Path, text: str) -> None:
