@@ -1,0 +1,125 @@
+"""The settings of a run. Each field is a form of the notebook (in upper case) and a flag of `finetune.py`."""
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from doric.core.errors import SettingsError
+
+OVERRIDES = "DORIC_NB_OVERRIDES"
+"""The environment variable with the settings of a headless run of the notebook, as a JSON object."""
+
+
+def option(default: Any, help: str, *choices: str) -> Any:  # noqa: ANN401 - the type is the field's
+    """A field with its default, a description for --help and the values of its menu, if it has one."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the user chose. `auto` and 0 mean: the value of the machine's preset."""
+
+    backend: str = option("auto", "library that trains", "auto", "unsloth", "trl")
+    model: str = option(
+        "auto", "base model", "auto", "qwen3-4b", "gemma3-4b", "gemma3-12b", "llama-3b", "mistral-7b", "mixtral",
+        "smollm2",
+    )  # fmt: skip
+    base_model: str = option("", "any other chat model: its name on the Hub, or a folder; overrides the menu")
+    four_bit: str = option("auto", "load the weights in 4 bits", "auto", "yes", "no")
+    lora_alpha: int = option(0, "alpha of the adapter (0: the rank)")
+    lora_dropout: float = option(0.0, "dropout of the adapter, a share")
+    targets: str = option("all", "layers that get an adapter", "all", "attention")
+    pad_token: str = option("auto", "padding token (auto: the tokenizer's, unless that is also the end token)")
+    learning_rate: float = option(0.0, "highest learning rate (0: the preset's)")
+    schedule: str = option("cosine", "learning-rate schedule", "cosine", "linear", "constant")
+    warmup: float = option(0.05, "share of the steps for warm-up")
+    epochs: float = option(2.0, "passes over the data, if there is no number of steps")
+    max_steps: int = option(0, "optimiser steps (0: the epochs decide; on a CPU the preset)")
+    packing: str = option("auto", "join short rows into one (auto: with TRL on a GPU)", "auto", "on", "off")
+    seed: int = option(7, "seed of the data order, the split and the adapter")
+    check_every: int = option(0, "steps between checkpoints and evaluations (0: a fifth of the run)")
+    resume: bool = option(True, "resume from the last checkpoint of this run")
+    data_source: str = option(
+        "file, else generate", "where the data is", "file, else generate", "upload", "Google Drive", "Hub"
+    )
+    data_path: str = option("datasets/doric_sharegpt.jsonl", "ShareGPT file, relative to the project")
+    hub_dataset: str = option("", "name of the Hub dataset, if data_source is Hub")
+    buckets: str = option("core, multi, adv, safety", "buckets to train on")
+    max_refusals: float = option(0.05, "largest share of refusals in the data")
+    test_share: float = option(0.06, "share of the topics in the test set")
+    held_out_rows: int = option(0, "rows for the held-out loss (0: the preset's)")
+    run_name: str = option("doric", "name of the run and of its folder")
+    runs_folder: str = option("", "folder for the runs (empty: finetune_notebook/runs, or on Drive)")
+    keep_on_drive: bool = option(False, "keep checkpoints, answers and adapter on Google Drive")
+    prompts_per_bucket: int = option(6, "held-out questions per bucket, before and after training")
+    max_new_tokens: int = option(200, "longest answer, in tokens")
+    export_merged: bool = option(True, "save the merged model")
+    export_gguf: bool = option(True, "save a GGUF file")
+    gguf_type: str = option("q8_0", "type of the GGUF file", "q8_0", "f16", "bf16", "q4_k_m")
+    upload_model: bool = option(False, "upload the saved models to the Hub")
+    upload_dataset: bool = option(False, "upload the dataset to the Hub")
+    hub_name: str = option("your-name/doric", "repository on the Hub")
+    hub_private: bool = option(True, "keep the repositories private")
+    vram_budget_gb: int = option(0, "memory to use, in GB (0: all)")
+    lora_rank: int = option(0, "rank of the adapter (0: the preset's)")
+    max_length: int = option(0, "longest row, in tokens (0: the preset's)")
+    batch: int = option(0, "rows per batch (0: the largest that fits)")
+    accumulation: int = option(0, "batches per optimiser step (0: from the preset)")
+
+    @property
+    def bucket_names(self) -> list[str]:
+        """The buckets as a list."""
+        return [name.strip() for name in self.buckets.split(",") if name.strip()]
+
+
+NAMES = tuple(each.name for each in fields(Settings))
+MENUS: dict[str, tuple[str, ...]] = {
+    each.name: each.metadata["choices"] for each in fields(Settings) if each.metadata["choices"]
+}
+"""Setting -> the values that its menu offers."""
+
+
+def with_values(settings: Settings, values: Mapping[str, object]) -> Settings:
+    """The settings with new values by name, in upper or lower case.
+
+    Raises `SettingsError` for an unknown name, a value of another type (a float setting accepts an int) and a value
+    that is not in the menu: only a browser enforces the menus.
+    """
+    return replace(settings, **{known_name(name): checked(name, value) for name, value in values.items()})
+
+
+def known_name(name: str) -> str:
+    """The name of the field. Raises `SettingsError`, with similar names as the hint."""
+    if name.lower() in NAMES:
+        return name.lower()
+    close = difflib.get_close_matches(name.lower(), NAMES, n=3)
+    spelt = [each.upper() if name.isupper() else each for each in close]
+    hint = (
+        f"Did you mean {' or '.join(spelt)}?" if spelt else "The settings are the forms in section 3 of the notebook."
+    )
+    raise SettingsError(f"There is no setting {name}.", hint=hint)
+
+
+def checked(name: str, value: object) -> object:
+    """The value if the setting can have it. Raises `SettingsError`."""
+    kind, choices = type(getattr(Settings(), name.lower())), MENUS.get(name.lower(), ())
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        message = f"{name} is {value!r}, but it must be of type {kind.__name__}."
+        raise SettingsError(message, hint="Use a value of that type.")
+    if choices and value not in choices:
+        raise SettingsError(f"{name} cannot be {value!r}.", hint=f"Choose one of {', '.join(choices)}.")
+    return value
+
+
+def from_forms(forms: Mapping[str, Any]) -> Settings:
+    """The settings from the forms of the notebook, which are upper-case variables, and from `DORIC_NB_OVERRIDES`.
+
+    Forms that have not been run yet have their defaults. Raises `SettingsError`.
+    """
+    filled = {name.upper(): forms[name.upper()] for name in NAMES if name.upper() in forms}
+    return with_values(with_values(Settings(), filled), json.loads(os.environ.get(OVERRIDES, "{}")))

@@ -1,0 +1,111 @@
+"""Reading the dataset: from a file, an upload, Google Drive or the Hub, or made by the project's generator."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doric.core.conversations import Row, as_messages, check_row, stable_id
+from doric.core.errors import InputError, SettingsError
+from doric.core.jsonl import read_jsonl
+from doric.core.text import fold
+from doric.finetune.config import Settings
+from doric.finetune.hosted import added_file, mount_drive, upload_file
+
+HOW_TO_DROP = "dataset_generation/transform_to_sharegpt.py with --skip-bad writes a file without such rows."
+
+
+@dataclass(frozen=True)
+class Example:
+    """One chat: its turns (`role` is user, assistant or system), its topic, bucket, group and language."""
+
+    id: str
+    topic: str
+    bucket: str
+    group: str
+    lang: str
+    messages: tuple[Mapping[str, str], ...]
+
+    @property
+    def prompt(self) -> str:
+        """The first user message."""
+        return next(turn["content"] for turn in self.messages if turn["role"] == "user")
+
+
+def read_data(settings: Settings, project: Path) -> tuple[list[Row], str]:
+    """The rows and a description of their source.
+
+    Raises `SettingsError` if the file is missing, and `InputError` with the line for a line that is not JSON.
+    """
+    if settings.data_source == "Hub":
+        from datasets import load_dataset
+
+        return [dict(row) for row in load_dataset(settings.hub_dataset, split="train")], _hub_source(settings)
+    file = _find_file(settings, project)
+    made = settings.data_source.startswith("file") and not file.is_file()
+    if made:
+        generate_data(project, file)
+    if not file.is_file():
+        raise SettingsError(f"There is no file {file}.", hint="Correct DATA_PATH or DATA_SOURCE in section 3.")
+    return read_file(file), f"{file.name}, generated just now by the embedded voice" if made else file.name
+
+
+def _hub_source(settings: Settings) -> str:
+    return f"the Hub dataset {settings.hub_dataset}"
+
+
+def _find_file(settings: Settings, project: Path) -> Path:
+    """The data file that the settings name. It may not exist. Kaggle's added files are searched too."""
+    if settings.data_source == "upload":
+        return upload_file(Path.cwd())
+    file = (mount_drive() if settings.data_source == "Google Drive" else project) / settings.data_path
+    searched = settings.data_source.startswith("file") and not file.is_file()
+    return (added_file(file.name) if searched else None) or file
+
+
+def read_file(path: Path) -> list[Row]:
+    """The rows of a JSONL file. Raises `InputError` with the number of a line that is not JSON, or if it is empty."""
+    return [row for _, row in read_jsonl(path)]
+
+
+def generate_data(project: Path, path: Path) -> None:
+    """Generate a dataset offline with the project's embedded voice and convert it to ShareGPT.
+
+    Raises `InputError` with what the generator said if it fails.
+    """
+    made = path.with_name("doric_synth.jsonl")
+    make = ["generate_doric_dataset.py", "--backend", "heuristic", "--topics-json", "topics.json", "--out", str(made)]
+    convert = ["transform_to_sharegpt.py", "--input", str(made), "--output", str(path)]
+    for script, *rest in (make, convert):
+        command = [sys.executable, str(project / "dataset_generation" / script), *rest]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        if done.returncode:
+            hint = "Run it yourself, or set DATA_PATH to an existing file."
+            raise InputError(f"{script} failed: {done.stderr.strip()[-300:]}", hint=hint)
+
+
+def as_examples(rows: Sequence[Mapping[str, Any]], source: str) -> list[Example]:
+    """All rows as examples. Raises `InputError` with the source and the number of the row."""
+    return [as_example(row, f"{source}:{number}") for number, row in enumerate(rows, 1)]
+
+
+def as_example(row: object, where: str) -> Example:
+    """A row (ShareGPT or messages) as an example. Raises `InputError` with `where` if the row is wrong."""
+    try:
+        plain = as_messages(row)
+        check_row(plain)
+    except InputError as error:
+        raise InputError(f"{where}: {error.message}", hint=f"{error.hint} {HOW_TO_DROP}".strip()) from error
+    turns = tuple({"role": turn["role"], "content": turn["content"].strip()} for turn in plain["messages"])
+    meta = plain.get("meta") or {}
+    asked = next(turn["content"] for turn in turns if turn["role"] == "user")
+    return Example(
+        id=str(meta.get("id") or stable_id(*(turn["content"] for turn in turns))),
+        topic=str(meta.get("topic") or fold(asked)),
+        bucket=str(meta.get("kind") or "core"),
+        group=str(meta.get("group") or "no group"),
+        lang=str(meta.get("lang") or "en"),
+        messages=turns,
+    )

@@ -1,0 +1,86 @@
+"""From settings to a plan: every `auto` and 0 is replaced by the value of the machine's preset."""
+
+import math
+from dataclasses import replace
+
+from doric.core.errors import SettingsError
+from doric.finetune.config import Settings
+from doric.finetune.hardware import Machine
+from doric.finetune.memory import propose_batch
+from doric.finetune.models import Shape, base_model
+from doric.finetune.plan import PRESETS, TARGET_LAYERS, Plan
+
+
+def make_plan(settings: Settings, machine: Machine, backend: str, shape: Shape) -> Plan:
+    """The complete plan: `settle`, then the layers that the model has, then a batch that fits into memory."""
+    plan = with_targets(settle(settings, machine, backend), shape)
+    return with_batch(plan, settings, shape, PRESETS[machine.preset].rows_a_step, budget(settings, machine))
+
+
+def chosen_base(settings: Settings, machine: Machine) -> str:
+    """The name or folder of the base model."""
+    menu = settings.model if settings.model != "auto" else PRESETS[machine.preset].model
+    return base_model(menu, settings.base_model)
+
+
+def budget(settings: Settings, machine: Machine) -> float:
+    """The memory that the run may use, in GB."""
+    return settings.vram_budget_gb or machine.memory
+
+
+def settle(settings: Settings, machine: Machine, backend: str) -> Plan:
+    """The plan from the settings and the preset; the batch is set later. Raises `SettingsError`."""
+    preset = PRESETS[machine.preset]
+    four_bit = preset.four_bit if settings.four_bit == "auto" else settings.four_bit == "yes"
+    if four_bit and machine.device == "cpu":
+        raise SettingsError("4-bit weights need a CUDA GPU.", hint="Set FOUR_BIT to auto or no.")
+    rank = settings.lora_rank or preset.rank
+    packs = {"on": True, "off": False, "auto": backend == "trl" and machine.device == "cuda"}
+    return Plan(
+        base=chosen_base(settings, machine),
+        backend=backend,
+        device=machine.device,
+        dtype=machine.dtype,
+        four_bit=four_bit,
+        rank=rank,
+        alpha=settings.lora_alpha or rank,
+        dropout=settings.lora_dropout,
+        targets=TARGET_LAYERS[settings.targets],
+        rate=settings.learning_rate or preset.rate,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        epochs=settings.epochs,
+        steps=settings.max_steps or preset.steps,
+        batch=1,
+        accumulation=1,
+        length=settings.max_length or preset.length,
+        packing=packs[settings.packing],
+        seed=settings.seed,
+        held=settings.held_out_rows or preset.held,
+    )
+
+
+def with_targets(plan: Plan, shape: Shape) -> Plan:
+    """The plan with only those LoRA targets that the model has as linear layers; prints a note if some are missing.
+
+    Raises `SettingsError` if the model has none of them.
+    """
+    there = tuple(name for name in plan.targets if name in shape.linear)
+    if not there:
+        raise SettingsError(
+            f"{plan.name} has none of the layers {', '.join(plan.targets)}. It has {', '.join(sorted(shape.linear))}.",
+            hint="Add its layer names to TARGET_LAYERS in doric/finetune/plan.py, or choose another model.",
+        )
+    if there != plan.targets:
+        absent = ", ".join(name for name in plan.targets if name not in there)
+        print(f"In {plan.name}, {absent} are fused experts and are not trained. LoRA trains {', '.join(there)}.")
+    return replace(plan, targets=there)
+
+
+def with_batch(plan: Plan, settings: Settings, shape: Shape, rows_a_step: int, budget: float) -> Plan:
+    """The plan with batch and accumulation from the settings; where they are 0, with proposed values.
+
+    `budget` is in GB.
+    """
+    batch = settings.batch or propose_batch(shape, plan, rows_a_step, budget)
+    return replace(plan, batch=batch, accumulation=settings.accumulation or max(1, math.ceil(rows_a_step / batch)))

@@ -1,0 +1,102 @@
+"""Which rows are trained: duplicates and held-out prompts are dropped, and whole topics go to the test set."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from doric.core.errors import CheckError, InputError
+from doric.core.text import fold
+from doric.finetune.data import Example
+from doric.quality.decontamination import find_match
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and test examples; they share no topic and no prompt."""
+
+    train: list[Example]
+    test: list[Example]
+
+
+def keep(
+    found: Iterable[Example], buckets: Iterable[str], max_refusals: float, seed: int
+) -> tuple[list[Example], Counter[str]]:
+    """The examples to train on, and the number of examples by reason ("kept" or why they were dropped)."""
+    wanted, seen, why = set(buckets), set[tuple[str, ...]](), Counter[str]()
+    kept = []
+    for example in found:
+        reason = _reason(example, wanted, seen)
+        why[reason] += 1
+        if reason == "kept":
+            kept.append(example)
+    surplus = _surplus_refusals(kept, max_refusals, seed)
+    if surplus:
+        why["kept"] -= len(surplus)
+        why["refusal above MAX_REFUSALS"] += len(surplus)
+    return [example for example in kept if example.id not in surplus], why
+
+
+def _reason(example: Example, wanted: set[str], seen: set[tuple[str, ...]]) -> str:
+    """Why an example is dropped, or "kept". Its turns are added to `seen`."""
+    key = tuple(fold(turn["content"]) for turn in example.messages)
+    known = key in seen
+    seen.add(key)
+    if example.bucket not in wanted:
+        return "another bucket"
+    if known:
+        return "duplicate"
+    asked = [turn["content"] for turn in example.messages if turn["role"] == "user"]
+    return "held-out prompt" if any(map(find_match, asked)) else "kept"
+
+
+def _surplus_refusals(kept: Sequence[Example], max_refusals: float, seed: int) -> set[str]:
+    """The ids of refusals above the share `max_refusals` of all rows: too many teach a model to refuse everything."""
+    refusing = [example.id for example in kept if example.bucket == "safety"]
+    most = int(max_refusals / (1 - max_refusals) * (len(kept) - len(refusing)))
+    return set(random.Random(seed).sample(refusing, len(refusing) - most)) if len(refusing) > most else set()
+
+
+def split_by_topic(found: Sequence[Example], share: float, seed: int) -> Split:
+    """Move about `share` of each group's topics to the test set; drop training rows whose prompt is in the test set.
+
+    Raises `InputError` if there are too few topics.
+    """
+    aside = _topics_aside(found, share, seed)
+    test = [example for example in found if example.topic in aside]
+    asked = {fold(example.prompt) for example in test}
+    train = [example for example in found if example.topic not in aside and fold(example.prompt) not in asked]
+    if not test or not train:
+        raise InputError(
+            f"{len({example.topic for example in found})} topics are too few for a test set of {share:.0%}.",
+            hint="Use a dataset with more topics, or a larger TEST_SHARE.",
+        )
+    return Split(train, test)
+
+
+def _topics_aside(found: Sequence[Example], share: float, seed: int) -> set[str]:
+    by_group: dict[str, set[str]] = {}
+    for example in found:
+        by_group.setdefault(example.group, set()).add(example.topic)
+    aside = set[str]()
+    for group, listed in sorted(by_group.items()):
+        topics = sorted(listed)
+        random.Random(f"{seed} {group}").shuffle(topics)
+        aside.update(topics[: round(share * len(topics))])
+    return aside
+
+
+def shared(split: Split) -> dict[str, int]:
+    """The number of prompts and topics that are in both sets."""
+    both = {
+        "prompts": ({fold(one.prompt) for one in part} for part in (split.train, split.test)),
+        "topics": ({one.topic for one in part} for part in (split.train, split.test)),
+    }
+    return {name: len(set.intersection(*parts)) for name, parts in both.items()}
+
+
+def check_split(split: Split) -> None:
+    """Raise `CheckError` if the training and test sets share a prompt or a topic."""
+    if any(shared(split).values()):
+        hint = "Split with split_by_topic: a test on trained prompts is too easy."
+        raise CheckError(f"The training and test sets share {shared(split)}.", hint=hint)
