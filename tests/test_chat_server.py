@@ -16,7 +16,7 @@ from chat_mock import ChatMock
 from chat_terminal import ask
 from doric.chat.server import Address, Server, choose
 from doric.chat.session import Answer, Model
-from doric.core.errors import FatalServerError, RetryableError
+from doric.core.errors import FatalServerError, RetryableError, ServerError
 
 KEYS = {"VLLM_API_KEY": "sk-1", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
 
@@ -397,14 +397,14 @@ def test_an_unknown_host_is_not_waited_for(monkeypatch):
 class Fixed(BaseHTTPRequestHandler):
     """Answers every request with the same body."""
 
-    content_type, body = "text/html", b"<html>Welcome</html>"
+    content_type, body, status = "text/html", b"<html>Welcome</html>", 200
 
     def log_message(self, format: str, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(200)
+        self.send_response(self.status)
         self.send_header("Content-Type", self.content_type)
         self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
@@ -413,8 +413,8 @@ class Fixed(BaseHTTPRequestHandler):
     do_POST = do_GET
 
 
-def fixed(content_type: str, body: bytes) -> ThreadingHTTPServer:
-    kind = type("Answering", (Fixed,), {"content_type": content_type, "body": body})
+def fixed(content_type: str, body: bytes, status: int = 200) -> ThreadingHTTPServer:
+    kind = type("Answering", (Fixed,), {"content_type": content_type, "body": body, "status": status})
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server
@@ -446,7 +446,7 @@ def test_events_are_read_in_every_usual_form(end, prefix):
         page.shutdown()
 
 
-@pytest.mark.parametrize("words", ["model requires more system memory (9 GiB)", "CUDA out of memory."])
+@pytest.mark.parametrize("words", ["model requires more system memory (9 GiB)", "No available memory for the cache"])
 @pytest.mark.parametrize("begun", [True, False])
 def test_a_server_without_memory_gets_a_hint(tmp_path, words, begun):
     """An error about memory in a stream says what to change, before and after the first word."""
@@ -463,6 +463,77 @@ def test_a_refusal_for_want_of_memory_gets_a_hint(server, tmp_path):
     server.manners.first, server.manners.message = [(500, "")], "CUDA out of memory"
     done = ask(tmp_path, server.url, "hello")
     assert (done.returncode, "hint: Choose a smaller model" in done.stderr) == (2, True)
+
+
+REFUSALS = [
+    (401, {"error": {"message": "no"}}, "VLLM_API_KEY was refused", "Put the key into .env"),
+    (498, {"message": "Invalid token"}, "VLLM_API_KEY was refused", "Put the key into .env"),
+    (400, {"error": {"message": "API key not valid. Please pass a valid API key."}}, "was refused", "Put the key into"),
+    (403, {"error": {"message": "Missing scopes: model.request"}}, "VLLM_API_KEY was refused", "Put the key into .env"),
+    (
+        403,
+        {"error": {"message": "Country, region, or territory not supported"}},
+        "gives no access (403)",
+        "not at fault",
+    ),
+    (403, {"error": {"message": "Project does not have access to model m"}}, "gives no access (403)", "not at fault"),
+    (400, {"error": {"message": "User location is not supported"}}, "gives no access (400)", "not at fault"),
+    (200, {"error": {"message": "Invalid API key", "code": 401}}, "VLLM_API_KEY was refused", "Put the key into .env"),
+    (200, {"error": {"message": "the database is down"}}, "answered with an error: the database is down", ""),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "said", "hint"), REFUSALS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("given", ["", "doric"])
+def test_a_refusal_says_whether_the_key_is_at_fault(status, body, said, hint, given):
+    """A wrong key is named by any status and also in a list of models; a region or a model without access is no key."""
+    error = error_from("application/json", json.dumps(body).encode(), status, given)
+    assert said in error.message
+    assert hint in error.hint
+    assert ("VLLM_API_KEY" in error.message) == ("refused" in said)
+
+
+def error_from(content_type: str, body: bytes, status: int, model: str) -> ServerError:
+    """The error of a question to a server that answers everything with this body."""
+    with fixed(content_type, body, status) as page:
+        server = Server(Address(f"http://127.0.0.1:{page.server_port}", "sk-wrong-1"), wait=0, wanted=model)
+        with pytest.raises(ServerError) as caught:
+            list(server.stream([{"role": "user", "content": "Fit like?"}], {}, Answer()))
+        page.shutdown()
+    return caught.value
+
+
+def test_a_key_that_is_refused_in_a_stream_gets_its_hint():
+    """A 401 that comes as an event is the same error as the status 401."""
+    event = b'data: {"error": {"message": "token expired", "code": 401}}\n\n'
+    error = error_from("text/event-stream", event, 200, "doric")
+    assert "VLLM_API_KEY was refused (token expired)" in error.message
+    assert "Put the key into .env" in error.hint
+
+
+LIMIT = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+
+def test_the_chat_adapts_its_requests_like_every_command(server):
+    """A refused name of the token limit, the system role and token counts are not sent again."""
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Fit like?"}]
+    one = Server(Address(server.url), wait=0, wanted="doric")
+    for message in (LIMIT, "unknown field stream_options", "System role not supported"):
+        server.manners.first, server.manners.message = [(400, "")], message
+        one.model = Model("doric")
+        list(one.stream(chat, {"max_tokens": 50, "temperature": 0.5}, Answer()))
+    sent = {key: value for key, value in server.asked[-1].items() if key not in ("model", "stream")}
+    question = {"role": "user", "content": "Be brief.\n\nFit like?"}
+    assert sent == {"messages": [question], "max_completion_tokens": 50, "temperature": 0.5}
+
+
+def test_an_option_that_the_user_has_set_is_not_dropped(server):
+    """If a model refuses the temperature that the user has set, this is an error, as nobody may lose it unnoticed."""
+    server.manners.first, server.manners.message = [(400, "")], "Unsupported value: 'temperature' must be 1"
+    one = Server(Address(server.url), wait=0)
+    one.model = Model("doric")
+    with pytest.raises(ServerError, match="'temperature' must be 1"):
+        list(one.stream([{"role": "user", "content": "Fit like?"}], {"temperature": 0.5}, Answer()))
 
 
 def test_a_garbled_event_breaks_the_answer_off():

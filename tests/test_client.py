@@ -72,7 +72,7 @@ EXPECTED = {
     "html": Expected(RetryableError, "malformed", "a web page (Sign in)"),
     "not_json": Expected(RetryableError, "malformed", "text/plain"),
     "unauthorized": Expected(FatalServerError, says="rejected the key (401)"),
-    "forbidden": Expected(FatalServerError, says="rejected the key (403)"),
+    "forbidden": Expected(FatalServerError, says="gives no access (403)"),
     "payment": Expected(FatalServerError, says="the quota is used up (402)"),
     "quota": Expected(FatalServerError, says="the quota is used up (429)"),
     "no_model": Expected(FatalServerError, says="no model 'mock-doric'"),

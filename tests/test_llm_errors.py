@@ -109,6 +109,7 @@ SAID = "Input should be at most 64"
         ("<html><body><h1>Service &amp; more</h1><p>x</p></body></html>", "Service & more"),
         ("<?xml version='1.0'?><Error><Code>Denied</Code><Message>Access Denied</Message></Error>", "Access Denied"),
         ("<html></html>", "a page without a title"),
+        ("<html><style>b {}</style><body>Error: can&#39;t <b>allocate</b></body>", "Error: can't allocate"),
         ('{"error": {"message": "a\\u001b[31mb\\u202e\\nc\\u0007"}}', "ab c"),
         ('{"error": {"message": "cut of', '{"error": {"message": "cut of'),
         ('{"foo": 1}', '{"foo": 1}'),
@@ -229,6 +230,10 @@ def test_a_key_that_is_not_set_is_no_rejected_key(status):
         ("CUDA error: out of memory", True),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", True),
         ("failed to allocate buffer for kv cache", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)", True),
+        ("vk::Device::allocateMemory: ErrorOutOfDeviceMemory", True),
+        ("No available memory for the cache blocks", True),
+        ("<html><body>DefaultCPUAllocator: can't allocate memory</body></html>", True),
         ("Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)", True),
     ],
 )
@@ -237,11 +242,47 @@ def test_too_little_memory_has_a_hint_that_helps(words, fits):
     refusal = response(500, json.dumps({"error": words}))
     error = error_of(refusal)
     assert isinstance(error, RetryableError if fits else FatalServerError)
-    assert words.rstrip(".") in error.message
+    assert words.rstrip(".").removeprefix("<html><body>").removesuffix("</body></html>") in error.message
     assert "smaller model" in error.hint
     later = refusal.to_error(address="http://h/v1", model="m", key_variable="K", key_given=True, answered=True)
     assert isinstance(later, RetryableError)
     assert later.hint == error.hint
+
+
+def test_a_400_for_want_of_memory_has_the_same_hint():
+    """Some servers report too little memory as a bad request; the hint is not to change flags."""
+    error = error_of(response(400, '{"error": "Model loading was stopped due to insufficient system resources."}'))
+    assert "smaller model" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "API key not valid. Please pass a valid API key."), (498, "Invalid token"), (401, "no"), (403, "no"),
+        (502, "Incorrect API key provided"), (422, "invalid_api_key"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_is_known_by_its_words_too(status, words):
+    """Whatever the status is, a refused key is named as such, with the variable that holds it."""
+    error = error_of(response(status, json.dumps({"error": {"message": words}})))
+    assert isinstance(error, FatalServerError)
+    assert error.message.startswith(f"the server rejected the key ({status})")
+    assert "is set" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, "Country, region, or territory not supported"), (403, "Project does not have access to model x"),
+        (400, "User location is not supported for the API use."), (403, "Access to model x is gated"),
+    ],
+)  # fmt: skip
+def test_a_model_or_a_region_without_access_is_no_wrong_key(status, words):
+    """A refusal of the model or of the region does not say that the key was rejected."""
+    error = error_of(response(status, json.dumps({"error": {"message": words}})))
+    assert isinstance(error, FatalServerError)
+    assert error.message == f"http://h/v1 gives no access ({status}): {words.removesuffix('.')}"
+    assert "not at fault" in error.hint
 
 
 @pytest.mark.parametrize("key", ["-", "none", "EMPTY", "ollama", "lm-studio", "not-needed", "placeholder", "no-key"])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from doric.llm.response import ErrorInBody
 from doric.llm.served_models import ServedModel, read_model_list
 
 
@@ -32,11 +33,25 @@ def test_a_list_may_be_empty(value):
     assert read_model_list(json.dumps(value).encode()) == []
 
 
-@pytest.mark.parametrize("content", [b"<!doctype html><html>", b"", b'"doric"', b"7", b'{"detail": "Not Found"}', b"{"])
+@pytest.mark.parametrize("content", [b"<!doctype html><html>", b"", b'"doric"', b"7", b"{"])
 def test_what_is_no_list_is_an_error(content):
-    """A page, an error or a broken document is no list of models."""
+    """A page or a broken document is no list of models."""
     with pytest.raises(ValueError, match="not a list of models"):
         read_model_list(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b'{"error": {"message": "Invalid API key", "code": 401}}', 401), (b'{"error": "busy"}', 502),
+        (b'{"detail": "Not Found"}', 502), (b'{"data": [], "error": {"code": "invalid_api_key"}}', 401),
+    ],
+)  # fmt: skip
+def test_an_error_in_the_place_of_a_list_is_that_error(content, status):
+    """An error in a response of success has the status of its code."""
+    with pytest.raises(ErrorInBody) as caught:
+        read_model_list(content)
+    assert caught.value.status == status
 
 
 @pytest.mark.parametrize("window", ["4096", -1, 0, 1.5, None, True, [4096]])

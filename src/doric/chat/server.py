@@ -20,10 +20,10 @@ from doric.core.errors import FatalServerError, RetryableError, ServerError, Set
 from doric.core.settings import check_key, is_loopback, normalize_url
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
-from doric.llm.errors import MEMORY_HINT, ErrorResponse, find_error
+from doric.llm.errors import ACCOUNT_HINT, MEMORY_HINT, ErrorResponse, find_error
 from doric.llm.events import Oversized, decode
-from doric.llm.request import has_system_role, merged, without_system_role
-from doric.llm.response import STREAM_OPTIONS, UNKNOWN_ERROR, StreamedCompletion
+from doric.llm.request import Adaptation, merged
+from doric.llm.response import STREAM_OPTIONS, UNKNOWN_ERROR, ErrorInBody, StreamedCompletion, status_of
 from doric.llm.served_models import MAX_LIST, read_model_list, untagged
 from doric.llm.transport import TransportError, each_block, transport
 
@@ -138,9 +138,8 @@ class Server:
     refused: FatalServerError | None = field(default=None, init=False)
     missed: ServerError | None = field(default=None, init=False)
     obstacle: str = field(default="", init=False)
-    _no_system_role: bool = field(default=False, init=False)
+    _adaptation: Adaptation = field(default_factory=Adaptation, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
-    _no_counts: bool = field(default=False, init=False)  # the server does not know the parameter for token counts
 
     @property
     def patience(self) -> float:
@@ -185,7 +184,7 @@ class Server:
         if name and names and name not in names:
             raise FatalServerError(f"there is no model {name!r} here", hint=f"served here: {listed(self.models)}")
         if name:
-            self.model = choose(self.models, name)
+            self.model, self._adaptation = choose(self.models, name), Adaptation()
 
     def stream(
         self, messages: Sequence[Mapping[str, str]], options: Mapping[str, float], answer: StreamedCompletion
@@ -211,21 +210,16 @@ class Server:
                 raise _broken_off("the end of the answer is missing")
 
     def _ask(self, messages: Sequence[Mapping[str, str]], options: Mapping[str, float]) -> Reply:
-        """The reply to a question. What the server refuses once (token counts, the system role) is not sent again."""
+        """The reply to a question. What the server refuses once (see `Adaptation`) is not sent again."""
+        own = {**options}
+        own.pop("max_tokens", None)  # a limit may be lowered, or sent by its other name
         while True:
-            counts = {} if self._no_counts else {STREAM_OPTIONS: {"include_usage": True}}
-            sent = without_system_role(messages) if self._no_system_role else messages
-            fields = merged(self.extra_body, {**options, "stream": True, **counts})
+            body = {"model": self.find().name, "messages": messages, **options, "stream": True}
+            sent = self._adaptation.applied({**body, STREAM_OPTIONS: {"include_usage": True}})
             try:
-                return self._request(
-                    "POST", "/v1/chat/completions", {"model": self.find().name, "messages": sent, **fields}
-                )
+                return self._request("POST", "/v1/chat/completions", merged(self.extra_body, sent))
             except StatusError as error:
-                if counts and STREAM_OPTIONS in error.refusal.text:
-                    self._no_counts = True
-                elif has_system_role(sent) and error.refusal.refuses_system_role:
-                    self._no_system_role = True
-                else:
+                if not self._adaptation.adapt(error.refusal, sent, fixed=own.keys()):
                     raise
 
     def _pieces(self, reply: Reply, found: AnswerBody) -> Iterator[str]:
@@ -236,11 +230,12 @@ class Server:
 
     def _raise_error_in(self, answer: StreamedCompletion) -> None:
         if answer.error:
-            body = json.dumps({"error": answer.error}).encode()
-            said = ErrorResponse.read(UNKNOWN_ERROR, body, {}, key=self.address.api_key)
+            said = self._said(status_of(answer.error), json.dumps({"error": answer.error}).encode())
             hint = MEMORY_HINT if said.out_of_memory else ""
             if answer.text:
                 raise _broken_off(said.message, hint=hint)
+            if said.refuses_key or said.refuses_account:
+                raise self._refused(said)
             message = f"{self.address.host} answered with an error: {said.message}"
             raise RetryableError(message, fault="error", hint=hint)
 
@@ -281,6 +276,11 @@ class Server:
                 for block in each_block(reply.response.iter_bytes()):
                     page.feed(block)
             return read_model_list(page.content())
+        except ErrorInBody as error:
+            said = self._said(error.status, page.content())
+            if not (needed or said.refuses_key):
+                return []
+            raise self._refused(said) from None
         except (TransportError, Oversized, ValueError) as error:
             if not needed:
                 return []
@@ -300,7 +300,7 @@ class Server:
                     return reply
                 with closing(reply):
                     if status not in STARTING:
-                        raise self._refusal(reply)
+                        raise self._refused(self._read_error(reply))
                     said = self._read_error(reply).message
                 self.obstacle = f"HTTP {status}" + (f": {said}" if said else "")
             except TransportError as error:
@@ -382,10 +382,13 @@ class Server:
                 pass
         return ErrorResponse.read(response.status_code, body.content(), response.headers, key=self.address.api_key)
 
-    def _refusal(self, reply: Reply) -> ServerError:
-        """The error for a response, in terms of the variables that the user has set."""
-        address, refusal = self.address, self._read_error(reply)
-        status = refusal.status
+    def _said(self, status: int, body: bytes) -> ErrorResponse:
+        """The error in the body of a response with a status of success, or in an event."""
+        return ErrorResponse.read(status, body, {}, key=self.address.api_key)
+
+    def _refused(self, refusal: ErrorResponse) -> ServerError:
+        """The error for a refusal, in terms of the variables that the user has set."""
+        address, status = self.address, refusal.status
         at_modal = "modal-http" in refusal.text  # Modal's own response, not the container's
         if status in (401, 403) and at_modal:
             state = "were refused"
@@ -397,7 +400,9 @@ class Server:
             return FatalServerError(message, hint="Both are parts of a proxy token; see .env.template.")
         if refusal.expects_https or (status == 403 and refusal.is_page):
             return refusal.to_error(address=address.host, model="", key_variable="", key_given=False)
-        if status in (401, 403):
+        if refusal.refuses_account:
+            return FatalServerError(f"{address.host} gives no access ({status}): {refusal.message}", hint=ACCOUNT_HINT)
+        if refusal.refuses_key:
             state = "was refused" if address.api_key else "is not set"
             said = f" ({refusal.message})" if refusal.message else ""
             message = f"{address.host} requires a key: VLLM_API_KEY {state}{said}"
@@ -413,7 +418,8 @@ class Server:
         hint = served if status == 404 and self.models else refusal.extra_body_hint(tuple(self.extra_body))
         hint = MEMORY_HINT if refusal.out_of_memory else hint
         said = f": {refusal.message}" if refusal.message else ""
-        return StatusError(f"{address.host} answered {status}{said}", hint=hint, refusal=refusal)
+        what = "with an error" if status == UNKNOWN_ERROR else status  # a real 502 is tried again, and never comes here
+        return StatusError(f"{address.host} answered {what}{said}", hint=hint, refusal=refusal)
 
 
 def choose(models: list[Model], wanted: str) -> Model:

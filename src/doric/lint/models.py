@@ -468,6 +468,8 @@ class ServerErrors(Open):
     out_of_memory: Texts
     too_large: Texts
     placeholder_keys: Texts
+    invalid_key: Texts
+    no_access: Texts
     expects_https: Texts
     no_model: Texts
     no_system_role: Texts

@@ -323,13 +323,16 @@ class Client:
         except OSError as error:
             await self._raise_if_unreachable(error)
             return []  # the server exists, and it may still answer chats
-        if response.status_code in (401, 403, 407) and (not self.model or response.status_code == 407):
-            key = self._settings.key  # some keys may chat, but not list models
-            raise self._error(ErrorResponse.read(response.status_code, page.content(), response.headers, key=key))
+        status, models = response.status_code, []
         try:
-            models = read_model_list(page.content()) if response.status_code < 300 else []
+            models = read_model_list(page.content()) if status < 300 else []
         except ValueError:
-            return []
+            pass
+        except ErrorInBody as error:
+            status = error.status
+        if status in (401, 403, 407) and (not self.model or status == 407):
+            key = self._settings.key  # some keys may chat, but not list models
+            raise self._error(ErrorResponse.read(status, page.content(), response.headers, key=key))
         return [redact(model.name, self._secret) for model in models]
 
     async def _raise_if_unreachable(self, error: OSError) -> None:

@@ -26,6 +26,7 @@ LIMITED = (403, 429, 503)
 """Statuses of a limit that is used up."""
 LATER = "Run the same command again after that time. Nothing is lost."
 MEMORY_HINT = "Choose a smaller model or a shorter context, or close other programs on the server's machine."
+ACCOUNT_HINT = "The key is not at fault: choose another model, or ask the provider for access."
 MAX_RETRY_AFTER = 600.0
 """Seconds. A longer Retry-After ends the run; the user continues it later."""
 MAX_MESSAGE = 300
@@ -51,6 +52,9 @@ CODE_FIELDS = ("code", "type", "status", "error_code", "error_type")
 """Fields that are shown only if there are no words."""
 MAX_DEPTH, MAX_WORDS = 6, 4
 TITLE = re.compile(r"<(title|h1|message)[^>]*>([^<]{1,500})</\1", re.IGNORECASE)
+TAG = re.compile(
+    r"<(script|style)\b.*?(?:</\1\s{0,9}>|\Z)|<!--.*?(?:-->|\Z)|<[^>]{0,2000}>?", re.IGNORECASE | re.DOTALL
+)
 PAGE = re.compile(r"\s*(?:<!doctype|<html|<head|<body|<title|<\?xml|<!--|<error)", re.IGNORECASE)
 
 
@@ -133,12 +137,13 @@ def error_words(content: bytes) -> str:
 
 
 def page_title(content: bytes) -> str:
-    """The title of an HTML or XML page; "" if `content` is no page."""
+    """The title of an HTML or XML page, or the beginning of its text if it has none; "" if `content` is no page."""
     text = content[:MAX_BODY].decode("utf-8", "replace")
     if not PAGE.match(text):
         return ""
     found = TITLE.search(text)
-    return (_one_line(html.unescape(found[2])) if found else "") or "a page without a title"
+    title = found[2] if found else TAG.sub(" ", text)
+    return _shortened(_one_line(html.unescape(title))) or "a page without a title"
 
 
 def is_error(error: object) -> bool:
@@ -295,8 +300,20 @@ class ErrorResponse:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the server's machine has too little memory for the model."""
-        return self.status >= 500 and self._mentions("out_of_memory")
+        """Whether the server's machine has too little memory for the model. Some servers say so with a status 400."""
+        return self.status not in (401, 403, 429) and self._mentions("out_of_memory")
+
+    @property
+    def refuses_key(self) -> bool:
+        """Whether the key is missing or wrong, also if the server says so with the status of another fault."""
+        if self.refuses_account:
+            return False
+        return self.status in (401, 403, 498) or (self.status != 429 and self._mentions("invalid_key"))
+
+    @property
+    def refuses_account(self) -> bool:
+        """Whether the key is known, but may not be used for this model, or in this region or network."""
+        return self.status in (400, 403) and self._mentions("no_access")
 
     def refused_parameters(self, sent: Sequence[str]) -> list[str]:
         """The parameters in `sent` that the error mentions, the most likely first."""
@@ -340,7 +357,10 @@ class ErrorResponse:
             return FatalServerError(self._said(f"{address} expects https ({status})"), hint=hint)
         if self.pause.period and (status == 429 or self._mentions("limit_words")):
             return self._limit_reached()
-        if status in (401, 403):
+        if self.refuses_account:
+            kind = ServerError if answered else FatalServerError
+            return kind(self._said(f"{address} gives no access ({status})"), hint=ACCOUNT_HINT)
+        if self.refuses_key:
             return self._no_access(address, key_variable, key_given, answered)
         if status == 402 or (status == 429 and self._quota_exhausted):
             hint = "Top up the account, then run the same command again: finished rows are kept."
@@ -355,14 +375,15 @@ class ErrorResponse:
         if status in RETRYABLE_STATUSES or status >= 500:
             return self._retry_later()
         kind = ServerError if answered else FatalServerError
-        return kind(self._said(f"{address} rejected the request ({status})"), hint=self._rejection_hint(address, extra))
+        hint = MEMORY_HINT if self.out_of_memory else self._rejection_hint(address, extra)
+        return kind(self._said(f"{address} rejected the request ({status})"), hint=hint)
 
     def _said(self, what: str) -> str:
         """`what`, with the server's own words."""
         return f"{what}: {self.message}" if self.message else what
 
     def _no_access(self, address: str, key_variable: str, key_given: bool, answered: bool) -> ServerError:
-        """The error for a 401 or 403: the key is wrong, none is set, or another program refuses access."""
+        """The error for a key that is wrong or not set, or for another program that refuses access."""
         kind = ServerError if answered and self.status == 403 else FatalServerError
         if self.is_page and self.status == 403:
             hint = "A model server sends no web page: is there a proxy, a firewall or a login in between?"

@@ -3,7 +3,7 @@
 What was refused once is remembered, so that each refusal costs one call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,49 +40,34 @@ class ChatRequest:
         return sum(len(message["content"]) for message in self.messages)
 
 
-class RequestBuilder:
-    """Makes the bodies of requests. `extra` are the user's own fields; they are part of every body.
+class Adaptation:
+    """What a server has refused so far, and what is sent instead. Each refusal costs one call.
 
-    `must_stream` is True once the server has said that it only streams. `is_reasoning_model` is set by the caller.
+    `must_stream` is True once the server has said that it only streams, and `needs_other_limit` once it accepts only
+    the second name of the token limit, as reasoning models do.
     """
 
-    def __init__(self, extra: Mapping[str, Any]) -> None:
-        self.must_stream = self.is_reasoning_model = False
-        self._extra = extra
+    def __init__(self) -> None:
+        self.must_stream = self.needs_other_limit = False
         self._refused: set[str] = set()  # parameters that the model does not accept
         self._no_system_role = False
         self._limit: int | None = None  # the highest token limit that the model accepts, once it has refused one
-        self._reasoning_tokens = REASONING_TOKENS
 
-    def body(self, model: str, request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
-        """The body of a request. `stream` is always in it, because some servers stream unless they are told not to."""
-        extra = self._reasoning_tokens * 2**request.doublings if self.is_reasoning_model else 0
-        limit = request.max_tokens + extra
-        limit = limit if self._limit is None else min(limit, self._limit)
-        messages = without_system_role(request.messages) if self._no_system_role else request.messages
-        body: dict[str, Any] = {"model": model, "messages": messages, "max_tokens": limit}
-        if request.temperature is not None:
-            body["temperature"] = request.temperature
-        if request.seed is not None:
-            body["seed"] = request.seed
-        if request.schema is not None:
-            schema = {"name": "reply", "strict": True, "schema": request.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if "max_tokens" in self._refused:
-            body["max_completion_tokens"] = limit
-        body["stream"] = stream or self.must_stream
-        if body["stream"]:
-            body[STREAM_OPTIONS] = {"include_usage": True}
-        kept = {key: value for key, value in body.items() if key not in self._refused}
-        return merged(kept, self._extra) if self._extra else kept
+    def applied(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A body without what the server has refused."""
+        body = {**body}
+        if self._no_system_role:
+            body["messages"] = without_system_role(body["messages"])
+        if (limit := body.pop("max_tokens", None)) is not None:
+            limit = limit if self._limit is None else min(limit, self._limit)
+            body[TOKEN_LIMITS["max_tokens" in self._refused]] = limit
+        return {key: value for key, value in body.items() if key not in self._refused}
 
-    def adapt(self, refusal: ErrorResponse, body: Mapping[str, Any], request: ChatRequest) -> bool:
-        """Make later requests without what the server refused in `body`; False if the error is about something else.
+    def adapt(self, refusal: ErrorResponse, body: Mapping[str, Any], *, fixed: Collection[str] = ()) -> bool:
+        """Note what the server refused in `body`; False if the error is about something else.
 
-        `body` is the body that was sent for `request`. Another call may have adapted the requests meanwhile.
+        The parameters in `fixed` are the user's own, so they stay. Another call may have adapted requests meanwhile.
         """
-        if refusal.too_long:
-            return self._spare_reasoning(body, request)
         if STREAM_OPTIONS in body and STREAM_OPTIONS in refusal.text:
             self._refused.add(STREAM_OPTIONS)
             return True
@@ -92,19 +77,11 @@ class RequestBuilder:
         if not body["stream"] and refusal.stream_only:
             self.must_stream = True
             return True
-        return refusal.status in (400, 422) and self._adapt_parameter(refusal, body)
+        return refusal.status in (400, 422) and self._adapt_parameter(refusal, body, fixed)
 
-    def _spare_reasoning(self, body: Mapping[str, Any], request: ChatRequest) -> bool:
-        """If the request may be too long only because of the tokens for reasoning, ask for half as many of them."""
-        if not (self.is_reasoning_model and self._reasoning_tokens):
-            return False
-        if token_limit(self.body("", request)) >= token_limit(body):  # not yet lowered by another call
-            self._reasoning_tokens //= 2
-        return True
-
-    def _adapt_parameter(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
-        named = refusal.refused_parameters([name for name in OPTIONAL if name in body and name not in self._extra])
-        if not named and "response_format" in body and "response_format" not in self._extra:
+    def _adapt_parameter(self, refusal: ErrorResponse, body: Mapping[str, Any], fixed: Collection[str]) -> bool:
+        named = refusal.refused_parameters([name for name in OPTIONAL if name in body and name not in fixed])
+        if not named and "response_format" in body and "response_format" not in fixed:
             named = ["response_format"]  # each server describes an error in a schema differently
         if named and named[0] in TOKEN_LIMITS:
             return self._adapt_limit(refusal, named[0], body[named[0]])
@@ -120,7 +97,55 @@ class RequestBuilder:
         if name == TOKEN_LIMITS[1] and TOKEN_LIMITS[0] in self._refused:
             return False  # it supports neither name, and without a limit the cost of an answer would be unlimited
         self._refused.add(name)
-        self.is_reasoning_model = True  # only reasoning models require the other name
+        self.needs_other_limit = True
+        return True
+
+
+class RequestBuilder:
+    """Makes the bodies of requests. `extra` are the user's own fields; they are part of every body.
+
+    `is_reasoning_model` is set by the caller.
+    """
+
+    def __init__(self, extra: Mapping[str, Any]) -> None:
+        self.is_reasoning_model = False
+        self._extra, self._adaptation = extra, Adaptation()
+        self._reasoning_tokens = REASONING_TOKENS
+
+    def body(self, model: str, request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
+        """The body of a request. `stream` is always in it, because some servers stream unless they are told not to."""
+        extra = self._reasoning_tokens * 2**request.doublings if self.is_reasoning_model else 0
+        body: dict[str, Any] = {"model": model, "messages": request.messages, "max_tokens": request.max_tokens + extra}
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.schema is not None:
+            schema = {"name": "reply", "strict": True, "schema": request.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        body["stream"] = stream or self._adaptation.must_stream
+        if body["stream"]:
+            body[STREAM_OPTIONS] = {"include_usage": True}
+        kept = self._adaptation.applied(body)
+        return merged(kept, self._extra) if self._extra else kept
+
+    def adapt(self, refusal: ErrorResponse, body: Mapping[str, Any], request: ChatRequest) -> bool:
+        """Make later requests without what the server refused in `body`; False if the error is about something else.
+
+        `body` is the body that was sent for `request`.
+        """
+        if refusal.too_long:
+            return self._spare_reasoning(body, request)
+        adapted = self._adaptation.adapt(refusal, body, fixed=self._extra.keys())
+        self.is_reasoning_model |= self._adaptation.needs_other_limit
+        return adapted
+
+    def _spare_reasoning(self, body: Mapping[str, Any], request: ChatRequest) -> bool:
+        """If the request may be too long only because of the tokens for reasoning, ask for half as many of them."""
+        if not (self.is_reasoning_model and self._reasoning_tokens):
+            return False
+        if token_limit(self.body("", request)) >= token_limit(body):  # not yet lowered by another call
+            self._reasoning_tokens //= 2
         return True
 
 

@@ -140,12 +140,12 @@ def _first_choice(value: Mapping[str, Any], tokens: tuple[int, int]) -> tuple[di
     """The first choice and its message. Raises `ErrorInBody`, or `RetryableError` with the `tokens` used."""
     choices = value.get("choices")
     if not choices and (error := find_error(value)):
-        raise ErrorInBody(_status(error))
+        raise ErrorInBody(status_of(error))
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         raise _unreadable("no message in it" if choice else "no choices in it", *tokens)
     if is_error(choice.get("error")) or finish_reason(choice.get("finish_reason")) == "error":
-        raise ErrorInBody(_status(choice.get("error")))
+        raise ErrorInBody(status_of(choice.get("error")))
     message = choice.get("message") or choice.get("delta")
     if message is None and "text" in choice:  # the shape of the older completions endpoint
         message = {"content": choice["text"]}
@@ -384,7 +384,7 @@ def _count(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 <= value <= MAX_TOKENS else 0
 
 
-def _status(error: object) -> int:
+def status_of(error: object) -> int:
     """The HTTP status that fits an error object: its code, if this is a status or a known word."""
     fields = error if isinstance(error, dict) else {}
     code = str(fields.get("code") or fields.get("status") or "")

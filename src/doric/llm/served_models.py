@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from doric.llm.errors import find_error
 from doric.llm.events import decode
+from doric.llm.response import ErrorInBody, status_of
 
 MAX_LIST = 8 << 20
 """Decoded bytes of a list of models. The list of a provider with 500 models and their descriptions has 1 MB."""
@@ -31,7 +33,9 @@ def untagged(name: str) -> str:
 
 
 def read_model_list(content: bytes) -> list[ServedModel]:
-    """The models in the body of /v1/models. Raises `ValueError` if it is no list of models.
+    """The models in the body of /v1/models.
+
+    Raises `ValueError` if it is no list of models, and `ErrorInBody` if it is an error.
 
     >>> read_model_list(b'{"data": [{"id": "doric", "max_model_len": 4096}]}')
     [ServedModel(name='doric', window=4096, parent=None)]
@@ -39,6 +43,8 @@ def read_model_list(content: bytes) -> list[ServedModel]:
     ['doric', 'other']
     """
     value = decode(content)
+    if isinstance(value, dict) and not any(value.get(name) for name in LISTS) and (error := find_error(value)):
+        raise ErrorInBody(status_of(error))
     if isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), None)
         value = [] if value is None and b'"data"' in content else value  # "data": null
