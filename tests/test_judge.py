@@ -125,7 +125,7 @@ def test_a_label_may_be_written_in_other_ways(first, second):
 
 
 @pytest.mark.parametrize(
-    "label", [None, 1, True, "", "C", "A or B", {"winner": "A", "loser": "B"}, ["A"], "A" * 100_000]
+    "label", [None, 1, True, "", "C", "A or B", {"winner": "A", "loser": "B"}, ["A", "B"], "A" * 100_000]
 )
 def test_a_label_that_is_not_one_of_three_is_no_verdict(label):
     """A verdict without a clear label for each criterion is not guessed."""

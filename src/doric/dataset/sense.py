@@ -6,7 +6,6 @@ writer is told. The question and the answer stand in a fence, so the writer's te
 
 import functools
 import logging
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from doric.dataset.plan import Exchange, Job
 from doric.llm.brake import Brake, has_words, silence_hint
 from doric.llm.budget import Budget
 from doric.llm.client import Backend, ChatRequest
-from doric.llm.judging import beginning, fence_code, fill, json_objects, named_values
+from doric.llm.judging import beginning, fence_code, fill, last_verdict, read_score
 from doric.llm.response import Completion, estimate_tokens
 from doric.quality.gates import Rejection
 
@@ -39,8 +38,6 @@ MOST_REASON = 200
 EXPECTED_OUT = 80
 """Tokens that a verdict is expected to use, for the forecast."""
 UNREADABLE = "the judge gave no verdict that could be read"
-NUMBER = re.compile(r"\s*\**([1-5])(?:\.0+)?\**\s*(?:(?:/|of|out of)\s*5)?\s*(?:[-–—:;,.(].*)?", re.DOTALL)
-"""A score as text: "4", "4/5", "4 out of 5", "4 - fluent"."""
 
 
 @functools.cache
@@ -120,30 +117,11 @@ def read_verdict(text: str) -> Verdict:
     >>> read_verdict('{"answers": 5, "correct": "4/5", "doric": {"score": 3}, "reason": "good"}')
     Verdict(scores={'answers': 5, 'correct': 4, 'doric': 3}, reason='good')
     """
-    verdict = Verdict()
-    for found in named_values(json_objects(text)):
-        scores = {name: _score(found.get(name)) for name in criteria()}
-        if all(scores.values()):
-            reason = found.get("reason")
-            verdict = Verdict(scores, _tidy_reason(reason) if isinstance(reason, str) else "")
-    return verdict
-
-
-def _score(value: object) -> int:
-    """A score from 1 to 5; 0 if it is none.
-
-    >>> [_score(one) for one in (4, 4.0, "4 out of 5", {"why": "good", "score": 4}, True, 7, 4.5, "four", None)]
-    [4, 4, 4, 4, 0, 0, 0, 0, 0]
-    """
-    if isinstance(value, dict):
-        found = [score for each in value.values() if (score := _score(each))]
-        return found[0] if len(found) == 1 else 0
-    if isinstance(value, str):
-        match = NUMBER.fullmatch(value[:MOST_REASON])
-        return int(match[1]) if match else 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if LOW <= value <= HIGH and value == int(value) else 0
+    found = last_verdict(text, [*criteria()], lambda value: read_score(value, LOW, HIGH))
+    if not found:
+        return Verdict()
+    reason = found[1].get("reason")
+    return Verdict(found[0], _tidy_reason(reason) if isinstance(reason, str) else "")
 
 
 def _tidy_reason(text: str) -> str:

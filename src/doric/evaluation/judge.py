@@ -6,7 +6,6 @@ a second opinion: they are shown beside the scoreboard and never change its figu
 
 import functools
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from doric.evaluation.metrics import ScoredAnswer, describe_invalid
 from doric.evaluation.stats import share
 from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words, silence_hint
 from doric.llm.client import Backend, ChatRequest, Client
-from doric.llm.judging import beginning, fence_code, fill, json_objects, named_values
+from doric.llm.judging import beginning, fence_code, fill, last_verdict, read_choice
 from doric.llm.response import Completion
 from doric.llm.scheduler import Scheduler
 from doric.llm.served_models import untagged
@@ -32,8 +31,6 @@ from doric.quality.decontamination import held_out_prompts
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
 LABELS = ["A", "B", "tie"]
-SIGNS = re.compile(r"^[\W_]+|[\W_]+$")
-"""Signs around a word."""
 UNREADABLE = "the verdict could not be read"
 
 type Pick = Literal["ours", "theirs", "tie"]
@@ -131,24 +128,8 @@ def read_picks(text: str, swapped: bool) -> dict[str, Pick] | None:
     sides: dict[str, Pick] = {"a": "ours", "b": "theirs", "tie": "tie"}
     if swapped:
         sides |= {"a": "theirs", "b": "ours"}
-    picks = None
-    for by_name in named_values(json_objects(text)):
-        labels = {name: _label(by_name.get(name)) for name in criteria()}
-        if all(labels.values()):
-            picks = {name: sides[label] for name, label in labels.items()}
-    return picks
-
-
-def _label(value: object) -> str:
-    """The verdict on one criterion: "a", "b" or "tie"; "" if it is none. It may have signs or reasons around it.
-
-    >>> _label("**Answer B**"), _label({"winner": "A", "why": "shorter"}), _label("Draw."), _label("C"), _label(None)
-    ('b', 'a', 'tie', '', '')
-    """
-    if isinstance(value, dict):
-        found = {label for each in value.values() if isinstance(each, str) and (label := _label(each))}
-        return found.pop() if len(found) == 1 else ""
-    return _labels().get(SIGNS.sub("", value.lower()), "") if isinstance(value, str) else ""
+    verdict = last_verdict(text, criteria(), lambda value: read_choice(value, _labels(), rubric()["around"]))
+    return {name: sides[label] for name, label in verdict[0].items()} if verdict else None
 
 
 class PairwiseJudge:

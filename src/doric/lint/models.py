@@ -222,6 +222,7 @@ class Judge(Open):
     system: Text
     question: Text
     fence: Text
+    around: Texts
     labels: VerdictLabels
 
 
