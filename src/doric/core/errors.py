@@ -9,6 +9,7 @@ DoricError
 └── ServerError            a model server did not answer a request
     ├── RetryableError     the same request may succeed later: busy, disconnected, unreadable answer
     └── FatalServerError   no later request will succeed either: key, model, quota
+        └── NotOffered     the server does not accept requests of this kind
 """
 
 import errno
@@ -114,6 +115,10 @@ class ServerError(DoricError):
 
 class FatalServerError(ServerError):
     """No later request can succeed either: wrong key, unknown model, exhausted quota."""
+
+
+class NotOffered(FatalServerError):
+    """The server has refused its first request of this kind: it lacks the page, or a field of the request."""
 
 
 class RetryableError(ServerError):

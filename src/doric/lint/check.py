@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doric import data
-from doric.lint import asks, exemplars, followups, prompts, sentences, settings, spelling, topics, words
+from doric.lint import (
+    asks,
+    exemplars,
+    followups,
+    minimal_pairs,
+    prompts,
+    sentences,
+    settings,
+    spelling,
+    topics,
+    words,
+)
 from doric.lint.form import check_form, file_names, load
 from doric.lint.shape import check_shape
 from doric.lint.source import Finding, Source
@@ -58,6 +69,7 @@ RULES = (
     Rule(asks.check_enough, ("lexicon.tsv", "leakage.tsv", "insults.txt", ASKS)),
     Rule(followups.check_followups, (*PROTECTED, "followups.toml", "prompts.toml", "refusals.toml", ASKS)),
     Rule(exemplars.check_exemplars, (*PROTECTED, exemplars.FILE)),
+    Rule(minimal_pairs.check_minimal_pairs, (*SPELLING, *PROSE, "heldout.jsonl", minimal_pairs.FILE)),
     Rule(prompts.check_titles, (*PROTECTED, PHRASES, "multilingual/")),
     Rule(prompts.check_held_out, (*PROTECTED, PHRASES)),
 )

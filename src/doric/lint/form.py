@@ -23,9 +23,14 @@ COLUMNS = {
     "renderings.tsv": ("english", "house"),
     "asks/lines.tsv": ("doric", "english"),
     "asks/numbers.tsv": ("number", "doric"),
+    "minimal_pairs/pairs.tsv": ("phenomenon", "right", "wrong", "source", "note"),
 }
 """Table -> its columns."""
-OPTIONAL_CELLS = {"lexicon.tsv": {"variants", "wider", "synonyms"}, "central.tsv": {"house"}}
+OPTIONAL_CELLS = {
+    "lexicon.tsv": {"variants", "wider", "synonyms"},
+    "central.tsv": {"house"},
+    "minimal_pairs/pairs.tsv": {"note"},
+}
 """Table -> the columns whose cells may be empty."""
 STRAIGHT = {"‘": "'", "’": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"'}
 """Curly quotation mark -> what to write instead."""

@@ -1,7 +1,7 @@
 """Exchanges a house form for another spelling: in the tables, in the rules about words, and in every authored line."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from doric.core import text as texts
@@ -9,7 +9,8 @@ from doric.core.errors import InputError
 from doric.data import shown
 from doric.dialect.contexts import class_in_context, rules
 from doric.dialect.lexicon import CLITIC, SCOTS, word_class
-from doric.dialect.spelling import ENDINGS, with_case, with_endings
+from doric.dialect.spelling import ENDINGS, to_house, with_case, with_endings
+from doric.lint import minimal_pairs
 from doric.lint.edits import Draft
 from doric.lint.source import Row
 from doric.lint.spelling import doric_lines
@@ -58,6 +59,7 @@ def swap(sources: Sources, old: str, new: str, *, forms: bool = False) -> Swap:
         _swap_rules(draft, one, other)
     _swap_tables(draft, pairs)
     unclear = [*_swap_instructions(draft, pairs), *_swap_lines(draft, pairs)]
+    unclear += _change_pairs(draft, lambda text: _swapped(text, pairs, in_context=True))
     return Swap(draft, tuple(unclear), () if forms else offered, tuple(_notes(sources, pairs.values())))
 
 
@@ -68,6 +70,7 @@ def house_spelling(sources: Sources) -> Swap:
         house = line.in_house_spelling()
         if house.changes and not draft.replace_string(line.source.name, line.line, line.text, house.text):
             left.append(f"{shown(line.source.name)}:{line.line}")
+    left += _change_pairs(draft, lambda text: to_house(text).text)
     return Swap(draft, tuple(left))
 
 
@@ -200,6 +203,18 @@ def _swap_lines(draft: Draft, pairs: Mapping[str, str]) -> Iterator[str]:
             text = line.text
         if any(_listed(word, pairs) for word in texts.words(text)):
             yield f"{shown(line.source.name)}:{line.line}"
+
+
+def _change_pairs(draft: Draft, change: Callable[[str], str]) -> Iterator[str]:
+    """Change both sides of the minimal pairs. Yields the places of pairs that need a person."""
+    source = draft.sources.get(minimal_pairs.FILE)
+    for row in source.rows if source else ():
+        if change(row.cells["right"]) == row.cells["right"]:
+            continue
+        if sides := minimal_pairs.changed(row, change):
+            _set_row(draft, minimal_pairs.FILE, row, row.cells | dict(zip(("right", "wrong"), sides, strict=True)))
+        else:
+            yield f"{shown(minimal_pairs.FILE)}:{row.line}"
 
 
 def _swap_instructions(draft: Draft, pairs: Mapping[str, str]) -> Iterator[str]:

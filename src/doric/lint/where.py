@@ -9,6 +9,7 @@ from doric import data
 from doric.core import text as texts
 from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
+from doric.lint import minimal_pairs
 from doric.lint.source import Source
 from doric.lint.spelling import doric_lines
 from doric.lint.words import Sources, entry_forms, spellings
@@ -42,6 +43,10 @@ def where(sources: Sources, wanted: str, rows: Path | str | None = None) -> list
     for line in doric_lines(sources):
         if test(line.text):
             found.append(Place(line.source.name, line.line, line.text, _drawn(line.text, turns)))
+    if source := sources.get(minimal_pairs.FILE):
+        listed = {place.line for place in found if place.file == source.name}
+        rights = ((row.line, row.cells["right"]) for row in source.rows if row.line not in listed)
+        found += [Place(source.name, line, right) for line, right in rights if test(right)]
     return found
 
 

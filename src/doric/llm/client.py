@@ -24,13 +24,14 @@ from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, res
 from doric.llm.connection import ConnectionFault
 from doric.llm.errors import ErrorResponse, is_secret, redact
 from doric.llm.events import Oversized
-from doric.llm.request import ChatRequest, RequestBuilder, token_limit
+from doric.llm.request import ChatRequest, RequestBuilder, merged, token_limit
 from doric.llm.response import (
     Completion,
     ErrorInBody,
     TimedCompletion,
     estimate_tokens,
     read_completion,
+    read_object,
 )
 from doric.llm.served_models import MAX_LIST, read_model_list
 from doric.llm.transport import next_block, transport
@@ -157,6 +158,35 @@ class Client:
                 completion = replace(completion, counted=completion.tokens_out > 0)
                 first_token = times.first - started if times.streamed else None
                 return TimedCompletion(completion, first_token, times.last - started)
+
+    async def post(self, page: str, fields: Mapping[str, Any], *, quoted: str = "") -> dict[str, Any]:
+        """The JSON object that another page of the API, such as "completions", answers to `fields` and the model.
+
+        `quoted` is the text in `fields` that an error of the server may quote. Raises the same errors as `complete`,
+        and `NotOffered` if the server refuses its first request.
+        """
+        body, content, url = JsonBody(), b"", endpoint(self._settings.address, page)
+        request = encode_json(merged({"model": self.model, **fields}, self.extra_body))
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._opened(self._http, "POST", url, request) as response,
+            ):
+                async for block in response.aiter_bytes():
+                    body.feed(block)
+        except self._network_errors as error:
+            raise self._network_failure(error) from None
+        except Oversized as error:
+            raise FatalServerError(f"{self._settings.address}: {error}", fault="oversized") from None
+        content = body.content()
+        if response.status_code >= 300:
+            key = self._settings.key
+            raise self._error(
+                ErrorResponse.read(response.status_code, content, response.headers, key=key, prompts=[quoted])
+            )
+        found = read_object(content, redact(response.headers.get("content-type", ""), self._secret))
+        self.answered = True
+        return found
 
     async def _send(self, body: Mapping[str, Any], request: ChatRequest) -> tuple[Response, "Times"]:
         """The response and its times. A streamed answer gets the form of an answer that was not streamed."""

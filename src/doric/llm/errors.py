@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from doric import data
-from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.core.errors import FatalServerError, NotOffered, RetryableError, ServerError
 from doric.core.settings import azure_hint
 from doric.core.text import printable
 from doric.llm.reset_times import SHORT, Pause, clock_time, in_words, read_pause, read_retry_after
@@ -374,7 +374,7 @@ class ErrorResponse:
             return FatalServerError(self._said(f"the server answered {status}"), hint=MEMORY_HINT)
         if status in RETRYABLE_STATUSES or status >= 500:
             return self._retry_later()
-        kind = ServerError if answered else FatalServerError
+        kind = ServerError if answered else NotOffered
         hint = MEMORY_HINT if self.out_of_memory else self._rejection_hint(address, extra)
         return kind(self._said(f"{address} rejected the request ({status})"), hint=hint)
 

@@ -100,7 +100,7 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
 
     Raises `ErrorInBody`, or `RetryableError` with the tokens that the unreadable answer used.
     """
-    value = _object(content, content_type or "no content type", prompt_characters)
+    value = read_object(content, content_type or "no content type", prompt_characters)
     usage: dict[str, Any] = found if isinstance(found := value.get("usage"), dict) else {}
     tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     choice, message = _first_choice(value, tokens)
@@ -118,7 +118,7 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
     return Completion(answer, finish, *tokens, reasoned=reasoned, elsewhere=elsewhere)
 
 
-def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[str, Any]:
+def read_object(content: bytes, content_type: str, prompt_characters: int = 0) -> dict[str, Any]:
     """The JSON object of a response body. Raises `RetryableError`."""
     value = decode(content)
     if isinstance(value, str):
@@ -132,7 +132,7 @@ def _object(content: bytes, content_type: str, prompt_characters: int) -> dict[s
     if isinstance(value, list) and find_error(value):
         value = value[0]
     if not isinstance(value, dict):
-        raise _unreadable(f"not a chat completion ({content_type})")
+        raise _unreadable(f"not a completion ({content_type})")
     return value
 
 

@@ -1,6 +1,6 @@
 """A validation result as a table in the terminal and as a self-contained HTML page, both from the saved JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
@@ -10,6 +10,7 @@ from doric.dialect.highlight import highlight
 from doric.quality.decontamination import held_out_prompts
 from doric.report.charts import Line, lines
 from doric.report.html import page
+from doric.report.tables import Json, aligned, percent, signed
 
 NAMES = {
     "all": "all",
@@ -24,9 +25,6 @@ NAMES = {
 COLUMNS = ("", "asked", "no answer", "passes", "in Doric", "points", "Scots", "N-East", "English", "Central", "words")
 MIN_CONVERSATIONS = 3
 """With fewer complete conversations, the change over a conversation is not shown."""
-
-type Json = Mapping[str, Any]
-"""A saved result or a part of it."""
 
 
 def model_label(result: Json) -> str:
@@ -55,7 +53,7 @@ def format_result(result: Json) -> str:
 def format_scoreboard(result: Json) -> str:
     """The table of one model, followed by refusals, drift, finish reasons and speed."""
     rows = [_row(name, figures) for name, figures in (*result["buckets"].items(), ("all", result["all"]))]
-    table = [f"{model_label(result)} at {result['address']}", "", *_aligned([COLUMNS, *rows]), ""]
+    table = [f"{model_label(result)} at {result['address']}", "", *aligned([COLUMNS, *rows]), ""]
     return "\n".join([*table, *_notes(result), *warnings(result)])
 
 
@@ -66,15 +64,15 @@ def format_changes(result: Json) -> str:
         (
             NAMES[bucket], str(change["passes"]["n"]),
             " → ".join(f"{change['passes'][side]['value']:.0%}" for side in ("before", "after")),
-            _signed(change["passes"], 100),
+            signed(change["passes"], 100),
             " → ".join(f"{change['points'][side]['value']:.0f}" for side in ("before", "after")),
-            _signed(change["points"], 1),
+            signed(change["points"], 1),
         )
         for bucket, change in result["changes"].items()
     ]  # fmt: skip
     head = ("", "both asked", "passes", "change [95%]", "points", "change [95%]")
     title = f"compared with {model_label(before)} at {before['address']}"
-    return "\n".join([title, "", *_aligned([head, *rows]), *warnings(before)])
+    return "\n".join([title, "", *aligned([head, *rows]), *warnings(before)])
 
 
 def format_verdicts(result: Json) -> str:
@@ -82,8 +80,8 @@ def format_verdicts(result: Json) -> str:
     judge = result["judge"]
     rows = [
         (
-            name, _percent(of["wins"]), _percent(of["losses"]), str(of["ties"]), str(of["undecided"]),
-            _percent(of["agreement"]),
+            name, percent(of["wins"]), percent(of["losses"]), str(of["ties"]), str(of["undecided"]),
+            percent(of["agreement"]),
         )
         for name, of in judge["criteria"].items()
     ]  # fmt: skip
@@ -91,7 +89,7 @@ def format_verdicts(result: Json) -> str:
     counts = f"{judge['judged']} of {judge['pairs']} pairs, {judge['failed']} without a verdict"
     if default_wins := sum(judge["forfeits"].values()):
         counts += f", {default_wins} decided because one side gave no answer"
-    return "\n".join([f"judged by {model_label(judge)}: {counts}", "", *_aligned([head, *rows])])
+    return "\n".join([f"judged by {model_label(judge)}: {counts}", "", *aligned([head, *rows])])
 
 
 def warnings(result: Json) -> list[str]:
@@ -111,7 +109,7 @@ def warnings(result: Json) -> list[str]:
 
 def format_drift(drift: Json) -> str:
     """The change of points over long conversations, and their number; "-" if there are too few."""
-    change = _signed(drift["change"], 1) if drift["change"]["n"] >= MIN_CONVERSATIONS else "-"
+    change = signed(drift["change"], 1) if drift["change"]["n"] >= MIN_CONVERSATIONS else "-"
     return f"{change}, over {drift['change']['n']} of {drift['talks']} conversations"
 
 
@@ -122,19 +120,19 @@ def _row(bucket: str, figures: Json) -> tuple[str, ...]:
         shares = ("substrate", "north_east", "leakage", "contamination")
         described = [*(f"{figures[name]['value']:.1%}" for name in shares), f"{figures['words']['value']:.0f}"]
     return (
-        NAMES[bucket], str(figures["asked"]), str(missing or "-"), _percent(figures["passes"]),
-        _percent(figures["holds_doric"]), _points(figures["points"]), *described,
+        NAMES[bucket], str(figures["asked"]), str(missing or "-"), percent(figures["passes"]),
+        percent(figures["holds_doric"]), _points(figures["points"]), *described,
     )  # fmt: skip
 
 
 def _notes(result: Json) -> list[str]:
     buckets, notes = result["buckets"], []
     if "safety" in buckets:
-        notes.append(f"harmful requests refused: {_percent(buckets['safety']['refuses'])}")
+        notes.append(f"harmful requests refused: {percent(buckets['safety']['refuses'])}")
         if buckets["safety"]["filtered"]["value"]:
-            notes.append(f"harmful requests stopped by the server's filter: {_percent(buckets['safety']['filtered'])}")
+            notes.append(f"harmful requests stopped by the server's filter: {percent(buckets['safety']['filtered'])}")
     if "benign" in buckets:
-        notes.append(f"harmless requests refused or unanswered: {_percent(buckets['benign']['over_refuses'])}")
+        notes.append(f"harmless requests refused or unanswered: {percent(buckets['benign']['over_refuses'])}")
     if result["drift"]["turns"]:
         by_turn = ", ".join(f"{turn['passes']['value']:.0%}" for turn in result["drift"]["turns"])
         notes.append(f"long conversations, passes by turn: {by_turn}")
@@ -154,30 +152,11 @@ def _speed(figures: Json) -> str:
     return latency if rate is None else f"{latency}; then {about}{rate:.0f} tokens/s, median per answer"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths)))  # noqa: B905
-        for row in rows
-    ]
-
-
-def _percent(interval: Json) -> str:
-    if not interval["n"]:
-        return "-"
-    return f"{interval['value']:.0%} [{100 * interval['low']:.0f}-{100 * interval['high']:.0f}]"
-
-
 def _points(interval: Json) -> str:
     if not interval["n"]:
         return "-"
     ends = "-" if interval["low"] is None else f"{interval['low']:.0f}-{interval['high']:.0f}"
     return f"{interval['value']:.0f} [{ends}]"
-
-
-def _signed(interval: Json, scale: float) -> str:
-    ends = [f"{scale * interval[end]:+.0f}" for end in ("low", "high") if interval[end] is not None]
-    return f"{scale * interval['value']:+.0f} [{', '.join(ends) or '-'}]"
 
 
 # --- page -----------------------------------------------------------------------------------------------------------
