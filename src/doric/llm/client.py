@@ -159,32 +159,28 @@ class Client:
                 first_token = times.first - started if times.streamed else None
                 return TimedCompletion(completion, first_token, times.last - started)
 
-    async def post(self, page: str, fields: Mapping[str, Any], *, quoted: str = "") -> dict[str, Any]:
+    async def post(self, page: str, fields: Mapping[str, Any], *, quoted: str) -> dict[str, Any]:
         """The JSON object that another page of the API, such as "completions", answers to `fields` and the model.
 
         `quoted` is the text in `fields` that an error of the server may quote. Raises the same errors as `complete`,
         and `NotOffered` if the server refuses its first request.
         """
-        body, content, url = JsonBody(), b"", endpoint(self._settings.address, page)
-        request = encode_json(merged({"model": self.model, **fields}, self.extra_body))
+        body, request = JsonBody(), ChatRequest([{"role": "user", "content": quoted}], 1)
+        content = encode_json(merged({"model": self.model, **fields}, self.extra_body))
+        url = endpoint(self._settings.address, page)
         try:
-            async with (
-                asyncio.timeout(self._timeout),
-                self._opened(self._http, "POST", url, request) as response,
-            ):
-                async for block in response.aiter_bytes():
+            async with asyncio.timeout(self._timeout), self._opened(self._http, "POST", url, content) as response:
+                blocks = response.aiter_bytes()
+                while (block := await next_block(blocks)) is not None:
                     body.feed(block)
-        except self._network_errors as error:
-            raise self._network_failure(error) from None
+        except OSError as error:
+            raise self._network_failure(error, request, begun=False) from None
         except Oversized as error:
             raise FatalServerError(f"{self._settings.address}: {error}", fault="oversized") from None
-        content = body.content()
-        if response.status_code >= 300:
-            key = self._settings.key
-            raise self._error(
-                ErrorResponse.read(response.status_code, content, response.headers, key=key, prompts=[quoted])
-            )
-        found = read_object(content, redact(response.headers.get("content-type", ""), self._secret))
+        status, headers, key = response.status_code, response.headers, self._settings.key
+        if status >= 300:
+            raise self._error(ErrorResponse.read(status, body.content(), headers, key=key, prompts=[quoted]))
+        found = read_object(body.content(), redact(headers.get("content-type", ""), self._secret))
         self.answered = True
         return found
 
