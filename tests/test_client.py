@@ -10,7 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.core.errors import FatalServerError, NotOffered, RetryableError, ServerError
 from doric.core.settings import Settings
 from doric.llm.client import ChatRequest, Client
 from doric.llm.response import Completion
@@ -77,8 +77,8 @@ EXPECTED = {
     "quota": Expected(FatalServerError, says="the quota is used up (429)"),
     "no_model": Expected(FatalServerError, says="no model 'mock-doric'"),
     "no_model_400": Expected(FatalServerError, says="no model 'mock-doric'"),
-    "bad_request": Expected(FatalServerError, says="400"),
-    "unprocessable": Expected(FatalServerError, says="422"),
+    "bad_request": Expected(NotOffered, says="400"),
+    "unprocessable": Expected(NotOffered, says="422"),
     "context_400": Expected(ServerError, says="too long"),
 }
 
