@@ -235,6 +235,14 @@ def test_a_key_that_is_not_set_is_no_rejected_key(status):
         ("No available memory for the cache blocks", True),
         ("<html><body>DefaultCPUAllocator: can't allocate memory</body></html>", True),
         ("Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)", True),
+        ("cudaMalloc failed", False),
+        ("llama runner process has terminated: exit status 2", False),
+        ("llama_kv_cache_init() failed for self-attention cache", True),
+        ("model requires 12.1 GiB, but only 7.2 GiB of VRAM is available", True),
+        ("std::bad_alloc", True),
+        ("metal::malloc: Attempting to allocate 9663676416 bytes", True),
+        ("OOM when allocating tensor", True),
+        ("Free memory on device cuda:0 (1.2/23.6 GiB) on startup is less than desired", True),
     ],
 )
 def test_too_little_memory_has_a_hint_that_helps(words, fits):
@@ -249,10 +257,31 @@ def test_too_little_memory_has_a_hint_that_helps(words, fits):
     assert later.hint == error.hint
 
 
-def test_a_400_for_want_of_memory_has_the_same_hint():
-    """Some servers report too little memory as a bad request; the hint is not to change flags."""
-    error = error_of(response(400, '{"error": "Model loading was stopped due to insufficient system resources."}'))
-    assert "smaller model" in error.hint
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "Model loading was stopped due to insufficient system resources."), (400, "CUDA out of memory"),
+        (400, "requires 12 GiB of VRAM"), (404, "cudaMalloc failed"), (507, "Insufficient Storage"), (507, ""),
+    ],
+)  # fmt: skip
+def test_too_little_memory_has_the_same_hint_with_any_status(status, words):
+    """Some servers report too little memory as a bad request or as 507; the hint is not to change flags."""
+    assert "smaller model" in error_of(response(status, json.dumps({"error": words}))).hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "API key missing. Please pass a valid API key", "You didn't provide an API key", "Missing Authentication header",
+        "invalid x-api-key", "Please provide an API key", "Header 'Authorization' missing", "No API key provided",
+    ],
+)  # fmt: skip
+def test_a_missing_key_is_named_with_any_status(words):
+    """A server that answers 400 to a request without a key is told to the user as a key that is not set."""
+    refusal = response(400, json.dumps({"error": {"message": words}}))
+    error = refusal.to_error(address="http://h/v1", model="m", key_variable="K", key_given=False)
+    assert isinstance(error, FatalServerError)
+    assert (error.hint, "none is set" in error.message) == ("Set K in the environment or in .env.", True)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import email.utils
 import json
+import re
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -148,6 +150,21 @@ def test_a_daily_limit_stops_the_run(words, shape):
         ("Limits: daily 10, weekly 50. Resets in 3 days", "weekly"),
         ("Limits: daily 10, monthly 100. Resets in 12 days", "monthly"),
         ("Daily limit. Resets in 3 days", "daily"),
+        ("You have hit your 7-day usage limit", "weekly"),
+        ("50 requests per 7 days", "weekly"),
+        ("RPW limit reached", "weekly"),
+        ("You get 50 messages every week", "weekly"),
+        ("Your limit for the week is used up", "weekly"),
+        ("Quota exceeded: RequestsPerWeekPerUser", "weekly"),
+        ("Limit of 100 requests every two weeks", "fortnightly"),
+        ("Too many requests in the last 14 days: rolling 14 days", "fortnightly"),
+        ("Your 30-day quota is used up: no credits for the month", "monthly"),
+        ("Quota exceeded: RequestsPerMonthPerUser", "monthly"),
+        ("You have used all requests of this billing cycle", "monthly"),
+        ("Yearly limit reached", "yearly"),
+        ("Your annual quota of calls is used up", "yearly"),
+        ("3-day limit of 100 requests", "multi-day"),
+        ("no more than 90 requests per 5 days", "multi-day"),
     ],
 )
 def test_a_long_limit_has_its_name(words, period):
@@ -295,3 +312,46 @@ def test_a_server_error_with_rate_limit_headers_is_only_a_server_error():
 def test_waits_are_told_in_words():
     """Seconds up to two minutes, then minutes, then hours."""
     assert [in_words(seconds) for seconds in (4.4, 90, 700, 86400)] == ["4 s", "90 s", "12 min", "24 h"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "You will regain access on {:%Y-%m-%d at %H:%M} UTC.",
+        "Usage limit. Your access is restored on {:%Y-%m-%d %H:%M:%S}Z",
+        "Limit reached. It resets at {:%Y-%m-%dT%H:%M:%S+00:00}",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 429])
+def test_the_date_of_a_usage_limit_stops_the_run(words, status):
+    """A date on which the account may go on is read from the words, also of an error 400, and ends the run."""
+    moment = datetime.now(UTC) + timedelta(hours=50)
+    error = error_of(ErrorResponse.read(status, words.format(moment).encode(), {}, key=""))
+    assert isinstance(error, FatalServerError)
+    assert re.search(r"asks for a pause of (49|50) h", error.message), error.message
+
+
+@pytest.mark.parametrize("words", ["{:%d %B %Y}", "{:%B %d, %Y}", "{:%b %d %Y}", "{:%Y-%m-%d}"])
+def test_a_date_without_a_time_is_its_beginning(words):
+    """A date with the name of its month, or without a time, is read."""
+    moment = datetime.now(UTC) + timedelta(days=5)
+    date = words.format(moment)
+    error = error_of(ErrorResponse.read(429, f"Quota exceeded. You regain access on {date}.".encode(), {}, key=""))
+    assert isinstance(error, FatalServerError)
+    assert f"until {moment:%Y-%m-%d} 00:00 UTC" in error.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "weekday rate limit, try again in 5 s",
+        "weekend traffic is high, retry in 2 seconds",
+        "Rate limit of 60 requests per minute. Our annual plan has more. Try again in 20 s",
+        "Rate limit reached. Try again in 7 seconds",
+    ],
+)
+def test_a_short_limit_is_waited_for(words):
+    """Words that only look like a period do not stop the run."""
+    error = error_of(ErrorResponse.read(429, words.encode(), {}, key=""))
+    assert isinstance(error, RetryableError)
+    assert error.after

@@ -449,14 +449,18 @@ class Markers(Strict):
 
 class LongLimits(Strict):
     daily: Texts
+    multi_day: Texts = Field(alias="multi-day")
     weekly: Texts
+    fortnightly: Texts
     monthly: Texts
+    yearly: Texts
 
 
 class ServerErrors(Open):
     quota: Texts
     rate_limited: Texts
     limit_words: Texts
+    usage_limit: Texts
     daily_quota: Texts
     per_minute: Texts
     filtered: Texts

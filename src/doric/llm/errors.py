@@ -254,7 +254,8 @@ class ErrorResponse:
         param, code = (str(error.get(name) or "") for name in ("param", "code"))
         message = _shortened(_without_key_parts(message, key) if status in (401, 403) else message)
         pause = Pause(read_retry_after(headers), "Retry-After")
-        if status in LIMITED:
+        limited_400 = status == 400 and any(words in text.lower() for words in marks("usage_limit"))
+        if status in LIMITED or limited_400:
             pause = read_pause(headers, text, message, limited=status == 429)
         page = bool(PAGE.match(text))
         return cls(status, message.removesuffix("."), param, text.lower(), pause, code.lower(), page)
@@ -301,7 +302,8 @@ class ErrorResponse:
     @property
     def out_of_memory(self) -> bool:
         """Whether the server's machine has too little memory for the model. Some servers say so with a status 400."""
-        return self.status not in (401, 403, 429) and self._mentions("out_of_memory")
+        words = self._mentions("out_of_memory") or self._mentions("too_large")
+        return self.status not in (401, 403, 429) and (words or self.status == 507)
 
     @property
     def refuses_key(self) -> bool:
@@ -357,6 +359,8 @@ class ErrorResponse:
             return FatalServerError(self._said(f"{address} expects https ({status})"), hint=hint)
         if self.pause.period and (status == 429 or self._mentions("limit_words")):
             return self._limit_reached()
+        if status == 400 and (self.pause.seconds or 0) > MAX_RETRY_AFTER:
+            return self._retry_later()
         if self.refuses_account:
             kind = ServerError if answered else FatalServerError
             return kind(self._said(f"{address} gives no access ({status})"), hint=ACCOUNT_HINT)
@@ -430,7 +434,7 @@ class ErrorResponse:
         return RetryableError(message, fault=fault, after=wait, throttled=status == 429, hint=hint)
 
     def _limit_reached(self) -> FatalServerError:
-        """The error for a limit per day, week or month."""
+        """The error for a limit that lasts for days."""
         what, wait = f"the {self.pause.period} limit is used up", self.pause.seconds
         if wait is None or wait <= SHORT:
             often = "Many end at midnight UTC. " if self.pause.period == "daily" else ""

@@ -25,14 +25,23 @@ PART = rf"(\d+(?:\.\d+)?)\s*({UNIT})(?=\d|(?![a-z]))"
 DURATION = re.compile(rf"{PART}(?:[\s,]*(?:and\s+)?{PART})*", re.IGNORECASE)
 PARTS = re.compile(PART, re.IGNORECASE)
 ISO_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE)
-ISO_DATE = re.compile(
-    r"\d{4}-\d\d-\d\d[t ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\s?(?:z|utc|gmt|[+-]\d\d:?\d\d))?", re.IGNORECASE
+CLOCK = r"\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\s?(?:z|utc|gmt|[+-]\d\d:?\d\d))?"
+ISO_DATE = re.compile(rf"(?<!\d)\d{{4}}-\d\d-\d\d(?:(?:[t ]|,? at ){CLOCK})?(?![\w-])", re.IGNORECASE)
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+NAMED_DATE = re.compile(
+    rf"\b(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)? )?(?P<month>{'|'.join(MONTHS)})[a-z]*\.? "
+    r"(?:(?P<day_after>\d{1,2})(?:st|nd|rd|th)?,? )?(?P<year>\d{4})\b",
+    re.IGNORECASE,
 )
+"""1 December 2026, or Dec 1, 2026."""
 EPOCH = re.compile(r"(?<![\d.])\d{10}(?:\d{3})?(?![\d.])")
 NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
 EPOCHS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
 """From this number on, a number is a time since 1970, in this many parts of a second. A smaller number is a wait."""
-ANCHOR = re.compile(r"\b(?:retry|try(?: it)? again|resets?|wait|available|renew\w*|refill\w*|replenish\w*|until)\b")
+ANCHOR = re.compile(
+    r"\b(?:retry|try(?: it)? again|resets?|wait|available|renew\w*|refill\w*|replenish\w*|until"
+    r"|regain\w*|access again|restored?|lifted|expires?|ends?|comes? back)\b"
+)
 AFTER_ANCHOR = 60
 """Characters after such a word in which its time stands."""
 RESET_FIELD = re.compile(
@@ -47,7 +56,11 @@ MAX_CHARACTERS = 64
 MAX_DEPTH, MAX_FIELDS = 8, 500
 SHORT = 120.0
 """Seconds. A wait that is no longer does not end a limit per day, whatever the server says."""
-PERIODS = {"daily": 86400.0, "weekly": 7 * 86400.0, "monthly": 31 * 86400.0}
+DAY = 86400.0
+PERIODS = {
+    "daily": DAY, "weekly": 7 * DAY, "fortnightly": 14 * DAY, "monthly": 31 * DAY, "yearly": 366 * DAY,
+    "multi-day": 366 * DAY,
+}  # fmt: skip
 """The periods of long limits, and their seconds. Their words are in the table `long_limits`."""
 
 
@@ -55,7 +68,7 @@ PERIODS = {"daily": 86400.0, "weekly": 7 * 86400.0, "monthly": 31 * 86400.0}
 class Pause:
     """The pause that a server asks for: seconds from now, None if it names no time, and where the time was found.
 
-    `period` is "daily", "weekly" or "monthly" if the error is about such a limit, which a short wait cannot help.
+    `period` is a name of `PERIODS` if the error is about such a limit, which a short wait cannot help.
     """
 
     seconds: float | None = None
@@ -249,7 +262,7 @@ def _in_words(words: str, now: float) -> float | None:
     """From a message such as "try again in 7m12s" or "resets at 2026-11-29T00:00:00Z"."""
     for anchor in ANCHOR.finditer(words):
         near = words[anchor.end() : anchor.end() + AFTER_ANCHOR]
-        if (date := ISO_DATE.search(near)) and (moment := _moment(date.group().upper())) is not None:
+        if (moment := _date_in(near)) is not None:
             return _capped(moment - now)
         if epoch := EPOCH.search(near):
             return _of_number(float(epoch.group()), now, 1.0)
@@ -257,6 +270,15 @@ def _in_words(words: str, now: float) -> float | None:
             return _capped(_length(duration.group()))
         if "midnight utc" in near or "midnight gmt" in near:
             return 86400.0 - now % 86400.0
+    return None
+
+
+def _date_in(text: str) -> float | None:
+    """Seconds since 1970 of the first date in a text in lower case. A date without a time is its beginning in UTC."""
+    if date := ISO_DATE.search(text):
+        return _moment(re.sub(",? AT ", " ", date.group().upper()))
+    if (date := NAMED_DATE.search(text)) and (day := date["day"] or date["day_after"]):
+        return _moment(f"{date['year']}-{MONTHS.index(date['month'].lower()) + 1:02}-{int(day):02}")
     return None
 
 
@@ -274,7 +296,7 @@ def _mentioned(body: str) -> list[str]:
 
 
 def _is_long(body: str, seconds: float | None) -> bool:
-    """Whether an error is about a limit per day, week or month. Some errors about a limit per minute mention one too.
+    """Whether an error is about a limit that lasts for days. Some errors about a limit per minute mention one too.
 
     `seconds` is the shortest wait that the error names.
     """
