@@ -261,10 +261,10 @@ def test_a_redirect_with_a_user_name_is_refused(server):
     assert len(server.paths) == 1
 
 
-def test_an_empty_location_is_no_redirect(server):
-    """A redirect without a target is an error response."""
+def test_a_redirect_without_a_target_is_an_error(server):
+    """A redirect without a target is named as such."""
     server.manners.first = [(302, "")]
-    with pytest.raises(FatalServerError, match="answered 302"):
+    with pytest.raises(FatalServerError, match=r"redirects without saying where to \(302\)"):
         Server(Address(server.url), wait=5).find()
 
 

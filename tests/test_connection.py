@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from doric.chat.server import Address, NoServer, Server
-from doric.core.errors import DoricError, FatalServerError, SettingsError
+from doric.core.errors import DoricError, FatalServerError, RetryableError, SettingsError
 from doric.core.settings import Settings
 from doric.llm.client import ChatRequest, Client
 from doric.llm.connection import Proxy, proxy_for, redirect_target
@@ -432,6 +432,53 @@ def test_a_redirect_to_https_that_fails_names_both_addresses(certificates, ask):
         assert server.host in error.message
         assert error.message.endswith(f": it redirects to https://{target}: {why}")
         assert what in error.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "said", "calls"),
+    [
+        (302, "/login?next=secret", "redirects to /login (302)", 1),
+        (301, "../login", "redirects to /v1/login (301)", 1),
+        (307, "/v1/chat/completions", "redirects to /v1/chat/completions again and again", 3),
+        (308, "x", "redirects to /v1/chat/x again and again", 3),
+        (303, "/v1/chat/completions?id=secret", "redirected more than 20 times, at last to /v1/chat/completions", 21),
+        (302, "", "redirects without saying where to (302)", 1),
+        (307, " ", "redirects without saying where to (307)", 1),
+        (300, "https://else.example/x?secret", "redirects to https://else.example (300)", 1),
+    ],
+)
+def test_a_redirect_that_leads_nowhere_is_one_line(status, location, said, calls):
+    """A circle, a login page and a redirect without a target are refused with the target, after few calls."""
+    peer = Peer(reply(status, headers=f"Location: {location}\r\n"))
+    client = Client(Settings("openai", f"http://{peer.host}/v1", "m", "OPENAI_API_KEY", KEY), timeout=5)
+    with pytest.raises(FatalServerError) as caught:
+        asyncio.run(client.complete(ChatRequest([{"role": "user", "content": "Fit like?"}], 50)))
+    assert caught.value.message == f"{peer.host} {said}"
+    assert len(peer.heads) == calls
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_redirect_to_a_silent_port_names_the_target(silent):
+    """If the target of a redirect does not answer the TLS handshake, the error names it, and nothing counts as paid."""
+    peer = Peer(reply(308, headers=f"Location: https://{silent}/v1/x\r\n"))
+    client = Client(Settings("openai", f"http://{peer.host}/v1", "m", "OPENAI_API_KEY", KEY), timeout=1)
+    with pytest.raises(FatalServerError, match=f"it redirects to https://{silent}: no connection in time") as caught:
+        asyncio.run(client.complete(ChatRequest([{"role": "user", "content": "Fit like?"}], 50)))
+    assert caught.value.tokens_out == 0
+
+
+def test_a_silent_port_is_no_answer_that_is_paid_for(silent):
+    """A TLS handshake that hangs is a connection that was not made; it is retried, and nothing counts as paid."""
+    client = Client(Settings("openai", f"https://{silent}/v1", "m", "OPENAI_API_KEY", KEY), timeout=1)
+    with pytest.raises(RetryableError, match="no connection in time") as caught:
+        asyncio.run(client.complete(ChatRequest([{"role": "user", "content": "Fit like?"}], 50)))
+    assert (caught.value.fault, caught.value.tokens_in, caught.value.tokens_out) == ("connection", 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -272,8 +272,9 @@ def test_too_little_memory_has_the_same_hint_with_any_status(status, words):
 @pytest.mark.parametrize(
     "words",
     [
-        "API key missing. Please pass a valid API key", "You didn't provide an API key", "Missing Authentication header",
-        "invalid x-api-key", "Please provide an API key", "Header 'Authorization' missing", "No API key provided",
+        "API key missing. Please pass a valid API key", "You didn't provide an API key", "invalid x-api-key",
+        "Missing Authentication header", "Please provide an API key", "Header 'Authorization' missing",
+        "No API key provided",
     ],
 )  # fmt: skip
 def test_a_missing_key_is_named_with_any_status(words):

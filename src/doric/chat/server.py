@@ -326,7 +326,8 @@ class Server:
         """Send one request and follow its redirects, all of which must lead to the same host."""
         url, http = self.address.url + path, self._http
         content = None if body is None else json.dumps(body).encode()
-        for _ in range(connection.MAX_REDIRECTS + 1):
+        redirects = connection.Redirects(self.address.url, source="VLLM_URL")
+        while True:
             left, headers = max(deadline - time.monotonic(), 0.1), self.address.headers()
             watchdog = Watchdog(left)
             try:
@@ -339,14 +340,13 @@ class Server:
             except BaseException:
                 watchdog.stop()
                 raise
-            place = response.headers.get("Location") if response.status_code in connection.REDIRECTS else None
-            if not place:
+            status = response.status_code
+            if status not in connection.REDIRECTS:
                 return Reply(response, watchdog)
             Reply(response, watchdog).close()
-            url = connection.redirect_target(self.address.url, url, place, source="VLLM_URL")
-            if response.status_code == 303:
+            url = redirects.follow(url, status, response.headers.get("Location", ""), method=method)
+            if status == 303:
                 method, content = "GET", None
-        raise connection.too_many_redirects(self.address.url, source="VLLM_URL")
 
     def _explain(self, error: Exception) -> connection.ConnectionFault:
         """Why a connection failed."""

@@ -43,6 +43,7 @@ __all__ = ["Backend", "ChatRequest", "Client"]
 log = logging.getLogger("doric")
 
 CONNECT_SECONDS = 30.0
+CONNECT_SHARE = 0.8
 LIST_SECONDS = 5.0
 """Timeout for the list of models if the model is given, because then the list is not needed."""
 LARGE = 1 << 16
@@ -103,7 +104,10 @@ class Client:
         self._proxy = connection.proxy_for(settings.address)
         proxy = self._proxy.as_httpx(for_aiohttp=True) if self._proxy else None
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        timeouts = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+        connect = min(CONNECT_SHARE * timeout, CONNECT_SECONDS)  # earlier than the timeout of the call: nothing is paid
+        timeouts = httpx2.Timeout(
+            timeout, connect=connect, pool=connect
+        )  # of "pool" aiohttp takes the TLS handshake too
         self._new_http = functools.partial(
             openai.DefaultAioHttpClient, limits=limits, timeout=timeouts, verify=connection.tls_context(),
             proxy=proxy, trust_env=False, follow_redirects=False,
@@ -232,18 +236,18 @@ class Client:
         self, http: "httpx2.AsyncClient", method: str, url: str, content: bytes | None = None
     ) -> AsyncGenerator["httpx2.Response"]:
         """The response to a request, with its body still to be read. Redirects to the same server are followed."""
-        for _ in range(connection.MAX_REDIRECTS + 1):
+        redirects = connection.Redirects(self._settings.address, source=self._source)
+        while True:
             with transport():
                 response = await http.send(self._request(method, url, content=content), stream=True)
             async with _closing(response):
-                place = response.headers.get("location") if response.status_code in connection.REDIRECTS else None
-                if not place:
+                status = response.status_code
+                if status not in connection.REDIRECTS:
                     yield response
                     return
-            url = connection.redirect_target(self._settings.address, url, place, source=self._source)
-            if response.status_code == 303:  # "see other": Modal does this while a container starts
+            url = redirects.follow(url, status, response.headers.get("location", ""), method=method)
+            if status == 303:  # "see other": Modal does this while a container starts
                 method, content = "GET", None
-        raise connection.too_many_redirects(self._settings.address, source=self._source)
 
     def _completion(self, response: Response, request: ChatRequest, body: Mapping[str, Any]) -> Completion | None:
         """The completion in a response; None if the call must be repeated because a parameter was refused."""
@@ -311,7 +315,7 @@ class Client:
         fault = connection.explain(error, self._settings.address, self._proxy, source=self._source)
         if fault.permanent:
             return self._unreachable(fault)
-        if not fault.timed_out and not fault.connected:
+        if not fault.sent or not (fault.timed_out or fault.connected):
             return RetryableError(f"no connection to {self._settings.address}: {fault.reason}", fault="connection")
         message, word = f"the connection to {self._settings.address} was lost", "connection"
         hint = "The server closed the connection; its log may say why."

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from doric.core.errors import FatalServerError, SettingsError
 from doric.core.settings import is_loopback, same_origin
+from doric.core.text import printable
 from doric.llm.transport import TransportError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 20
 """Modal sends a redirect every 150 s while a container starts."""
-REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECTS = (300, 301, 302, 303, 307, 308)
 PROBE_SECONDS = 3.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 CERTIFICATE_FAULTS = {  # codes of X509_V_ERR, https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error
@@ -181,15 +183,69 @@ def leads_here(url: str) -> bool:
 # --- redirects ------------------------------------------------------------------------------------------------------
 
 
+MAX_VISITS = 2
+"""A redirect leads to the same URL at most so often, except "see other": some servers set a cookie in this way."""
+MAX_SHOWN = 60
+
+
+class Redirects:
+    """The redirects of one request to `base_url`. `source` names the variable of the base URL."""
+
+    def __init__(self, base_url: str, *, source: str) -> None:
+        self._base, self._source = base_url, source
+        self._visits: Counter[str] = Counter()
+        self._count = 0
+
+    def follow(self, url: str, status: int, location: str, *, method: str) -> str:
+        """The URL to which a response from `url` redirects. The request may be sent there again, with its keys.
+
+        Raises `FatalServerError` for a redirect that leads nowhere, or in a circle, or from a question to another page,
+        such as a login. See also `redirect_target`.
+        """
+        host = urlsplit(self._base).netloc
+        if not location.strip() or status == 300:
+            where = (
+                f" to {_shown_target(self._base, url, location)}" if location.strip() else " without saying where to"
+            )
+            raise FatalServerError(f"{host} redirects{where} ({status})", hint=f"Check {self._source}.")
+        target = redirect_target(self._base, url, location, source=self._source)
+        shown = _shown_target(self._base, url, location)
+        self._count += 1
+        self._visits[target] += status != 303  # Modal redirects to the same URL again and again while it starts
+        if self._count > MAX_REDIRECTS:
+            message = f"{host} redirected more than {MAX_REDIRECTS} times, at last to {shown}"
+            raise FatalServerError(message, hint=f"Check {self._source}.")
+        if self._visits[target] > MAX_VISITS:
+            raise FatalServerError(f"{host} redirects to {shown} again and again", hint=f"Check {self._source}.")
+        if method == "POST" and status in (301, 302) and same_origin(url, target) and _page(url) != _page(target):
+            hint = f"It may be a login page or an address that has moved. Check {self._source}."
+            raise FatalServerError(f"{host} redirects to {shown} ({status})", hint=hint)
+        return target
+
+
+def _page(url: str) -> str:
+    return urlsplit(url).path.rstrip("/").rpartition("/")[2]
+
+
+def _shown_target(base_url: str, url: str, location: str) -> str:
+    """The target of a redirect for people: a path if it is on the same server, else only the server."""
+    with suppress(ValueError):  # a port above 65535
+        target = urljoin(url, location.strip())
+        parts = urlsplit(target)
+        if same_origin(base_url, target) and "@" not in parts.netloc:
+            return printable(parts.path)[:MAX_SHOWN] or "/"
+        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+    return "an invalid URL"
+
+
 def redirect_target(base_url: str, url: str, location: str, *, source: str) -> str:
-    """The URL to which a response from `url` redirects. The request may be sent there again, with its keys.
+    """The absolute URL of the target of a redirect from `url`.
 
     Raises `FatalServerError` for another host, port or scheme, because no other server may get the keys. Only an
     upgrade from http to https on the same host is allowed. A target with a user name is refused, because the HTTP
     client would send that name instead of the key. `source` names the variable of the base URL.
     """
     own = urlsplit(base_url)
-    shown = "an invalid URL"
     with suppress(ValueError):  # a port above 65535
         target = urljoin(url, location)
         parts = urlsplit(target)
@@ -197,15 +253,8 @@ def redirect_target(base_url: str, url: str, location: str, *, source: str) -> s
         allowed = same_origin(base_url, target) or upgraded
         if allowed and "@" not in parts.netloc and target.isprintable() and "\\" not in target:
             return target
-        shown = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
     hint = f"Nothing was sent there. If it is the right server, set {source} to its URL."
-    raise FatalServerError(f"{own.netloc} redirects to {shown}", hint=hint)
-
-
-def too_many_redirects(base_url: str, *, source: str) -> FatalServerError:
-    """The error after `MAX_REDIRECTS` redirects."""
-    message = f"{urlsplit(base_url).netloc} redirected more than {MAX_REDIRECTS} times"
-    return FatalServerError(message, hint=f"Check {source}.")
+    raise FatalServerError(f"{own.netloc} redirects to {_shown_target(base_url, url, location)}", hint=hint)
 
 
 # --- why a connection failed ----------------------------------------------------------------------------------------
@@ -214,6 +263,7 @@ def too_many_redirects(base_url: str, *, source: str) -> FatalServerError:
 @dataclass(frozen=True, slots=True)
 class ConnectionFault:
     """Why there is no answer. `permanent`: waiting cannot help. `connected`: a connection was made and then lost.
+    `timed_out`: there was no reply in time, and `sent` is False if the request was not even sent.
     `refused`: no program listens at the port, of the server or of the proxy. `garbled`: the answer cannot be unpacked.
     """
 
@@ -222,6 +272,7 @@ class ConnectionFault:
     permanent: bool = False
     connected: bool = False
     timed_out: bool = False
+    sent: bool = True
     refused: bool = False
     garbled: bool = False
 
@@ -237,7 +288,9 @@ def explain(error: BaseException, url: str, proxy: Proxy | None, *, source: str)
         fault,
         reason=f"it redirects to {target}: {fault.reason}",
         hint=fault.hint if untrusted else f"Set {source} to the right URL.",
-        permanent=fault.permanent or fault.refused,  # the server itself runs, so nothing is still starting
+        permanent=fault.permanent
+        or fault.refused
+        or not fault.sent,  # the server itself runs, so nothing is still starting
         refused=False,
     )
 
@@ -261,6 +314,8 @@ def _fault(chain: list[BaseException], url: str, proxy: Proxy | None, source: st
             if (status := _proxy_status(each)) is not None:
                 return _proxy_refusal(proxy, status, url)
     if any(isinstance(each, TimeoutError) for each in chain):
+        if any(type(each).__name__ == "ConnectTimeout" for each in chain):
+            return ConnectionFault("no connection in time", timed_out=True, sent=False)
         return ConnectionFault("no reply", timed_out=True)
     if any(type(each).__name__ == "DecodingError" for each in chain):
         hint = "Turn compression off at the server, or at the proxy before it."
