@@ -101,6 +101,24 @@ DOUBTFUL = {
     "a missing underscore": ("OPENAI_BASEURL=https://corp-7731", "OPENAI_BASEURL is not a setting"),
     "two letters swapped": ("OPENAI_BASE_ULR=https://corp-7731", "OPENAI_BASE_ULR is not a setting"),
     "a wrong letter": ("OPENAL_BASE_URL=https://corp-7731", "OPENAL_BASE_URL is not a setting"),
+    **{
+        name: (f"{name}=https://corp-7731", f"{name} is not a setting")
+        for name in (
+            "OPENAI_API_BASEURL",
+            "OPENAI_BSE_ULR",
+            "OPENAI_BASE_ADDRESS",
+            "OPENAI_SERVER",
+            "OPENAI_SERVER_URL",
+            "OPENAI_BASE_URI",
+            "OPENAI_ENDPOINT_URL",
+            "OPNAI_BASE_UR",
+            "OPENAI_BASES_URLS",
+            "OPEN_AI_BASEURI",
+            "VLLM_HOST",
+        )
+    },
+    "another provider": ("MODEL_PROVDIER=openrouter", "MODEL_PROVDIER is not a setting"),
+    "another provider with two slips": ("MODL_PROVDER=openrouter", "MODL_PROVDER is not a setting"),
     "another name beside an empty setting": (
         "OPENAI_API_BASE=https://corp-7731\nOPENAI_BASE_URL=",
         "OPENAI_API_BASE is not a setting",
@@ -287,6 +305,24 @@ def test_a_python_environment_does_not_hide_the_file_above(tmp_path):
         ("OPENAI_API_KEYS", "OPENAI_API_KEY"),
         ("EXTRABDOY", "EXTRA_BODY"),
         ("MODEL_KEY", "MODAL_KEY"),
+        ("OPENAI_KEY", "OPENAI_API_KEY"),
+        ("OPENAI_API_TOKEN", "OPENAI_API_KEY"),
+        ("OPENAI_SECRET_KEY", "OPENAI_API_KEY"),
+        ("OPNAI_API_KYE", "OPENAI_API_KEY"),
+        ("OPENROUTER_API_TOKEN", "OPENROUTER_API_KEY"),
+        ("HUGGINGFACE_API_KEY", "HF_TOKEN"),
+        ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN"),
+        ("BASELINE_KEY", "BASELINE_API_KEY"),
+        ("JUDGE_TOKEN", "JUDGE_API_KEY"),
+        ("MODEL_NAME", "MODEL"),
+        ("OPENAI_MODEL", "MODEL"),
+        ("LLM_PROVIDER", "MODEL_PROVIDER"),
+        ("MODEL_BASE_URL", "OPENAI_BASE_URL"),
+        ("MODEL_URL", "OPENAI_BASE_URL"),
+        ("BASE_URL", "OPENAI_BASE_URL"),
+        ("LLM_BASE_URL", "OPENAI_BASE_URL"),
+        ("AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL"),
+        ("OPENAI_PROXY_URL", "OPENAI_BASE_URL"),
     ],
 )
 def test_a_misspelt_name_is_mentioned_once(dotenv, caplog, name, meant):
@@ -299,11 +335,18 @@ def test_a_misspelt_name_is_mentioned_once(dotenv, caplog, name, meant):
     ]
 
 
+def test_a_slip_that_changes_nothing_is_mentioned(dotenv, caplog):
+    """A misspelt provider that is the default one is a warning."""
+    read_dotenv(dotenv("MODEL_PROVDIER=openai\n"))
+    assert "Is MODEL_PROVIDER meant?" in caplog.text
+
+
 @pytest.mark.parametrize(
     "line",
     [
         "OPENAI_API_KEY_2=x", "OPENAI_BASE_URL2=x", "MODE=x", "MODAL_TOKEN_ID=x", "AZURE_OPENAI_API_KEY=x",
-        "LOG_LEVEL=x", "MODLE=", "MODLE=x\nMODEL=y", "model=x", "HF_HOME=x",
+        "LOG_LEVEL=x", "API_URL=x", "DATABASE_URL=x", "APP_KEY=x", "MODEL_PATH=x",
+        "OPENAI_ORG_ID=x", "MODLE=", "MODLE=x\nMODEL=y", "model=x", "HF_HOME=x",
     ],
 )  # fmt: skip
 def test_names_of_other_programs_are_not_mentioned(dotenv, caplog, line):

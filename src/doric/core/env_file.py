@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from doric.core.errors import InputError, SettingsError, missing_package, os_error
 from doric.core.formats import HEAD, refuse_foreign_format
+from doric.core.variable_names import VARIABLES, meant_by, squeezed
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -24,27 +25,12 @@ log = logging.getLogger("doric")
 ROOT_MARKS = (".git", "pyproject.toml")
 """A folder that contains one of these is the top folder of a repository."""
 MAX_BYTES = 1 << 20
-VARIABLES = frozenset((
-    "OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER", "OPENROUTER_API_KEY",
-    "HF_TOKEN", "HF_ENDPOINT", "EXTRA_BODY", "VLLM_EXTRA_BODY", "BASELINE_API_KEY", "JUDGE_API_KEY",
-    "VLLM_URL", "VLLM_API_KEY", "VLLM_MODEL", "MODAL_KEY", "MODAL_SECRET",
-    "MODAL_DOMAIN", "DORIC_MODEL", "DORIC_REVISION", "DORIC_BASE_MODEL", "DORIC_BASE_REVISION",
-    "DORIC_GPU", "DORIC_PUBLIC", "MAX_MODEL_LEN", "FAST_BOOT", "SCALEDOWN_MINUTES",
-    "MAX_CONTAINERS",
-))  # fmt: skip
-"""The variables that the commands read. Other programs may have their own variables in the same file."""
 NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 FIRST_NAME = re.compile(r"\s*(?:export\s+)?([A-Z_][A-Z0-9_]*)", re.ASCII)
 ASSIGNMENT = re.compile(rf"\s*(?:export\s+)?(?:{'|'.join(sorted(VARIABLES))})\s*[=:]")
 SECOND_ASSIGNMENT = re.compile(rf"[\s,;&|](?:export\s+)?({'|'.join(sorted(VARIABLES))})\s*=")
 """Another setting in the value of a setting; on the same line, because other lines are checked before."""
-OTHER_NAMES = {
-    f"OPENAI_{end}": "OPENAI_BASE_URL"
-    for end in ("API_BASE", "API_BASE_URL", "API_URL", "API_HOST", "API_ENDPOINT", "BASE", "URL", "HOST", "ENDPOINT")
-} | {f"VLLM_{end}": "VLLM_URL" for end in ("BASE_URL", "API_BASE", "HOST", "ENDPOINT")}
-"""Names that other programs give to the settings with the address of the server."""
 REFERENCE = re.compile(r"\$\{([^}:]*)(:-[^}]*)?\}")
-_SPELLINGS = {name.replace("_", ""): name for name in VARIABLES}
 QUOTES = "\"'`“”„‟‘’‚‛«»‹›＂＇「」"
 SECRET_REFERENCES = ("op://", "encrypted:", "vault:", "ENC[")
 """Beginnings of values that another program must replace by the secret."""
@@ -203,30 +189,21 @@ def _checked_lines(bindings: list["Binding"], shown: str) -> dict[str, tuple[int
 
 
 def _check_spelling(found: Mapping[str, tuple[int, str]], shown: str) -> None:
-    """Raise `SettingsError` for another name of a setting that has no value; log a name that may be misspelt."""
-    given = {name: number for name, (number, value) in found.items() if value}
-    for name, number in given.items():
-        squeezed = re.sub(r"[._-]", "", name.upper())
-        meant = OTHER_NAMES.get(name) or _SPELLINGS.get(squeezed, "")
-        if name in VARIABLES or meant in given or meant == "MODEL":
+    """Raise `SettingsError` for a name that means the address of a server, which has no value; log other such names."""
+    given = {name: (number, value) for name, (number, value) in found.items() if value}
+    for name, (number, value) in given.items():
+        meant = meant_by(name)
+        if meant is None or meant.setting in given or _is_own_name(name, meant.setting):
             continue
-        close = next((known for short, known in _SPELLINGS.items() if _is_slip(squeezed, short)), "")
-        if meant or (close == "OPENAI_BASE_URL" and close not in given):
-            raise SettingsError(f"{shown}:{number}: {name} is not a setting", hint=f"Write it as {meant or close}.")
-        if close and close not in given:
-            _mention(f"{shown}:{number}: {name} is not a setting of these commands. Is {close} meant?")
+        harmless = meant.setting == "MODEL_PROVIDER" and value.strip().lower() == "openai"
+        if meant.sure and not harmless:
+            raise SettingsError(f"{shown}:{number}: {name} is not a setting", hint=f"Write it as {meant.setting}.")
+        _mention(f"{shown}:{number}: {name} is not a setting of these commands. Is {meant.setting} meant?")
 
 
-def _is_slip(name: str, known: str) -> bool:
-    """Whether two names are equal if one letter is left out of each. MODE and KEY_2 are names of their own."""
-    if name == "MODE" or name[-1:].isdigit():
-        return False
-    return not _shorter(name).isdisjoint(_shorter(known))
-
-
-def _shorter(name: str) -> set[str]:
-    """A name, and what is left of it without each of its letters."""
-    return {name, *(name[:place] + name[place + 1 :] for place in range(len(name)))}
+def _is_own_name(name: str, setting: str) -> bool:
+    """Whether a name such as `model` may be another program's."""
+    return setting == "MODEL" and squeezed(name) == "MODEL"
 
 
 @functools.cache
