@@ -1,5 +1,6 @@
 """The settings: a flag overrides the environment, the environment overrides `.env`, and a key is never shown."""
 
+import json
 import traceback
 from pathlib import Path
 
@@ -404,6 +405,18 @@ def test_another_query_is_refused(query):
             {"prompt_cache_key": "a", "max_thinking_tokens": None},
         ),
         ('{"seed": 123456789012345678901234567890}', {"seed": 123456789012345678901234567890}),
+        *(
+            (json.dumps(fields), fields)
+            for fields in (
+                {"stop_token_ids": [1], "skip_special_tokens": False, "min_tokens": 3, "tokens": 5},
+                {"guided_json": {"type": "object"}, "json_schema": {}, "author": "me", "stop": ["Bearer"]},
+                {
+                    "user": "3f2b8c9d0e1f4a5b6c7d8e9f0a1b2c3d",
+                    "safety_identifier": "b9c2d8f0-1111-4222-8333-4444",
+                },
+                {"metadata": {"run": "doric-2026-11-28", "url": "https://host.example:8000/x@y"}},
+            )
+        ),
     ],
 )
 def test_an_extra_body_is_read(tmp_path, text, fields):
@@ -411,6 +424,18 @@ def test_an_extra_body_is_read(tmp_path, text, fields):
     assert load(tmp_path, extra_body=text).extra_body == fields
     assert load(tmp_path, {"EXTRA_BODY": text}).extra_body == fields
     assert load(tmp_path, {"EXTRA_BODY": '{"top_k": 1}'}, extra_body=text).extra_body == fields
+
+
+KEY_NAMES = (
+    "bearer", "token", "credentials", "private_key", "subscription-key", "Ocp-Apim-Subscription-Key", "passphrase",
+    "Cookie", "api key", "authToken", "x-goog-api-key", "hf_access_token", "id_token", "pwd", "Proxy-Authorization", "jwt",
+)  # fmt: skip
+KEYS = (
+    "sk-proj-4f7aAbCd90", "hf_AbCdEfGhIjKl", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig", "Bearer abcdef123456",
+    "AIzaSyA1234567890abcdefghijk", "ghp_abcdefghijklmnopqrst", "gsk_abcdefghijklmnop", "Basic dXNlcjpwYXNz",
+    "https://me:pass@host.example/x", "-----BEGIN RSA PRIVATE KEY-----", "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF",
+)  # fmt: skip
+LEVELS = ("Extra_Body", "extra-body", "extraBody", "body", "json", "payload")
 
 
 @pytest.mark.parametrize(
@@ -439,6 +464,10 @@ def test_an_extra_body_is_read(tmp_path, text, fields):
         ('{"extra_headers": {"Authorization": "Bearer sk-1"}}', "may not contain a key: 'Authorization'"),
         ('{"tools": [{"x-api-key": "sk-1"}]}', "may not contain a key: 'x-api-key'"),
         ('{"provider": {"client_secret": "sk-1"}}', "may not contain a key: 'client_secret'"),
+        *((f'{{"a": [{{"{name}": "x"}}]}}', f"may not contain a key: '{name}'") for name in KEY_NAMES),
+        *((f'{{"a": [{{"b": "x {value}"}}]}}', "a key: the value of 'b' looks like one") for value in KEYS),
+        (f'{{"{KEYS[0]}": 1}}', "may not contain a key: the name of a field looks like one"),
+        *((f'{{"{name}": {{"top_k": 1}}}}', f"has the field '{name}'") for name in LEVELS),
     ],
 )
 def test_a_wrong_extra_body(tmp_path, text, said):
@@ -448,6 +477,14 @@ def test_a_wrong_extra_body(tmp_path, text, said):
     assert caught.value.message.startswith("--extra-body ")
     assert said in caught.value.message
     assert "\n" not in caught.value.message + caught.value.hint
+    assert not any(key in caught.value.message + caught.value.hint for key in KEYS)
+
+
+def test_the_key_in_use_may_not_be_in_the_extra_body(tmp_path):
+    """A key of any form is refused among the fields, which are stored in files, without being shown."""
+    with pytest.raises(SettingsError, match="the value of 'a' looks like one") as caught:
+        load(tmp_path, {"OPENAI_API_KEY": "quine-loon"}, extra_body='{"a": "quine-loon"}')
+    assert "quine" not in caught.value.message
 
 
 @pytest.mark.parametrize(

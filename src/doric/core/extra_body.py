@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 from doric.core.errors import InputError, SettingsError
@@ -13,12 +13,29 @@ OWN_FIELDS = (
     "messages", "model", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens",
 )  # fmt: skip
 """Fields of a request that the program computes. --extra-body may not replace them."""
-KEY_FIELD = re.compile(r"api.?key|authorization|passw|secret|(?:access|auth).?token", re.IGNORECASE)
-"""Names of fields that hold a key."""
+WRONG_LEVELS = ("extrabody", "body", "requestbody", "json", "payload")
+"""Names of a level above the fields, without the signs between their words: of the SDK, and of HTTP clients."""
+KEY_FIELD = re.compile(
+    r".*(?:apikey|authorization|passw|passphrase|secret|credential|bearer|cookie"
+    r"|(?:private|subscription|access|auth|signing|master|account|service)key).*"
+    r"|.*(?:access|auth|id|refresh|session|security|user|csrf|jwt|hub)token|token|auth|pwd|jwt"
+)
+"""Names of fields that hold a key, in small letters and without the signs between their words."""
+KEY_VALUE = re.compile(
+    r"\b(?:sk|pk|rk)-[\w-]{8,}|\bhf_[A-Za-z0-9]{10,}|\b(?:gsk|r8|ghp|gho|ghu|ghs|ghr|github_pat|glpat|xai|nvapi)[_-][\w-]{12,}"
+    r"|\b(?:wk|ws|as|ak)-[A-Za-z0-9]{16,}|\bxox[abprs]-[\w-]{8,}|\bAIza[\w-]{20,}|\bAKIA[0-9A-Z]{12,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{4,}|\b(?:[Bb]earer|BEARER|[Bb]asic)\s+[\w.+/=~-]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|://[^/\s:@]+:[^/\s@]+@"
+    r"|(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{32,}(?![\w-])",
+    re.ASCII,
+)
+"""What begins as keys of known providers do, a header with a key, a URL with a password, or is long and at random."""
 
 
-def parse_extra_body(text: str, source: str = "--extra-body") -> dict[str, Any]:
+def parse_extra_body(text: str, source: str = "--extra-body", *, keys: Collection[str] = ()) -> dict[str, Any]:
     """The fields in a JSON object; none if the text is blank. Raises `SettingsError`, which names `source`.
+
+    `keys` are the keys that are in use. No field may contain one of them, or what looks like a key.
 
     >>> parse_extra_body('{"chat_template_kwargs": {"enable_thinking": false}}')
     {'chat_template_kwargs': {'enable_thinking': False}}
@@ -37,29 +54,42 @@ def parse_extra_body(text: str, source: str = "--extra-body") -> dict[str, Any]:
         raise SettingsError(f"{source} is not JSON: {reason}", hint=hint) from None
     if not isinstance(fields, dict):
         raise SettingsError(f"{source} is not a JSON object", hint=hint)
-    _check_fields(fields, source)
+    _check_fields(fields, source, keys)
     return fields
 
 
-def _check_fields(fields: Mapping[str, Any], source: str) -> None:
+def _check_fields(fields: Mapping[str, Any], source: str, keys: Collection[str]) -> None:
     """Raise `SettingsError` for a field that the program sets, for one that holds a key, and for the wrong level."""
     if own := next((name for name in fields if name.strip().lower() in OWN_FIELDS), None):
         hint = "Set the model with --model; tokens, messages and streaming are set by this program."
         raise SettingsError(f"{source} may not set '{own}'", hint=hint)
-    if "extra_body" in fields:
-        raise SettingsError(f"{source} has the field 'extra_body'", hint="Give the fields that are inside it.")
-    if secret := next(filter(KEY_FIELD.search, _names(fields)), None):
+    for name, value in fields.items():
+        if _squeezed(name) == WRONG_LEVELS[0] or (_squeezed(name) in WRONG_LEVELS and isinstance(value, dict)):
+            raise SettingsError(f"{source} has the field '{name}'", hint="Give the fields that are inside it.")
+    for name, value in _all_fields(fields):
         hint = "These fields are stored in files. A key belongs in its own variable, such as OPENAI_API_KEY."
-        raise SettingsError(f"{source} may not contain a key: '{secret}'", hint=hint)
+        if KEY_VALUE.search(name):
+            raise SettingsError(f"{source} may not contain a key: the name of a field looks like one", hint=hint)
+        if KEY_FIELD.fullmatch(_squeezed(name)):
+            raise SettingsError(f"{source} may not contain a key: '{name}'", hint=hint)
+        if isinstance(value, str) and (KEY_VALUE.search(value) or value in keys):
+            raise SettingsError(f"{source} may not contain a key: the value of '{name}' looks like one", hint=hint)
 
 
-def _names(value: object) -> Iterator[str]:
-    """The names of all fields in a JSON value."""
+def _squeezed(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def _all_fields(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """(name, value) of all fields in a JSON value; an entry of a list has the name of the list."""
+    if name:
+        yield name, value
     if isinstance(value, dict):
-        yield from value
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for each in inner:
-        yield from _names(each)
+        for key, each in value.items():
+            yield from _all_fields(each, key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _all_fields(each, name)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ PROVIDERS = {
 }
 PRIVATE_DOMAINS = (".local", ".lan", ".internal", ".home.arpa", ".intranet", ".localdomain", ".home", ".corp")
 """The ends of host names that exist only in private networks."""
+MIN_KEY = 8
+"""Characters. A shorter key is a word that may be in other places too."""
 NO_KEY = "no-key"
 """The key sent to servers that need none, because the protocol requires one."""
 EXAMPLE_URLS = {"VLLM_URL": "http://localhost:8000"}
@@ -101,7 +103,8 @@ def load_settings(
         _check_recipient(chosen, source, provider, variable)
     name = (model or "").strip() or ("" if key_variable else values.get("MODEL", "").strip()) or _deployment(chosen)
     more = "" if key_variable else values.get("EXTRA_BODY", "")
-    fields = parse_extra_body(more, "EXTRA_BODY") if extra_body is None else parse_extra_body(extra_body)
+    text, where = (more, "EXTRA_BODY") if extra_body is None else (extra_body, "--extra-body")
+    fields = parse_extra_body(text, where, keys=[key] if len(key) >= MIN_KEY else ())
     return Settings(provider, chosen, name, variable, key, fields)
 
 
