@@ -20,22 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from nbclient.exceptions import CellExecutionError
     from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOK = HERE / "doric_finetune.ipynb"
 WORDS = {"true": True, "false": False}
-FOLDED = """{% extends 'lab/index.html.j2' %}
+BADGE = re.compile(r"\[!\[([^]]*)\]\(https?://[^)]*\)\]")
+BODY = """{% extends 'index.html.j2' %}
 {% block input_group %}
-{% if 'functions' in cell.metadata.get('tags', []) %}
-<details style="margin:6px 0 6px 6em"><summary style="font:13px sans-serif">{{ cell.source.split('\n')[0][9:] }}
-(code)</summary>{{ super() }}</details>
-{% else %}{{ super() }}{% endif %}
+<details><summary>{{ cell.source | sentence | e }}</summary><pre><code>{{ cell.source | e }}</code></pre></details>
 {% endblock %}"""
-"""The template of the HTML page. Cells that only define functions are collapsed and show only their title."""
-
-
+"""The template of the page's body. The code of each cell is folded below its first sentence."""
 MOST_SECONDS = 366 * 86400
 
 
@@ -69,9 +66,13 @@ def setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def sentence(cell: "NotebookNode") -> str:
-    """The sentence in the first line of a code cell."""
-    return cell.source.partition("\n")[0].lstrip("# ").removeprefix("@title ").partition(" {")[0]
+def sentence(source: str) -> str:
+    """The sentence in the first line of a code cell.
+
+    >>> sentence("# @title Choose how to train.\\nSEED = 7")
+    'Choose how to train.'
+    """
+    return source.partition("\n")[0].lstrip("# ").removeprefix("@title ").partition(" {")[0]
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -94,13 +95,10 @@ class Progress:
 
     def __call__(self, *, cell: "NotebookNode", cell_index: int) -> None:
         """Called by nbclient before each cell."""
-        now = time.monotonic()
+        seconds = time.monotonic() - self.begun
         if cell.cell_type == "code":
-            print(
-                f"[{self.code.index(cell_index) + 1:>2}/{len(self.code)}] {now - self.begun:6.0f} s  {sentence(cell)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            place = f"[{self.code.index(cell_index) + 1:>2}/{len(self.code)}]"
+            print(f"{place} {seconds:6.0f} s  {sentence(cell.source)}", file=sys.stderr, flush=True)
 
 
 def execute(notebook: "NotebookNode", settings: dict[str, Any], timeout: float | None) -> "CellExecutionError | None":
@@ -130,35 +128,64 @@ def without_badges(notebook: "NotebookNode") -> "NotebookNode":
     copy = deepcopy(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\[!\[([^]]*)\]\(https?://[^)]*\)\]", r"[\1]", cell.source)
+            cell.source = BADGE.sub(r"[\1]", cell.source)
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                output.data["text/markdown"] = BADGE.sub(r"[\1]", output.data["text/markdown"])
     return copy
 
 
 def save(notebook: "NotebookNode", out: Path) -> Path:
     """Write the executed notebook and, beside it, an HTML page that works offline; the path of the page."""
     import nbformat
-    from jinja2 import DictLoader
-    from nbconvert import HTMLExporter
+
+    from doric.report.html import page, write_page
 
     out.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, out)
-    folded = {"extra_loaders": [DictLoader({"folded.html.j2": FOLDED})], "template_file": "folded.html.j2"}
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=True, **folded)
-    page, _ = exporter.from_notebook_node(without_badges(notebook), {"metadata": {"name": "Doric fine-tuning"}})
-    out.with_suffix(".html").write_text(page, "utf-8")
+    title, body = split_title(page_body(without_badges(notebook)))
+    write_page(out.with_suffix(".html"), page("notebook.html", title=title, body=body))
     return out.with_suffix(".html")
 
 
+def page_body(notebook: "NotebookNode") -> str:
+    """The cells as HTML, without prompts; the code is folded."""
+    from jinja2 import DictLoader
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="basic",
+        template_file="body.html.j2",
+        extra_loaders=[DictLoader({"body.html.j2": BODY})],
+        filters={"sentence": sentence},
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        embed_images=True,
+    )
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def split_title(body: str) -> tuple[str, "Markup"]:
+    """The text of the first heading of level 1, and the HTML without it."""
+    from markupsafe import Markup
+
+    found = re.search(r"<h1[^>]*>(.*?)(?:<a[^>]*>.*?</a>)?</h1>", body, re.DOTALL)
+    if not found:
+        return "Doric fine-tuning", Markup(body)
+    return Markup(found[1]).striptags(), Markup(body[: found.start()] + body[found.end() :])
+
+
 def report_error(error: "CellExecutionError", notebook: "NotebookNode") -> int:
-    """Print which cell failed and why; the exit status: 2 for a UserError, 1 for any other error."""
+    """Print which cell failed and why; the exit status: 2 for an error that the user can fix, 1 for any other error."""
     failed = next(cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.get("outputs", [])))
-    if error.ename == "UserError":
-        message, _, hint = error.evalue.rpartition("\nhint: ")
-        print(f"error: {sentence(failed)} {message}\nhint: {hint}", file=sys.stderr)
-        return 2
-    last = error.evalue.strip().rpartition("\n")[2]
-    print(f"error: {sentence(failed)} {error.ename}: {last}\nhint: the traceback is in the HTML page", file=sys.stderr)
-    return 1
+    stopped, _, hint = error.traceback.partition("\nWhat to do: ")
+    fixable = stopped.startswith("Stopped: ")
+    message = stopped.removeprefix("Stopped: ")
+    if not fixable:
+        message = f"{error.ename}: {error.evalue.strip().rpartition('\n')[2]}"
+        hint = "the traceback is in the HTML page"
+    print(f"error: {sentence(failed.source)} {message}\nhint: {hint.strip()}", file=sys.stderr)
+    return 2 if fixable else 1
 
 
 def run(args: argparse.Namespace) -> int:

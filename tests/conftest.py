@@ -1,17 +1,19 @@
-"""Disables hypothesis deadlines. Defines shared fixtures: both JSON codecs, a small real model, and the notebook."""
+"""Disables hypothesis deadlines. Defines shared fixtures: both JSON codecs, small models, a plan and rows."""
 
 import importlib.util
-import json
-import linecache
 import signal
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import settings
 
 from doric.core import files
+from doric.finetune.chat_template import end_ids
+from doric.finetune.config import Settings
+from doric.finetune.foreign_types import Model, Tokenizer
+from doric.finetune.hardware import Machine
+from doric.finetune.plan import Plan
+from doric.finetune.settle import settle
 from doric.topics.lists import read_topics
 
 # a shell starts background jobs with Ctrl-C ignored, and child processes inherit this setting
@@ -24,8 +26,8 @@ NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the two files that train first: with two processes, neither of them waits for the other at the end."""
-    items.sort(key=lambda item: "notebook" not in item.path.name)
+    """Run the two files that train longest first: with two processes, neither waits for the other at the end."""
+    items.sort(key=lambda item: item.path.name not in ("test_run_notebook.py", "test_finetune_train.py"))
 
 
 @pytest.fixture(params=["orjson", "plain"])
@@ -60,19 +62,38 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
-def notebook() -> ModuleType:
-    """The functions of the notebook as a module."""
-    pytest.importorskip("trl", reason="the notebook needs `uv sync --group finetune`")
-    return notebook_functions()
+def finetune_group() -> None:
+    """Skips a test if the packages for fine-tuning are not installed."""
+    pytest.importorskip("trl", reason="fine-tuning needs `uv sync --group finetune`")
 
 
-def notebook_functions() -> ModuleType:
-    """A module that contains only the notebook's cells with the tag `functions`. Those cells have been run."""
-    module = ModuleType("doric_finetune_functions")
-    sys.modules[module.__name__] = module
-    for cell in json.loads((NOTEBOOKS / "doric_finetune.ipynb").read_text("utf-8"))["cells"]:
-        if "functions" in cell["metadata"].get("tags", []):
-            name, source = f"<{cell['id']}>", "".join(cell["source"])
-            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-            exec(compile(source, name, "exec"), module.__dict__)
-    return module
+@pytest.fixture(scope="session")
+def tokenizer(finetune_group: None, smollm2: Path) -> Tokenizer:
+    """The tokenizer of SmolLM2."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(smollm2)
+
+
+@pytest.fixture(scope="session")
+def ends(tokenizer: Tokenizer, smollm2: Path) -> list[int]:
+    """The tokens that end an answer of SmolLM2."""
+    return end_ids(tokenizer, str(smollm2))
+
+
+@pytest.fixture
+def tiny(finetune_group: None) -> Model:
+    """A Llama with two small layers, random weights and SmolLM2's vocabulary."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return LlamaForCausalLM(LlamaConfig(**shape, vocab_size=49152, initializer_range=0.2, pad_token_id=0))
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """A plan for a CPU with the default settings."""
+    machine = Machine("cpu", "CPU", 16.0, 2, "bfloat16", "CPU")
+    return settle(Settings(base_model="some/model"), machine, "trl")

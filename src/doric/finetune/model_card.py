@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from doric.finetune.models import licence_of
 
@@ -68,6 +68,31 @@ def _metadata(plan: Plan, library: str) -> list[str]:
         "pipeline_tag: text-generation",
         f"tags: [doric, scots, {'lora' if library == 'peft' else 'fine-tuned'}]",
     ]
+
+
+def score_rows(
+    before: Mapping[str, float], after: Mapping[str, float], probes: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, float, float]]:
+    """The scores and probes as (name, before, after), shares from 0 to 1."""
+    scores = [(name.replace("_", "-"), before[name], after[name]) for name in before]
+    return scores + [(one["probe"], one["before"], one["after"]) for one in probes]
+
+
+def saved_places(adapter: Path, merged: Path, gguf: Path | None) -> dict[str, Path]:
+    """Suffix of the repository's name -> the folder or file, for each format that was saved."""
+    places = {"-lora": adapter, "": merged, "-gguf": gguf}
+    return {suffix: place for suffix, place in places.items() if place and place.exists()}
+
+
+def make_cards(
+    plan: Plan,
+    facts: Mapping[str, str],
+    scores: Sequence[tuple[str, float, float]],
+    sample: tuple[str, str],
+    saved: Mapping[str, Path],
+) -> dict[str, str]:
+    """The card of each saved format, by the suffix of its repository."""
+    return {suffix: model_card(plan, facts, scores, sample, LIBRARIES[suffix]) for suffix in saved}
 
 
 def write_cards(saved: Mapping[str, Path], cards: Mapping[str, str]) -> None:

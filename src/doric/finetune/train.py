@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import os
 import random
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from doric.finetune.masking import IGNORED
 from doric.finetune.packing import as_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from transformers import TrainerCallback
     from trl import SFTConfig
@@ -76,6 +78,14 @@ def training_settings(plan: Plan, folder: Path, every: int) -> SFTConfig:
         report_to=reporters(),
         disable_tqdm=True,
     )
+
+
+@contextlib.contextmanager
+def timed() -> Generator[list[float]]:
+    """Measure the minutes that the block takes; at the end they are added to the yielded list."""
+    began, found = time.monotonic(), list[float]()
+    yield found
+    found.append((time.monotonic() - began) / 60)
 
 
 def total_steps(plan: Plan, rows_or_packs: int) -> int:

@@ -12,6 +12,8 @@ from doric.core.errors import SettingsError
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "huggingface_hub", "gguf", "unsloth", "doric")
 STARTS = ("transformers", "datasets", "peft", "trl", "trl.trainer.sft_trainer", "gguf", "doric.core.conversations")
+NAMES = {"unsloth": "Unsloth", "trl": "TRL + PEFT"}
+"""Training library -> its name for people."""
 HOW_TO_INSTALL = (
     "On your own machine, run `uv sync --group finetune` in the project's folder; on Colab, restart the session."
 )
