@@ -38,7 +38,7 @@ def frozen(template: str, day: date, switches: Mapping[str, bool] | None = None)
     fixed = CLOCK.sub(lambda found: found[1] + day.strftime(found[2]) + found[1], fixed)
     if "strftime_now" in fixed:
         raise CheckError(
-            "The chat template asks for today's date in a way that cannot be fixed: the prompts would differ every day.",
+            "The chat template asks for today's date in a way that cannot be fixed: prompts would change daily.",
             hint="Replace strftime_now in the base model's chat template with a date, or choose another model.",
         )
     read = {name: value for name, value in (SWITCHES if switches is None else switches).items() if name in fixed}

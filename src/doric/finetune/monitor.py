@@ -6,6 +6,7 @@ This module imports transformers: import it after `versions.start_packages`.
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -30,11 +31,16 @@ class Watch(TrainerCallback):
     """Times the steps, stops the run if the loss diverges, and shows the progress.
 
     `draw(history, seconds)` is called with the trainer's log and the seconds of each step of this session: at most
-    once in `every` seconds, and at the end.
+    once in `every` seconds, and at the end. `saved` is called with the folder of each checkpoint.
     """
 
-    def __init__(self, draw: Callable[[History, list[float]], object], every: float = 10.0) -> None:
-        self.draw, self.every = draw, every
+    def __init__(
+        self,
+        draw: Callable[[History, list[float]], object],
+        every: float = 10.0,
+        saved: Callable[[Path], object] = lambda folder: None,
+    ) -> None:
+        self.draw, self.every, self.saved = draw, every, saved
         self.seconds: list[float] = []
         self.drawn = self.begun = time.monotonic()
 
@@ -51,6 +57,10 @@ class Watch(TrainerCallback):
         check_loss(more["logs"], state.global_step)
         if time.monotonic() - self.drawn > self.every:
             self.update(state.log_history)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Tell the caller which checkpoint is complete."""
+        self.saved(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
     def update(self, history: History) -> None:
         """Show the progress now."""
