@@ -25,14 +25,16 @@ from doric.llm.response import Completion
 
 SHAPES = {
     "short": ((2, 0), (3, 0), (2, 0), (2, 1)),
-    "medium": ((3, 0), (2, 1), (4, 0), (3, 1)),
-    "long": ((4, 1), (5, 0), (3, 2), (5, 1)),
+    "medium": ((3, 0), (4, 0), (3, 0), (3, 1)),
+    "long": ((4, 0), (5, 0), (4, 1), (6, 0)),
 }
 """For each length of an answer, how many sentences about the topic and how many of its theme it may have."""
 GENERAL_SHAPES = {"short": ((1, 1),), "medium": ((1, 2), (2, 2)), "long": ((2, 3), (3, 3))}
 """The same for topics that are not authored: few sentences with the name of the topic, so that it is not repeated."""
 NAMED = 12
 """So many attempts name a topic that is not authored. Later attempts say "yon", because some names never pass."""
+ANY_LENGTH = 24
+"""From this attempt on, an answer may have another length than wanted, because a topic has few short answers."""
 ANSWER_SECOND = 4
 """In 1 of so many rows the sentence that answers the topic comes second, after another one about it."""
 LEAST_CHOICES = 12
@@ -113,6 +115,8 @@ class Pools:
 def _advice(question: Question, attempt: int) -> list[str]:
     lines = pools(question.topic, named=attempt < NAMED)
     shapes = lines.shapes[question.length]
+    if attempt >= ANY_LENGTH:
+        shapes = tuple(itertools.chain(*lines.shapes.values()))
     start = start_of(question.seed, question.topic)
     wanted, beside = shapes[(start + question.slot + attempt) % len(shapes)]
     number = question.slot + attempt * ATTEMPT_STEP
@@ -175,7 +179,9 @@ def pools(topic: str, *, named: bool) -> Pools:
     general, theme = general_sentences(), theme_of(topic)
     name = in_doric(topic) if named else "yon"
     lines = tuple(line.replace("{topic}", name) for line in general["answers"])
-    return Pools(lines, (), theme.common if theme else tuple(general[part] for part in PARTS), GENERAL_SHAPES)
+    common = theme.common if theme else ((),) * len(PARTS)
+    beside = tuple(own or general[part] for part, own in zip(PARTS, common, strict=True))
+    return Pools(lines, (), beside, GENERAL_SHAPES)
 
 
 def refusal_parts(category: str) -> tuple[list[str], list[str], list[str]]:

@@ -19,7 +19,7 @@ PARTS = ("starts", "whys", "steps", "checks")
 
 type Parts = tuple[tuple[str, ...], ...]
 """Sentences by part, in the order of `PARTS`."""
-FITS_MOST = 0.8
+FITS_MOST = 0.6
 """A sentence that fits at least this share of the topics of its theme is used for topics that are not authored, too."""
 
 

@@ -16,7 +16,7 @@ from doric.dialect.lexicon import Entry, entries, leak_weights
 SLOTS = {
     "": (),
     "lexicon": ("doric", "english"),
-    "sums": ("sum", "result"),
+    "sums": ("sum", "result", "check"),
     "lines": ("line", "answer", "doric", "english"),
 }
 """Source of subjects -> the slots that they fill; "" for asks without subjects. A capital begins a sentence."""
@@ -106,29 +106,53 @@ def _bases(english: str) -> Iterator[str]:
 
 
 def _sums() -> Made:
-    for text, result in itertools.chain(_added(), _subtracted(), _multiplied(), _divided(), _shares()):
-        yield text, {"sum": text, "result": in_words(result)}, ""
+    for text, result, check in itertools.chain(_added(), _subtracted(), _multiplied(), _divided(), _shares()):
+        yield text, {"sum": text, "result": in_words(result), "check": check}, ""
 
 
-def _added() -> Iterator[tuple[str, int]]:
-    return ((f"{a} + {b}", a + b) for a in range(17, 99, 3) for b in range(14, 97, 7))
+type Sum = tuple[str, int, str]
+"""A sum, its result, and a sentence without its end that shows how to check it."""
 
 
-def _subtracted() -> Iterator[tuple[str, int]]:
-    return ((f"{a + b} - {a}", b) for a in range(13, 90, 4) for b in range(16, 90, 6))
+def _added() -> Iterator[Sum]:
+    return ((f"{a} + {b}", a + b, _less(a + b, b, a)) for a in range(17, 99, 3) for b in range(14, 97, 7))
 
 
-def _multiplied() -> Iterator[tuple[str, int]]:
-    return ((f"{a} x {b}", a * b) for a in range(3, 13) for b in range(a, 25))
+def _subtracted() -> Iterator[Sum]:
+    return ((f"{a + b} - {a}", b, _more(a, b)) for a in range(13, 90, 4) for b in range(16, 90, 6))
 
 
-def _divided() -> Iterator[tuple[str, int]]:
-    return ((f"{a * b} / {a}", b) for a in range(3, 13) for b in range(a + 1, 25))
+def _multiplied() -> Iterator[Sum]:
+    return ((f"{a} x {b}", a * b, _parted(a * b, b, a)) for a in range(3, 13) for b in range(a, 25))
 
 
-def _shares() -> Iterator[tuple[str, int]]:
+def _divided() -> Iterator[Sum]:
+    return ((f"{a * b} / {a}", b, _times(a, b)) for a in range(3, 13) for b in range(a + 1, 25))
+
+
+def _shares() -> Iterator[Sum]:
     parts = ((part, of) for part in (5, 10, 15, 20, 25, 50, 75) for of in range(20, 401, 20))
-    return ((f"{part}% of {of}", part * of // 100) for part, of in parts if part * of % 100 == 0)
+    return ((f"{part}% of {of}", part * of // 100, _share(part)) for part, of in parts if part * of % 100 == 0)
+
+
+def _less(whole: int, part: int, left: int) -> str:
+    return f"{in_words(whole)} less {in_words(part)} is {in_words(left)}"
+
+
+def _more(a: int, b: int) -> str:
+    return f"{in_words(a)} an {in_words(b)} maks {in_words(a + b)}"
+
+
+def _parted(whole: int, parts: int, size: int) -> str:
+    return f"{in_words(whole)} in {in_words(parts)} pairts is {in_words(size)} tae ilka een"
+
+
+def _times(a: int, b: int) -> str:
+    return f"{in_words(a)} times {in_words(b)} maks {in_words(a * b)}"
+
+
+def _share(part: int) -> str:
+    return f"it means {in_words(part)} oot o ilka hunner"
 
 
 @functools.cache

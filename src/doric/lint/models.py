@@ -36,10 +36,10 @@ class Topic(Strict):
 class Theme(Strict):
     name: Text
     keywords: Texts
-    starts: Texts
-    whys: Texts
-    steps: Texts
-    checks: Texts
+    starts: list[Text]
+    whys: list[Text]
+    steps: list[Text]
+    checks: list[Text]
     topics: Annotated[list[Topic], Field(min_length=1)]
 
 

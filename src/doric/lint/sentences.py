@@ -209,6 +209,7 @@ def check_themes(sources: Sources) -> Iterator[Finding]:
             for topic in theme["topics"]:
                 yield from _topic(source, topic, topics)
                 yield from _unfit(source, theme, topic)
+            yield from _unused(source, theme)
 
 
 def _topic(source: Source, topic: dict, seen: dict[str, str]) -> Iterator[Finding]:
@@ -248,6 +249,15 @@ def _unfit(source: Source, theme: dict, topic: dict) -> Iterator[Finding]:
             instead = f": did you mean '{near[0]}'?" if near else ": copy its first words, or delete this entry"
             reason = f"no sentence of the theme '{theme['name']}' begins so{instead}"
         yield source.error(line, beginning, reason)
+
+
+def _unused(source: Source, theme: dict) -> Iterator[Finding]:
+    """Sentences of a theme that are unfit for every topic, so no answer has them."""
+    unfit = [tuple(topic.get("unfit", ())) for topic in theme["topics"]]
+    for line in (line for part in PARTS for line in theme[part]):
+        if all(line.startswith(beginnings) for beginnings in unfit):
+            reason = f"unfit for every topic of the theme '{theme['name']}', so no answer has it: delete it"
+            yield source.warning(source.line_of(line), line, reason)
 
 
 def check_refusals(sources: Sources) -> Iterator[Finding]:

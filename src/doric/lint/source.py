@@ -63,10 +63,14 @@ class Source:
     def _places(self) -> dict[str, list[int]]:
         """String of a TOML file -> the lines on which it is."""
         found: dict[str, list[int]] = {}
-        for at, line in enumerate(self.lines, 1):
-            for quoted in TOML_STRING.findall(line):
-                found.setdefault(unquoted(quoted), []).append(at)
+        for at, text in self.strings:
+            found.setdefault(text, []).append(at)
         return found
+
+    @functools.cached_property
+    def strings(self) -> list[tuple[int, str]]:
+        """(line number, text) for each string of a TOML file."""
+        return [(at, unquoted(quoted)) for at, line in enumerate(self.lines, 1) for quoted in TOML_STRING.findall(line)]
 
     def line_of(self, value: object, occurrence: int = 0) -> int:
         """The line of a string, or of the first string in a list or table; 0 if it is not found.

@@ -9,13 +9,18 @@ from doric import data
 from doric.core import text as texts
 from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
-from doric.lint import minimal_pairs
+from doric.lint import asks, minimal_pairs
 from doric.lint.source import Source
 from doric.lint.spelling import doric_lines
 from doric.lint.words import Sources, entry_forms, spellings
 
 SLOT = re.compile(r"\\\{\w+\\\}")
 ENDS = re.compile(r"[\s.!?…]+$")
+SLOTS = re.compile(r"\{\w+\}")
+SHORTEST_MODEL = 15
+"""A line with fewer characters outside its slots would be the model of any sentence."""
+PROMPTS = ("asks/", "prompts.toml", "followups.toml", "exemplars.toml")
+"""Files of which all texts are searched, English ones too (beginnings of names)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +37,34 @@ class Place:
 
 
 def where(sources: Sources, wanted: str, rows: Path | str | None = None) -> list[Place]:
-    """All places of a word in tables, lists and authored lines, or of a sentence, or a part of it, in authored lines.
+    """All places of a word in tables, lists and texts, or of a sentence, or a part of it, in texts.
 
+    Texts are the authored Doric, and the questions and prompts in any language.
     A sentence from a dataset is found too if it was made from a line with {topic}. Raises `InputError` if the dataset
     `rows` cannot be read.
     """
     turns = list(_rows(rows)) if rows is not None else None
     found = list(_in_tables(sources, wanted)) if len(texts.words(wanted)) == 1 else []
     test = _test(wanted)
-    for line in doric_lines(sources):
-        if test(line.text):
-            found.append(Place(line.source.name, line.line, line.text, _drawn(line.text, turns)))
+    for source, number, text in _texts(sources):
+        if test(text):
+            found.append(Place(source.name, number, text, _drawn(text, turns)))
     if source := sources.get(minimal_pairs.FILE):
         listed = {place.line for place in found if place.file == source.name}
         rights = ((row.line, row.cells["right"]) for row in source.rows if row.line not in listed)
         found += [Place(source.name, line, right) for line, right in rights if test(right)]
     return found
+
+
+def _texts(sources: Sources) -> Iterator[tuple[Source, int, str]]:
+    for line in doric_lines(sources):
+        if not line.source.name.startswith(PROMPTS) or line.source.name.endswith(".tsv"):
+            yield line.source, line.line, line.text
+    for name, source in sources.items():
+        if name.startswith(PROMPTS) and name.endswith(".toml"):
+            yield from ((source, number, text) for number, text in source.strings)
+    if source := sources.get(asks.LINES):
+        yield from ((source, row.line, row.cells["english"]) for row in source.rows)
 
 
 def report(sources: Sources, wanted: str, rows: Path | str | None = None) -> tuple[list[str], bool]:
@@ -86,9 +103,10 @@ def _test(wanted: str) -> Callable[[str], bool]:
     pattern, folded = _whole(wanted), texts.fold(wanted)
 
     def matches(line: str) -> bool:
-        return pattern.search(texts.fold(line)) is not None or (
-            "{" in line and re.search(_pattern(line), folded) is not None
-        )
+        if pattern.search(texts.fold(line)):
+            return True
+        says_something = "{" in line and len(SLOTS.sub("", line)) >= SHORTEST_MODEL
+        return says_something and re.search(_pattern(line), folded) is not None
 
     return matches
 

@@ -12,13 +12,17 @@ type Sources = Mapping[str, Source]
 ENGLISH = re.compile("[a-z]+(?:[' -][a-z]+)*")
 """English that can be found in a text."""
 SPELLINGS = ("variants", "wider", "synonyms")
+PARTS_OF_SPEECH = ("n", "v", "adj", "adv", "prep", "conj", "pron", "det", "num", "intj", "phr")
 
 
 def check_lexicon(sources: Sources) -> Iterator[Finding]:
-    """Classes and spellings of lexicon.tsv. Each spelling must belong to one entry only."""
+    """Parts of speech and spellings of lexicon.tsv. Each spelling must belong to one entry only."""
     source, seen = sources["lexicon.tsv"], {}
     for row in source.rows:
         doric, kind = row.cells["doric"], row.cells["class"]
+        if (part := row.cells["pos"]) not in PARTS_OF_SPEECH:
+            reason = f"the part of speech is '{part}': write one of {', '.join(PARTS_OF_SPEECH)}"
+            yield source.error(row.line, doric, reason)
         for form in (form for column in SPELLINGS for form in spellings(row, column)):
             if form != form.lower() or "," in form:
                 reason = f"'{form}': write spellings in lower case, with ; between them"
