@@ -281,6 +281,38 @@ def test_a_path_may_contain_an_at_sign():
         ("http://h/v1.", "it contains the character . at its end"),
         ("http://h/v1,http://i/v1", "it contains a second URL"),
         ("http://[::1]x/v1", "a host name consists of letters, digits, dots and hyphens"),
+        *((f"http://h/v1{char}", f"it contains the character {char} at its end") for char in ")]!*"),
+        ("http://h/v1>", "it contains the character >"),
+        ("[docs](http://h/v1)", "it contains the character ) at its end"),
+        *(
+            (slip + "h.org/v1", f"it begins with {slip} instead of {right}")
+            for slip, right in (
+                ("http//", "http://"),
+                ("http:/", "http://"),
+                ("https:", "https://"),
+                ("htp://", "http://"),
+                ("hxxps://", "https://"),
+                ("HTTPS//", "https://"),
+                ("https;//", "https://"),
+            )
+        ),
+        *(
+            (url, "it is an example with a placeholder")
+            for url in (
+                "http://YOUR_HOST:8000/v1",
+                "https://YOUR-RESOURCE.openai.azure.com/openai/v1",
+                "http://localhost:PORT/v1",
+                "https://your-resource.openai.azure.com/openai/v1",
+                "https://yourdomain.org/v1",
+                "http://HOST:8000/v1",
+                "https://api.example.com/v1",
+                "https://xxxx.openai.azure.com/openai/v1",
+                "https://replace-me/v1",
+                "https://x.openai.azure.com/openai/deployments/NAME?api-version=2024-10-21",
+                "https://x.openai.azure.com/openai/deployments/gpt?api-version=VERSION",
+                "https://WORKSPACE--vllm.modal.run",
+            )
+        ),
         ("http://$HOST:8000/v1", "a host name consists of letters, digits, dots and hyphens"),
         ("http://h,i:8000/v1", "a host name consists of letters, digits, dots and hyphens"),
     ],
@@ -307,6 +339,18 @@ def test_a_missing_scheme_is_suggested():
         with pytest.raises(SettingsError) as caught:
             normalize_url(url, source=source)
         assert caught.value.hint.endswith(f"for instance {example}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1]", "http://[::1]:8000", "http://host:8000/v1", "http://GPU-BOX:8000/v1", "https://yourmate.org/v1",
+        "https://my-resource.openai.azure.com/openai/v1", "http://model/v1", "http://names.org/v1", "http://h/(a)/v1",
+    ],
+)  # fmt: skip
+def test_a_name_that_looks_like_a_placeholder_is_none(url):
+    """Hosts and paths that may be real are taken."""
+    assert normalize_url(url, source="--base-url") == url
 
 
 @pytest.mark.parametrize(
@@ -428,7 +472,8 @@ def test_an_extra_body_is_read(tmp_path, text, fields):
 
 KEY_NAMES = (
     "bearer", "token", "credentials", "private_key", "subscription-key", "Ocp-Apim-Subscription-Key", "passphrase",
-    "Cookie", "api key", "authToken", "x-goog-api-key", "hf_access_token", "id_token", "pwd", "Proxy-Authorization", "jwt",
+    "Cookie", "api key", "authToken", "x-goog-api-key", "hf_access_token", "id_token", "pwd", "jwt",
+    "Proxy-Authorization",
 )  # fmt: skip
 KEYS = (
     "sk-proj-4f7aAbCd90", "hf_AbCdEfGhIjKl", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig", "Bearer abcdef123456",

@@ -42,6 +42,23 @@ WITHOUT_SCHEME = re.compile(
     r"(?!https?\b)(?://)?(?=localhost|[\w-]+[.:])([\w.-]+)(?::\d+(?:/[\w/.-]*)?|/[\w/.-]*)", re.ASCII
 )
 """A URL of which only the scheme is missing. A word without a dot and a port may be a key."""
+SCHEME_SLIP = re.compile(
+    r"(?!https?://)(?:(https?)(?::/?|/{1,3}|;//|:\\\\)(?!/)(?=\w)|(ht+ps?|hxxps?|https?s|htt|ttps?)://(?=\w))",
+    re.IGNORECASE,
+)
+"""A scheme with a slip: http//host, http:/host, http:host, htp://host."""
+PLACEHOLDER = re.compile(
+    r"(?<![a-z0-9])(?:your(?:[-_.]\w+|host|resource|server|domain|name|url|endpoint|ip|deployment|account|region|project"
+    r"|workspace|company|organi[sz]ation|app|site|key)\w*|(?:insert|replace|change)[-_]?(?:me|this|here)\w*|placeholder\w*"
+    r"|x{4,}|(?:api\.|www\.)?example\.com)(?![a-z0-9])|(?<=/deployments/)(?:name|deployment[-_]name|model)(?=[/?]|$)"
+    r"|api-version=version$",
+    re.IGNORECASE,
+)
+CAPITALS = re.compile(
+    r"(?<=[/.@:=])(?:HOST|HOSTNAME|HOST_NAME|SERVER|SERVER_IP|IP|IP_ADDRESS|ADDRESS|PORT|DOMAIN|RESOURCE|RESOURCE_NAME|NAME"
+    r"|DEPLOYMENT|DEPLOYMENT_NAME|ENDPOINT|REGION|PROJECT|WORKSPACE|WORKSPACE_NAME)(?!\w|-\w)"
+)
+"""What stands for a name in examples, to be replaced."""
 AZURE_HOSTS = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
 
 
@@ -145,6 +162,9 @@ def normalize_url(url: str, *, source: str) -> str:
         return ""
     if what := _foreign_part(url):
         raise SettingsError(f"the URL in {source} is not valid: it contains {what}", hint="Copy it again, or type it.")
+    if found := PLACEHOLDER.search(url) or CAPITALS.search(url):
+        hint = f"Write the real name instead of {found.group()}."
+        raise SettingsError(f"the URL in {source} is not valid: it is an example with a placeholder", hint=hint)
     try:
         parts = urlsplit(url)
         netloc = _netloc(parts)
@@ -176,7 +196,8 @@ def _foreign_part(url: str) -> str:
             return "a space" if char == " " else f"the invisible character U+{ord(char):04X}"
     if url.count("://") > 1:
         return "a second URL"
-    return f"the character {url[-1]} at its end" if url.endswith((",", ";", ".")) else ""
+    open_bracket = url.endswith("]") and "[" in url
+    return f"the character {url[-1]} at its end" if url.endswith(tuple(",;.)]!*")) and not open_bracket else ""
 
 
 def _netloc(parts: SplitResult) -> str:
@@ -205,6 +226,10 @@ def _reason(error: ValueError) -> str:
 
 def _not_valid(url: str, source: str, reason: str = "") -> SettingsError:
     example = EXAMPLE_URLS.get(source, EXAMPLE_URL)
+    if slip := SCHEME_SLIP.match(url):
+        scheme = (slip[1] or ("https" if "s" in slip[2].lower() else "http")).lower()
+        reason = f"it begins with {slip.group()} instead of {scheme}://"
+        url = url[slip.end() :]
     if found := WITHOUT_SCHEME.fullmatch(url):
         example = f"{'http' if is_private(found[1]) else 'https'}://{url.lstrip('/')}"
     hint = f"It must begin with http:// or https:// and name a host, for instance {example}."
