@@ -39,6 +39,7 @@ except ModuleNotFoundError as error:
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
 DEFAULT_OUT = Path("datasets/minimal_pairs.json")
+MODEL_HINT = "Give --checkpoint FOLDER, or the --base-url of a vLLM server."
 COUNT, RETRIES = cli.bounded(int, 1, 10_000), cli.bounded(int, 0, 1000)
 SECONDS = cli.bounded(float, 0, 1_000_000, above=True)
 
@@ -75,12 +76,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Score the pairs, print the table and write the result; or write the tasks of --lm-eval."""
+    from doric.core.errors import SettingsError
     from doric.core.files import atomic_write, encode_json, refuse_foreign_file
+    from doric.core.settings import load_settings
     from doric.core.text import printable
     from doric.evaluation import pairs_run
     from doric.evaluation.lm_eval_tasks import GROUP, write_tasks
-    from doric.evaluation.minimal_pairs import KIND, load_pairs_result
-    from doric.evaluation.run import load_model
+    from doric.evaluation.minimal_pairs import KIND, load_pairs_result, with_baseline
     from doric.lint.check import refuse_broken_data
     from doric.llm.client import Client
     from doric.report.minimal_pairs_table import format_pairs
@@ -101,16 +103,19 @@ async def run(args: argparse.Namespace) -> int:
             args.checkpoint, pairs, batch_size=args.batch_size, start=args.start, about=about
         )
     else:
-        settings = load_model(args.model, args.base_url, args.extra_body)
+        settings = load_settings(model=args.model, base_url=args.base_url, extra_body=args.extra_body)
+        if not settings.given:
+            raise SettingsError("no model to score: no --checkpoint, no base URL and no key", hint=MODEL_HINT)
         async with Client(settings, timeout=args.timeout, concurrency=args.concurrency) as client:
             result = await pairs_run.score_with_server(
                 client, pairs, address=settings.address, start=args.start, concurrency=args.concurrency,
                 max_retries=args.max_retries, about=about,
             )  # fmt: skip
-    saved = pairs_run.compared(result, before)
-    atomic_write(args.out, encode_json(saved))
+    if before:
+        result = with_baseline(result, before, args.baseline)
+    atomic_write(args.out, encode_json(result.as_json()))
     cli.print_stderr(f"result in {args.out}\n")
-    print(printable(format_pairs(saved)))
+    print(printable(format_pairs(result.summary())))
     return 0
 
 

@@ -73,6 +73,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     output = parser.add_argument_group("output")
     default = Path("datasets/validation.json")
     output.add_argument("--out", type=Path, default=default, metavar="FILE", help="result (default: %(default)s)")
+    output.add_argument(
+        "--minimal-pairs", type=Path, metavar="FILE", help="show the result of score_minimal_pairs.py on the page too"
+    )
     output.add_argument("--overwrite", action="store_true", help="ask everything again; copies are kept")
     return parser.parse_args(argv)
 
@@ -85,6 +88,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.core.text import printable
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
+    from doric.evaluation.minimal_pairs import load_pairs_result
     from doric.lint.check import refuse_broken_data
     from doric.report.html import PAGE, write_page
     from doric.report.scoreboard_page import format_result, scoreboard_page
@@ -100,6 +104,7 @@ async def run(args: argparse.Namespace) -> int:
         args.max_tokens, args.temperature, args.seed, args.concurrency, args.timeout, args.max_retries,
         args.max_rejected,
     )  # fmt: skip
+    pairs = {"minimal_pairs": load_pairs_result(args.minimal_pairs).summary()} if args.minimal_pairs else {}
     prompts = evaluation.select_prompts(args.limit)
     model = evaluation.load_model(args.model, args.base_url, args.extra_body)
     baseline = evaluation.find_baseline(args.baseline, model, prompts, settings, args.baseline_extra_body)
@@ -108,7 +113,8 @@ async def run(args: argparse.Namespace) -> int:
         result = await evaluation.validate(
             model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite
         )
-        atomic_write(args.out, dump_result(result))
+        result |= pairs
+    atomic_write(args.out, dump_result(result))
     write_page(page, scoreboard_page(result))
     cli.print_stderr(f"result in {args.out}, page in {page}\n")
     print(printable(format_result(result)))

@@ -6,13 +6,14 @@ model independently of everything that chose its training data. The method is th
 
 import functools
 import json
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, StrictStr, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, StrictStr
 
 from doric import data
 from doric.core.conversations import stable_id
@@ -20,6 +21,7 @@ from doric.core.errors import InputError
 from doric.core.files import read_text
 from doric.evaluation.stats import Interval, grouped_share, share, share_change
 
+log = logging.getLogger("doric")
 FILE = "minimal_pairs/pairs.tsv"
 KIND = "doric-minimal-pairs"
 """Marks a file as a result of this project."""
@@ -143,10 +145,9 @@ def changes(after: Sequence[PairScore], before: Sequence[PairScore]) -> dict[str
     """The change of the accuracy ("sum") from `before` to `after` over the pairs that both scored, with intervals."""
     earlier = {score.pair: score for score in before}
     both = [(score, earlier[score.pair]) for score in after if score.pair in earlier]
-    groups = {"all": both} | {
-        name: [two for two in both if two[0].pair.phenomenon == name]
-        for name in dict.fromkeys(score.pair.phenomenon for score, _ in both)
-    }
+    groups = {"all": both, "sourced": [two for two in both if two[0].pair.sourced]}
+    for two in both:
+        groups.setdefault(two[0].pair.phenomenon, []).append(two)
     return {name: asdict(_change(group)) for name, group in groups.items() if group}
 
 
@@ -174,10 +175,18 @@ def _grouped(scores: Sequence[PairScore], hits: Sequence[bool]) -> Interval:
 
 @dataclass(frozen=True, slots=True)
 class PairsResult:
-    """The scored pairs of one model. `about` says which model, where, when and how."""
+    """The scored pairs of a model, perhaps with those of a baseline. `about` says which model, where, when and how."""
 
     about: Mapping[str, Any]
     scores: tuple[PairScore, ...]
+    baseline: "PairsResult | None" = None
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, without the scores of each pair."""
+        found = {**self.about, **figures(self.scores)}
+        if self.baseline:
+            found |= {"baseline": self.baseline.summary(), "changes": changes(self.scores, self.baseline.scores)}
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """The result as it is saved."""
@@ -185,25 +194,28 @@ class PairsResult:
             {**asdict(score.pair), "scores": {"right": asdict(score.right), "wrong": asdict(score.wrong)}}
             for score in self.scores
         ]
-        return {"kind": KIND, **self.about, **figures(self.scores), "pairs": rows}
+        baseline = {"baseline": self.baseline.as_json()} if self.baseline else {}
+        return {"kind": KIND, **self.summary(), **baseline, "pairs": rows}
 
 
 class _Score(BaseModel):
-    logprob: float
-    tokens: int
+    logprob: FiniteFloat
+    tokens: NonNegativeInt
 
 
 class _Row(BaseModel):
     phenomenon: StrictStr
-    right: StrictStr
-    wrong: StrictStr
-    source: StrictStr = UNVERIFIED
-    note: StrictStr = ""
+    right: Annotated[StrictStr, Field(min_length=1)]
+    wrong: Annotated[StrictStr, Field(min_length=1)]
+    source: StrictStr
+    note: StrictStr
     scores: dict[Literal["right", "wrong"], _Score]
 
     def score(self) -> PairScore:
-        pair = MinimalPair(**self.model_dump(exclude={"scores"}))
-        right, wrong = (SentenceScore(**self.scores[side].model_dump()) for side in ("right", "wrong"))
+        pair = MinimalPair(self.phenomenon, self.right, self.wrong, self.source, self.note)
+        right, wrong = (
+            SentenceScore(each.logprob, each.tokens) for each in (self.scores["right"], self.scores["wrong"])
+        )
         return PairScore(pair, right, wrong)
 
 
@@ -213,17 +225,35 @@ class _Saved(BaseModel):
     address: StrictStr
     date: StrictStr
     start: StrictStr
-    control: StrictStr = ""
-    pairs: list[_Row]
+    control: StrictStr
+    pairs_hash: StrictStr
+    pairs: Annotated[list[_Row], Field(min_length=1)]
+    baseline: "_Saved | None" = None
+
+    def result(self) -> PairsResult:
+        about = self.model_dump(exclude={"kind", "pairs", "baseline"})
+        baseline = self.baseline.result() if self.baseline else None
+        return PairsResult(about, tuple(row.score() for row in self.pairs), baseline)
 
 
 def load_pairs_result(path: Path) -> PairsResult:
-    """A saved result. Raises `InputError` if the file is not one."""
+    """A saved result. Its figures are computed again. Raises `InputError` if the file is not one."""
     try:
-        saved = _Saved.model_validate(json.loads(read_text(path)))
-        scores = tuple(row.score() for row in saved.pairs)
-    except (ValidationError, KeyError) as error:
+        return _Saved.model_validate(json.loads(read_text(path))).result()
+    except (ValueError, KeyError, RecursionError) as error:  # ValueError: no JSON, or not of this form
         raise InputError("not a result of minimal pairs", file=path, hint=HINT) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError("not a result of minimal pairs: no valid JSON", file=path, hint=HINT) from error
-    return PairsResult(saved.model_dump(exclude={"kind", "pairs"}), scores)
+
+
+def with_baseline(result: PairsResult, before: PairsResult, path: Path) -> PairsResult:
+    """The result with a baseline. Warns if they differ in more than the model.
+
+    Raises `InputError` if they have no pair in common.
+    """
+    common = {score.pair for score in before.scores} & {score.pair for score in result.scores}
+    if not common:
+        raise InputError("it has none of these pairs", file=path, hint="Score the baseline again.")
+    if len(common) < len(result.scores):
+        log.warning("%s has %d of these %d pairs: changes are over those.", path, len(common), len(result.scores))
+    if before.about["start"] != result.about["start"]:
+        log.warning("%s was scored with another --start: a change may come from that.", path)
+    return replace(result, baseline=replace(before, baseline=None))

@@ -11,7 +11,6 @@ from doric.evaluation.checkpoint_logprobs import load_checkpoint, score_pairs
 from doric.evaluation.minimal_pairs import (
     MinimalPair,
     PairsResult,
-    changes,
     control,
     minimal_pairs,
     pairs_fingerprint,
@@ -66,22 +65,6 @@ async def score_with_server(
         client, pairs, start=start, concurrency=concurrency, max_retries=max_retries, on_sentence=_Progress(pairs)
     )
     return PairsResult(_about(client.model, address, start, pairs) | about, tuple(scores))
-
-
-def compared(result: PairsResult, before: PairsResult | None) -> dict[str, Any]:
-    """The result as it is saved, with its baseline and the changes. Raises `InputError` if they share no pairs."""
-    saved = result.as_json()
-    if before is None:
-        return saved
-    found = changes(result.scores, before.scores)
-    if not found:
-        raise InputError("the baseline has none of these pairs", hint="Score the baseline again.")
-    if (common := found["all"]["n"]) < len(result.scores):
-        log.warning("The baseline has %d of the %d pairs; changes are over those.", common, len(result.scores))
-    if before.about["start"] != result.about["start"]:
-        log.warning("The baseline was scored with another --start, so a change may come from that.")
-    earlier = {key: value for key, value in before.as_json().items() if key != "pairs"}
-    return saved | {"baseline": earlier, "changes": found}
 
 
 def _about(model: str, address: str, start: str, pairs: Sequence[MinimalPair]) -> dict[str, Any]:

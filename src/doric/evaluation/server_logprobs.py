@@ -60,12 +60,15 @@ class PromptLogprobs:
     def __init__(self, client: Client, *, start: str = START) -> None:
         self._client, self._start = client, start
         self._way: Mapping[str, Any] | None = None
+        self._refused: FatalServerError | None = None
         self._skipped = 0
         self._finding = asyncio.Lock()
 
     async def score(self, text: str) -> SentenceScore:
         """The score of one sentence. Raises `FatalServerError` if the server gives no log-probabilities of a prompt."""
         async with self._finding:
+            if self._refused:
+                raise self._refused
             if self._way is None:
                 await self._find_way()
         logprobs = (await self._ask(self._start + text, self._way or {}) or [])[self._skipped :]
@@ -86,7 +89,8 @@ class PromptLogprobs:
             if tokens:
                 self._way, self._skipped = way, len(tokens)
                 return
-        raise self._without_logprobs(refused)
+        self._refused = self._without_logprobs(refused)
+        raise self._refused
 
     def _without_logprobs(self, refused: NotOffered | None = None) -> FatalServerError:
         said = f": {refused.message}" if refused else ""

@@ -261,6 +261,7 @@ def _is_doric(text: str, start: int, word: str) -> bool:
         place = next((place for place, token in enumerate(tokens) if at + token.start() == start), None)
         if place is not None:
             lower = [token.group().lower() for token in tokens]
+            lower[place] = word  # without its clitic
             return class_in_context(lower, [word_class(token) in SCOTS for token in lower], place) in SCOTS
         at += len(sentence)
     return False

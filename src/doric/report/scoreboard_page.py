@@ -10,6 +10,7 @@ from doric.dialect.highlight import highlight
 from doric.quality.decontamination import held_out_prompts
 from doric.report.charts import Line, lines
 from doric.report.html import page
+from doric.report.minimal_pairs_table import format_pairs, table_lines
 from doric.report.tables import Json, aligned, percent, signed
 
 NAMES = {
@@ -47,6 +48,8 @@ def format_result(result: Json) -> str:
         tables.append(format_changes(result))
     if "judge" in result:
         tables.append(format_verdicts(result))
+    if "minimal_pairs" in result:
+        tables.append(format_pairs(result["minimal_pairs"]))
     return "\n\n".join(tables)
 
 
@@ -181,6 +184,7 @@ def scoreboard_page(result: Json) -> str:
         drift=list(_drift_charts(result, before)),
         drift_change=format_drift(result["drift"]),
         models=[result, before] if before else [result],
+        pairs=list(table_lines(result["minimal_pairs"])) if "minimal_pairs" in result else [],
         answers=_answers(result, before),
     )
 
