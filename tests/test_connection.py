@@ -1,6 +1,7 @@
 """How servers are reached: proxies, certificates and redirects, by the data scripts and by the chat."""
 
 import asyncio
+import base64
 import json
 import shutil
 import socket
@@ -154,6 +155,14 @@ def test_which_proxy_is_used(monkeypatch, variables, url, proxy):
         ("http://me:secret@p:port", "is not a valid URL"),
         ("http://me:sec/secret@p:1", "is not a valid URL"),
         ("http://[::1", "is not a valid URL"),
+        ("http://me:p@secret#x@p:1", "is not a valid URL"),
+        ("http://me:p#secret@p:1", "is not a valid URL"),
+        ("http://me:p?secret@p:1", "is not a valid URL"),
+        ("me:1/secret@p:1", "is not a valid URL"),
+        ("http://<proxy>:3128", "is an example with a placeholder"),
+        ("http://YOUR_PROXY:3128", "is an example with a placeholder"),
+        ("http://me:secret@HOST:3128", "is an example with a placeholder"),
+        ("http://$PROXY:3128", "is an example with a placeholder"),
     ],
 )
 @BOTH
@@ -218,6 +227,28 @@ def test_a_407_for_plain_http_is_final(monkeypatch, ask):
     error = refused(ask, "http://doric.example/v1")
     assert "the proxy asks for a name and a password (407): who are you" in error.message
     assert len(proxy.heads) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("password", ["s3c", "secret-word"])
+def test_a_proxy_that_quotes_the_password_does_not_show_it(monkeypatch, ask, password):
+    """What a proxy for http says is shown without the password, also if the password is short or encoded."""
+    login = base64.b64encode(f"me:{password}".encode()).decode()
+    proxy = Peer(reply(407, {"error": f"me:{password} is wrong (Basic {login})"}))
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:{password}@{proxy.host}")
+    error = refused(ask, "http://doric.example/v1")
+    assert "407" in error.message
+    assert password not in error.message + error.hint
+    assert login not in error.message + error.hint
+
+
+@BOTH
+@pytest.mark.parametrize("extra", [b"more than its Content-Length says", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_407_with_a_mistake_is_a_407(monkeypatch, ask, extra):
+    """A refusal of a proxy is known although its body is longer than it says, and is not retried."""
+    proxy = Peer(reply(407, {"error": "no"}) + extra)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy.host}")
+    assert f"the proxy {proxy.host} rejects the name or the password (407)" in refused(ask, REMOTE).message
 
 
 @pytest.mark.parametrize(

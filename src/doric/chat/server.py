@@ -380,11 +380,12 @@ class Server:
         with suppress(TransportError):  # the status is known, and so is the beginning of the body
             for _ in reply.pieces(body, first=body.patience, silence=body.patience):
                 pass
-        return ErrorResponse.read(response.status_code, body.content(), response.headers, key=self.address.api_key)
+        return self._said(response.status_code, body.content(), response.headers)
 
-    def _said(self, status: int, body: bytes) -> ErrorResponse:
-        """The error in the body of a response with a status of success, or in an event."""
-        return ErrorResponse.read(status, body, {}, key=self.address.api_key)
+    def _said(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> ErrorResponse:
+        """The error in the body of a response, or in an event."""
+        logins = self._proxy.secrets if self._proxy else ()
+        return ErrorResponse.read(status, body, headers or {}, key=self.address.api_key, logins=logins)
 
     def _refused(self, refusal: ErrorResponse) -> ServerError:
         """The error for a refusal, in terms of the variables that the user has set."""

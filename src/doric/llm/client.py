@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -181,9 +181,9 @@ class Client:
             raise self._network_failure(error, request, begun=False) from None
         except Oversized as error:
             raise FatalServerError(f"{self._settings.address}: {error}", fault="oversized") from None
-        status, headers, key = response.status_code, response.headers, self._settings.key
+        status, headers = response.status_code, response.headers
         if status >= 300:
-            raise self._error(ErrorResponse.read(status, body.content(), headers, key=key, prompts=[quoted]))
+            raise self._error(self._refusal(status, body.content(), headers, prompts=[quoted]))
         found = read_object(body.content(), redact(headers.get("content-type", ""), self._secret))
         self.answered = True
         return found
@@ -258,7 +258,7 @@ class Client:
             except ErrorInBody as error:
                 status = error.status
         prompts = [message["content"] for message in request.messages]
-        refusal = ErrorResponse.read(status, content, headers, key=self._settings.key, prompts=prompts)
+        refusal = self._refusal(status, content, headers, prompts=prompts)
         if refusal.filtered:
             return Completion("", "content_filter")
         if not self._requests.adapt(refusal, body, request):
@@ -280,6 +280,12 @@ class Client:
     def _secret(self) -> str:
         """The key; "" if it is a placeholder: a word such as "openai" may also be part of a model's name."""
         return self._settings.key if is_secret(self._settings.key) else ""
+
+    def _refusal(
+        self, status: int, content: bytes, headers: Mapping[str, str], *, prompts: Sequence[str] = ()
+    ) -> ErrorResponse:
+        logins = self._proxy.secrets if self._proxy else ()
+        return ErrorResponse.read(status, content, headers, key=self._settings.key, prompts=prompts, logins=logins)
 
     def _error(self, refusal: ErrorResponse) -> ServerError:
         error = refusal.to_error(
@@ -360,9 +366,8 @@ class Client:
             pass
         except ErrorInBody as error:
             status = error.status
-        if status in (401, 403, 407) and (not self.model or status == 407):
-            key = self._settings.key  # some keys may chat, but not list models
-            raise self._error(ErrorResponse.read(status, page.content(), response.headers, key=key))
+        if status in (401, 403, 407) and (not self.model or status == 407):  # some keys may chat, but not list models
+            raise self._error(self._refusal(status, page.content(), response.headers))
         return [redact(model.name, self._secret) for model in models]
 
     async def _raise_if_unreachable(self, error: OSError) -> None:

@@ -4,6 +4,7 @@ Proxies are read from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, trusted c
 SSL_CERT_DIR. A server on this machine is never asked through a proxy.
 """
 
+import base64
 import errno
 import ipaddress
 import os
@@ -15,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from doric.core.errors import FatalServerError, SettingsError
-from doric.core.settings import is_loopback, same_origin
+from doric.core.settings import CAPITALS, PLACEHOLDER, is_loopback, same_origin
 from doric.core.text import printable
 from doric.llm.transport import TransportError
 
@@ -43,6 +44,8 @@ TRUST_HINT = "If you trust it, set SSL_CERT_FILE to a PEM file with the certific
 NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
 CUT_OFF = ("UNEXPECTED_EOF", "EOF occurred")
 REFUSED = "connection refused"
+UNREADABLE = "RemoteProtocolError"
+"""The name of httpx's error for a response that breaks the rules of HTTP."""
 NOT_CONNECTED = (
     "ConnectionRefusedError",
     "gaierror",
@@ -97,12 +100,16 @@ class Proxy:
         hint = (
             f"Write {variable} like http://user:password@proxy.example:3128; special characters are written like %40."
         )
+        text = text if "://" in text else f"http://{text}"
+        if _has_placeholder(text.rpartition("@")[2]):
+            raise SettingsError(f"the proxy in {variable} is an example with a placeholder", hint=hint)
         try:
-            parts = urlsplit(text if "://" in text else f"http://{text}")
+            parts = urlsplit(text)
             host, port = parts.hostname, parts.port
         except ValueError:
-            host, port = None, None
-        if not host:
+            host, port, parts = None, None, urlsplit("")
+        # a password with one of / ? # that is not encoded ends the host, and a part of the password would be the host
+        if not host or parts.query or parts.fragment or "#" in text or "?" in text or "@" in parts.path:
             raise SettingsError(f"the proxy in {variable} is not a valid URL", hint=hint)
         if parts.scheme not in DEFAULT_PORTS:
             hint = "Name an http proxy in HTTPS_PROXY, or put the server's host into NO_PROXY."
@@ -118,6 +125,40 @@ class Proxy:
         """Host and port."""
         return urlsplit(self.url).netloc
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The password in the forms in which a proxy may quote it."""
+        if not self.password:
+            return ()
+        login = f"{self.user}:{self.password}"
+        return (
+            self._basic(),
+            base64.b64encode(login.encode("latin-1", "replace")).decode(),
+            quote(self.password),
+            self.password,
+        )
+
+    def _basic(self) -> str:
+        return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+    def answer_to_connect(self, url: str) -> int | None:
+        """The status with which the proxy refuses to connect to `url`; None if it connects, or cannot be asked.
+
+        HTTP clients do not say it if the refusal has a mistake, such as a body that is longer than it says.
+        """
+        own, target = urlsplit(self.url), urlsplit(url)
+        if own.scheme != "http" or target.scheme != "https":
+            return None
+        place = f"{target.hostname}:{target.port or DEFAULT_PORTS['https']}"
+        login = f"Proxy-Authorization: Basic {self._basic()}\r\n" if self.user or self.password else ""
+        try:
+            with socket.create_connection((own.hostname or "", own.port or 80), timeout=PROBE_SECONDS) as plain:
+                plain.sendall(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{login}\r\n".encode())
+                found = re.match(rb"HTTP/1\.\d (\d{3})\b", plain.recv(1 << 12))
+        except OSError:
+            return None
+        return status if found and (status := int(found[1])) >= 300 else None
+
     def as_httpx(self, *, for_aiohttp: bool = False) -> "httpx2.Proxy":
         """The proxy for the HTTP client. aiohttp sends a login as Latin-1, so its characters are bytes of UTF-8."""
         import httpx2
@@ -126,6 +167,10 @@ class Proxy:
         if for_aiohttp:
             login = self.user.encode().decode("latin-1"), self.password.encode().decode("latin-1")
         return httpx2.Proxy(self.url, auth=login if any(login) else None)
+
+
+def _has_placeholder(host: str) -> bool:
+    return re.search(r"[<>{}$%]", host) is not None or bool(PLACEHOLDER.search(host) or CAPITALS.search(f"/{host}"))
 
 
 def proxy_for(url: str) -> Proxy | None:
@@ -309,10 +354,8 @@ def _redirected_to(chain: list[BaseException], url: str) -> str:
 def _fault(chain: list[BaseException], url: str, proxy: Proxy | None, source: str) -> ConnectionFault:
     if faults := [each for each in chain if isinstance(each, ssl.SSLError)]:
         return _tls_fault(faults[-1], proxy)  # aiohttp's own errors are SSL errors too, but without a code
-    if proxy is not None:
-        for each in chain:
-            if (status := _proxy_status(each)) is not None:
-                return _proxy_refusal(proxy, status, url)
+    if proxy is not None and (status := _refused_by_proxy(chain, proxy, url)) is not None:
+        return _proxy_refusal(proxy, status, url)
     if any(isinstance(each, TimeoutError) for each in chain):
         if any(type(each).__name__ == "ConnectTimeout" for each in chain):
             return ConnectionFault("no connection in time", timed_out=True, sent=False)
@@ -392,6 +435,17 @@ def _closed(proxy: Proxy | None) -> ConnectionFault:
         return ConnectionFault("the connection closed", connected=True)
     hint = f"Check {proxy.variable}, or ask whoever runs the proxy."
     return ConnectionFault(f"the connection through the proxy {proxy.host} closed", hint, connected=True)
+
+
+def _refused_by_proxy(chain: list[BaseException], proxy: Proxy, url: str) -> int | None:
+    """The status with which the proxy refused to connect; None if it did not."""
+    if known := [status for each in chain if (status := _proxy_status(each)) is not None]:
+        return known[0]
+    unreadable = any(
+        getattr(getattr(each, "request_info", None), "method", "") == "CONNECT" or type(each).__name__ == UNREADABLE
+        for each in chain
+    )
+    return proxy.answer_to_connect(url) if unreadable else None
 
 
 def _proxy_status(error: BaseException) -> int | None:

@@ -236,15 +236,27 @@ class ErrorResponse:
 
     @classmethod
     def read(
-        cls, status: int, body: bytes, headers: Mapping[str, str], *, key: str, prompts: Sequence[str] = ()
+        cls,
+        status: int,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        key: str,
+        prompts: Sequence[str] = (),
+        logins: Sequence[str] = (),
     ) -> Self:
         """Read a response. The key and the `prompts` of the request are redacted, because some servers quote them.
+
+        So are the `logins` of the proxy: short ones too if the proxy refuses them.
 
         Otherwise a quoted prompt about fridge temperatures would look like an error about the parameter `temperature`.
         """
         key = "" if key.lower() in marks("placeholder_keys") else key
         text = body[:MAX_BODY].decode("utf-8", "replace")
-        message, secrets = error_words(body), (key, *prompts)
+        message, secrets = error_words(body), (key, *logins, *prompts)
+        if status == 407:
+            for login in logins:
+                message, text = message.replace(login, "…"), text.replace(login, "…")
         # in `message`, white space is single blanks
         message = _without_secrets(_without_secrets(message, secrets), [_one_line(prompt) for prompt in prompts])
         text = _without_secrets(text, secrets)
