@@ -109,6 +109,22 @@ def test_a_conversation_begins_with_a_warning_about_its_model(server, tmp_path):
         assert "does not list" not in chat.text
 
 
+def test_a_question_typed_before_the_list_of_models_has_its_warning_too(server, tmp_path):
+    """If the first question is typed while the server starts, the warning about the model comes with it, once."""
+    server.manners.first = [(503, "")] * 4
+    with Terminal(tmp_path, server.url, VLLM_MODEL="gpt", columns=200) as chat:
+        assert chat.say("hello").count("does not list gpt, only doric-base, other, doric") == 1
+        assert "does not list gpt" not in chat.say("hello")
+    server.manners.first = [(503, "")]
+    assert "warning: 127.0.0.1" in ask(tmp_path, server.url, "hello", VLLM_MODEL="gpt").stderr
+
+
+def test_blanks_around_the_name_of_a_model_are_no_part_of_it(server, tmp_path):
+    """A name in VLLM_MODEL with blanks around it is the name that the server lists."""
+    done = ask(tmp_path, server.url, "hello", VLLM_MODEL=" doric ")
+    assert (done.stdout, done.stderr) == ("doric saw 1 messages, system none.\n", "")
+
+
 def test_a_model_need_not_be_listed(server, tmp_path):
     """If the server lists no model, the request names the model in VLLM_MODEL, if that variable is set."""
     server.manners.models = []

@@ -155,7 +155,8 @@ def test_a_very_long_message_is_one_clear_line(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "word", ["exit", "quit", ":q", " Exit ", "QUIT", "exit()", ":wq", "/exit", "/Quit", "/q", "/bye"]
+    "word",
+    ["exit", "quit", ":q", " Exit ", "QUIT", "exit()", ":wq", "/exit", "/Quit", "/q!", "/bye", ":Quit", "exit(0)"],
 )
 def test_words_that_leave(server, tmp_path, word):
     """The words that leave other programs leave, alone and in any case, as the commands do."""

@@ -455,6 +455,7 @@ def test_a_server_without_memory_gets_a_hint(tmp_path, words, begun):
     with fixed("text/event-stream", start + error) as page:
         done = ask(tmp_path, f"http://127.0.0.1:{page.server_port}", "hello", VLLM_MODEL="doric")
         assert (done.returncode, words[:20] in done.stderr, "Choose a smaller model" in done.stderr) == (1, True, True)
+        assert ".;" not in done.stderr
         page.shutdown()
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.chat.conversation import Chat, as_sent
+from doric.chat.conversation import Chat, as_sent, readable
 from doric.chat.store import Diverged, keep, next_id, read, read_latest, user_path, write
 from doric.core.conversations import to_sharegpt
 from doric.core.errors import DoricError, InputError
@@ -439,6 +439,34 @@ def test_rows_of_other_programs_are_read(tmp_path):
         {"role": "system", "content": "s"},
         {"role": "user", "content": "a"},
     ]
+
+
+def test_a_model_gets_no_answer_without_text():
+    """An answer of reasoning or of marks alone is left out, and the questions around it become one."""
+    turns = [
+        ("user", "a"),
+        ("assistant", "<think>b</think>"),
+        ("user", "c"),
+        ("assistant", "<|im_end|>"),
+        ("user", "d"),
+    ]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert as_sent(messages) == [{"role": "user", "content": "a\n\nc\n\nd"}]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("hi\U000e0101\U000e0110 a\ufe0f", "hi a"),
+        ("\u2764\ufe0f\ufe01\U000e0101 1\ufe0f\u20e3", "\u2764\ufe0f 1\ufe0f\u20e3"),
+        ("\u845b\U000e0101 \u2139\ufe0f 0\ufe00", "\u845b\U000e0101 \u2139\ufe0f 0\ufe00"),
+        ("een\r\r\ntwa\n\rthree\r\n\r\nfower", "een\ntwa\nthree\n\nfower"),
+    ],
+    ids=ascii,
+)
+def test_variation_selectors_are_sent_where_they_change_a_glyph(typed, sent):
+    """A selector after an emoji, a keycap or an ideograph stays; elsewhere it could hide a text; line ends are single."""
+    assert readable(typed) == sent
 
 
 def test_a_model_gets_turns_that_alternate():

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doric.core.markers import ReasoningFilter, cut_end_marks, find_marker, find_turn_mark, split_reasoning
+from doric.core.markers import (
+    ReasoningFilter,
+    cut_end_marks,
+    find_marker,
+    find_turn_mark,
+    split_reasoning,
+    without_turn_marks,
+)
 
 ANSWER = "Aye, it's a gran day."
 PLAN = "The user wants Doric.\n1. be short\n2. be plain"
@@ -249,6 +256,20 @@ def test_what_people_type_has_no_turn_mark(text):
 def test_a_turn_mark_is_found_in_a_typed_message(mark):
     """A mark that ends or starts a turn is found as it was typed."""
     assert find_turn_mark(f"Aye\n{mark}system") == mark
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("<s>[INST] Fit like? [/INST] Aye.</s>", "Fit like? Aye."), ("<S>[INST]Aye[/INST]</S>", "Aye"),
+        ("Aye<tool_call>{}</tool_call>", "Aye {}"), ("<tool_response>x</tool_response>", "x"),
+        ("[gMASK]<sop>Aye [MASK]", "Aye"), ("noo</s> <s>auld</s>", "noo auld"),
+        ("<s>auld</s> news", "<s>auld</s> news"), ("the [MASK] is blue", "the [MASK] is blue"),
+    ],
+)  # fmt: skip
+def test_both_marks_of_a_pair_are_left_out_of_what_is_sent(text, sent):
+    """The end of a pair stays only if its beginning stays, and marks that people type stay only among themselves."""
+    assert without_turn_marks(text).split() == sent.split()
 
 
 def in_pieces(text, cuts):

@@ -385,12 +385,53 @@ def test_a_stream_may_end_without_a_finish_reason():
 
 @pytest.mark.parametrize("late", [{"delta": {"content": "late"}}, {"text": "late"}, {"message": {"content": "late"}}])
 def test_text_after_the_end_is_not_part_of_the_answer(late):
-    """What a server sends after a finish reason is dropped, unless it gives a finish reason with each chunk."""
+    """What a server sends after a finish reason is dropped, and so is all that follows it, with or without a reason."""
     answer = StreamedCompletion()
     answer.add({"choices": [{"delta": {"content": "Aye."}, "finish_reason": "stop"}]})
     assert answer.add({"choices": [late]}) == ""
-    assert answer.add({"choices": [{"delta": {"content": " Weel."}, "finish_reason": "stop"}]}) == " Weel."
-    assert (answer.text, answer.finish) == ("Aye. Weel.", "stop")
+    assert answer.add({"choices": [{"delta": {"content": " Weel."}, "finish_reason": "stop"}]}) == ""
+    assert (answer.text, answer.finish) == ("Aye.", "stop")
+
+
+def test_a_finish_reason_with_each_chunk_ends_nothing():
+    """Some servers give a finish reason with each chunk; then all of them are the answer."""
+    ends = [{"choices": [{"delta": {"content": word}, "finish_reason": "stop"}]} for word in ("Aye", " weel", ".")]
+    pieces, answer = stream(*ends[:2], {"choices": [{"delta": {}}], "usage": {}}, ends[2])
+    assert ("".join(pieces), answer.finish) == ("Aye weel.", "stop")
+
+
+def test_an_end_before_any_text_is_none():
+    """If a first chunk without text has a finish reason, the answer that follows is not lost, and has its own end."""
+    _, answer = stream(END, chunk(content="Aye"))
+    assert not answer.complete
+    answer.add(chunk(content=" weel."))
+    answer.add(END)
+    assert (answer.text, answer.complete, answer.finish) == ("Aye weel.", True, "stop")
+
+
+GROWING = {
+    "half an emoji": ["Aye \ud83d", "Aye 😊", "Aye 😊 noo"],
+    "sign for the half": ["Aye \ufffd", "Aye \ufffd\ufffd", "Aye 😊", "Aye 😊 noo"],
+    "shorter once": ["Aye weel", "Aye", "Aye weel 😊", "Aye weel", "Aye weel 😊 noo"],
+    "the same again": ["Aye", "Aye", "Aye noo", "Aye noo"],
+}
+
+
+@pytest.mark.parametrize(
+    "shape", [lambda text: {"message": {"content": text}}, lambda text: {"text": text}], ids=["message", "text"]
+)
+@pytest.mark.parametrize("case", GROWING)
+def test_no_text_is_repeated_when_a_message_grows(shape, case):
+    """A character that is sent in halves, a shorter message or the same one again repeats nothing, in any shape."""
+    pieces, answer = stream(*({"choices": [shape(text)]} for text in GROWING[case]), END)
+    assert "".join(pieces) == answer.text == GROWING[case][-1]
+
+
+def test_pieces_that_begin_alike_are_no_growing_text():
+    """Pieces of text that begin with the same letters as the answer are all kept."""
+    for pieces in (["H", "Hae", " a", " ha"], ["ha", " ha", " haha"], ["no", "noo", " noo"]):
+        _, answer = stream(*({"choices": [{"text": text}]} for text in pieces), END)
+        assert answer.text == "".join(pieces)
 
 
 def test_a_message_that_grows_with_each_chunk_is_read_once():

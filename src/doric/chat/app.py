@@ -25,7 +25,7 @@ def run(args: argparse.Namespace, env: Mapping[str, str]) -> int:
     options = dict(map(read_setting, args.set))
     extra = parse_extra_body(env.get("VLLM_EXTRA_BODY", ""), "VLLM_EXTRA_BODY")
     extra = extra if args.extra_body is None else parse_extra_body(args.extra_body)
-    server = Server(address, wait=args.wait, wanted=env.get("VLLM_MODEL", ""), extra_body=extra)
+    server = Server(address, wait=args.wait, wanted=env.get("VLLM_MODEL", "").strip(), extra_body=extra)
     session = Session(server, screen, options=options)
     with session.signals.installed(), session.signals.armed():
         return _run(session, args, env, address.host)

@@ -18,7 +18,7 @@ class Leave(Exception):
 def run(session: Session, line: str) -> None:
     """Run a line that starts with a slash. Raises `DoricError` or `Leave`."""
     name, *rest = line[1:].split(maxsplit=1) or [""]
-    name = name.lower()
+    name = name.lower().rstrip("!;")
     if "\n" in line and name != "system":
         raise InputError("a command has one line", hint="// sends a message that starts with /")
     command = COMMANDS.get(ALIASES.get(name, name))
@@ -171,5 +171,10 @@ COMMANDS: dict[str, Command] = {
     "bye": Command("/bye", "leave; so do /exit, /quit, Ctrl-D", leave),
 }
 ALIASES = {"exit": "bye", "quit": "bye", "q": "bye", "?": "help", "clear": "reset"}
-LEAVING = ("exit", "quit", "exit()", "quit()", "exit;", "quit;", ":q", ":q!", ":wq", ":x", r"\q", ".exit", ".quit")
+LEAVING = frozenset(
+    [
+        "exit", "quit", "exit()", "quit()", "exit(0)", "quit(0)", "exit;", "quit;", ".exit", ".quit", "\\q", "\\quit",
+        "\\exit", ":q", ":q!", ":quit", ":quit!", ":qa", ":qa!", ":wq", ":wq!", ":x", ":x!", ":xa",
+    ]
+)  # fmt: skip
 """A message that is one of these words, in any case, leaves: users of other programs type them. `exit!` can be sent."""

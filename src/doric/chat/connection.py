@@ -91,11 +91,8 @@ class Reply:
             yield from body.feed(block)
             if body.done:
                 return
-            if body.patience < patience:
-                patience = body.patience
-                self.watchdog.allow(patience)
-            elif body.pieces > pieces:
+            if body.patience != patience or body.pieces > pieces:
+                pieces, patience = body.pieces, body.patience
                 self.watchdog.allow(min(silence, patience))
-            pieces = body.pieces
         if not self.watchdog.expired:
             yield from body.end()

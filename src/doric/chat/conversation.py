@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from doric.core.characters import without_idle_selectors
 from doric.core.errors import InputError
 from doric.core.markers import find_turn_mark, split_reasoning, without_turn_marks
-from doric.core.text import SURROGATE, printable, replace_surrogates
+from doric.core.text import SURROGATE, has_text, printable, replace_surrogates
 
-LINE_ENDS = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
+LINE_ENDS = re.compile("\n\r(?!\n)|\r{1,2}\n|\r|[\v\f\x85\u2028\u2029]")
 INVISIBLE_LETTERS = re.compile("(?P<flag>\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[\U000e0020-\U000e007f]")
 """Letters that only a flag such as Scotland's consists of. Elsewhere only a model would see them."""
 
@@ -29,27 +30,31 @@ def refuse_template_marks(text: str) -> None:
 def readable(text: str) -> str:
     """`text` as a model gets it: without characters that nobody sees, and each kind of line end as a newline.
 
-    Removes escape sequences, control characters (Ctrl-Z, NUL), format characters (a byte-order mark) and, except in a
-    flag, invisible letters. The halves of an emoji are joined, and a half alone becomes U+FFFD.
+    Removes escape sequences, control characters (Ctrl-Z, NUL), format characters (a byte-order mark), variation
+    selectors that change nothing and, except in a flag, invisible letters. The halves of an emoji are joined, and a
+    half alone becomes U+FFFD.
 
     >>> readable("\\ufeffFit\\x1a like?\\r\\nAye\\u2028")
     'Fit like?\\nAye\\n'
     """
     if SURROGATE.search(text):
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return INVISIBLE_LETTERS.sub(lambda found: found["flag"] or "", printable(LINE_ENDS.sub("\n", text)))
+    text = INVISIBLE_LETTERS.sub(lambda found: found["flag"] or "", printable(LINE_ENDS.sub("\n", text)))
+    return without_idle_selectors(text)
 
 
 def as_sent(messages: Iterable[Message]) -> list[Message]:
     """The messages as a model gets them, also if they are from a file of another program.
 
-    They are `readable` and have neither reasoning nor marks of chat templates. Messages of one role in a row become
-    one, because the templates of many models refuse them.
+    They are `readable` and have neither reasoning nor marks of chat templates. Answers without any other text are left
+    out, and messages of one role in a row become one, because the templates of many models refuse them.
     """
     sent: list[Message] = []
     for message in messages:
         role, text = message["role"], readable(message["content"])
         text = without_turn_marks(split_reasoning(text).answer if role == "assistant" else text)
+        if role == "assistant" and not has_text(text):
+            continue
         if sent and sent[-1]["role"] == role:
             sent[-1]["content"] += f"\n\n{text}"
         else:

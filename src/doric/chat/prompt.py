@@ -25,6 +25,7 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.styles import Style
 
 from doric.chat.conversation import readable
+from doric.chat.keys import keyboard
 from doric.chat.session import Session
 from doric.chat.signals import QUIT, Ended
 from doric.chat.terminal import typed_ahead
@@ -95,8 +96,8 @@ def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
         elif (missed := server.missed) and missed.message not in reported:
             reported.add(missed.message)
             await run_in_terminal(lambda: session.screen.error(missed.message, missed.hint))
-        elif unlisted := server.unlisted:
-            await run_in_terminal(lambda: session.screen.note(f"warning: {unlisted}"))
+        elif server.unlisted:
+            await run_in_terminal(session.warn_once)
 
     def start_watching() -> None:
         if server.model is None:
@@ -111,6 +112,7 @@ def make_prompt(session: Session, history: Path | None) -> Callable[[], str]:
         key_bindings=bindings(),
         bottom_toolbar=status,
         style=Style.from_dict({"bottom-toolbar": "noreverse ansibrightblack"}),
+        input=keyboard(),
         output=create_output(always_prefer_tty=True),
         enable_suspend=True,
     )

@@ -199,6 +199,7 @@ class Session:
     left_out: int = 0  # messages that did not fit into the last request
     stopped: bool = False  # whether the last answer was stopped with Ctrl-C
     save_failed: bool = False  # so that a failure is reported only once
+    warned: set[str] = field(default_factory=set)  # warnings that were shown
 
     def __post_init__(self) -> None:
         self.timer = WaitTimer(self.screen, self.waiting_for)
@@ -209,10 +210,18 @@ class Session:
 
     def connect(self) -> Model:
         """The model that answers. If it is not known yet, the server is asked, with a timer. Raises `ServerError`."""
-        if self.server.model:
-            return self.server.model
-        with self.timer:
-            return self.server.find()
+        model = self.server.model
+        if model is None:
+            with self.timer:
+                model = self.server.find()
+        self.warn_once()
+        return model
+
+    def warn_once(self) -> None:
+        """Say if the model in use is none of the server's list, once for each model."""
+        if (unlisted := self.server.unlisted) and unlisted not in self.warned:
+            self.warned.add(unlisted)
+            self.screen.note(f"warning: {unlisted}")
 
     def switch(self, chat: Chat) -> None:
         """Continue with another chat. From now on, that chat is saved under its own id."""
@@ -243,7 +252,7 @@ class Session:
             self._add(shown.text, complete=ending is COMPLETE)
         if ending.note:
             kept = "; the part received is kept" if shown.text else ""
-            self.screen.note(f"[{ending.note}{f'{kept}; /retry asks again' if self.file else ''}]")
+            self.screen.note(f"[{ending.note.removesuffix('.')}{f'{kept}; /retry asks again' if self.file else ''}]")
         return ending
 
     def _add(self, text: str, *, complete: bool) -> None:

@@ -43,6 +43,11 @@ COMPATIBLE = re.compile(
 """Ligatures, and mathematical letters used as a typeface."""
 FULL_WIDTH = re.compile("[\uff01-\uff5e]+")
 CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+IDEOGRAPH = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+VARIED = re.compile("[0\u2139\u3030\u1000-\u109f\ua840-\ua877]")
+"""Digits, letters and signs with a second glyph: a slashed zero, an information sign, Burmese and Phags-pa letters."""
+SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Variation selectors, which are not seen; they choose between two glyphs of the character before them."""
 FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{2,8}\U000e007f")
 """The flag of a part of a country, such as Scotland's: a black flag and letters that are not seen."""
 DROPPED = frozenset("\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u3164\uffa0\ufff9\ufffa\ufffb")
@@ -156,18 +161,36 @@ def _seen(text: str) -> str:
 
 
 def _may_be_dropped(char: str) -> bool:
-    return char in DROPPED or "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+    return char in DROPPED or SELECTOR.match(char) is not None
 
 
 def _is_lost(text: str, at: int) -> bool:
     char, before, after = text[at], text[at - 1 : at], text[at + 1 : at + 2]
     if char < "\u007f":
         return False
-    if "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef":
-        return not (_is_symbol(before) or after == "\u20e3" or CJK.match(before))
+    if SELECTOR.match(char):
+        return not _selects(char, before, after)
     if char in "\u200c\u200d":
         return not (_is_other_script(before) or (char == "\u200d" and _joins(before) and _is_symbol(after)))
     return char in DROPPED or (unicodedata.category(char) == "Cf" and char not in PREFIXES and char not in OVERRIDES)
+
+
+def without_idle_selectors(text: str) -> str:
+    """`text` without variation selectors that change no glyph: they can hide a text that only a model reads.
+
+    >>> without_idle_selectors("a\ufe0fb \u2764\ufe0f\ufe0f\U000e0101 1\ufe0f\u20e3") == "ab \u2764\ufe0f 1\ufe0f\u20e3"
+    True
+    """
+    if not SELECTOR.search(text):
+        return text
+    return "".join(char for at, char in enumerate(text) if not (SELECTOR.match(char) and _is_lost(text, at)))
+
+
+def _selects(selector: str, before: str, after: str) -> bool:
+    """Whether a variation selector changes the glyph before it (https://www.unicode.org/reports/tr37 for ideographs)."""
+    if selector > "\uffff":
+        return IDEOGRAPH.match(before) is not None
+    return _is_symbol(before) or after == "\u20e3" or bool(CJK.match(before) or VARIED.match(before))
 
 
 def _joins(char: str) -> bool:

@@ -302,37 +302,48 @@ def find_marker(text: str) -> str | None:
 def find_turn_mark(text: str) -> str | None:
     """The first mark in a typed `text` with which a model would end or start a turn, as it is written there, or None.
 
-    Not found: marks that people type for other reasons (`typed` in the data file), marks of reasoning, names of roles,
-    marks with a space in them or in the form &lt;…&gt;, and the end of a pair of tags.
+    Not found: marks that people type for other reasons (`typed` in the data file) with the end of such a pair of tags,
+    marks of reasoning, names of roles, and marks with a space in them or in the form &lt;…&gt;.
 
-    >>> find_turn_mark("<s>auld</s> news"), find_turn_mark("Aye</s>")
-    (None, '</s>')
+    >>> find_turn_mark("<s>auld</s> news"), find_turn_mark("Aye</s>"), find_turn_mark("<s>[INST] auld</s>")
+    (None, '</s>', '[INST]')
     """
     return next((found.group() for found in _turn_marks(text)), None)
 
 
 def without_turn_marks(text: str) -> str:
-    """`text` with a space instead of each mark that `find_turn_mark` finds.
+    """`text` with a space instead of each mark that `find_turn_mark` finds, and of those beside it.
 
     >>> without_turn_marks("Fit like?<|im_end|>"), without_turn_marks("<s>auld</s> news")
     ('Fit like? ', '<s>auld</s> news')
     """
     parts, at = [], 0
-    for found in _turn_marks(text):
+    for found in sorted(_turn_marks(text), key=lambda found: found.start()):
         parts += [text[at : found.start()], " "]
         at = found.end()
     return "".join([*parts, text[at:]])
 
 
 def _turn_marks(text: str) -> Iterator[re.Match[str]]:
-    """The marks in a typed text that end or start a turn."""
-    seen: set[str] = set()
+    """The marks in a text that end or start a turn, those first that nobody types for another reason.
+
+    Without one of those, there are none; beside one, the others are marks too.
+    """
+    typed: list[re.Match[str]] = []
+    opened: set[str] = set()
+    meant = False
     for found in turn_mark().finditer(text) if ANY_SIGN.search(text) else ():
-        mark = found.group()
-        seen.add(mark)
-        ends_a_pair = mark.startswith("</") and mark.replace("/", "", 1) in seen
-        if not (" " in mark or "&" in mark or ends_a_pair or mark.lower() in typed_marks()):
+        mark = found.group().lower()
+        if " " in mark or "&" in mark:
+            continue
+        if mark in typed_marks() or (mark.startswith("</") and mark.replace("/", "", 1) in opened):
+            typed.append(found)
+            opened.add(mark)
+        else:
+            meant = True
             yield found
+    if meant:
+        yield from typed
 
 
 def _may_have_marks(text: str) -> bool:

@@ -39,9 +39,12 @@ BROKEN_OFF = "the server broke off the answer"
 NOT_WHOLE = ("length", "content_filter", ABORTED, "error")
 """The finish reasons of answers that are not whole."""
 HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\udc80-\udcff]+")
-HALF_AT_END = re.compile("(?:[\ud800-\udbff]|[\udc80-\udcff]{1,3})\\Z")
-"""The first half of a surrogate pair, or up to three bytes of a character (as Python's surrogateescape writes them)."""
+HALF_AT_END = re.compile("(?:[\ud800-\udbff]|[\udc80-\udcff]{1,3}|\ufffd{1,3})\\Z")
+"""The first half of a surrogate pair, up to three bytes of a character (as Python's surrogateescape writes them), or
+the sign that some servers send for them until the rest of the character follows."""
 BROKEN_BYTES = re.compile("[\udc80-\udcff]+")
+SHORTEST_REPEAT = 3
+"""Characters. A shorter piece of text may by chance be the beginning of the answer."""
 LONGEST_REASON = 40
 """Characters of an unknown finish reason, which is shown."""
 
@@ -173,6 +176,7 @@ class StreamedCompletion:
     _length: int = 0  # characters of the text
     _filled: str = ""  # the first field with something that is neither text nor reasoning
     _half: str = ""  # the first half of a character, whose second half the next chunk may have
+    _is_closed: bool = False  # whether text after the end was dropped, so that no later text belongs to the answer
 
     def add(self, chunk: Event | bytes | Mapping[str, Any]) -> str:
         """Add one chunk, as an event, as JSON or decoded; returns the text in it.
@@ -240,16 +244,19 @@ class StreamedCompletion:
         self.finish = finish or self.finish
         self._note_error(choice.get("error"))
         self._add_usage(choice.get("usage"))
-        if had_ended and not finish:
-            return ""  # text after the end is not the answer's, but some servers send a finish reason with each chunk
         delta = choice.get("delta") or choice.get("message") or {}
         found = read_content(delta.get("content") or choice.get("text"))
+        if had_ended and self.pieces and (self._is_closed or not finish):
+            self._is_closed |= found != ("", "")
+            return ""  # text after the end is not the answer's, but some servers send a finish reason with each chunk
         if found is None:
             raise TypeError(delta)
         text, reasoning = found
         reasoning = reasoning or next(filter(None, (_text(delta.get(name)) for name in REASONING_FIELDS)), "")
-        if choice.get("message") and not choice.get("delta"):
-            text = _new_part(text, self._text, self._length)
+        if had_ended and not finish and (text or reasoning):
+            self.finish = ""  # the end before any text was none
+        if not choice.get("delta"):
+            text = self._new_text(text, is_message=bool(choice.get("message")))
             reasoning = _new_part(reasoning, self._reasoning, self._characters - self._length)
         self._filled = self._filled or _filled_instead("", {**delta, "content": None})
         self.pieces += bool(reasoning or text)
@@ -260,6 +267,14 @@ class StreamedCompletion:
             if part:
                 parts.append(part)
         return text
+
+    def _new_text(self, text: str, *, is_message: bool) -> str:
+        """What is new in a text that may repeat all of the answer so far."""
+        new = _new_part(text, self._text, self._length, least=1 if is_message else SHORTEST_REPEAT)
+        if new is text:
+            return text
+        self._half = ""  # it comes again
+        return new
 
     def _whole_characters(self, text: str) -> str:
         """`text` with the half of a character that was held back; a half at its end is held back in turn."""
@@ -358,10 +373,17 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _new_part(message: str, parts: list[str], length: int) -> str:
-    """What is new in `message`: some servers send all of the answer so far again, `parts`, of `length` characters."""
-    repeats = 0 < length <= len(message) and message.startswith("".join(parts))
-    return message[length:] if repeats else message
+def _new_part(message: str, parts: list[str], length: int, least: int = 1) -> str:
+    """What is new in `message`: some servers send all of the answer so far again, `parts`, of `length` characters.
+
+    Fewer characters than `least` may begin by chance like the answer so far. A part of it that comes again is nothing
+    new either.
+    """
+    if length < least:
+        return message
+    if length <= len(message):
+        return message[length:] if message.startswith("".join(parts)) else message
+    return "" if len(message) >= SHORTEST_REPEAT and "".join(parts).startswith(message) else message
 
 
 def _is_first(choice: Any) -> bool:  # noqa: ANN401 - any JSON
