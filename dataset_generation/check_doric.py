@@ -48,20 +48,35 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     parser.add_argument("--doubts", action="store_true", help="also list warnings: lines that may be right")
     flag = parser.add_mutually_exclusive_group().add_argument
-    flag("--say", metavar="TEXT", nargs="+", help="a sentence or an answer to explain; - reads it from stdin")
-    flag("--where", metavar="TEXT", nargs="+", help="a word or a part of a sentence: list the lines that have it")
+    flag("--say", metavar="TEXT", nargs="+", action="extend", help="a sentence or an answer to explain; - reads it from stdin")
+    where = "a word or a part of a sentence: list the lines that have it"
+    flag("--where", metavar="TEXT", nargs="+", action="extend", help=where)
     flag("--swap", nargs=2, metavar=("OLD", "NEW"), help="write NEW instead of OLD everywhere")
     flag("--house-spelling", action="store_true", help="write every authored line in the main spellings")
     flag("--undo", action="store_true", help="take back the last --swap or --house-spelling")
     parser.add_argument("--rows", metavar="FILE", help="with --where: a dataset in which the lines are counted")
     parser.add_argument("--forms", action="store_true", help="with --swap: also the words of the same stem")
     parser.add_argument("--yes", action="store_true", help="write the changes without a question")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(_separated(sys.argv[1:] if argv is None else argv))
     args.say, args.where = (words and " ".join(words) for words in (args.say, args.where))  # the quotes may be missing
     for name, needed in (("rows", args.where is not None), ("forms", args.swap is not None)):
         if getattr(args, name) and not needed:
             parser.error(f"--{name} needs --{'where TEXT' if name == 'rows' else 'swap OLD NEW'}")
     return args
+
+
+def _separated(argv: Sequence[str]) -> list[str]:
+    """The command line with --say TEXT for --say=TEXT, and without -- before a text, so that more words may follow."""
+    found: list[str] = []
+    for given in argv:
+        name, equals, text = given.partition("=")
+        is_flag = len(name) > len("--s") and name.startswith("--") and "--say".startswith(name)
+        is_flag = is_flag or (len(name) > len("--") and "--where".startswith(name))
+        if is_flag and equals and not text.startswith("--"):
+            found += [name, text]
+        elif given != "--" or not found or found[-1] not in ("--say", "--where"):
+            found.append(given)
+    return found
 
 
 def run(args: argparse.Namespace) -> int:

@@ -74,6 +74,22 @@ def test_say_explains_what_to_write_and_what_does_not_count(capsys):
     assert "  fit: not counted here, because before 'for' it is usually English\n" in shown
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--say=the", "caul", "win"], ["--sa=the", "caul", "win"], ["--say", "the", "--say", "caul win"],
+        ["--say=the", "--doubts", "--say=caul", "win"], ["--say", "--", "the", "caul", "win"],
+    ],
+)  # fmt: skip
+def test_no_word_of_a_sentence_is_lost(words, capsys):
+    """Words after --say=, or after a second --say, belong to the sentence; --where reads its words alike."""
+    assert check_doric.main(words) == 0
+    said = capsys.readouterr().out
+    check_doric.main(["--say", "the caul win"])
+    assert said == capsys.readouterr().out
+    assert check_doric.parse_args([word.replace("--sa", "--where").replace("wherey", "where") for word in words]).where
+
+
 def say(text, *flags, stdin=None, **environ):
     """The finished process of `check_doric.py --say`. Its output is bytes."""
     argv = [sys.executable, check_doric.__file__, "--say", text, *flags]

@@ -187,7 +187,7 @@ def without_idle_selectors(text: str) -> str:
 
 
 def _selects(selector: str, before: str, after: str) -> bool:
-    """Whether a variation selector changes the glyph before it (https://www.unicode.org/reports/tr37 for ideographs)."""
+    """Whether a variation selector changes the glyph before it (for ideographs: https://unicode.org/reports/tr37)."""
     if selector > "\uffff":
         return IDEOGRAPH.match(before) is not None
     return _is_symbol(before) or after == "\u20e3" or bool(CJK.match(before) or VARIED.match(before))
