@@ -48,7 +48,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     parser.add_argument("--doubts", action="store_true", help="also list warnings: lines that may be right")
     flag = parser.add_mutually_exclusive_group().add_argument
-    flag("--say", metavar="TEXT", nargs="+", action="extend", help="a sentence or an answer to explain; - reads it from stdin")
+    say = "a sentence or an answer to explain; - reads it from stdin"
+    flag("--say", metavar="TEXT", nargs="+", action="extend", help=say)
     where = "a word or a part of a sentence: list the lines that have it"
     flag("--where", metavar="TEXT", nargs="+", action="extend", help=where)
     flag("--swap", nargs=2, metavar=("OLD", "NEW"), help="write NEW instead of OLD everywhere")

@@ -185,6 +185,18 @@ def test_the_house_spelling_of_all_lines_leaves_no_doubt(data):
     assert not house_spelling(read_files()[0]).draft.files()
 
 
+def test_lines_with_code_quotations_and_slots_are_put_in_the_house_spelling(data):
+    """--house-spelling also writes the lines of asks that have code, a quotation or a slot in them, and keeps those."""
+    file = data / "asks" / "code.toml"
+    text = file.read_text("utf-8")
+    line = next(line for line in text.splitlines() if "`" in line and " an " in line and " and " not in line)
+    file.write_text(text.replace(line, line.replace(" an ", " and ")), "utf-8")
+    forget()
+    found = house_spelling(read_files()[0])
+    assert not found.unclear
+    assert line in found.draft.files()["asks/code.toml"]
+
+
 def test_strings_and_cells_are_replaced_where_they_stand():
     """The second of two strings on a line, an escaped string and a cell are replaced; others are not found."""
     lines = Source("a.toml", 'a = ["Aye.", "So."]\nb = "Say \\"aye\\", so."\n')

@@ -10,6 +10,14 @@ SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+")
 # a' means "all", and "a" is the article: this is the only word whose final apostrophe must be kept
 TOKEN = re.compile(r"[aA]'(?![^\W_])|[^\W_]+(?:'[^\W_]+)*|[,;:()—–]")
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+QUOTATION = re.compile(
+    r"""
+    "[^"\n]{1,1000}" | “[^”\n]{1,1000}” | «[^»\n]{1,1000}» | „[^“”\n]{1,1000}[“”]
+    | ‘(?:[^’\n]|’(?=\w)){1,1000}’(?!\w) | (?<![\w'])'[^\W\d_](?:[^'\n]|'(?=\w)){0,1000}'(?!\w)
+    """,
+    re.VERBOSE,
+)
+"""Text in quotation marks. A final apostrophe, as in wi', begins no quotation."""
 SPACE = re.compile(r"\s+")
 MAX_CHARACTERS = 20_000
 """A longer text is no answer of a chat. It is refused before any pattern is applied to it."""

@@ -27,7 +27,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
 from doric.llm.served_models import untagged
-from doric.quality import conversations, faults, gates
+from doric.quality import faults, gates, later_answers
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
@@ -443,7 +443,7 @@ def _rejection(answer: Answer, chat: Chat) -> Rejection | None:
     """All that the gates say about an answer, in one rejection; they know what was asked and said before."""
     job, ask = chat.now, chat.now.prompt.ask
     found = [*gates.faults(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind, ask=ask)]
-    if later := conversations.check_later(answer, chat.answers, ask=ask):
+    if later := later_answers.check_later(answer, chat.answers, ask=ask):
         found.append(later)
     return faults.combined(answer, found, ask=ask)
 

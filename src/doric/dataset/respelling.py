@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from doric.core.text import words
+from doric.core.text import QUOTATION, words
 from doric.dataset.chats import FOLLOW_UPS
 from doric.dataset.plan import Job
-from doric.dialect.spelling import QUOTED, to_house
+from doric.dialect.spelling import to_house
 from doric.quality.allowances import allowances
 from doric.quality.gates import Answer, Rejection
 
@@ -46,7 +46,7 @@ class Respelling:
         """The accepted answer as it is to be written. `judge` says why an answer is refused, None if it is accepted."""
         if self.mode == "off":
             return Respelt(answer)
-        quoted = [found.group()[1:-1] for found in QUOTED.finditer(job.prompt.text)]
+        quoted = [found.group()[1:-1] for found in QUOTATION.finditer(job.prompt.text)]
         allowed = allowances(job.prompt.ask)
         explains = allowed is not None and allowed.quotes  # it speaks of words: those asked about stay, and English too
         asked = words(job.prompt.text) if explains else []

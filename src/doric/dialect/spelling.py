@@ -25,14 +25,6 @@ INFLECTED = ("s", "in", "it", "ed", "en", "t", "na")
 """A spelling that ends so is probably inflected already, and gets no further ending."""
 DOUBLES = re.compile("[^aeiou]*[aeiou][^aeiouwy]")
 """A word that doubles its last letter before an ending, as stan does in stannin."""
-QUOTED = re.compile(
-    r"""
-    "[^"\n]{1,1000}" | “[^”\n]{1,1000}” | «[^»\n]{1,1000}» | „[^“”\n]{1,1000}[“”]
-    | ‘(?:[^’\n]|’(?=\w)){1,1000}’ | (?<![\w'])'[^\W\d_](?:[^'\n]|'(?=\w)){0,1000}'(?!\w)
-    """,
-    re.VERBOSE,
-)
-"""Text in quotation marks. A final apostrophe, as in wi', begins no quotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +108,7 @@ def _is_english(tokens: Sequence[str], scots: Sequence[bool]) -> bool:
 
 def _closed(text: str, leave: Sequence[str]) -> list[tuple[int, int]]:
     """The spans of a text that are not changed."""
-    patterns = [texts.NOT_PROSE, QUOTED]
+    patterns = [texts.NOT_PROSE, texts.QUOTATION]
     if some := [re.escape(words) for words in leave if words.strip()]:
         patterns.append(re.compile(rf"(?<!\w)(?:{'|'.join(some)})(?!\w)", re.IGNORECASE))
     return [found.span() for pattern in patterns for found in pattern.finditer(text)]

@@ -15,6 +15,7 @@ from doric.lint.sentences import NOT_IN_A_SENTENCE, doric_findings, slots
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
 from doric.quality import gates
+from doric.quality.allowances import CODE
 from doric.quality.decontamination import find_match
 
 FOLDER = "asks/"
@@ -32,7 +33,6 @@ NAME = re.compile("[a-z]+")
 ROWS = {"core": 8_000, "adv": 1_230}
 """Bucket -> its rows in a dataset with 24 rows per topic, for which each ask needs enough different answers."""
 LINE_WORDS = (3, 28)
-QUOTED, CODE = re.compile(r'"[^"]*"'), re.compile("`[^`]*`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Part:
     def doric(self) -> str:
         """The text without slots, and without what may be in English: quotations and code, if the file allows them."""
         spec, text = self.source.toml, self.text
-        text = QUOTED.sub("", text) if spec.get("quotes") else text
+        text = texts.QUOTATION.sub("", text) if spec.get("quotes") else text
         text = CODE.sub("", text) if spec.get("code") else text
         return " ".join(SLOT.sub("", text).split())
 

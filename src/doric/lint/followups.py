@@ -6,7 +6,7 @@ from doric.core import text as texts
 from doric.dataset import prompts
 from doric.dataset.asks import SLOT
 from doric.dialect.scores import score
-from doric.lint.asks import QUOTED, ask_files
+from doric.lint.asks import ask_files
 from doric.lint.prompts import whole_prompt
 from doric.lint.sentences import doric_findings, slots
 from doric.lint.source import Finding, Source
@@ -38,7 +38,7 @@ def check_followups(sources: Sources) -> Iterator[Finding]:
         yield source.error(source.key_line("safety"), "safety", "one [[safety]] without `categories` is for all others")
     for part in (part for rule in source.toml["ask"] for part in rule.get("parts", ())):
         for text in part:
-            yield from doric_findings(source, source.line_of(text), text, score(QUOTED.sub("", text)))
+            yield from doric_findings(source, source.line_of(text), text, score(texts.QUOTATION.sub("", text)))
             if not texts.ends_sentence(text):
                 yield source.error(source.line_of(text), text, "it does not end with . or ! or ?")
 

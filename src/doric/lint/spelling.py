@@ -43,7 +43,7 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
     if source := sources.get("prompts.toml"):
         yield from _prompts(source)
     for part in asks.parts(sources):
-        yield Line(part.source, part.line, part.doric, mixed=False)
+        yield Line(part.source, part.line, part.text)
     if source := sources.get(followups.FILE):
         for text in followups.doric_lines(source):
             yield Line(source, source.line_of(text), text)

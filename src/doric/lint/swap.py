@@ -238,6 +238,8 @@ def _swapped(text: str, pairs: Mapping[str, str], *, in_context: bool = False) -
     """`text` with the words of `pairs` exchanged, in the same case. `in_context`: only where they are Doric."""
     for token in reversed(list(texts.WORD.finditer(text))):
         word = _listed(token.group(), pairs)
+        if text[: token.start()].endswith("{"):  # the name of a slot
+            continue
         if word and (not in_context or _is_doric(text, token.start(), word)):
             end = token.start() + len(word)  # a clitic stays
             text = text[: token.start()] + with_case(text[token.start() : end], pairs[word]) + text[end:]

@@ -5,14 +5,10 @@ import re
 from dataclasses import dataclass
 
 from doric import data
+from doric.core import text as texts
 
-QUOTATION = re.compile(
-    r"""
-    "[^"\n]{1,300}" | “[^”\n]{1,300}”
-    | ‘[^’\n]{1,300}’(?![^\W\d_]) | (?<![^\W_])'[^'\n]{1,300}'(?![^\W_])  # no apostrophe inside a word
-    """,
-    re.VERBOSE,
-)
+LONGEST_QUOTATION = 300
+"""Characters. A longer text in quotation marks is an answer of its own, and is measured."""
 CODE = re.compile(r"```.*?```|`[^`\n]{1,300}`", re.DOTALL)
 STAND_IN = "X"
 """A name in the place of text that is not measured: it has no class, and the sentence around it stays whole."""
@@ -34,11 +30,13 @@ class Allowances:
     def measured(self, text: str) -> str:
         """The text with a stand-in for each quotation and each piece of code that is allowed."""
         text = CODE.sub(STAND_IN, text) if self.code else text
-        return QUOTATION.sub(_stand_in, text) if self.quotes else text
+        return texts.QUOTATION.sub(_stand_in, text) if self.quotes else text
 
 
 def _stand_in(quotation: re.Match[str]) -> str:
     """The stand-in, with the end mark of the quotation: it may be the end of the sentence, too."""
+    if len(quotation.group()) > LONGEST_QUOTATION:
+        return quotation.group()
     last = quotation.group()[-2]
     return STAND_IN + (last if last in ".!?" else "")
 

@@ -15,7 +15,7 @@ from doric.core import text as texts
 from doric.core.characters import find_flaw
 from doric.dialect.lexicon import SCOTS, house_forms, wider_spellings
 from doric.quality import grammar
-from doric.quality.allowances import QUOTATION, Allowances, allowances
+from doric.quality.allowances import Allowances, allowances
 from doric.quality.answer import Answer, Gate, Rejection, lowered, pattern, quoted, spec, threshold
 from doric.quality.wrapping import without_wrapping
 
@@ -383,7 +383,7 @@ def _asked_faults(answer: Answer, allowed: Allowances) -> Iterator[Rejection]:
 
 def _without_english(answer: Answer, measured: Answer) -> Rejection | None:
     """Rejects an answer that does not quote the English that is needed, or that says hardly anything beside it."""
-    quoted_english = (Answer.of(found.group()) for found in QUOTATION.finditer(answer.text))
+    quoted_english = (Answer.of(found.group()) for found in texts.QUOTATION.finditer(answer.text))
     if not any(len(one.words) > 1 and one.scores.substrate < threshold("substrate") for one in quoted_english):
         reason = "the user has a good reason to need English: give it too, between double quotation marks"
         return Rejection("no_english", reason)
