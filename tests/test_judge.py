@@ -216,10 +216,52 @@ def test_a_damaged_verdict_is_read_in_time(text):
 
 def test_a_second_run_asks_only_for_missing_verdicts(tmp_path):
     """Verdicts in the journal are not asked for again, but failed calls are repeated."""
-    run_judge(tmp_path, lambda request: "" if "Question 0?" in request.messages[-1]["content"] else fair(request))
+    run_judge(tmp_path, fails_on_first(ServerError("too long")))
     result, requests = run_judge(tmp_path, fair)
     assert len(requests) == 2
     assert result["judged"] == 6
+
+
+def fails_on_first(error: ServerError | None = None):
+    """A fair judge that writes no verdict on the first question, or raises `error`."""
+
+    def answer(request: ChatRequest) -> str:
+        if "Question 0?" not in request.messages[-1]["content"]:
+            return fair(request)
+        if error:
+            raise error
+        return "I canna say."
+
+    return answer
+
+
+@pytest.mark.parametrize("error", [None, ServerError("the answer does not end", tokens_out=400)])
+def test_a_verdict_that_nobody_can_read_is_paid_once(tmp_path, error):
+    """A verdict that was paid for is not asked for again in a later run, even if it could not be read."""
+    run_judge(tmp_path, fails_on_first(error))
+    result, requests = run_judge(tmp_path, fair)
+    assert (requests, result["judged"], result["failed"]) == ([], 5, 1)
+    lines = (tmp_path / "judge.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "judge.jsonl").write_text("".join(line for line in lines if judge.UNREADABLE not in line))
+    result, requests = run_judge(tmp_path, fair)
+    assert (len(requests), result["judged"]) == (2, 6)
+
+
+def test_a_judge_that_gave_no_verdict_at_all_is_asked_again(tmp_path):
+    """If none of the verdicts of an earlier run can be read, they say nothing about the judge as it is served now."""
+    run_judge(tmp_path, lambda request: "I canna say.")
+    result, requests = run_judge(tmp_path, fair)
+    assert (len(requests), result["judged"]) == (12, 6)
+
+
+def test_unreadable_verdicts_of_earlier_versions_are_asked_again(tmp_path):
+    """Earlier versions read fewer forms, so what they could not read may be readable now."""
+    run_judge(tmp_path, fair)
+    lines = (tmp_path / "judge.jsonl").read_text().splitlines(keepends=True)
+    row = json.loads(lines[0]) | {"picks": {}, "error": "the verdict could not be read"}
+    (tmp_path / "judge.jsonl").write_text(json.dumps(row) + "\n" + "".join(lines[1:]))
+    result, requests = run_judge(tmp_path, fair)
+    assert (len(requests), result["judged"]) == (1, 6)
 
 
 @pytest.mark.parametrize(

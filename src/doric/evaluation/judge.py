@@ -31,7 +31,9 @@ from doric.quality.decontamination import held_out_prompts
 log = logging.getLogger("doric")
 MAX_TOKENS = 400
 LABELS = ["A", "B", "tie"]
-UNREADABLE = "the verdict could not be read"
+UNREADABLE = "the judge gave no verdict that can be read"
+"""The beginning of the error of a verdict that is paid for. Verdicts of earlier versions had other words, and those may
+be readable now."""
 
 type Pick = Literal["ours", "theirs", "tie"]
 
@@ -151,6 +153,8 @@ class PairwiseJudge:
         self._answered = [pair for pair in pairs if pair.ours is not None and pair.theirs is not None]
         self._write, self._max_retries, self._brake = write, max_retries, Brake(max_rejected, noun="verdicts")
         self._verdicts = {(verdict.id, verdict.swapped): verdict for verdict in earlier}
+        # if none could be read, the brake has stopped the earlier run; that says nothing about the judge as it is now
+        self._keeps_unreadable = any(verdict.picks for verdict in self._verdicts.values())
         self._scheduler: Scheduler[tuple[Pair, bool]] | None = None
         self._told = False
         self._silent: Completion | None = None
@@ -164,6 +168,12 @@ class PairwiseJudge:
     def done(self) -> int:
         """The number of verdicts that exist already."""
         return self.calls - len(self._open_cases())
+
+    @property
+    def unreadable(self) -> int:
+        """The number of verdicts among those that nobody can read. They are not asked for again."""
+        keys = [(pair.id, swapped) for pair in self._answered for swapped in (False, True)]
+        return sum(self._is_paid(self._verdicts[key]) for key in keys if key in self._verdicts)
 
     async def run(self, backend: Backend, concurrency: int) -> None:
         """Ask for the missing verdicts. Raises `FatalServerError` if no later call can succeed, or none can be read."""
@@ -214,8 +224,12 @@ class PairwiseJudge:
 
     def _open_cases(self) -> list[tuple[Pair, bool]]:
         cases = [(pair, swapped) for pair in self._answered for swapped in (False, True)]
-        done = {key for key, verdict in self._verdicts.items() if not verdict.error}
+        done = {key for key, verdict in self._verdicts.items() if not verdict.error or self._is_paid(verdict)}
         return [(pair, swapped) for pair, swapped in cases if (pair.id, swapped) not in done]
+
+    def _is_paid(self, verdict: Verdict) -> bool:
+        """Whether the judge has given this verdict, which nobody can read; at temperature 0 it would give it again."""
+        return self._keeps_unreadable and verdict.error.startswith(UNREADABLE)
 
     async def _judge(self, pair: Pair, swapped: bool, backend: Backend) -> None:
         try:
@@ -223,9 +237,11 @@ class PairwiseJudge:
         except (RetryableError, FatalServerError):
             raise
         except ServerError as error:
-            self._fail((pair, swapped), error)
             if error.tokens_out:
+                self._keep(Verdict(pair.id, swapped, {}, f"{UNREADABLE}: {error.message}"))
                 self._brake.failed(error)
+            else:
+                self._fail((pair, swapped), error)
             return
         picks = read_picks(completion.text, swapped)  # not asked again: at temperature 0 the text would be the same
         self._keep(Verdict(pair.id, swapped, picks or {}, "" if picks else UNREADABLE))
@@ -294,6 +310,11 @@ async def judge_pairs(
         if judge.done:
             words = "%d of %d verdicts come from %s; --overwrite asks for all of them again."
             log.info(words, judge.done, judge.calls, journal.path)
+        if judge.unreadable:
+            words = (
+                "%d of these verdicts could not be read, and are paid for: to ask again, remove their lines from %s."
+            )
+            log.warning(words, judge.unreadable, journal.path)
         await run_until_interrupt(judge.run(client, concurrency), lambda: (judge.stop(), client.hurry()))
     result = judge.result()
     _log_default_wins(result)
