@@ -465,7 +465,7 @@ def test_a_model_gets_no_answer_without_text():
     ids=ascii,
 )
 def test_variation_selectors_are_sent_where_they_change_a_glyph(typed, sent):
-    """A selector after an emoji, a keycap or an ideograph stays; elsewhere it could hide a text; line ends are single."""
+    """A selector after an emoji, a keycap or an ideograph stays, and elsewhere it is not sent; line ends are single."""
     assert readable(typed) == sent
 
 

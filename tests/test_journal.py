@@ -504,7 +504,9 @@ def write_and_close(rows):
 @pytest.mark.parametrize("when", ["write", "close"])
 def test_rows_survive_another_program(tmp_path, monkeypatch, change, when):
     """All rows, replayed and new, are in a new file, which the error names, whatever happens to the journal."""
-    monkeypatch.setattr(journal_module, "FSYNC_SECONDS", 0 if when == "write" else 99)
+    for name in ("FSYNC_SECONDS", "VERIFY_SECONDS"):
+        monkeypatch.setattr(journal_module, name, 0 if when == "write" else 99)
+    monkeypatch.setattr(journal_module, "VERIFY_SHARE", 1e9)
     path = tmp_path / "folder" / "out.jsonl"
     path.parent.mkdir()
     path.write_bytes(LINES)

@@ -17,8 +17,8 @@ from doric.dataset import prompts
 from doric.dataset.plan import Mix, Plan, read_turns
 from doric.lint import followups as lint
 from doric.lint.check import check, read_files
-from doric.quality.later_answers import check_later
 from doric.quality.gates import Answer
+from doric.quality.later_answers import check_later
 from doric.report.dataset_page import dataset_page, load_stats
 from doric.topics.lists import Topic
 from mock_server import Action, Behaviour, Call, DoricAnswers, serving

@@ -37,6 +37,8 @@ log = logging.getLogger("doric")
 type Replay = Callable[[dict[str, Any]], object]
 
 FSYNC_SECONDS = 1.0
+VERIFY_SECONDS, VERIFY_SHARE = 10.0, 0.01
+"""The content is verified at most so often, and in at most this share of the time. On close it is always verified."""
 RECENT = 1 << 22
 """Bytes of the last rows that are also kept in memory: another program may shorten the file."""
 CHUNK = 1 << 20
@@ -66,12 +68,11 @@ class Journal:
         self.path = Path(path)
         self.rows = 0
         self._end = self._sum = self._recent_size = self._lost = 0
-        self._times = (0, 0)
-        self._is_suspect = False
         self._how = ""
         self._before: Path | None = None
         self._recent: deque[bytes] = deque()
         self._synced = time.monotonic()
+        self._verify_at = self._synced + VERIFY_SECONDS
         self._folders: list[Path] = []
         self._file = self._open()
         self._regular = False
@@ -82,7 +83,6 @@ class Journal:
                 self._file.truncate(0)
             elif self._regular:
                 self._replay(replay or (lambda row: None))
-            self._times = self._times_now()
         except OSError as error:
             self._abandon()
             raise os_error(error, self.path, "opened") from error
@@ -119,7 +119,7 @@ class Journal:
         with uninterrupted():
             try:
                 if self.rows:
-                    self._is_suspect = True  # the times of a file are too coarse to show each change
+                    self._verify_at = 0.0
                     self.sync()
             except OSError as error:
                 raise os_error(error, self.path, "written") from error
@@ -223,10 +223,8 @@ class Journal:
     # --- writing
 
     def _append(self, line: bytes) -> None:
-        self._is_suspect |= self._regular and self._times != self._times_now()
         _write_all(self._file, line)
         self._count(line)
-        self._times = self._times_now()
 
     def _count(self, written: bytes) -> None:
         """Note what is in the file after what was there before."""
@@ -250,24 +248,21 @@ class Journal:
                 return "replaced"
         except (FileNotFoundError, NotADirectoryError):
             return "renamed" if ours.st_nlink else "removed"
-        if ours.st_size == self._end and not self._is_suspect and self._times == self._times_now():
+        if ours.st_size != self._end:
+            return "changed"
+        if (began := time.monotonic()) < self._verify_at:
             return ""
-        return "" if self._is_intact() else "changed"
-
-    def _times_now(self) -> tuple[int, int]:
-        """The times of the last changes of the content and of the file. `touch` and backups change them too."""
-        found = os.fstat(self._file.fileno())
-        return found.st_mtime_ns, found.st_ctime_ns
+        intact = self._is_intact()
+        ended = time.monotonic()
+        self._verify_at = ended + max(VERIFY_SECONDS, (ended - began) / VERIFY_SHARE)
+        return "" if intact else "changed"
 
     def _is_intact(self) -> bool:
         """Whether the file has exactly what was written to it. A change of one character may leave its size."""
-        times, sum_, size = self._times_now(), 0, 0
+        sum_, size = 0, 0
         for chunk in self._content():
             sum_, size = zlib.crc32(chunk, sum_), size + len(chunk)
-        if (sum_, size) != (self._sum, self._end):
-            return False
-        self._times, self._is_suspect = times, False
-        return True
+        return (sum_, size) == (self._sum, self._end)
 
     def _rescue(self, how: str) -> None:
         """Copy all rows to a new file, and use that file from now on. Raises `RescuedError`, or `InputError`."""
@@ -326,7 +321,6 @@ class Journal:
         self.path, self._file, self._end, self._sum = path, file, 0, 0
         for chunk in self._content():
             self._count(chunk)
-        self._times, self._is_suspect = self._times_now(), False
 
     def _has_older(self) -> bool:
         """Whether the file still has all rows that came before those in memory."""
