@@ -269,7 +269,8 @@ def write_key_check(folder: Path) -> None:
 #
 # The adapter is served as `doric` and its base model as `doric-base`, so that one server offers both. vLLM rejects an
 # adapter with too high a rank only after loading the base model, so the rank is read first and rounded up to a rank
-# that vLLM allows. There is no chat template and no system prompt here: both come from the checkpoint.
+# that vLLM allows. System prompt and chat template come from the checkpoint. For an adapter, its own template is named:
+# vLLM would take the base model's, which may let the model think first or write another date than in training.
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -293,10 +294,38 @@ def lora_rank(adapter: Path) -> int:
     return next(allowed for allowed in RANKS if allowed >= rank)
 
 
-def lora_argv(model: str, revision: str) -> list[str]:
+def check_base(adapter: Path, base: str) -> None:
+    """Raise ValueError if the adapter was trained on another model than `base`: its answers would be nonsense.
+
+    Copies of one model under several owners, and its quantised versions, have the same name. A folder can have any
+    name, so for a folder the two are only printed.
+    """
+    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    trained = str(settings.get("base_model_name_or_path") or "")
+    if not trained or model_name(trained) == model_name(base):
+        return
+    if on_hub(base) and on_hub(trained) and trained.count("/") == 1:
+        raise ValueError(
+            f"the adapter {adapter} was trained on {trained}, not on {base}. Set DORIC_BASE_MODEL={trained}. If it is "
+            "the same model under another name, correct base_model_name_or_path in adapter_config.json"
+        )
+    print(
+        f"note: the adapter was trained on {trained} and is served on {base}: make sure they are the same", flush=True
+    )
+
+
+def model_name(model: str) -> str:
+    """The name of a model without its owner or folder, and without the suffixes of quantised copies."""
+    name = model.rstrip("/").rpartition("/")[2].lower()
+    for suffix in ("-bnb-4bit", "-unsloth", "-bf16"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def lora_argv(model: str, revision: str, base: str) -> list[str]:
     """The vLLM arguments for this adapter. A Hub adapter is downloaded first, because vLLM would ignore its revision.
 
-    Raises RuntimeError if it cannot be downloaded, and ValueError if it cannot be served.
+    Raises RuntimeError if it cannot be downloaded, and ValueError if it cannot be served on this base model.
     """
     folder = Path(model)
     if on_hub(model):
@@ -310,7 +339,11 @@ def lora_argv(model: str, revision: str) -> list[str]:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             remedy = f"Check the name {model}, and HF_TOKEN in the Secret if it is private; then deploy again"
             raise RuntimeError(f"the adapter cannot be downloaded from the Hub: {reason}. {remedy}") from error
-    return ["--enable-lora", "--max-lora-rank", str(lora_rank(folder)), "--lora-modules", f"doric={folder}"]
+    rank = lora_rank(folder)
+    check_base(folder, base)
+    template = folder / "chat_template.jinja"
+    own = ["--chat-template", str(template)] if template.is_file() else []
+    return ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"doric={folder}", *own]
 
 
 def vllm_argv(config: Config) -> list[str]:
@@ -320,7 +353,7 @@ def vllm_argv(config: Config) -> list[str]:
     """
     if config.DORIC_BASE_MODEL:
         model, revision, name = config.DORIC_BASE_MODEL, config.DORIC_BASE_REVISION, "doric-base"
-        lora = lora_argv(config.DORIC_MODEL, config.DORIC_REVISION)
+        lora = lora_argv(config.DORIC_MODEL, config.DORIC_REVISION, model)
     else:
         model, revision, name, lora = config.DORIC_MODEL, config.DORIC_REVISION, "doric", []
         if (Path(model) / "adapter_config.json").is_file():

@@ -4,11 +4,9 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 import tiny_models
+from chat_templates import write
 from doric.core.errors import CheckError
 from doric.finetune.frozen_template import freeze, frozen, is_frozen
 from doric.finetune.plain_turns import plain_turns
@@ -17,21 +15,6 @@ from doric.quality.decontamination import held_out_prompts
 DAY = date(2026, 11, 26)
 CHAT = [{"role": "user", "content": "Fit’s on at 7.30?"}, {"role": "assistant", "content": "Naething."}]
 TEMPLATES = {name: getattr(tiny_models, name) for name in ("MISTRAL", "THINKING", "DATED", "GEMMA")}
-
-
-def write(template, messages, *, ask=False, today="28 Nov 2026", **switches):
-    """A chat as text, in the environment that Transformers and vLLM use."""
-
-    def refuse(message):
-        raise TemplateError(message)
-
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    env.globals |= {"raise_exception": refuse, "strftime_now": lambda form: today}
-    names = {"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": ask, **switches}
-    try:
-        return env.from_string(template).render(messages=messages, **names)
-    except TemplateError as error:
-        raise ValueError(str(error)) from error
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -337,6 +337,39 @@ def test_base_and_adapter_are_served_under_their_names(tmp_path):
     assert f"--enable-lora --max-lora-rank 32 --lora-modules doric={folder}" in argv
 
 
+@pytest.mark.parametrize(
+    ("trained", "base"),
+    [
+        ("Qwen/Qwen3-4B", "Qwen/Qwen3-4B"),
+        ("unsloth/Qwen3-4B-unsloth-bnb-4bit", "Qwen/Qwen3-4B"),
+        ("/home/me/models/qwen3-4b/", "Qwen/Qwen3-4B"),
+        ("", "Qwen/Qwen3-4B"),
+    ],
+    ids=["same", "quantised copy", "folder", "not named"],
+)
+def test_an_adapter_is_served_on_the_model_that_it_was_trained_on(tmp_path, capsys, trained, base):
+    """The base model that the adapter names is accepted without a note, also as a copy with another owner."""
+    vllm_doric.check_base(adapter(tmp_path, 8, base_model_name_or_path=trained), base)
+    assert capsys.readouterr().out == ""
+
+
+def test_an_adapter_of_another_model_is_refused(tmp_path, capsys):
+    """An adapter that was trained on another Hub model stops the start, and one of a folder gives a note."""
+    folder = adapter(tmp_path, 8, base_model_name_or_path="Qwen/Qwen3-4B")
+    with pytest.raises(ValueError, match=r"trained on Qwen/Qwen3-4B, not on .* DORIC_BASE_MODEL=Qwen/Qwen3-4B"):
+        vllm_doric.vllm_argv(Config(str(folder), "", "Qwen/Qwen3-4B-Instruct-2507"))
+    vllm_doric.check_base(adapter(tmp_path, 8, base_model_name_or_path="/home/me/small"), "Qwen/Qwen3-4B")
+    assert "trained on /home/me/small" in capsys.readouterr().out
+
+
+def test_the_adapters_own_chat_template_is_served(tmp_path):
+    """vLLM gets the template with which the adapter was trained, because it would use the base model's."""
+    folder = adapter(tmp_path, 8)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    argv = vllm_doric.vllm_argv(Config(str(folder), "", "acme/base"))
+    assert argv[argv.index("--chat-template") + 1] == str(folder / "chat_template.jinja")
+
+
 def test_a_hub_adapter_is_downloaded_at_its_revision(tmp_path, monkeypatch):
     """An adapter on the Hub is downloaded at the pinned revision, because vLLM itself would use main."""
     asked = []

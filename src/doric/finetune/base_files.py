@@ -19,7 +19,7 @@ TEMPLATE_FILE = "chat_template.jinja"
 OLD_TEMPLATE_FILES = ("chat_template.json",)
 """The template of a processor: a server prefers it to the tokenizer's, so it must not differ from the trained one."""
 TOWERS = ("vision", "visual", "image", "audio", "video", "speech", "multi_modal", "multimodal", "mm_", "embed_vision")
-NO_TOWER = rf".*(^|\.)({'|'.join(TOWERS)})\w*\..*"
+TOWER = rf".*(^|\.)({'|'.join(TOWERS)})\w*\..*"
 """Modules that read images or sound, as a regular expression for PEFT's `exclude_modules`. Text never trains them."""
 SAMPLING = {
     "temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None, "typical_p": 1.0, "top_h": None,
@@ -36,7 +36,7 @@ def in_tower(module: str) -> bool:
     >>> in_tower("model.vision_tower.encoder.layers.0.self_attn.q_proj"), in_tower("model.layers.0.self_attn.q_proj")
     (True, False)
     """
-    return re.fullmatch(NO_TOWER, module) is not None
+    return re.fullmatch(TOWER, module) is not None
 
 
 def base_file(base: str, name: str) -> Path | None:

@@ -6,14 +6,24 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from doric.core.errors import CheckError, InputError
+from doric.finetune.frozen_template import SWITCHES, freeze
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from doric.finetune.foreign_types import Messages, Tokenizer
 
-TEMPLATE = {"enable_thinking": False}
-"""Variables for the template; templates without this option ignore it."""
 PADDING = ("<|finetune_right_pad_id|>", "<|vision_pad|>", "<pad>", "[PAD]", "<|endoftext|>", "<unk>")
 """Tokens that can pad, in order of preference."""
+
+
+def load_tokenizer(base: str, day: date) -> Tokenizer:
+    """The tokenizer of the base model with a frozen chat template: `day` is the date that the template writes."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(base)
+    freeze(tokenizer, day)
+    return tokenizer
 
 
 def render(tokenizer: Tokenizer, messages: Messages, *, ask: bool = False) -> list[int]:
@@ -25,7 +35,7 @@ def render(tokenizer: Tokenizer, messages: Messages, *, ask: bool = False) -> li
 
     try:
         return tokenizer.apply_chat_template(
-            list(messages), tokenize=True, add_generation_prompt=ask, return_dict=True, **TEMPLATE
+            list(messages), tokenize=True, add_generation_prompt=ask, return_dict=True, **SWITCHES
         )["input_ids"]
     except (TemplateError, ValueError) as error:
         roles = ", ".join(turn["role"] for turn in messages)

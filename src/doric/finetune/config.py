@@ -13,9 +13,21 @@ OVERRIDES = "DORIC_NB_OVERRIDES"
 """The environment variable with the settings of a headless run of the notebook, as a JSON object."""
 
 
-def option(default: Any, help: str, *choices: str) -> Any:  # noqa: ANN401 - the type is the field's
-    """A field with its default, a description for --help and the values of its menu, if it has one."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, *choices: str, several: bool = False) -> Any:  # noqa: ANN401 - the field's type
+    """A field with its default, a description for --help and the values of its menu, if it has one.
+
+    `several`: the value may be a list of them with commas.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "several": several})
+
+
+def items(text: str) -> list[str]:
+    """The items of a list with commas, each once.
+
+    >>> items("q8_0, f16,, q8_0")
+    ['q8_0', 'f16']
+    """
+    return list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +70,9 @@ class Settings:
     max_new_tokens: int = option(200, "longest answer, in tokens")
     export_merged: bool = option(True, "save the merged model")
     export_gguf: bool = option(True, "save a GGUF file")
-    gguf_type: str = option("q8_0", "type of the GGUF file", "q8_0", "f16", "bf16", "q4_k_m")
+    gguf_type: str = option(
+        "q8_0", "type of the GGUF file, or several with commas", "q8_0", "f16", "bf16", "q4_k_m", several=True
+    )
     upload_model: bool = option(False, "upload the saved models to the Hub")
     upload_dataset: bool = option(False, "upload the dataset to the Hub")
     hub_name: str = option("your-name/doric", "repository on the Hub")
@@ -68,6 +82,11 @@ class Settings:
     max_length: int = option(0, "longest row, in tokens (0: the preset's)")
     batch: int = option(0, "rows per batch (0: the largest that fits)")
     accumulation: int = option(0, "batches per optimiser step (0: from the preset)")
+
+    @property
+    def gguf_types(self) -> list[str]:
+        """The types of the GGUF files as a list."""
+        return items(self.gguf_type)
 
     @property
     def bucket_names(self) -> list[str]:
@@ -80,6 +99,8 @@ MENUS: dict[str, tuple[str, ...]] = {
     each.name: each.metadata["choices"] for each in fields(Settings) if each.metadata["choices"]
 }
 """Setting -> the values that its menu offers."""
+LISTS = {each.name for each in fields(Settings) if each.metadata["several"]}
+"""The settings that may have several values of their menu."""
 
 
 def with_values(settings: Settings, values: Mapping[str, object]) -> Settings:
@@ -111,8 +132,10 @@ def checked(name: str, value: object) -> object:
     if type(value) is not kind:
         message = f"{name} is {value!r}, but it must be of type {kind.__name__}."
         raise SettingsError(message, hint="Use a value of that type.")
-    if choices and value not in choices:
-        raise SettingsError(f"{name} cannot be {value!r}.", hint=f"Choose one of {', '.join(choices)}.")
+    given = items(str(value)) or [value] if name.lower() in LISTS else [value]
+    if wrong := [one for one in given if choices and one not in choices]:
+        some = "one or more, with commas," if name.lower() in LISTS else "one"
+        raise SettingsError(f"{name} cannot be {wrong[0]!r}.", hint=f"Choose {some} of {', '.join(choices)}.")
     return value
 
 

@@ -13,6 +13,7 @@ from doric.core.jsonl import read_jsonl
 from doric.core.text import fold
 from doric.finetune.config import Settings
 from doric.finetune.hosted import added_file, mount_drive, upload_file
+from doric.finetune.hub import load_rows
 
 HOW_TO_DROP = "dataset_generation/transform_to_sharegpt.py with --skip-bad writes a file without such rows."
 
@@ -34,15 +35,14 @@ class Example:
         return next(turn["content"] for turn in self.messages if turn["role"] == "user")
 
 
-def read_data(settings: Settings, project: Path) -> tuple[list[Row], str]:
-    """The rows and a description of their source.
+def read_data(settings: Settings, project: Path, revision: str = "") -> tuple[list[Row], str]:
+    """The rows and a description of their source. `revision` is the commit of a Hub dataset (default: the newest).
 
     Raises `SettingsError` if the file is missing, and `InputError` with the line for a line that is not JSON.
     """
     if settings.data_source == "Hub":
-        from datasets import load_dataset
-
-        return [dict(row) for row in load_dataset(settings.hub_dataset, split="train")], _hub_source(settings)
+        rows = load_rows(settings.hub_dataset, revision)
+        return rows, f"the Hub dataset {settings.hub_dataset}" + (f" at {revision[:12]}" if revision else "")
     file = _find_file(settings, project)
     made = settings.data_source.startswith("file") and not file.is_file()
     if made:
@@ -50,10 +50,6 @@ def read_data(settings: Settings, project: Path) -> tuple[list[Row], str]:
     if not file.is_file():
         raise SettingsError(f"There is no file {file}.", hint="Correct DATA_PATH or DATA_SOURCE in section 3.")
     return read_file(file), f"{file.name}, generated just now by the embedded voice" if made else file.name
-
-
-def _hub_source(settings: Settings) -> str:
-    return f"the Hub dataset {settings.hub_dataset}"
 
 
 def _find_file(settings: Settings, project: Path) -> Path:

@@ -12,13 +12,16 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from doric.core.errors import CheckError, DoricError, InputError
+from doric.finetune.chat_template import end_ids
 from doric.finetune.evaluate import REPETITION
 from doric.finetune.export_worker import JUDGED, Job
 from doric.finetune.folders import cache_folder
 from doric.finetune.gguf_files import UNFINISHED
 from doric.finetune.hardware import free_bytes
+from doric.finetune.llama_cpp import HOW_TO_INSTALL
 from doric.finetune.loading import speaking
 from doric.finetune.parity import compare, token_log_probs
+from doric.finetune.saved_tokens import TrainedTokens
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -44,20 +47,25 @@ LIMITS = {
 LOOSE = (0.20, 0.80)
 """The limits for an adapter that was trained on 4-bit weights, compared on 16-bit weights."""
 REFERENCE = "reference.pt"
+TOKENS = "trained_tokens.json"
 
 
 def wanted_forms(settings: Settings) -> list[str]:
     """The formats to save, in order."""
-    gguf = [settings.gguf_type] * (settings.export_merged and settings.export_gguf)
+    gguf = settings.gguf_types if settings.export_merged and settings.export_gguf else []
     return ["adapter", *["merged"] * settings.export_merged, *gguf]
 
 
 def save_adapter(model: Model, tokenizer: Tokenizer, plan: Plan, adapter: Path) -> None:
-    """Write the adapter and the tokenizer. The adapter names the chosen base model, not its 4-bit version."""
+    """Write the adapter and the tokenizer, and beside them the `TrainedTokens` for the checks.
+
+    The adapter names the chosen base model, not its 4-bit version.
+    """
     for each in model.peft_config.values():
         each.base_model_name_or_path = plan.base
     model.save_pretrained(str(adapter))
     tokenizer.save_pretrained(str(adapter))
+    TrainedTokens.of(tokenizer, end_ids(tokenizer, plan.base)).write(adapter.with_name(TOKENS))
 
 
 def probe_rows(held: Sequence[Encoded], vocabulary: int, most: int = 24) -> list[tuple[list[int], list[int]]]:
@@ -117,7 +125,7 @@ def export_job(plan: Plan, adapter: Path, exports: Path, probes: Rows, ends: Seq
         form="",
         base=plan.base,
         dtype=plan.dtype,
-        tokenizer=plan.base,
+        tokenizer=str(adapter.with_name(TOKENS)),
         ends=list(ends),
         reference=str(exports / REFERENCE),
         rows=list(probes),
@@ -188,7 +196,10 @@ def lost_form(form: str, exports: Path, error: DoricError) -> dict[str, Any]:
 
 
 def verdicts(results: Sequence[Mapping[str, Any]], four_bit: bool) -> list[dict[str, Any]]:
-    """The results as table rows: pass, FAIL, not checked or not made, with the reason."""
+    """The results as table rows: pass, FAIL, not checked or not made, with the reason.
+
+    `prompts` is the number of held-out prompts that the saved template writes, or that llama.cpp cuts, as trained.
+    """
     lines = [_verdict(one, four_bit) for one in results]
     if not any(line["why"] for line in lines):
         lines = [{name: value for name, value in line.items() if name != "why"} for line in lines]
@@ -198,14 +209,15 @@ def verdicts(results: Sequence[Mapping[str, Any]], four_bit: bool) -> list[dict[
 def _verdict(one: Mapping[str, Any], four_bit: bool) -> dict[str, Any]:
     kl, top1 = LOOSE if four_bit and one["form"] == "adapter" else LIMITS[one["form"]]
     line: dict[str, Any] = {"format": one["form"], "KL, nats per token": "–", "at most": kl}
-    line |= {"same top token": "–", "at least": f"{top1:.0%}", "same end": "–", "same template": "–"}
+    line |= {"same top token": "–", "at least": f"{top1:.0%}", "same end": "–", "same template": "–", "prompts": "–"}
     if "failed" in one or "skipped" in one:
         verdict = "not made" if "failed" in one else "not checked"
         return {**line, "": verdict, "why": (one.get("failed") or one["skipped"])[0]}
     good = one["kl"] <= kl and one["top1"] >= top1 and one["eos"] and one["template"]
     line |= {"KL, nats per token": f"{one['kl']:.4f}", "same top token": f"{one['top1']:.1%}"}
     line |= {name: "yes" if one[key] else "no" for name, key in (("same end", "eos"), ("same template", "template"))}
-    return {**line, "": "pass" if good else "FAIL", "why": ""}
+    line["prompts"] = one.get("prompts") or one.get("cuts") or "–"
+    return {**line, "": "pass" if good else "FAIL", "why": one.get("wrong", "")}
 
 
 def check_parity(results: Sequence[Mapping[str, Any]], base: Mapping[str, float], four_bit: bool) -> None:
@@ -219,7 +231,7 @@ def check_parity(results: Sequence[Mapping[str, Any]], base: Mapping[str, float]
             raise CheckError(
                 f"The saved model ({one['form']}) differs from the trained model: KL {one['kl']:.3f}, "
                 f"{line['same top token']} same top tokens, same end: {line['same end']}, same template: "
-                f"{line['same template']}.",
+                f"{line['same template']} ({line['prompts']} prompts as trained).",
                 hint="Do not use it. The adapter in the run's folder is the trained one; merge it again into the base "
                 f"model that it names, in 16 bits{' (it was trained on 4-bit weights)' if four_bit else ''}.",
             )
@@ -232,24 +244,37 @@ def check_parity(results: Sequence[Mapping[str, Any]], base: Mapping[str, float]
 
 
 def usable_gguf(results: Sequence[Mapping[str, Any]], exports: Path) -> Path | None:
-    """The usable GGUF file, or None; prints the reason and the next step if it failed or was not checked."""
-    for one in results:
-        if one["form"] in ("adapter", "merged"):
-            continue
-        if "failed" in one:
-            what, todo = one["failed"]
-            print(f"There is no GGUF file: {what}\nThe merged model is not affected. Next step: {todo}")
-        elif "skipped" in one:
-            print(f"The GGUF file was not checked: {one['skipped'][0]}\nTry it before you rely on it.")
-            return exports / one["file"]
-        elif _verdict(one, four_bit=False)[""] == "FAIL":
-            bad = (exports / one["file"]).rename(exports / f"do-not-use-{one['file']}")
-            print(
-                f"The GGUF file gives other answers than the model. It was renamed to {bad.name}; use the merged model."
-            )
-        else:
-            return exports / one["file"]
-    return None
+    """The first usable GGUF file, or None; prints what is wrong with the others: see `usable_ggufs`."""
+    return next(iter(usable_ggufs(results, exports)), None)
+
+
+def usable_ggufs(results: Sequence[Mapping[str, Any]], exports: Path) -> list[Path]:
+    """The usable GGUF files; prints the reason and the next step for each that failed or was not checked.
+
+    A file that gives other answers than the model is renamed.
+    """
+    return [
+        exports / one["file"] for one in results if one["form"] not in ("adapter", "merged") and _usable(one, exports)
+    ]
+
+
+def _usable(one: Mapping[str, Any], exports: Path) -> bool:
+    if "failed" in one:
+        what, todo = one["failed"]
+        print(f"There is no GGUF file: {what}\nThe merged model is not affected. Next step: {todo}")
+        return False
+    if "skipped" in one:
+        print(f"The GGUF file was not checked: {one['skipped'][0]}\nTry it before you rely on it.")
+        return True
+    if _verdict(one, four_bit=False)[""] == "FAIL":
+        bad = (exports / one["file"]).rename(exports / f"do-not-use-{one['file']}")
+        why = f" ({one['wrong']})" if one.get("wrong") else ""
+        print(f"The GGUF file gives other answers than the model{why}.")
+        print(f"It was renamed to {bad.name}; use the merged model.")
+        return False
+    if str(one.get("cuts", "")).startswith("not compared"):
+        print(f"{one['file']}: whether llama.cpp cuts a text as the model does was {one['cuts']}. {HOW_TO_INSTALL}")
+    return True
 
 
 def saved_sizes(saved: Mapping[str, Path | None]) -> dict[str, float]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doric.core.errors import DoricError
-from doric.finetune.gguf_files import CONVERTER, gguf_converter, gguf_tokens, make_gguf
-from doric.finetune.parity import compare, same_tokens, token_log_probs
+from doric.finetune.gguf_files import CONVERTER, gguf_converter, make_gguf
+from doric.finetune.gguf_tokens import check_gguf
+from doric.finetune.parity import compare, token_log_probs
 from doric.finetune.saved_models import NotEnoughMemory, judge_dtype, load_saved, merge, stored_dtype
+from doric.finetune.saved_tokens import TrainedTokens, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +32,8 @@ JUDGED = "adapter-judged.pt"
 class Job:
     """What the worker does, as JSON. `form` is "adapter", "merged" or a GGUF type.
 
-    `rows` are (ids, labels) of held-out chats. `reference` is a file with the trained model's log-probabilities.
+    `rows` are (ids, labels) of held-out chats. `reference` is a file with the trained model's log-probabilities, and
+    `tokenizer` one with its `TrainedTokens`.
     """
 
     form: str
@@ -87,20 +90,24 @@ def _write(job: Job) -> dict[str, str]:
         merge(job.base, job.adapter, job.merged, job.ends, job.repetition)
         return {"base": job.merged}
     converter = gguf_converter(Path(job.cache), job.package)
-    return {"base": job.out, "gguf": make_gguf(Path(job.merged), Path(job.out), job.form, converter).name}
+    spaced = TrainedTokens.read(Path(job.tokenizer)).spaced
+    return {"base": job.out, "gguf": make_gguf(Path(job.merged), Path(job.out), job.form, converter, spaced).name}
 
 
 def look(job: Job, where: Mapping[str, str], dtype: str, against: Tensor) -> dict[str, Any]:
     """Load one saved format and compare it with the expected output, or say why that was not possible."""
-    result = {"form": job.form, "file": where.get("gguf", "")}
+    from transformers import AutoTokenizer
+
+    result, trained = {"form": job.form, "file": where.get("gguf", "")}, TrainedTokens.read(Path(job.tokenizer))
     try:
         found = token_log_probs(load_saved(where, dtype), job.rows)
     except (NotEnoughMemory, MemoryError) as error:
         return {**result, "skipped": why(error)}
     if "gguf" in where:
-        tokens = gguf_tokens(Path(where["base"]) / where["gguf"], job.tokenizer)
+        file = Path(where["base"]) / where["gguf"]
+        tokens = check_gguf(file, job.base, trained, AutoTokenizer.from_pretrained(job.adapter))
     else:
-        tokens = same_tokens(job.tokenizer, where.get("adapter", where["base"]), job.ends)
+        tokens = check_folder(Path(where.get("adapter", where["base"])), trained)
     return {**result, **compare(against, found), **tokens}
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from transformers import PreTrainedTokenizerBase
+    from doric.finetune.foreign_types import Tokenizer
 
 SWITCHES: dict[str, bool] = {"enable_thinking": False}
 """The variables of templates that the training sets, with their values."""
@@ -38,7 +38,7 @@ def frozen(template: str, day: date, switches: Mapping[str, bool] | None = None)
     fixed = CLOCK.sub(lambda found: found[1] + day.strftime(found[2]) + found[1], fixed)
     if "strftime_now" in fixed:
         raise CheckError(
-            "The chat template asks for today's date in a way that cannot be fixed: prompts would change daily.",
+            "The chat template asks for the date in a way that cannot be fixed: the prompts would differ every day.",
             hint="Replace strftime_now in the base model's chat template with a date, or choose another model.",
         )
     read = {name: value for name, value in (SWITCHES if switches is None else switches).items() if name in fixed}
@@ -46,7 +46,7 @@ def frozen(template: str, day: date, switches: Mapping[str, bool] | None = None)
     return "".join(f"{{%- set {name} = {json.dumps(value)} %}}\n" for name, value in read.items()) + fixed
 
 
-def freeze(tokenizer: PreTrainedTokenizerBase, day: date) -> None:
+def freeze(tokenizer: Tokenizer, day: date) -> None:
     """Freeze the tokenizer's chat template, or each of them if it has several. A frozen template stays the same."""
     templates = tokenizer.chat_template
     if isinstance(templates, str) and not is_frozen(templates):

@@ -1,4 +1,4 @@
-"""GGUF files: converting the merged model, and comparing the file's vocabulary with the tokenizer."""
+"""GGUF files: converting the merged model, and comparing the file's merges with the tokenizer's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doric.core.errors import DoricError
+from doric.finetune.converter_view import converter_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,14 @@ CONVERTER = "llama-cpp-python==0.3.36"
 """The package whose source contains llama.cpp's converter."""
 UNFINISHED = ("unfinished-first.gguf", "unfinished.gguf")
 SAID = "Fit’s on at 7.30, loon? Naething – the café’s shut ‘til 1998."
+
+
+QUANTISE = """
+import ctypes, sys, llama_cpp
+params = llama_cpp.llama_model_quantize_default_params()
+params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
+sys.exit(llama_cpp.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), ctypes.byref(params)))
+"""
 
 
 class ConverterError(DoricError):
@@ -68,52 +77,44 @@ def _unpack(archive: Path, place: Path) -> None:
                 opened.extract(member, place, filter="data")
 
 
-def make_gguf(merged: Path, out: Path, kind: str, converter: Path) -> Path:
-    """Convert the merged model to a GGUF file of a type such as "q8_0"; its path in `out`. Raises `ConverterError`."""
-    tool, small = shutil.which("llama-quantize"), kind == "q4_k_m"
-    if small and tool is None:
-        hint = "Choose q8_0 in GGUF_TYPE, or install llama.cpp."
-        raise ConverterError("llama-quantize is not installed.", hint=hint)
+def make_gguf(merged: Path, out: Path, kind: str, converter: Path, spaced: bool | None = None) -> Path:
+    """Convert the merged model to a GGUF file of a type such as "q8_0"; its path in `out`.
+
+    `spaced` says whether the tokenizer adds a space after a special token: see `converter_view`. Raises
+    `ConverterError`.
+    """
     first, done = (out / name for name in UNFINISHED)
-    convert = [sys.executable, str(converter), str(merged), "--outfile", str(first), "--outtype"]
-    steps = [[*convert, "f16" if small else kind]]
-    steps += [[str(tool), str(first), str(done), "Q4_K_M"]] if small else []
-    for step in steps:
-        ran = subprocess.run(step, capture_output=True, text=True, check=False)
-        if ran.returncode:
-            said = (ran.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ConverterError(f"The converter failed: {said}", hint=f"Convert {merged} with a newer llama.cpp.")
+    small = kind == "q4_k_m"
+    quantise = _quantiser(first, done) if small else []
+    with tempfile.TemporaryDirectory() as scratch:
+        source = converter_view(merged, Path(scratch) / merged.name, spaced)
+        convert = [sys.executable, str(converter), str(source), "--outfile", str(first), "--outtype"]
+        for step in [[*convert, "f16" if small else kind], *([quantise] if small else [])]:
+            ran = subprocess.run(step, capture_output=True, text=True, check=False)
+            if ran.returncode:
+                said = (ran.stderr.strip().splitlines() or ["no message"])[-1]
+                raise ConverterError(f"The converter failed: {said}", hint=f"Convert {merged} with a newer llama.cpp.")
     return (done if small else first).replace(out / f"doric-{kind}.gguf")
 
 
-def gguf_tokens(file: Path, reference: str) -> dict[str, bool]:
-    """Whether a GGUF file has the base tokenizer's end token, vocabulary and template, and tokenizes Doric alike."""
-    from gguf import GGUFReader
-    from transformers import AutoTokenizer
-
-    fields = GGUFReader(file).fields
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(reference)
-
-    def texts(name: str) -> list[str]:
-        return [str(bytes(fields[name].parts[at]), "utf-8") for at in fields[name].data] if name in fields else []
-
-    words = [word.replace("▁", " ") for word in texts("tokenizer.ggml.tokens")]  # the converter writes some as spaces
-    ours = [str(word).replace("▁", " ") for word in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
-    template = fields.get("tokenizer.chat_template")
-    return {
-        "eos": int(fields["tokenizer.ggml.eos_token_id"].contents()) == tokenizer.eos_token_id,
-        "template": template is not None
-        and template.contents() == tokenizer.chat_template
-        and words[: len(ours)] == ours
-        and same_cuts(tokenizer, texts("tokenizer.ggml.tokens"), texts("tokenizer.ggml.merges")),
-    }
+def _quantiser(first: Path, done: Path) -> list[str]:
+    """The command that makes a q4_k_m file: llama.cpp's own program, or its Python package."""
+    if tool := shutil.which("llama-quantize"):
+        return [tool, str(first), str(done), "Q4_K_M"]
+    if importlib.util.find_spec("llama_cpp"):
+        return [sys.executable, "-c", QUANTISE, str(first), str(done)]
+    hint = "Choose q8_0 in GGUF_TYPE, or install llama.cpp."
+    raise ConverterError("llama-quantize is not installed.", hint=hint)
 
 
 def same_cuts(tokenizer: Tokenizer, words: Sequence[str], merges: Sequence[str]) -> bool:
-    """Whether the vocabulary and merges of a GGUF file split a Doric text into the same tokens as the tokenizer."""
+    """Whether the merges of a GGUF file split a Doric text into the same tokens as the tokenizer.
+
+    A SentencePiece vocabulary has scores instead of merges, which `saved_tokens.scores_differ` compares.
+    """
     from tokenizers import Tokenizer
 
-    if not merges:  # this tokenizer uses scores instead of merges: the vocabulary decides
+    if not merges:
         return True
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
     spec["model"]["vocab"] = {word: at for at, word in enumerate(words)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from doric.finetune.base_files import TOWER, in_tower
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -59,7 +61,7 @@ def _four_bits(plan: Plan) -> Any:  # noqa: ANN401 - transformers' BitsAndBytesC
 
 
 def add_adapter(model: Model, plan: Plan) -> Model:
-    """The model with new LoRA matrices; only these are trained."""
+    """The model with new LoRA matrices; only these are trained. Layers that read images or sound get none."""
     lora: dict[str, Any] = {
         "r": plan.rank,
         "lora_alpha": plan.alpha,
@@ -74,6 +76,8 @@ def add_adapter(model: Model, plan: Plan) -> Model:
         )
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+    if any(in_tower(name) for name, _ in model.named_modules()):  # Unsloth leaves them alone by itself
+        lora["exclude_modules"] = TOWER
     if plan.four_bit:
         model = prepare_model_for_kbit_training(model)
     return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doric.core.errors import SettingsError
+from doric.finetune.base_files import in_tower
 from doric.finetune.folders import cache_folder
 
 MODELS = {
@@ -23,9 +24,9 @@ MODELS = {
 class Shape:
     """A model's size in numbers of parameters, layers and features.
 
-    `linear`: for each layer name, the sum of input and output features. `quantisable`: the number of parameters that
-    4-bit weights make smaller: all linear layers except the output layer. Embeddings, norms and fused experts stay in
-    16 bits.
+    `linear`: for each layer name of the language model, the sum of input and output features. `quantisable`: the number
+    of parameters that 4-bit weights make smaller: all linear layers except the output layer. Embeddings, norms and
+    fused experts stay in 16 bits.
     """
 
     parameters: int
@@ -79,8 +80,9 @@ def model_shape(base: str) -> Shape:
     text, linear, quantisable = config.get_text_config(), Counter(), 0
     for name, layer in model.named_modules():
         if isinstance(layer, torch.nn.Linear):
-            linear[name.rpartition(".")[2]] += layer.in_features + layer.out_features
             quantisable += layer.weight.numel() if layer is not model.get_output_embeddings() else 0
+        if isinstance(layer, torch.nn.Linear) and not in_tower(name):
+            linear[name.rpartition(".")[2]] += layer.in_features + layer.out_features
     return Shape(
         parameters=sum(each.numel() for each in model.parameters()),
         embedding=model.get_input_embeddings().weight.numel(),

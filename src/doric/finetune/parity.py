@@ -1,17 +1,13 @@
-"""Comparing a saved model with the trained one: probabilities of every trained token, end token and template."""
+"""Comparing a saved model with the trained one: the probabilities of every trained token."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doric.finetune.masking import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from doric.finetune.foreign_types import Model, Rows, Tensor, Tokenizer
+    from doric.finetune.foreign_types import Model, Rows, Tensor
 
 
 def token_log_probs(model: Model, rows: Rows) -> Tensor:
@@ -33,27 +29,3 @@ def compare(reference: Tensor, other: Tensor) -> dict[str, float]:
     reference, other = reference[:, :size], other[:, :size]
     same = (reference.argmax(-1) == other.argmax(-1)).float().mean().item()
     return {"top1": same, "kl": (reference.exp() * (reference - other)).sum(-1).mean().item()}
-
-
-def same_tokens(reference: str, other: str, ends: Sequence[int]) -> dict[str, bool]:
-    """Whether a saved tokenizer has the base model's end token and renders a chat to the same tokens."""
-    from transformers import AutoTokenizer
-
-    first: Tokenizer = AutoTokenizer.from_pretrained(reference)
-    second: Tokenizer = AutoTokenizer.from_pretrained(other)
-    said = ("Fit’s on at 7.30?", "Naething, I dinna think – the café’s shut.")
-    chat = [{"role": role, "content": text} for role, text in zip(("user", "assistant"), said, strict=True)]
-    written = [one.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"] for one in (first, second)]
-    return {
-        "eos": first.eos_token_id == second.eos_token_id and _generation_ends(Path(other), ends),
-        "template": written[0] == written[1],
-    }
-
-
-def _generation_ends(folder: Path, ends: Sequence[int]) -> bool:
-    """Whether the generation settings stop at every end token; an adapter has none: the base model's apply."""
-    settings = folder / "generation_config.json"
-    if not settings.is_file():
-        return True
-    found = json.loads(settings.read_text("utf-8")).get("eos_token_id")
-    return set(ends) <= set(found if isinstance(found, list) else [found])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doric.core.errors import DoricError
+from doric.finetune.base_files import carry, make_valid
 from doric.finetune.hardware import free_bytes
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def merge(base: str, adapter: str, out: str, ends: Sequence[int], repetition: fl
 
     The repetition penalty with which the answers were made is saved too: a server that applies the generation settings
     then answers like the notebook. Needs memory for one 16-bit copy: each matrix is merged on its own in float32 and
-    rounded once. The folder `out` appears complete or not at all.
+    rounded once. Files that the base model has beside them are copied. The folder `out` appears complete or not at all.
     """
     from transformers import AutoTokenizer
 
@@ -104,7 +105,9 @@ def merge(base: str, adapter: str, out: str, ends: Sequence[int], repetition: fl
     merged.generation_config.pad_token_id = merged.config.pad_token_id = tokenizer.pad_token_id
     merged.generation_config.eos_token_id = list(ends)
     merged.generation_config.repetition_penalty = repetition
+    make_valid(merged.generation_config)
     unfinished = Path(f"{out}-unfinished")
     merged.save_pretrained(unfinished, max_shard_size="2GB")
     tokenizer.save_pretrained(unfinished)
+    carry(base, unfinished)
     unfinished.replace(out)

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from doric.finetune.evaluate import REPETITION
+from doric.finetune.modelfile import write_modelfile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from doric.finetune.plan import Plan
 
-RANKS = (8, 16, 32, 64, 128, 256)
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The sizes that vLLM accepts for --max-lora-rank."""
 
 
 def served_name(run_name: str) -> str:
-    """The name under which a model is served: lower case, without spaces.
+    """The name under which a model is served: lower case, only characters that Ollama, vLLM and Modal accept.
 
-    >>> served_name("My first run")
-    'my-first-run'
+    >>> served_name("My first run"), served_name("Doric & fun"), served_name("«»")
+    ('my-first-run', 'doric-fun', 'doric')
     """
-    return "-".join(run_name.lower().split())
+    return "-".join(re.findall(r"[a-z0-9._]+", run_name.lower())).strip("-._") or "doric"
 
 
 def next_steps(
@@ -38,7 +40,7 @@ def next_steps(
         steps["Modal, without the Hub"] = _modal_volume(project, merged, name)
     steps["Modal, from the Hub (tick UPLOAD_MODEL in section 3 first)"] = _deploy(project, hub)
     if gguf:
-        (exports / "Modelfile").write_text(f"FROM ./{gguf.name}\nPARAMETER repeat_penalty {REPETITION}\n", "utf-8")
+        write_modelfile(exports / "Modelfile", gguf, adapter)
         folder = quote(str(exports))
         steps["A laptop, with Ollama"] = (
             f"cd {folder}\nollama create {quote(name)} -f Modelfile\nollama run {quote(name)}"
@@ -46,12 +48,25 @@ def next_steps(
     return steps
 
 
+def lora_size(rank: int) -> int | None:
+    """The smallest size that vLLM allows for an adapter of this rank; None if it serves none that large.
+
+    >>> lora_size(24), lora_size(300), lora_size(600)
+    (32, 320, None)
+    """
+    return next((size for size in RANKS if size >= rank), None)
+
+
 def _vllm_adapter(plan: Plan, project: Path, adapter: Path, name: str) -> str:
-    rank = next((size for size in RANKS if size >= plan.rank), plan.rank)
+    size = lora_size(plan.rank)
+    if size is None:
+        return f"# vLLM serves adapters up to rank {RANKS[-1]}, and this one has {plan.rank}: serve the merged model."
     penalty = json.dumps({"repetition_penalty": REPETITION})
+    template = adapter / "chat_template.jinja"
+    own = f" --chat-template {quote(str(template))}" if template.is_file() else ""  # else vLLM takes the base model's
     return (
         f"cd {quote(str(project))}\nuv run --group vllm vllm serve {quote(plan.base)} --enable-lora "
-        f"--max-lora-rank {rank} --lora-modules {quote(f'{name}={adapter}')} --host 127.0.0.1 "
+        f"--max-lora-rank {size} --lora-modules {quote(f'{name}={adapter}')} --host 127.0.0.1{own} "
         f"--override-generation-config {quote(penalty)}"
     )
 
