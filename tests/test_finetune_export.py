@@ -11,11 +11,12 @@ import pytest
 
 from doric.core.errors import DoricError
 from doric.finetune import export, saved_models
-from doric.finetune.export import check_parity, make_forms, usable_gguf, verdicts
+from doric.finetune.config import Settings, with_values
+from doric.finetune.export import check_parity, make_forms, usable_gguf, usable_ggufs, verdicts
 from doric.finetune.export_worker import Job, look
 from doric.finetune.folders import export_folder
 from doric.finetune.gguf_files import CONVERTER, ConverterError, gguf_converter, same_cuts
-from doric.finetune.parity import compare, same_tokens, token_log_probs
+from doric.finetune.parity import compare, token_log_probs
 from doric.finetune.saved_models import NotEnoughMemory, load_saved, room_for, weight_bytes
 
 ROWS = [([1, 5, 6, 7, 8, 2], [-100, -100, 6, 7, 8, 2]), ([1, 9, 10, 11, 2], [-100, -100, 10, 11, 2])]
@@ -122,20 +123,6 @@ def test_gguf_file_that_could_not_be_loaded_is_kept(tmp_path, monkeypatch, capsy
     assert "before you rely on it" in capsys.readouterr().out
 
 
-def test_saved_tokenizer_is_compared_with_the_base_models(smollm2, tokenizer, tmp_path):
-    """An end token or a template that differs from that of the base model is found."""
-    tokenizer.save_pretrained(tmp_path)
-    ends = [tokenizer.eos_token_id]
-    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
-    assert same_tokens(str(smollm2), str(tmp_path), ends) == {"eos": True, "template": True}
-    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 0}')
-    assert same_tokens(str(smollm2), str(tmp_path), ends) == {"eos": False, "template": True}
-    other = copy.deepcopy(tokenizer)
-    other.chat_template = "{{ messages[0]['content'] }}"
-    other.save_pretrained(tmp_path)
-    assert same_tokens(str(smollm2), str(tmp_path), ends)["template"] is False
-
-
 def test_gguf_vocabulary_must_tokenize_doric_as_the_tokenizer_does(tokenizer):
     """A GGUF file whose merges have another order tokenizes Doric differently and is rejected."""
     spec = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
@@ -164,6 +151,37 @@ def test_failed_gguf_keeps_the_merged_model(tmp_path, capsys):
     assert "Next step: Set LLAMA_CPP." in capsys.readouterr().out
     assert usable_gguf([{**fine, "top1": 0.2}], tmp_path) is None
     assert (tmp_path / "do-not-use-doric-q8_0.gguf").exists()
+
+
+def test_several_gguf_types_are_written_in_one_call(tmp_path, monkeypatch, capsys):
+    """Each type in GGUF_TYPE is a format of its own: one that fails does not affect the others."""
+
+    def apart(job, folder):
+        (folder / f"doric-{job.form}.gguf").touch()
+        wrong = {"template": False, "wrong": "no token scores"} if job.form == "q8_0" else {}
+        return {"form": job.form, "top1": 1.0, "kl": 0.0, **GOOD, "file": f"doric-{job.form}.gguf", **wrong}
+
+    monkeypatch.setattr(export, "run_apart", apart)
+    settings = with_values(Settings(), {"GGUF_TYPE": "f16, q8_0,bf16"})
+    forms = export.wanted_forms(settings)
+    assert forms == ["adapter", "merged", "f16", "q8_0", "bf16"]
+    results = make_forms(JOB, tmp_path, forms[2:])
+    assert usable_ggufs(results, tmp_path) == [tmp_path / "doric-f16.gguf", tmp_path / "doric-bf16.gguf"]
+    assert "(no token scores)" in capsys.readouterr().out
+    with pytest.raises(DoricError, match="GGUF_TYPE cannot be 'q3'"):
+        with_values(Settings(), {"GGUF_TYPE": "q8_0, q3"})
+
+
+def test_prompts_that_llama_cpp_did_not_compare_are_named(tmp_path, capsys):
+    """Without a llama.cpp, a file is usable, and it is said that its cuts were not compared and how to compare them."""
+    (tmp_path / "doric-q8_0.gguf").touch()
+    cuts = "not compared: no llama.cpp here"
+    fine = {"form": "q8_0", "top1": 1.0, "kl": 0.0, **GOOD, "file": "doric-q8_0.gguf", "cuts": cuts}
+    assert usable_ggufs([fine], tmp_path) == [tmp_path / "doric-q8_0.gguf"]
+    said = capsys.readouterr().out
+    assert cuts in said
+    assert "node-llama-cpp" in said
+    assert verdicts([fine], four_bit=False)[0]["prompts"] == cuts
 
 
 def test_missing_converter_gives_a_clear_error(tmp_path, monkeypatch):

@@ -96,19 +96,23 @@ def _write(job: Job) -> dict[str, str]:
 
 def look(job: Job, where: Mapping[str, str], dtype: str, against: Tensor) -> dict[str, Any]:
     """Load one saved format and compare it with the expected output, or say why that was not possible."""
-    from transformers import AutoTokenizer
-
-    result, trained = {"form": job.form, "file": where.get("gguf", "")}, TrainedTokens.read(Path(job.tokenizer))
+    result = {"form": job.form, "file": where.get("gguf", "")}
     try:
         found = token_log_probs(load_saved(where, dtype), job.rows)
     except (NotEnoughMemory, MemoryError) as error:
         return {**result, "skipped": why(error)}
-    if "gguf" in where:
-        file = Path(where["base"]) / where["gguf"]
-        tokens = check_gguf(file, job.base, trained, AutoTokenizer.from_pretrained(job.adapter))
-    else:
-        tokens = check_folder(Path(where.get("adapter", where["base"])), trained)
-    return {**result, **compare(against, found), **tokens}
+    return {**result, **compare(against, found), **_tokens(job, where)}
+
+
+def _tokens(job: Job, where: Mapping[str, str]) -> dict[str, Any]:
+    """Whether the saved format has the trained end token and writes the trained prompts."""
+    from transformers import AutoTokenizer
+
+    trained = TrainedTokens.read(Path(job.tokenizer))
+    if "gguf" not in where:
+        return check_folder(Path(where.get("adapter", where["base"])), trained)
+    file = Path(where["base"]) / where["gguf"]
+    return check_gguf(file, job.base, trained, AutoTokenizer.from_pretrained(job.adapter))
 
 
 def why(error: DoricError | MemoryError) -> list[str]:

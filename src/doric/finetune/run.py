@@ -23,6 +23,7 @@ from doric.finetune import (
     model_card,
     models,
     packing,
+    record,
     settle,
     split,
     train,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from doric.finetune.models import Shape
     from doric.finetune.monitor import Watch
     from doric.finetune.plan import Plan
+    from doric.finetune.record import Record
     from doric.finetune.split import Split
     from doric.quality.decontamination import HeldOutPrompt
 
@@ -134,24 +136,25 @@ def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object]
     folder = folders.run_folder(project, settings.runs_folder, settings.run_name, drive=settings.keep_on_drive)
     plan = checkpoints.as_before(settle.make_plan(settings, machine, backend, shape), settings, folder)
     on_stage("Read, clean and encode the rows")
-    rows, source = data.read_data(settings, project)
+    begun = record.begin(folder, settings)
+    rows, source = data.read_data(settings, project, begun.revision)
     if settings.upload_dataset:
         hub.push_dataset(rows, f"{settings.hub_name}-chats", settings.hub_private, source)
     examples = data.as_examples(rows, source)
     kept, why = split.keep(examples, settings.bucket_names, settings.max_refusals, plan.seed)
     sets = split.split_by_topic(kept, settings.test_share, plan.seed)
     split.check_split(sets)
-    tokenizer, ends, fitting = _encode(settings, plan, sets)
+    tokenizer, ends, fitting = _encode(settings, plan, sets, begun)
     return Ready(
         settings=settings, machine=machine, plan=plan, shape=shape, folder=folder, source=source, counts=dict(why),
         sets=sets, tokenizer=tokenizer, ends=ends, fitting=fitting,
     )  # fmt: skip
 
 
-def _encode(settings: Settings, plan: Plan, sets: Split) -> tuple[Tokenizer, list[int], dict[str, list[Encoded]]]:
-    from transformers import AutoTokenizer
-
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(plan.base)
+def _encode(
+    settings: Settings, plan: Plan, sets: Split, begun: Record
+) -> tuple[Tokenizer, list[int], dict[str, list[Encoded]]]:
+    tokenizer = chat_template.load_tokenizer(plan.base, begun.today)
     chat_template.set_padding(tokenizer, settings.pad_token)
     chat_template.check_tokens(tokenizer)
     ends = chat_template.end_ids(tokenizer, plan.base)
