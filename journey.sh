@@ -65,10 +65,10 @@ checkpoint() {
 }
 
 finetune() {
-    OMP_WAIT_POLICY=PASSIVE $run python finetune_notebook/run_notebook.py --out "$FOLDER/notebook.ipynb" \
-        --set RUN_NAME=journey --set "RUNS_FOLDER=$FOLDER" --set "BASE_MODEL=$(cat "$FOLDER/checkpoint")" \
-        --set "RESUME=$([ "$again" ] && echo false || echo true)" \
-        --set "DATA_PATH=$FOLDER/sharegpt.jsonl" --set "MAX_STEPS=$STEPS" --set EXPORT_GGUF=false
+    OMP_WAIT_POLICY=PASSIVE $run python finetune_notebook/finetune.py --report "$FOLDER/finetune.html" \
+        --run-name journey --runs-folder "$FOLDER" --base-model "$(cat "$FOLDER/checkpoint")" \
+        "$([ "$again" ] && echo --no-resume || echo --resume)" \
+        --data-path "$FOLDER/sharegpt.jsonl" --max-steps "$STEPS" --no-export-gguf
 }
 
 # healthy: whether a server answers on the port. Python asks it, because not every machine has curl.
@@ -134,4 +134,4 @@ stage finetune "$ROWS_PER_TOPIC $STEPS" finetune
 stage validate-base "$PROMPTS" validate_base
 stage validate-tuned "$ROWS_PER_TOPIC $STEPS $PROMPTS" validate_tuned
 stage chat "$ROWS_PER_TOPIC $STEPS" chat
-echo "== total: $(($(date +%s) - began)) s. Open $FOLDER/dataset.html, $FOLDER/notebook.html and $FOLDER/tuned.html"
+echo "== total: $(($(date +%s) - began)) s. Open $FOLDER/dataset.html, $FOLDER/finetune.html and $FOLDER/tuned.html"

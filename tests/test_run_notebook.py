@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "run_notebook.py"
-QUICK = {"MAX_STEPS": 3, "HELD_OUT_ROWS": 8, "PROMPTS_PER_BUCKET": 1, "MAX_NEW_TOKENS": 24}
+QUICK = {"MAX_STEPS": 3, "MAX_ROWS": 600, "HELD_OUT_ROWS": 8, "PROMPTS_PER_BUCKET": 1, "MAX_NEW_TOKENS": 24}
 QUICK |= {"LEARNING_RATE": 0.005, "WARMUP": 0}  # with fewer steps, the change would not exceed rounding errors
 
 
@@ -63,7 +63,11 @@ def test_three_steps_run_every_cell(smollm2, tmp_path):
     assert (saved / "merged" / "model.safetensors").is_file()
     assert "license: " in (saved / "merged" / "README.md").read_text("utf-8")
     assert (saved / "doric-q8_0.gguf").is_file() or "There is no GGUF file" in shown
-    assert "<h1" in (tmp_path / "done.html").read_text("utf-8")
+    page = (tmp_path / "done.html").read_text("utf-8")
+    assert page.count("<h1") == 1
+    assert "prefers-color-scheme: dark" in page
+    assert page.count('role="img"') >= 8
+    assert "https://colab" not in page
 
 
 def test_failed_check_prints_an_error_and_a_hint(smollm2, tmp_path):

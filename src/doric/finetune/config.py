@@ -3,11 +3,14 @@
 import difflib
 import json
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
-from doric.core.errors import SettingsError
+from doric.core.errors import InputError, SettingsError
+from doric.core.files import read_text
 
 OVERRIDES = "DORIC_NB_OVERRIDES"
 """The environment variable with the settings of a headless run of the notebook, as a JSON object."""
@@ -59,6 +62,7 @@ class Settings:
     )
     data_path: str = option("datasets/doric_sharegpt.jsonl", "ShareGPT file, relative to the project")
     hub_dataset: str = option("", "name of the Hub dataset, if data_source is Hub")
+    max_rows: int = option(0, "rows to use, spread evenly over the file (0: all)")
     buckets: str = option("core, multi, adv, safety", "buckets to train on")
     max_refusals: float = option(0.05, "largest share of refusals in the data")
     test_share: float = option(0.06, "share of the topics in the test set")
@@ -94,6 +98,20 @@ class Settings:
         return [name.strip() for name in self.buckets.split(",") if name.strip()]
 
 
+TRY: dict[str, object] = {
+    "max_steps": 12,
+    "max_rows": 240,
+    "learning_rate": 0.005,
+    "warmup": 0.0,
+    "held_out_rows": 8,
+    "test_share": 0.1,
+    "prompts_per_bucket": 1,
+    "max_new_tokens": 40,
+    "export_merged": False,
+    "export_gguf": False,
+    "run_name": "try",
+}
+"""The preset "just try it": every step once, in about two minutes on two cores with SmolLM2-135M."""
 NAMES = tuple(each.name for each in fields(Settings))
 MENUS: dict[str, tuple[str, ...]] = {
     each.name: each.metadata["choices"] for each in fields(Settings) if each.metadata["choices"]
@@ -110,6 +128,18 @@ def with_values(settings: Settings, values: Mapping[str, object]) -> Settings:
     that is not in the menu: only a browser enforces the menus.
     """
     return replace(settings, **{known_name(name): checked(name, value) for name, value in values.items()})
+
+
+def read_settings(path: Path, settings: Settings) -> Settings:
+    """The settings with those of a TOML file. Raises `InputError`, `SettingsError`."""
+    try:
+        values = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not TOML: {error}", file=path, hint="Write lines such as: max_steps = 170") from error
+    try:
+        return with_values(settings, values)
+    except SettingsError as error:
+        raise InputError(error.message, file=path, hint=error.hint) from error
 
 
 def known_name(name: str) -> str:

@@ -82,9 +82,14 @@ def generate_data(project: Path, path: Path) -> None:
             raise InputError(f"{script} failed: {done.stderr.strip()[-300:]}", hint=hint)
 
 
-def as_examples(rows: Sequence[Mapping[str, Any]], source: str) -> list[Example]:
-    """All rows as examples. Raises `InputError` with the source and the number of the row."""
-    return [as_example(row, f"{source}:{number}") for number, row in enumerate(rows, 1)]
+def as_examples(rows: Sequence[Mapping[str, Any]], source: str, most: int = 0) -> list[Example]:
+    """The rows as examples: all, or `most` rows that are spread evenly over the file.
+
+    Raises `InputError` with the source and the number of the row.
+    """
+    step = max(1.0, len(rows) / most) if most else 1.0
+    numbers = [int(at * step) for at in range(len(rows) if not most else min(most, len(rows)))]
+    return [as_example(rows[number], f"{source}:{number + 1}") for number in numbers]
 
 
 def as_example(row: object, where: str) -> Example:

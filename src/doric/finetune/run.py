@@ -119,9 +119,14 @@ def run(settings: Settings, project: Path, hooks: Hooks | None = None) -> dict[s
     told.on_stage("Save the model and check the saved files")
     exported = save_and_check(ready, trained, project)
     metrics = measured(ready, trained, prompts, before, after) | exported
-    atomic_write(ready.folder / METRICS, json.dumps(metrics, indent=1, ensure_ascii=False).encode())
+    atomic_write(ready.folder / METRICS, as_json(metrics))
     publish(ready, metrics, evaluate.best_sample(prompts, after))
     return metrics
+
+
+def as_json(metrics: dict[str, Any]) -> bytes:
+    """The metrics as the content of a file."""
+    return json.dumps(metrics, indent=1, ensure_ascii=False).encode()
 
 
 def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object] = _ignore) -> Ready:
@@ -140,7 +145,7 @@ def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object]
     rows, source = data.read_data(settings, project, begun.revision)
     if settings.upload_dataset:
         hub.push_dataset(rows, f"{settings.hub_name}-chats", settings.hub_private, source)
-    examples = data.as_examples(rows, source)
+    examples = data.as_examples(rows, source, settings.max_rows)
     kept, why = split.keep(examples, settings.bucket_names, settings.max_refusals, plan.seed)
     sets = split.split_by_topic(kept, settings.test_share, plan.seed)
     split.check_split(sets)
