@@ -100,6 +100,7 @@ class Settings:
 
 TRY: dict[str, object] = {
     "max_steps": 12,
+    "check_every": 6,
     "max_rows": 240,
     "learning_rate": 0.005,
     "warmup": 0.0,

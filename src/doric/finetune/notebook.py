@@ -27,14 +27,15 @@ VERDICTS = {"pass": GREEN, "yes": GREEN, "FAIL": RED, "no": RED, "not checked": 
 LINE = "1px solid rgba(128,136,148,.4)"
 STYLE = f"""<style>
 .doric-table {{border-collapse:collapse;font-size:14px;line-height:1.45;margin:6px 0;color:inherit;width:auto}}
-.doric-table th,.doric-table td {{padding:5px 12px;text-align:left;vertical-align:top;border:0;border-bottom:{LINE};
-background:none;color:inherit;white-space:normal}}
-.doric-table th {{background:rgba(128,136,148,.15);font-weight:600}}
+.doric-table th,.doric-table td {{padding:5px 12px;text-align:left!important;vertical-align:top;border:0;
+border-bottom:{LINE};background:none;color:inherit;white-space:normal;max-width:none}}
+.doric-table thead th {{background:rgba(128,136,148,.15);font-weight:600}}
+.doric-table tbody th {{font-weight:500;opacity:.8}}
 @media (max-width:640px) {{
-.doric-table,.doric-table tbody,.doric-table tr {{display:block;width:100%}} .doric-table thead {{display:none}}
-.doric-table tr {{padding:4px 0;border-bottom:{LINE}}} .doric-table th,.doric-table td {{padding:3px 4px}}
-.doric-table td,.doric-table th {{display:block;border-bottom:0}}
-.doric-table td[data-name]:not([data-name=""])::before {{content:attr(data-name) ": ";opacity:.75}}
+.doric-rows,.doric-rows tbody,.doric-rows tr,.doric-rows td {{display:block;width:100%}}
+.doric-rows thead {{display:none}}
+.doric-rows tr {{padding:6px 0;border-bottom:{LINE}}} .doric-rows td {{padding:2px 4px;border-bottom:0}}
+.doric-rows td[data-name]:not([data-name=""])::before {{content:attr(data-name) ": ";opacity:.7}}
 }}
 </style>"""
 
@@ -44,7 +45,8 @@ def table(rows: Sequence[Mapping[str, object]], caption: str = "") -> None:
     head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
     lines = ("".join(_cell(key, value) for key, value in row.items()) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    _show(f'{_title(caption)}<table class="doric-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    start = f'{_title(caption)}<table class="doric-table doric-rows">'
+    _show(f"{start}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 
 def facts(facts: Mapping[str, object], caption: str = "") -> None:

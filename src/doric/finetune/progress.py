@@ -81,7 +81,7 @@ class ProgressDisplay:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._logged = 0.0
+        self._logged, self._step = 0.0, -1
         self._held_out: float | None = None
 
     def __call__(self, progress: Progress) -> None:
@@ -89,13 +89,14 @@ class ProgressDisplay:
         if sys.stderr.isatty():
             self._update_bar(progress)
         elif self._is_due(progress):
-            self._logged, self._held_out = time.monotonic(), progress.held_out
+            self._logged, self._held_out, self._step = time.monotonic(), progress.held_out, progress.step
             log.info("%s", progress)
 
     def _is_due(self, progress: Progress) -> bool:
         evaluated = progress.held_out != self._held_out
-        late = time.monotonic() - self._logged >= LOG_EVERY
-        return evaluated or late or progress.step == progress.steps
+        late = progress.step < progress.steps and time.monotonic() - self._logged >= LOG_EVERY
+        ended = progress.step == progress.steps != self._step
+        return evaluated or late or ended
 
     def _update_bar(self, progress: Progress) -> None:
         from tqdm import tqdm
