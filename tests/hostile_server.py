@@ -92,6 +92,7 @@ CASES: dict[str, Callable[[], Parts]] = {
     "endless_error": lambda: after(head(status=500) + b'{"error":{"message":"engine ', forever(b"x" * BLOCK)),
     "endless_refusal": lambda: after(head(status=400) + b'{"error":{"message":"engine ', forever(b"x" * BLOCK)),
     "slow_error": lambda: after(head(status=400) + b'{"error":{"message":"engine', forever(b"e", SLOW)),
+    "slow_401": lambda: after(head(status=401) + b'{"error":{"message":"engine', forever(b"e", SLOW)),
     "endless_header": lambda: after(b"HTTP/1.1 200 OK\r\nX-A: ", forever(b"a" * BLOCK)),
     "endless_headers": lambda: after(b"HTTP/1.1 200 OK\r\n", forever(b"X-A: aaaa\r\n" * 1000)),
     "endless_continue": lambda: forever(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),

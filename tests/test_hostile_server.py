@@ -111,7 +111,7 @@ def test_no_body_fills_the_memory(tmp_path, client, case):
 
 @pytest.mark.parametrize("client", ["chat", "validator", "generator", "widener"])
 @pytest.mark.parametrize(
-    "case", ["byte_by_byte", "stream_byte_by_byte", "slow_comments", "endless_chunks", "long_thoughts"]
+    "case", ["byte_by_byte", "stream_byte_by_byte", "slow_comments", "endless_chunks", "long_thoughts", "slow_401"]
 )
 def test_ctrl_c_ends_a_command_at_once(tmp_path, client, case):
     """While bodies arrive without an end, one Ctrl-C ends the command: calls that have begun are not waited for."""

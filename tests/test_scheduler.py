@@ -381,6 +381,23 @@ def test_stop_lets_the_calls_in_flight_end():
     assert seconds == pytest.approx(3)
 
 
+def test_an_error_after_stop_is_logged_only(caplog):
+    """If a call in flight fails after stop, the run ends as stopped; an error before stop is the error of the run."""
+
+    def stopper(workers, server):
+        async def after_a_while():
+            await asyncio.sleep(0.5)
+            workers.stop()
+
+        return [after_a_while()]
+
+    script = {1: [FatalServerError("the key is wrong")]}
+    server, _, error = go(range(100), script=script, also=stopper)
+    assert error is None
+    assert "the key is wrong" in caplog.text
+    assert isinstance(go(range(100), script=script)[2], FatalServerError)
+
+
 def test_cancel_cancels_the_calls_in_flight():
     """After cancel, the run ends at once."""
 

@@ -174,7 +174,7 @@ class Scheduler[Job]:
 
     If `work` raises `RetryableError`, the job is retried up to `max_retries` times, and then passed to `give_up`. If
     the server counts as gone (`ServerHealth`) or `work` raises any other error, `run` waits for the calls in flight and
-    raises the error.
+    raises the error. After `stop`, an error of the server is only logged.
 
     `max_rpm` and `max_tpm` limit calls and tokens per minute. So `work` must report its tokens to `report_tokens`, and
     must await `acquire` before each further call for the same job. Until the first calls have reported, a call is
@@ -318,7 +318,9 @@ class Scheduler[Job]:
         self._queue.add_retry(self._clock.now() + wait, job, tries + 1)
 
     def _fail(self, error: BaseException) -> None:
-        if self._error is None:
+        if self._error is None and self.stopped and isinstance(error, ServerError):
+            log.warning("%s", error.message)  # of a call in flight: the run was to end anyway
+        elif self._error is None:
             self._error = error
             if self._in_flight:
                 words = (

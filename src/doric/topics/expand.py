@@ -335,6 +335,11 @@ class Run:
                     self._waits.waiting(error, seconds)
                     await self._wait(seconds)
                     continue
+                except ServerError as error:
+                    if not self._interrupted:
+                        raise
+                    log.warning("%s", error.message)  # of a call in flight: the run was to end anyway
+                    return
                 failures = 0
                 if new:
                     self._write()
