@@ -169,8 +169,9 @@ def gemma3_base(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     marks = ("<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>")
     sentencepiece_model(
-        folder / "tokenizer.model", marks, pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>",
+        folder / "tokenizer.model", (*marks, "<mask>"), pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>",
         eos_piece="<eos>", bos_piece="<bos>", unk_piece="<unk>",
+        user_defined_symbols=["\n" * count for count in (1, 2, 3, 4)],
     )  # fmt: skip
     images = dict(zip(("boi_token", "eoi_token", "image_token"), marks[2:], strict=True))
     words = GemmaTokenizer.from_pretrained(folder, extra_special_tokens=images)
@@ -182,7 +183,7 @@ def gemma3_base(folder: Path) -> Path:
         **SIZE,
         "vocab_size": len(words),
         "sliding_window": 512,
-        "query_pre_attn_scalar": 32,
+        "query_pre_attn_scalar": 256,
         "initializer_range": 0.2,
     }
     numbers = words.convert_tokens_to_ids(list(marks[2:]))
