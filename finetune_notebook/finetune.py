@@ -25,7 +25,7 @@ from typing import Any
 
 from doric.core import cli
 from doric.core.files import atomic_write
-from doric.finetune.config import TRY, Settings, read_settings, with_values
+from doric.finetune.config import LISTS, TRY, Settings, read_settings, with_values
 
 log = logging.getLogger("doric")
 PROJECT = Path(__file__).resolve().parents[1]
@@ -53,6 +53,8 @@ def add_setting(group: Any, name: str, default: object, help: str, choices: Sequ
     more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{help} (default: {default or '-'})"}
     if isinstance(default, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **more)
+    elif name in LISTS:  # the value is checked with the other settings
+        group.add_argument(flag, metavar=",".join(choices), **more)
     elif choices:
         group.add_argument(flag, choices=choices, **more)
     else:
