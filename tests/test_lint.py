@@ -285,6 +285,20 @@ def test_a_move_may_have_any_number_of_sentences(data):
     assert problems(HEALTH) == []
 
 
+def test_a_sentence_that_no_topic_of_its_theme_can_have_is_mentioned(data):
+    """A sentence that is unfit for all topics of its theme is a warning on its line; for all but one it is none."""
+    line = "Een mair sentence here that naebody needs ava."
+    change(data / HEALTH, "whys = [\n", f'whys = [\n  "{line}",\n')
+    path = data / HEALTH
+    head, *topics = path.read_text("utf-8").split("[[themes.topics]]")
+    unfit = [one.replace("unfit = [\n", 'unfit = [\n  "Een mair sentence here",\n') for one in topics[:5]]
+    for topics_with_it, warned in ((unfit, [line]), ([*unfit[:4], topics[4]], [])):
+        path.write_text("[[themes.topics]]".join([head, *topics_with_it, *topics[5:]]), "utf-8")
+        forget()
+        found = [one.text for one in check() if one.file == HEALTH and "unfit for every topic" in one.reason]
+        assert found == warned
+
+
 def test_an_entry_too_many_is_shown_with_its_line(data):
     """If a list has an entry too many, the error has the line of its last entry."""
     change(data / "markers.toml", '"</details>"]', '"</details>",\n  "x"]')
@@ -477,16 +491,22 @@ CASES = {
     "a stock opener that is never found": ("gates.toml", '"och"', '"(och"', "no answer can begin"),
     "a threshold without a reason": ("gates.toml", "max_words = 220  ", "max_words = 220\n#", "write the reason"),
     "limits in the wrong order": ("topic_rules.toml", "max_words = 12", "max_words = 3", "greater than max_words"),
+    "a part of speech that is none": (
+        "lexicon.tsv",
+        "\tgoing\tne\tv\t",
+        "\tgoing\tne\tverb\t",
+        "write one of n, v, adj",
+    ),
     "a sentence twice in one file": (
         HEALTH,
-        "Get ootside in the daylicht wi a short traivel early in yer day.",
+        "Wax plugs is gweed for lugs that foam hurts.",
         "Dim aa the lamps an pit the phone ben in anither room for the last oor.",
         "duplicate of",
     ),
     "a sentence in two files": (
         "phrases/travel.toml",
         None,
-        "Rise at the same oor ilka day, an the nichts will begin tae sort themsels oot.",
+        "Nae coffee nor strang tay for aboot echt oors afore ye gyang tae yer bed.",
         "duplicate of",
     ),
     "plain English": (
@@ -503,14 +523,14 @@ CASES = {
     ),
     "a Central form": (
         HEALTH,
-        "Leuk at yer hale day an nae jist yer nicht,",
-        "Leuk whit yer hale day is an nae jist yer nicht,",
+        "Dinna leuk at the clock throwe the nicht,",
+        "Dinna leuk whit the clock says throwe the nicht,",
         "whit (write fit)",
     ),
     "a semicolon": (
         HEALTH,
-        "The body cweels doon a wee bit as it faas ower, an",
-        "The body cweels doon a wee bit as it faas ower; an",
+        "The steady hum o a fan hides",
+        "The steady hum; o a fan hides",
         "the character ;",
     ),
     "a sentence that no theme has": (
@@ -522,12 +542,12 @@ CASES = {
     "a beginning of several sentences": (
         HEALTH,
         "unfit = [\n",
-        'unfit = [\n  "K",\n',
+        'unfit = [\n  "D",\n',
         "sentences of the theme 'sleeping well' begin so",
     ),
     "two words": (
         HEALTH,
-        "Mak the bedroom dark, quaet an cweel afore ye try onything mair fykie.",
+        "A heid fu o the day's fash keeps the body ready for action in the dark.",
         "Sleep weel.",
         "it has 2 words",
     ),
@@ -539,14 +559,14 @@ CASES = {
     ),
     "two sentences": (
         HEALTH,
-        "Gin bad sleep his geen on for a month an mair, it's time tae see the doctor.",
-        "Gin bad sleep his geen on for a month, wyte. Nae langer, see the doctor.",
+        "The body his a clock o its ain, an licht is the thing that sets it.",
+        "The body his a clock o its ain, an licht sets it. That is the thing.",
         "2 sentences",
     ),
     "no capital": (
         HEALTH,
-        "Judge it bi foo ye feel at eleyven in",
-        "judge it bi foo ye feel at eleyven in",
+        "Be kin tae yersel, for naebody",
+        "be kin tae yersel, for naebody",
         "capital letter",
     ),
     "two spaces": (HEALTH, "Gie ony new habit", "Gie ony  new habit", "one space between words"),

@@ -1,6 +1,8 @@
 """The authored sentences: complete, in Doric and without duplicates."""
 
 import functools
+import itertools
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -107,6 +109,16 @@ def test_only_fitting_sentences_of_a_theme_stand_beside_a_topic():
     assert {line for part in known.theme.common for line in part} < {
         line for part in known.theme.parts for line in part
     }
+
+
+def test_no_sentence_about_a_topic_tells_of_a_life():
+    """The voice is a program and says so when it is asked, so it has no kin, house, habits or past of its own."""
+    life = re.compile(r"\b(?:[Mm]a ain|[Mm]a (?:mither|fadder|granny|granda|loon|quine|sister|brither|auntie|neebor)|"
+                      r"[Ww]ir (?:hoose|dog|table)|I (?:aye|nivver|wis|keep|tak|hae|fand))\b")  # fmt: skip
+    lines = {
+        line for one in authored_topics().values() for line in (*one.answers, *one.more, *itertools.chain(*one.fitting))
+    }
+    assert [line for line in lines if life.search(line)] == []
 
 
 def test_a_topic_that_is_not_authored_finds_its_theme():

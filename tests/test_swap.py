@@ -228,6 +228,18 @@ def test_where_finds_a_sentence_and_counts_its_rows(data, tmp_path, capsys):
     assert "--n-per-topic" in shown
 
 
+def test_where_finds_questions_and_quoted_words(data):
+    """What users ask is found, in English and other languages, and so is a word between quotation marks."""
+    sources = read_files()[0]
+    for wanted, file in (
+        ("What is the capital of Peru?", "asks/fact.toml"),
+        ("putting off {topic}. Where do I begin", "prompts.toml"),
+        ("contermacious", "asks/phrase.toml"),
+        ("I have been up since five", "asks/lines.tsv"),
+    ):
+        assert file in {place.file for place in where(sources, wanted)}, wanted
+
+
 def test_where_finds_a_word_in_tables_and_lines(data, capsys):
     """A word is found in every table, in the rules and in the lines, in any case and as a whole word."""
     found = where(read_files()[0], "Gyaan")
