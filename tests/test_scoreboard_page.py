@@ -1,6 +1,7 @@
 """The result of a validation as a table in the terminal and as a page."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +9,15 @@ from doric.core.text import printable
 from doric.evaluation import aggregate
 from doric.evaluation.aggregate import Result
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, read_answer, score_answers
+from doric.evaluation.minimal_pairs import MinimalPair, PairScore, PairsResult, SentenceScore, with_baseline
 from doric.evaluation.run import select_prompts
-from doric.report.scoreboard_page import format_changes, format_drift, format_scoreboard, scoreboard_page
+from doric.report.scoreboard_page import (
+    format_changes,
+    format_drift,
+    format_result,
+    format_scoreboard,
+    scoreboard_page,
+)
 from parsed_page import HOSTILE, Page
 from sample_answers import DORIC, PROMPTS, REFUSAL, WRITERS, scored
 
@@ -143,3 +151,21 @@ def test_a_model_cannot_break_out_of_the_page(tmp_path):
     page = Page.read(tmp_path / "page.html")
     assert len(page.tags("script")) == 1
     assert not page.tags("img")
+
+
+def test_the_page_shows_minimal_pairs_and_their_change():
+    """A result of minimal pairs has its own section and table: each phenomenon, and with a baseline the change."""
+    pair = MinimalPair("negation-nae", f"It's nae {HOSTILE}.", f"It's no {HOSTILE}.")
+    about = {"model": HOSTILE, "address": "", "date": "d", "start": "BOS", "control": "", "pairs_hash": "h"}
+    right, wrong = SentenceScore(-1.0, 3), SentenceScore(-2.0, 3)
+    now, before = (PairsResult(about, (PairScore(pair, *two),)) for two in ((right, wrong), (wrong, right)))
+    result = result_of("authored", "tuned")
+    for pairs, says in ((now, "100%"), (with_baseline(now, before, Path("b")), "+100")):
+        shown = result | {"minimal_pairs": pairs.summary()}
+        html = scoreboard_page(shown)
+        section = html.partition('<section id="pairs">')[2].partition("</section>")[0]
+        assert "negation-nae" in section
+        assert says in section
+        assert HOSTILE not in section
+        assert "negation-nae" in format_result(shown)
+    assert 'id="pairs"' not in scoreboard_page(result)

@@ -20,6 +20,7 @@ from doric.core.resume import ResumableRun
 from doric.core.settings import NO_KEY, Settings, load_settings
 from doric.evaluation import aggregate
 from doric.evaluation.aggregate import Result
+from doric.evaluation.minimal_pairs import MinimalPair, PairScore, PairsResult, SentenceScore
 from doric.evaluation.run import EvaluationSettings, evaluate, find_model, select_prompts
 from doric.quality.decontamination import held_out_prompts
 from mock_server import Action, Behaviour, Call, MockServer, serving
@@ -755,3 +756,19 @@ def test_the_same_model_under_another_name_resumes(validate, capsys):
         assert len(server.calls) == asked
         assert validate([*argv, *again, "other"]) == 2
     assert "(judge judge then, other now)" in capsys.readouterr().err
+
+
+def test_minimal_pairs_are_shown_beside_the_scoreboard(validate, tmp_path, capsys):
+    """--minimal-pairs adds a saved result to table, JSON and page; a file that is none costs no call."""
+    pair = MinimalPair("negation-nae", "It's nae dry.", "It's no dry.")
+    about = {"model": "tiny", "address": "", "date": "d", "start": "BOS", "control": "", "pairs_hash": "h"}
+    result = PairsResult(about, (PairScore(pair, SentenceScore(-1.0, 3), SentenceScore(-2.0, 3)),))
+    Path("pairs.json").write_text(json.dumps(result.as_json()))
+    with serving(answer=answer) as server:
+        flags = ["--base-url", server.url, "--model", "embedded", "--limit", "3", "--out", "v.json"]
+        assert validate([*flags, "--minimal-pairs", "v.json"]) == 2
+        assert not Path("v.json.answers.jsonl").exists()
+        assert validate([*flags, "--minimal-pairs", "pairs.json"]) == 0
+    assert "negation-nae" in capsys.readouterr().out
+    assert json.loads(Path("v.json").read_text())["minimal_pairs"]["model"] == "tiny"
+    assert 'id="pairs"' in Path("v.html").read_text("utf-8")
