@@ -143,12 +143,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Generate the dataset; the exit status."""
     from doric.core.errors import DoricError
+    from doric.core.regular_files import named_output
     from doric.dataset.run import Run
     from doric.lint.check import refuse_broken_data
 
     refuse_broken_data()
     generation = Run.prepare(args)
     if args.report:
+        args.report = str(named_output(args.report))
         check_report(Path(args.report))
     if args.dry_run:
         print(generation.forecast())

@@ -40,12 +40,14 @@ def run(args: argparse.Namespace) -> int:
     """Count, then write the page and the card; the exit status."""
     from doric.core.errors import SettingsError
     from doric.core.files import refuse_foreign_file
+    from doric.core.regular_files import named_output
     from doric.lint.check import refuse_broken_data
     from doric.report.dataset_page import dataset_card, dataset_page, load_stats
     from doric.report.html import CARD, PAGE, write_page
 
     refuse_broken_data()
-    page = args.out or args.input.with_suffix(".html")
+    page = named_output(args.out) if args.out else args.input.with_suffix(".html")
+    args.card = args.card and named_output(args.card)
     rejected = args.rejected or Path(f"{args.input}.rejected.jsonl")
     if len({args.input, page, args.card}) < 3:
         hint = "Use a different file for --out or --card."

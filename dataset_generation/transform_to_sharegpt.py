@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
     from doric.core.conversations import MalformedLines, ShareGptConversion
     from doric.core.files import atomic_writer, parent_folders, refuse_foreign_file, refuse_overwrite
     from doric.core.jsonl import name_of, open_lines
+    from doric.core.regular_files import is_stdout
 
     if not args.no_guard:
         from doric.lint.check import refuse_broken_data
 
         refuse_broken_data()  # without the evaluation prompts, nothing would be left out
+    args.output = "-" if is_stdout(args.output) else args.output
     target = "stdout" if args.output == "-" else args.output
     malformed = MalformedLines(Path(f"{target}.malformed.jsonl"))
     for path in [*([] if args.output == "-" else [Path(target)]), *([malformed.path] if args.skip_bad else [])]:

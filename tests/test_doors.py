@@ -193,3 +193,58 @@ def test_language_data_that_cannot_be_used_is_one_line(tmp_path, fault, script):
     assert re.search(rf"{name}{f':{line}' if line else r'(:\d+)?'}: ", error), error
     assert reason in error
     assert "check_doric.py" in hint
+
+
+STDOUT = ("-", "/proc/self/fd/1")
+"""Names of stdout; `is_stdout` knows more."""
+GENERATE = [
+    "dataset_generation/generate_doric_dataset.py", "--backend", "heuristic", "--n-per-topic", "1", "--no-progress",
+    "--topics", "{folder}/topics.txt", "--out",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("out", STDOUT)
+def test_the_generator_writes_to_stdout_under_any_name(door, tmp_path, out):
+    """Rows go into a pipe, or into the file behind stdout, whose companions are beside it; no file gets an odd name."""
+    (tmp_path / "topics.txt").write_text("sleeping well\n")
+    piped = door("", "", [*GENERATE, out])
+    assert (piped.returncode, piped.stdout.count(b"\n")) == (0, 1)
+    done = door("", f"> {tmp_path}/out.jsonl", [*GENERATE, out])
+    assert (done.returncode, (tmp_path / "out.jsonl").read_bytes()) == (0, piped.stdout)
+    assert {path.name for path in tmp_path.iterdir()} - {"rows.jsonl", "topics.txt"} == {
+        "out.jsonl", "out.jsonl.plan.json",
+    }  # fmt: skip
+    again = door("", f">> {tmp_path}/out.jsonl", [*GENERATE, out])
+    assert (again.returncode, (tmp_path / "out.jsonl").read_bytes()) == (0, piped.stdout)
+    assert not (ROOT / "-").exists()
+
+
+@pytest.mark.parametrize("out", STDOUT)
+def test_a_failed_run_keeps_the_file_behind_stdout(door, tmp_path, out):
+    """The file that the shell has made for stdout is not removed when no row was written."""
+    (tmp_path / "topics.txt").write_text("sleeping well\n")
+    server = ["--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--backend", "openai"]
+    done = door("", f"> {tmp_path}/out.jsonl", [*GENERATE, out, *server])
+    assert done.returncode == 2
+    assert (tmp_path / "out.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("out", STDOUT)
+def test_the_converter_and_the_report_write_to_stdout_under_any_name(door, tmp_path, out):
+    """The output is the same in a pipe and in a file, also if the shell has made the file."""
+    for name, flag in (("transform_to_sharegpt", "--output"), ("report_dataset", "--out")):
+        argv = [COMMANDS[name][0], "--input", "{rows}", flag, out]
+        piped = door(name, "", argv)
+        assert piped.returncode == 0, piped
+        assert piped.stdout
+        assert door(name, f"> {tmp_path}/{name}", argv).returncode == 0
+        assert (tmp_path / name).read_bytes() == piped.stdout
+
+
+def test_a_topic_list_does_not_go_to_stdout(door):
+    """The widener writes its list again and again, so every name of a pipe on stdout is refused."""
+    for out in STDOUT:
+        argv = [
+            out if part == "x.json" else part for part in COMMANDS["generate_topics_via_llm"] if part != "--dry-run"
+        ]
+        assert "it cannot go to" in one_error(door("", "", argv))

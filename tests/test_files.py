@@ -1,6 +1,7 @@
 """Whole files: reading and writing JSON, replacing a file in one step, and locks."""
 
 import errno
+import json
 import os
 import stat
 import threading
@@ -247,6 +248,19 @@ def test_only_an_earlier_file_of_ours_may_be_replaced(tmp_path):
     path.write_bytes(b"my notes" + b" " * 5000 + b"<!-- ours -->")
     with pytest.raises(InputError, match=r"page\.html: the file exists and is not a page"):
         files.refuse_foreign_file(path, b"<!-- ours -->", "page")
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_a_result_with_sorted_fields_is_still_ours(tmp_path, indent):
+    """A JSON object of the right kind may be replaced however it was written; another one and a list may not."""
+    path = tmp_path / "result.json"
+    value = {"kind": "doric-scoreboard", "answers": ["a" * 100] * 100}
+    path.write_text("\ufeff" + json.dumps(value, sort_keys=True, indent=indent), "utf-8")
+    files.refuse_foreign_file(path, b"doric-scoreboard", "validation result")
+    for other in (value | {"kind": "other"}, [value], {"answers": value}):
+        path.write_text(json.dumps(other, sort_keys=True, indent=indent), "utf-8")
+        with pytest.raises(InputError, match="is not a validation result"):
+            files.refuse_foreign_file(path, b"doric-scoreboard", "validation result")
 
 
 def test_the_size_of_an_output_file(tmp_path):

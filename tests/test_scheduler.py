@@ -392,7 +392,7 @@ def test_an_error_after_stop_is_logged_only(caplog):
         return [after_a_while()]
 
     script = {1: [FatalServerError("the key is wrong")]}
-    server, _, error = go(range(100), script=script, also=stopper)
+    _, _, error = go(range(100), script=script, also=stopper)
     assert error is None
     assert "the key is wrong" in caplog.text
     assert isinstance(go(range(100), script=script)[2], FatalServerError)

@@ -78,6 +78,7 @@ async def run(args: argparse.Namespace) -> int:
     """Score the pairs, print the table and write the result; or write the tasks of --lm-eval."""
     from doric.core.errors import SettingsError
     from doric.core.files import atomic_write, encode_json, refuse_foreign_file
+    from doric.core.regular_files import named_output
     from doric.core.settings import load_settings
     from doric.core.text import printable
     from doric.evaluation import pairs_run
@@ -95,6 +96,7 @@ async def run(args: argparse.Namespace) -> int:
             f"{len(files)} files in {args.lm_eval}. Run: lm_eval run --tasks {GROUP} --include_path {args.lm_eval} ..."
         )
         return 0
+    args.out = named_output(args.out)
     refuse_foreign_file(args.out, KIND.encode(), "result of minimal pairs")
     before = load_pairs_result(args.baseline) if args.baseline else None
     about = {"control": args.control or ""}

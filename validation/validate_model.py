@@ -84,6 +84,7 @@ async def run(args: argparse.Namespace) -> int:
     """Evaluate, compare, judge and report. Returns 0, or 1 if no turn got an answer."""
     from doric.core.errors import SettingsError
     from doric.core.files import atomic_write, check_writable, locked, refuse_foreign_file
+    from doric.core.regular_files import named_output
     from doric.core.resume import PLAN, behind_link
     from doric.core.text import printable
     from doric.evaluation import run as evaluation
@@ -94,7 +95,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.report.scoreboard_page import format_result, scoreboard_page
 
     refuse_broken_data()
-    args.out = behind_link(args.out, f".answers.jsonl{PLAN}")
+    args.out = behind_link(named_output(args.out), f".answers.jsonl{PLAN}")
     if (page := args.out.with_suffix(".html")) == args.out:
         raise SettingsError(f"--out is {args.out}, but the result is JSON", hint="The page is written beside it.")
     check_writable(args.out)  # the journals are written beside it, which must not be /dev

@@ -32,6 +32,8 @@ type Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 HEAD = 4096
 """Bytes at the start of a file in which its mark must be."""
+BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
+"""What may be before a JSON object: a byte-order mark and blanks."""
 HELD = "Wait until it ends, or choose another output file."
 """The hint for a file that another run is writing."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -122,7 +124,11 @@ def read_text(path: Path | str, *, regular: bool = False) -> str:
 
 
 def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
-    """Raise `InputError` if `path` cannot be written or is no earlier `what`: such a file has `mark` near its start."""
+    """Raise `InputError` if `path` cannot be written or is no earlier `what`.
+
+    Such a file has `mark` near its start, or is a JSON object with the field `kind` and this value anywhere: some
+    programs sort the fields.
+    """
     if other_kind(path) == NOT_REGULAR:
         return  # a device or a pipe has nothing that could be lost
     try:
@@ -133,8 +139,17 @@ def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
         return
     except OSError as error:
         raise os_error(error, path, "written") from error
-    if head and mark not in head:
+    if head and mark not in head and not (head.lstrip(BEFORE_JSON).startswith(b"{") and _has_kind(path, mark)):
         raise InputError(f"the file exists and is not a {what}", file=path, hint="Choose another name.")
+
+
+def _has_kind(path: Path, kind: bytes) -> bool:
+    """Whether a file is a JSON object with the field `kind` and this value."""
+    try:
+        value = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and value.get("kind") == kind.decode()
 
 
 def refuse_overwrite(path: Path, *, source: str, overwrite: bool) -> None:

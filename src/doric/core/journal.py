@@ -28,7 +28,7 @@ from doric.core.files import (
     remove_empty,
 )
 from doric.core.jsonl import BOM, located
-from doric.core.regular_files import open_at_once, other_kind
+from doric.core.regular_files import is_open_stdout, open_at_once, other_kind
 from doric.core.signals import uninterrupted
 from doric.core.torn import NULS, is_torn
 
@@ -169,7 +169,8 @@ class Journal:
     def _abandon(self) -> None:
         """Close the file. An empty file is removed, with the folders that were created for it."""
         with contextlib.suppress(OSError):
-            if self._regular and not os.fstat(self._file.fileno()).st_size and not self._changed():
+            empty = self._regular and not os.fstat(self._file.fileno()).st_size
+            if empty and not is_open_stdout(self._file.fileno()) and not self._changed():
                 Path(os.path.realpath(self.path)).unlink()  # behind a symbolic link, which belongs to the user
         self._file.close()
         remove_empty(self._folders)

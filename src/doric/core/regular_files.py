@@ -1,16 +1,51 @@
 """Opening the files that a run reads again. A pipe in the place of one would wait for its other end, and a run that
 waits for a file cannot be stopped with Ctrl-C."""
 
+import contextlib
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import IO
 
 from doric.core.errors import InputError
 
+STDOUT = Path("/dev/stdout")
+STDOUT_NAMES = re.compile("-|/dev/stdout|/dev/fd/1|/proc/(?:self|thread-self)/fd/1")
 NOT_REGULAR = "not a regular file"
 A_FOLDER = "a folder"
+
+
+def is_stdout(path: Path | str) -> bool:
+    """Whether a name means stdout.
+
+    >>> [is_stdout(name) for name in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/fd/2", "./-")]
+    [True, True, True, True, False, False]
+    """
+    return STDOUT_NAMES.fullmatch(str(path).replace(f"/proc/{os.getpid()}/", "/proc/self/")) is not None
+
+
+def named_output(path: Path | str) -> Path:
+    """The output file that a name means. If it means stdout, and this is a file, the file's own name is used.
+
+    So other files of the run go beside that file, and a later run can go on with it.
+    """
+    if not is_stdout(path):
+        return Path(path)
+    with contextlib.suppress(OSError):
+        real = os.path.realpath("/dev/fd/1")
+        if stat.S_ISREG(os.stat(real).st_mode) and os.path.samestat(os.stat(real), os.fstat(1)):
+            return Path(min(os.path.relpath(real), real, key=len))
+    return STDOUT
+
+
+def is_open_stdout(handle: int) -> bool:
+    """Whether an open file is the file that stdout leads to. It belongs to the shell, and is never removed."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.fstat(1))
+    except OSError:
+        return False
 
 
 def other_kind(path: Path | str) -> str:

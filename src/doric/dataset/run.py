@@ -19,6 +19,7 @@ from doric.core.conversations import Row
 from doric.core.errors import InputError, ServerError, SettingsError
 from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
+from doric.core.regular_files import named_output
 from doric.core.resume import PLAN, ResumableRun, behind_link, then_and_now
 from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
 from doric.dataset import asks, followups, generate, instructions, replies, sense
@@ -82,7 +83,7 @@ class Run:
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
         """Read topics and settings and make the plan; write nothing. Raises `DoricError` if any of them is wrong."""
-        args = argparse.Namespace(**{**vars(args), "out": str(behind_link(Path(args.out), PLAN))})
+        args = argparse.Namespace(**{**vars(args), "out": str(behind_link(named_output(args.out), PLAN))})
         shares = asks.read_mix(_ask_mix(args))
         mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio, shares, read_turns(args.turns))
         plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)

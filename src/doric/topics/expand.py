@@ -19,6 +19,7 @@ from typing import Self
 
 from doric.core.cli import handle_interrupts
 from doric.core.errors import DoricError, FatalServerError, RescuedError, RetryableError, ServerError, SettingsError
+from doric.core.regular_files import is_stdout, named_output
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.core.signals import uninterrupted
 from doric.llm.brake import Brake
@@ -419,8 +420,8 @@ def output_path(args: argparse.Namespace) -> Path:
     """The path of the expanded list. Raises `SettingsError` if it is not given, or cannot be a topic list."""
     if not args.in_place and args.output is None and not args.dry_run:
         raise SettingsError("neither --output nor --in-place is given", hint="Say where the expanded list goes.")
-    path: Path = args.output or args.input
-    if str(path) == "-":
+    path: Path = named_output(args.output) if args.output else args.input
+    if is_stdout(path):
         raise SettingsError(
             "a topic list is written again after each call, so it cannot go to '-'", hint="Give a file."
         )
