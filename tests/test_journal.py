@@ -582,8 +582,8 @@ def test_what_is_in_the_place_of_a_journal_is_removed_before_its_rows_return(tmp
     make(path)
     with pytest.raises(RescuedError) as caught:
         rows.close()
-    assert f"remove {path} (" in caught.value.hint
-    assert caught.value.hint.index("remove ") < caught.value.hint.index(f"rename {path}.rescued to {path}")
+    assert f"move {path} away (" in caught.value.hint
+    assert caught.value.hint.index("move ") < caught.value.hint.index(f"rename {path}.rescued to {path}")
 
 
 @pytest.mark.parametrize("make", OTHER_KINDS)
@@ -611,7 +611,7 @@ def test_a_plan_that_another_kind_of_file_replaced_is_kept_beside_it(tmp_path, m
     run = resumable(tmp_path)
     with pytest.raises(RescuedError, match=r"the plan is kept in .*out\.jsonl\.plan\.json\.rescued") as caught:
         rows_and_another_kind(run, make)
-    assert f"remove {run.plan_file} (" in caught.value.hint
+    assert f"move {run.plan_file} away (" in caught.value.hint
     with pytest.raises(InputError) as refused:
         run.check(PLAN)
     assert f"rename {run.plan_file}.rescued to {run.plan_file}" in refused.value.hint

@@ -43,6 +43,8 @@ API_KEY = "Put the key into .env: of a server of your own, the key that it was s
 MODAL_API_KEY = "It is the key in the app's Modal Secret; see .env.template."
 MOST_NAMES = 8
 """Models that an error names. Some providers have hundreds; /model lists all."""
+LONGEST_NAME = 80
+"""Characters of a name in an error."""
 CHECK_SERVER = "Is VLLM_URL an OpenAI-compatible server?"
 
 
@@ -442,7 +444,7 @@ def listed(models: Sequence[Model]) -> str:
     >>> listed([Model(name) for name in "abcdefghij"])
     'a, b, c, d, e, f, g, h and 2 more'
     """
-    names = ", ".join(model.name for model in models[:MOST_NAMES])
+    names = ", ".join(" ".join(model.name.split())[:LONGEST_NAME] for model in models[:MOST_NAMES])
     return names + (f" and {more:,} more" if (more := len(models) - MOST_NAMES) > 0 else "")
 
 

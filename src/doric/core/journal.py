@@ -288,7 +288,7 @@ class Journal:
         what = f"another program has {self._how} {self._before} during the run; {rows} in {self.path}"
         steps = [f"rename {self.path} to {self._before}"]
         if kind := other_kind(self._before):  # a folder would get the file inside it
-            steps.insert(0, f"remove {self._before} ({kind})")
+            steps.insert(0, f"move {self._before} away ({kind})")
         elif self._lost:
             left = f"what is left of the first {self._lost:,} rows from {self._before} to the start of {self.path}"
             steps.insert(0, f"copy {left}")

@@ -199,7 +199,7 @@ class ResumableRun:
         """Write the plan to another file, and raise `RescuedError`, because `kind` of thing is in its place."""
         aside = next(each for each in numbered(Path(f"{self.plan_file}{RESCUED}")) if not os.path.lexists(each))
         atomic_write(aside, encode_json(plan) + b"\n")
-        steps = [f"remove {self.plan_file} ({kind})", f"rename {aside} to {self.plan_file}"]
+        steps = [f"move {self.plan_file} away ({kind})", f"rename {aside} to {self.plan_file}"]
         message = f"another program has replaced {self.plan_file} during the run; the plan is kept in {aside}"
         raise RescuedError(message, steps=steps)
 
