@@ -16,7 +16,7 @@ def cache_folder() -> Path:
 def run_folder(project: Path, wanted: str, name: str, *, drive: bool) -> Path:
     """The folder for the files of this run, created if missing; on Google Drive the files outlive the session."""
     home = mount_drive() / "doric" if drive else project / "finetune_notebook"
-    folder = (Path(wanted).expanduser() if wanted else home / "runs") / name
+    folder = (Path(wanted).expanduser().resolve() if wanted else home / "runs") / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,6 @@ from doric.finetune.evaluate import REPETITION
 from doric.finetune.modelfile import write_modelfile
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from doric.finetune.plan import Plan
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -61,11 +60,12 @@ def _vllm_adapter(plan: Plan, project: Path, adapter: Path, name: str) -> str:
     size = lora_size(plan.rank)
     if size is None:
         return f"# vLLM serves adapters up to rank {RANKS[-1]}, and this one has {plan.rank}: serve the merged model."
+    base = str(Path(plan.base).resolve()) if Path(plan.base).is_dir() else plan.base
     penalty = json.dumps({"repetition_penalty": REPETITION})
     template = adapter / "chat_template.jinja"
     own = f" --chat-template {quote(str(template))}" if template.is_file() else ""  # else vLLM takes the base model's
     return (
-        f"cd {quote(str(project))}\nuv run --group vllm vllm serve {quote(plan.base)} --enable-lora "
+        f"cd {quote(str(project))}\nuv run --group vllm vllm serve {quote(base)} --enable-lora "
         f"--max-lora-rank {size} --lora-modules {quote(f'{name}={adapter}')} --host 127.0.0.1{own} "
         f"--override-generation-config {quote(penalty)}"
     )
