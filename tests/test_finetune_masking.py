@@ -7,8 +7,10 @@ import pytest
 
 from doric.core.errors import DoricError
 from doric.finetune.chat_template import check_tokens, render, set_padding
-from doric.finetune.masking import Encoded, check_row_tokens, encode, pieces
+from doric.finetune.data import as_example
+from doric.finetune.masking import Encoded, check_row_tokens, encode, encode_all, pieces
 from doric.finetune.train import training_settings
+from finetune_rows import sharegpt
 
 CHAT = [{"role": "user", "content": "Fit’s on at 7.30?"}, {"role": "assistant", "content": "Naething, I dinna think."}]
 
@@ -128,3 +130,15 @@ def test_coloured_row_shows_every_letter_once(tokenizer, ends):
     chat = [CHAT[0], {"role": "assistant", "content": "Aye – “fairly” 🐑, naïve café."}]
     row = encode(tokenizer, chat, ends)
     assert "".join(text for text, _ in pieces(tokenizer, row)) == tokenizer.decode(row.ids)
+
+
+def test_template_that_asks_otherwise_than_it_was_trained_is_noted(tokenizer, ends, capsys):
+    """If the template opens a thought before an answer but leaves it out of the rows, a note says in how many rows."""
+    example = as_example(sharegpt(("human", "Fit like?"), ("gpt", "Nae bad.")), "data:1")
+    encode_all(tokenizer, [example], ends)
+    assert capsys.readouterr().out == ""
+    thinking = copy.deepcopy(tokenizer)
+    opened = "{% if add_generation_prompt %}{{ '<think>\n' }}{% endif %}"
+    thinking.chat_template = tokenizer.chat_template + opened
+    encode_all(thinking, [example], ends)
+    assert "In 1 of 1 rows" in capsys.readouterr().out

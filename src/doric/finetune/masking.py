@@ -20,6 +20,10 @@ IGNORED = -100
 """The label of a token that is not trained."""
 
 
+MOST_ASKED = 200
+"""The number of rows of each part whose prompts are written again as a server does."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """The token ids of a chat, and for each the label: the same id if it is trained, else -100."""
@@ -64,11 +68,29 @@ def common_length(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def encode_all(tokenizer: Tokenizer, part: Sequence[Example], ends: Sequence[int]) -> list[Encoded]:
-    """The encoded examples. Raises `CheckError` if one of them fails a check."""
+    """The encoded examples. Raises `CheckError` if one of them fails a check.
+
+    Prints a note if a server would write another prompt than the one before the trained answer.
+    """
     coded = [encode(tokenizer, example.messages, ends) for example in part]
     for example, row in zip(part, coded, strict=True):
         check_row_tokens(tokenizer, example.messages, row, ends)
+    looked = list(zip(part, coded, strict=True))[:MOST_ASKED]
+    if other := sum(asked_otherwise(tokenizer, example.messages, row) for example, row in looked):
+        print(
+            f"In {other} of {len(looked)} rows, the chat template writes another prompt for the question than before "
+            "the trained answer: the served model may answer worse than the held-out loss says."
+        )
     return coded
+
+
+def asked_otherwise(tokenizer: Tokenizer, messages: Messages, row: Encoded) -> bool:
+    """Whether a server asks for the last answer with other tokens than those before it in the row.
+
+    So do templates that open a thought before an answer, but leave it out of the chats that they write.
+    """
+    asked = render(tokenizer, messages[:-1], ask=True)
+    return row.ids[: len(asked)] != asked
 
 
 def fitting_rows(coded: Mapping[str, Sequence[Encoded]], length: int) -> dict[str, list[Encoded]]:
