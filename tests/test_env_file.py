@@ -323,6 +323,7 @@ def test_a_python_environment_does_not_hide_the_file_above(tmp_path):
         ("LLM_BASE_URL", "OPENAI_BASE_URL"),
         ("AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL"),
         ("OPENAI_PROXY_URL", "OPENAI_BASE_URL"),
+        ("OPENROUTER_BASE_URL", "OPENAI_BASE_URL"),
     ],
 )
 def test_a_misspelt_name_is_mentioned_once(dotenv, caplog, name, meant):

@@ -164,6 +164,14 @@ def test_a_daily_limit_stops_the_run(words, shape):
         ("Yearly limit reached", "yearly"),
         ("Your annual quota of calls is used up", "yearly"),
         ("3-day limit of 100 requests", "multi-day"),
+        ("You have reached your 5-hour usage limit. Resets at 22:00", "multi-hour"),
+        ("Limit: 100 requests per 3 hours", "multi-hour"),
+        ("hourly limit reached", "hourly"),
+        ("1000 requests per hour", "hourly"),
+        ("requests per rolling 24h", "daily"),
+        ("You can try again next Monday", "weekly"),
+        ("bi-weekly limit", "fortnightly"),
+        ("You have hit the cap for this quarter", "quarterly"),
         ("no more than 90 requests per 5 days", "multi-day"),
     ],
 )
@@ -348,6 +356,10 @@ def test_a_date_without_a_time_is_its_beginning(words):
         "weekend traffic is high, retry in 2 seconds",
         "Rate limit of 60 requests per minute. Our annual plan has more. Try again in 20 s",
         "Rate limit reached. Try again in 7 seconds",
+        "hourly limit reached, try again in 40 s",
+        "Limits: 60 per minute, 1000 per hour. Try again in 3 s",
+        "Monthly active users are many, try again in 2 s",
+        "limit of 10 requests per weekday hour, retry in 1 s",
     ],
 )
 def test_a_short_limit_is_waited_for(words):

@@ -458,6 +458,7 @@ def test_another_query_is_refused(query):
                     "user": "3f2b8c9d0e1f4a5b6c7d8e9f0a1b2c3d",
                     "safety_identifier": "b9c2d8f0-1111-4222-8333-4444",
                 },
+                {"lora_path": "/models/Qwen3-8B-Instruct-2507-Doric-LoRA-r16-v2", "session": "s", "key": "v"},
                 {"metadata": {"run": "doric-2026-11-28", "url": "https://host.example:8000/x@y"}},
             )
         ),

@@ -23,10 +23,10 @@ KEY_FIELD = re.compile(
 """Names of fields that hold a key, in small letters and without the signs between their words."""
 KEY_VALUE = re.compile(
     r"\b(?:sk|pk|rk)-[\w-]{8,}|\bhf_[A-Za-z0-9]{10,}|\b(?:gsk|r8|ghp|gho|ghu|ghs|ghr|github_pat|glpat|xai|nvapi)[_-][\w-]{12,}"
-    r"|\b(?:wk|ws|as|ak)-[A-Za-z0-9]{16,}|\bxox[abprs]-[\w-]{8,}|\bAIza[\w-]{20,}|\bAKIA[0-9A-Z]{12,}"
+    r"|\b(?:wk|ws|as|ak)-[A-Za-z0-9]{16,}|\bxox[abprs]-[\w-]{8,}|\bAIza[\w-]{20,}|\bA[KS]IA[0-9A-Z]{12,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{4,}|\b(?:[Bb]earer|BEARER|[Bb]asic)\s+[\w.+/=~-]{8,}|-----BEGIN [A-Z ]*PRIVATE KEY"
     r"|://[^/\s:@]+:[^/\s@]+@"
-    r"|(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{32,}(?![\w-])",
+    r"|(?<![A-Za-z0-9])(?=[A-Z0-9]*[a-z])(?=[a-z0-9]*[A-Z])(?=[A-Za-z]*\d)[A-Za-z0-9]{24,}",
     re.ASCII,
 )
 """What begins as keys of known providers do, a header with a key, a URL with a password, or is long and at random."""

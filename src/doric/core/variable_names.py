@@ -17,16 +17,19 @@ VARIABLES = frozenset((
 """The variables that the commands read. Other programs may have their own variables in the same file."""
 DESTINATIONS = ("OPENAI_BASE_URL", "MODEL_PROVIDER")
 """The variables that decide where a key goes."""
-PLACE = "(?:BASE|URL|URI|HOST|ENDPOINT|SERVER|ADDRESS|DOMAIN)"
+PLACE = "(?:BASE|URL|URI|HOST|ENDPOINT|SERVER|ADDRESS|DOMAIN|GATEWAY)"
 OWN_ADDRESS = re.compile(rf"OPENAI(?:API|SDK|CHAT|MODEL|COMPATIBLE|{PLACE})*{PLACE}")
 """Names of the address of a server with OpenAI's API, in capitals, without the signs between their words."""
 OTHER_ADDRESS = re.compile(
-    rf"OPENAI\w*{PLACE}|(?:LLM|MODEL)(?:API)?{PLACE}+|(?:LLM|MODEL|CHAT)?BASEUR[LI]|(?:LITELLM)?APIBASE(?:URL)?"
+    rf"OPENAI\w*{PLACE}|(?:LLM|MODEL|OPENROUTER|HF|HUGGINGFACE)(?:API)?{PLACE}+|(?:LLM|MODEL|CHAT)?BASEUR[LI]|(?:LITELLM)?APIBASE(?:URL)?"
     r"|AZUREOPENAIENDPOINT|OLLAMA(?:HOST|BASEURL)"
 )
 """The same, which may be for other programs only."""
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
-    "VLLM_URL": ("VLLM_BASE_URL", "VLLM_API_BASE", "VLLM_HOST", "VLLM_ENDPOINT"),
+    "VLLM_URL": (
+        "VLLM_BASE_URL", "VLLM_API_BASE", "VLLM_API_BASE_URL", "VLLM_API_URL", "VLLM_HOST", "VLLM_ENDPOINT",
+        "VLLM_SERVER", "VLLM_SERVER_URL", "VLLM_ADDRESS",
+    ),
     "OPENAI_API_KEY": (
         "OPENAI_KEY", "OPENAI_TOKEN", "OPENAI_API_TOKEN", "OPENAI_SECRET", "OPENAI_SECRET_KEY", "OPENAI_API_SECRET",
         "OPENAI_ACCESS_TOKEN", "LLM_API_KEY", "LLM_KEY", "LLM_TOKEN",

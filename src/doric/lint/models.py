@@ -448,11 +448,14 @@ class Markers(Strict):
 
 
 class LongLimits(Strict):
+    hourly: Texts
+    multi_hour: Texts = Field(alias="multi-hour")
     daily: Texts
     multi_day: Texts = Field(alias="multi-day")
     weekly: Texts
     fortnightly: Texts
     monthly: Texts
+    quarterly: Texts
     yearly: Texts
 
 

@@ -58,7 +58,8 @@ SHORT = 120.0
 """Seconds. A wait that is no longer does not end a limit per day, whatever the server says."""
 DAY = 86400.0
 PERIODS = {
-    "daily": DAY, "weekly": 7 * DAY, "fortnightly": 14 * DAY, "monthly": 31 * DAY, "yearly": 366 * DAY,
+    "hourly": 3600.0, "multi-hour": 23 * 3600.0, "daily": DAY, "weekly": 7 * DAY, "fortnightly": 14 * DAY,
+    "monthly": 31 * DAY, "quarterly": 92 * DAY, "yearly": 366 * DAY,
     "multi-day": 366 * DAY,
 }  # fmt: skip
 """The periods of long limits, and their seconds. Their words are in the table `long_limits`."""
@@ -302,9 +303,14 @@ def _is_long(body: str, seconds: float | None) -> bool:
     """
     if _patterns("daily_quota").search(body):
         return True
-    if not _mentioned(body):
+    if not (mentioned := _mentioned(body)):
         return False
-    return seconds is None or seconds > SHORT or not _patterns("per_minute").search(body)
+    per_minute = _patterns("per_minute").search(body) is not None
+    if seconds is not None and seconds > SHORT:
+        return True
+    if max(PERIODS[name] for name in mentioned) < DAY:  # a limit per hour may end soon
+        return seconds is None and not per_minute
+    return seconds is None or not per_minute
 
 
 def _period(body: str, seconds: float) -> str:
