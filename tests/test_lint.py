@@ -219,7 +219,7 @@ def test_a_renamed_column_is_found(data, name):
         ("server_errors.toml", "\nquota = [", "\nquotas = [", "'quota' is missing"),
         ("server_errors.toml", '"credit balance"', '"Credit balance"', "write it in lower case"),
         ("server_errors.toml", "'per[", "'(per[", "not a valid regular expression"),
-        ("server_errors.toml", "weekly = ['", "weekly = ['(zz', '", "not a valid regular expression"),
+        ("server_errors.toml", "hourly = ['", "hourly = ['(zz', '", "not a valid regular expression"),
         ("server_errors.toml", "weekly = [", "weakly = [", "'weekly' is missing"),
     ],
 )
