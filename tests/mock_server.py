@@ -49,6 +49,7 @@ class Behaviour:
     With `jitter` 0.5, latencies vary between 50% and 150%. Calls whose numbers are in `stragglers` take
     `straggler_seconds`. A parameter in `refuses` is answered with 400. If `key` is set, a call with another key gets
     401. `models` is the list at /v1/models. If `models` is None, the server does not have that page.
+    `shutdown` is the day on which a listed model ends.
     """
 
     latency: float = 0.0
@@ -60,6 +61,7 @@ class Behaviour:
     refuses: tuple[str, ...] = ()
     key: str | None = None
     models: tuple[str, ...] | None = ("mock-doric",)
+    shutdown: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
 
@@ -445,9 +447,11 @@ def _models(behaviour: Behaviour, headers: Mapping[str, str]) -> bytes:
         return _error(401, f"Incorrect API key provided: {given}.", "invalid_api_key")
     if behaviour.models is None:
         return _error(404, "Not Found")
-    return _http(
-        200, encode_json({"object": "list", "data": [{"id": name, "object": "model"} for name in behaviour.models]})
-    )
+    cards = [
+        {"id": name, "object": "model"} | ({"shutdown_date": day} if (day := behaviour.shutdown.get(name)) else {})
+        for name in behaviour.models
+    ]
+    return _http(200, encode_json({"object": "list", "data": cards}))
 
 
 @contextlib.contextmanager

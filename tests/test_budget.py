@@ -4,35 +4,8 @@ import asyncio
 
 import pytest
 
-from doric.core.errors import SettingsError
-from doric.llm.budget import Budget, Price, check_max_cost, chosen_price, known_price
-
-
-@pytest.mark.parametrize(
-    ("model", "listed"),
-    [
-        ("gpt-5-mini", "gpt-5-mini"),
-        ("gpt-5-mini-2025-08-07", "gpt-5-mini"),
-        ("openai/gpt-5-mini", "gpt-5-mini"),
-        ("GPT-4o-mini", "gpt-4o-mini"),
-        ("gpt-4.1-latest", "gpt-4.1"),
-        ("gpt-5", "gpt-5"),
-    ],
-)
-def test_a_listed_model_has_a_price(model, listed):
-    """A listed model has a price, also under a dated name or a router's name, and the price's source has a date."""
-    price = known_price(model)
-    assert price is not None
-    assert price.source.startswith(f"list price of {listed} on 20")
-    assert 0 < price.per_million_in < price.per_million_out
-
-
-@pytest.mark.parametrize(
-    "model", ["", "gpt-5-pro", "gpt-5.1", "gpt-4o-audio-preview", "gpt-50", "SmolLM2-135M", "my/gpt"]
-)
-def test_an_unlisted_model_has_no_price(model):
-    """A model has no known price if its name only starts with the name of a listed model."""
-    assert known_price(model) is None
+from doric.llm.budget import Budget
+from doric.llm.prices import Price
 
 
 def test_calls_are_added_up():
@@ -108,30 +81,3 @@ def test_a_budget_of_zero():
     """A budget of zero is exhausted before the first call."""
     assert Budget(max_total_tokens=0).exhausted()
     assert Budget(Price(1.0, 1.0, "a flag"), max_cost=0.0).exhausted()
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://localhost:11434/v1", "http://127.0.0.1:8000/v1", "http://[::1]:8000/v1", "http://192.168.1.7:8000/v1",
-        "http://10.1.2.3/v1", "http://172.16.0.9/v1", "http://100.64.0.9/v1", "http://[fd00::7]:8000/v1", "http://gpu-box/v1",
-        "http://ollama:11434/v1", "http://host.docker.internal:11434/v1", "http://nas.local/v1", "http://0.0.0.0:8000/v1",
-        "http://LOCALHOST.:8000/v1", "http://[::ffff:192.168.1.7]/v1",
-    ],
-)  # fmt: skip
-def test_a_local_server_is_not_billed_at_a_list_price(address):
-    """A local server may use a provider's model name, but only prices given by flags apply to it."""
-    assert chosen_price(None, None, "gpt-5-mini", address) is None
-    assert chosen_price(1.0, 2.0, "gpt-5-mini", address) == Price(1.0, 2.0, "as given")
-    with pytest.raises(SettingsError, match="is a local server without one") as refused:
-        check_max_cost(1.0, None, address)
-    assert "--price-in and --price-out" in refused.value.hint
-    assert "--max-total-tokens" in refused.value.hint
-
-
-@pytest.mark.parametrize(
-    "address", ["", "https://api.openai.com/v1", "https://openrouter.ai/api/v1", "http://8.8.8.8/v1"]
-)
-def test_a_provider_is_billed_at_the_list_price(address):
-    """Any other server has the list price of the model."""
-    assert chosen_price(None, None, "gpt-5-mini", address) == known_price("gpt-5-mini")

@@ -6,7 +6,7 @@ import pytest
 
 from doric.core.errors import SettingsError
 from doric.dataset import run
-from doric.llm.budget import chosen_price
+from doric.llm.prices import chosen_price
 
 
 @pytest.mark.parametrize(

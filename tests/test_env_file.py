@@ -155,12 +155,12 @@ def test_a_setting_with_two_values_is_refused(dotenv):
 
 
 ACCEPTED = {
-    "comments and blanks": ("# mine\n\n  MODEL = gpt-5-mini  # cheap\n", {"MODEL": "gpt-5-mini"}),
-    "quotes": ("MODEL='gpt-5-mini'\nOPENAI_API_KEY=\"sk-a\"\n", {"MODEL": "gpt-5-mini", "OPENAI_API_KEY": "sk-a"}),
-    "export": ("export MODEL=gpt-5-mini\nexport MODEL\n", {"MODEL": "gpt-5-mini"}),
-    "Windows lines and a mark": ("\ufeffMODEL=gpt-5-mini\r\nVLLM_URL=\r\n", {"MODEL": "gpt-5-mini"}),
+    "comments and blanks": ("# mine\n\n  MODEL = gpt-6-luna  # cheap\n", {"MODEL": "gpt-6-luna"}),
+    "quotes": ("MODEL='gpt-6-luna'\nOPENAI_API_KEY=\"sk-a\"\n", {"MODEL": "gpt-6-luna", "OPENAI_API_KEY": "sk-a"}),
+    "export": ("export MODEL=gpt-6-luna\nexport MODEL\n", {"MODEL": "gpt-6-luna"}),
+    "Windows lines and a mark": ("\ufeffMODEL=gpt-6-luna\r\nVLLM_URL=\r\n", {"MODEL": "gpt-6-luna"}),
     "a reference": ("HOST=h\nOPENAI_BASE_URL=https://${HOST}/v1\n", {"HOST": "h", "OPENAI_BASE_URL": "https://h/v1"}),
-    "a default": ("MODEL=${NO_SUCH_VARIABLE:-gpt-5-mini}\n", {"MODEL": "gpt-5-mini"}),
+    "a default": ("MODEL=${NO_SUCH_VARIABLE:-gpt-6-luna}\n", {"MODEL": "gpt-6-luna"}),
     "another program's lines": ('PEM="-----BEGIN\nab==\n-----END"\nAWS_PROFILE\nA.b-c=“x”\n',
                                 {"PEM": "-----BEGIN\nab==\n-----END", "A.b-c": "“x”"}),
     "another program's value twice": ("DEBUG=1\nDEBUG=2\n", {"DEBUG": "2"}),

@@ -19,7 +19,8 @@ from doric.dataset.prompts import Prompt
 from doric.dataset.respelling import Respelling
 from doric.dialect.scores import score
 from doric.llm.brake import Brake
-from doric.llm.budget import Budget, Price
+from doric.llm.budget import Budget
+from doric.llm.prices import Price
 from doric.llm.response import Completion
 from doric.quality import faults, gates
 from doric.quality.decontamination import held_out_prompts

@@ -1061,13 +1061,13 @@ def test_a_wait_is_shown_once(monkeypatch, caplog):
 def test_a_local_server_with_a_providers_model_name_costs_nothing(capsys):
     """No cost is forecast or reported, and --max-cost is refused with the reason before the first call."""
     with serving() as server:
-        assert generate(server, "--model", "gpt-5-mini", "--dry-run") == 0
+        assert generate(server, "--model", "gpt-6-luna", "--dry-run") == 0
         assert "a local server has no list price" in (told := capsys.readouterr()).out
         assert "$" not in told.out + told.err
-        assert generate(server, "--model", "gpt-5-mini", "--max-cost", "1") == 2
+        assert generate(server, "--model", "gpt-6-luna", "--max-cost", "1") == 2
         assert server.stats.requests == 0
         assert "is a local server without one" in capsys.readouterr().err
-        assert generate(server, "--model", "gpt-5-mini") == 0
+        assert generate(server, "--model", "gpt-6-luna") == 0
     assert "$" not in capsys.readouterr().err
 
 
@@ -1087,11 +1087,11 @@ def test_another_model_does_not_continue_a_run_unasked(capsys):
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     capsys.readouterr()
     with serving() as server:
-        assert generate(server, "--model", "gpt-5-mini") == 2
+        assert generate(server, "--model", "gpt-6-luna") == 2
         told = capsys.readouterr().err
-        assert generate(server, "--model", "gpt-5-mini", "--dry-run") == 2
+        assert generate(server, "--model", "gpt-6-luna", "--dry-run") == 2
     assert server.stats.requests == 0
-    assert re.search(r"out\.jsonl was begun with the model llama3\.1 \(\d+ rows\), and this run asks gpt-5-mini", told)
+    assert re.search(r"out\.jsonl was begun with the model llama3\.1 \(\d+ rows\), and this run asks gpt-6-luna", told)
     assert "--allow-model-change" in told
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
@@ -1101,10 +1101,10 @@ def test_another_model_continues_a_run_if_it_is_told_to(caplog):
     caplog.set_level("INFO")
     begun_with("llama3.1")
     with serving() as server:
-        assert generate(server, "--model", "gpt-5-mini", "--allow-model-change") == 0
+        assert generate(server, "--model", "gpt-6-luna", "--allow-model-change") == 0
         assert_plan_met()
-    assert {row["meta"]["model"] for row in lines()} == {"llama3.1", "gpt-5-mini"}
-    assert any("The model gpt-5-mini writes the others" in line for line in caplog.messages)
+    assert {row["meta"]["model"] for row in lines()} == {"llama3.1", "gpt-6-luna"}
+    assert any("The model gpt-6-luna writes the others" in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize("model", ["llama3.1", "llama3.1:latest"])

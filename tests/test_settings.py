@@ -42,10 +42,10 @@ def test_a_missing_dotenv(tmp_path):
 
 def test_dotenv_is_read(tmp_path):
     """A key and a model are read from a `.env` with comments, quotes, `export` and an editor's byte-order mark."""
-    text = f'# mine\nexport OPENAI_API_KEY="{KEY}"  # secret\nMODEL=gpt-5-mini\nOPENAI_BASE_URL=\n'
+    text = f'# mine\nexport OPENAI_API_KEY="{KEY}"  # secret\nMODEL=gpt-6-luna\nOPENAI_BASE_URL=\n'
     for raw in (text.encode(), text.encode("utf-8-sig"), text.replace("\n", "\r\n").encode()):
         settings = load(tmp_path, dotenv=raw)
-        assert (settings.key, settings.model, settings.base_url) == (KEY, "gpt-5-mini", "")
+        assert (settings.key, settings.model, settings.base_url) == (KEY, "gpt-6-luna", "")
         assert settings.address == "https://api.openai.com/v1"
         assert choose_backend("auto", settings) == "openai"
 

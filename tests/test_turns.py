@@ -105,7 +105,7 @@ def test_two_turns_are_the_plan_of_earlier_versions():
 
 def test_the_forecast_counts_answers(capsys):
     """--dry-run says how many chats have how many turns, and expects more tokens for longer chats."""
-    flags = ("--backend", "openai", "--model", "gpt-5-mini", "--dry-run")
+    flags = ("--backend", "openai", "--model", "gpt-6-luna", "--dry-run")
     assert generate(*flags) == generate(*flags, "--turns", "3") == 0
     first, second = capsys.readouterr().out.split("20 rows over")[1:]
     assert "rows by turns" not in first

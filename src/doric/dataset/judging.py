@@ -14,8 +14,9 @@ from doric.core.settings import Settings
 from doric.dataset.plan import Job
 from doric.dataset.sense import JUDGE, NO_VERDICT, Judge, ScoreCount, expected_tokens, rubric_fingerprint
 from doric.llm.brake import Brake
-from doric.llm.budget import Budget, Price, check_max_cost, chosen_price, without_price
+from doric.llm.budget import Budget
 from doric.llm.client import Client
+from doric.llm.prices import Price, check_max_cost, chosen_price, without_price
 
 log = logging.getLogger("doric")
 PRICE = "--judge-price"

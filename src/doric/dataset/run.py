@@ -27,8 +27,9 @@ from doric.dataset.judging import Judging, found_lines, report_change
 from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job, Mix, Plan, read_turns
 from doric.dataset.respelling import Respelling
 from doric.llm.brake import Brake
-from doric.llm.budget import Budget, Price, check_max_cost, chosen_price, without_price
+from doric.llm.budget import Budget
 from doric.llm.client import Client
+from doric.llm.prices import Price, check_max_cost, chosen_price, without_price
 from doric.llm.scheduler import Scheduler
 from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, read_topics, unique_topics

@@ -1,5 +1,6 @@
 """The keys and types of the TOML files and of heldout.jsonl, as pydantic models."""
 
+import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +11,8 @@ type Shapes = Annotated[list[Literal["gerund", "clause", "how-to", "when", "noun
 type Share = Annotated[float, Field(ge=0, le=1)]
 type Count = Annotated[int, Field(ge=0)]
 type Pairs = Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)]
-type Price = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
+type Dollars = Annotated[float, Field(ge=0)]
+type InputOutput = Annotated[list[Dollars], Field(min_length=2, max_length=2)]
 
 
 class Strict(BaseModel):
@@ -407,9 +409,19 @@ class TopicRules(Open):
     ask: dict[str, Any]
 
 
+class ListPrice(Strict):
+    input: Dollars
+    output: Dollars
+    cached: Dollars | None = None
+    flex: InputOutput | None = None
+    batch: InputOutput | None = None
+    reasoning: bool = False
+    shutdown: datetime.date | None = None
+    date: datetime.date
+
+
 class Prices(Strict):
-    date: Text
-    models: dict[str, Price]
+    models: dict[str, ListPrice]
 
 
 class FinishReasons(Strict):

@@ -1,81 +1,11 @@
-"""Tokens, prices, and budgets that stop a run in time."""
+"""The tokens and the cost of a run, and budgets that stop it in time."""
 
 import asyncio
-import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from doric import data
-from doric.core.errors import ServerError, SettingsError
-from doric.core.settings import is_private
+from doric.core.errors import ServerError
+from doric.llm.prices import Price
 from doric.llm.response import Completion
-
-MILLION = 1_000_000
-VERSION_SUFFIX = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million input and output tokens, and where the figures are from."""
-
-    per_million_in: float
-    per_million_out: float
-    source: str
-
-    def cost(self, tokens_in: float, tokens_out: float) -> float:
-        """The cost in US dollars.
-
-        >>> Price(1.0, 2.0, "a flag").cost(500_000, 250_000)
-        1.0
-        """
-        return (tokens_in * self.per_million_in + tokens_out * self.per_million_out) / MILLION
-
-
-def known_price(model: str) -> Price | None:
-    """The list price of `model` (or of its dated version) from `data/prices.toml`; None if it is not listed."""
-    table = data.read_toml("prices.toml")
-    name = VERSION_SUFFIX.sub("", model.rsplit("/", 1)[-1].lower())
-    if name not in table["models"]:  # only exact names: gpt-5-pro and gpt-5.1 have other prices than gpt-5
-        return None
-    price_in, price_out = table["models"][name]
-    return Price(price_in, price_out, f"list price of {name} on {table['date']}")
-
-
-def chosen_price(
-    price_in: float | None, price_out: float | None, model: str, address: str = "", *, flag: str = "--price"
-) -> Price | None:
-    """The prices given by flags, else the list price of `model`. Raises `SettingsError` if only one is given.
-
-    A server at an `address` in a private network has no list price: it may use the name of a provider's model. `flag`
-    is what the names of the two flags begin with.
-    """
-    if price_in is not None and price_out is not None:
-        return Price(price_in, price_out, "as given")
-    if price_in is not None or price_out is not None:
-        raise SettingsError(f"only one of {flag}-in and {flag}-out is given", hint="Give both.")
-    return known_price(model) if model and not _is_private(address) else None
-
-
-def check_max_cost(max_cost: float | None, price: Price | None, address: str, *, flag: str = "--price") -> None:
-    """Raise `SettingsError` if there is a limit for the cost and no price."""
-    if max_cost is None or price is not None:
-        return
-    give = f"Give {flag}-in and {flag}-out"
-    if _is_private(address):
-        hint = f"{give} if it passes the calls on to a provider, or use --max-total-tokens."
-        raise SettingsError(f"--max-cost needs a known price, and {address} is a local server without one", hint=hint)
-    whose = "" if flag == "--price" else f" of the model at {address}"
-    raise SettingsError(f"--max-cost needs a known price{whose}", hint=f"{give}.")
-
-
-def without_price(address: str, *, flag: str = "--price") -> str:
-    """Why a forecast shows no cost, for people."""
-    reason = "a local server has no list price" if _is_private(address) else "price not known"
-    return f"{reason}: give {flag}-in and {flag}-out to see the cost"
-
-
-def _is_private(address: str) -> bool:
-    return is_private(urlsplit(address).hostname or "")
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ error it does not retry; the caller decides whether to ask again.
 
 import asyncio
 import contextlib
+import datetime
 import functools
 import logging
 import math
@@ -15,15 +16,17 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import urlsplit
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
 from doric.core.files import encode_json
-from doric.core.settings import NO_KEY, Settings, endpoint, key_headers
+from doric.core.settings import NO_KEY, Settings, endpoint, is_private, key_headers
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, response_body
 from doric.llm.connection import ConnectionFault
 from doric.llm.errors import ErrorResponse, is_secret, redact
 from doric.llm.events import Oversized
+from doric.llm.prices import shutdown_date
 from doric.llm.request import ChatRequest, RequestBuilder, merged, token_limit
 from doric.llm.response import (
     Completion,
@@ -33,7 +36,7 @@ from doric.llm.response import (
     read_completion,
     read_object,
 )
-from doric.llm.served_models import MAX_LIST, read_model_list
+from doric.llm.served_models import MAX_LIST, ServedModel, read_model_list
 from doric.llm.transport import next_block, transport
 
 if TYPE_CHECKING:
@@ -124,13 +127,23 @@ class Client:
 
     async def __aenter__(self) -> Self:
         try:
-            self.listed = await self._models()
+            models = await self._models()
+            self.listed = [model.name for model in models]
             if not self.model:
                 self.model = self._only(self.listed)
         except BaseException:
             await self._http.aclose()
             raise
+        self._warn_of_shutdown({model.name: model.shutdown for model in models}.get(self.model))
         return self
+
+    def _warn_of_shutdown(self, day: datetime.date | None) -> None:
+        """Log that the model ends on this day; if the server does not say when, the price list may."""
+        if day is None and not is_private(urlsplit(self._settings.address).hostname or ""):
+            day = shutdown_date(self.model)
+        if day is not None:
+            words = "The provider ends the model %s on %s: finish this run before, or start it with another model."
+            log.warning(words, self.model, day.isoformat())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -341,7 +354,7 @@ class Client:
             message, fault=word, hint=hint, tokens_in=tokens_in, tokens_out=tokens_out, counted=False
         )  # fmt: skip
 
-    async def _models(self) -> list[str]:
+    async def _models(self) -> list[ServedModel]:
         """The models that the server lists, empty if it does not. Raises `FatalServerError` if there is no server."""
         page = JsonBody(MAX_LIST)
         try:
@@ -368,7 +381,7 @@ class Client:
             status = error.status
         if status in (401, 403, 407) and (not self.model or status == 407):  # some keys may chat, but not list models
             raise self._error(self._refusal(status, page.content(), response.headers))
-        return [redact(model.name, self._secret) for model in models]
+        return [replace(model, name=redact(model.name, self._secret)) for model in models]
 
     async def _raise_if_unreachable(self, error: OSError) -> None:
         """Raise `FatalServerError` unless there is a server at the address that may still answer chats."""

@@ -1,7 +1,8 @@
 """The models that a server lists, in any of the shapes of /v1/models."""
 
+import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from doric.llm.errors import find_error
@@ -16,11 +17,15 @@ NAMES = ("id", "name", "model", "slug")
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model in a server's list: its name, the tokens of its context window (if known), and its base model."""
+    """A model in a server's list: its name, the tokens of its context window (if known), and its base model.
+
+    `shutdown` is the day on which the provider ends it, if the list says so.
+    """
 
     name: str
     window: int | None = None
     parent: str | None = None
+    shutdown: datetime.date | None = None
 
 
 def untagged(name: str) -> str:
@@ -38,7 +43,7 @@ def read_model_list(content: bytes) -> list[ServedModel]:
     Raises `ValueError` if it is no list of models, and `ErrorInBody` if it is an error.
 
     >>> read_model_list(b'{"data": [{"id": "doric", "max_model_len": 4096}]}')
-    [ServedModel(name='doric', window=4096, parent=None)]
+    [ServedModel(name='doric', window=4096, parent=None, shutdown=None)]
     >>> [model.name for model in read_model_list(b'{"models": [{"name": "doric"}, "other"]}')]
     ['doric', 'other']
     """
@@ -62,7 +67,20 @@ def _read_cards(cards: list[Any]) -> Iterator[ServedModel]:
         elif isinstance(card, dict) and (name := _first_text(card, NAMES)):
             window = card.get("max_model_len")
             known = isinstance(window, int) and not isinstance(window, bool) and window > 0
-            yield ServedModel(name, window if known else None, _first_text(card, ("parent",)) or None)
+            parent = _first_text(card, ("parent",)) or None
+            yield ServedModel(name, window if known else None, parent, _day(card.get("shutdown_date")))
+
+
+def _day(value: Any) -> datetime.date | None:  # noqa: ANN401 - any value of JSON
+    """The day of "2026-12-11", of a full time in ISO 8601, or of seconds since 1970; None for anything else."""
+    try:
+        if isinstance(value, str):
+            return datetime.datetime.fromisoformat(value.strip()).date()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.datetime.fromtimestamp(value, datetime.UTC).date()
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
 
 
 def _first_text(card: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -73,4 +91,4 @@ def _with_windows(models: list[ServedModel]) -> Iterator[ServedModel]:
     """The models; an adapter without a window has the window of its base model."""
     windows = {model.name: model.window for model in models}
     for model in models:
-        yield ServedModel(model.name, model.window or windows.get(model.parent or ""), model.parent)
+        yield replace(model, window=model.window or windows.get(model.parent or ""))

@@ -23,8 +23,9 @@ from doric.core.regular_files import is_stdout, named_output
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.core.signals import uninterrupted
 from doric.llm.brake import Brake
-from doric.llm.budget import Budget, check_max_cost, chosen_price
+from doric.llm.budget import Budget
 from doric.llm.client import Backend, ChatRequest, Client
+from doric.llm.prices import check_max_cost, chosen_price
 from doric.llm.response import NOT_WHOLE, Completion
 from doric.llm.scheduler import WaitLog, backoff, gone_hint
 from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
