@@ -178,7 +178,7 @@ def gemma3_base(folder: Path) -> Path:
     words.add_special_tokens({"additional_special_tokens": list(marks[:2])})
     words.eos_token, words.chat_template = "<end_of_turn>", GEMMA
     eyes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "image_size": 28, "patch_size": 14}  # fmt: skip
+            "image_size": 28, "patch_size": 14, "vision_use_head": False}  # fmt: skip
     text = {
         **SIZE,
         "vocab_size": len(words),
@@ -194,4 +194,16 @@ def gemma3_base(folder: Path) -> Path:
     processor = Gemma3Processor(Gemma3ImageProcessor(size={"height": 28, "width": 28}), words, image_seq_length=4)
     processor.chat_template = GEMMA
     processor.save_pretrained(folder)
-    return written(folder, seeded("Gemma3ForConditionalGeneration", config), words)
+    written(folder, seeded("Gemma3ForConditionalGeneration", config), words)
+    as_published(folder / "model.safetensors")
+    return folder
+
+
+def as_published(weights: Path) -> None:
+    """Give the vision tower the names that it has in Google's files; Transformers leaves out a part of them."""
+    from safetensors.torch import load_file, save_file
+
+    named = load_file(weights)
+    tower, inside = "vision_tower.", "vision_tower.vision_model."
+    renamed = {name.replace(tower, inside, 1) if inside not in name else name: value for name, value in named.items()}
+    save_file(renamed, weights, metadata={"format": "pt"})
