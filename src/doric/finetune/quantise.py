@@ -2,9 +2,9 @@
 
     uv run --group finetune --with llmcompressor==0.14.0.1 python -m doric.finetune.quantise MERGED OUT --scheme fp8
 
-fp8 halves the weights and needs no data; a GPU of the Ada generation or newer (L4, L40S, H100) computes in it. awq
-makes a quarter of them and is calibrated with chats of the training data (--data). Ask the copy the held-out prompts
-(validation/validate_model.py) before you rely on it: this command does not compare its answers.
+fp8 halves the weights, needs no data and can be made without a GPU; a GPU of the Ada generation or newer (L4, L40S,
+H100) computes in it. awq makes a quarter of them; it needs a GPU, and chats of the training data (--data). Ask the copy
+the held-out prompts (validation/validate_model.py) before you rely on it: this command does not compare its answers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from doric.core.conversations import as_messages
 from doric.core.errors import SettingsError
 from doric.core.jsonl import read_jsonl
 from doric.finetune.base_files import TOWER, carry
+from doric.finetune.versions import has_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,8 @@ def check(merged: Path, out: Path, scheme: str, data: Path | None) -> None:
     if importlib.util.find_spec("llmcompressor") is None:
         hint = f"Start it as in --help: uv run --group finetune --with {PACKAGE} ..."
         raise SettingsError("The package llmcompressor is not installed.", hint=hint)
+    if scheme == "awq" and not has_gpu():
+        raise SettingsError("awq needs a CUDA GPU and this machine has none.", hint="Choose --scheme fp8.")
     shutil.rmtree(out.with_name(f"{out.name}-unfinished"), ignore_errors=True)
 
 
