@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, save and check; write the metrics and the page; the exit status."""
     settings = chosen_settings(args)
     check_outputs(args)
-    from doric.core.errors import missing_package
+    from doric.core.errors import SettingsError
     from doric.finetune import run as whole
     from doric.finetune.progress import ProgressDisplay
 
@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         metrics = whole.run(settings, PROJECT, hooks)
     except ModuleNotFoundError as error:
-        raise missing_package(error) from error
+        hint = "Start it with: uv run --group finetune python finetune_notebook/finetune.py"
+        raise SettingsError(f"the package {error.name} is not installed", hint=hint) from error
     finally:
         shown.close()
     write_outputs(args, metrics)

@@ -84,6 +84,13 @@ def test_ctrl_c_says_how_to_resume(script, monkeypatch, capsys):
     assert "Run the same command again to resume" in capsys.readouterr().err
 
 
+def test_missing_packages_give_the_right_command(script, monkeypatch, capsys):
+    """Without the group finetune, the error is one line, and the hint is the command with the group."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert script.main([]) == 2
+    assert "uv run --group finetune" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.fixture
 def small(tiny, tokenizer, tmp_path):
     """A folder with a very small model and a file of 24 topics with three rows each; the flags that use them."""

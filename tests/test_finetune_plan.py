@@ -12,7 +12,7 @@ import pytest
 from doric.core.errors import DoricError
 from doric.finetune.config import Settings
 from doric.finetune.loading import add_adapter, load_base, speaking
-from doric.finetune.memory import propose_batch
+from doric.finetune.memory import enough_memory, propose_batch
 from doric.finetune.models import base_model, model_shape
 from doric.finetune.settle import with_batch, with_targets
 from doric.finetune.train import reporters
@@ -116,3 +116,14 @@ def test_reporting_is_off_without_a_key(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert reporters() == ["none"]
     assert os.environ.get("WANDB_API_KEY") is None
+
+
+def test_out_of_memory_names_the_settings_that_need_less():
+    """Running out of memory in training gives a hint, and other errors of torch stay as they are."""
+    import torch
+
+    with pytest.raises(DoricError, match="memory was not enough") as caught, enough_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert "BATCH" in caught.value.hint
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory():
+        raise RuntimeError("shapes do not match")

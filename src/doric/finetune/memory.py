@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from doric.core.errors import SettingsError
 from doric.finetune.hardware import GB
 
 if TYPE_CHECKING:
@@ -57,6 +58,18 @@ def propose_batch(shape: Shape, plan: Plan, rows_a_step: int, budget: float) -> 
         if batch <= rows_a_step and sum(memory_parts(shape, replace(plan, batch=batch)).values()) <= 0.9 * budget:
             return batch
     return 1
+
+
+@contextlib.contextmanager
+def enough_memory() -> Generator[None]:
+    """In the block, running out of memory is a `SettingsError` that says which settings need less."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":  # torch's class
+            raise
+        hint = "Lower BATCH or MAX_LENGTH (BATCH x ACCUMULATION can stay), use 4 bits or a smaller model."
+        raise SettingsError("The memory was not enough for the training.", hint=hint) from error
 
 
 @contextlib.contextmanager

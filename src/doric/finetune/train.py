@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from doric.core.errors import CheckError
 from doric.finetune.checkpoints import step_of
 from doric.finetune.masking import IGNORED
+from doric.finetune.memory import enough_memory
 from doric.finetune.packing import as_dataset
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def train(trainer: Trainer, resumed: str | None, steps: int) -> None:
         return
     if resumed:
         print(f"Resuming from step {at} of {steps}.")
-    trainer.train(resume_from_checkpoint=resumed)
+    with enough_memory():
+        trainer.train(resume_from_checkpoint=resumed)
 
 
 def load_finished(trainer: Trainer, checkpoint: str) -> None:
