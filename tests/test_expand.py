@@ -344,7 +344,7 @@ def test_a_quota_that_ends_during_the_run_loses_no_topic(topics, capsys):
 
 FATAL = {
     "unauthorized": "rejected the key (401)",
-    "forbidden": "rejected the key (403)",
+    "forbidden": "gives no access (403)",
     "payment": "the quota is used up",
     "no_model": "has no model 'm'",
     "bad_request": "rejected the request (400)",

@@ -195,9 +195,9 @@ def test_one_unreadable_verdict_is_asked_for_again():
     assert not [one for one in rejected() if one["gate"] == "no_verdict"]
 
 
-@pytest.mark.parametrize("kind", ["rate_limit", "error_500"])
+@pytest.mark.parametrize("kind", ["rate_limit", "error_500", "disconnect", "vanish"])
 def test_an_error_of_the_judge_does_not_pay_for_the_answer_again(kind):
-    """After a 429 or 500 of the judge only the verdict is asked for again."""
+    """After a 429, a 500 or a lost connection of the judge only the verdict is asked for again."""
     failed: list[int] = []
 
     def decide(call: Call) -> Action | None:

@@ -302,7 +302,7 @@ def test_a_job_whose_calls_keep_failing_is_listed(capsys):
 
 FATAL = {
     "unauthorized": "rejected the key (401)",
-    "forbidden": "rejected the key (403)",
+    "forbidden": "gives no access (403)",
     "payment": "the quota is used up (402)",
     "quota": "the quota is used up (429)",
     "no_model": "has no model 'mock-doric' (404)",
