@@ -35,6 +35,7 @@ HARMLESS = {
     "a\U000e0100b\U000e01efc": "abc",
     "👩\u200d": "👩",
     "\ufe0fa": "a",
+    "\u2764\ufe0f\ufe01\U000e0101 \u845b\U000e0101": "\u2764\ufe0f \u845b\U000e0101",
     "it\x92s \x93fine\x94 \x96 aye": "it’s “fine” – aye",
     "salt &amp pepper&nbsp an&nbsp neeps": "salt & pepper an neeps",
     'it\\\'s \\"fine\\" an\\/or': 'it\'s "fine" an/or',

@@ -528,6 +528,18 @@ def test_the_chat_adapts_its_requests_like_every_command(server):
     assert sent == {"messages": [question], "max_completion_tokens": 50, "temperature": 0.5}
 
 
+def test_what_one_model_refuses_is_sent_to_another(server):
+    """After /model, the other model gets the system role again."""
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Fit like?"}]
+    one = Server(Address(server.url), wait=0, wanted="doric")
+    one.find()
+    server.manners.first, server.manners.message = [(400, "")], "System role not supported"
+    list(one.stream(chat, {}, Answer()))
+    one.select("other")
+    list(one.stream(chat, {}, Answer()))
+    assert [len(asked["messages"]) for asked in server.asked] == [1, 2]
+
+
 def test_an_option_that_the_user_has_set_is_not_dropped(server):
     """If a model refuses the temperature that the user has set, this is an error, as nobody may lose it unnoticed."""
     server.manners.first, server.manners.message = [(400, "")], "Unsupported value: 'temperature' must be 1"
