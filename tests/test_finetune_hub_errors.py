@@ -185,3 +185,19 @@ def test_cancelled_upload_is_one_sentence(colab, tmp_path):
     colab.files.upload = dict
     with pytest.raises(SettingsError, match="No file was uploaded"):
         hosted.upload_file(tmp_path)
+
+
+def test_every_usable_gguf_type_is_uploaded(monkeypatch, tmp_path):
+    """All GGUF types of a run are uploaded to one repository, but not a file that failed its check."""
+    import huggingface_hub
+
+    sent = []
+    monkeypatch.setenv("HF_TOKEN", "not-a-token")
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", lambda self, repo, **more: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda self, repo, **more: SimpleNamespace(private=True))
+    keep = lambda self, **more: sent.append(more["path_in_repo"])  # noqa: E731
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_file", keep)
+    for name in ("doric-f16.gguf", "doric-q8_0.gguf", "do-not-use-doric-bf16.gguf"):
+        (tmp_path / name).touch()
+    hub.push_model({"-gguf": tmp_path / "doric-q8_0.gguf"}, {"-gguf": "a card"}, "me/doric", True)
+    assert sent == ["doric-f16.gguf", "doric-q8_0.gguf", "README.md"]

@@ -201,8 +201,8 @@ def dataset_card(rows: int, source: str) -> str:
 def push_model(saved: Mapping[str, Path], cards: Mapping[str, str], name: str, private: bool) -> None:
     """Upload each folder or file with its card to its own repository; print its address and whether it is private.
 
-    The keys of `saved` and `cards` are the suffixes of the repositories' names. Raises `SettingsError` if the Hub
-    refuses an upload or cannot be reached; the uploads before it stay.
+    The keys of `saved` and `cards` are the suffixes of the repositories' names. The usable GGUF types beside a GGUF file
+    are uploaded too. Raises `SettingsError` if the Hub refuses an upload or cannot be reached; those before it stay.
     """
     from huggingface_hub import HfApi
 
@@ -219,7 +219,8 @@ def push_model(saved: Mapping[str, Path], cards: Mapping[str, str], name: str, p
 
 def _upload(api: HfApi, repo: str, place: Path, card: str) -> None:
     if place.is_file():
-        api.upload_file(repo_id=repo, path_or_fileobj=str(place), path_in_repo=place.name)
+        for file in sorted({place, *place.parent.glob("doric-*.gguf")}):  # files that failed have another name
+            api.upload_file(repo_id=repo, path_or_fileobj=str(file), path_in_repo=file.name)
     else:
         api.upload_folder(repo_id=repo, folder_path=str(place))
     api.upload_file(repo_id=repo, path_or_fileobj=card.encode(), path_in_repo="README.md")
