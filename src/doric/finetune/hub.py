@@ -201,7 +201,7 @@ def dataset_card(rows: int, source: str) -> str:
 def push_model(saved: Mapping[str, Path], cards: Mapping[str, str], name: str, private: bool) -> None:
     """Upload each folder or file with its card to its own repository; print its address and whether it is private.
 
-    The keys of `saved` and `cards` are the suffixes of the repositories' names. The usable GGUF types beside a GGUF file
+    The keys of `saved` and `cards` are the suffixes of the repositories' names. Usable GGUF types beside a GGUF file
     are uploaded too. Raises `SettingsError` if the Hub refuses an upload or cannot be reached; those before it stay.
     """
     from huggingface_hub import HfApi
