@@ -269,6 +269,12 @@ def test_too_little_memory_has_the_same_hint_with_any_status(status, words):
     assert "smaller model" in error_of(response(status, json.dumps({"error": words}))).hint
 
 
+@pytest.mark.parametrize("status", [304, 305, 399])
+def test_a_status_of_no_model_server_is_no_matter_of_flags(status):
+    """A status that says neither yes nor no has a hint about the URL."""
+    assert "check the base URL" in error_of(response(status, "")).hint
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -427,6 +427,8 @@ class ErrorResponse:
     def _rejection_hint(self, address: str, extra: Sequence[str]) -> str:
         if hint := self.extra_body_hint(extra):
             return hint
+        if self.status < 400:
+            return "No model server answers so: check the base URL, and whether there is a proxy in between."
         if self.status not in (404, 405):
             return "Change the flags as the server says, or choose another model."
         ends = "" if address.endswith("/v1") else azure_hint(address) or "Most base URLs end in /v1."
