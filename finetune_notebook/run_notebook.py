@@ -162,7 +162,8 @@ def page_body(notebook: "NotebookNode") -> str:
         exclude_output_prompt=True,
         embed_images=True,
     )
-    return exporter.from_notebook_node(notebook)[0]
+    # pygments marks blanks of commands with a class that the page's style uses for words with a note
+    return exporter.from_notebook_node(notebook)[0].replace('<span class="w">', "<span>")
 
 
 def split_title(body: str) -> tuple[str, "Markup"]:

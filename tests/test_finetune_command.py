@@ -119,12 +119,12 @@ def small(tiny, tokenizer, tmp_path):
 
 def test_killed_run_is_resumed_and_reported(small, tmp_path):
     """A run that is killed with SIGKILL resumes from its checkpoint, and leaves metrics, a page and the adapter."""
-    more = ["--max-steps", "60", "--check-every", "5", "--report", str(tmp_path / "page.html")]
+    more = ["--max-steps", "20", "--check-every", "4", "--report", str(tmp_path / "page.html")]
     command = [sys.executable, "-W", "ignore", str(SCRIPT), *small, *more]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     folder = tmp_path / "small run"
-    while first.poll() is None and not (folder / "checkpoints/checkpoint-10/trainer_state.json").is_file():
+    while first.poll() is None and not (folder / "checkpoints/checkpoint-4/trainer_state.json").is_file():
         time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
     first.communicate()
@@ -132,11 +132,11 @@ def test_killed_run_is_resumed_and_reported(small, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Resuming from step " in done.stdout
-    assert "step 60 of 60, loss " in done.stderr
+    assert "step 20 of 20, loss " in done.stderr
     assert "tokens/s" in done.stderr
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["steps"] == 60
-    assert [one["step"] for one in metrics["history"] if "loss" in one] == list(range(1, 61))
+    assert metrics["steps"] == 20
+    assert [one["step"] for one in metrics["history"] if "loss" in one] == list(range(1, 21))
     assert metrics["held_out_loss"]["after"] < metrics["held_out_loss"]["before"]
     assert (folder / "export/adapter/adapter_model.safetensors").is_file()
     page = (tmp_path / "page.html").read_text()
