@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from doric.finetune.base_files import carry, in_tower, make_valid
+from doric.core.errors import InputError
+from doric.finetune.base_files import base_file, carry, in_tower, make_valid
 
 
 def test_files_that_transformers_does_not_write_are_carried(tmp_path):
@@ -23,6 +24,26 @@ def test_files_that_transformers_does_not_write_are_carried(tmp_path):
     assert (saved / "chat_template.jinja").read_text() == "trained"
     assert not (saved / "chat_template.json").exists()
     assert carry(str(base), saved) == []
+
+
+def test_model_that_reads_images_needs_its_processor(tmp_path):
+    """A multimodal model without processor files is an error when it is merged, not when vLLM starts."""
+    base, saved = tmp_path / "base", tmp_path / "saved"
+    for folder in (base, saved):
+        folder.mkdir()
+    (saved / "config.json").write_text('{"vision_config": {"hidden_size": 64}}')
+    with pytest.raises(InputError, match="no processor files") as caught:
+        carry(str(base), saved)
+    assert "vLLM" in caught.value.hint
+    (base / "preprocessor_config.json").write_text("{}")
+    assert carry(str(base), saved) == ["preprocessor_config.json"]
+
+
+def test_base_model_of_the_hub_without_a_connection_is_merged(tmp_path, monkeypatch):
+    """Without a connection, a text model whose weights are in the cache is merged without the Hub."""
+    pytest.importorskip("transformers", reason="needs `uv sync --group finetune`")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert base_file("nowhere/at-all", "tokenizer.model") is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from doric.core.errors import InputError
+
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
@@ -40,15 +42,16 @@ def in_tower(module: str) -> bool:
 
 
 def base_file(base: str, name: str) -> Path | None:
-    """A file of a base model: from its folder, from the Hub's cache or from the Hub; None if it has no such file.
+    """A file of a base model: from its folder, from the Hub's cache or from the Hub.
 
-    Raises OSError if the Hub cannot be asked and the file is not in the cache.
+    None if it has no such file, or if the Hub cannot be reached and the file is not in the cache.
     """
     if Path(base).is_dir():
         return Path(base) / name if (Path(base) / name).is_file() else None
     from transformers.utils import cached_file
 
-    found = cached_file(base, name, _raise_exceptions_for_missing_entries=False)
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = cached_file(base, name, **quiet)
     return Path(found) if found else None
 
 
@@ -56,7 +59,7 @@ def carry(base: str, folder: Path) -> list[str]:
     """Copy into `folder` the files of the base model that Transformers does not write; their names.
 
     A file that was already written there is kept, and so is the chat template: a template of the base model's
-    processor is replaced with the one in `folder`. Raises OSError if the Hub cannot be asked.
+    processor is replaced with the one in `folder`. Raises `InputError` if a model that reads images has no processor.
     """
     carried = []
     for name in (*TOKENIZER_FILES, *PROCESSOR_FILES):
@@ -64,11 +67,20 @@ def carry(base: str, folder: Path) -> list[str]:
         if source:
             shutil.copyfile(source, folder / name)
             carried.append(name)
+    if _is_multimodal(folder) and not any((folder / name).exists() for name in PROCESSOR_FILES):
+        hint = "Load the base model with a connection to the Hub: vLLM does not start without these files."
+        raise InputError(f"{base} has no processor files, or they could not be read.", hint=hint)
     for name in OLD_TEMPLATE_FILES:
         (folder / name).unlink(missing_ok=True)
     if (folder / "processor_config.json").is_file():
         _without_template(folder / "processor_config.json")
     return carried
+
+
+def _is_multimodal(folder: Path) -> bool:
+    file = folder / "config.json"
+    settings = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return any(settings.get(name) for name in ("vision_config", "audio_config"))
 
 
 def _without_template(file: Path) -> None:
