@@ -18,7 +18,7 @@ from doric.chat.server import Address, NoServer, Server
 from doric.core.errors import DoricError, FatalServerError, RetryableError, SettingsError
 from doric.core.settings import Settings
 from doric.llm.client import ChatRequest, Client
-from doric.llm.connection import Proxy, proxy_for, redirect_target
+from doric.llm.connection import Proxy, explain, proxy_for, redirect_target
 
 KEY = "sk-test-5f0c2b7e91d34a68"
 PASSWORD = "p@ss:w/rd€"
@@ -569,3 +569,10 @@ def test_a_redirect_on_the_same_server_keeps_the_request():
     seen: list[tuple[str, bool]] = []
     assert asyncio.run(ask()) == "Foo's yer doos?"
     assert seen[1:] == [("POST /v1/chat/completions", True), ("POST /moved", True), ("GET /wait?id=1", False)]
+
+
+@pytest.mark.parametrize("said", ["[SSL: TLSV1_ALERT] tlsv1 alert (_ssl.c:1000)", "[SSL] tlsv1 alert ( ssl.c:1000)"])
+def test_a_tls_alert_is_named_without_the_marks_of_the_library(said):
+    """The words of an unknown alert are shown without the place in OpenSSL's code."""
+    fault = explain(ssl.SSLError(1, said), REMOTE, None, source="S")
+    assert fault.reason == "the TLS handshake failed: tlsv1 alert"

@@ -425,7 +425,8 @@ def _tls_fault(error: ssl.SSLError, proxy: Proxy | None) -> ConnectionFault:
         return ConnectionFault("it does not speak https", hint, permanent=True)
     if any(mark in words for mark in CUT_OFF):
         return _closed(proxy)
-    reason = (error.reason or words).replace("_", " ").lower()
+    said = re.sub(r"\[[^\]]*\]|\(\s*_?ssl\.c:\d+\)", "", getattr(error, "reason", "") or words)
+    reason = " ".join(said.replace("_", " ").lower().split()).strip(" :")
     return ConnectionFault(f"the TLS handshake failed: {reason}", "Check that server and URL belong together.", True)
 
 
