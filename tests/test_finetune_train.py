@@ -56,6 +56,7 @@ def test_rows_of_a_batch_stay_separate(plan, tmp_path):
 
 TRAIN = """
 import json, os, signal, sys
+from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, AutoTokenizer
 from doric.finetune import checkpoints, loading, train
@@ -78,7 +79,8 @@ class Dies(Watch):
         super().on_step_end(args, state, control, **more)
         if state.global_step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-watch = Dies(lambda history, seconds: None)
+saved = []
+watch = Dies(lambda history, seconds: None, saved=lambda checkpoint: saved.append(checkpoint.name))
 resumed = checkpoints.start_from(folder / "checkpoints", checkpoints.fingerprint(plan, {"train": coded}), True)
 adapted = loading.add_adapter(model, plan)
 trainer = train.make_trainer(adapted, tokenizer, plan, coded, coded[:8], folder / "checkpoints", 2, watch)
@@ -87,7 +89,7 @@ train.train(trainer, resumed, plan.steps)
 train.finish(trainer, watch)
 log = [(one["step"], one["loss"]) for one in trainer.state.log_history if "loss" in one]
 weights = sum(float(each.abs().sum()) for each in trainer.model.parameters() if each.requires_grad)
-done = {"steps": trainer.state.global_step, "log": log, "taken": len(watch.seconds), "weights": weights}
+done = {"steps": trainer.state.global_step, "log": log, "taken": len(watch.seconds), "weights": weights, "saved": saved}
 (folder / "log.json").write_text(json.dumps(done))
 """
 
@@ -111,11 +113,12 @@ def test_killed_training_resumes_with_the_same_losses(smollm2, tmp_path):
 
 
 def test_finished_run_started_again_trains_no_further_step(smollm2, tmp_path):
-    """If a run is finished, it is loaded with the same steps, losses and weights, and no further step is trained."""
+    """A finished run told of each checkpoint; started again, it is loaded, and no further step is trained."""
     assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
     first = json.loads((tmp_path / "run" / "log.json").read_text())
     assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
     again = json.loads((tmp_path / "run" / "log.json").read_text())
     assert (first["taken"], again["taken"]) == (10, 0)
+    assert first["saved"] == [f"checkpoint-{step}" for step in (2, 4, 6, 8, 10)]
     assert again["weights"] == pytest.approx(first["weights"], rel=1e-6)
     assert (again["steps"], again["log"]) == (first["steps"], first["log"])
