@@ -15,8 +15,7 @@ from doric.finetune.folders import cache_folder
 from doric.finetune.gguf_files import gguf_converter, make_gguf
 from doric.finetune.saved_tokens import TrainedTokens, adds_space, check_folder
 
-pytest.importorskip("transformers", reason="needs `uv sync --group finetune`")
-pytest.importorskip("sentencepiece", reason="needs `uv sync --group finetune`")
+pytestmark = pytest.mark.usefixtures("finetune_group")
 DAY = date(2026, 11, 26)
 
 
