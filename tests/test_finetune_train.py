@@ -86,7 +86,7 @@ adapted = loading.add_adapter(model, plan)
 trainer = train.make_trainer(adapted, tokenizer, plan, coded, coded[:8], folder / "checkpoints", 2, watch)
 train.check_labels(trainer, coded, False)
 train.train(trainer, resumed, plan.steps)
-train.finish(trainer, watch)
+train.finish(trainer, watch, plan)
 log = [(one["step"], one["loss"]) for one in trainer.state.log_history if "loss" in one]
 weights = sum(float(each.abs().sum()) for each in trainer.model.parameters() if each.requires_grad)
 done = {"steps": trainer.state.global_step, "log": log, "taken": len(watch.seconds), "weights": weights, "saved": saved}

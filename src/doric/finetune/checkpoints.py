@@ -22,20 +22,40 @@ if TYPE_CHECKING:
     from doric.finetune.plan import Plan
 
 
+OLDER = {"method": "lora", "weights": ""}
+"""The values of a run that was started before these settings existed."""
+OPEN = {
+    "method": ("method", "auto"),
+    "rate": ("learning_rate", 0.0),
+    "steps": ("max_steps", 0),
+    "weights": ("bucket_weights", "auto"),
+}
+"""Part of the plan -> the setting that fixes it, and the value with which the setting leaves it open."""
+FREE = ("patience",)
+"""Parts of the plan that may change when a run resumes."""
+
+
 def fingerprint(plan: Plan, coded: Mapping[str, Sequence[Encoded]]) -> dict[str, Any]:
     """The settings and the hash of the rows; they must be equal for a run to resume."""
     digest = stable_id(*(f"{row.ids} {row.labels}" for part in coded.values() for row in part))
-    return {**asdict(plan), "targets": list(plan.targets), "rows": digest}
+    fixed = {name: value for name, value in asdict(plan).items() if name not in FREE}
+    return {**fixed, "targets": list(plan.targets), "rows": digest}
 
 
 def as_before(plan: Plan, settings: Settings, folder: Path) -> Plan:
-    """The plan for resuming: values that depend on the moment (free memory, timing) stay as at the start."""
-    old = read_note(folder / "run.json") if settings.resume else {}
+    """The plan for resuming: what the settings leave open stays as at the start.
+
+    That is what depends on the moment (free memory, timing), and what another version would choose.
+    """
+    old = OLDER | read_note(folder / "run.json") if settings.resume else {}
     if not (folder / "checkpoints").is_dir() or old.get("device") != plan.device or old.get("base") != plan.base:
         return plan
     kept = {"dtype"} if plan.device == "cpu" else set()
     kept |= {"batch", "accumulation"} if not settings.batch and not settings.accumulation else set()
-    return replace(plan, **{name: old[name] for name in kept if name in old})
+    kept |= {name for name, (setting, left_open) in OPEN.items() if getattr(settings, setting) == left_open}
+    resumed = replace(plan, **{name: old[name] for name in kept if name in old})
+    changed = resumed.method != plan.method and "targets" in old
+    return replace(resumed, targets=tuple(old["targets"])) if changed else resumed
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -44,11 +64,41 @@ def is_whole(checkpoint: Path) -> bool:
 
     try:
         json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
-        with safe_open(checkpoint / "adapter_model.safetensors", "pt") as weights:  # raises if the file is truncated
-            list(weights.keys())
+        for file in weight_files(checkpoint):
+            with safe_open(file, "pt") as weights:  # raises if the file is missing or truncated
+                list(weights.keys())
     except (OSError, ValueError, SafetensorError):
         return False
     return zipfile.is_zipfile(checkpoint / "optimizer.pt") and (checkpoint / "scheduler.pt").is_file()
+
+
+def weight_files(checkpoint: Path) -> list[Path]:
+    """The files with the weights of a checkpoint: of the adapter, or all parts of the whole model.
+
+    Raises `OSError` if the list of the parts cannot be read, and `ValueError` if it is damaged.
+    """
+    index = checkpoint / "model.safetensors.index.json"
+    if index.is_file():
+        return [checkpoint / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+    whole = checkpoint / "model.safetensors"
+    return [whole if whole.is_file() else checkpoint / "adapter_model.safetensors"]
+
+
+def best_of(checkpoint: Path) -> Path:
+    """The checkpoint of the same run with the lowest held-out loss so far; itself if that one is not complete."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    best = checkpoint.with_name(f"checkpoint-{state.get('best_global_step')}")
+    return best if is_whole(best) else checkpoint
+
+
+def checks_without_gain(history: Sequence[Mapping[str, Any]]) -> int:
+    """The number of evaluations since the one with the lowest held-out loss; the one before training does not count.
+
+    >>> checks_without_gain([{"step": 5, "eval_loss": 3.0}, {"step": 9, "eval_loss": 3.2}])
+    1
+    """
+    losses = [one["eval_loss"] for one in history if "eval_loss" in one and one["step"]]
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def step_of(checkpoint: Path | str) -> int:
@@ -75,7 +125,7 @@ def start_from(checkpoints: Path, mark: Mapping[str, Any], resume: bool) -> str 
     last = last_whole(checkpoints) if resume else None
     if last:
         old = read_note(note)
-        if other := [name for name in mark if old.get(name) != mark[name]]:
+        if other := [name for name in mark if old.get(name, OLDER.get(name)) != mark[name]]:
             raise PlanError(
                 f"{checkpoints.parent} holds a run with other settings: {', '.join(other)}.",
                 hint="Choose another RUN_NAME, or set RESUME to False to delete its checkpoints and start again.",

@@ -39,16 +39,23 @@ class Settings:
 
     backend: str = option("auto", "library that trains", "auto", "unsloth", "trl")
     model: str = option(
-        "auto", "base model", "auto", "qwen3-4b", "gemma3-4b", "gemma3-12b", "llama-3b", "mistral-7b", "mixtral",
-        "smollm2",
+        "auto", "base model", "auto", "qwen3-4b", "qwen3-14b", "gemma4-e4b", "smollm3-3b", "olmo3-7b", "gemma3-4b",
+        "gemma3-12b", "llama-3b", "mistral-7b", "mixtral", "smollm2",
     )  # fmt: skip
     base_model: str = option("", "any other chat model: its name on the Hub, or a folder; overrides the menu")
     four_bit: str = option("auto", "load the weights in 4 bits", "auto", "yes", "no")
+    method: str = option(
+        "auto",
+        "what is trained: an adapter or all weights (auto: all for small models on a CPU)",
+        "auto",
+        "lora",
+        "full",
+    )
     lora_alpha: int = option(0, "alpha of the adapter (0: the rank)")
     lora_dropout: float = option(0.0, "dropout of the adapter, a share")
     targets: str = option("all", "layers that get an adapter", "all", "attention")
     pad_token: str = option("auto", "padding token (auto: the tokenizer's, unless that is also the end token)")
-    learning_rate: float = option(0.0, "highest learning rate (0: the preset's)")
+    learning_rate: float = option(0.0, "highest learning rate (0: by size of the model)")
     schedule: str = option("cosine", "learning-rate schedule", "cosine", "linear", "constant")
     warmup: float = option(0.05, "share of the steps for warm-up")
     epochs: float = option(2.0, "passes over the data, if there is no number of steps")
@@ -56,6 +63,8 @@ class Settings:
     packing: str = option("auto", "join short rows into one (auto: with TRL on a GPU)", "auto", "on", "off")
     seed: int = option(7, "seed of the data order, the split and the adapter")
     check_every: int = option(0, "steps between checkpoints and evaluations (0: a fifth of the run)")
+    patience: int = option(2, "evaluations without a better held-out loss after which training stops (0: never)")
+    samples: int = option(3, "held-out questions that are answered at each evaluation")
     resume: bool = option(True, "resume from the last checkpoint of this run")
     data_source: str = option(
         "file, else generate", "where the data is", "file, else generate", "upload", "Google Drive", "Hub"
@@ -64,7 +73,11 @@ class Settings:
     hub_dataset: str = option("", "name of the Hub dataset, if data_source is Hub")
     max_rows: int = option(0, "rows to use, spread evenly over the file (0: all)")
     buckets: str = option("core, multi, adv, safety", "buckets to train on")
-    max_refusals: float = option(0.05, "largest share of refusals in the data")
+    max_refusals: float = option(0.05, "largest share of refusals in the data, before bucket_weights")
+    bucket_weights: str = option(
+        "auto",
+        "shares of the trained rows, such as core=50, safety=20; auto: by size of the model; off: as in the data",
+    )
     test_share: float = option(0.06, "share of the topics in the test set")
     held_out_rows: int = option(0, "rows for the held-out loss (0: the preset's)")
     run_name: str = option("doric", "name of the run and of its folder")
@@ -99,6 +112,7 @@ class Settings:
 
 
 TRY: dict[str, object] = {
+    "method": "lora",
     "max_steps": 12,
     "check_every": 6,
     "max_rows": 240,

@@ -20,7 +20,10 @@ HOW_TO_DROP = "dataset_generation/transform_to_sharegpt.py with --skip-bad write
 
 @dataclass(frozen=True)
 class Example:
-    """One chat: its turns (`role` is user, assistant or system), its topic, bucket, group and language."""
+    """One chat: its turns (`role` is user, assistant or system), its topic, bucket, group and language.
+
+    `untrained` are the positions of answers that are not trained, because the file gives them the weight 0.
+    """
 
     id: str
     topic: str
@@ -28,6 +31,7 @@ class Example:
     group: str
     lang: str
     messages: tuple[Mapping[str, str], ...]
+    untrained: frozenset[int] = frozenset()
 
     @property
     def prompt(self) -> str:
@@ -94,6 +98,7 @@ def as_examples(rows: Sequence[Mapping[str, Any]], source: str, most: int = 0) -
 
 def as_example(row: object, where: str) -> Example:
     """A row (ShareGPT or messages) as an example. Raises `InputError` with `where` if the row is wrong."""
+    row, untrained = split_weights(row)
     try:
         plain = as_messages(row)
         check_row(plain)
@@ -109,4 +114,18 @@ def as_example(row: object, where: str) -> Example:
         group=str(meta.get("group") or "no group"),
         lang=str(meta.get("lang") or "en"),
         messages=turns,
+        untrained=untrained,
     )
+
+
+def split_weights(row: object) -> tuple[object, frozenset[int]]:
+    """The row without `weight: 0` in its turns, and the positions of these turns (OpenAI's mark)."""
+    if not isinstance(row, dict):
+        return row, frozenset()
+    key = "messages" if "messages" in row else "conversations"
+    turns = row.get(key)
+    if not isinstance(turns, list):
+        return row, frozenset()
+    zero = frozenset(at for at, turn in enumerate(turns) if isinstance(turn, dict) and turn.get("weight") == 0)
+    plain = [{k: v for k, v in turn.items() if k != "weight"} if at in zero else turn for at, turn in enumerate(turns)]
+    return ({**row, key: plain} if zero else row), zero

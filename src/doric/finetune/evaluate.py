@@ -87,6 +87,13 @@ def choose_prompts(each: int, buckets: Iterable[str]) -> list[HeldOutPrompt]:
     return chosen
 
 
+def sample_prompts(count: int) -> list[HeldOutPrompt]:
+    """`count` held-out questions to ask during training: the first of each bucket in turn."""
+    buckets = ("core", "safety", "adv", "multi")
+    each = {name: [one for one in held_out_prompts() if one.bucket == name and not one.benign] for name in buckets}
+    return [one for group in zip(*each.values(), strict=False) for one in group][:count]
+
+
 def scored(prompts: Sequence[HeldOutPrompt], replies: Sequence[Reply]) -> list[ScoredAnswer]:
     """The answers with the metrics of the scoreboard; an answer that did not stop counts as cut off."""
     answers = [

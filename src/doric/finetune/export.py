@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from doric.core.errors import CheckError, DoricError, InputError
+from doric.finetune.base_files import make_valid
 from doric.finetune.chat_template import end_ids
 from doric.finetune.evaluate import REPETITION
 from doric.finetune.export_worker import JUDGED, Job
@@ -19,7 +20,7 @@ from doric.finetune.folders import cache_folder
 from doric.finetune.gguf_files import UNFINISHED
 from doric.finetune.hardware import free_bytes
 from doric.finetune.llama_cpp import HOW_TO_INSTALL
-from doric.finetune.loading import speaking
+from doric.finetune.loading import load_base, speaking
 from doric.finetune.parity import compare, token_log_probs
 from doric.finetune.saved_tokens import TrainedTokens
 
@@ -59,10 +60,14 @@ def wanted_forms(settings: Settings) -> list[str]:
 def save_adapter(model: Model, tokenizer: Tokenizer, plan: Plan, adapter: Path) -> None:
     """Write the adapter and the tokenizer, and beside them the `TrainedTokens` for the checks.
 
-    The adapter names the chosen base model, not its 4-bit version.
+    The adapter names the chosen base model, not its 4-bit version. After full fine-tuning, the folder `adapter` gets
+    the whole model. Files of an earlier run are removed, because they tell which of the two it is.
     """
-    for each in model.peft_config.values():
+    shutil.rmtree(adapter, ignore_errors=True)
+    for each in getattr(model, "peft_config", {}).values():
         each.base_model_name_or_path = plan.base
+    if plan.method == "full":
+        make_valid(model.generation_config)
     model.save_pretrained(str(adapter))
     tokenizer.save_pretrained(str(adapter))
     TrainedTokens.of(tokenizer, end_ids(tokenizer, plan.base)).write(adapter.with_name(TOKENS))
@@ -86,8 +91,11 @@ def keep_reference(model: Model, plan: Plan, probes: Rows, exports: Path) -> dic
     exports.mkdir(parents=True, exist_ok=True)
     with speaking(model, plan.backend):
         trained = token_log_probs(model, probes)
-        with model.disable_adapter():
-            base = token_log_probs(model, probes)
+        if plan.method == "full":
+            base = token_log_probs(load_base(plan).eval(), probes)
+        else:
+            with model.disable_adapter():
+                base = token_log_probs(model, probes)
     torch.save(trained, exports / REFERENCE)
     return compare(trained, base)
 

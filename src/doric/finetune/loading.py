@@ -28,7 +28,11 @@ def load_base(plan: Plan) -> Model:
 
         _seed(plan)
         model, _ = FastLanguageModel.from_pretrained(
-            plan.base, max_seq_length=plan.length, dtype=model_dtype(plan), load_in_4bit=plan.four_bit
+            plan.base,
+            max_seq_length=plan.length,
+            dtype=model_dtype(plan),
+            load_in_4bit=plan.four_bit,
+            full_finetuning=plan.method == "full",
         )
         return model
     from transformers import AutoModelForCausalLM
@@ -58,6 +62,18 @@ def _four_bits(plan: Plan) -> Any:  # noqa: ANN401 - transformers' BitsAndBytesC
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=model_dtype(plan),
     )
+
+
+def prepare_model(model: Model, plan: Plan) -> Model:
+    """The model as it is trained: with an adapter, or, for full fine-tuning, with all weights in float32.
+
+    In bfloat16 most of the small steps at the end of the training would be rounded away.
+    """
+    if plan.method != "full":
+        return add_adapter(model, plan)
+    if plan.backend == "unsloth":  # chooses the number formats itself
+        return model
+    return model.float().requires_grad_(True)
 
 
 def add_adapter(model: Model, plan: Plan) -> Model:

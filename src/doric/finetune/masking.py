@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from doric.core.errors import CheckError, InputError
 from doric.finetune.chat_template import render
+from doric.finetune.weighting import parse_weights, weighted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from doric.finetune.data import Example
     from doric.finetune.foreign_types import Messages, Tokenizer
+    from doric.finetune.plan import Plan
 
 IGNORED = -100
 """The label of a token that is not trained."""
@@ -26,10 +28,11 @@ MOST_ASKED = 200
 
 @dataclass(frozen=True)
 class Encoded:
-    """The token ids of a chat, and for each the label: the same id if it is trained, else -100."""
+    """The token ids of a chat, for each the label (the same id if it is trained, else -100), and the bucket."""
 
     ids: list[int]
     labels: list[int]
+    bucket: str = ""
 
     @property
     def trained(self) -> int:
@@ -37,8 +40,10 @@ class Encoded:
         return sum(label != IGNORED for label in self.labels)
 
 
-def encode(tokenizer: Tokenizer, messages: Messages, ends: Sequence[int]) -> Encoded:
+def encode(tokenizer: Tokenizer, messages: Messages, ends: Sequence[int], untrained: Collection[int] = ()) -> Encoded:
     """The tokens of a chat; only the answers are trained, each from its first token to its end token.
+
+    `untrained` are the positions of turns that are not trained.
 
     To find an answer, the chat is rendered again with another answer; the tokens that differ are the answer. This also
     works for templates that move text to another turn, as Mistral's does with the system message.
@@ -46,7 +51,7 @@ def encode(tokenizer: Tokenizer, messages: Messages, ends: Sequence[int]) -> Enc
     ids = render(tokenizer, messages)
     labels = [IGNORED] * len(ids)
     for at, turn in enumerate(messages):
-        if turn["role"] != "assistant":
+        if turn["role"] != "assistant" or at in untrained:
             continue
         other = next(mark for mark in "0x?" if mark not in (turn["content"][:1], turn["content"][-1:]))
         changed = render(tokenizer, [*messages[:at], {**turn, "content": other}, *messages[at + 1 :]])
@@ -72,9 +77,11 @@ def encode_all(tokenizer: Tokenizer, part: Sequence[Example], ends: Sequence[int
 
     Prints a note if a server would write another prompt than the one before the trained answer.
     """
-    coded = [encode(tokenizer, example.messages, ends) for example in part]
-    for example, row in zip(part, coded, strict=True):
-        check_row_tokens(tokenizer, example.messages, row, ends)
+    coded = []
+    for example in part:
+        row = encode(tokenizer, example.messages, ends, example.untrained)
+        check_row_tokens(tokenizer, example.messages, row, ends, example.untrained)
+        coded.append(replace(row, bucket=example.bucket))
     looked = list(zip(part, coded, strict=True))[:MOST_ASKED]
     if other := sum(asked_otherwise(tokenizer, example.messages, row) for example, row in looked):
         print(
@@ -93,21 +100,30 @@ def asked_otherwise(tokenizer: Tokenizer, messages: Messages, row: Encoded) -> b
     return row.ids[: len(asked)] != asked
 
 
-def fitting_rows(coded: Mapping[str, Sequence[Encoded]], length: int) -> dict[str, list[Encoded]]:
-    """The rows of at most `length` tokens of each part. Raises `InputError` if too few are left."""
-    fitting = {name: [row for row in part if len(row.ids) <= length] for name, part in coded.items()}
+def fitting_rows(coded: Mapping[str, Sequence[Encoded]], plan: Plan) -> dict[str, list[Encoded]]:
+    """The rows that are not too long for the plan; the training rows repeated until its bucket weights hold.
+
+    Raises `InputError` if too few are left.
+    """
+    fitting = {name: [row for row in part if len(row.ids) <= plan.length] for name, part in coded.items()}
     if len(fitting["train"]) < 3 or not fitting["test"]:
-        raise InputError(f"Too few rows have at most {length} tokens.", hint="Raise MAX_LENGTH in section 3.")
-    return fitting
+        raise InputError(f"Too few rows have at most {plan.length} tokens.", hint="Raise MAX_LENGTH in section 3.")
+    rows = [(row.bucket, row) for row in fitting["train"]]
+    return fitting | {"train": weighted(rows, parse_weights(plan.weights), plan.seed)}
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
-def check_row_tokens(tokenizer: Tokenizer, messages: Messages, row: Encoded, ends: Sequence[int]) -> None:
+def check_row_tokens(
+    tokenizer: Tokenizer, messages: Messages, row: Encoded, ends: Sequence[int], untrained: Collection[int] = ()
+) -> None:
     """Raise `CheckError` unless just the answers are trained, each with its end, and the tokens are the template's."""
     _check_end(tokenizer, row, ends)
-    _check_answers(tokenizer, messages, row, ends)
+    trained = [
+        turn["content"] for at, turn in enumerate(messages) if turn["role"] == "assistant" and at not in untrained
+    ]
+    _check_answers(tokenizer, trained, row, ends)
     if row.ids != render(tokenizer, messages):
         hint = "Encode the rows with encode()."
         raise CheckError("The tokens of a row differ from the tokenizer's chat template.", hint=hint)
@@ -133,9 +149,9 @@ def _check_end(tokenizer: Tokenizer, row: Encoded, ends: Sequence[int]) -> None:
         )
 
 
-def _check_answers(tokenizer: Tokenizer, messages: Messages, row: Encoded, ends: Sequence[int]) -> None:
-    answers = [bare(turn["content"]) for turn in messages if turn["role"] == "assistant"]
-    for found, wanted in itertools.zip_longest(trained_texts(tokenizer, row, ends), answers, fillvalue=""):
+def _check_answers(tokenizer: Tokenizer, answers: Sequence[str], row: Encoded, ends: Sequence[int]) -> None:
+    pairs = itertools.zip_longest(trained_texts(tokenizer, row, ends), map(bare, answers), fillvalue="")
+    for found, wanted in pairs:
         if found != wanted:
             more = "more than the answer" if len(found) > len(wanted) else "not the whole answer"
             raise CheckError(
@@ -190,5 +206,5 @@ def check_results(
         "has a padding token that is not the end token": str(tokenizer.pad_token),
         "has the tokens of the tokenizer's chat template": f"{len(rows):,} rows",
         "has only one start token": str(tokenizer.bos_token),
-        f"has at most {length} tokens": f"{len(rows) - sum(map(len, fitting.values()))} longer rows dropped",
+        f"has at most {length} tokens": f"{sum(len(row.ids) > length for row in rows)} longer rows dropped",
     }

@@ -23,11 +23,13 @@ def memory_parts(shape: Shape, plan: Plan) -> dict[str, float]:
     """The estimated memory for training, in GB, by use."""
     import psutil
 
-    lora = plan.rank * sum(shape.linear.get(name, 0) for name in plan.targets)
+    full = plan.method == "full"
+    adapter = 0 if full else plan.rank * sum(shape.linear.get(name, 0) for name in plan.targets)
+    trained = shape.parameters if full else adapter
     parts = {
         "model weights": weight_bytes(shape, plan),
-        "LoRA": lora * 4,
-        "optimiser": lora * (4 + (2 if plan.device == "cuda" else 8)),
+        "LoRA": adapter * 4,
+        "optimiser": trained * (4 + (2 if plan.device == "cuda" else 8)),
         "activations": activation_bytes(shape, plan),
         "libraries": 0.7 * GB if plan.device == "cuda" else psutil.Process().memory_info().rss,
     }
@@ -37,7 +39,8 @@ def memory_parts(shape: Shape, plan: Plan) -> dict[str, float]:
 def weight_bytes(shape: Shape, plan: Plan) -> float:
     """The bytes of the base model's weights. In 4 bits, each weight takes 0.52 bytes with its share of a scale."""
     small = shape.quantisable if plan.four_bit else 0
-    return (shape.parameters - small) * (4 if plan.dtype == "float32" else 2) + small * 0.52
+    wide = plan.dtype == "float32" or plan.method == "full"  # all weights are trained in float32
+    return (shape.parameters - small) * (4 if wide else 2) + small * 0.52
 
 
 def activation_bytes(shape: Shape, plan: Plan) -> float:

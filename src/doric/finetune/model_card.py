@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doric.finetune.models import licence_of
+from doric.finetune.saved_models import is_whole_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ def run_facts(
     """What the card says about the training; `data` describes the rows, `losses` are in nats per token."""
     return {
         "base model": f"{plan.name}, {'4-bit' if plan.four_bit else plan.dtype}",
-        "adapter": f"LoRA rank {plan.rank}, alpha {plan.alpha}, on {', '.join(plan.targets)}",
+        "trained": "all weights"
+        if plan.method == "full"
+        else f"LoRA adapter, rank {plan.rank}, alpha {plan.alpha}, on {', '.join(plan.targets)}",
         "training": f"{steps} steps of {plan.rows_a_step} rows",
         "learning rate": f"{plan.rate:g}, {plan.schedule}",
         "data": data,
@@ -80,7 +83,9 @@ def score_rows(
 
 def saved_places(adapter: Path, merged: Path, gguf: Path | None) -> dict[str, Path]:
     """Suffix of the repository's name -> the folder or file, for each format that was saved."""
-    places = {"-lora": adapter, "": merged, "-gguf": gguf}
+    whole = is_whole_model(adapter)  # after full fine-tuning
+    model = adapter if whole and not merged.exists() else merged
+    places = {"-lora": None if whole else adapter, "": model, "-gguf": gguf}
     return {suffix: place for suffix, place in places.items() if place and place.exists()}
 
 

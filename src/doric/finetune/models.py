@@ -10,6 +10,10 @@ from doric.finetune.folders import cache_folder
 
 MODELS = {
     "qwen3-4b": ("Qwen/Qwen3-4B-Instruct-2507", "apache-2.0"),
+    "qwen3-14b": ("Qwen/Qwen3-14B", "apache-2.0"),
+    "gemma4-e4b": ("unsloth/gemma-4-E4B-it", "apache-2.0"),
+    "smollm3-3b": ("HuggingFaceTB/SmolLM3-3B", "apache-2.0"),
+    "olmo3-7b": ("allenai/Olmo-3-7B-Instruct", "apache-2.0"),
     "gemma3-4b": ("unsloth/gemma-3-4b-it", "gemma"),
     "gemma3-12b": ("unsloth/gemma-3-12b-it", "gemma"),
     "llama-3b": ("unsloth/Llama-3.2-3B-Instruct", "llama3.2"),
@@ -17,7 +21,11 @@ MODELS = {
     "mixtral": ("mistralai/Mixtral-8x7B-Instruct-v0.1", "apache-2.0"),
     "smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"),
 }
-"""Name in the menu -> (name on the Hub, licence)."""
+"""Name in the menu -> (name on the Hub, licence).
+
+The originals of Gemma 3 and Llama 3.2 are gated (an account must accept the licence first), so Unsloth's copies are
+used; the licence is the same. Mistral 7B v0.3 and Mixtral are from 2024 and stay for runs that began with them.
+"""
 
 
 @dataclass(frozen=True)

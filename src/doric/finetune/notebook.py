@@ -96,7 +96,6 @@ def machine(machine: Machine) -> None:
                 "model": preset.model,
                 "weights": "4-bit" if preset.four_bit else "16-bit",
                 "LoRA rank": preset.rank,
-                "learning rate": preset.rate,
                 "rows per step": preset.rows_a_step,
                 "longest row": f"{preset.length} tokens",
                 "training": f"{preset.steps} steps" if preset.steps else "2 epochs",
@@ -115,7 +114,9 @@ def plan(plan: Plan, shape: Shape, *, fits: bool) -> None:
             "parameters": f"{shape.parameters / 1e6:,.0f} million",
             "batch × accumulation": f"{plan.batch} × {plan.accumulation} = {plan.rows_a_step} rows per step",
             "weights": "4-bit" if plan.four_bit else plan.dtype,
-            "LoRA, learning rate": f"rank {plan.rank}, {plan.rate:g}, {plan.schedule}",
+            "trained": "all weights" if plan.method == "full" else f"an adapter of rank {plan.rank}",
+            "learning rate": f"{plan.rate:g}, {plan.schedule}",
+            "shares of the buckets": plan.weights or "as in the data",
             "fits into memory": "yes" if fits else "no",
         },
         "The plan of this run",
@@ -165,6 +166,11 @@ def live_curves(tokens_a_step: float) -> Callable[[History, list[float]], None]:
         handle.update(curve_picture(history, seconds, tokens_a_step))
 
     return draw
+
+
+def samples(step: int, said: Sequence[tuple[str, str]]) -> None:
+    """Show the answers to some questions during the training."""
+    table([{"question": question, "answer": answer} for question, answer in said], f"Answers after step {step}")
 
 
 def markdown(text: str) -> None:

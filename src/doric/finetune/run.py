@@ -51,6 +51,12 @@ METRICS = "metrics.json"
 """The file in the folder of a run with its results."""
 
 
+def log_samples(step: int, said: Sequence[tuple[str, str]]) -> None:
+    """Log the answers to some questions during the training, one line each."""
+    for question, answer in said:
+        log.info("step %d: %s -> %s", step, question, " ".join(answer.split()))
+
+
 def _ignore(_: object) -> None:
     pass
 
@@ -60,12 +66,14 @@ class Hooks:
     """What a caller is told while a run is going on.
 
     `on_stage` gets a sentence when a stage begins, `on_progress` the figures after each step and each evaluation, and
-    `on_checkpoint` the folder of each checkpoint when it is complete.
+    `on_checkpoint` the folder of each checkpoint when it is complete, and `on_samples` the step with some questions and
+    answers.
     """
 
     on_stage: Callable[[str], object] = _ignore
     on_progress: Callable[[Progress], object] = _ignore
     on_checkpoint: Callable[[Path], object] = _ignore
+    on_samples: Callable[[int, list[tuple[str, str]]], object] = log_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +173,15 @@ def _encode(
     ends = chat_template.end_ids(tokenizer, plan.base)
     parts = {"train": sets.train, "test": sets.test}
     coded = {name: masking.encode_all(tokenizer, part, ends) for name, part in parts.items()}
-    return tokenizer, ends, masking.fitting_rows(coded, plan.length)
+    return tokenizer, ends, masking.fitting_rows(coded, plan)
 
 
 def train_model(ready: Ready, model: Model, packs: Sequence[Sequence[int]], hooks: Hooks) -> Trained:
-    """Add the adapter and train, from the last checkpoint if there is one. Raises `DoricError`."""
-    from doric.finetune.monitor import Watch
+    """Prepare the model and train it, from the last checkpoint if there is one. Raises `DoricError`."""
+    from doric.finetune.monitor import Samples, Watch
 
     plan, rows = ready.plan, ready.fitting["train"]
-    model = loading.add_adapter(model, plan)
+    model = loading.prepare_model(model, plan)
     held = train.held_out_rows(ready.fitting["test"], plan)
     steps = train.total_steps(plan, len(packs) if plan.packing else len(rows))
     place = ready.folder / "checkpoints"
@@ -182,12 +190,13 @@ def train_model(ready: Ready, model: Model, packs: Sequence[Sequence[int]], hook
     rate = Rate(steps, tokens)
     watch = Watch(lambda log, seconds: hooks.on_progress(rate(log, seconds)), every=0, saved=hooks.on_checkpoint)
     every = train.steps_between_checks(steps, ready.settings.check_every)
-    trainer = train.make_trainer(model, ready.tokenizer, plan, rows, held, place, every, watch)
+    samples = Samples.of(model, ready.tokenizer, ready.ends, ready.settings, plan.backend, hooks.on_samples)
+    trainer = train.make_trainer(model, ready.tokenizer, plan, rows, held, place, every, watch, samples)
     train.check_labels(trainer, rows, plan.packing)
     hooks.on_stage(f"Train {steps} steps of {plan.rows_a_step} rows")
     with memory.peak_memory(plan.device) as peak, train.timed() as minutes:
-        train.train(trainer, resumed, steps)
-    model = train.finish(trainer, watch)
+        train.train(trainer, resumed, steps, plan.patience)
+    model = train.finish(trainer, watch, plan)
     return Trained(
         model=model, trainer=trainer, watch=watch, held=held, steps=steps, tokens=tokens, minutes=minutes[0],
         peak=peak[0],
@@ -245,10 +254,11 @@ def measured(
         "versions": versions.installed_versions(),
         "data": {"source": ready.source, "rows": ready.counts, "trained": len(ready.fitting["train"])},
         "steps": trained.trainer.state.global_step,
+        "kept_step": train.kept_step(trained.trainer),
         "minutes": trained.minutes,
         "peak_memory_gb": trained.peak,
         "tokens_per_second": speed(trained),
-        "held_out_loss": {"rows": len(trained.held), "before": losses[0], "after": losses[-1]},
+        "held_out_loss": {"rows": len(trained.held), "before": losses[0], "after": train.kept_loss(trained.trainer)},
         "scores": {
             "before": evaluate.measure(prompts, before),
             "after": evaluate.measure(prompts, after),

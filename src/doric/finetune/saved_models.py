@@ -60,8 +60,12 @@ def room_for(where: Mapping[str, str], dtype: str) -> str:
 def load_saved(where: Mapping[str, str], dtype: str) -> Model:
     """Load a saved model: `base` alone, `base` with `adapter`, or the file `gguf` in the folder `base`.
 
+    After full fine-tuning, the folder `adapter` has the whole model, and `base` is not needed.
+
     Raises `NotEnoughMemory` before anything is loaded.
     """
+    if "adapter" in where and is_whole_model(where["adapter"]):
+        where = {"base": where["adapter"]}
     device = {"": room_for(where, dtype)}
     import torch
     from transformers import AutoModelForCausalLM
@@ -73,6 +77,11 @@ def load_saved(where: Mapping[str, str], dtype: str) -> Model:
 
         model = PeftModel.from_pretrained(model, where["adapter"])
     return model.eval()
+
+
+def is_whole_model(folder: Path | str) -> bool:
+    """Whether the folder has a whole model, not an adapter."""
+    return (Path(folder) / "config.json").is_file()
 
 
 def stored_dtype(base: str) -> str:
@@ -100,7 +109,9 @@ def merge(base: str, adapter: str, out: str, ends: Sequence[int], repetition: fl
     """
     from transformers import AutoTokenizer
 
-    merged = load_saved({"base": base, "adapter": adapter}, stored_dtype(base)).merge_and_unload(safe_merge=True)
+    merged = load_saved({"base": base, "adapter": adapter}, stored_dtype(base))
+    if not is_whole_model(adapter):
+        merged = merged.merge_and_unload(safe_merge=True)
     tokenizer: Tokenizer = AutoTokenizer.from_pretrained(adapter)
     merged.generation_config.pad_token_id = merged.config.pad_token_id = tokenizer.pad_token_id
     merged.generation_config.eos_token_id = list(ends)

@@ -32,7 +32,9 @@ def next_steps(
 ) -> dict[str, str]:
     """The ways to serve the model, each with its command. Writes the Modelfile if there is a GGUF file."""
     name, merged = served_name(run_name), exports / "merged"
-    steps = {"vLLM, the adapter on its base model": _vllm_adapter(plan, project, adapter, name)}
+    steps = {}
+    if plan.method != "full":
+        steps["vLLM, the adapter on its base model"] = _vllm_adapter(plan, project, adapter, name)
     if merged.is_dir():
         serve = f"vllm serve {quote(str(merged))} --served-model-name {quote(name)} --host 127.0.0.1"
         steps["vLLM, the merged model"] = f"cd {quote(str(project))}\nuv run --group vllm {serve}"

@@ -8,12 +8,13 @@ from doric.finetune.config import Settings
 from doric.finetune.hardware import Machine
 from doric.finetune.memory import propose_batch
 from doric.finetune.models import Shape, base_model
-from doric.finetune.plan import PRESETS, TARGET_LAYERS, Plan
+from doric.finetune.plan import PRESETS, SMALL, TARGET_LAYERS, Plan, recipe_for
+from doric.finetune.weighting import parse_weights
 
 
 def make_plan(settings: Settings, machine: Machine, backend: str, shape: Shape) -> Plan:
-    """The complete plan: `settle`, then the layers that the model has, then a batch that fits into memory."""
-    plan = with_targets(settle(settings, machine, backend), shape)
+    """The complete plan: `settle`, then the recipe for the size and the layers of the model, then a batch that fits."""
+    plan = with_targets(with_recipe(settle(settings, machine, backend), settings, shape), shape)
     return with_batch(plan, settings, shape, PRESETS[machine.preset].rows_a_step, budget(settings, machine))
 
 
@@ -46,7 +47,7 @@ def settle(settings: Settings, machine: Machine, backend: str) -> Plan:
         alpha=settings.lora_alpha or rank,
         dropout=settings.lora_dropout,
         targets=TARGET_LAYERS[settings.targets],
-        rate=settings.learning_rate or preset.rate,
+        rate=settings.learning_rate,
         schedule=settings.schedule,
         warmup=settings.warmup,
         epochs=settings.epochs,
@@ -57,14 +58,41 @@ def settle(settings: Settings, machine: Machine, backend: str) -> Plan:
         packing=packs[settings.packing],
         seed=settings.seed,
         held=settings.held_out_rows or preset.held,
+        method=settings.method,
+        patience=settings.patience,
+        weights=settings.bucket_weights,
     )
+
+
+def with_recipe(plan: Plan, settings: Settings, shape: Shape) -> Plan:
+    """The plan with the method, the learning rate and the bucket weights for this size of model, where they are open.
+
+    Raises `SettingsError` for a method that cannot be combined with the other settings, or for bad weights.
+    """
+    recipe = recipe_for(shape.parameters)
+    method = chosen_method(plan, shape) if settings.method == "auto" else settings.method
+    if method == "full" and plan.four_bit:
+        raise SettingsError(
+            "METHOD is full, but the weights are in 4 bits: these cannot be trained.",
+            hint="Set FOUR_BIT to no, or METHOD to lora.",
+        )
+    weights = {"auto": recipe.weights, "off": ""}.get(settings.bucket_weights, settings.bucket_weights)
+    parse_weights(weights)
+    return replace(plan, method=method, rate=settings.learning_rate or recipe.rate(method), weights=weights)
+
+
+def chosen_method(plan: Plan, shape: Shape) -> str:
+    """ "full" for a small model on a CPU, "lora" for all others."""
+    return "full" if plan.device == "cpu" and shape.parameters <= SMALL else "lora"
 
 
 def with_targets(plan: Plan, shape: Shape) -> Plan:
     """The plan with only those LoRA targets that the model has as linear layers; prints a note if some are missing.
 
-    Raises `SettingsError` if the model has none of them.
+    Raises `SettingsError` if the model has none of them. Without an adapter, the plan stays as it is.
     """
+    if plan.method == "full":
+        return plan
     there = tuple(name for name in plan.targets if name in shape.linear)
     if not there:
         raise SettingsError(

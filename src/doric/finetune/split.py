@@ -44,6 +44,9 @@ def _reason(example: Example, wanted: set[str], seen: set[tuple[str, ...]]) -> s
     seen.add(key)
     if example.bucket not in wanted:
         return "another bucket"
+    answers = {at for at, turn in enumerate(example.messages) if turn["role"] == "assistant"}
+    if answers <= example.untrained:
+        return "all answers have the weight 0"
     if known:
         return "duplicate"
     asked = [turn["content"] for turn in example.messages if turn["role"] == "user"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doric.core.errors import CheckError
-from doric.finetune.checkpoints import step_of
+from doric.finetune.checkpoints import best_of, checks_without_gain, step_of, weight_files
+from doric.finetune.loading import model_dtype
 from doric.finetune.masking import IGNORED
 from doric.finetune.memory import enough_memory
 from doric.finetune.packing import as_dataset
@@ -41,7 +42,10 @@ def reporters() -> list[str]:
 
 
 def training_settings(plan: Plan, folder: Path, every: int) -> SFTConfig:
-    """The plan as a configuration of TRL's trainer; it evaluates and saves after each `every` steps."""
+    """The plan as a configuration of TRL's trainer; it evaluates and saves after each `every` steps.
+
+    At the end, the checkpoint with the lowest held-out loss is loaded. It and the last one are kept.
+    """
     from trl import SFTConfig
 
     gpu = plan.device == "cuda"
@@ -76,6 +80,9 @@ def training_settings(plan: Plan, folder: Path, every: int) -> SFTConfig:
         eval_on_start=True,
         save_steps=every,
         save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
         report_to=reporters(),
         disable_tqdm=True,
     )
@@ -124,56 +131,101 @@ def make_trainer(
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
+    from doric.finetune.monitor import Patience
+
     trainer = SFTTrainer(
         model=model,
         args=training_settings(plan, folder, every),
         processing_class=tokenizer,
         train_dataset=as_dataset(train),
         eval_dataset=as_dataset(held),
-        callbacks=list(watchers),
+        callbacks=[*watchers, Patience(plan.patience)],
     )
     trainer.remove_callback(PrinterCallback)  # the watchers replace it
-    if plan.dtype == "float16":  # TRL sets a 4-bit model's adapter to bfloat16, which float16 training cannot scale
+    if (
+        plan.dtype == "float16" and plan.method == "lora"
+    ):  # TRL sets a 4-bit model's adapter to bfloat16, which float16 training cannot scale
         for each in model.parameters():
             each.data = each.data.float() if each.requires_grad else each.data
     return trainer
 
 
-def train(trainer: Trainer, resumed: str | None, steps: int) -> None:
-    """Train, from the checkpoint `resumed` if there is one; a finished run is only loaded."""
-    at = step_of(resumed) if resumed else 0
-    if resumed and at >= steps:
-        print(f"This run has finished all {steps} steps: its last checkpoint is loaded and nothing is trained.")
-        load_finished(trainer, resumed)
+def train(trainer: Trainer, resumed: str | None, steps: int, patience: int = 0) -> None:
+    """Train, from the checkpoint `resumed` if there is one; a finished run is only loaded.
+
+    A run is finished after all steps, or if `patience` has stopped it.
+    """
+    if not resumed:
+        _train(trainer, None)
         return
-    if resumed:
+    from transformers import TrainerState
+
+    at, state = step_of(resumed), TrainerState.load_from_json(str(Path(resumed) / "trainer_state.json"))
+    stopped = 0 < patience <= checks_without_gain(state.log_history)
+    if at < steps and not stopped:
         print(f"Resuming from step {at} of {steps}.")
+        _train(trainer, resumed)
+        return
+    best = best_of(Path(resumed))
+    how = f"stopped early at step {at}" if stopped else f"finished all {steps} steps"
+    print(f"This run has {how}: {best.name} is loaded and nothing is trained.")
+    load_weights(trainer.model, best)
+    trainer.state = state
+
+
+def _train(trainer: Trainer, resumed: str | None) -> None:
     with enough_memory():
         trainer.train(resume_from_checkpoint=resumed)
 
 
-def load_finished(trainer: Trainer, checkpoint: str) -> None:
-    """Load the weights and the log of a checkpoint into the trainer."""
-    from peft import load_peft_weights, set_peft_model_state_dict
-    from transformers import TrainerState
+def load_weights(model: Model, checkpoint: Path) -> None:
+    """Load the weights of a checkpoint, of an adapter or of the whole model, into the model."""
+    from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+    from safetensors.torch import load_file
 
-    weights = load_peft_weights(checkpoint, device=str(trainer.model.device))
-    set_peft_model_state_dict(trainer.model, weights)
-    trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device=str(model.device)))
+        return
+    for file in weight_files(checkpoint):  # not strict: a tied output layer is not in the file
+        model.load_state_dict(load_file(file), strict=False)
 
 
-def finish(trainer: Trainer, watch: Watch) -> Model:
-    """Evaluate after the last step if that was not done yet; the trained model without the trainer's wrapper."""
+def finish(trainer: Trainer, watch: Watch, plan: Plan) -> Model:
+    """Evaluate after the last step if that was not done yet; the trained model without the trainer's wrapper.
+
+    After full fine-tuning, its weights have the number format of the plan, in which they are saved.
+    """
     looks = [one["step"] for one in trainer.state.log_history if "eval_loss" in one]
     if looks[-1:] != [trainer.state.global_step]:
         trainer.evaluate()
     watch.update(trainer.state.log_history)
-    return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the trainer's autocast
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the trainer's autocast
+    return as_saved(model, plan)
+
+
+def as_saved(model: Model, plan: Plan) -> Model:
+    """The model in the number format in which it is saved; an adapter stays as it is."""
+    return model.to(model_dtype(plan)) if plan.method == "full" and plan.backend == "trl" else model
 
 
 def held_out_losses(trainer: Trainer) -> list[float]:
     """The held-out losses in nats per token; the first is from before training."""
     return [one["eval_loss"] for one in trainer.state.log_history if "eval_loss" in one]
+
+
+def kept_step(trainer: Trainer) -> int:
+    """The step whose weights the trained model has: that with the lowest held-out loss."""
+    return trainer.state.best_global_step or trainer.state.global_step
+
+
+def kept_loss(trainer: Trainer) -> float:
+    """The held-out loss of the trained model, in nats per token."""
+    found = [
+        one["eval_loss"]
+        for one in trainer.state.log_history
+        if one.get("step") == kept_step(trainer) and "eval_loss" in one
+    ]
+    return found[-1] if found else held_out_losses(trainer)[-1]
 
 
 def training_summary(trainer: Trainer, minutes: float, tokens: float, watch: Watch) -> dict[str, Any]:
@@ -185,8 +237,9 @@ def training_summary(trainer: Trainer, minutes: float, tokens: float, watch: Wat
     return {
         "steps": trainer.state.global_step,
         "held-out loss before": f"{held_out[0]:.3f}",
-        "after": f"{held_out[-1]:.3f}",
-        "decrease": f"{1 - held_out[-1] / held_out[0]:.0%}",
+        "after": f"{kept_loss(trainer):.3f}",
+        "decrease": f"{1 - kept_loss(trainer) / held_out[0]:.0%}",
+        "kept step": kept_step(trainer),
         "minutes": f"{minutes:.1f}",
         "tokens per second": speed,
         "trained parameters": f"{trained / 1e6:.1f} of {sum(size for size, _ in sizes) / 1e6:,.0f} million",

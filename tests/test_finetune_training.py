@@ -1,0 +1,150 @@
+"""Training: early stopping, the best checkpoint, a killed run that resumes, and the checks that stop a run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers", reason="fine-tuning needs `uv sync --group finetune`")
+
+from doric.core.errors import CheckError
+from doric.finetune.checkpoints import best_of, checks_without_gain
+from doric.finetune.monitor import Samples, check_gradients, check_loss
+from doric.finetune.train import held_out_losses, kept_loss, kept_step
+from tiny_training import random_rows, tiny_model, tiny_plan, tiny_run, tiny_tokenizer
+
+pytestmark = pytest.mark.usefixtures("finetune_group")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_overfit_run_stops_early_and_keeps_the_earlier_checkpoint(tmp_path, method):
+    """A run whose held-out loss rises stops before its last step, with the weights of the lowest held-out loss."""
+    plan = tiny_plan(method=method, patience=2, steps=200, rate=3e-2)
+    trainer = tiny_run(tmp_path, plan, every=2)
+    assert trainer.state.global_step < 200
+    assert kept_step(trainer) == trainer.state.global_step - 2 * 2
+    assert kept_loss(trainer) == min(held_out_losses(trainer)[1:])
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(kept_loss(trainer), abs=1e-4)
+
+
+def test_run_that_stopped_early_is_only_loaded_when_it_is_started_again(tmp_path, capsys):
+    """A second start of such a run trains nothing and has the same weights."""
+    plan = tiny_plan(method="full", patience=1, steps=200, rate=3e-2)
+    first = tiny_run(tmp_path, plan, every=2)
+    again = tiny_run(tmp_path, plan, every=2)
+    assert "stopped early" in capsys.readouterr().out
+    assert again.state.global_step == first.state.global_step
+    for one, two in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert one.equal(two)
+
+
+def test_patience_0_never_stops(tmp_path):
+    """With patience 0 all steps are trained, and still the best checkpoint is kept."""
+    trainer = tiny_run(tmp_path, tiny_plan(method="full", patience=0, rate=3e-2), every=2)
+    assert trainer.state.global_step == 12
+    assert kept_loss(trainer) == min(held_out_losses(trainer)[1:])
+
+
+def test_full_run_killed_at_a_random_step_resumes_with_the_same_curve(tmp_path):
+    """A run that trains all weights, is killed and started again has the losses of a run without a break."""
+    step = random.randrange(5, 12)
+    script = Path(__file__).with_name("tiny_training.py")
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path / "killed"), "full", str(step)]
+    done = subprocess.run(
+        command, check=False, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-500:]
+    plan = tiny_plan(method="full")
+    resumed, whole = (tiny_run(tmp_path / name, plan) for name in ("killed", "whole"))
+    curves = [
+        [(one["step"], one.get("loss"), one.get("eval_loss")) for one in each.state.log_history if "step" in one]
+        for each in (resumed, whole)
+    ]
+    kept = [[one for one in curve if one[1] or one[2]] for curve in curves]
+    assert kept[0] == kept[1], f"killed after step {step}"
+
+
+def test_evaluations_without_gain_are_counted_from_the_lowest_loss():
+    """Evaluations after the lowest held-out loss count; the one before training does not."""
+    history = [{"step": 0, "eval_loss": 1.0}, {"step": 5, "eval_loss": 3.0}, {"step": 6, "loss": 2.0}]
+    assert checks_without_gain(history) == 0
+    assert checks_without_gain([*history, {"step": 9, "eval_loss": 3.5}, {"step": 12, "eval_loss": 3.1}]) == 2
+    assert checks_without_gain([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("logs", "step", "said"),
+    [
+        ({"eval_loss": float("nan")}, 0, "before any training"),
+        ({"loss": float("nan")}, 1, "before any training"),
+        ({"loss": float("inf")}, 7, "training has diverged"),
+        ({"eval_loss": float("nan")}, 1, "training has diverged"),
+    ],
+)
+def test_loss_that_is_no_number_before_training_is_not_blamed_on_the_learning_rate(logs, step, said):
+    """A broken model and a learning rate that is too high are told apart."""
+    with pytest.raises(CheckError, match=said) as caught:
+        check_loss(logs, step)
+    assert ("LEARNING_RATE" in caught.value.hint) == ("diverged" in said)
+
+
+def test_gradient_that_is_not_finite_stops_the_run():
+    """A gradient norm of NaN stops the run at once; in float16 only after many skipped steps."""
+    nan = float("nan")
+    with pytest.raises(CheckError, match="gradient norm was nan"):
+        check_gradients([1.0, nan], float16=False)
+    check_gradients([1.0, *[nan] * 10], float16=True)
+    with pytest.raises(CheckError, match="last 20 steps"):
+        check_gradients([1.0, *[nan] * 20], float16=True)
+
+
+def test_gradient_that_stays_far_above_the_usual_one_stops_the_run():
+    """Five norms in succession of fifty times the median stop the run; one such norm is clipped and does not."""
+    usual = [1.0 + at / 100 for at in range(30)]
+    check_gradients([*usual, 500.0, 1.0, 1.0], float16=False)
+    with pytest.raises(CheckError, match="training is diverging"):
+        check_gradients([*usual, *[500.0] * 5], float16=False)
+
+
+def test_model_that_gives_nan_stops_before_the_first_step(tmp_path):
+    """A model with a broken weight is found by the evaluation before training, and no checkpoint is written."""
+    from doric.finetune import train as training
+    from doric.finetune.monitor import Watch
+
+    model = tiny_model()
+    model.lm_head.weight.data[0, 0] = float("nan")
+    plan = tiny_plan(method="full")
+    rows = random_rows(8, seed=1)
+    watch = Watch(lambda history, seconds: None)
+    trainer = training.make_trainer(model, tiny_tokenizer(), plan, rows, rows, tmp_path, 4, watch)
+    with pytest.raises(CheckError, match="before any training"):
+        training.train(trainer, None, plan.steps)
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_sample_answers_are_shown_at_each_evaluation(tmp_path):
+    """The questions are asked at each evaluation after training has begun, and shown with the answers and the step."""
+
+    class Answerer:
+        def ask(self, prompts):
+            return [type("Reply", (), {"text": prompt.upper()}) for prompt in prompts]
+
+    shown = []
+    question = type("Prompt", (), {"prompt": "fit like?"})
+    samples = Samples(Answerer(), [question], lambda step, said: shown.append((step, said)))
+    tiny_run(tmp_path, tiny_plan(method="full"), samples)
+    assert shown == [(step, [("fit like?", "FIT LIKE?")]) for step in (4, 8, 12)]
+
+
+def test_damaged_best_checkpoint_is_replaced_by_the_last_one(tmp_path):
+    """If the best checkpoint is incomplete, the checkpoint itself is used."""
+    trainer = tiny_run(tmp_path, tiny_plan(method="full"))
+    last = tmp_path / "checkpoints" / "checkpoint-12"
+    best = best_of(last)
+    assert best.name == f"checkpoint-{kept_step(trainer)}"
+    (best / "model.safetensors").write_bytes(b"")
+    assert best_of(last) == last
