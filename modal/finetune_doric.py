@@ -238,7 +238,10 @@ def main(*arguments: str) -> None:
     with data.batch_upload(force=True) as batch:
         batch.put_file(options.data, f"/{name}")
     job = Job(id=uuid.uuid4().hex, settings=dict(options.set), data=name, attempts=options.attempts)
-    print("The job has started. With --detach it goes on if you close this terminal: see `uv run modal app logs`.")
+    print(
+        "The job has started. With --detach it goes on if you close this terminal; see:\n"
+        "uv run modal app logs doric-finetune -f"
+    )
     report(train.remote(asdict(job)))
 
 
