@@ -19,7 +19,7 @@ from doric import data
 from doric.core.conversations import stable_id
 from doric.core.errors import InputError
 from doric.core.files import read_text
-from doric.evaluation.stats import Interval, grouped_share, share, share_change
+from doric.evaluation.stats import Interval, share, share_change
 
 log = logging.getLogger("doric")
 FILE = "minimal_pairs/pairs.tsv"
@@ -128,16 +128,15 @@ def _shuffled(pair: MinimalPair, draw: random.Random) -> MinimalPair:
 def figures(scores: Sequence[PairScore]) -> dict[str, Any]:
     """Accuracy with intervals: `all` pairs, those that are `sourced`, and each phenomenon, by each measure.
 
-    The pairs of one phenomenon are not independent of each other, so the intervals over several phenomena resample
-    phenomena.
+    The intervals are for other sentences of the same phenomena, so each pair is an independent case.
     """
     by_phenomenon: dict[str, list[PairScore]] = {}
     for score in scores:
         by_phenomenon.setdefault(score.pair.phenomenon, []).append(score)
     return {
-        "all": _accuracies(scores, _grouped),
-        "sourced": _accuracies([score for score in scores if score.pair.sourced], _grouped),
-        "phenomena": {name: _accuracies(group, _independent) for name, group in by_phenomenon.items()},
+        "all": _accuracies(scores),
+        "sourced": _accuracies([score for score in scores if score.pair.sourced]),
+        "phenomena": {name: _accuracies(group) for name, group in by_phenomenon.items()},
     }
 
 
@@ -153,21 +152,11 @@ def changes(after: Sequence[PairScore], before: Sequence[PairScore]) -> dict[str
 
 def _change(both: Sequence[tuple[PairScore, PairScore]]) -> Interval:
     after, before = ([two[side].is_correct() for two in both] for side in (0, 1))
-    names = [score.pair.phenomenon for score, _ in both]
-    groups = names if len(set(names)) > 1 else list(range(len(both)))
-    return share_change(after, before, groups)
+    return share_change(after, before, range(len(both)))
 
 
-def _accuracies(scores: Sequence[PairScore], interval: Callable[..., Interval]) -> dict[str, Any]:
-    return {name: asdict(interval(scores, [score.is_correct(name) for score in scores])) for name in MEASURES}
-
-
-def _independent(scores: Sequence[PairScore], hits: Sequence[bool]) -> Interval:
-    return share(sum(hits), len(hits))
-
-
-def _grouped(scores: Sequence[PairScore], hits: Sequence[bool]) -> Interval:
-    return grouped_share(hits, [score.pair.phenomenon for score in scores])
+def _accuracies(scores: Sequence[PairScore]) -> dict[str, Any]:
+    return {name: asdict(share(sum(score.is_correct(name) for score in scores), len(scores))) for name in MEASURES}
 
 
 # ---- saved results
