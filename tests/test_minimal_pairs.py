@@ -298,6 +298,7 @@ def test_the_tasks_hold_every_pair(tmp_path):
         task = json.loads((tmp_path / "tasks" / f"{name}.yaml").read_text("utf-8"))
         data = Path(task["dataset_kwargs"]["data_files"]["test"])
         assert data.is_absolute()
+        assert (task["doc_to_text"], task["target_delimiter"]) == ("", "")  # the sentence and nothing before it
         rows += [json.loads(line) for line in data.read_text("utf-8").splitlines()]
     assert rows == [{"right": pair.right, "wrong": pair.wrong} for pair in minimal_pairs()]
 

@@ -48,6 +48,7 @@ def _task(phenomenon: str, rows: Path) -> dict[str, Any]:
         "output_type": "multiple_choice",
         "num_fewshot": 0,
         "doc_to_text": "",
+        "target_delimiter": "",  # else each sentence begins with a blank
         "doc_to_target": 0,
         "doc_to_choice": "{{[right, wrong]}}",
         "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in METRICS],
