@@ -11,7 +11,11 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "run_notebook.py"
 QUICK = {"MAX_STEPS": 3, "MAX_ROWS": 600, "HELD_OUT_ROWS": 8, "PROMPTS_PER_BUCKET": 1, "MAX_NEW_TOKENS": 24}
-QUICK |= {"LEARNING_RATE": 0.005, "WARMUP": 0}  # with fewer steps, the change would not exceed rounding errors
+QUICK |= {
+    "METHOD": "lora",
+    "LEARNING_RATE": 0.005,
+    "WARMUP": 0,
+}  # with fewer steps, the change would not exceed rounding errors
 
 
 @pytest.fixture(scope="module")
