@@ -204,8 +204,14 @@ def finish(trainer: Trainer, watch: Watch, plan: Plan) -> Model:
 
 
 def as_saved(model: Model, plan: Plan) -> Model:
-    """The model in the number format in which it is saved; an adapter stays as it is."""
-    return model.to(model_dtype(plan)) if plan.method == "full" and plan.backend == "trl" else model
+    """The model in the number format in which it is saved; an adapter stays as it is.
+
+    Only weights are converted: the frequencies of rotary embeddings stay in float32, as in a model that is loaded.
+    """
+    if plan.method == "full" and plan.backend == "trl":
+        for weight in model.parameters():
+            weight.data = weight.data.to(model_dtype(plan))
+    return model
 
 
 def held_out_losses(trainer: Trainer) -> list[float]:
