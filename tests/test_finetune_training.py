@@ -5,16 +5,21 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("transformers", reason="fine-tuning needs `uv sync --group finetune`")
 
-from doric.core.errors import CheckError
+from doric.core.errors import CheckError, SettingsError
 from doric.finetune.checkpoints import best_of, checks_without_gain
-from doric.finetune.monitor import Samples, check_gradients, check_loss
-from doric.finetune.train import held_out_losses, kept_loss, kept_step
+from doric.finetune.data import as_example
+from doric.finetune.masking import encode_all, trained_texts
+from doric.finetune.monitor import Samples, Watch, check_gradients, check_loss
+from doric.finetune.split import keep
+from doric.finetune.train import finish, held_out_losses, kept_loss, kept_step
+from doric.finetune.weighting import parse_weights, weighted
 from tiny_training import random_rows, tiny_model, tiny_plan, tiny_run, tiny_tokenizer
 
 pytestmark = pytest.mark.usefixtures("finetune_group")
@@ -61,11 +66,16 @@ def test_full_run_killed_at_a_random_step_resumes_with_the_same_curve(tmp_path):
     plan = tiny_plan(method="full")
     resumed, whole = (tiny_run(tmp_path / name, plan) for name in ("killed", "whole"))
     curves = [
-        [(one["step"], one.get("loss"), one.get("eval_loss")) for one in each.state.log_history if "step" in one]
+        {
+            (one["step"], name): one[name]
+            for one in each.state.log_history
+            for name in ("loss", "eval_loss")
+            if name in one
+        }
         for each in (resumed, whole)
     ]
-    kept = [[one for one in curve if one[1] or one[2]] for curve in curves]
-    assert kept[0] == kept[1], f"killed after step {step}"
+    assert len(curves[1]) == 12 + 4
+    assert curves[0] == curves[1], f"killed after step {step}"
 
 
 def test_evaluations_without_gain_are_counted_from_the_lowest_loss():
@@ -74,6 +84,8 @@ def test_evaluations_without_gain_are_counted_from_the_lowest_loss():
     assert checks_without_gain(history) == 0
     assert checks_without_gain([*history, {"step": 9, "eval_loss": 3.5}, {"step": 12, "eval_loss": 3.1}]) == 2
     assert checks_without_gain([]) == 0
+    again = {"step": 5, "eval_loss": 3.0}
+    assert checks_without_gain([*history, again]) == 0, "a resumed run evaluates its checkpoint again"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +125,6 @@ def test_gradient_that_stays_far_above_the_usual_one_stops_the_run():
 def test_model_that_gives_nan_stops_before_the_first_step(tmp_path):
     """A model with a broken weight is found by the evaluation before training, and no checkpoint is written."""
     from doric.finetune import train as training
-    from doric.finetune.monitor import Watch
 
     model = tiny_model()
     model.lm_head.weight.data[0, 0] = float("nan")
@@ -148,3 +159,48 @@ def test_damaged_best_checkpoint_is_replaced_by_the_last_one(tmp_path):
     assert best.name == f"checkpoint-{kept_step(trainer)}"
     (best / "model.safetensors").write_bytes(b"")
     assert best_of(last) == last
+
+
+def test_fully_trained_model_answers_like_its_saved_file(tmp_path):
+    """The rounded weights are saved and loaded without any difference, also in the positions of the tokens."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    plan = tiny_plan(method="full", dtype="bfloat16", steps=4)
+    watch = Watch(lambda history, seconds: None)
+    model = finish(tiny_run(tmp_path, plan, watch), watch, plan).eval()
+    model.save_pretrained(tmp_path / "saved")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.bfloat16).eval()
+    ids = torch.tensor([list(range(2, 50))])
+    with torch.no_grad():
+        assert model(ids).logits.equal(loaded(ids).logits)
+
+
+def test_small_buckets_are_repeated_until_their_share_holds():
+    """No row of the other buckets is lost, and each row of a small bucket is used as often as the others of it."""
+    rows = [("core", f"c{at}") for at in range(60)] + [("safety", f"s{at}") for at in range(5)]
+    found = Counter(weighted(rows, parse_weights("core=75, safety=25"), seed=1))
+    assert {name: found[name] for name in ("s0", "s4", "c0", "c59")} == {"s0": 4, "s4": 4, "c0": 1, "c59": 1}
+    assert found.total() == 80
+    assert weighted(rows, {}, seed=1) == [row for _, row in rows]
+
+
+@pytest.mark.parametrize("text", ["core", "core=x", "=3", "core=-1", "core=nan", "core=inf", "core=0"])
+def test_wrong_bucket_weights_are_refused(text):
+    """Weights that are no shares are refused with an example."""
+    with pytest.raises(SettingsError) as caught:
+        parse_weights(text)
+    assert "core=50" in caught.value.hint
+
+
+def test_answers_of_weight_0_are_read_but_not_trained(tokenizer, ends):
+    """In a ShareGPT row, the tokens of an answer with the weight 0 have no label; those of the others have."""
+    said = ["Fit like?", "Nae bad.", "An yersel?", "Chavin awa."]
+    turns = [{"from": role, "value": text} for role, text in zip(("human", "gpt") * 2, said, strict=True)]
+    turns[1]["weight"] = 0
+    example = as_example({"conversations": turns}, "row 1")
+    (row,) = encode_all(tokenizer, [example], ends)
+    assert trained_texts(tokenizer, row, ends) == ["Chavinawa."]
+    turns[3]["weight"] = 0
+    _, why = keep([as_example({"conversations": turns}, "row 1")], ["core"], 0.05, seed=1)
+    assert why == {"all answers have the weight 0": 1}

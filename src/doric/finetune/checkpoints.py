@@ -94,10 +94,12 @@ def best_of(checkpoint: Path) -> Path:
 def checks_without_gain(history: Sequence[Mapping[str, Any]]) -> int:
     """The number of evaluations since the one with the lowest held-out loss; the one before training does not count.
 
+    A run that resumes evaluates its checkpoint again, which does not count twice.
+
     >>> checks_without_gain([{"step": 5, "eval_loss": 3.0}, {"step": 9, "eval_loss": 3.2}])
     1
     """
-    losses = [one["eval_loss"] for one in history if "eval_loss" in one and one["step"]]
+    losses = list({one["step"]: one["eval_loss"] for one in history if "eval_loss" in one and one["step"]}.values())
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
