@@ -178,8 +178,9 @@ def split_title(body: str) -> tuple[str, "Markup"]:
 
 def report_error(error: "CellExecutionError", notebook: "NotebookNode") -> int:
     """Print which cell failed and why; the exit status: 2 for an error that the user can fix, 1 for any other error."""
-    failed = next(cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.get("outputs", [])))
-    stopped, _, hint = error.traceback.partition("\nWhat to do: ")
+    outputs = ((cell, output) for cell in notebook.cells for output in cell.get("outputs", []))
+    failed, said = next((cell, output) for cell, output in outputs if output.output_type == "error")
+    stopped, _, hint = "\n".join(said.traceback).partition("\nWhat to do: ")  # what a DoricError shows in a notebook
     fixable = stopped.startswith("Stopped: ")
     message = stopped.removeprefix("Stopped: ")
     if not fixable:
