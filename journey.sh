@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 
 FOLDER=${FOLDER:-datasets/journey}
 ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-6}
-STEPS=${STEPS:-170}
+STEPS=${STEPS:-140}
 PROMPTS=${PROMPTS:-160}
 PORT=${PORT:-8765}
 run="uv run --quiet --group laptop"

@@ -76,7 +76,7 @@ class Settings:
     max_refusals: float = option(0.05, "largest share of refusals in the data, before bucket_weights")
     bucket_weights: str = option(
         "auto",
-        "shares of the trained rows, such as core=50, safety=20; auto: by size of the model; off: as in the data",
+        "shares of the trained rows, such as core=70, safety=8; auto: by size of the model; off: as in the data",
     )
     test_share: float = option(0.06, "share of the topics in the test set")
     held_out_rows: int = option(0, "rows for the held-out loss (0: the preset's)")

@@ -22,7 +22,7 @@ class Preset:
 
 
 PRESETS = {
-    "CPU": Preset("smollm2", four_bit=False, rank=32, rows_a_step=4, length=256, steps=170, held=48),
+    "CPU": Preset("smollm2", four_bit=False, rank=32, rows_a_step=4, length=256, steps=140, held=48),
     "T4": Preset("qwen3-4b", four_bit=True, rank=16, rows_a_step=16, length=512, steps=0, held=200),
     "L4": Preset("qwen3-4b", four_bit=False, rank=32, rows_a_step=16, length=512, steps=0, held=200),
     "A100-H200": Preset("qwen3-4b", four_bit=False, rank=32, rows_a_step=32, length=1024, steps=0, held=400),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from doric.core.errors import SettingsError
 
-HINT = "Write name=share for each bucket, separated by commas, such as core=50, multi=13, adv=15, safety=22."
+HINT = "Write name=share for each bucket, separated by commas, such as core=66, multi=14, adv=12, safety=8."
 
 
 def parse_weights(text: str) -> dict[str, float]:
