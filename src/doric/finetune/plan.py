@@ -51,7 +51,7 @@ class Recipe:
 SMALL = 400e6
 """Models with at most so many parameters are fully fine-tuned on a CPU: it takes no longer there and learns more."""
 RECIPES = (
-    Recipe(SMALL, full=5e-4, lora=2e-3, weights="core=66, multi=14, adv=12, safety=8"),
+    Recipe(SMALL, full=5e-4, lora=2e-3),
     Recipe(2e9, full=5e-5, lora=5e-4),
     Recipe(12e9, full=2e-5, lora=2e-4),
     Recipe(math.inf, full=1e-5, lora=1e-4),
