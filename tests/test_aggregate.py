@@ -155,7 +155,7 @@ def test_conversations_with_a_failed_turn_do_not_count_in_the_change():
     lost = {(held.id, turn) for held in LONG[1::2] for turn in (range(6) if held is LONG[1] else (5,))}
     drift = aggregate.drift(drifting(lost))
     complete = aggregate.drift([each for each in drifting() if each.prompt in LONG[::2]])
-    assert drift["change"]["value"] == pytest.approx(complete["change"]["value"], abs=3)
+    assert drift["change"]["value"] == pytest.approx(complete["change"]["value"], abs=5)
     assert (drift["change"]["n"], drift["talks"]) == (len(LONG[::2]), len(LONG))
 
 

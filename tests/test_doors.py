@@ -144,7 +144,7 @@ BROKEN = {
     "no quotation mark": ("phrases/health.toml", "", 'first = "no end\n', 1, "cannot read the file"),
     "no quotation mark in the gates": ("gates.toml", "", 'first = "no end\n', 1, "cannot read the file"),
     "a renamed key": ("prompts.toml", "tails = [", "tales = [", 0, "'tails' is missing"),
-    "a renamed key of a list of tables": ("prompts.toml", "shapes = [", "shape = [", 37, "'shapes' is missing"),
+    "a renamed key of a list of tables": ("prompts.toml", "shapes = [", "shape = [", 38, "'shapes' is missing"),
     "a value of a wrong type": ("judge.toml", '["naturalness"', "[1", 3, "criteria"),
     "a word too many in a table": ("lexicon.tsv", "\nablow\t", "\nzz zz ne n\nablow\t", 0, "1 column instead of 7"),
     "an unknown class": ("lexicon.tsv", "\nablow\t", "\nzz\tzz\tdoric\tn\nablow\t", 0, "unknown class 'doric'"),

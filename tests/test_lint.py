@@ -1,5 +1,6 @@
 """The checks of the language data: the shipped data has no error, and each rule finds a broken copy."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -291,7 +292,8 @@ def test_a_sentence_that_no_topic_of_its_theme_can_have_is_mentioned(data):
     change(data / HEALTH, "whys = [\n", f'whys = [\n  "{line}",\n')
     path = data / HEALTH
     head, *topics = path.read_text("utf-8").split("[[themes.topics]]")
-    unfit = [one.replace("unfit = [\n", 'unfit = [\n  "Een mair sentence here",\n') for one in topics[:5]]
+    without = [re.sub(r"(?ms)^unfit = \[.*?\]\n", "", one) for one in topics[:5]]
+    unfit = [one.replace("\nanswers = [", '\nunfit = ["Een mair sentence here"]\nanswers = [', 1) for one in without]
     for topics_with_it, warned in ((unfit, [line]), ([*unfit[:4], topics[4]], [])):
         path.write_text("[[themes.topics]]".join([head, *topics_with_it, *topics[5:]]), "utf-8")
         forget()

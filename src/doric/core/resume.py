@@ -36,7 +36,7 @@ def behind_link(out: Path, companion: str) -> Path:
     """`out`, or the file that it is a link to if the file of the run `<out><companion>` is beside that one only."""
     real = Path(os.path.realpath(out))
     own, of_real = (os.path.lexists(f"{path}{companion}") for path in (out, real))
-    return real if out.is_symlink() and of_real and not own else out
+    return real if os.path.islink(out) and of_real and not own else out
 
 
 @dataclass(slots=True)
