@@ -16,11 +16,10 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
-from urllib.parse import urlsplit
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
 from doric.core.files import encode_json
-from doric.core.settings import NO_KEY, Settings, endpoint, is_private, key_headers
+from doric.core.settings import NO_KEY, Settings, endpoint, key_headers
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, response_body
 from doric.llm.connection import ConnectionFault
@@ -108,9 +107,8 @@ class Client:
         proxy = self._proxy.as_httpx(for_aiohttp=True) if self._proxy else None
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         connect = min(CONNECT_SHARE * timeout, CONNECT_SECONDS)  # earlier than the timeout of the call: nothing is paid
-        timeouts = httpx2.Timeout(
-            timeout, connect=connect, pool=connect
-        )  # of "pool" aiohttp takes the TLS handshake too
+        # aiohttp takes the time for the TLS handshake from "pool"
+        timeouts = httpx2.Timeout(timeout, connect=connect, pool=connect)
         self._new_http = functools.partial(
             openai.DefaultAioHttpClient, limits=limits, timeout=timeouts, verify=connection.tls_context(),
             proxy=proxy, trust_env=False, follow_redirects=False,
@@ -139,9 +137,7 @@ class Client:
 
     def _warn_of_shutdown(self, day: datetime.date | None) -> None:
         """Log that the model ends on this day; if the server does not say when, the price list may."""
-        if day is None and not is_private(urlsplit(self._settings.address).hostname or ""):
-            day = shutdown_date(self.model)
-        if day is not None:
+        if (day := day or shutdown_date(self.model, self._settings.address)) is not None:
             words = "The provider ends the model %s on %s: finish this run before, or start it with another model."
             log.warning(words, self.model, day.isoformat())
 

@@ -40,10 +40,12 @@ def known_price(model: str) -> Price | None:
     return Price(row["input"], row["output"], f"list price of {name} on {row['date']}") if row else None
 
 
-def shutdown_date(model: str) -> datetime.date | None:
-    """The day on which the provider of `model` ends its service, as in `data/prices.toml`; None if none is listed."""
-    _, row = _listed(model)
-    return row.get("shutdown") if row else None
+def shutdown_date(model: str, address: str = "") -> datetime.date | None:
+    """The day on which the provider of `model` ends its service, as in `data/prices.toml`; None if none is listed.
+
+    As with prices, a server at an `address` in a private network may use the name of a provider's model.
+    """
+    return None if _is_private(address) else _listed(model)[1].get("shutdown")
 
 
 def _listed(model: str) -> tuple[str, dict[str, Any]]:
