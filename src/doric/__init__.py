@@ -7,12 +7,13 @@
     topics       topic lists, and asking a model for more topics
     dataset      plan, prompts, embedded voice, instructions, generation, one run of the generator
     evaluation   a model's answers to held-out prompts: metrics with intervals, pairwise judge
+    preferences  pairs of a better and a worse answer, from accepted rows and refused answers
     finetune     fine-tuning of a model: settings, data, masking, packing, training, evaluation, export
     report       HTML pages of a dataset and of a result
     chat         the terminal chat
     data         the language data that a speaker can correct
 
 Packages import only from lower layers. From low to high: `data`; `core`; `llm` and `dialect`; `quality`; `topics`;
-`dataset` and `evaluation`; `finetune`; `report`. `chat` imports only `core` and `llm`. `lint-imports` checks these
-rules, which are in pyproject.toml.
+`dataset`, `evaluation` and `preferences`; `finetune`; `report`. `chat` imports only `core` and `llm`. `lint-imports`
+checks these rules, which are in pyproject.toml.
 """
