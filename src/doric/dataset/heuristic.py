@@ -20,7 +20,7 @@ from doric.dataset import asks
 from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, theme_of
 from doric.dataset.plan import Attempt, Voice
 from doric.dataset.prompts import in_doric
-from doric.dataset.spread import ATTEMPT_STEP, start_of, visit
+from doric.dataset.spread import ATTEMPT_STEP, distant_orders, start_of, visit
 from doric.llm.response import Completion
 
 SHAPES = {
@@ -35,8 +35,6 @@ NAMED = 12
 """So many attempts name a topic that is not authored. Later attempts say "yon", because some names never pass."""
 ANY_LENGTH = 24
 """From this attempt on, an answer may have another length than wanted, because a topic has few short answers."""
-ANSWER_SECOND = 4
-"""In 1 of so many rows the sentence that answers the topic comes second, after another one about it."""
 LEAST_CHOICES = 12
 """If a topic has so few sentences that there are fewer choices than this, one of its theme is added."""
 MOST_CHOICES = 5_000
@@ -129,33 +127,39 @@ def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int) 
     If there are too few about the topic, more of the theme are taken.
     """
     own = [*pools.answers, *pools.more]
-    wanted, beside = min(wanted, len(own)), beside + max(0, wanted - len(own))
-    about = _choices(len(pools.answers), tuple(line.endswith("?") for line in own), wanted)
-    if beside == 0 and len(about) < LEAST_CHOICES:
-        beside = 1
-    beside = min(beside, sum(map(len, pools.theme)))
-    around = _beside(tuple(map(len, pools.theme)), beside)
-    picked = visit(len(about) * len(around), number, start)
-    chosen = list(about[picked % len(about)])
-    random.Random(number).shuffle(chosen)  # any order makes sense, but a sentence that answers comes first
-    first = next(at for at in chosen if at < len(pools.answers))
-    lines = [own[first], *(own[at] for at in chosen if at != first)]
     theme = [line for part in pools.theme for line in part]
-    if len(lines) > 1 and (start + number) % ANSWER_SECOND == 0:
-        lines[:2] = reversed(lines[:2])
-    lines += [theme[at] for at in around[picked // len(about)]]
-    return sorted(lines, key=lambda line: line.endswith("?"))
+    wanted, beside = min(wanted, len(own)), beside + max(0, wanted - len(own))
+    if beside == 0 and math.comb(len(own), wanted) < LEAST_CHOICES:
+        beside = 1
+    around = _beside(tuple(map(len, pools.theme)), min(beside, len(theme)))
+    about, at, times = _about(own, len(pools.answers), wanted, number, start)
+    near = around[(visit(len(around), at, start) + times) % len(around)]
+    return sorted([*about, *(theme[at] for at in near)], key=lambda line: line.endswith("?"))
 
 
-@functools.lru_cache(maxsize=1 << 10)
-def _choices(answers: int, asks: tuple[bool, ...], wanted: int) -> tuple[tuple[int, ...], ...]:
-    """All choices of `wanted` indices of sentences about a topic, of which the first `answers` answer it.
+def _about(own: Sequence[str], answers: int, wanted: int, number: int, start: int) -> tuple[tuple[str, ...], int, int]:
+    """Choice `number` of `wanted` sentences about a topic, its place among all, and how often all were used before it.
 
-    A choice has at least one that answers the topic and at most one that asks back, where that is possible.
+    Choices whose numbers are near have little in common. One of the first two sentences is one of the first `answers`,
+    and at most one sentence asks back.
     """
-    every = itertools.combinations(range(len(asks)), wanted)
-    some = [choice for choice in every if choice[0] < answers]
-    return tuple(choice for choice in some if sum(asks[at] for at in choice) <= 1) or tuple(some)
+    named = random.Random(start).sample(range(len(own)), len(own))
+    seen = dict[tuple[str, ...], None]()
+    for order in distant_orders(len(own)):
+        places = [named[at] for at in order]
+        if min(places[:2]) < answers:
+            choice = _asking_once([own[at] for at in places], wanted)
+            seen[choice] = None
+            if len(seen) > number:
+                return choice, number, 0
+    times, at = divmod(number, len(seen))
+    return list(seen)[at], at, times
+
+
+def _asking_once(lines: Sequence[str], wanted: int) -> tuple[str, ...]:
+    """The first `wanted` sentences of which at most one is a question."""
+    first = next((line for line in lines if line.endswith("?")), "")
+    return tuple([line for line in lines if line == first or not line.endswith("?")][:wanted])
 
 
 @functools.lru_cache(maxsize=1 << 10)

@@ -1,12 +1,23 @@
-"""Evenly spread order: visits that reach every position once and leave no clusters, each computed alone."""
+"""Choices that are far apart: visits that leave no clusters, and orders of sentences that begin differently."""
 
 import functools
+import itertools
 import math
+import random
 import zlib
+from collections.abc import Sequence
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 ATTEMPT_STEP = 10_007
 """A prime number: two attempts at a row are so many positions apart, and so no other row has the same."""
+
+
+DESIGNED = 48
+"""So many orders are chosen for their distance; a topic rarely has more answers."""
+PAIR_BITS = 64
+"""Numbers that are put in order are below this."""
+MOST_ORDERS = 720
+"""All orders of six sentences. Of more sentences, so many orders are drawn."""
 
 
 @functools.lru_cache(maxsize=1 << 10)
@@ -38,6 +49,50 @@ def visits_between(size: int, count: int, low: int, high: int, start: int = 0) -
     """
     step, shift = stride(size), start % size + size
     return _floor_sum(count, size, step, shift - low) - _floor_sum(count, size, step, shift - high)
+
+
+@functools.lru_cache(maxsize=1 << 6)
+def distant_orders(count: int) -> tuple[tuple[int, ...], ...]:
+    """Orders of the numbers below `count`, such that few of the first ones begin alike.
+
+    Each of the first orders is the one that has least in common with those before it: the two numbers that it begins
+    with, and which number follows which, at any distance, among its first three and four. So answers that consist of
+    the first two to four sentences of an order repeat few sentences of each other in the same order. The later orders
+    come by chance. All this stays true if each number is replaced by another one in all orders.
+
+    >>> distant_orders(3)[:2]
+    ((0, 1, 2), (2, 1, 0))
+    """
+    left = [(one, *_beginnings(one)) for one in _some_orders(count)]
+    alike, chosen = [0.0] * len(left), list[tuple[int, ...]]()
+    for _ in range(min(DESIGNED, len(left))):
+        best = min(range(len(left)), key=alike.__getitem__)
+        one, *bits = left[best]
+        chosen.append(one)
+        del left[best], alike[best]
+        for at, (_, *others) in enumerate(left):
+            two, three, four = ((a & b).bit_count() for a, b in zip(bits, others, strict=True))
+            alike[at] += (two / 4 + three / 3 + four / 6) ** 4
+    return (*chosen, *(one for one, *_ in left))
+
+
+def _some_orders(count: int) -> list[tuple[int, ...]]:
+    """All orders of the numbers below `count` in random order, or `MOST_ORDERS` of them."""
+    draw = random.Random(count)
+    if math.factorial(count) > MOST_ORDERS:
+        return list(dict.fromkeys(tuple(draw.sample(range(count), count)) for _ in range(MOST_ORDERS)))
+    every = list(itertools.permutations(range(count)))
+    draw.shuffle(every)
+    return every
+
+
+def _beginnings(order: Sequence[int]) -> tuple[int, int, int]:
+    """As bits: the first two numbers, and the ordered pairs among the first three and the first four."""
+    return sum(1 << number for number in order[:2]), _pairs(order[:3]), _pairs(order[:4])
+
+
+def _pairs(order: Sequence[int]) -> int:
+    return sum(1 << (PAIR_BITS * a + b) for a, b in itertools.combinations(order, 2))
 
 
 def start_of(*parts: str | int) -> int:
