@@ -1,4 +1,4 @@
-"""The variety of a dataset: nearest neighbours by brute force, the most frequent sentence, and distinct-1/2/3.
+"""The variety of a dataset: nearest neighbours by brute force, sentences and their skeletons, questions, lengths.
 
 uv run python benchmarks/dataset_quality.py datasets/doric_synth.jsonl
 """
@@ -7,6 +7,7 @@ import argparse
 import json
 import statistics
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from doric.core.jsonl import read_jsonl
 from doric.core.text import fold, sentences, words
 
 CHUNK = 512
+KEPT_WORDS = 150
+"""A skeleton keeps so many of the dataset's most frequent words."""
 
 
 def nearest(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -41,13 +44,21 @@ def distinct(texts: list[str], size: int) -> float:
     return len(seen) / max(1, total)
 
 
+def skeletons(lines: Collection[str]) -> Counter[tuple[str, ...]]:
+    """The sentences by skeleton: every word that is not one of the most frequent `KEPT_WORDS` becomes a blank."""
+    tokens = {line: [fold(word) for word in words(line)] for line in lines}
+    frequent = {word for word, _ in Counter(word for each in tokens.values() for word in each).most_common(KEPT_WORDS)}
+    return Counter(tuple(word if word in frequent else "_" for word in each) for each in tokens.values())
+
+
 def main() -> None:
     """Print the figures of a dataset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     args = parser.parse_args()
-    answers = [row["messages"][1]["content"] for _, row in read_jsonl(args.dataset)]
+    rows = [row for _, row in read_jsonl(args.dataset)]
+    answers = [row["messages"][1]["content"] for row in rows]
     best, who = nearest([fold(answer) for answer in answers])
     used = Counter(line for answer in answers for line in set(sentences(answer)))
     line, times = used.most_common(1)[0]
@@ -58,6 +69,12 @@ def main() -> None:
         "highest_similarity": round(float(best.max()), 4),
         "median_nearest": round(statistics.median(best.tolist()), 4),
         "sentences": len(used),
+        "skeletons": len(shapes := skeletons(used)),
+        "most_used_skeleton": round(shapes.most_common(1)[0][1] / len(used), 4),
+        "asking_sentences": sum(line.endswith("?") for line in used),
+        "answers_that_ask": round(sum("?" in answer for answer in answers) / len(answers), 4),
+        "questions": len({fold(row["messages"][0]["content"]) for row in rows}),
+        "words_10_50_90": [int(one) for one in np.percentile([len(words(one)) for one in answers], (10, 50, 90))],
         "most_used_share": round(times / len(answers), 5),
         "most_used": line,
         "nearest_pair": [answers[top], answers[int(who[top])]],
