@@ -3,10 +3,12 @@
     uv run python benchmarks/gates.py tests/data/authored
 
 The folder contains *.jsonl files with rows of {"text": ..., "label": ...}. If a file has several labels, the table has
-a line for each label.
+a line for each label. --own adds the sentences that the embedded voice writes about its topics, one by one, by the gate
+`not_north_east` only: single sentences are too short for the others.
 """
 
 import argparse
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +18,9 @@ from pathlib import Path
 from doric.core import cli
 from doric.core.errors import InputError
 from doric.core.jsonl import read_jsonl
-from doric.quality.gates import check_language
+from doric.dataset.phrases import authored_topics
+from doric.quality.answer import Answer
+from doric.quality.gates import check_language, not_north_east
 
 SHAPE = 'Each line must be an object with the strings "text" and "label".'
 
@@ -70,6 +74,22 @@ def measure(path: Path) -> dict[str, Count]:
     return counts
 
 
+def measure_own() -> dict[str, Count]:
+    """The count of the sentences about the topics and of their themes, by the gate for North-East forms."""
+    count = Count()
+    for line in own_sentences():
+        rejection = not_north_east(Answer.of(line))
+        count.add(rejection.gate if rejection else None)
+    return {"": count}
+
+
+def own_sentences() -> list[str]:
+    """The authored sentences about the topics and of their themes, each once."""
+    topics = authored_topics().values()
+    lines = [line for topic in topics for line in (*topic.answers, *topic.more, *itertools.chain(*topic.theme.parts))]
+    return list(dict.fromkeys(lines))
+
+
 def show(sets: dict[str, dict[str, Count]]) -> None:
     """Print the table: one line per file, and one per label when a file has several."""
     print(f"{'set':<44} {'rows':>6} {'accepted':>8} {'share':>7}  rejected by")
@@ -84,6 +104,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="CORPORA_DIR", help="a folder of *.jsonl files")
+    parser.add_argument("--own", action="store_true", help="also the project's own sentences, for North-East forms")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     return parser.parse_args(argv)
 
@@ -91,6 +112,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Check every row of every file and print the counts."""
     sets = {path.name: measure(path) for path in files(args.folder)}
+    if args.own:
+        sets["the project's own sentences"] = measure_own()
     if args.json:
         print(json.dumps({"sets": {name: counts[""].as_json() for name, counts in sets.items()}}, ensure_ascii=False))
     else:
