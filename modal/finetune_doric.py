@@ -161,11 +161,12 @@ if given is not None:
 # The project's code is added when the container starts, with its language data.
 
 PROJECT = Path(__file__).parents[1]
+HOME = "/root"  # of the container's user on Modal, where Modal puts the code; not a folder of this machine
 image = (
     modal.Image.debian_slim(python_version="3.12")
     .apt_install("build-essential")
     .uv_sync(str(PROJECT), groups=["finetune"], extra_options="--no-default-groups", uv_version="0.13.9")
-    .env({"HF_XET_HIGH_PERFORMANCE": "1", "PYTHONPATH": "/root"})
+    .env({"HF_XET_HIGH_PERFORMANCE": "1", "PYTHONPATH": HOME})
     .add_local_python_source("doric", ignore=["**/__pycache__", "**/*.pyc", "**/*.bak*"])
 )
 
@@ -181,7 +182,7 @@ volumes: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
     "/runs": runs,
     "/data": data,
     "/models": models,
-    "/root/.cache/huggingface": modal.Volume.from_name("doric-hf-cache", create_if_missing=True),
+    f"{HOME}/.cache/huggingface": modal.Volume.from_name("doric-hf-cache", create_if_missing=True),
 }
 
 

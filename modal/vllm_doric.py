@@ -219,9 +219,11 @@ image = (
 #
 #     uv run modal secret create doric-vllm --from-dotenv ../.env.modal
 
+HOME = "/root"  # of the container's user on Modal; not a folder of this machine
+
 volumes: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
-    "/root/.cache/huggingface": modal.Volume.from_name("doric-hf-cache", create_if_missing=True),
-    "/root/.cache/vllm": modal.Volume.from_name("doric-vllm-cache", create_if_missing=True),
+    f"{HOME}/.cache/huggingface": modal.Volume.from_name("doric-hf-cache", create_if_missing=True),
+    f"{HOME}/.cache/vllm": modal.Volume.from_name("doric-vllm-cache", create_if_missing=True),
     "/models": modal.Volume.from_name("doric-models", create_if_missing=True),
 }
 secret = modal.Secret.from_name("doric-vllm", required_keys=["VLLM_API_KEY"])
