@@ -137,6 +137,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--progress-every", type=cli.positive_int, default=500, metavar="N", help="rows per log line (default: 500)")
     flag("--no-progress", action="store_true", help="no progress bar and no progress lines")
     flag("--log-level", default="info", choices=LEVELS, help="log from this level on (default: info)")
+    cli.add_serving_flags(parser)
     return parser.parse_args(argv)
 
 

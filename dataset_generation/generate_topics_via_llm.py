@@ -77,6 +77,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     flag("--seed", type=cli.whole_number, default=0, help="chooses the examples that the model is shown (default: 0)")
     flag("--dry-run", action="store_true", help="print the plan and its expected cost; call nothing, write nothing")
+    cli.add_serving_flags(parser)
     return parser.parse_args(argv)
 
 

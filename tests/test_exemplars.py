@@ -32,6 +32,30 @@ def test_the_beginning_is_the_same_for_all_questions_of_a_kind(kind: str):
     assert shown(kind, "medium", "How?", "sleep")[:-1] == shown(kind, "medium", "Why?", "hens")[:-1]
 
 
+def beginning(name: str, number: int, place: int = 0) -> list[dict[str, str]]:
+    """What stands before the question of an ask: ask `number` of its kind, job `place` of the plan."""
+    job = Job("id", Topic("sleep", "health"), "core", prompts.ask_prompt(name, number, 3), 0, 0, number=place)
+    return instructions.messages(job, [], seed=3)[:-1]
+
+
+@pytest.mark.parametrize("name", asks.asks())
+def test_the_asks_of_a_block_share_their_examples(name: str):
+    """The beginning is the same for all asks of a kind in a block of jobs, and the next block has other examples."""
+    examples = {turn["content"] for number in range(6) for turn in beginning(name, number)[1::2]}
+    others = [number for number in range(50) if prompts.ask_prompt(name, number, 3).text not in examples]
+    first = beginning(name, others[0])
+    assert first == beginning(name, others[7]) == beginning(name, others[-1], instructions.BLOCK - 1)
+    assert first != beginning(name, others[0], instructions.BLOCK)
+
+
+def test_each_beginning_is_long_enough_for_the_caches_of_providers():
+    """Before each question stand at least 1,024 tokens, also for a tokenizer with 4 characters per token."""
+    found = [shown(kind, length)[:-1] for kind in KINDS for length in LENGTHS]
+    found += [beginning(name, 0) for name in asks.asks()]
+    for chat in found:
+        assert sum(len(turn["content"]) for turn in chat) >= 4 * instructions.LEAST_CACHED
+
+
 @pytest.mark.parametrize("name", asks.asks())
 def test_the_examples_of_an_ask_pass_its_gates(name: str):
     """A model is shown only such answers to other asks of the same kind as it may give itself."""

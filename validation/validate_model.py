@@ -77,6 +77,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--minimal-pairs", type=Path, metavar="FILE", help="show the result of score_minimal_pairs.py on the page too"
     )
     output.add_argument("--overwrite", action="store_true", help="ask everything again; copies are kept")
+    cli.add_serving_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -107,7 +108,10 @@ async def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     pairs = {"minimal_pairs": load_pairs_result(args.minimal_pairs).summary()} if args.minimal_pairs else {}
     prompts = evaluation.select_prompts(args.limit)
-    model = evaluation.load_model(args.model, args.base_url, args.extra_body)
+    model = evaluation.load_model(
+        args.model, args.base_url, args.extra_body, service_tier=args.service_tier,
+        reasoning_effort=args.reasoning_effort,
+    )  # fmt: skip
     baseline = evaluation.find_baseline(args.baseline, model, prompts, settings, args.baseline_extra_body)
     judge = evaluation.find_judge(args.judge_model, model, baseline, args.judge_extra_body)
     with locked(args.out):  # the journals of a link have other names, so their locks would not keep two runs apart

@@ -233,6 +233,23 @@ class Parser(argparse.ArgumentParser):
         self.exit(report_error(SettingsError(" ".join(shown.split()), hint=f"{self.prog} --help lists all flags.")))
 
 
+def add_serving_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --service-tier and --reasoning-effort, which `load_settings` reads."""
+    group = parser.add_argument_group("price and thought of a call").add_argument
+    group(
+        "--service-tier",
+        choices=("auto", "default", "flex"),
+        help="flex: slower at half the price; the standard tier where the provider has no flex or no room in it "
+        "(allow more time with --timeout 900)",
+    )
+    group(
+        "--reasoning-effort",
+        metavar="WORD",
+        help="how much a reasoning model thinks, such as none, minimal, low or high; thoughts are billed as output "
+        "(left out if the server refuses it)",
+    )
+
+
 def whole_number(text: str) -> int:
     """An argparse `type=` for any whole number, also a negative one."""
     try:

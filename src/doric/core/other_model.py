@@ -31,7 +31,7 @@ def find_model(spec: str, model: Settings, key_variable: str, extra_body: str | 
         if same_origin(found.address, known.address):
             fields = known.extra_body if given is None else given
             if found.key:
-                return replace(found, extra_body=fields)
+                return replace(found, extra_body=fields, preferred=known.preferred)
             return replace(known, base_url=found.base_url, model=found.model, extra_body=fields)
     if model.key and not found.key:
         host = urlsplit(found.address).netloc

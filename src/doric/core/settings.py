@@ -66,7 +66,8 @@ AZURE_HOSTS = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
 class Settings:
     """The server to ask. `base_url` and `key` are "" if not given. `model` is "" if the server must be asked for it.
 
-    `extra_body` has the fields that are added to every request.
+    `extra_body` has the fields that are added to every request, `preferred` those that are left out once the server
+    refuses them, such as the service tier.
     """
 
     provider: str
@@ -75,6 +76,7 @@ class Settings:
     key_variable: str
     key: str = field(repr=False)
     extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    preferred: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def given(self) -> bool:
@@ -98,13 +100,16 @@ def load_settings(
     base_url: str | None = None,
     key_variable: str | None = None,
     extra_body: str | None = None,
+    service_tier: str | None = None,
+    reasoning_effort: str | None = None,
     environ: Mapping[str, str] | None = None,
     dotenv: Path | None = None,
 ) -> Settings:
     """Read the settings. `dotenv` defaults to the nearest `.env` in the repository. Raises `SettingsError`.
 
-    `extra_body` is the JSON of --extra-body. `key_variable` is for a second server, such as a baseline: its key is read
-    from that variable, and MODEL_PROVIDER and EXTRA_BODY are ignored.
+    `extra_body` is the JSON of --extra-body; a field in it replaces --service-tier or --reasoning-effort.
+    `key_variable` is for a second server, such as a baseline: its key is read from that variable, and MODEL_PROVIDER
+    and EXTRA_BODY are ignored.
     """
     values = load_variables(dotenv or find_dotenv(Path()), environ)
     provider = ("" if key_variable else values.get("MODEL_PROVIDER", "").strip().lower()) or "openai"
@@ -122,7 +127,9 @@ def load_settings(
     more = "" if key_variable else values.get("EXTRA_BODY", "")
     text, where = (more, "EXTRA_BODY") if extra_body is None else (extra_body, "--extra-body")
     fields = parse_extra_body(text, where, keys=[key] if len(key) >= MIN_KEY else ())
-    return Settings(provider, chosen, name, variable, key, fields)
+    wanted = {"service_tier": service_tier, "reasoning_effort": reasoning_effort}
+    preferred = {name: value for name, value in wanted.items() if value and name not in fields}
+    return Settings(provider, chosen, name, variable, key, fields, preferred)
 
 
 def choose_backend(wanted: str, settings: Settings) -> str:

@@ -6,6 +6,7 @@ wording is in `data/instructions.toml`. A topic or a question appears only in a 
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -25,6 +26,10 @@ MOST_SHOWN = 2_000
 """Characters of a rejected answer that the model is shown again."""
 EXAMPLE_STEPS = 6
 """The examples of an ask are among so many asks of the same kind."""
+BLOCK = 1024
+"""So many jobs of a plan in a row share the examples of each kind of ask, so that servers can cache them."""
+LEAST_CACHED, CACHE_STEP = 1024, 128
+"""Tokens. Providers cache beginnings of at least so many tokens, in steps (OpenAI's guide to prompt caching)."""
 SAMPLE = 200
 """The forecast of tokens is based on the prompts of so many jobs."""
 
@@ -56,15 +61,7 @@ def messages(
 
     Only the last pair is shown, because a model that sees all its failures repeats them.
     """
-    ask = asks.asks().get(job.prompt.ask)
-    special = ask.instruction if ask else _spec()["bucket"][job.kind]
-    least, most = map(str, job.prompt.words)
-    rules = f"{_spec()['system'].strip()}\n\n{special}".replace("{least}", least).replace("{most}", most)
-    if said:
-        rules += f"\n\n{followups.instruction()}"
-    chat = [{"role": "system", "content": rules}]
-    for question, answer in _examples(job, seed):
-        chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    chat = beginning(job, seed, is_later=bool(said))
     for one in said:
         chat += [{"role": "user", "content": one.prompt.text}, {"role": "assistant", "content": one.answer}]
     question = {"role": "user", "content": job.prompt.text}
@@ -76,6 +73,23 @@ def messages(
             chat += [{"role": "assistant", "content": text}, {"role": "user", "content": again}]
         else:  # in one user turn, because turns must alternate
             question["content"] += f"\n\n{again}"
+    return chat
+
+
+def beginning(job: Job, seed: int, *, is_later: bool = False) -> list[Message]:
+    """The rules and the examples: the same for all jobs of a bucket and a length, or of a kind of ask and a block.
+
+    So a server can cache them. `is_later` if something was said before the prompt of the job.
+    """
+    ask = asks.asks().get(job.prompt.ask)
+    special = ask.instruction if ask else _spec()["bucket"][job.kind]
+    least, most = map(str, job.prompt.words)
+    rules = f"{_spec()['system'].strip()}\n\n{special}".replace("{least}", least).replace("{most}", most)
+    if is_later:
+        rules += f"\n\n{followups.instruction()}"
+    chat = [{"role": "system", "content": rules}]
+    for question, answer in _examples(job, seed):
+        chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return chat
 
 
@@ -99,6 +113,20 @@ def expected_tokens(plan: Plan) -> tuple[float, float]:
     return estimate_tokens(characters / len(calls)), out / len(calls)
 
 
+def expected_cached(plan: Plan) -> float:
+    """Estimated tokens in of a call that a provider has in its cache: what stands before the question.
+
+    A mean over a sample of the plan, in which the first call with each beginning counts as not cached.
+    """
+    beginnings = [
+        "".join(turn["content"] for turn in beginning(job, plan.seed)) for job in itertools.islice(plan, SAMPLE)
+    ]
+    tokens = [estimate_tokens(len(text)) // CACHE_STEP * CACHE_STEP for text in beginnings]
+    mean = sum(count for count in tokens if count >= LEAST_CACHED) / len(tokens)
+    first = len({*beginnings}) * math.ceil(len(plan) / BLOCK)
+    return mean * max(0.0, 1 - first / plan.answers)
+
+
 def _calls(job: Job) -> Iterator[tuple[Job, list[Exchange]]]:
     """A call for each answer of a chat, with what was said before, of the usual length."""
     said: list[Exchange] = []
@@ -118,12 +146,16 @@ def _examples(job: Job, seed: int) -> list[tuple[str, str]]:
 
 
 def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
-    """Authored answers to other asks of the same kind. Those that the gates would reject are not shown."""
+    """Authored answers to other asks of the same kind, the same ones for all jobs of a block.
+
+    Those that the gates would reject are not shown.
+    """
     found: dict[str, str] = {}
-    for step in range(1, 1 + EXAMPLE_STEPS):
+    first = job.number // BLOCK * EXAMPLE_STEPS
+    for step in range(first, first + EXAMPLE_STEPS):
         if len(found) == _spec()["exemplars"]["count"]:
             break
-        question, answer = _asked(job.prompt.ask, job.prompt.number + step, job.kind, seed)
+        question, answer = _asked(job.prompt.ask, -1 - step, job.kind, seed)  # those that a plan asks last
         if answer and question != job.prompt.text:
             found.setdefault(question, answer)
     return list(found.items())
@@ -133,7 +165,7 @@ def _asked_before(job: Job, seed: int) -> list[tuple[str, str]]:
 def _asked(ask: str, number: int, kind: str, seed: int) -> tuple[str, str]:
     """Ask `number` of a kind with its answer; "" instead of an answer that the gates would reject.
 
-    Cached, because the rows beside it show it, too.
+    Cached, because the other rows of the block show it, too.
     """
     one = asks.asked(ask, number, seed)
     question, answer = asks.filled(one.text, one.subject), asks.answer_to(one)

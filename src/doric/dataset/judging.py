@@ -17,6 +17,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Client
 from doric.llm.prices import Price, check_max_cost, chosen_price, without_price
+from doric.llm.request import TIER
 
 log = logging.getLogger("doric")
 PRICE = "--judge-price"
@@ -62,7 +63,7 @@ class Judging:
         line = f"the judge {self.name}: about {tokens_in:,} tokens in and {tokens_out:,} out; more for retries"
         if (price := self.spent.price) is None:
             return [line, without_price(self.settings.address, flag=PRICE)]
-        return [line, f"about ${price.cost(tokens_in, tokens_out):,.2f} more ({price.source})"]
+        return [line, f"{price.forecast(tokens_in, tokens_out, 0, self.settings.preferred.get(TIER, ''))} more"]
 
     @contextlib.asynccontextmanager
     async def opened(self, *, seconds: float, calls: int) -> AsyncGenerator[Client]:

@@ -81,6 +81,7 @@ def read_turns(text: str) -> tuple[int, int]:
 @dataclass(frozen=True, slots=True)
 class Job:
     """A row to make. `slot` is the number of the job among those of its topic, from 0. `place` is the topic's index.
+    `number` is that of the job in the plan.
 
     A harmful request and an ask that is no advice are not about the topic: their rows have `about` and `group` instead.
     In a later turn of the chat, `prompt` is the follow-up of the user.
@@ -93,6 +94,7 @@ class Job:
     slot: int
     place: int
     turns: int = FIRST_TURNS
+    number: int = 0
 
     @property
     def about(self) -> str:
@@ -234,7 +236,7 @@ class Plan:
         earlier = visits_between(len(self), slot, bucket.low, bucket.high, start)
         prompt = self._prompt(topic, bucket, earlier, first)
         id = stable_id(self.seed, bucket.kind, topic.group, topic.text, slot, prompt.text)
-        return Job(id, topic, bucket.kind, prompt, slot, place, turns)
+        return Job(id, topic, bucket.kind, prompt, slot, place, turns, number)
 
     def _bucket(self, slot: int, start: int) -> Bucket:
         """The bucket of a topic's job `slot`; `start` is the position of its first job."""

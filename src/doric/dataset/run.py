@@ -30,6 +30,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Client
 from doric.llm.prices import Price, check_max_cost, chosen_price, without_price
+from doric.llm.request import TIER
 from doric.llm.scheduler import Scheduler
 from doric.quality.decontamination import find_match
 from doric.topics.lists import Topic, read_topics, unique_topics
@@ -88,7 +89,10 @@ class Run:
         shares = asks.read_mix(_ask_mix(args))
         mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio, shares, read_turns(args.turns))
         plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
-        settings = load_settings(model=args.model, base_url=args.base_url, extra_body=args.extra_body)
+        settings = load_settings(
+            model=args.model, base_url=args.base_url, extra_body=args.extra_body, service_tier=args.service_tier,
+            reasoning_effort=args.reasoning_effort,
+        )  # fmt: skip
         backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
         if backend == "heuristic" and args.backend == "auto":
             log.info("No key and no base URL: the embedded voice writes the answers. %s", credentials_hint(settings))
@@ -126,7 +130,8 @@ class Run:
         if (price := self._budget.price) is None:
             cost = without_price(self._settings.address)
         else:
-            cost = f"about ${price.cost(tokens_in, tokens_out):,.2f} ({price.source})"
+            cached = min(tokens_in, round(answers * instructions.expected_cached(self._plan)))
+            cost = price.forecast(tokens_in, tokens_out, cached, self._settings.preferred.get(TIER, ""))
         return "\n".join([plan, tokens, cost, *self._judge_forecast(answers)])
 
     def _judge_forecast(self, answers: float) -> list[str]:

@@ -36,6 +36,7 @@ from doric.evaluation.judge import judge_pairs, pair_answers
 from doric.evaluation.metrics import FILTERED, ModelAnswer, read_answer, score_answers
 from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words, silence_hint
 from doric.llm.client import ChatRequest, Client
+from doric.llm.request import EFFORT
 from doric.llm.response import Completion
 from doric.llm.scheduler import Scheduler, gone_hint
 from doric.llm.served_models import untagged
@@ -239,6 +240,7 @@ async def evaluate(
         model = replace(model, model=earlier_name)
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
     plan |= {"extra_body": model.extra_body} if model.extra_body else {}  # plans of earlier versions have no such key
+    plan |= {name: value for name, value in model.preferred.items() if name == EFFORT}
     run.check(plan, ignore=(ASKED,), describe=_difference)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -318,9 +320,15 @@ async def validate(
     return result
 
 
-def load_model(name: str | None, base_url: str | None, extra_body: str | None = None) -> Settings:
+def load_model(
+    name: str | None, base_url: str | None, extra_body: str | None = None, *, service_tier: str | None = None,
+    reasoning_effort: str | None = None,
+) -> Settings:  # fmt: skip
     """The settings of the model under test. Raises `SettingsError` if there is neither a key nor a URL."""
-    settings = load_settings(model=name, base_url=base_url, extra_body=extra_body)
+    settings = load_settings(
+        model=name, base_url=base_url, extra_body=extra_body, service_tier=service_tier,
+        reasoning_effort=reasoning_effort,
+    )  # fmt: skip
     if not settings.given:
         raise SettingsError("no model to evaluate: no key and no base URL", hint=credentials_hint(settings))
     return settings

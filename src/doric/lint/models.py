@@ -482,6 +482,7 @@ class ServerErrors(Open):
     filtered_400: Texts
     filtered_403: Texts
     filter_codes: Texts
+    tier_is_full: Texts
     unsupported: Texts
     too_long: Texts
     token_limit: Texts

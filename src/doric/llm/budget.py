@@ -1,11 +1,15 @@
 """The tokens and the cost of a run, and budgets that stop it in time."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 
 from doric.core.errors import ServerError
 from doric.llm.prices import Price
 from doric.llm.response import Completion
+
+STANDARD = ("", "default", "auto", "standard")
+"""What servers report as the tier of a call at the usual price."""
 
 
 @dataclass(slots=True)
@@ -14,6 +18,9 @@ class Budget:
 
     Each call is reserved before it is made, so that many concurrent calls do not exceed a budget together. Until the
     first calls have reported their tokens, a call is expected to use `tokens_per_call` (tokens in, tokens out).
+
+    `cached` of the tokens in were in the server's cache. `tiers` counts the calls by the service tier that the server
+    reports; a call without a reported tier costs the standard price.
 
     `second` counts the calls to a second model, one after each call at most. Its tokens and its cost count too.
     """
@@ -24,6 +31,9 @@ class Budget:
     tokens_per_call: tuple[float, float] = (0.0, 0.0)
     tokens_in: int = 0
     tokens_out: int = 0
+    cached: int = 0
+    spent: float = 0.0
+    tiers: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     calls_with_tokens: int = 0
     estimated: bool = False
@@ -52,13 +62,12 @@ class Budget:
     def nearly_exhausted(self) -> bool:
         """Whether the calls in flight are likely to use up a budget."""
         both = [self, *([self.second] if self.second else [])]
-        expected = [(each.price, *(self.in_flight * tokens for tokens in each._expected_per_call)) for each in both]
-        tokens = sum(tokens_in + tokens_out for _, tokens_in, tokens_out in expected)
+        tokens = sum(self.in_flight * sum(each._expected_per_call) for each in both)
         if self.max_total_tokens is not None and self.tokens + tokens >= self.max_total_tokens:
             return True
         if self.max_cost is None or self.cost is None:
             return False
-        return self.cost + sum(price.cost(*used) for price, *used in expected if price) >= self.max_cost
+        return self.cost + sum(self.in_flight * each._expected_cost for each in both) >= self.max_cost
 
     @property
     def _expected_per_call(self) -> tuple[float, float]:
@@ -67,17 +76,28 @@ class Budget:
             return self.tokens_per_call
         return self.tokens_in / self.calls_with_tokens, self.tokens_out / self.calls_with_tokens
 
-    def add(self, tokens_in: int, tokens_out: int, *, counted: bool = True) -> None:
+    @property
+    def _expected_cost(self) -> float:
+        """The cost of a call: the mean of the calls that used tokens, or the standard price of `tokens_per_call`."""
+        if self.calls_with_tokens:
+            return self.spent / self.calls_with_tokens
+        return self.price.cost(*self.tokens_per_call) if self.price else 0.0
+
+    def add(self, tokens_in: int, tokens_out: int, *, counted: bool = True, cached: int = 0, tier: str = "") -> None:
         """Add the tokens of one finished call; `counted` is False if they are an estimate."""
         self.calls += 1
         self.calls_with_tokens += tokens_in + tokens_out > 0
         self.estimated |= not counted
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out
+        self.cached += cached
+        self.tiers[tier] += 1
+        self.spent += self.price.cost(tokens_in, tokens_out, cached=cached, tier=tier) if self.price else 0.0
 
     def book(self, call: Completion | ServerError) -> int:
         """Add the tokens of an answer, or of a failed call that was paid for; returns them."""
-        self.add(call.tokens_in, call.tokens_out, counted=call.counted)
+        cached, tier = (call.cached, call.tier) if isinstance(call, Completion) else (0, "")
+        self.add(call.tokens_in, call.tokens_out, counted=call.counted, cached=cached, tier=tier)
         return call.tokens_in + call.tokens_out
 
     @property
@@ -93,7 +113,7 @@ class Budget:
 
     @property
     def _own_cost(self) -> float | None:
-        return self.price.cost(self.tokens_in, self.tokens_out) if self.price else None
+        return self.spent if self.price else None
 
     def exhausted(self) -> str | None:
         """Which budget is exhausted, as a sentence, or None."""
@@ -105,4 +125,9 @@ class Budget:
 
     def __str__(self) -> str:
         money = "" if self._own_cost is None else f", ${self._own_cost:.4f}"
-        return f"{'about ' if self.estimated else ''}{self.tokens_in:,} tokens in, {self.tokens_out:,} out{money}"
+        cached = f" ({self.cached:,} cached)" if self.cached else ""
+        tiers = "".join(
+            f", {count:,} calls at {tier}" for tier, count in sorted(self.tiers.items()) if tier not in STANDARD
+        )
+        about = "about " if self.estimated else ""
+        return f"{about}{self.tokens_in:,} tokens in{cached}, {self.tokens_out:,} out{money}{tiers}"

@@ -26,7 +26,7 @@ from doric.llm.connection import ConnectionFault
 from doric.llm.errors import ErrorResponse, is_secret, redact
 from doric.llm.events import Oversized
 from doric.llm.prices import shutdown_date
-from doric.llm.request import ChatRequest, RequestBuilder, merged, token_limit
+from doric.llm.request import TIER, ChatRequest, RequestBuilder, merged, token_limit
 from doric.llm.response import (
     Completion,
     ErrorInBody,
@@ -97,7 +97,7 @@ class Client:
         self.answered = False
         self.listed: list[str] = []
         self.extra_body = settings.extra_body
-        self._requests = RequestBuilder(settings.extra_body)
+        self._requests = RequestBuilder(settings.extra_body, settings.preferred)
         self._reported: set[str] = set()  # messages of the server that were logged
         self._begun: set[asyncio.Timeout] = set()  # the deadlines of the responses that have begun
         self._hurried, self._last_moment = False, math.inf
@@ -148,11 +148,12 @@ class Client:
 
     async def complete(self, request: ChatRequest) -> Completion:
         """One completion. If the model refuses a parameter, the call is repeated without it."""
+        body = self._requests.body(self.model, request)
         while True:
-            body = self._requests.body(self.model, request)
             response, _ = await self._send(body, request)
-            if (completion := self._completion(response, request, body)) is not None:
+            if isinstance(completion := self._completion(response, request, body), Completion):
                 return _with_tokens(completion, request)
+            body = completion
 
     def hurry(self) -> None:
         """From now on, give up a response that does not end soon after its beginning, because the command stops."""
@@ -164,13 +165,14 @@ class Client:
     async def complete_timed(self, request: ChatRequest) -> TimedCompletion:
         """Like `complete`, but by streaming and with the time of the first token. Raises the same errors."""
         started = time.monotonic()
+        body = self._requests.body(self.model, request, stream=True)
         while True:
-            body = self._requests.body(self.model, request, stream=True)
             response, times = await self._send(body, request)
-            if (completion := self._completion(response, request, body)) is not None:
+            if isinstance(completion := self._completion(response, request, body, stream=True), Completion):
                 completion = replace(completion, counted=completion.tokens_out > 0)
                 first_token = times.first - started if times.streamed else None
                 return TimedCompletion(completion, first_token, times.last - started)
+            body = completion
 
     async def post(self, page: str, fields: Mapping[str, Any], *, quoted: str) -> dict[str, Any]:
         """The JSON object that another page of the API, such as "completions", answers to `fields` and the model.
@@ -258,8 +260,10 @@ class Client:
             if status == 303:  # "see other": Modal does this while a container starts
                 method, content = "GET", None
 
-    def _completion(self, response: Response, request: ChatRequest, body: Mapping[str, Any]) -> Completion | None:
-        """The completion in a response; None if the call must be repeated because a parameter was refused."""
+    def _completion(
+        self, response: Response, request: ChatRequest, body: Mapping[str, Any], *, stream: bool = False
+    ) -> Completion | dict[str, Any]:
+        """The completion in a response; the body to send next if a parameter or the service tier was refused."""
         status, headers, content = response
         if status < 300:
             try:
@@ -270,9 +274,11 @@ class Client:
         refusal = self._refusal(status, content, headers, prompts=prompts)
         if refusal.filtered:
             return Completion("", "content_filter")
-        if not self._requests.adapt(refusal, body, request):
+        standard = self._requests.needs_standard(refusal, body)
+        if not standard and not self._requests.adapt(refusal, body, request):
             raise self._error(refusal)
-        return None
+        standard |= TIER in self._settings.preferred and TIER not in body  # as this call was sent before
+        return self._requests.body(self.model, request, stream=stream, standard=standard)
 
     def _read(self, content: bytes, headers: Mapping[str, str], request: ChatRequest) -> Completion:
         key = self._secret

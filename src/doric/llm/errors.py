@@ -329,6 +329,11 @@ class ErrorResponse:
         """Whether the key is known, but may not be used for this model, or in this region or network."""
         return self.status in (400, 403) and self._mentions("no_access")
 
+    @property
+    def tier_is_full(self) -> bool:
+        """Whether the service tier has no room for the call now. The standard tier may have."""
+        return self.status in (429, 503) and self._mentions("tier_is_full")
+
     def refused_parameters(self, sent: Sequence[str]) -> list[str]:
         """The parameters in `sent` that the error mentions, the most likely first."""
         named = [name for name in sent if name == self.param]

@@ -5,7 +5,8 @@
 
 import datetime
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,30 +15,63 @@ from doric.core.errors import SettingsError
 from doric.core.settings import is_private
 
 MILLION = 1_000_000
+FLEX, GIVEN = "flex", "as given"
+CACHE_ON_REQUEST = ("claude",)
+"""The beginnings of models whose provider caches only the parts of a prompt that a request marks."""
 VERSION_SUFFIX = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million input and output tokens, and where the figures are from."""
+    """US dollars per million input and output tokens, and where the figures are from.
+
+    `cached` is the price of input tokens that the provider had in its cache, None if they have no price of their own.
+    `tiers` has the prices of input and output at other service tiers than the standard one. `caches_unasked` is False
+    for a provider that caches only what a request marks.
+    """
 
     per_million_in: float
     per_million_out: float
     source: str
+    cached: float | None = None
+    tiers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    caches_unasked: bool = True
 
-    def cost(self, tokens_in: float, tokens_out: float) -> float:
-        """The cost in US dollars.
+    def cost(self, tokens_in: float, tokens_out: float, *, cached: float = 0, tier: str = "") -> float:
+        """The cost in US dollars. `cached` of the tokens in were in the cache; a tier lowers their price too.
 
         >>> Price(1.0, 2.0, "a flag").cost(500_000, 250_000)
         1.0
+        >>> Price(1.0, 2.0, "a list", 0.1, {"flex": (0.5, 1.0)}).cost(500_000, 250_000, cached=500_000, tier="flex")
+        0.275
         """
-        return (tokens_in * self.per_million_in + tokens_out * self.per_million_out) / MILLION
+        into, out = self.tiers.get(tier, (self.per_million_in, self.per_million_out))
+        share = 1.0 if self.cached is None else self.cached / self.per_million_in
+        return ((tokens_in - cached * (1 - share)) * into + tokens_out * out) / MILLION
+
+    def forecast(self, tokens_in: float, tokens_out: float, cached: float = 0, tier: str = "") -> str:
+        """What so many tokens are expected to cost, for people. `cached` of those in may come from a cache.
+
+        >>> Price(1.0, 2.0, "list price", 0.1, {"flex": (0.5, 1.0)}).forecast(500_000, 250_000, 400_000, "flex")
+        "about $0.32 (list price; flex tier, 80% of the tokens in from the provider's cache); $0.50 if it caches none"
+        """
+        known = f"{tier} tier" if tier in self.tiers else f"no price of the {tier} tier is known"
+        notes = [known] if tier == FLEX and self.source != GIVEN else []
+        full, best = self.cost(tokens_in, tokens_out, tier=tier), ""
+        if self.cached is not None and self.caches_unasked and cached:
+            notes.append(f"{cached / tokens_in:.0%} of the tokens in from the provider's cache")
+            full, best = self.cost(tokens_in, tokens_out, cached=cached, tier=tier), f"; ${full:,.2f} if it caches none"
+        return f"about ${full:,.2f} ({'; '.join(filter(None, (self.source, ', '.join(notes))))}){best}"
 
 
 def known_price(model: str) -> Price | None:
     """The list price of `model` (or of its dated version) from `data/prices.toml`; None if it is not listed."""
     name, row = _listed(model)
-    return Price(row["input"], row["output"], f"list price of {name} on {row['date']}") if row else None
+    if not row:
+        return None
+    tiers = {FLEX: (row[FLEX][0], row[FLEX][1])} if FLEX in row else {}
+    source, caches = f"list price of {name} on {row['date']}", not name.startswith(CACHE_ON_REQUEST)
+    return Price(row["input"], row["output"], source, row.get("cached"), tiers, caches)
 
 
 def shutdown_date(model: str, address: str = "") -> datetime.date | None:
@@ -66,7 +100,7 @@ def chosen_price(
     is what the names of the two flags begin with.
     """
     if price_in is not None and price_out is not None:
-        return Price(price_in, price_out, "as given")
+        return Price(price_in, price_out, GIVEN)
     if price_in is not None or price_out is not None:
         raise SettingsError(f"only one of {flag}-in and {flag}-out is given", hint="Give both.")
     return known_price(model) if model and not _is_private(address) else None

@@ -3,6 +3,7 @@
 What was refused once is remembered, so that each refusal costs one call.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from doric.llm.errors import ErrorResponse
 from doric.llm.response import STREAM_OPTIONS
 
+log = logging.getLogger("doric")
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 """Two names of the same limit. Reasoning models may accept only the second name. One of the two is always sent."""
-OPTIONAL = ("temperature", "seed", "response_format", *TOKEN_LIMITS)
+TIER, EFFORT = "service_tier", "reasoning_effort"
+OPTIONAL = (TIER, EFFORT, "temperature", "seed", "response_format", *TOKEN_LIMITS)
 REASONING_TOKENS = 4096
 """Added to the token limit of reasoning models, because their reasoning counts towards it."""
 
@@ -85,6 +88,8 @@ class Adaptation:
             named = ["response_format"]  # each server describes an error in a schema differently
         if named and named[0] in TOKEN_LIMITS:
             return self._adapt_limit(refusal, named[0], body[named[0]])
+        for name in {*named[:1]} & {TIER, EFFORT} - self._refused:
+            log.warning("The server refused %s %s: the calls go on without it.", name, body[name])
         self._refused.update(named[:1])
         return bool(named)
 
@@ -104,16 +109,19 @@ class Adaptation:
 class RequestBuilder:
     """Makes the bodies of requests. `extra` are the user's own fields; they are part of every body.
 
-    `is_reasoning_model` is set by the caller.
+    `preferred` are fields that are left out once the server refuses them. `is_reasoning_model` is set by the caller.
     """
 
-    def __init__(self, extra: Mapping[str, Any]) -> None:
-        self.is_reasoning_model = False
-        self._extra, self._adaptation = extra, Adaptation()
+    def __init__(self, extra: Mapping[str, Any], preferred: Mapping[str, str] | None = None) -> None:
+        self.is_reasoning_model = self._said_standard = False
+        self._extra, self._preferred, self._adaptation = extra, preferred or {}, Adaptation()
         self._reasoning_tokens = REASONING_TOKENS
 
-    def body(self, model: str, request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
-        """The body of a request. `stream` is always in it, because some servers stream unless they are told not to."""
+    def body(self, model: str, request: ChatRequest, *, stream: bool = False, standard: bool = False) -> dict[str, Any]:
+        """The body of a request. `stream` is always in it, because some servers stream unless they are told not to.
+
+        `standard` leaves out the service tier.
+        """
         extra = self._reasoning_tokens * 2**request.doublings if self.is_reasoning_model else 0
         body: dict[str, Any] = {"model": model, "messages": request.messages, "max_tokens": request.max_tokens + extra}
         if request.temperature is not None:
@@ -123,11 +131,22 @@ class RequestBuilder:
         if request.schema is not None:
             schema = {"name": "reply", "strict": True, "schema": request.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        body |= {name: value for name, value in self._preferred.items() if not (standard and name == TIER)}
         body["stream"] = stream or self._adaptation.must_stream
         if body["stream"]:
             body[STREAM_OPTIONS] = {"include_usage": True}
         kept = self._adaptation.applied(body)
         return merged(kept, self._extra) if self._extra else kept
+
+    def needs_standard(self, refusal: ErrorResponse, body: Mapping[str, Any]) -> bool:
+        """Whether the service tier of `body` has no room now, so that this call must use the standard tier."""
+        if TIER not in body or TIER in self._extra or not refusal.tier_is_full:
+            return False
+        if not self._said_standard:
+            words = "The service tier %s has no room: calls that it turns away go to the standard tier, at its price."
+            log.warning(words, body[TIER])
+            self._said_standard = True
+        return True
 
     def adapt(self, refusal: ErrorResponse, body: Mapping[str, Any], request: ChatRequest) -> bool:
         """Make later requests without what the server refused in `body`; False if the error is about something else.

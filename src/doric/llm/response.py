@@ -32,6 +32,7 @@ STREAM_OPTIONS = "stream_options"
 LONGEST_ANSWER = 1 << 19
 """Characters of one answer with its reasoning. The longest answers of current models are 128,000 tokens long, which are
 less than 500,000 characters; whatever sends more does not end."""
+CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 ABORTED = "abort"
 """The finish reason of an answer that was cancelled at the server."""
@@ -65,7 +66,8 @@ class Completion:
     `counted` is False if the tokens are an estimate. `reasoned` is True if the model showed signs of reasoning:
     reasoning text, reasoning tokens, or a token limit used up without an answer. `elsewhere` is empty if there is text.
     If there is none, it names the field of the message that the model filled instead, such as reasoning_content,
-    refusal or tool_calls.
+    refusal or tool_calls. `cached` are the tokens in that the server had in its cache, as far as it says. `tier` is
+    the service tier that the server reports.
     """
 
     text: str
@@ -75,6 +77,8 @@ class Completion:
     counted: bool = True
     reasoned: bool = False
     elsewhere: str = ""
+    cached: int = 0
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,25 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
     has_marks = without_reasoning != text.strip()
     reasoned = has_marks or (not answer and finish == "length") or _reasoned(message, usage)
     elsewhere = "" if answer else _filled_instead(text if has_marks else "", message)
-    return Completion(answer, finish, *tokens, reasoned=reasoned, elsewhere=elsewhere)
+    cached, tier = min(cached_tokens(usage), tokens[0]), value.get("service_tier")
+    return Completion(
+        answer, finish, *tokens, reasoned=reasoned, elsewhere=elsewhere, cached=cached,
+        tier=tier[:LONGEST_REASON] if isinstance(tier, str) else "",
+    )  # fmt: skip
+
+
+def cached_tokens(usage: Mapping[str, Any]) -> int:
+    """The tokens in of a call that its server had in its cache, from any known field of the usage; 0 if none is named.
+
+    OpenAI, vLLM and Google have prompt_tokens_details.cached_tokens, DeepSeek prompt_cache_hit_tokens, Moonshot
+    cached_tokens, and Anthropic behind a proxy cache_read_input_tokens.
+
+    >>> cached_tokens({"prompt_tokens_details": {"cached_tokens": 1024}})
+    1024
+    """
+    details = usage.get("prompt_tokens_details")
+    named = [details.get("cached_tokens")] if isinstance(details, dict) else []
+    return max(map(_count, (*named, *map(usage.get, CACHED_FIELDS))))
 
 
 def read_object(content: bytes, content_type: str, prompt_characters: int = 0) -> dict[str, Any]:
@@ -162,7 +184,8 @@ class StreamedCompletion:
     """One streamed answer so far. Pass each event to `add`. `finish` stays empty until the server ends the answer.
 
     `pieces` counts the chunks with text or reasoning. `error` is the server's error event, None if there was none.
-    `ended` is True once the stream has said that nothing follows; some servers give no finish reason.
+    `ended` is True once the stream has said that nothing follows; some servers give no finish reason. `tier` is the
+    service tier that the server reports.
     """
 
     finish: str = ""
@@ -170,6 +193,7 @@ class StreamedCompletion:
     usage: dict[str, Any] | None = None
     error: object = None
     ended: bool = False
+    tier: str = ""
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
     _characters: int = 0
@@ -196,6 +220,7 @@ class StreamedCompletion:
         try:
             self._note_error(value.get("error"))
             self._add_usage(value.get("usage"))
+            self.tier = value.get("service_tier") or self.tier
             text = "".join([self._add_choice(choice) for choice in value.get("choices") or () if _is_first(choice)])
         except (AttributeError, TypeError):
             raise _unreadable("not a chunk of a completion") from None
@@ -299,7 +324,7 @@ class StreamedCompletion:
             estimated = [int(estimate_tokens(size)) for size in sizes]
             raise _unreadable("the stream ended before the answer was complete", *estimated, counted=False)
         choice = {"message": self._message(), "finish_reason": self.finish}
-        return json.dumps({"choices": [choice], "usage": self.usage}).encode()
+        return json.dumps({"choices": [choice], "usage": self.usage, "service_tier": self.tier}).encode()
 
 
 @functools.cache

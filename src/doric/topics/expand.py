@@ -26,6 +26,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Backend, ChatRequest, Client
 from doric.llm.prices import check_max_cost, chosen_price
+from doric.llm.request import TIER
 from doric.llm.response import NOT_WHOLE, Completion
 from doric.llm.scheduler import WaitLog, backoff, gone_hint
 from doric.topics.filters import KnownTopics, check_topic, held_out_topics, normalise, rules
@@ -213,7 +214,10 @@ class Run:
             log.info("%s already has all topics of %s: new topics are added to it.", file.output, args.input)
         for topic, held in held_out_topics(file.topics):
             log.warning("The topic '%s' matches the held-out prompt %s; it stays in the list.", topic, held)
-        settings = load_settings(model=args.model, base_url=args.base_url, extra_body=args.extra_body)
+        settings = load_settings(
+            model=args.model, base_url=args.base_url, extra_body=args.extra_body, service_tier=args.service_tier,
+            reasoning_effort=args.reasoning_effort,
+        )  # fmt: skip
         if not settings.given and not args.dry_run:
             hint = credentials_hint(settings)
             raise SettingsError("expanding topics needs a model, and there is no key and no base URL", hint=hint)
@@ -225,7 +229,8 @@ class Run:
         wanted = sum(group.wanted for group in self._groups)
         calls, tokens_in, tokens_out = expected_tokens(self._groups)
         price = self._budget.price
-        cost = f", about ${price.cost(tokens_in, tokens_out):.2f} ({price.source})" if price else ""
+        tier = self._settings.preferred.get(TIER, "")
+        cost = f", {price.forecast(tokens_in, tokens_out, 0, tier)}" if price else ""
         lines = [f"{wanted:,} new topics in {len(self._groups)} groups, written to {self._file.output}"]
         lines += [f"  {group.name}: {len(group.existing)} existing, {group.wanted} new" for group in self._groups]
         lines += [f"about {calls:,} calls, {tokens_in:,} tokens in and {tokens_out:,} out{cost}"]
