@@ -224,8 +224,9 @@ def _make_printable(record: logging.LogRecord) -> bool:
 class Parser(argparse.ArgumentParser):
     """The parser of a script, whose docstring is the help text. A wrong flag is one line with a hint, exit status 2."""
 
-    def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    def __init__(self, description: str | None = None, *, prog: str | None = None) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, formatter_class=formatter)
 
     def error(self, message: str) -> NoReturn:
         """Print the error of a flag, and exit."""

@@ -1,0 +1,167 @@
+"""Part 4 of the page: a blind sample of rows, of genuine text and of fakes, and pairs of answers."""
+
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from doric import data
+from doric.core import text as texts
+from doric.core.conversations import as_messages
+from doric.core.errors import InputError
+from doric.core.files import read_text
+from doric.core.jsonl import read_jsonl
+from doric.evaluation.aggregate import KIND, load_result
+from doric.review.corpus import OwnRow
+from doric.review.items import FAKE, GENUINE, OURS, Item, Part, item_id
+
+FAKES, PAIRS, GENUINES = 0.25, 0.3, 0.25
+"""Shares of the sample."""
+LONGEST = 1200
+"""Longer answers are cut at the end of a sentence: nobody reads them to the end."""
+PASSAGE = 400
+"""Genuine text is cut into passages of about so many characters."""
+WORD = re.compile(r"\w+(?:'\w+)*")
+LEAST_SWAPS = 3
+GENUINE_SUFFIXES = (".txt", ".md")
+
+
+def read_rows(path: Path) -> tuple[OwnRow, ...]:
+    """The last question and answer of each row of a dataset, or of each answer of `validation.json`.
+
+    Raises `InputError` if the file is neither.
+    """
+    if _is_result(path):
+        scored = load_result(path).scored
+        rows = (OwnRow(s.answer.prompt, s.answer.text, s.bucket, {"row": s.answer.id}) for s in scored)
+    else:
+        rows = (_as_row(row, path, number) for number, row in read_jsonl(path, convert=as_messages))
+    if not (found := tuple(row for row in rows if texts.has_text(row.answer))):
+        raise InputError("no row has an answer", file=path)
+    return found
+
+
+def _is_result(path: Path) -> bool:
+    return path.suffix == ".json" and f'"{KIND}"' in read_text(path, regular=True)
+
+
+def _as_row(row: Mapping, path: Path, number: int) -> OwnRow:
+    turns = row["messages"]
+    if turns[-1]["role"] != "assistant":
+        raise InputError("the row does not end with an answer", file=path, line=number)
+    asked = [turn["content"] for turn in turns[:-1] if turn["role"] == "user"]
+    return OwnRow(asked[-1] if asked else "", turns[-1]["content"], "", {"file": str(path.name), "line": number})
+
+
+def read_genuine(path: Path) -> tuple[tuple[str, str], ...]:
+    """(file, passage) for each passage of a text file, or of the text files (.txt, .md) in a folder."""
+    files = sorted(each for each in path.rglob("*") if each.suffix in GENUINE_SUFFIXES) if path.is_dir() else [path]
+    found = tuple((file.name, passage) for file in files for passage in _passages(read_text(file)))
+    if not found:
+        raise InputError("no text to read", file=path, hint="Give a .txt file, or a folder of .txt or .md files.")
+    return found
+
+
+def _passages(text: str) -> Iterator[str]:
+    """Paragraphs, cut at ends of sentences into passages of about `PASSAGE` characters."""
+    for paragraph in re.split(r"\n\s*\n", text):
+        passage = ""
+        for sentence in texts.sentences(" ".join(paragraph.split())):
+            passage = f"{passage} {sentence}".strip()
+            if len(passage) >= PASSAGE:
+                yield passage
+                passage = ""
+        if len(passage.split()) > 5:
+            yield passage
+
+
+def sample_items(
+    rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], part: Part, seed: int, *, fakes: bool = True
+) -> list[Item]:
+    """The sample in random order: first the single answers, then the pairs."""
+    draw = random.Random(f"{seed}:sample")
+    drawn = list(rows)
+    draw.shuffle(drawn)
+    pairs = round(part.most * PAIRS)
+    alone = part.most - pairs
+    made = [_fake(raw, part) for raw in data.read_toml("review/fakes.toml")["text"]] if fakes else []
+    spoiled = [item for row in drawn if fakes for item in _spoiled(row, part, draw)][: round(alone * FAKES)]
+    draw.shuffle(made)
+    bad = [item for couple in zip(made, spoiled, strict=False) for item in couple][: round(alone * FAKES)]
+    passages = list(genuine)
+    draw.shuffle(passages)
+    good = [
+        Item(item_id("row", "", text), part.number, "row", {"ask": "", "text": text}, GENUINE, {"file": file})
+        for file, text in passages[: round(alone * GENUINES)]
+    ]
+    ours = [_row(row, part) for row in drawn[: alone - len(bad) - len(good)]]
+    single = list({item.id: item for item in [*ours, *bad, *good]}.values())
+    draw.shuffle(single)
+    return [*single, *_pairs(drawn[alone:], part, draw, pairs)]
+
+
+def _row(row: OwnRow, part: Part) -> Item:
+    text = _cut(row.answer)
+    shown = {"ask": row.prompt, "text": text}
+    return Item(item_id("row", row.prompt, text), part.number, "row", shown, OURS, row.source)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else texts.whole_sentences(text[:LONGEST])
+
+
+def _fake(raw: Mapping[str, str], part: Part) -> Item:
+    shown = {"ask": raw["prompt"], "text": raw["answer"]}
+    source = {"file": "review/fakes.toml"}
+    return Item(item_id("row", raw["prompt"], raw["answer"]), part.number, "row", shown, FAKE, source)
+
+
+def _spoiled(row: OwnRow, part: Part, draw: random.Random) -> Iterator[Item]:
+    """The row with the words of one table exchanged, if that changes enough of them."""
+    name, swap = draw.choice(sorted(data.read_toml("review/fakes.toml")["swap"].items()))
+    text = _cut(row.answer)
+    spoiled, changes = swapped(text, swap)
+    if changes >= LEAST_SWAPS:
+        source = {**row.source, "swap": name}
+        shown = {"ask": row.prompt, "text": spoiled}
+        yield Item(item_id("row", row.prompt, spoiled), part.number, "row", shown, FAKE, source)
+
+
+def swapped(text: str, swap: Mapping[str, str]) -> tuple[str, int]:
+    """`text` with words replaced, capitals kept, and the number of replacements.
+
+    >>> swapped("Fit's adee wi the fit?", {"wi": "with", "fit": "whit"})
+    ("Fit's adee with the whit?", 2)
+    """
+    changes = 0
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal changes
+        word = match.group()
+        if (new := swap.get(word.lower())) is None:
+            return word
+        changes += 1
+        return new.capitalize() if word[0].isupper() else new
+
+    return WORD.sub(replace, text), changes
+
+
+def _pairs(rows: Iterable[OwnRow], part: Part, draw: random.Random, most: int) -> list[Item]:
+    """Pairs of an answer and the same answer with words exchanged, in random order."""
+    found: list[Item] = []
+    for row in rows:
+        if len(found) == most:
+            break
+        for fake in _spoiled(row, part, draw):
+            sides = [(OURS, _cut(row.answer)), (FAKE, fake.shown["text"])]
+            draw.shuffle(sides)
+            found.append(_pair(row, sides, part))
+    return found
+
+
+def _pair(row: OwnRow, sides: Sequence[tuple[str, str]], part: Part) -> Item:
+    (first, one), (second, other) = sides
+    shown = {"ask": row.prompt, "text": one, "second": other}
+    source = {**row.source, "prompt": row.prompt}
+    source |= {"first": {"origin": first, "text": one}, "second": {"origin": second, "text": other}}
+    return Item(item_id("pair", row.prompt, one, other), part.number, "pair", shown, OURS, source)
