@@ -6,7 +6,7 @@ A question from a pipe and a conversation at a terminal use the same code.
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -202,7 +202,7 @@ class Session:
     warned: set[str] = field(default_factory=set)  # warnings that were shown
 
     def __post_init__(self) -> None:
-        self.timer = WaitTimer(self.screen, self.waiting_for)
+        self.timer: AbstractContextManager[object] = WaitTimer(self.screen, self.waiting_for)
 
     def waiting_for(self) -> str:
         """What the user waits for."""
@@ -248,7 +248,7 @@ class Session:
         self.stopped = ending is STOPPED
         with self.signals.held():
             if ending is COMPLETE:
-                ending = NOT_WHOLE.get(self.last.finish, COMPLETE) if shown.text else self._empty(shown)
+                ending = self.ended(shown)
             self._add(shown.text, complete=ending is COMPLETE)
         if ending.note:
             kept = "; the part received is kept" if shown.text else ""
@@ -264,6 +264,10 @@ class Session:
             self.chat.answer(text, complete=complete)
             self.chat.backend = self.server.model.name if self.server.model else self.chat.backend
             self.save()
+
+    def ended(self, shown: "Shown") -> Ending:
+        """How an answer ended whose stream was complete."""
+        return NOT_WHOLE.get(self.last.finish, COMPLETE) if shown.text else self._empty(shown)
 
     def _empty(self, shown: "Shown") -> Ending:
         """The ending of an answer without text: what the server sent instead."""
@@ -320,7 +324,7 @@ class Session:
         ending = COMPLETE
         self.last = Answer()
         try:
-            with self.signals.armed(), echo_off(), closing(self._pieces()) as pieces:
+            with self.signals.armed(), echo_off(), closing(self.pieces()) as pieces:
                 text = shown.read(next(pieces, ""))
                 if not text:
                     with self.timer:  # again, because the model may reason for a long time
@@ -335,7 +339,7 @@ class Session:
         shown.end()
         return ending
 
-    def _pieces(self) -> Generator[str]:
+    def pieces(self) -> Generator[str]:
         """The pieces of the answer. If the server refuses a request as too long, the oldest messages are left out."""
         budget = self._budget()
         asked = as_sent(self.chat.messages)
