@@ -1,7 +1,7 @@
 #!/bin/sh
 # The complete workflow on a laptop, without an account, a key or a GPU: topics, dataset, ShareGPT, fine-tuning of a small model,
-# validation of the base model and the fine-tuned model, serving, one chat answer. About half an hour on two cores. If you run it
-# again, it resumes where it stopped.
+# validation of the base model and the fine-tuned model, minimal pairs of Doric grammar, serving, one chat answer. About half an
+# hour on two cores. If you run it again, it resumes where it stopped.
 #
 #     ./journey.sh            writes to datasets/journey
 #
@@ -118,6 +118,21 @@ validate_tuned() {
     serving "$FOLDER/journey/export/merged" "" validate --concurrency 2 --out "$FOLDER/tuned.json" --baseline "$FOLDER/base.json"
 }
 
+# pairs MODEL OUT ARGUMENT...: how often the right sentence of a minimal pair is more probable to the model than the wrong one.
+pairs() {
+    model=$1 out=$2
+    shift 2
+    OMP_WAIT_POLICY=PASSIVE $run python validation/score_minimal_pairs.py --checkpoint "$model" --out "$out" "$@"
+}
+
+pairs_base() {
+    pairs "$(cat "$FOLDER/checkpoint")" "$FOLDER/pairs_base.json"
+}
+
+pairs_tuned() {
+    pairs "$FOLDER/journey/export/merged" "$FOLDER/pairs_tuned.json" --baseline "$FOLDER/pairs_base.json"
+}
+
 ask() {
     VLLM_URL="http://127.0.0.1:$PORT" VLLM_MODEL="$model" $run python modal/chat_cli.py "How do I keep bread fresh for longer?"
 }
@@ -133,5 +148,7 @@ stage checkpoint - checkpoint
 stage finetune "$ROWS_PER_TOPIC $STEPS" finetune
 stage validate-base "$PROMPTS" validate_base
 stage validate-tuned "$ROWS_PER_TOPIC $STEPS $PROMPTS" validate_tuned
+stage pairs-base - pairs_base
+stage pairs-tuned "$ROWS_PER_TOPIC $STEPS" pairs_tuned
 stage chat "$ROWS_PER_TOPIC $STEPS" chat
 echo "== total: $(($(date +%s) - began)) s. Open $FOLDER/dataset.html, $FOLDER/finetune.html and $FOLDER/tuned.html"

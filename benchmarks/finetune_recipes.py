@@ -36,9 +36,25 @@ LANGUAGE = ("core", "adv", "multi")
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, float]:
     """Train by one recipe, or go on with it, and ask the model; the figures are kept in the folder of the run."""
-    from doric.finetune import run
+    from doric.finetune import loading, packing, run
 
-    chosen = {
+    kept = args.folder / name / "figures.json"
+    if kept.is_file():
+        return json.loads(kept.read_text("utf-8"))
+    ready = run.prepare(with_values(Settings(), {**chosen(name, args), **RECIPES[name]}), PROJECT)
+    model = loading.load_base(ready.plan)
+    packs = packing.packed(ready.fitting["train"], ready.plan.length)
+    began = time.process_time()
+    trained = run.train_model(ready, model, packs, run.Hooks(on_progress=lambda done: print(done, flush=True)))
+    found = training_figures(trained, time.process_time() - began, args.folder / name / "training.json")
+    found |= answer_figures(ask(ready, trained.model))
+    kept.write_text(json.dumps(found, indent=1), "utf-8")
+    return found
+
+
+def chosen(name: str, args: argparse.Namespace) -> dict[str, object]:
+    """The settings that both recipes share, and the name of the run."""
+    return {
         "base_model": args.base_model,
         "data_path": str(args.data.resolve()),
         "runs_folder": str(args.folder.resolve()),
@@ -47,36 +63,35 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, float]:
         "max_new_tokens": args.tokens,
         "samples": 0,
     }
-    kept = args.folder / name / "figures.json"
-    if kept.is_file():
-        return json.loads(kept.read_text("utf-8"))
-    ready = run.prepare(with_values(Settings(), {**chosen, **RECIPES[name]}), PROJECT)
-    found = trained_figures(ready)
-    kept.write_text(json.dumps(found, indent=1), "utf-8")
-    return found
 
 
-def trained_figures(ready: Any) -> dict[str, float]:  # noqa: ANN401 - Ready, whose module imports torch
-    """The figures of one recipe. Minutes and processor minutes are those of this session's training."""
-    from doric.finetune import evaluate, loading, packing, run, train
+def training_figures(trained: Any, seconds: float, kept: Path) -> dict[str, float]:  # noqa: ANN401 - imports torch
+    """The losses, the steps and the minutes. Times are those of the last session that trained; they are kept.
 
-    model = loading.load_base(ready.plan)
-    packs = packing.packed(ready.fitting["train"], ready.plan.length)
-    began = time.process_time()
-    trained = run.train_model(ready, model, packs, run.Hooks(on_progress=lambda done: print(done, flush=True)))
-    processor = (time.process_time() - began) / 60
-    losses = train.held_out_losses(trained.trainer)
-    prompts = evaluate.choose_prompts(ready.settings.prompts_per_bucket, ready.settings.bucket_names)
-    replies = run.answerer(ready, trained.model).ask([one.prompt for one in prompts])
-    evaluate.keep_answers(ready.folder / "answers.json", prompts, replies)
-    return {
-        "loss before": losses[0],
+    `seconds` is the processor time of this session.
+    """
+    from doric.finetune import train
+
+    times = {"minutes": trained.minutes, "processor minutes": seconds / 60}
+    if trained.watch.seconds:
+        kept.write_text(json.dumps(times), "utf-8")
+    elif kept.is_file():
+        times = json.loads(kept.read_text("utf-8"))
+    losses = {
+        "loss before": train.held_out_losses(trained.trainer)[0],
         "held-out loss": train.kept_loss(trained.trainer),
-        "steps": trained.trainer.state.global_step,
-        "minutes": trained.minutes,
-        "processor minutes": processor,
-        **answer_figures(evaluate.scored(prompts, replies)),
     }
+    return losses | {"steps": trained.trainer.state.global_step} | times
+
+
+def ask(ready: Any, model: Any) -> list[Any]:  # noqa: ANN401 - their modules import torch
+    """The scored answers of the model to the held-out prompts; they are kept in the folder of the run, too."""
+    from doric.finetune import evaluate, run
+
+    prompts = evaluate.choose_prompts(ready.settings.prompts_per_bucket, ready.settings.bucket_names)
+    replies = run.answerer(ready, model).ask([one.prompt for one in prompts])
+    evaluate.keep_answers(ready.folder / "answers.json", prompts, replies)
+    return evaluate.scored(prompts, replies)
 
 
 def answer_figures(scored: Sequence[Any]) -> dict[str, float]:
