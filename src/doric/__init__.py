@@ -10,10 +10,11 @@
     preferences  pairs of a better and a worse answer, from accepted rows and refused answers
     finetune     fine-tuning of a model: settings, data, masking, packing, training, evaluation, export
     report       HTML pages of a dataset and of a result
+    review       a page on which speakers check the Doric, and what their answers change
     chat         the terminal chat
     data         the language data that a speaker can correct
 
 Packages import only from lower layers. From low to high: `data`; `core`; `llm` and `dialect`; `quality`; `topics`;
-`dataset`, `evaluation` and `preferences`; `finetune`; `report`. `chat` imports only `core` and `llm`. `lint-imports`
-checks these rules, which are in pyproject.toml.
+`dataset`, `evaluation` and `preferences`; `finetune`; `report`; `review`. `chat` imports only `core` and `llm`.
+`lint-imports` checks these rules, which are in pyproject.toml.
 """

@@ -23,6 +23,8 @@ PASSAGE = 400
 """Genuine text is cut into passages of about so many characters."""
 WORD = re.compile(r"\w+(?:'\w+)*")
 LEAST_SWAPS = 3
+SPOILED = 200
+"""So many rows are tried for fakes."""
 GENUINE_SUFFIXES = (".txt", ".md")
 
 
@@ -75,17 +77,15 @@ def _passages(text: str) -> Iterator[str]:
             yield passage
 
 
-def sample_items(
-    rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], part: Part, seed: int, *, fakes: bool = True
-) -> list[Item]:
+def sample_items(rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], part: Part, seed: int) -> list[Item]:
     """The sample in random order: first the single answers, then the pairs."""
     draw = random.Random(f"{seed}:sample")
-    drawn = list(rows)
+    drawn = [row for row in rows if row.bucket != "multi"] or list(rows)  # readers may not know the language
     draw.shuffle(drawn)
     pairs = round(part.most * PAIRS)
     alone = part.most - pairs
-    made = [_fake(raw, part) for raw in data.read_toml("review/fakes.toml")["text"]] if fakes else []
-    spoiled = [item for row in drawn if fakes for item in _spoiled(row, part, draw)][: round(alone * FAKES)]
+    made = [_fake(raw, part) for raw in data.read_toml("review/fakes.toml")["text"]]
+    spoiled = [item for row in drawn[::-1][:SPOILED] for item in _spoiled(row, part, draw)][: round(alone * FAKES)]
     draw.shuffle(made)
     bad = [item for couple in zip(made, spoiled, strict=False) for item in couple][: round(alone * FAKES)]
     passages = list(genuine)
@@ -97,7 +97,7 @@ def sample_items(
     ours = [_row(row, part) for row in drawn[: alone - len(bad) - len(good)]]
     single = list({item.id: item for item in [*ours, *bad, *good]}.values())
     draw.shuffle(single)
-    return [*single, *_pairs(drawn[alone:], part, draw, pairs)]
+    return [*single, *_pairs(drawn[alone:] or drawn, part, draw, pairs)]
 
 
 def _row(row: OwnRow, part: Part) -> Item:

@@ -17,7 +17,7 @@
   const shownOf = (item) => item.kind === "pair" ? `${item.text}\n---\n${item.second}` : item.text;
 
   // --- storage: every answer has its own key, so that two tabs do not overwrite each other's answers
-  const memory = new Map();
+  const memory = new Map(); // only what the browser did not take
   let stores = true;
   try {
     localStorage.setItem(`${prefix}test`, "1");
@@ -25,16 +25,16 @@
     localStorage.removeItem(`${prefix}test`);
   } catch { stores = false; }
   const read = (key) => {
-    try { return JSON.parse((stores && localStorage.getItem(prefix + key)) || memory.get(key) || "null"); } catch { return null; }
+    try { return JSON.parse(memory.get(key) ?? localStorage.getItem(prefix + key)); } catch { return null; }
   };
   const write = (key, value) => {
     const text = JSON.stringify(value);
-    memory.set(key, text);
-    if (stores) try { localStorage.setItem(prefix + key, text); return; } catch { stores = false; }
+    try { localStorage.setItem(prefix + key, text); memory.delete(key); return; } catch { memory.set(key, text); }
+    stores = false;
     warn();
   };
   const answer = (item) => read(`a:${item.id}`);
-  const remove = (key) => { memory.delete(key); if (stores) localStorage.removeItem(prefix + key); };
+  const remove = (key) => { memory.delete(key); try { localStorage.removeItem(prefix + key); } catch { stores = false; } };
   const randomId = () => Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   const tab = randomId();
   let reader = read("reader");
@@ -79,10 +79,7 @@
   }
   function seconds() {
     const sums = {}, keys = new Set(memory.keys());
-    if (stores) for (let at = 0; at < localStorage.length; at++) {
-      const key = localStorage.key(at);
-      if (key.startsWith(`${prefix}s:`)) keys.add(key.slice(prefix.length));
-    }
+    try { for (const key of Object.keys(localStorage)) if (key.startsWith(`${prefix}s:`)) keys.add(key.slice(prefix.length)); } catch { stores = false; }
     for (const key of keys) if (key.startsWith("s:")) {
       const part = key.split(":")[1];
       sums[part] = Math.round((sums[part] || 0) + (read(key) || 0));
