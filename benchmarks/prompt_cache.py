@@ -1,7 +1,10 @@
 """Measure at a real vLLM server how much of the prompts of a run its prefix cache has, and the answers per minute.
 
     uv run python benchmarks/prompt_cache.py --base-url http://127.0.0.1:8000/v1
+    uv run --with transformers --with jinja2 python benchmarks/prompt_cache.py --tokenizer DIR
 
+The second command needs no server: it counts, with the tokenizer of the model in DIR, the tokens of the first prompt of
+each row that no earlier prompt began with, in blocks of 16 tokens, which is how vLLM keeps them.
 `--code DIR` measures the generator of another checkout, for instance of an earlier commit. The server's cache is
 emptied first if it was started with VLLM_SERVER_DEV_MODE=1. Answers end at their first space, because the prompts are
 what is measured; each counts, whether the gates accept it or not. The key is that of OPENAI_API_KEY.
@@ -24,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+TOKENS_A_BLOCK = 16
 METRIC = re.compile(r"^vllm:(prefix_cache_queries|prefix_cache_hits|request_success)_total\{.*\} ([\d.e+]+)$", re.M)
 
 
@@ -67,10 +71,38 @@ def generate(args: argparse.Namespace, topics: Sequence[str], folder: Path) -> f
     return time.monotonic() - started
 
 
+def count(args: argparse.Namespace, topics: Sequence[str]) -> str:
+    """How many tokens of the prompts of all rows a vLLM server with a large cache would compute."""
+    sys.path.insert(0, str(args.code / "src"))
+    from transformers import AutoTokenizer
+
+    from doric.dataset import instructions
+    from doric.dataset.plan import Mix, Plan
+    from doric.topics.lists import Topic
+
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+    plan = Plan([Topic(topic, "all") for topic in topics], Mix(args.per_topic))
+    known, total, computed = set(), 0, 0
+    for job in plan:
+        chat = instructions.messages(job, [], seed=plan.seed)
+        tokens = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        ends = range(TOKENS_A_BLOCK, len(tokens) + 1, TOKENS_A_BLOCK)
+        blocks = [hash(tuple(tokens[:end])) for end in ends]
+        hits = next((number for number, block in enumerate(blocks) if block not in known), len(blocks))
+        known.update(blocks[hits:])
+        total, computed = total + len(tokens), computed + len(tokens) - hits * TOKENS_A_BLOCK
+    return (
+        f"{len(plan):,} rows, {total:,} prompt tokens, {computed:,} of them computed "
+        f"({computed / len(plan):,.0f} per row, {1 - computed / total:.1%} from the cache)"
+    )
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base-url", metavar="URL", required=True, help="URL of a vLLM server, with /v1")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--base-url", metavar="URL", help="URL of a vLLM server, with /v1")
+    where.add_argument("--tokenizer", metavar="DIR", help="folder of a model: only count tokens, without a server")
     parser.add_argument(
         "--code", type=Path, metavar="DIR", default=ROOT, help="checkout to measure (default: this one)"
     )
@@ -84,10 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the counts of one run."""
     args = parse_args(argv)
     args.code = args.code.resolve()
-    server = args.base_url.rstrip("/").removesuffix("/v1")
     grouped = json.loads((ROOT / "topics.json").read_text("utf-8"))["groups"]
     topics = [topic for group in grouped.values() for topic in group]
     chosen = topics[:: max(1, len(topics) // args.topics)][: args.topics]
+    if args.tokenizer:
+        print(count(args, chosen))
+        return 0
+    server = args.base_url.rstrip("/").removesuffix("/v1")
     if not empty_cache(server):
         print("the cache was not emptied: start the server with VLLM_SERVER_DEV_MODE=1", file=sys.stderr)
     before = metrics(server)

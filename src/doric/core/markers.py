@@ -283,8 +283,9 @@ def cut_end_marks(text: str) -> str:
     'Aye, fairly.'
     """
     text = _cut_beginning(text.strip(_UNSEEN))
-    boundary = next((mark for mark in turn_mark().finditer(text) if _is_boundary(text, mark.start())), None)
-    text = text[: boundary.start()] if boundary else text
+    if _may_have_marks(text):  # the search for marks takes much longer than this
+        boundary = next((mark for mark in turn_mark().finditer(text) if _is_boundary(text, mark.start())), None)
+        text = text[: boundary.start()] if boundary else text
     if follows := _NEXT_TURN.search(text):
         text = text[: follows.start("turn")]
     return _cut_end(text)
@@ -394,7 +395,8 @@ def _cut_end(text: str) -> str:
     if cut := _CUT_OFF.search(text, max(0, len(text) - HELD_BACK)):
         text = text[: cut.start()]
     end = len(text)
-    for mark in reversed(list(turn_mark().finditer(text))):
+    marks = list(turn_mark().finditer(text)) if _may_have_marks(text) else []
+    for mark in reversed(marks):
         if _ROLE.sub("", text[mark.end() : end], count=1).strip():
             break
         end = mark.start()
