@@ -21,7 +21,7 @@ PREFIX = 12
 """So many first characters of a line are looked up; a line is compared only where they are the same."""
 COVERED = 0.95
 """Part 2 has the words that make up this share of all words of the lexicon in the rows."""
-EXAMPLE_WORDS = range(6, 19)
+EXAMPLE_WORDS = range(8, 19)
 
 
 @dataclass(frozen=True, slots=True)

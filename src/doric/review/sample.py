@@ -22,6 +22,8 @@ LONGEST = 1200
 PASSAGE = 400
 """Genuine text is cut into passages of about so many characters."""
 WORD = re.compile(r"\w+(?:'\w+)*")
+NOT_ASKED = ("multi", "safety")
+"""Buckets that are left out: readers may not know the language, and harmful requests would upset some of them."""
 LEAST_SWAPS = 3
 SPOILED = 200
 """So many rows are tried for fakes."""
@@ -80,7 +82,7 @@ def _passages(text: str) -> Iterator[str]:
 def sample_items(rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], part: Part, seed: int) -> list[Item]:
     """The sample in random order: first the single answers, then the pairs."""
     draw = random.Random(f"{seed}:sample")
-    drawn = [row for row in rows if row.bucket != "multi"] or list(rows)  # readers may not know the language
+    drawn = [row for row in rows if row.bucket not in NOT_ASKED] or list(rows)
     draw.shuffle(drawn)
     pairs = round(part.most * PAIRS)
     alone = part.most - pairs
