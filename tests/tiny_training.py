@@ -30,10 +30,12 @@ def tiny_tokenizer() -> Any:
     """A tokenizer whose words are numbers."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
     words = {"<pad>": 0, "<end>": 1} | {str(number): number for number in range(2, WORDS)}
     inner = Tokenizer(WordLevel(words, unk_token="<pad>"))
+    inner.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
 
 

@@ -80,6 +80,18 @@ class Settings:
     )
     test_share: float = option(0.06, "share of the topics in the test set")
     held_out_rows: int = option(0, "rows for the held-out loss (0: the preset's)")
+    preference: str = option(
+        "off",
+        "stage after the training with preference pairs (see make_preference_pairs.py)",
+        "off",
+        "dpo",
+        "orpo",
+        "kto",
+    )
+    preference_path: str = option("datasets/doric_pairs.jsonl", "file of the pairs, relative to the project")
+    preference_steps: int = option(0, "optimiser steps of that stage (0: one pass over the pairs)")
+    preference_rate: float = option(0.0, "its highest learning rate (0: 1e-5, or 5e-5 for an adapter)")
+    preference_beta: float = option(0.1, "how strongly the model is kept near what it was before that stage")
     run_name: str = option("doric", "name of the run and of its folder")
     runs_folder: str = option("", "folder for the runs (empty: finetune_notebook/runs, or on Drive)")
     keep_on_drive: bool = option(False, "keep checkpoints, answers and adapter on Google Drive")

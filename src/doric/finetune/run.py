@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from doric.finetune import (
     model_card,
     models,
     packing,
+    preference,
     record,
     settle,
     split,
@@ -122,11 +123,12 @@ def run(settings: Settings, project: Path, hooks: Hooks | None = None) -> dict[s
     prompts = evaluate.choose_prompts(settings.prompts_per_bucket, settings.bucket_names)
     before = _ask(ready, model, prompts, "answers_before.json")
     trained = train_model(ready, model, packs, told)
+    trained, preferred = prefer(ready, trained, project, told)
     told.on_stage("Ask the trained model the same questions")
     after = _ask(ready, trained.model, prompts, "answers_after.json")
     told.on_stage("Save the model and check the saved files")
     exported = save_and_check(ready, trained, project)
-    metrics = measured(ready, trained, prompts, before, after) | exported
+    metrics = measured(ready, trained, prompts, before, after) | exported | preferred
     atomic_write(ready.folder / METRICS, as_json(metrics))
     publish(ready, metrics, evaluate.best_sample(prompts, after))
     return metrics
@@ -141,6 +143,7 @@ def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object]
     """Import the packages, make the plan, and read, clean, split and encode the rows. Raises `DoricError`."""
     on_stage("Import the packages")
     backend = versions.choose_backend(settings.backend, gpu=versions.has_gpu())
+    preference.check_settings(settings, backend)
     versions.installed_versions()
     versions.start_packages(backend)
     hub.check_hub(settings)
@@ -201,6 +204,24 @@ def train_model(ready: Ready, model: Model, packs: Sequence[Sequence[int]], hook
         model=model, trainer=trainer, watch=watch, held=held, steps=steps, tokens=tokens, minutes=minutes[0],
         peak=peak[0],
     )  # fmt: skip
+
+
+def prefer(ready: Ready, trained: Trained, project: Path, hooks: Hooks) -> tuple[Trained, dict[str, Any]]:
+    """Run the preference stage if the settings want it; the model after it, and the results under "preference"."""
+    from doric.finetune.monitor import Watch
+
+    settings, plan = ready.settings, ready.plan
+    if settings.preference == preference.OFF:
+        return trained, {}
+    pairs = preference.read_split(settings, project, ready.sets, plan.seed)
+    steps = preference.total_steps(plan, settings, pairs)
+    rate = Rate(steps, trained.tokens)
+    watch = Watch(lambda log, seconds: hooks.on_progress(rate(log, seconds)), every=0, saved=hooks.on_checkpoint)
+    hooks.on_stage(f"Preference stage ({settings.preference}): {steps} steps with {len(pairs.train):,} pairs")
+    model, result = preference.prefer(
+        trained.trainer, trained.model, ready.tokenizer, plan, settings, pairs, ready.folder / "preference", watch
+    )
+    return replace(trained, model=model), {"preference": result.as_json()}
 
 
 def answerer(ready: Ready, model: Model) -> Answerer:
