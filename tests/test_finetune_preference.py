@@ -13,6 +13,8 @@ from doric.core.errors import InputError, SettingsError
 from doric.finetune import preference
 from doric.finetune.config import Settings
 from doric.finetune.data import Example
+from doric.finetune.hardware import Machine
+from doric.finetune.settle import settle
 from doric.finetune.split import Split
 from doric.preferences.pairs import Pair
 from tiny_training import tiny_plan, tiny_run, tiny_tokenizer
@@ -85,13 +87,6 @@ def test_line_that_is_no_pair_is_an_error_with_its_line(pairs_file):
         preference.read_split(chosen(), pairs_file.parent, Split([], []), 7)
 
 
-def test_stage_is_refused_with_unsloth_before_any_work():
-    """The stage was never run with Unsloth, so it is refused there; without the stage nothing is."""
-    preference.check_settings(Settings(), "unsloth")
-    with pytest.raises(SettingsError, match="Unsloth"):
-        preference.check_settings(chosen(), "unsloth")
-
-
 @pytest.mark.parametrize(("kind", "method"), [("dpo", "full"), ("dpo", "lora"), ("orpo", "full"), ("kto", "lora")])
 def test_stage_prefers_the_better_answers_more_than_before(pairs_file, tmp_path, kind, method):
     """With each method, the margin of pairs that were not trained rises, and the adapter keeps its one name."""
@@ -120,3 +115,12 @@ def run_stage(pairs_file, folder, kind, method):
     settings = replace(chosen(preference_steps=12), preference=kind)
     pairs = preference.read_split(settings, pairs_file.parent, Split([], []), 7)
     return preference.prefer(trainer, trainer.model, tokenizer, plan, settings, pairs, folder / "preference")
+
+
+def test_stage_is_refused_with_unsloth_before_any_work():
+    """The stage was never run with Unsloth, so the plan refuses it there; without the stage nothing is refused."""
+    machine = Machine("cuda", "GPU", 16.0, 2, "float16", "T4")
+    assert settle(Settings(), machine, "unsloth").backend == "unsloth"
+    assert settle(chosen(), machine, "trl").backend == "trl"
+    with pytest.raises(SettingsError, match="Unsloth"):
+        settle(chosen(), machine, "unsloth")

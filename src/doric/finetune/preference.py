@@ -62,6 +62,18 @@ class Preferred:
     accuracy: tuple[float, float]
     held_out_loss: tuple[float, float]
 
+    def facts(self) -> dict[str, str]:
+        """The result as a table, by what was measured."""
+        return {
+            "method": self.method,
+            "pairs trained, held, left out": f"{self.pairs:,}, {self.held:,}, {self.unused:,}",
+            "steps": f"{self.steps:,}",
+            "minutes": f"{self.minutes:.1f}",
+            "margin of the held pairs": f"{self.margin[0]:.3f} → {self.margin[1]:.3f} nats",
+            "better answer preferred": f"{self.accuracy[0]:.0%} → {self.accuracy[1]:.0%} of the held pairs",
+            "held-out loss": f"{self.held_out_loss[0]:.3f} → {self.held_out_loss[1]:.3f}",
+        }
+
     def as_json(self) -> dict[str, Any]:
         """The result for metrics.json."""
         return asdict(self)
@@ -91,13 +103,6 @@ def read_split(settings: Settings, project: Path, sets: Split, seed: int) -> Pai
 
 def _first(pair: Pair) -> str:
     return next(turn["content"] for turn in pair.prompt if turn["role"] == "user")
-
-
-def check_settings(settings: Settings, backend: str) -> None:
-    """Raise `SettingsError`, before any work, if the stage is wanted and not possible."""
-    if settings.preference != OFF and backend == "unsloth":
-        hint = "Set BACKEND to trl, or PREFERENCE to off."
-        raise SettingsError("The preference stage was never run with Unsloth.", hint=hint)
 
 
 def as_rows(pairs: Sequence[Pair], method: str) -> HfDataset:

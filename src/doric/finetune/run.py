@@ -143,7 +143,6 @@ def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object]
     """Import the packages, make the plan, and read, clean, split and encode the rows. Raises `DoricError`."""
     on_stage("Import the packages")
     backend = versions.choose_backend(settings.backend, gpu=versions.has_gpu())
-    preference.check_settings(settings, backend)
     versions.installed_versions()
     versions.start_packages(backend)
     hub.check_hub(settings)

@@ -35,6 +35,9 @@ def settle(settings: Settings, machine: Machine, backend: str) -> Plan:
     four_bit = preset.four_bit if settings.four_bit == "auto" else settings.four_bit == "yes"
     if four_bit and machine.device == "cpu":
         raise SettingsError("4-bit weights need a CUDA GPU.", hint="Set FOUR_BIT to auto or no.")
+    if settings.preference != "off" and backend == "unsloth":
+        hint = "Set BACKEND to trl, or PREFERENCE to off."
+        raise SettingsError("The preference stage was never run with Unsloth.", hint=hint)
     rank = settings.lora_rank or preset.rank
     packs = {"on": True, "off": False, "auto": backend == "trl" and machine.device == "cuda"}
     return Plan(
