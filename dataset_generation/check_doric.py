@@ -121,7 +121,7 @@ def _change(sources: "Sources", args: argparse.Namespace) -> int:
     if not change.draft.files():
         print(f"Nothing to change: {nothing}.")
         return 0 if args.house_spelling else 1
-    if not _agreed(command, change.draft.diff(), yes=args.yes, notes=change.remarks()):
+    if not edits.agreed(command, change.draft.diff(), yes=args.yes, notes=change.remarks()):
         return 1
     edits.write(change.draft.files(), command)
     print("Written. Run this script again to check the data; --undo takes the change back.")
@@ -129,27 +129,12 @@ def _change(sources: "Sources", args: argparse.Namespace) -> int:
 
 
 def _undo(*, yes: bool) -> int:
-    from doric.lint.edits import undo
+    from doric.lint import edits
 
-    if not undo(lambda command, diff: _agreed(f"the opposite of {command}", diff, yes=yes)):
+    if not edits.undo(lambda command, diff: edits.agreed(f"the opposite of {command}", diff, yes=yes)):
         return 1
     print("Taken back.")
     return 0
-
-
-def _agreed(command: str, diff: Iterable[str], *, yes: bool, notes: Iterable[str] = ()) -> bool:
-    """Show a change, and whether it may be written: with --yes, or if a person at the terminal says so."""
-    for line in (*diff, *notes):
-        print(printable(line))
-    if yes:
-        return True
-    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print(f"Nothing is written. Give --yes to write {command}.")
-        return False
-    try:
-        return input(f"Write {command}? [y/N] ").strip().lower() in ("y", "yes", "aye")
-    except EOFError:
-        return False
 
 
 def _read_stdin() -> str:

@@ -8,7 +8,8 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from doric.core.backups import Backups
 from doric.core.errors import InputError, os_error
 from doric.core.files import atomic_write, encode_json, parse_object
 from doric.core.regular_files import read_regular
+from doric.core.text import printable
 from doric.lint.source import TOML_STRING, Source, unquoted
 
 UNDO = ".undo.json"
@@ -100,22 +102,41 @@ def _excerpt(line: str, other: str | None) -> str:
     return f"… {line[max(0, at - LONGEST // 2) : at + LONGEST // 2].strip()} …"
 
 
+def agreed(command: str, diff: Iterable[str], *, yes: bool, notes: Iterable[str] = ()) -> bool:
+    """Show a change, and whether it may be written: with --yes, or if a person at the terminal says so."""
+    for line in (*diff, *notes):
+        print(printable(line))
+    if yes:
+        return True
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(f"Nothing is written. Give --yes to write {command}.")
+        return False
+    try:
+        return input(f"Write {command}? [y/N] ").strip().lower() in ("y", "yes", "aye")
+    except EOFError:
+        return False
+
+
 def write(files: Mapping[str, str], command: str) -> None:
     """Write all `files`, name -> content, after their old versions were copied. Raises `InputError`.
 
-    If one of them cannot be written, the others get their old content again.
+    A name is relative to the data folder, or an absolute path; such a file may be new. If one of them cannot be
+    written, the others get their old content again.
     """
-    paths = {name: Path(str(data.FOLDER / name)) for name in sorted(files)}
-    copies = Backups(*paths.values()).keep(*paths.values())
-    done: list[tuple[Path, Path]] = []
+    paths = {name: _folder() / name for name in sorted(files)}
+    old = {path: path.stat().st_size > 0 for path in paths.values() if path.is_file()}
+    kept = Backups(*paths.values()).keep(*old)
+    copies = dict(zip([path for path, full in old.items() if full], kept, strict=True))
+    done: list[Path] = []
     try:
-        for (name, path), copy in zip(paths.items(), copies, strict=True):
-            atomic_write(path, _encoded(files[name], path.read_bytes()))
-            done.append((path, copy))
+        for name, path in paths.items():
+            before = path.read_bytes() if path in old else b""
+            done.append(path)
+            atomic_write(path, _encoded(files[name], before))
         _remember(command, paths, copies)
     except (InputError, OSError) as error:
-        for path, copy in done:
-            atomic_write(path, copy.read_bytes())
+        for path in done:
+            _restore(path, copies.get(path))
         if isinstance(error, InputError):
             raise
         raise os_error(error, data.shown(""), "written") from error
@@ -127,10 +148,18 @@ def _encoded(text: str, old: bytes) -> bytes:
     return (BOM if old.startswith(BOM) else b"") + text.encode()
 
 
-def _remember(command: str, paths: Mapping[str, Path], copies: Sequence[Path]) -> None:
+def _restore(path: Path, copy: Path | None) -> None:
+    """Give a file its old content; a file that was not there, or was empty, is removed."""
+    if copy:
+        atomic_write(path, copy.read_bytes())
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remember(command: str, paths: Mapping[str, Path], copies: Mapping[Path, Path]) -> None:
     files = {
-        name: {"copy": copy.relative_to(_folder()).as_posix(), "written": _hash(path)}
-        for (name, path), copy in zip(paths.items(), copies, strict=True)
+        name: {"copy": _name(copies[path]) if path in copies else "", "written": _hash(path)}
+        for name, path in paths.items()
     }
     _store([*_changes(), {"command": command, "files": files}])
 
@@ -141,32 +170,37 @@ def undo(may_write: Callable[[str, Iterator[str]], bool]) -> bool:
     Returns False if it does not. Raises `InputError` if there is nothing to undo, or if a file has changed since.
     """
     if not (changes := _changes()):
-        raise InputError("there is no change to undo", hint="Only --swap and --house-spelling can be undone.")
+        hint = "Only --swap, --house-spelling and an applied review can be undone."
+        raise InputError("there is no change to undo", hint=hint)
     last = changes[-1]
-    restored = {_folder() / name: _folder() / file["copy"] for name, file in last["files"].items()}
+    restored = {
+        _folder() / name: _folder() / file["copy"] if file["copy"] else None for name, file in last["files"].items()
+    }
     for name, file in last["files"].items():
-        _check_unchanged(name, file["written"], _folder() / file["copy"])
+        _check_unchanged(name, file["written"], restored[_folder() / name])
     if not may_write(last["command"], _undo_diff(restored)):
         return False
     for path, copy in restored.items():
-        atomic_write(path, copy.read_bytes())
+        _restore(path, copy)
     _store(changes[:-1])
-    for copy in restored.values():
+    for copy in filter(None, restored.values()):
         copy.unlink(missing_ok=True)
     return True
 
 
-def _check_unchanged(name: str, written: str, copy: Path) -> None:
-    if not copy.is_file():
+def _check_unchanged(name: str, written: str, copy: Path | None) -> None:
+    if copy and not copy.is_file():
         raise InputError("the copy of the old file is missing, so the change cannot be undone", file=_shown(copy))
-    if _hash(_folder() / name) != written:
-        hint = f"Copy the old lines back by hand; the old file is {_shown(copy)}."
+    if not (_folder() / name).is_file() or _hash(_folder() / name) != written:
+        old = f"the old file is {_shown(copy)}" if copy else "there was no such file before"
+        hint = f"Copy the old lines back by hand; {old}."
         raise InputError("it has been changed since, and undoing would lose that", file=data.shown(name), hint=hint)
 
 
-def _undo_diff(restored: Mapping[Path, Path]) -> Iterator[str]:
+def _undo_diff(restored: Mapping[Path, Path | None]) -> Iterator[str]:
     for path, copy in restored.items():
-        old, new = (file.read_text("utf-8-sig").split("\n") for file in (path, copy))
+        old = path.read_text("utf-8-sig").split("\n")
+        new = copy.read_text("utf-8-sig").split("\n") if copy else []
         yield from diff(_shown(path), old, new)
 
 
@@ -191,7 +225,12 @@ def _folder() -> Path:
 
 
 def _shown(path: Path) -> str:
-    return data.shown(path.relative_to(_folder()).as_posix())
+    return data.shown(_name(path))
+
+
+def _name(path: Path) -> str:
+    """The name of a file in the data folder, relative to it; the whole path of another file."""
+    return path.relative_to(_folder()).as_posix() if path.is_relative_to(_folder()) else str(path)
 
 
 def _hash(path: Path) -> str:
