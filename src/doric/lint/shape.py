@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from doric.lint.models import MODELS, Ask, HeldOut, Phrases
+from doric.lint.review_models import REVIEW_MODELS
 from doric.lint.source import Finding, Source, shown
 
 FOLDERS: dict[str, type[BaseModel]] = {"phrases": Phrases, "asks": Ask}
@@ -43,7 +44,7 @@ def check_shape(source: Source) -> Iterator[Finding]:
 
 def _model(name: str) -> type[BaseModel] | None:
     folder, _, file = name.rpartition("/")
-    return FOLDERS.get(folder) if folder and file.endswith(".toml") else MODELS.get(name)
+    return MODELS.get(name) or REVIEW_MODELS.get(name) or (FOLDERS.get(folder) if file.endswith(".toml") else None)
 
 
 def _errors(model: type[BaseModel], value: object) -> list[ErrorDetails]:
