@@ -2,6 +2,7 @@
 
 import importlib.util
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def smollm2() -> Path:
 def finetune_group() -> None:
     """Skips a test if the packages for fine-tuning are not installed."""
     pytest.importorskip("trl", reason="fine-tuning needs `uv sync --group finetune`")
+
+
+@pytest.fixture(scope="module")
+def one_thread(finetune_group: None) -> Iterator[None]:
+    """PyTorch has one thread: for a tiny model, waiting for a second one takes twice the CPU time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,6 @@
 """Training: the trainer keeps the checked rows, a diverged run stops, a killed run resumes."""
 
-import json
 import math
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +9,8 @@ import pytest
 from doric.core.errors import DoricError
 from doric.finetune.masking import Encoded
 from doric.finetune.packing import as_dataset
-from doric.finetune.train import check_labels, training_settings
+from doric.finetune.train import check_labels, finish, training_settings
+from tiny_training import run_until_killed, tiny_plan, tiny_run
 
 pytestmark = pytest.mark.usefixtures("finetune_group")
 
@@ -54,71 +51,53 @@ def test_rows_of_a_batch_stay_separate(plan, tmp_path):
     assert training_settings(plan, tmp_path, 1).padding_free is False
 
 
-TRAIN = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM, AutoTokenizer
-from doric.finetune import checkpoints, loading, train
-from doric.finetune.masking import Encoded
-from doric.finetune.monitor import Watch
-from doric.finetune.plan import Plan
-folder, die_at, base = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-torch.manual_seed(0)
-tokenizer = AutoTokenizer.from_pretrained(base)
-shape = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
-model = LlamaForCausalLM(LlamaConfig(**shape, vocab_size=49152, pad_token_id=0))
-coded = [Encoded(list(range(n, n + 9)), [-100] * 3 + list(range(n + 3, n + 9))) for n in range(5, 65)]
-plan = Plan(
-    base="tiny", backend="trl", device="cpu", dtype="float32", four_bit=False, rank=8, alpha=8, dropout=0.0,
-    targets=("q_proj", "v_proj"), rate=0.01, schedule="cosine", warmup=0.1, epochs=1.0, steps=10, batch=4,
-    accumulation=1, length=64, packing=False, seed=7, held=8,
-)
-class Dies(Watch):
-    def on_step_end(self, args, state, control, **more):
-        super().on_step_end(args, state, control, **more)
-        if state.global_step == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-saved = []
-watch = Dies(lambda history, seconds: None, saved=lambda checkpoint: saved.append(checkpoint.name))
-resumed = checkpoints.start_from(folder / "checkpoints", checkpoints.fingerprint(plan, {"train": coded}), True)
-adapted = loading.add_adapter(model, plan)
-trainer = train.make_trainer(adapted, tokenizer, plan, coded, coded[:8], folder / "checkpoints", 2, watch)
-train.check_labels(trainer, coded, False)
-train.train(trainer, resumed, plan.steps)
-train.finish(trainer, watch, plan)
-log = [(one["step"], one["loss"]) for one in trainer.state.log_history if "loss" in one]
-weights = sum(float(each.abs().sum()) for each in trainer.model.parameters() if each.requires_grad)
-done = {"steps": trainer.state.global_step, "log": log, "taken": len(watch.seconds), "weights": weights, "saved": saved}
-(folder / "log.json").write_text(json.dumps(done))
-"""
+PLAN = tiny_plan(rank=8, alpha=8, targets=("q_proj", "v_proj"), schedule="cosine", warmup=0.1, steps=10)
 
 
-def train_apart(folder, smollm2, die_at):
-    """Train ten steps in a separate process, which kills itself at step `die_at`. Returns its exit status."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-W", "ignore", "-c", TRAIN, str(folder), str(die_at), str(smollm2)]
-    return subprocess.run(command, check=False).returncode
+def watched_run(folder):
+    """The trainer after a run with `PLAN`, the watch, and the names of the checkpoints that it was told of."""
+    from doric.finetune.monitor import Watch  # it imports transformers
+
+    saved = []
+    watch = Watch(lambda history, seconds: None, saved=lambda checkpoint: saved.append(checkpoint.name))
+    trainer = tiny_run(folder, PLAN, watch, every=2)
+    finish(trainer, watch, PLAN)
+    return trainer, watch, saved
 
 
-def test_killed_training_resumes_with_the_same_losses(smollm2, tmp_path):
+def losses(trainer):
+    """The number of each step and its training loss."""
+    return [(one["step"], one["loss"]) for one in trainer.state.log_history if "loss" in one]
+
+
+def weights(trainer):
+    """The sum of the absolute values of the trained weights."""
+    return sum(float(each.abs().sum()) for each in trainer.model.parameters() if each.requires_grad)
+
+
+@pytest.fixture(scope="module")
+def whole(one_thread, tmp_path_factory):
+    """The folder of an uninterrupted run, and what `watched_run` returned."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *watched_run(folder)
+
+
+def test_killed_training_resumes_with_the_same_losses(whole, tmp_path):
     """A run that is killed at step 7 and started again has the same steps and losses as an uninterrupted run."""
-    assert train_apart(tmp_path / "whole", smollm2, die_at=0) == 0
-    assert train_apart(tmp_path / "killed", smollm2, die_at=7) == -signal.SIGKILL
-    assert train_apart(tmp_path / "killed", smollm2, die_at=0) == 0
-    whole, killed = (json.loads((tmp_path / name / "log.json").read_text()) for name in ("whole", "killed"))
-    assert killed["steps"] == whole["steps"] == 10
-    assert [step for step, _ in killed["log"]] == list(range(1, 11))
-    assert [loss for _, loss in killed["log"]] == pytest.approx([loss for _, loss in whole["log"]], rel=1e-4)
+    run_until_killed(tmp_path, PLAN, every=2, step=7)
+    _, uninterrupted, *_ = whole
+    resumed, watch, _ = watched_run(tmp_path)
+    assert len(watch.seconds) == 10 - 6, "the steps after the last checkpoint"
+    assert resumed.state.global_step == uninterrupted.state.global_step == 10
+    assert [step for step, _ in losses(resumed)] == list(range(1, 11))
+    assert [loss for _, loss in losses(resumed)] == pytest.approx([loss for _, loss in losses(uninterrupted)], rel=1e-4)
 
 
-def test_finished_run_started_again_trains_no_further_step(smollm2, tmp_path):
+def test_finished_run_started_again_trains_no_further_step(whole):
     """A finished run told of each checkpoint; started again, it is loaded, and no further step is trained."""
-    assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
-    first = json.loads((tmp_path / "run" / "log.json").read_text())
-    assert train_apart(tmp_path / "run", smollm2, die_at=0) == 0
-    again = json.loads((tmp_path / "run" / "log.json").read_text())
-    assert (first["taken"], again["taken"]) == (10, 0)
-    assert first["saved"] == [f"checkpoint-{step}" for step in (2, 4, 6, 8, 10)]
-    assert again["weights"] == pytest.approx(first["weights"], rel=1e-6)
-    assert (again["steps"], again["log"]) == (first["steps"], first["log"])
+    folder, first, watch, saved = whole
+    again, watched_again, _ = watched_run(folder)
+    assert (len(watch.seconds), len(watched_again.seconds)) == (10, 0)
+    assert saved == [f"checkpoint-{step}" for step in (2, 4, 6, 8, 10)]
+    assert weights(again) == pytest.approx(weights(first), rel=1e-6)
+    assert (again.state.global_step, losses(again)) == (first.state.global_step, losses(first))

@@ -1,12 +1,7 @@
 """Training: early stopping, the best checkpoint, a killed run that resumes, and the checks that stop a run."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -20,9 +15,9 @@ from doric.finetune.monitor import Samples, Watch, check_gradients, check_loss
 from doric.finetune.split import keep
 from doric.finetune.train import finish, held_out_losses, kept_loss, kept_step
 from doric.finetune.weighting import parse_weights, weighted
-from tiny_training import random_rows, tiny_model, tiny_plan, tiny_run, tiny_tokenizer
+from tiny_training import random_rows, run_until_killed, tiny_model, tiny_plan, tiny_run, tiny_tokenizer
 
-pytestmark = pytest.mark.usefixtures("finetune_group")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -57,13 +52,8 @@ def test_patience_0_never_stops(tmp_path):
 def test_full_run_killed_at_a_random_step_resumes_with_the_same_curve(tmp_path):
     """A run that trains all weights, is killed and started again has the losses of a run without a break."""
     step = random.randrange(5, 12)
-    script = Path(__file__).with_name("tiny_training.py")
-    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path / "killed"), "full", str(step)]
-    done = subprocess.run(
-        command, check=False, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-500:]
     plan = tiny_plan(method="full")
+    run_until_killed(tmp_path / "killed", plan, every=4, step=step)
     resumed, whole = (tiny_run(tmp_path / name, plan) for name in ("killed", "whole"))
     curves = [
         {

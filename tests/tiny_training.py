@@ -1,9 +1,12 @@
-"""A run with a tiny model and random rows, for tests. It can kill itself: `tiny_training.py FOLDER METHOD STEP`."""
+"""A run with a tiny model and random rows, for tests. It can kill itself: `tiny_training.py FOLDER PLAN EVERY STEP`."""
 
+import json
 import os
 import random
 import signal
+import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from doric.finetune.checkpoints import fingerprint, start_from
 from doric.finetune.loading import prepare_model
 from doric.finetune.masking import IGNORED, Encoded
 from doric.finetune.plan import Plan
-from doric.finetune.train import make_trainer, train
+from doric.finetune.train import check_labels, make_trainer, train
 
 WORDS = 60
 
@@ -62,6 +65,7 @@ def tiny_run(folder: Path, plan: Plan, *watchers: Any, every: int = 4) -> Any:
     resumed = start_from(folder / "checkpoints", fingerprint(plan, {"train": rows}), resume=True)
     model = prepare_model(tiny_model(), plan)
     trainer = make_trainer(model, tiny_tokenizer(), plan, rows, held, folder / "checkpoints", every, *watchers)
+    check_labels(trainer, rows, plan.packing)
     train(trainer, resumed, plan.steps, plan.patience)
     return trainer
 
@@ -78,5 +82,20 @@ def killer(step: int) -> Any:
     return Killer()
 
 
+def run_until_killed(folder: Path, plan: Plan, *, every: int, step: int) -> None:
+    """Start the run in a process of its own, which kills itself after a step; it leaves its checkpoints."""
+    command = [sys.executable, "-W", "ignore", __file__, str(folder), json.dumps(asdict(plan)), str(every), str(step)]
+    done = subprocess.run(
+        command, check=False, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-500:]
+
+
 if __name__ == "__main__":
-    tiny_run(Path(sys.argv[1]), tiny_plan(method=sys.argv[2]), killer(int(sys.argv[3])))
+    read = json.loads(sys.argv[2])
+    tiny_run(
+        Path(sys.argv[1]),
+        Plan(**{**read, "targets": tuple(read["targets"])}),
+        killer(int(sys.argv[4])),
+        every=int(sys.argv[3]),
+    )
