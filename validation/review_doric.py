@@ -27,7 +27,12 @@ except ModuleNotFoundError as error:
     message = f"the package {error.name} is not installed. Run this script with uv: {uv}"
     argparse.ArgumentParser(usage=argparse.SUPPRESS).error(message)
 
-COMMANDS = {"make": "write the page for speakers"}
+COMMANDS = {
+    "make": "write the page for speakers",
+    "agree": "show who said what, and how far readers agree",
+    "apply": "change the language data as readers said, after showing the changes",
+    "undo": "take the last applied review back",
+}
 """Subcommand -> its help. Each is a module of `doric.review` with `add_flags(parser)` and `run(args)`."""
 
 

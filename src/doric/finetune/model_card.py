@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from doric.core.reviews import checked_sentence
 from doric.finetune.models import licence_of
 from doric.finetune.saved_models import is_whole_model
 
@@ -55,7 +56,7 @@ def model_card(
             "\nOn held-out prompts:\n\n| | before | after |\n|---|---|---|",
             metrics,
             f"\n> **{sample[0]}**\n>\n> {sample[1]}\n",
-            "Trained on synthetic text. It makes false statements, and no native speaker has checked its Doric.",
+            f"Trained on synthetic text, and it makes false statements. Of the project's Doric: {checked_sentence()}",
             "Do not use it for advice on health, law or money.",
             "",
         ]

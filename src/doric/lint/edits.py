@@ -74,7 +74,7 @@ DELETED = "\x00"
 
 
 def _literal(quoted: str, old: str, new: str) -> str:
-    if old in quoted:  # nothing in it is escaped
+    if old in quoted and quoted[0] not in new and "\\" not in new:  # nothing in it is escaped, nor has to be
         return quoted.replace(old, new, 1)
     return json.dumps(new, ensure_ascii=False)
 

@@ -26,6 +26,7 @@ class Choice(Strict):
     id: Text
     ask: Text
     example: str = ""
+    everywhere: bool = False
     house: Text
     options: Annotated[Texts, Field(min_length=2)]
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
+from doric.core.reviews import checked_sentence
 from doric.core.text import counted, printable
 from doric.dataset.asks import ADVICE, CORE, asks
 from doric.dataset.plan import FIRST_TURNS
@@ -56,7 +57,8 @@ def dataset_card(stats: DatasetStats, name: str) -> str:
     name = printable(name)
     title = Path(name).stem.replace("_", " ").replace("-", " ")
     return render(
-        "card.md", title=title[:1].upper() + title[1:], file=name, size=_size_category(stats.rows),
+        "card.md", checked=checked_sentence(),
+        title=title[:1].upper() + title[1:], file=name, size=_size_category(stats.rows),
         prompt_langs=[*stats.langs],
         langs_counted=stats.langs.most_common(), descriptions=_Labels(DESCRIPTIONS),
         quantiles=list(_quantiles(stats)), **_values(stats),

@@ -35,7 +35,8 @@ class Item:
 
     def for_key(self) -> dict[str, Any]:
         """What the maker of the page keeps."""
-        return {"part": self.part, "origin": self.origin, "source": dict(self.source)}
+        asked = {"prompt": self.shown["ask"]} if "ask" in self.shown else {}
+        return {"part": self.part, "origin": self.origin, **asked, "source": dict(self.source)}
 
 
 @dataclass(frozen=True, slots=True)

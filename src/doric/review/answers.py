@@ -1,0 +1,167 @@
+"""The answers that readers send back: reading and checking their files."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from doric.core.conversations import stable_id
+from doric.core.errors import InputError
+from doric.core.files import file_size, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+FORMAT, KEY_FORMAT = "doric-review", "doric-review-key"
+VERSION = 1
+LARGEST = 20_000_000
+"""Bytes. A page makes files of at most some hundred thousand."""
+JUDGED = ("natural", "stiff", "wrong", "not_doric")
+KNOWN = ("say", "heard", "never")
+PREFERRED = ("first", "second", "same")
+ANSWERS = {"line": JUDGED, "row": JUDGED, "word": KNOWN, "pair": PREFERRED}
+"""Kind of item -> its answers, from best to worst where they have an order. A choice may have any answer."""
+ONLY_BETTER = "better"
+"""The answer of a reader who wrote a better form and chose none of the answers."""
+SEND_AGAIN = "Ask the reader to save the answers again and to send that file."
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reader's answer to one item. `shown` is what stood there, `better` what the reader wrote instead, or ""."""
+
+    item: str
+    shown: str
+    answer: str
+    better: str
+    prompt: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The kind of the item: choice, word, line, row or pair."""
+        return self.item.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """The answers of one reader. `by` is the pseudonym that stands for the reader wherever something is written."""
+
+    file: str
+    page: str
+    reader: str
+    region: str
+    may_publish: bool
+    saved: str
+    answers: tuple[Answer, ...]
+
+    @property
+    def by(self) -> str:
+        """A name that says nothing about the reader and is the same for all files of one reader."""
+        return f"reader-{stable_id('reader', self.reader)[:8]}"
+
+
+def read_review(path: Path) -> Review:
+    """The answers of a file. Raises `InputError` with what is wrong with it and what to do."""
+    raw = _object(path, "answers of a review page")
+    _check_format(raw, FORMAT, path)
+    answers = raw.get("answers")
+    if not isinstance(answers, list):
+        raise InputError("it has no list of answers", file=path, hint=SEND_AGAIN)
+    if raw.get("checksum") != checksum(answers):
+        raise InputError("the answers were changed after they had been saved", file=path, hint=SEND_AGAIN)
+    reader = raw.get("reader")
+    if not isinstance(reader, dict) or not _text(reader.get("id")):
+        raise InputError("it does not say whose answers these are", file=path, hint=SEND_AGAIN)
+    return Review(
+        file=str(path),
+        page=str(raw.get("page", "")),
+        reader=str(reader["id"]),
+        region=_text(reader.get("region")) or "not said",
+        may_publish=reader.get("publish") is True,
+        saved=_text(raw.get("saved")),
+        answers=tuple(_answer(one, number, path) for number, one in enumerate(answers, 1)),
+    )
+
+
+def read_reviews(paths: Iterable[Path]) -> tuple[list[Review], list[str]]:
+    """The reviews of several files and notes about them. Of two files of one reader and page, the newer one counts."""
+    found: dict[tuple[str, str], Review] = {}
+    notes = []
+    for path in paths:
+        review = read_review(path)
+        key = (review.reader, review.page)
+        if key in found:
+            old, new = sorted((found[key], review), key=lambda one: one.saved)
+            notes.append(f"{old.file} and {new.file} are of the same reader: {new.file} is used, which is newer")
+            review = new
+        found[key] = review
+    return list(found.values()), notes
+
+
+def read_key(path: Path) -> dict[str, Any]:
+    """The items of the key of a page, by id. Raises `InputError`."""
+    raw = _object(path, "key of a review page")
+    _check_format(raw, KEY_FORMAT, path)
+    if not isinstance(raw.get("items"), dict):
+        raise InputError("it has no items", file=path, hint="Give the file that `make` wrote beside the page.")
+    return raw
+
+
+def checksum(answers: object) -> str:
+    """The checksum that the page writes: CRC-32 of the answers as JSON without spaces, 8 hexadecimal digits."""
+    text = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}"
+
+
+def _object(path: Path, what: str) -> dict[str, Any]:
+    if path.is_file() and file_size(path) > LARGEST:
+        raise InputError(f"it is too large for the {what}", file=path, hint="Give the file that the page saved.")
+    text = read_text(path, regular=True)
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        whole = text.rstrip().endswith("}")
+        reason = "it is not JSON" if whole or not text.startswith("{") else "the file is cut off"
+        raise InputError(reason, file=path, hint=SEND_AGAIN) from error
+    if not isinstance(raw, dict):
+        raise InputError(f"it is no {what}", file=path, hint="Give the file that the page saved.")
+    return raw
+
+
+def _check_format(raw: Mapping[str, Any], wanted: str, path: Path) -> None:
+    found = raw.get("format")
+    if found != wanted:
+        hint = "That is the key: give it with --key." if found == KEY_FORMAT else "Give the file that the page saved."
+        raise InputError(f"it is no {wanted} file", file=path, hint=hint)
+    version = raw.get("version")
+    if type(version) is not int or version != VERSION:
+        newer = type(version) is int and version > VERSION
+        hint = "Use the version of the project that made the page." if newer else "Make a new page and ask again."
+        raise InputError(f"it has the version {version!r}, but this program reads {VERSION}", file=path, hint=hint)
+
+
+def _answer(raw: object, number: int, path: Path) -> Answer:
+    where = f"answer {number}"
+    if not isinstance(raw, dict) or not _text(raw.get("item")) or not isinstance(raw.get("answer"), str):
+        raise InputError(f"{where} has no item or no answer", file=path, hint=SEND_AGAIN)
+    better, prompt = raw.get("better"), raw.get("prompt", [])
+    if better is not None and not isinstance(better, str):
+        raise InputError(f"{where}: its better text is no text", file=path, hint=SEND_AGAIN)
+    kind = raw["item"].partition(":")[0]
+    known = (*ANSWERS.get(kind, ()), ONLY_BETTER)
+    if kind not in (*ANSWERS, "choice") or (kind != "choice" and raw["answer"] not in known):
+        raise InputError(f"{where} is {raw['answer']!r} for {raw['item']!r}", file=path, hint=SEND_AGAIN)
+    if not isinstance(prompt, list) or not all(_is_turn(turn) for turn in prompt):
+        raise InputError(f"{where}: its prompt is no list of turns", file=path, hint=SEND_AGAIN)
+    return Answer(raw["item"], _text(raw.get("shown")), raw["answer"], (better or "").strip(), tuple(prompt))
+
+
+def _is_turn(turn: object) -> bool:
+    return isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""

@@ -1,0 +1,146 @@
+"""`review_doric.py apply`: what the readers said, as one change that is shown first and can be undone."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from doric import data
+from doric.core import reviews as checked
+from doric.core.errors import InputError
+from doric.core.files import encode_json
+from doric.lint import edits
+from doric.lint.check import read_files
+from doric.lint.source import Source
+from doric.review import rows
+from doric.review.agreement import mean_alpha
+from doric.review.answers import Review, read_key, read_reviews
+from doric.review.decisions import Decision, decide
+from doric.review.language import Corrections
+
+PROJECT = Path(__file__).resolve().parents[3]
+README_LINE = re.compile(r"\*\*(?:No native speaker has|\d+ native speakers? ha(?:s|ve)) checked [^*]*\*\*")
+AFTER = "Run `uv run pytest -q tests/test_lint.py tests/test_spelling.py` too before you share the change."
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of the subcommand."""
+    flag = parser.add_argument
+    flag("answers", nargs="+", type=Path, metavar="FILE", help="answers that readers sent back")
+    flag("--key", type=Path, metavar="FILE", help="the key of the page; answers and pairs need it")
+    flag("--dataset", type=Path, metavar="FILE", help="a dataset that rows leave whose answer readers call wrong")
+    flag("--gold", type=Path, default=Path("datasets/gold.jsonl"), metavar="FILE", help="mended rows (%(default)s)")
+    flag(
+        "--preferences", type=Path, default=Path("datasets/review_preferences.jsonl"), metavar="FILE",
+        help="pairs of a better and a worse answer (%(default)s)",
+    )  # fmt: skip
+    flag("--yes", action="store_true", help="write without asking")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the changes, write them, check the data; the exit status."""
+    reviews, notes = read_reviews(args.answers)
+    key = _key(args.key, reviews) if args.key else None
+    sources = _sources()
+    decisions, differing = decide(reviews)
+    corrections = Corrections(sources)
+    _correct(corrections, decisions)
+    files = corrections.files(sources)
+    more, said = _row_files(args, decisions, key, {one.by: one.may_publish for one in reviews})
+    files |= more
+    notes += [*differing, *corrections.notes, *said]
+    if not files:
+        print("\n".join([*notes, "Nothing to change: everything that the readers want is so already."]))
+        return 0
+    files |= _status(reviews)
+    if not edits.agreed("the review", _diff(files, sources), yes=args.yes, notes=notes):
+        return 1
+    edits.write(files, f"review_doric.py apply {' '.join(path.name for path in args.answers)}")
+    print("Written. `review_doric.py undo` takes it back.")
+    return check_data()
+
+
+def _key(path: Path, reviews: Sequence[Review]) -> Mapping:
+    key = read_key(path)
+    if other := next((one for one in reviews if one.page and one.page != key.get("page")), None):
+        hint = "Give the key that was written beside the page of these answers."
+        raise InputError(f"it is the key of another page than {other.file}", file=path, hint=hint)
+    return key["items"]
+
+
+def _sources() -> dict[str, Source]:
+    sources, problems = read_files()
+    if broken := next((one for one in problems if one.is_error), None):
+        hint = "Correct it first; check_doric.py shows all problems."
+        raise InputError(broken.reason, file=data.shown(broken.file), line=broken.line or None, hint=hint)
+    return sources
+
+
+def _correct(corrections: Corrections, decisions: Sequence[Decision]) -> None:
+    """Lines first: as they were shown, they stand in the data only before words are exchanged."""
+    for decision in decisions:
+        if decision.kind == "line" and decision.changes:
+            corrections.lines(decision)
+    for decision in decisions:
+        if decision.kind == "word" and (old := decision.item.partition(":")[2].partition("\t")[0]) != decision.wanted:
+            corrections.word(decision, old)
+        elif decision.kind == "choice":
+            corrections.choice(decision)
+
+
+def _row_files(
+    args: argparse.Namespace, decisions: Sequence[Decision], key: Mapping | None, publish: Mapping[str, bool]
+) -> tuple[dict[str, str], list[str]]:
+    """The gold rows, the preferences and the dataset: path -> new content, and what is said about them."""
+    about = [one for one in decisions if one.kind in ("row", "pair")]
+    found, notes = rows.judged(about, key)
+    free = [one for one in found if all(publish[by] for by in one.decision.by)]
+    if kept_back := sum(one.decision.changes for one in found) - sum(one.decision.changes for one in free):
+        notes.append(f"{kept_back} mended or chosen answers are not used: their readers gave no leave to publish")
+    files: dict[str, str] = {}
+    for path, entries in ((args.gold, rows.gold_rows(free)), (args.preferences, rows.preferences(free))):
+        content, count = rows.added(path, entries)
+        if count:
+            files[str(path.absolute())] = content
+            notes.append(f"{count} new in {path}")
+    if args.dataset:
+        content, count = rows.without_wrong(args.dataset, found)
+        if count:
+            files[str(args.dataset.absolute())] = content
+        notes.append(f"{count} rows leave {args.dataset}")
+    return files, notes
+
+
+def _status(reviews: Sequence[Review]) -> dict[str, str]:
+    """Who has checked the data by now, and README with a sentence that says so."""
+    known = checked.FILE in data.names("review", ".json")
+    old = json.loads(data.read_text(checked.FILE)) if known else {"readers": {}}
+    readers = old["readers"] | {
+        one.by: {"region": one.region, "answers": len(one.answers), "saved": one.saved[:10]} for one in reviews
+    }
+    measured = mean_alpha(reviews) if len(reviews) > 1 else None
+    found = {"readers": readers, "alpha": measured if measured is not None else old.get("alpha")}
+    files = {checked.FILE: encode_json(found).decode() + "\n"}
+    readme = PROJECT / "README.md"
+    if readme.is_file() and README_LINE.search(text := readme.read_text("utf-8")):
+        files[str(readme)] = README_LINE.sub(f"**{checked.sentence(found)}**", text, count=1)
+    return files
+
+
+def _diff(files: Mapping[str, str], sources: Mapping[str, Source]) -> Iterator[str]:
+    for name, text in sorted(files.items()):
+        path = Path(str(data.FOLDER)) / name
+        old = sources[name].lines if name in sources else path.read_text("utf-8").split("\n") if path.is_file() else []
+        yield from edits.diff(data.shown(name), old, text.split("\n"))
+
+
+def check_data() -> int:
+    """What check_doric.py says of the changed data, in a process that has read nothing before; its exit status."""
+    script = PROJECT / "dataset_generation" / "check_doric.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    print(done.stdout.strip().split("\n")[-1] if not done.returncode else done.stdout.strip())
+    print(AFTER)
+    return 1 if done.returncode else 0

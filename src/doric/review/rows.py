@@ -1,0 +1,107 @@
+"""What readers said of answers: mended ones become gold rows, chosen ones preferences, wrong ones leave a dataset."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doric.core.conversations import as_messages, make_row, stable_id
+from doric.core.errors import InputError
+from doric.core.files import encode_json, parse_object
+from doric.core.jsonl import located, read_jsonl
+from doric.review.decisions import Decision
+from doric.review.items import SEPARATOR
+
+type Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A decision on an answer, with the turns before it."""
+
+    decision: Decision
+    prompt: tuple[Mapping[str, str], ...]
+
+
+def judged(decisions: Iterable[Decision], key: Mapping[str, Any] | None) -> tuple[list[Judged], list[str]]:
+    """The decisions on answers and pairs with their prompts, and notes about those whose prompt is not known."""
+    found, notes = [], []
+    for one in decisions:
+        asked = (key or {}).get(one.item, {}).get("prompt", "")
+        prompt = one.prompt or (({"role": "user", "content": asked},) if asked else ())
+        if prompt:
+            found.append(Judged(one, prompt))
+        elif one.kind == "pair" or one.changes:
+            notes.append(f"Its question is not known, so it is not used (give --key): {one.shown[:80]!r}")
+    return found, notes
+
+
+def gold_rows(found: Sequence[Judged]) -> Iterator[Entry]:
+    """The mended answers as rows, with who mended them."""
+    for one in found:
+        decision = one.decision
+        if decision.kind == "row" and decision.wanted and decision.changes:
+            *before, last = one.prompt
+            row = make_row(last["content"], decision.wanted, _meta(decision, one))
+            yield {**row, "messages": [*map(dict, before), *row["messages"]]}
+
+
+def preferences(found: Sequence[Judged]) -> Iterator[Entry]:
+    """The pairs of which a reader chose one, and the mended answers beside what stood there, for training."""
+    for one in found:
+        decision = one.decision
+        if decision.kind == "pair" and SEPARATOR in decision.shown:
+            first, second = decision.shown.split(SEPARATOR, 1)
+            better, worse = (first, second) if decision.wanted == "first" else (second, first)
+        elif decision.kind == "row" and decision.wanted and decision.changes:
+            better, worse = decision.wanted, decision.shown
+        else:
+            continue
+        meta = {**_meta(decision, one), "why": "review", "reason": f"{' and '.join(decision.by)} chose it"}
+        turns = ({"role": "assistant", "content": text} for text in (better, worse))
+        chosen, rejected = ([turn] for turn in turns)
+        yield {"prompt": list(map(dict, one.prompt)), "chosen": chosen, "rejected": rejected, "meta": meta}
+
+
+def _meta(decision: Decision, one: Judged) -> Entry:
+    id = stable_id("review", decision.item, decision.wanted, *(turn["content"] for turn in one.prompt))
+    return {"id": id, "kind": "core", "reviewed_by": list(decision.by), "region": decision.region, "source": "review"}
+
+
+def added(path: Path, entries: Iterable[Entry]) -> tuple[str, int]:
+    """The content of a file with the entries that it does not have yet at its end, and their number."""
+    old = path.read_text("utf-8") if path.is_file() else ""
+    known = {(entry.get("meta") or {}).get("id") for _, entry in read_jsonl(path)} if old.strip() else set()
+    new = list({entry["meta"]["id"]: entry for entry in entries}.values())
+    new = [entry for entry in new if entry["meta"]["id"] not in known]
+    lines = "".join(encode_json(entry).decode() + "\n" for entry in new)
+    return (old if old.endswith("\n") or not old else old + "\n") + lines, len(new)
+
+
+def without_wrong(path: Path, found: Sequence[Judged]) -> tuple[str, int]:
+    """The content of a dataset without the rows whose answer readers call wrong, and the number of those."""
+    wrong = {
+        (one.prompt[-1]["content"], one.decision.shown)
+        for one in found
+        if one.decision.kind == "row" and not one.decision.wanted
+    }
+    kept, left = [], 0
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
+        if line.strip() and _turns(line, path, number) & wrong:
+            left += 1
+        else:
+            kept.append(line)
+    return "\n".join(kept), left
+
+
+def _turns(line: str, path: Path, number: int) -> set[tuple[str, str]]:
+    """Each question of a row with its answer."""
+    try:
+        turns = as_messages(parse_object(line.encode(), file=path, number=number))["messages"]
+    except InputError as error:
+        raise located(error, path, number) from error
+    pairs = itertools.pairwise(turns)
+    return {(one["content"], two["content"]) for one, two in pairs if two["role"] == "assistant"}

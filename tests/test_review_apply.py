@@ -1,0 +1,385 @@
+"""What readers sent back: bad files, agreement, and a review that is applied and taken back."""
+
+import importlib.util
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from doric.core import reviews as checked
+from doric.core.errors import InputError
+from doric.lint import edits
+from doric.lint.check import check, read_files
+from doric.lint.spelling import doric_lines
+from doric.preferences.sources import read_pairs
+from doric.review import apply
+from doric.review.agreement import alpha, ratings
+from doric.review.answers import checksum, read_review, read_reviews
+from doric.review.items import item_id, without_slots
+from language_data import copied, forget
+
+pytest.importorskip("krippendorff", reason="agreement needs `uv sync --group review`")
+
+CHOICES = "review/choices.toml"
+BETTER = "Gyang canny the day, ma freen, an dinna fash yersel aboot fit ither fowk thinks o't."
+ROOT = Path(__file__).parents[1]
+README = "* **No native speaker has checked this Doric.** It follows descriptions.\n"
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The command."""
+    spec = importlib.util.spec_from_file_location("review_doric", ROOT / "validation" / "review_doric.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a copy of the data and a README, in which reviews are applied."""
+    (tmp_path / "README.md").write_text(README)
+    monkeypatch.setattr(apply, "PROJECT", tmp_path)
+    monkeypatch.setattr(apply, "check_data", lambda: 0)
+    monkeypatch.chdir(tmp_path)
+    with copied(tmp_path / "data"):
+        yield tmp_path
+
+
+def answer(item, shown, said, better=None, **more):
+    """An answer as the page writes it."""
+    return {"item": item, "part": 1, "shown": shown, "answer": said, "better": better, "at": "x", **more}
+
+
+def write(path, *answers, reader="a" * 12, **changed):
+    """A file of answers as the page writes it."""
+    about = {"id": reader, "region": "Buchan", "publish": True}
+    raw = {"format": "doric-review", "version": 1, "page": "p", "reader": about, "saved": "2026-11-29T10:00:00Z"}
+    path.write_text(json.dumps({**raw, "answers": answers, "checksum": checksum(list(answers)), **changed}))
+    return path
+
+
+def line(number):
+    """An authored line, and the answer's item for it."""
+    text = [one.text for one in doric_lines(read_files()[0]) if "{" not in one.text and len(one.text) > 30][number]
+    return text, item_id("line", text)
+
+
+def content(folder):
+    """Every file of a project by name."""
+    kept = (".bak", edits.UNDO, "__pycache__")
+    files = (path for path in folder.rglob("*") if path.is_file() and not any(one in str(path) for one in kept))
+    return {str(path): path.read_bytes() for path in files if path.suffix != ".answers"}
+
+
+def apply_files(script, *paths, yes=True, **flags):
+    """The exit status of the command."""
+    more = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return script.main(["apply", *map(str, paths), *more, *(["--yes"] if yes else [])])
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is not JSON"),
+        ('{"format": "doric-review", "ver', "the file is cut off"),
+        ("[1]", "it is no answers"),
+        ('{"format": "other"}', "it is no doric-review file"),
+        ('{"format": "doric-review-key"}', "it is no doric-review file"),
+        ('{"format": "doric-review", "version": 2}', "version 2"),
+        ('{"format": "doric-review", "version": "1"}', "version '1'"),
+        ('{"format": "doric-review", "version": 1}', "no list of answers"),
+        ('{"format": "doric-review", "version": 1, "answers": [], "checksum": "0"}', "changed after"),
+    ],
+)
+def test_file_that_is_no_answers_is_one_error(tmp_path, text, said):
+    """A damaged, foreign, newer or tampered file is refused with its name and a remedy."""
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as found:
+        read_review(path)
+    assert found.value.hint
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"item": 3}, {"answer": None}, {"answer": "grand"}, {"item": "poem:1"}, {"better": 5}, {"prompt": "x"},
+        {"prompt": [{"role": "user"}]},
+    ],
+)  # fmt: skip
+def test_answer_of_a_wrong_kind_is_one_error_with_its_number(tmp_path, wrong):
+    """An answer that no page writes is refused, also with a right checksum."""
+    path = write(tmp_path / "a.json", answer("line:1", "Fit like?", "natural"), answer("line:2", "x", "stiff") | wrong)
+    with pytest.raises(InputError, match="answer 2"):
+        read_review(path)
+
+
+def test_folder_and_missing_file_are_one_error(tmp_path):
+    """A folder or a missing file in place of the answers is refused."""
+    for path in (tmp_path, tmp_path / "none.json"):
+        with pytest.raises(InputError):
+            read_review(path)
+
+
+def test_byte_order_mark_and_half_filled_file_are_read(tmp_path):
+    """A file with a byte-order mark, few answers and an empty reader's place is read."""
+    path = write(tmp_path / "a.json", reader="b" * 12)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    review = read_review(path)
+    assert (review.answers, review.region) == ((), "Buchan")
+    assert "b" * 12 not in review.by
+
+
+def test_of_two_files_of_one_reader_the_newer_counts(tmp_path):
+    """The older file of the same reader and page is left out, and that is said."""
+    old = write(tmp_path / "1.json", answer("line:1", "x", "wrong"), saved="2026-11-28T10:00:00Z")
+    new = write(tmp_path / "2.json", answer("line:1", "x", "natural"))
+    for order in ((old, new), (new, old)):
+        (review,), notes = read_reviews(order)
+        assert review.file == str(new)
+        assert str(old) in notes[0]
+
+
+# --- agreement ------------------------------------------------------------------------------------------------------
+
+
+def planted(tmp_path):
+    """Two readers of ten pairs: 4 times both first, 4 times both second, 2 times different."""
+    both = [("first", "first")] * 4 + [("second", "second")] * 4 + [("first", "second")] * 2
+    sides = [[answer(f"pair:{n}", "a\n---\nb", one[side]) for n, one in enumerate(both)] for side in (0, 1)]
+    return [write(tmp_path / f"{n}.json", *side, reader=str(n) * 12) for n, side in enumerate(sides)]
+
+
+def test_alpha_of_two_planted_readers_is_what_the_formula_gives(tmp_path):
+    """Observed disagreement 4/20, expected 2 * 10 * 10 / (20 * 19): alpha is 1 - 0.2 / 0.5263 = 0.62."""
+    reviews, _ = read_reviews(planted(tmp_path))
+    found = alpha(ratings(reviews, "pair"), "pair")
+    assert found is not None
+    assert found.value == pytest.approx(0.62, abs=1e-9)
+    assert found.low < 0.62 < found.high <= 1
+
+
+def test_ordinal_answers_that_are_near_agree_more_than_answers_that_are_far(tmp_path):
+    """Natural against stiff lowers the alpha of lines less than natural against not Doric."""
+    values = []
+    for other in ("stiff", "not_doric"):
+        both = [("natural", "natural")] * 5 + [("wrong", "wrong")] * 4 + [("natural", other)] * 2
+        paths = [
+            write(tmp_path / f"{side}.json", *(answer(f"line:{n}", "x", one[side]) for n, one in enumerate(both)),
+                  reader=str(side) * 12)
+            for side in (0, 1)
+        ]  # fmt: skip
+        found = alpha(ratings(read_reviews(paths)[0], "line"), "line")
+        values.append(found.value)
+    assert values[0] > values[1]
+
+
+def test_agree_shows_the_alpha_regions_and_differences(script, tmp_path, capsys):
+    """The command prints the alpha, and the items on which two regions differ."""
+    one, two = planted(tmp_path)
+    raw = json.loads(two.read_text())
+    two.write_text(json.dumps({**raw, "reader": {**raw["reader"], "region": "Moray"}}))
+    assert script.main(["agree", str(one), str(two)]) == 0
+    shown = capsys.readouterr().out
+    assert "2 readers: Buchan 1, Moray 1" in shown
+    assert "alpha 0.62 [" in shown
+    assert "by region: Buchan first, Moray second" in shown
+
+
+def test_few_shared_items_have_no_alpha(script, tmp_path, capsys):
+    """Below ten shared items no alpha is shown, and why."""
+    path = write(tmp_path / "a.json", answer("line:1", "x", "wrong"))
+    assert script.main(["agree", str(path)]) == 0
+    assert "too few for an alpha" in capsys.readouterr().out
+
+
+# --- applying -------------------------------------------------------------------------------------------------------
+
+
+def test_correction_of_a_word_reaches_every_line_and_undo_restores_the_bytes(script, project, capsys):
+    """A word that a reader writes another way changes in the lexicon and in each line; undo gives the bytes back."""
+    path = write(project / "a.answers", answer("word:gyaan\tgoing", "gyaan", "heard", "gaan"))
+    before = content(project)
+    count = sum(text.lower().count(b"gyaan") for name, text in before.items() if "phrases" in name)
+    assert count > 10
+    assert apply_files(script, path) == 0
+    after = content(project)
+    assert not any(b"gyaan" in text.lower() for name, text in after.items() if "phrases" in name)
+    forget()
+    assert not any(finding.is_error for finding in check())
+    assert b"gaan\tgoing" in (project / "data" / "lexicon.tsv").read_bytes()
+    assert script.main(["undo", "--yes"]) == 0
+    assert content(project) == before
+
+
+def test_nothing_is_written_without_leave(script, project, capsys):
+    """Without --yes and without a terminal the changes are shown, and nothing is written."""
+    text, item = line(0)
+    path = write(project / "a.answers", answer(item, text, "wrong", BETTER))
+    before = content(project)
+    assert apply_files(script, path, yes=False) == 1
+    assert "+ " in capsys.readouterr().out
+    assert content(project) == before
+
+
+def test_mended_line_replaces_the_old_one_and_the_same_file_again_changes_nothing(script, project, capsys):
+    """A better line stands in the data; applying the same file twice says that there is nothing to change."""
+    text, item = line(0)
+    better = 'Gyang canny, ma freen, an say "aye" tae naebody the day.'
+    path = write(project / "a.answers", answer(item, text, "stiff", better))
+    assert apply_files(script, path) == 0
+    lines = {one.text for one in doric_lines(read_files()[0])}
+    assert better in lines
+    assert text not in lines
+    assert apply_files(script, path) == 0
+    assert "Nothing to change" in capsys.readouterr().out
+
+
+def test_wrong_line_leaves_its_list(script, project):
+    """A line that is called wrong leaves, if its list can do without it."""
+    text = read_files()[0]["holds.toml"].toml["holds"][0]
+    path = write(project / "a.answers", answer(item_id("line", text), without_slots(text), "not_doric"))
+    assert apply_files(script, path) == 0
+    assert text not in read_files()[0]["holds.toml"].toml["holds"]
+
+
+def test_choice_of_a_spelling_changes_the_house_form_everywhere(script, project):
+    """The spelling that a reader chose is written instead, and counts as ours in the next page."""
+    assert apply_files(script, choice(project, "another", "anidder")) == 0
+    text = (project / "data" / "phrases" / "health.toml").read_text()
+    assert "anidder" in text
+    assert "anither" not in text
+    (changed,) = (one for one in read_files()[0][CHOICES].toml["choice"] if one["id"] == "another")
+    assert changed["house"] == "anidder"
+
+
+def test_choice_of_grammar_is_only_reported(script, project, capsys):
+    """Which plural follows a number depends on each line, so nothing is exchanged."""
+    before = content(project)
+    assert apply_files(script, choice(project, "years", "eers")) == 0
+    assert "'eers' instead of 'eer': change it by hand" in capsys.readouterr().out
+    assert [name for name, text in content(project).items() if before.get(name) != text] == []
+
+
+def choice(project, name, said):
+    """A file with an answer to one question."""
+    return write(project / "a.answers", answer(f"choice:{name}", "?", said))
+
+
+def test_readers_who_differ_change_nothing_and_are_listed(script, project, capsys):
+    """Two better lines for one line are shown with who wrote them, and none is chosen."""
+    text, item = line(0)
+    paths = [
+        write(project / f"{n}.answers", answer(item, text, "wrong", f"Anither wye, nummer {n}."), reader=str(n) * 12)
+        for n in (1, 2)
+    ]
+    before = content(project)
+    assert apply_files(script, *paths) == 0
+    assert "Readers differ, so nothing is changed" in capsys.readouterr().out
+    assert content(project) == before
+
+
+def test_line_that_has_changed_since_is_listed_and_not_applied(script, project, capsys):
+    """A line that is not in the data any more is named."""
+    path = write(project / "a.answers", answer("line:0", "Nae in the data ava.", "wrong", "Better."))
+    assert apply_files(script, path) == 0
+    assert "Not in the data any more" in capsys.readouterr().out
+
+
+def key(project, **items):
+    """The key of a page with these prompts by item."""
+    path = project / "review.key.json"
+    found = {item.replace("_", ":"): {"prompt": asked} for item, asked in items.items()}
+    path.write_text(json.dumps({"format": "doric-review-key", "version": 1, "page": "p", "items": found}))
+    return path
+
+
+def test_mended_answer_becomes_a_gold_row_and_a_preference(script, project):
+    """The gold row names the reader by a pseudonym and the region; the pair can be read for training."""
+    path = write(project / "a.answers", answer("row:1", "The aal ane.", "stiff", "The new een."))
+    gold, pairs = project / "gold.jsonl", project / "pairs.jsonl"
+    flags = {"key": key(project, row_1="Fit's new?"), "gold": gold, "preferences": pairs}
+    assert apply_files(script, path, **flags) == 0
+    row = json.loads(gold.read_text())
+    assert [turn["content"] for turn in row["messages"]] == ["Fit's new?", "The new een."]
+    assert (row["meta"]["region"], row["meta"]["reviewed_by"]) == ("Buchan", [read_review(path).by])
+    assert [(pair.chosen, pair.rejected) for pair in read_pairs(pairs)] == [("The new een.", "The aal ane.")]
+    assert script.main(["undo", "--yes"]) == 0
+    assert not gold.exists()
+    assert not pairs.exists()
+
+
+def test_without_leave_to_publish_no_text_of_a_reader_is_used(script, project, capsys):
+    """A reader who gives no leave mends no row."""
+    about = {"id": "c" * 12, "region": "Buchan", "publish": False}
+    path = write(project / "a.answers", answer("row:1", "The aal ane.", "stiff", "The new een."), reader=about)
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps({**raw, "reader": about}))
+    gold = project / "gold.jsonl"
+    assert apply_files(script, path, key=key(project, row_1="Fit's new?"), gold=gold) == 0
+    assert "gave no leave to publish" in capsys.readouterr().out
+    assert not gold.exists()
+
+
+def test_wrong_row_leaves_the_dataset_and_a_chosen_side_becomes_a_preference(script, project):
+    """A row whose answer is called not Doric leaves; of a pair, the chosen side is preferred."""
+    rows = [
+        {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": text}]}
+        for text in ("Bad een.", "Gweed een.")
+    ]
+    dataset = project / "rows.jsonl"
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = [answer("row:1", "Bad een.", "not_doric"), answer("pair:1", "Een.\n---\nTwa.", "second")]
+    path, pairs = write(project / "a.answers", *said), project / "pairs.jsonl"
+    flags = {"key": key(project, row_1="Q?", pair_1="Foo mony?"), "dataset": dataset, "preferences": pairs}
+    assert apply_files(script, path, **flags) == 0
+    assert [json.loads(text)["messages"][1]["content"] for text in dataset.read_text().splitlines()] == ["Gweed een."]
+    assert [(pair.chosen, pair.rejected) for pair in read_pairs(pairs)] == [("Twa.", "Een.")]
+
+
+def test_readme_and_cards_say_who_has_checked(script, project):
+    """After a review nothing says any more that no native speaker has checked, until it is taken back."""
+    assert checked.checked_sentence() == checked.NOBODY
+    text, item = line(0)
+    path = write(project / "a.answers", answer(item, text, "wrong", BETTER))
+    assert apply_files(script, path) == 0
+    assert checked.checked_sentence().startswith("1 native speaker has checked a part of this Doric (Buchan; 1 answers")
+    assert checked.checked_sentence() in (project / "README.md").read_text()
+    assert script.main(["undo", "--yes"]) == 0
+    assert (project / "README.md").read_text() == README
+
+
+def test_key_of_another_page_is_refused(script, project, capsys):
+    """Answers and a key that do not belong together are one error."""
+    path = write(project / "a.answers", answer("row:1", "x", "wrong"), page="other")
+    assert apply_files(script, path, key=key(project, row_1="Q?")) == 2
+    assert "it is the key of another page" in capsys.readouterr().err
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000))
+def test_any_review_can_be_taken_back(script, project, seed):
+    """After random answers to random lines and words, undo restores every byte of the project."""
+    draw = random.Random(seed)
+    answers = []
+    for number in draw.sample(range(400), 8):
+        text, item = line(number)
+        better = draw.choice([None, BETTER, text + " Aye.", "  twa\nlines\t "])
+        answers.append(answer(item, text, draw.choice(["natural", "stiff", "wrong", "not_doric"]), better))
+    forms = sorted({row.cells["doric"] for row in read_files()[0]["lexicon.tsv"].rows if row.cells["doric"].isalpha()})
+    for form in draw.sample(forms, 2):
+        answers.append(answer(f"word:{form}\tx", form, "heard", draw.choice([None, form + "x", "twa wirds"])))
+    path = write(project / "a.answers", *answers)
+    before = content(project)
+    if apply_files(script, path) in (0, 1) and (project / "data" / edits.UNDO).exists():
+        assert script.main(["undo", "--yes"]) == 0
+    assert content(project) == before
