@@ -73,7 +73,6 @@ def generate(args: argparse.Namespace, topics: Sequence[str], folder: Path) -> f
 
 def count(args: argparse.Namespace, topics: Sequence[str]) -> str:
     """How many tokens of the prompts of all rows a vLLM server with a large cache would compute."""
-    sys.path.insert(0, str(args.code / "src"))
     from transformers import AutoTokenizer
 
     from doric.dataset import instructions
@@ -120,6 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     topics = [topic for group in grouped.values() for topic in group]
     chosen = topics[:: max(1, len(topics) // args.topics)][: args.topics]
     if args.tokenizer:
+        source = str(args.code / "src")
+        if args.code != ROOT and os.environ.get("PYTHONPATH") != source:  # the other checkout's package, from its start
+            command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
+            return subprocess.run(command, env=os.environ | {"PYTHONPATH": source}, check=False).returncode
         print(count(args, chosen))
         return 0
     server = args.base_url.rstrip("/").removesuffix("/v1")

@@ -27,6 +27,7 @@ def last(mock, text, key="secret-key"):
 
 
 def test_an_answer_is_whole_to_its_last_letter(mock):
+    """An answer is whole to its last letter."""
     end = last(mock, "repeat A wisna there")
     assert (end.text.strip(), end.complete, end.note) == ("A wisna there", True, "")
 
@@ -40,6 +41,7 @@ def test_an_answer_is_whole_to_its_last_letter(mock):
     ],
 )
 def test_a_broken_answer_is_explained_and_what_came_is_kept(mock, text, said, kept):
+    """A broken answer is explained and what came is kept."""
     end = last(mock, text)
     assert said in end.note
     assert kept in end.text
@@ -48,6 +50,7 @@ def test_a_broken_answer_is_explained_and_what_came_is_kept(mock, text, said, ke
 
 @pytest.mark.parametrize(("status", "said"), [(429, "Too many people"), (401, "does not let"), (500, "has a fault")])
 def test_a_refusal_is_one_plain_sentence_without_names(mock, status, said, capsys):
+    """A refusal is one plain sentence without names."""
     mock.manners = Manners(first=[(status, ""), (status, "")], message="secret-key is bad")
     end = last(mock, "Fit like?")
     assert said in end.note
@@ -56,6 +59,7 @@ def test_a_refusal_is_one_plain_sentence_without_names(mock, status, said, capsy
 
 
 def test_closing_the_answer_stops_the_server(mock):
+    """Closing the answer stops the server."""
     mock.manners.pause = 0.02
     parts = answer(Server(Address(mock.url), wait=0), [{"role": "user", "content": "long"}], {})
     next(part for part in parts if part.text)
@@ -77,6 +81,7 @@ def reader(number=1, *, publish=True):
 
 
 def test_a_better_answer_is_saved_as_a_review_answer_and_a_gold_row(tmp_path):
+    """A better answer is saved as a review answer and a gold row."""
     judgements = Judgements(tmp_path / "reviews", tmp_path / "gold.jsonl")
     judged = talk("I am fine").judged(1, "wrong", "Nae bad")
     assert judgements.save(reader(), judged, 1)
@@ -92,6 +97,7 @@ def test_a_better_answer_is_saved_as_a_review_answer_and_a_gold_row(tmp_path):
 
 
 def test_a_judgement_that_is_taken_back_leaves_no_gold_row(tmp_path):
+    """A judgement that is taken back leaves no gold row."""
     judgements = Judgements(tmp_path, tmp_path / "gold.jsonl")
     assert judgements.save(reader(), talk("Aye").judged(1, "natural", ""), 1)
     assert not judgements.save(reader(), talk("Aye").judged(1, "wrong", ""), 1)
@@ -100,12 +106,14 @@ def test_a_judgement_that_is_taken_back_leaves_no_gold_row(tmp_path):
 
 
 def test_without_leave_there_is_no_gold_row(tmp_path):
+    """Without leave there is no gold row."""
     judgements = Judgements(tmp_path, tmp_path / "gold.jsonl")
     assert not judgements.save(reader(publish=False), talk("Aye").judged(1, "natural", ""), 1)
     assert not (tmp_path / "gold.jsonl").exists()
 
 
 def test_readers_who_judge_at_once_lose_nothing(tmp_path):
+    """Readers who judge at once lose nothing."""
     judgements = Judgements(tmp_path / "reviews", tmp_path / "gold.jsonl")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n: judgements.save(reader(n), talk("Aye").judged(1, "natural", ""), 1), range(8)))
@@ -115,11 +123,13 @@ def test_readers_who_judge_at_once_lose_nothing(tmp_path):
 
 @pytest.mark.parametrize("index", [-1, 0, 2, 9])
 def test_only_an_answer_can_be_judged(index):
+    """Only an answer can be judged."""
     with pytest.raises(InputError):
         talk("Aye").judged(index, "natural", "")
 
 
 def test_two_chats_of_the_page_do_not_mix(mock, tmp_path):
+    """Two chats of the page do not mix."""
     pytest.importorskip("gradio", reason="needs the group page: uv run --group page pytest")
     from doric.chat.page import Page
 

@@ -114,7 +114,7 @@ def test_ci_runs_readmes_own_test_command():
 
 def test_check_runs_the_tests_with_the_fine_tuning_packages():
     """./check runs the notebook's tests, and README also names the shorter check."""
-    assert "uv run --group finetune pytest" in (ROOT / "check").read_text("utf-8")
+    assert "uv run --group finetune --group review pytest" in (ROOT / "check").read_text("utf-8")
     assert "`uv run pytest` is the light version" in README
 
 
