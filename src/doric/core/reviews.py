@@ -1,6 +1,7 @@
-"""What native speakers have checked, as every page and card says it. `review_doric.py apply` writes the file."""
+"""What speakers have checked, as README and each page and card say it. `review_doric.py apply` writes the file."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,19 +9,84 @@ from doric import data
 
 FILE = "review/reviewed.json"
 NOBODY = "No native speaker has checked this Doric."
+KINDS = {"choice": "choices", "word": "words", "line": "lines", "row": "answers", "pair": "pairs"}
+"""Kind of item of the review page -> what it is called."""
+UNREADABLE = "Restore it from Git, or delete it and apply the answers again."
 
 
 def checked_sentence() -> str:
-    """Who has checked this Doric, how much of it, and how far they agree."""
-    known = FILE in data.names("review", ".json")
-    return sentence(json.loads(data.read_text(FILE))) if known else NOBODY
+    """Who has checked this Doric, how much of it, and how far they agree. Raises `DataError`."""
+    if not (found := reviewed()):
+        return NOBODY
+    try:
+        return sentence(found)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable("it is not what `review_doric.py apply` writes") from error
+
+
+def reviewed() -> dict[str, Any]:
+    """The readers and their agreement; empty if no review has been applied. Raises `DataError`."""
+    if FILE not in data.names("review", ".json"):
+        return {}
+    try:
+        found = json.loads(data.read_text(FILE))
+    except ValueError as error:
+        raise _unreadable(f"it is not JSON: {error}") from error
+    if not isinstance(found, dict) or not isinstance(found.get("readers"), dict):
+        raise _unreadable("it has no readers")
+    return found
 
 
 def sentence(found: Mapping[str, Any]) -> str:
-    """The same of the content of the file."""
-    readers = found["readers"].values()
-    answers, regions = sum(one["answers"] for one in readers), sorted({one["region"] for one in readers})
-    who = "1 native speaker has" if len(readers) == 1 else f"{len(readers)} native speakers have"
-    agree = found.get("alpha")
-    how = f"; they agree with an alpha of {agree:.2f}" if agree is not None else ""
-    return f"{who} checked a part of this Doric ({', '.join(regions)}; {answers:,} answers{how})."
+    """The sentence for the content of the file.
+
+    >>> page = {"saved": "2026-11-29", "answers": {"word": 40, "line": 2}}
+    >>> reader = {"region": "Buchan", "native": True, "pages": {"p": page}}
+    >>> sentence({"readers": {"reader-1": reader}, "agreement": {}})
+    '1 native speaker has checked a part of this Doric (Buchan 1) in 40 answers on words and 2 on lines.'
+    """
+    readers = list(found["readers"].values())
+    if not readers:
+        return NOBODY
+    answers = Counter[str]()
+    for reader in readers:
+        for page in reader["pages"].values():
+            answers.update({str(kind): int(count) for kind, count in page["answers"].items()})
+    regions = Counter(reader["region"] for reader in readers if reader["region"])
+    where = f" ({_listed(regions)})" if regions else ""
+    amounts = _amounts({name: answers[kind] for kind, name in KINDS.items() if answers[kind]})
+    return f"{_who(readers)} checked a part of this Doric{where} in {amounts}{_agreement(found['agreement'])}."
+
+
+def _who(readers: list[Mapping[str, Any]]) -> str:
+    count, native = len(readers), sum(reader["native"] is True for reader in readers)
+    noun, verb = ("speaker", "has") if count == 1 else ("speakers", "have")
+    if native == count:
+        return f"{count} native {noun} {verb}"
+    known = "at least " if any(reader["native"] is None for reader in readers) else ""
+    return f"{count} {noun}, {known}{native} of them native, {verb}" if native else f"{count} {noun} {verb}"
+
+
+def _agreement(found: Mapping[str, Mapping[str, float]]) -> str:
+    each = (
+        f"{KINDS[kind]} {one['alpha']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+        for kind, one in sorted(found.items(), key=lambda item: list(KINDS).index(item[0]))
+    )
+    return f"; Krippendorff's alpha {', '.join(each)}" if found else ""
+
+
+def _amounts(answers: Mapping[str, int]) -> str:
+    (name, count), *others = answers.items()
+    *most, last = [
+        f"{count:,} {'answer' if count == 1 else 'answers'} on {name}",
+        *(f"{more:,} on {what}" for what, more in others),
+    ]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _unreadable(reason: str) -> data.DataError:
+    return data.DataError(f"{data.shown(FILE)}: {reason}. {UNREADABLE}")

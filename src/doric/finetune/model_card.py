@@ -56,7 +56,7 @@ def model_card(
             "\nOn held-out prompts:\n\n| | before | after |\n|---|---|---|",
             metrics,
             f"\n> **{sample[0]}**\n>\n> {sample[1]}\n",
-            f"Trained on synthetic text, and it makes false statements. Of the project's Doric: {checked_sentence()}",
+            f"Trained on synthetic text. It makes false statements. Of the data behind it: {checked_sentence()}",
             "Do not use it for advice on health, law or money.",
             "",
         ]

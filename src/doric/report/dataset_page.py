@@ -57,7 +57,7 @@ def dataset_card(stats: DatasetStats, name: str) -> str:
     name = printable(name)
     title = Path(name).stem.replace("_", " ").replace("-", " ")
     return render(
-        "card.md", checked=checked_sentence(),
+        "card.md",
         title=title[:1].upper() + title[1:], file=name, size=_size_category(stats.rows),
         prompt_langs=[*stats.langs],
         langs_counted=stats.langs.most_common(), descriptions=_Labels(DESCRIPTIONS),
@@ -71,6 +71,7 @@ def _values(stats: DatasetStats) -> dict[str, Any]:
     groups = sorted(((group, counts, counts.total()) for group, counts in stats.groups.items()), key=lambda g: -g[2])
     return {
         "stats": stats,
+        "checked": checked_sentence(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "unknown": UNKNOWN,
         "names": _Labels(NAMES),

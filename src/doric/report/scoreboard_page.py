@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from doric.core.reviews import checked_sentence
 from doric.dialect.highlight import highlight
 from doric.quality.decontamination import held_out_prompts
 from doric.report.charts import Line, lines
@@ -171,6 +172,7 @@ def scoreboard_page(result: Json) -> str:
     before = _with_label(result["baseline"]) if "baseline" in result else None
     return page(
         "scoreboard.html",
+        checked=checked_sentence(),
         result=result,
         before=before,
         judge=result.get("judge"),

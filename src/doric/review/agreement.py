@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import statistics
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from doric.core.errors import SettingsError
+from doric.core.reviews import KINDS
 from doric.quality.gates import check_language
 from doric.review.answers import ANSWERS, ONLY_BETTER
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 RESAMPLES = 500
 LEAST_ITEMS = 10
 """With fewer items that two readers answered, an alpha says nothing."""
-KINDS = {"choice": "choices", "word": "words", "line": "lines", "row": "answers", "pair": "pairs"}
 type Ratings = dict[str, dict[str, str]]
 """Item -> reader -> answer."""
 
@@ -148,12 +147,6 @@ def _by_region(answers: Mapping[str, str], where: Mapping[str, str]) -> str:
         said.setdefault(where[by], set()).add(answer)
     one_mind = all(len(found) == 1 for found in said.values())
     return ", ".join(f"{region} {min(found)}" for region, found in said.items()) if one_mind and len(said) > 1 else ""
-
-
-def mean_alpha(reviews: Sequence[Review]) -> float | None:
-    """The mean of the alphas of all kinds that have one."""
-    found = [one.value for kind in KINDS if (one := alpha(ratings(reviews, kind), kind))]
-    return round(statistics.mean(found), 2) if found else None
 
 
 def _listed(counts: Counter[str]) -> str:

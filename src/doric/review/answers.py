@@ -26,6 +26,14 @@ ANSWERS = {"line": JUDGED, "row": JUDGED, "word": KNOWN, "pair": PREFERRED}
 """Kind of item -> its answers, from best to worst where they have an order. A choice may have any answer."""
 ONLY_BETTER = "better"
 """The answer of a reader who wrote a better form and chose none of the answers."""
+REGIONS = (
+    "Aberdeen", "Buchan", "Formartine", "Garioch", "Mar/Deeside", "Mearns", "Banff", "Moray",
+    "elsewhere in the North-East", "outside the North-East",
+)  # fmt: skip
+"""The regions that the page offers. Others are not passed on, because anything could stand there."""
+NATIVE = ("I grew up with it at home", "From other children, or at school")
+"""The answers of native speakers to the question how they came by their Doric."""
+LENGTH_OF_TIME = len("2026-11-29T10:00:00.000Z")
 SEND_AGAIN = "Ask the reader to save the answers again and to send that file."
 
 
@@ -53,6 +61,7 @@ class Review:
     page: str
     reader: str
     region: str
+    native: bool | None
     may_publish: bool
     saved: str
     answers: tuple[Answer, ...]
@@ -77,11 +86,12 @@ def read_review(path: Path) -> Review:
         raise InputError("it does not say whose answers these are", file=path, hint=SEND_AGAIN)
     return Review(
         file=str(path),
-        page=str(raw.get("page", "")),
+        page=_text(raw.get("page")),
         reader=str(reader["id"]),
-        region=_text(reader.get("region")) or "not said",
+        region=_listed(reader.get("region"), REGIONS) or "not said",
+        native=_listed(reader.get("learnt"), NATIVE) != "" if _text(reader.get("learnt")) else None,
         may_publish=reader.get("publish") is True,
-        saved=_text(raw.get("saved")),
+        saved=_text(raw.get("saved"))[:LENGTH_OF_TIME],
         answers=tuple(_answer(one, number, path) for number, one in enumerate(answers, 1)),
     )
 
@@ -161,6 +171,11 @@ def _answer(raw: object, number: int, path: Path) -> Answer:
 
 def _is_turn(turn: object) -> bool:
     return isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
+
+
+def _listed(value: object, known: Iterable[str]) -> str:
+    """The value if it is one of the known ones, else ""."""
+    return next((one for one in known if one == value), "")
 
 
 def _text(value: object) -> str:

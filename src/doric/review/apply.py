@@ -1,28 +1,22 @@
 """`review_doric.py apply`: what the readers said, as one change that is shown first and can be undone."""
 
 import argparse
-import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from doric import data
-from doric.core import reviews as checked
 from doric.core.errors import InputError
-from doric.core.files import encode_json
 from doric.lint import edits
 from doric.lint.check import read_files
 from doric.lint.source import Source
-from doric.review import rows
-from doric.review.agreement import mean_alpha
+from doric.review import rows, status
 from doric.review.answers import Review, read_key, read_reviews
 from doric.review.decisions import Decision, decide
 from doric.review.language import Corrections
 
 PROJECT = Path(__file__).resolve().parents[3]
-README_LINE = re.compile(r"\*\*(?:No native speaker has|\d+ native speakers? ha(?:s|ve)) checked [^*]*\*\*")
 AFTER = "Run `uv run pytest -q tests/test_lint.py tests/test_spelling.py` too before you share the change."
 
 
@@ -52,10 +46,13 @@ def run(args: argparse.Namespace) -> int:
     more, said = _row_files(args, decisions, key, {one.by: one.may_publish for one in reviews})
     files |= more
     notes += [*differing, *corrections.notes, *said]
+    recorded = status.changed_files(reviews, PROJECT / "README.md")
+    if recorded and not files:
+        notes.append("Nothing else changes: everything that the readers agree on is so already, or is listed above.")
+    files |= recorded
     if not files:
         print("\n".join([*notes, "Nothing to change: everything that the readers want is so already."]))
         return 0
-    files |= _status(reviews)
     if not edits.agreed("the review", _diff(files, sources), yes=args.yes, notes=notes):
         return 1
     edits.write(files, f"review_doric.py apply {' '.join(path.name for path in args.answers)}")
@@ -112,22 +109,6 @@ def _row_files(
             files[str(args.dataset.absolute())] = content
         notes.append(f"{count} rows leave {args.dataset}")
     return files, notes
-
-
-def _status(reviews: Sequence[Review]) -> dict[str, str]:
-    """Who has checked the data by now, and README with a sentence that says so."""
-    known = checked.FILE in data.names("review", ".json")
-    old = json.loads(data.read_text(checked.FILE)) if known else {"readers": {}}
-    readers = old["readers"] | {
-        one.by: {"region": one.region, "answers": len(one.answers), "saved": one.saved[:10]} for one in reviews
-    }
-    measured = mean_alpha(reviews) if len(reviews) > 1 else None
-    found = {"readers": readers, "alpha": measured if measured is not None else old.get("alpha")}
-    files = {checked.FILE: encode_json(found).decode() + "\n"}
-    readme = PROJECT / "README.md"
-    if readme.is_file() and README_LINE.search(text := readme.read_text("utf-8")):
-        files[str(readme)] = README_LINE.sub(f"**{checked.sentence(found)}**", text, count=1)
-    return files
 
 
 def _diff(files: Mapping[str, str], sources: Mapping[str, Source]) -> Iterator[str]:
