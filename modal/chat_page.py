@@ -65,8 +65,8 @@ def serve(args: argparse.Namespace, env: Mapping[str, str]) -> int:
     options = dict(map(read_setting, args.set))
     try:
         from doric.chat import page
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
+    except ImportError as error:  # a removed gradio may leave a folder without its modules
+        if (error.name or "").partition(".")[0] != "gradio":
             raise missing_package(error) from error
         hint = "uv run --group page python modal/chat_page.py"
         raise SettingsError("gradio is not installed", hint=hint) from error

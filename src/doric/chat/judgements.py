@@ -21,6 +21,7 @@ from doric.core.conversations import check_row
 from doric.core.errors import DoricError, InputError
 from doric.core.files import atomic_write, encode_json, file_size, locked, parse_object, read_text
 from doric.core.jsonl import read_jsonl
+from doric.core.reviews import pseudonym
 
 REGIONS = (
     "Aberdeen", "Buchan", "Formartine", "Garioch", "Mar/Deeside", "Mearns", "Banff", "Moray", "elsewhere NE", "outside",
@@ -46,7 +47,7 @@ class Strict(BaseModel):
 
 
 class Reader(Strict):
-    """A reader, as the file of answers describes them. `id` is random and is the only name in published data."""
+    """A reader, as the file of answers describes them. `id` is random; rows have a pseudonym made of it."""
 
     id: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
     place: Annotated[str, Field(max_length=100)] = ""
@@ -119,7 +120,7 @@ class Talk(Strict):
             ]
         meta = {
             "topic": f"chat {self.id}", "group": "gold", "kind": "core", "id": self.id,
-            "reviewed_by": reader.id, "region": reader.region,
+            "reviewed_by": [pseudonym(reader.id)], "region": reader.region,
         }  # fmt: skip
         return {"messages": messages, "meta": meta} if messages else None
 
@@ -183,7 +184,7 @@ def review_answer(talk: Talk, index: int, at: str) -> dict[str, Any]:
     prompt, said = talk.before(index), talk.said[index]
     digest = hashlib.sha256(encode_json([*prompt, {"role": "assistant", "content": said.content}])).hexdigest()[:12]
     return {
-        "item": f"row:{digest}", "part": "chat", "shown": said.content, "answer": said.verdict,
+        "item": f"row:{digest}", "part": "chat", "shown": said.content, "answer": said.verdict or "better",
         "better": said.better or None, "at": at, "prompt": prompt,
     }  # fmt: skip
 

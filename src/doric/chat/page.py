@@ -13,6 +13,7 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
+from gradio import Blocks  # a removed gradio may leave an empty folder, which can be imported
 
 from doric.chat.conversation import readable, refuse_template_marks
 from doric.chat.judgements import (
@@ -80,7 +81,7 @@ class Page:
     ) -> tuple[dict[str, Any], str]:
         """Save what a reader says about an answer. Returns the chat with it, and a sentence for the page.
 
-        Own words without a verdict count as "stiff", the weaker of the two. `at` None is the newest answer.
+        Own words need no verdict. `at` None is the newest answer.
         """
         talk, by = checked(Talk, kept), checked(Reader, reader)
         index = last_answer(talk) if at is None else at
@@ -90,7 +91,7 @@ class Page:
         if not verdict and not better.strip():
             raise InputError("write first how you would say it")
         words = better or ("" if verdict == "natural" else earlier.better)
-        talk = talk.judged(index, verdict or earlier.verdict or "stiff", words)
+        talk = talk.judged(index, verdict or earlier.verdict, words)
         gold = self.judgements.save(by, talk, index)
         said = "your own words" if better.strip() else f"“{verdict}”"
         thanks = f"Thank you. Saved: {said}." + (" Your words can now teach the model." if gold else "")
@@ -152,9 +153,9 @@ def about_reader(before: object, place: str, region: str, age: str, learnt: str,
     return checked(Reader, value | {"publish": leave, "licence": LICENCE if leave else None}).model_dump()
 
 
-def build(page: Page) -> gr.Blocks:
+def build(page: Page) -> Blocks:
     """The page, ready to be launched with `LAUNCH`."""
-    with gr.Blocks(title="Chat in Doric", analytics_enabled=False, fill_width=False) as blocks:
+    with Blocks(title="Chat in Doric", analytics_enabled=False, fill_width=False) as blocks:
         kept = gr.BrowserState(None, storage_key="doric-chat", secret="doric")
         reader = gr.BrowserState(None, storage_key="doric-reader", secret="doric")
         picked = gr.State(None)

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from doric import data
+from doric.core.conversations import stable_id
 
 FILE = "review/reviewed.json"
 NOBODY = "No native speaker has checked this Doric."
 KINDS = {"choice": "choices", "word": "words", "line": "lines", "row": "answers", "pair": "pairs"}
 """Kind of item of the review page -> what it is called."""
 UNREADABLE = "Restore it from Git, or delete it and apply the answers again."
+
+
+def pseudonym(reader: str) -> str:
+    """A name for a reader's random id that is the same in all rows and files, and does not give the id away."""
+    return f"reader-{stable_id('reader', reader)[:8]}"
 
 
 def checked_sentence() -> str:

@@ -7,9 +7,9 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from doric.core.conversations import stable_id
 from doric.core.errors import InputError
 from doric.core.files import file_size, read_text
+from doric.core.reviews import pseudonym
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,7 +69,7 @@ class Review:
     @property
     def by(self) -> str:
         """A name that says nothing about the reader and is the same for all files of one reader."""
-        return f"reader-{stable_id('reader', self.reader)[:8]}"
+        return pseudonym(self.reader)
 
 
 def read_review(path: Path) -> Review:
