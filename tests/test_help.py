@@ -41,6 +41,18 @@ def test_help_shows_the_line_that_runs_it(script):
     assert sum(command.match(line.strip()) is not None for line in done.stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "script",
+    [*SCRIPTS, *sorted((ROOT / "validation").glob("*.py")), ROOT / "finetune_notebook" / "finetune.py",
+     ROOT / "modal" / "chat_cli.py", ROOT / "modal" / "chat_page.py"],
+    ids=lambda path: path.stem,
+)  # fmt: skip
+def test_version_is_shown(script):
+    """--version prints the versions of the project and of Python, and nothing else is done."""
+    done = subprocess.run([sys.executable, script, "--version"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert re.fullmatch(r"doric \d+\.\d+\.\d+, Python 3\.\d+\.\S+, \w+\n", done.stdout)
+
+
 def test_the_three_scripts_are_there():
     """Topics, dataset and conversion each have exactly one script."""
     assert {"generate_topics_via_llm", "generate_doric_dataset", "transform_to_sharegpt"} <= {

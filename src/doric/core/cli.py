@@ -221,12 +221,23 @@ def _make_printable(record: logging.LogRecord) -> bool:
 # --- flags ----------------------------------------------------------------------------------------------------------
 
 
+class ShowVersion(argparse.Action):
+    """Prints the version of the project and of Python, which a report of a fault needs, and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print and exit."""
+        from importlib.metadata import version  # here, because it would make every start slower
+
+        parser.exit(0, f"doric {version('doric')}, Python {sys.version.partition(' ')[0]}, {sys.platform}\n")
+
+
 class Parser(argparse.ArgumentParser):
     """The parser of a script, whose docstring is the help text. A wrong flag is one line with a hint, exit status 2."""
 
     def __init__(self, description: str | None = None, *, prog: str | None = None) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(prog=prog, description=description, formatter_class=formatter)
+        self.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
 
     def error(self, message: str) -> NoReturn:
         """Print the error of a flag, and exit."""
