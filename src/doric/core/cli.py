@@ -228,7 +228,8 @@ class ShowVersion(argparse.Action):
         """Print and exit."""
         from importlib.metadata import version  # here, because it would make every start slower
 
-        parser.exit(0, f"doric {version('doric')}, Python {sys.version.partition(' ')[0]}, {sys.platform}\n")
+        print(f"doric {version('doric')}, Python {sys.version.partition(' ')[0]}, {sys.platform}")
+        parser.exit(0)
 
 
 class Parser(argparse.ArgumentParser):
