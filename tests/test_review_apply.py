@@ -3,14 +3,17 @@
 import importlib.util
 import json
 import random
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import transform_to_sharegpt
 from doric.core import reviews as checked
 from doric.core.errors import InputError
+from doric.core.files import atomic_write
 from doric.lint import edits
 from doric.lint.check import check, read_files
 from doric.lint.spelling import doric_lines
@@ -86,8 +89,12 @@ def changed(folder, before):
 
 def apply_files(script, *paths, yes=True, **flags):
     """The exit status of the command."""
-    more = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return script.main(["apply", *map(str, paths), *more, *(["--yes"] if yes else [])])
+    return script.main(["apply", *map(str, paths), *words(flags), *(["--yes"] if yes else [])])
+
+
+def words(flags):
+    """The flags as words of the command line."""
+    return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -128,6 +135,51 @@ def test_answer_of_a_wrong_kind_is_one_error_with_its_number(tmp_path, wrong):
     path = write(tmp_path / "a.json", answer("line:1", "Fit like?", "natural"), answer("line:2", "x", "stiff") | wrong)
     with pytest.raises(InputError, match="answer 2"):
         read_review(path)
+
+
+def test_last_answer_to_an_item_counts(tmp_path):
+    """Of two answers to one item in one file, the later one counts."""
+    path = write(tmp_path / "a.json", answer("line:1", "x", "wrong", "B"), answer("line:1", "x", "natural"))
+    assert [(one.answer, one.better) for one in read_review(path).answers] == [("natural", "")]
+
+
+def test_half_characters_and_controls_are_read_without_them(tmp_path):
+    """Half a character, which a browser writes as an escape, keeps the checksum; controls of a terminal are removed."""
+    text = '[{"item":"line:1","part":1,"shown":"x","answer":"wrong","better":"A \\ud83d\\u001b[31m\\u0000b","at":"x"}]'
+    path = write(tmp_path / "a.json", answers=json.loads(text), checksum=f"{zlib.crc32(text.encode()):08x}")
+    assert read_review(path).answers[0].better == "A \N{REPLACEMENT CHARACTER}b"
+
+
+def test_unknown_regions_and_origins_are_not_passed_on(tmp_path):
+    """What stands in the place of a region, but is none of the page, appears nowhere."""
+    about = {"id": "c" * 12, "region": "**Here** <b>", "learnt": ["x"], "publish": "yes"}
+    path = write(tmp_path / "a.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "reader": about}))
+    review = read_review(path)
+    assert (review.region, review.native, review.may_publish) == ("not said", None, False)
+
+
+@pytest.mark.parametrize("command", ["agree", "apply"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"format": "doric-review"}'.decode().encode("utf-16"), "it is UTF-16, not UTF-8 text"),
+        (bytes(range(256)), "not UTF-8 text"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b'{"format": "doric-review", "version": ' + b"1" * 5000 + b"}", "it is not JSON"),
+        (b'{"a": "' + b"x" * 20_000_001 + b'"}', "it is too large"),
+    ],
+    ids=["UTF-16", "binary", "deep", "long number", "huge"],
+)
+def test_hostile_file_is_one_line_with_the_file_and_exit_status_2(script, project, capsys, command, content, said):
+    """Of a good and a bad file, the bad one is named, and nothing is written."""
+    text, item = line(0)
+    good, bad = write(project / "good.answers", answer(item, text, "wrong", BETTER)), project / "bad.answers"
+    bad.write_bytes(content)
+    assert script.main([command, str(good), str(bad), *(["--yes"] if command == "apply" else [])]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert (error.startswith("error: "), bad.name in error, said in error, hint.startswith("hint: ")) == (True,) * 4
+    assert text in {one.text for one in doric_lines(read_files()[0])}
 
 
 def test_folder_and_missing_file_are_one_error(tmp_path):
@@ -323,6 +375,59 @@ def test_mended_answer_becomes_a_gold_row_and_a_preference(script, project):
     assert script.main(["undo", "--yes"]) == 0
     assert not gold.exists()
     assert not pairs.exists()
+
+
+def test_better_answer_keeps_its_lines_and_a_row_of_the_chat_page_is_not_doubled(script, project):
+    """A mended answer of two paragraphs stays so; a row with the same turns is not added again."""
+    path = write(project / "a.answers", answer("row:1", "The aal ane.", "better", "Een.\n\nTwa."))
+    gold, pairs = project / "gold.jsonl", project / "pairs.jsonl"
+    turns = [{"role": "user", "content": "Fit's new?"}, {"role": "assistant", "content": "Een.\n\nTwa."}]
+    flags = {"key": key(project, row_1="Fit's new?"), "gold": gold, "preferences": pairs}
+    assert apply_files(script, path, **flags) == 0
+    assert json.loads(gold.read_text())["messages"] == turns
+    assert script.main(["undo", "--yes"]) == 0
+    gold.write_text(json.dumps({"messages": turns, "meta": {"id": "of the chat page"}}) + "\n")
+    assert apply_files(script, path, **flags) == 0
+    assert len(gold.read_text().splitlines()) == 1
+
+
+def test_gold_row_can_be_converted_to_sharegpt(script, project):
+    """The converter takes a gold row as a row of the dataset."""
+    path = write(project / "a.answers", answer("row:1", "The aal ane.", "stiff", "The new een."))
+    gold, out = project / "gold.jsonl", project / "sharegpt.jsonl"
+    flags = {"key": key(project, row_1="Fit's new?"), "gold": gold, "preferences": project / "pairs.jsonl"}
+    assert apply_files(script, path, **flags) == 0
+    assert transform_to_sharegpt.main(["--input", str(gold), "--output", str(out)]) == 0
+    turns = json.loads(out.read_text())["conversations"]
+    assert [turn["value"] for turn in turns] == ["Fit's new?", "The new een."]
+
+
+def test_program_that_is_killed_while_it_writes_leaves_what_undo_restores(script, project, monkeypatch):
+    """After a kill between two files, undo gives all files their old bytes."""
+    text, item = line(0)
+    said = [answer(item, text, "wrong", BETTER), answer("row:1", "The aal ane.", "stiff", "The new een.")]
+    path = write(project / "a.answers", *said)
+    gold, pairs = project / "gold.jsonl", project / "pairs.jsonl"
+    flags = {"key": key(project, row_1="Fit's new?"), "gold": gold, "preferences": pairs}
+    before = content(project)
+    count = 0
+
+    def killed(place, text, **more):
+        nonlocal count
+        count += Path(place).name != edits.UNDO
+        if count > written:
+            raise KeyboardInterrupt
+        atomic_write(place, text, **more)
+
+    for written in range(5):
+        with monkeypatch.context() as patch:
+            count = 0
+            patch.setattr(edits, "atomic_write", killed)
+            with pytest.raises(KeyboardInterrupt):
+                apply.run(script.parse_args(["apply", str(path), "--yes", *words(flags)]))
+        assert (content(project) == before) == (not written)
+        assert script.main(["undo", "--yes"]) == 0
+        assert content(project) == before
 
 
 def test_without_leave_to_publish_no_text_of_a_reader_is_used(script, project, capsys):

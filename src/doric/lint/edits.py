@@ -124,19 +124,21 @@ def write(files: Mapping[str, str], command: str) -> None:
     written, the others get their old content again.
     """
     paths = {name: _folder() / name for name in sorted(files)}
-    old = {path: path.stat().st_size > 0 for path in paths.values() if path.is_file()}
-    kept = Backups(*paths.values()).keep(*old)
-    copies = dict(zip([path for path, full in old.items() if full], kept, strict=True))
-    done: list[Path] = []
+    old = {path: path.read_bytes() for path in paths.values() if path.is_file()}
+    contents = {path: _encoded(files[name], old.get(path, b"")) for name, path in paths.items()}
+    kept = Backups(*contents).keep(*old)
+    copies = dict(zip([path for path, content in old.items() if content], kept, strict=True))
+    before, done = _changes(), list[Path]()
     try:
-        for name, path in paths.items():
-            before = path.read_bytes() if path in old else b""
+        _store([*before, _change(command, contents, copies)])  # first: undo also restores what a killed program left
+        for path, content in contents.items():
             done.append(path)
-            atomic_write(path, _encoded(files[name], before))
-        _remember(command, paths, copies)
+            atomic_write(path, content)
     except (InputError, OSError) as error:
         for path in done:
             _restore(path, copies.get(path))
+        if done:
+            _store(before)
         if isinstance(error, InputError):
             raise
         raise os_error(error, data.shown(""), "written") from error
@@ -156,12 +158,12 @@ def _restore(path: Path, copy: Path | None) -> None:
         path.unlink(missing_ok=True)
 
 
-def _remember(command: str, paths: Mapping[str, Path], copies: Mapping[Path, Path]) -> None:
+def _change(command: str, contents: Mapping[Path, bytes], copies: Mapping[Path, Path]) -> dict:
     files = {
-        name: {"copy": _name(copies[path]) if path in copies else "", "written": _hash(path)}
-        for name, path in paths.items()
+        _name(path): {"copy": _name(copies[path]) if path in copies else "", "written": _hash(content)}
+        for path, content in contents.items()
     }
-    _store([*_changes(), {"command": command, "files": files}])
+    return {"command": command, "files": files}
 
 
 def undo(may_write: Callable[[str, Iterator[str]], bool]) -> bool:
@@ -191,15 +193,17 @@ def undo(may_write: Callable[[str, Iterator[str]], bool]) -> bool:
 def _check_unchanged(name: str, written: str, copy: Path | None) -> None:
     if copy and not copy.is_file():
         raise InputError("the copy of the old file is missing, so the change cannot be undone", file=_shown(copy))
-    if not (_folder() / name).is_file() or _hash(_folder() / name) != written:
-        old = f"the old file is {_shown(copy)}" if copy else "there was no such file before"
-        hint = f"Copy the old lines back by hand; {old}."
+    path = _folder() / name
+    now, old = (one.read_bytes() if one and one.is_file() else b"" for one in (path, copy))
+    if now != old and _hash(now) != written:  # a program that was killed has left old files
+        place = f"the old file is {_shown(copy)}" if copy else "there was no such file before"
+        hint = f"Copy the old lines back by hand; {place}."
         raise InputError("it has been changed since, and undoing would lose that", file=data.shown(name), hint=hint)
 
 
 def _undo_diff(restored: Mapping[Path, Path | None]) -> Iterator[str]:
     for path, copy in restored.items():
-        old = path.read_text("utf-8-sig").split("\n")
+        old = path.read_text("utf-8-sig").split("\n") if path.is_file() else []
         new = copy.read_text("utf-8-sig").split("\n") if copy else []
         yield from diff(_shown(path), old, new)
 
@@ -233,5 +237,5 @@ def _name(path: Path) -> str:
     return path.relative_to(_folder()).as_posix() if path.is_relative_to(_folder()) else str(path)
 
 
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from doric.core.errors import SettingsError
 from doric.core.reviews import KINDS
+from doric.core.text import counted
 from doric.quality.gates import check_language
 from doric.review.answers import ANSWERS, ONLY_BETTER
 
@@ -78,7 +79,7 @@ def _alpha(items: Sequence[Mapping[str, str]], scale: Sequence[str]) -> float:
 
 def report(reviews: Sequence[Review], key: Mapping[str, Mapping] | None = None) -> list[str]:
     """Everything about the agreement, as lines for a terminal."""
-    lines = [f"{len(reviews)} readers: {_listed(Counter(one.region for one in reviews))}"]
+    lines = [f"{counted(len(reviews), 'reader')}: {_listed(Counter(one.region for one in reviews))}"]
     for kind, name in KINDS.items():
         found = ratings(reviews, kind)
         if found:
@@ -91,7 +92,7 @@ def report(reviews: Sequence[Review], key: Mapping[str, Mapping] | None = None) 
 def _about(found: Ratings, kind: str, name: str) -> list[str]:
     given = Counter(answer for answers in found.values() for answer in answers.values())
     told = _listed(given) if kind != "choice" else f"{given.total()} answers"
-    lines = [f"{name}: {len(found)} items; {told}"]
+    lines = [f"{name}: {counted(len(found), 'item')}; {told}"]
     if measured := alpha(found, kind):
         spread = f"[{measured.low:.2f}, {measured.high:.2f}]"
         return [*lines, f"  alpha {measured.value:.2f} {spread} on {measured.items} items with two readers or more"]

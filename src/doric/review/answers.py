@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from doric.core.errors import InputError
 from doric.core.files import file_size, read_text
 from doric.core.reviews import pseudonym
+from doric.core.text import printable, replace_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +37,7 @@ REGIONS = (
 NATIVE = ("I grew up with it at home", "From other children, or at school")
 """The answers of native speakers to the question how they came by their Doric."""
 LENGTH_OF_TIME = len("2026-11-29T10:00:00.000Z")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 SEND_AGAIN = "Ask the reader to save the answers again and to send that file."
 
 
@@ -73,7 +77,7 @@ class Review:
 
 
 def read_review(path: Path) -> Review:
-    """The answers of a file. Raises `InputError` with what is wrong with it and what to do."""
+    """The answers of a file, the last one to each item. Raises `InputError` with what is wrong and what to do."""
     raw = _object(path, "answers of a review page")
     _check_format(raw, FORMAT, path)
     answers = raw.get("answers")
@@ -92,7 +96,9 @@ def read_review(path: Path) -> Review:
         native=_listed(reader.get("learnt"), NATIVE) != "" if _text(reader.get("learnt")) else None,
         may_publish=reader.get("publish") is True,
         saved=_text(raw.get("saved"))[:LENGTH_OF_TIME],
-        answers=tuple(_answer(one, number, path) for number, one in enumerate(answers, 1)),
+        answers=tuple(
+            {one.item: one for one in map(_answer, answers, itertools.count(1), itertools.repeat(path))}.values()
+        ),
     )
 
 
@@ -123,7 +129,8 @@ def read_key(path: Path) -> dict[str, Any]:
 def checksum(answers: object) -> str:
     """The checksum that the page writes: CRC-32 of the answers as JSON without spaces, 8 hexadecimal digits."""
     text = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
-    return f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}"
+    text = SURROGATE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)  # as JSON.stringify writes them
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _object(path: Path, what: str) -> dict[str, Any]:
@@ -166,7 +173,8 @@ def _answer(raw: object, number: int, path: Path) -> Answer:
         raise InputError(f"{where} is {raw['answer']!r} for {raw['item']!r}", file=path, hint=SEND_AGAIN)
     if not isinstance(prompt, list) or not all(_is_turn(turn) for turn in prompt):
         raise InputError(f"{where}: its prompt is no list of turns", file=path, hint=SEND_AGAIN)
-    return Answer(raw["item"], _text(raw.get("shown")), raw["answer"], (better or "").strip(), tuple(prompt))
+    turns = tuple({"role": turn["role"], "content": replace_surrogates(turn["content"])} for turn in prompt)
+    return Answer(raw["item"], _text(raw.get("shown")), raw["answer"], printable(_text(better)).strip(), turns)
 
 
 def _is_turn(turn: object) -> bool:
@@ -179,4 +187,4 @@ def _listed(value: object, known: Iterable[str]) -> str:
 
 
 def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    return replace_surrogates(value).strip() if isinstance(value, str) else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from doric import data
 from doric.core.errors import InputError
+from doric.core.text import printable
 from doric.lint import edits
 from doric.lint.check import read_files
 from doric.lint.source import Source
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         notes.append("Nothing else changes: everything that the readers agree on is so already, or is listed above.")
     files |= recorded
     if not files:
-        print("\n".join([*notes, "Nothing to change: everything that the readers want is so already."]))
+        print(printable("\n".join([*notes, "Nothing to change: everything that the readers want is so already."])))
         return 0
     if not edits.agreed("the review", _diff(files, sources), yes=args.yes, notes=notes):
         return 1

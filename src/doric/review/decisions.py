@@ -67,7 +67,7 @@ def wish(answer: Answer) -> str | None:
     if answer.kind == "pair":
         return answer.answer if answer.answer != "same" else None
     if answer.better:
-        return " ".join(answer.better.split())
+        return answer.better if answer.kind == "row" else " ".join(answer.better.split())
     if answer.kind == "choice":
         return answer.answer if answer.answer not in ("both", "neither", ONLY_BETTER) else None
     if answer.answer in GOOD:

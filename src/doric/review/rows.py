@@ -72,13 +72,23 @@ def _meta(decision: Decision, one: Judged) -> Entry:
 
 
 def added(path: Path, entries: Iterable[Entry]) -> tuple[str, int]:
-    """The content of a file with the entries that it does not have yet at its end, and their number."""
+    """The content of a file with the entries that it does not have yet at its end, and their number.
+
+    It also has a row that the chat page has written there with the same turns.
+    """
     old = path.read_text("utf-8") if path.is_file() else ""
-    known = {(entry.get("meta") or {}).get("id") for _, entry in read_jsonl(path)} if old.strip() else set()
+    known = {mark for _, entry in read_jsonl(path) for mark in _marks(entry)} if old.strip() else set()
     new = list({entry["meta"]["id"]: entry for entry in entries}.values())
-    new = [entry for entry in new if entry["meta"]["id"] not in known]
+    new = [entry for entry in new if not known & _marks(entry)]
     lines = "".join(encode_json(entry).decode() + "\n" for entry in new)
     return (old if old.endswith("\n") or not old else old + "\n") + lines, len(new)
+
+
+def _marks(entry: Entry) -> set[str]:
+    """By what an entry is known: its id, and the texts of its turns."""
+    turns = [turn.get("content") for turn in entry.get("messages", ()) if turn.get("role") != "system"]
+    id = (entry.get("meta") or {}).get("id")
+    return {*([f"id {id}"] if id else ()), *([f"turns {turns}"] if turns else ())}
 
 
 def without_wrong(path: Path, found: Sequence[Judged]) -> tuple[str, int]:
