@@ -321,6 +321,15 @@ def test_choice_of_a_spelling_changes_the_house_form_everywhere(script, project)
     assert changed["house"] == "anidder"
 
 
+def test_choice_that_is_another_word_is_only_reported(script, project, capsys):
+    """Somebody who says till instead of tae does not change lines in which both would mean different things."""
+    before = content(project)
+    assert apply_files(script, choice(project, "to", "till")) == 0
+    assert "'till' is another word in the lexicon than 'tae': change it by hand" in capsys.readouterr().out
+    changed = {Path(name).name for name, text in content(project).items() if before.get(name) != text}
+    assert changed == {"README.md", "reviewed.json"}
+
+
 def test_choice_of_grammar_is_only_reported(script, project, capsys):
     """Which plural follows a number depends on each line, so nothing is exchanged."""
     before = content(project)

@@ -51,6 +51,9 @@ class Corrections:
         if [texts.words(one) for one in (old, decision.wanted)] != [[old.lower()], [decision.wanted.lower()]]:
             self.notes.append(f"'{old}' to '{decision.wanted}' is more than one word: change it by hand")
             return
+        if self._is_another(decision.wanted, old):
+            self.notes.append(f"'{decision.wanted}' is another word in the lexicon than '{old}': change it by hand")
+            return
         try:
             change = swap(self.sources, old, decision.wanted)
         except InputError as error:
@@ -102,6 +105,13 @@ class Corrections:
         if list(check_shape(Source(name, draft.files()[name]))):
             return "Called wrong without a better text, and its list would be too short: write another line"
         return ""
+
+    def _is_another(self, new: str, old: str) -> bool:
+        """Whether a form has a line of its own in the lexicon, with another meaning than the old form."""
+        meanings: dict[str, set[str]] = {}
+        for row in self.sources["lexicon.tsv"].rows:
+            meanings.setdefault(row.cells["doric"].lower(), set()).add(row.cells["english"])
+        return new.lower() in meanings and not meanings[new.lower()] & meanings.get(old.lower(), set())
 
     def _take(self, draft: Draft) -> None:
         self.sources = {**self.sources, **{name: Source(name, text) for name, text in draft.files().items()}}
