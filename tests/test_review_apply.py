@@ -451,6 +451,21 @@ def test_without_leave_to_publish_no_text_of_a_reader_is_used(script, project, c
     assert not gold.exists()
 
 
+def test_answers_of_the_chat_page_need_no_key_and_go_with_one(script, project):
+    """Answers that have their question with them are applied, also together with the answers and key of a page."""
+    turn = {"role": "user", "content": "Fit's new?"}
+    chat = write(
+        project / "1.answers", answer("row:1", "The aal ane.", "better", "The new een.", prompt=[turn]), page="chat"
+    )
+    page = write(project / "2.answers", answer("row:2", "Ae thing.", "better", "Anither thing."), reader="b" * 12)
+    gold = project / "gold.jsonl"
+    flags = {"key": key(project, row_2="Fit else?"), "gold": gold, "preferences": project / "pairs.jsonl"}
+    assert apply_files(script, chat, page, **flags) == 0
+    assert [json.loads(row)["messages"][0]["content"] for row in gold.read_text().splitlines()] == [
+        "Fit's new?", "Fit else?",
+    ]  # fmt: skip
+
+
 def test_wrong_row_leaves_the_dataset_and_a_chosen_side_becomes_a_preference(script, project):
     """A row whose answer is called not Doric leaves; of a pair, the chosen side is preferred."""
     rows = [

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _key(path: Path, reviews: Sequence[Review]) -> Mapping:
     key = read_key(path)
-    if other := next((one for one in reviews if one.page and one.page != key.get("page")), None):
+    of_pages = [one for one in reviews if one.page and not all(answer.prompt for answer in one.answers)]
+    if other := next((one for one in of_pages if one.page != key.get("page")), None):
         hint = "Give the key that was written beside the page of these answers."
         raise InputError(f"it is the key of another page than {other.file}", file=path, hint=hint)
     return key["items"]
