@@ -52,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
         notes.append("Nothing else changes: everything that the readers agree on is so already, or is listed above.")
     files |= recorded
     if not files:
-        print(printable("\n".join([*notes, "Nothing to change: everything that the readers want is so already."])))
+        print(
+            printable(
+                "\n".join([*notes, "Nothing to change: what the readers agree on is so already, or is listed above."])
+            )
+        )
         return 0
     if not edits.agreed("the review", _diff(files, sources), yes=args.yes, notes=notes):
         return 1

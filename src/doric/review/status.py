@@ -67,5 +67,5 @@ def _agreement(reviews: Sequence[Review]) -> dict[str, Any]:
         kind for kind, items in answered.items() if len({said for one in items.values() for said in one.values()}) > 1
     )
     found = [one for kind in varied if (one := alpha(answered[kind], kind))]
-    rounded = [{"alpha": round(one.value, 3), "low": round(one.low, 3), "high": round(one.high, 3)} for one in found]
+    rounded = [{"alpha": round(one.value, 4), "low": round(one.low, 4), "high": round(one.high, 4)} for one in found]
     return {one.kind: {"items": one.items, **numbers} for one, numbers in zip(found, rounded, strict=True)}
