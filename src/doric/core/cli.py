@@ -224,7 +224,7 @@ def _make_printable(record: logging.LogRecord) -> bool:
 class ShowVersion(argparse.Action):
     """Prints the version of the project and of Python, which a report of a fault needs, and exits."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
         """Print and exit."""
         from importlib.metadata import version  # here, because it would make every start slower
 
