@@ -330,6 +330,18 @@ def test_choice_that_is_another_word_is_only_reported(script, project, capsys):
     assert changed == {"README.md", "reviewed.json"}
 
 
+def test_wrong_line_that_stands_twice_leaves_twice_and_nothing_else_does(script, project):
+    """All copies of a line leave, and the lines around them stay."""
+    path = project / "data" / "holds.toml"
+    lines = path.read_text("utf-8").split("\n")
+    text = read_files()[0]["holds.toml"].toml["holds"][0]
+    at = next(number for number, line in enumerate(lines) if text in line)
+    path.write_text("\n".join([*lines[: at + 1], lines[at], *lines[at + 1 :]]), "utf-8")
+    said = write(project / "a.answers", answer(item_id("line", text), without_slots(text), "not_doric"))
+    apply_files(script, said)
+    assert path.read_text("utf-8").split("\n") == [*lines[:at], *lines[at + 1 :]]
+
+
 def test_choice_of_grammar_is_only_reported(script, project, capsys):
     """Which plural follows a number depends on each line, so nothing is exchanged."""
     before = content(project)

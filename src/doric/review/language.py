@@ -35,7 +35,7 @@ class Corrections:
         found = [line for line in doric_lines(self.sources) if without_slots(line.text) == decision.shown]
         if not found:
             self.notes.append(f"Not in the data any more, so not changed: {decision.shown!r}")
-        for line in found:
+        for line in sorted(found, key=lambda line: -line.line):  # from below, so that the numbers stay right
             draft = Draft(self.sources)
             reason = self._replace(draft, line, decision) if decision.wanted else self._remove(draft, line)
             if reason:
