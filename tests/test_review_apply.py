@@ -508,6 +508,49 @@ def test_readme_and_cards_say_who_has_checked(script, project):
     assert (project / "README.md").read_text() == README
 
 
+@pytest.mark.parametrize("flag", ["dataset", "gold", "preferences", "key"])
+@pytest.mark.parametrize(
+    ("raw", "said"), [(None, "it is a directory"), (b"\xff{", "not UTF-8 text"), (b"{1}\n", "JSON")]
+)
+def test_file_of_rows_that_cannot_be_used_is_one_error(script, project, capsys, flag, raw, said):
+    """A folder, a binary file or a broken row in place of a file of rows is named, and nothing is written."""
+    bad = project / "bad.jsonl"
+    if raw is None:
+        bad.mkdir()
+    else:
+        bad.write_bytes(raw)
+    path = write(project / "a.answers", answer("row:1", "The aal ane.", "stiff", "The new een."))
+    flags = {"key": key(project, row_1="Q?"), "gold": project / "g.jsonl", "preferences": project / "p.jsonl"}
+    before = content(project)
+    assert apply_files(script, path, **flags | {flag: bad}) == 2
+    error, *_ = capsys.readouterr().err.splitlines()
+    assert (bad.name in error, said in error) == (True, True)
+    assert content(project) == before
+
+
+def test_missing_dataset_is_an_error_and_missing_folders_are_made(script, project, capsys):
+    """A dataset that is not there is named; the folder of new gold rows is created."""
+    path = write(project / "a.answers", answer("row:1", "The aal ane.", "stiff", "The new een."))
+    gold = project / "new" / "gold.jsonl"
+    flags = {"key": key(project, row_1="Q?"), "gold": gold, "preferences": project / "p.jsonl"}
+    assert apply_files(script, path, **flags, dataset=project / "none.jsonl") == 2
+    assert "none.jsonl" in capsys.readouterr().err
+    assert apply_files(script, path, **flags) == 0
+    assert gold.exists()
+
+
+def test_dataset_with_windows_line_ends_keeps_them(script, project):
+    """The rows that stay are the same bytes, with their line ends and the mark at the start."""
+    row = {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "Bad een."}]}
+    good = b'{"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "Gweed."}]}\r\n'
+    dataset = project / "rows.jsonl"
+    dataset.write_bytes(b"\xef\xbb\xbf" + good + json.dumps(row).encode() + b"\r\n" + good)
+    path = write(project / "a.answers", answer("row:1", "Bad een.", "wrong"))
+    flags = {"gold": project / "g.jsonl", "preferences": project / "p.jsonl"}
+    assert apply_files(script, path, key=key(project, row_1="Q?"), dataset=dataset, **flags) == 0
+    assert dataset.read_bytes() == b"\xef\xbb\xbf" + good + good
+
+
 def test_key_of_another_page_is_refused(script, project, capsys):
     """Answers and a key that do not belong together are one error."""
     path = write(project / "a.answers", answer("row:1", "x", "wrong"), page="other")

@@ -154,8 +154,8 @@ def _restore(path: Path, copy: Path | None) -> None:
     """Give a file its old content; a file that was not there, or was empty, is removed."""
     if copy:
         atomic_write(path, copy.read_bytes())
-    else:
-        path.unlink(missing_ok=True)
+    elif path.is_file():
+        path.unlink()
 
 
 def _change(command: str, contents: Mapping[Path, bytes], copies: Mapping[Path, Path]) -> dict:

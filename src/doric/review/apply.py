@@ -120,7 +120,13 @@ def _row_files(
 def _diff(files: Mapping[str, str], sources: Mapping[str, Source]) -> Iterator[str]:
     for name, text in sorted(files.items()):
         path = Path(str(data.FOLDER)) / name
-        old = sources[name].lines if name in sources else path.read_text("utf-8").split("\n") if path.is_file() else []
+        old = (
+            sources[name].lines
+            if name in sources
+            else path.read_text("utf-8-sig").split("\n")
+            if path.is_file()
+            else []
+        )
         yield from edits.diff(data.shown(name), old, text.split("\n"))
 
 

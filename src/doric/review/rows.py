@@ -10,7 +10,7 @@ from typing import Any
 
 from doric.core.conversations import as_messages, make_row, stable_id
 from doric.core.errors import InputError
-from doric.core.files import encode_json, parse_object
+from doric.core.files import check_writable, encode_json, parse_object, read_text
 from doric.core.jsonl import located, read_jsonl
 from doric.review.decisions import Decision
 from doric.review.items import SEPARATOR
@@ -76,12 +76,17 @@ def added(path: Path, entries: Iterable[Entry]) -> tuple[str, int]:
 
     It also has a row that the chat page has written there with the same turns.
     """
-    old = path.read_text("utf-8") if path.is_file() else ""
+    check_writable(path)
+    old = _content(path) if path.exists() else ""
     known = {mark for _, entry in read_jsonl(path) for mark in _marks(entry)} if old.strip() else set()
     new = list({entry["meta"]["id"]: entry for entry in entries}.values())
     new = [entry for entry in new if not known & _marks(entry)]
     lines = "".join(encode_json(entry).decode() + "\n" for entry in new)
     return (old if old.endswith("\n") or not old else old + "\n") + lines, len(new)
+
+
+def _content(path: Path) -> str:
+    return read_text(path, regular=True).replace("\r\n", "\n")
 
 
 def _marks(entry: Entry) -> set[str]:
@@ -99,7 +104,8 @@ def without_wrong(path: Path, found: Sequence[Judged]) -> tuple[str, int]:
         if one.decision.kind == "row" and not one.decision.wanted
     }
     kept, left = [], 0
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
+    check_writable(path)
+    for number, line in enumerate(_content(path).split("\n"), 1):
         if line.strip() and _turns(line, path, number) & wrong:
             left += 1
         else:
