@@ -47,6 +47,13 @@ JUDGE = (
 )
 
 
+FROM_TEXTS = (
+    "a speaker's own texts (.txt, .md, .docx) as the answers, unchanged: a model writes the question that each passage "
+    "answers; needs --source, --licence and --permission"
+)
+FROM_CHATS = "English chats (ShareGPT or messages) whose answers a model writes anew in Doric"
+
+
 def judge_score(text: str) -> int:
     """The value of --judge-min. Raises `ArgumentTypeError`."""
     return cli.bounded(int, 1, 5)(text)
@@ -82,6 +89,23 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=cli.whole_number, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)"
     )
     flag("--overwrite", action="store_true", help="start again; the old rows are kept as OUT.bak, OUT.bak.2, …")
+
+    group = parser.add_argument_group("other sources than topics, which need a model")
+    either = group.add_mutually_exclusive_group().add_argument
+    either("--from-texts", metavar="FOLDER", help=FROM_TEXTS)
+    either("--from-chats", metavar="FILE", help=FROM_CHATS)
+    flag = group.add_argument
+    flag("--source", metavar="TEXT", help="who wrote the texts, and where they are from")
+    flag("--licence", metavar="TEXT", help="licence under which the rows may be passed on")
+    flag("--permission", metavar="TEXT", help="who allowed their use, and when")
+    flag("--passage-words", type=cli.positive_int, default=90, metavar="N", help="words of a passage (default: 90)")
+    flag(
+        "--english-questions",
+        type=cli.share,
+        default=0.65,
+        metavar="R",
+        help="share of questions in English; the others are in Doric (default: 0.65)",
+    )
 
     flag = parser.add_argument_group("who writes the answers").add_argument
     backends = ("auto", "openai", "heuristic")

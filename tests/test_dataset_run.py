@@ -14,7 +14,8 @@ from doric.llm.prices import chosen_price
 )
 def test_the_same_file_for_two_purposes_is_an_error(other, name):
     """Output, rejections, plan, report and topics must be different files."""
-    args = argparse.Namespace(out="x.jsonl", report=None, topics=None, topics_json=None)
+    names = ("report", "topics", "topics_json", "from_texts", "from_chats")
+    args = argparse.Namespace(out="x.jsonl", **dict.fromkeys(names))
     setattr(args, other, name)
     with pytest.raises(SettingsError, match="the same file"):
         run.check_files(args)

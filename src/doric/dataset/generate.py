@@ -11,27 +11,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from doric.core.characters import tidy
 from doric.core.conversations import Row
 from doric.core.errors import FatalServerError, InputError, PlanError, RescuedError, RetryableError, ServerError
 from doric.core.markers import split_reasoning
-from doric.core.text import MAX_CHARACTERS, has_text, sentences, whole_sentences
+from doric.core.text import has_text, sentences
 from doric.dataset import exemplars, followups
 from doric.dataset.chats import DIGITS, FOLLOW_UPS, UNMARKED, Accepted, Chat, Drift, scores_of, tried
 from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Attempt, Job, RejectedAnswer, Voice
-from doric.dataset.relevance import OFF_TOPIC, is_off_topic
+from doric.dataset.relevance import OFF_TOPIC
 from doric.dataset.respelling import Respelling
 from doric.dataset.sense import JUDGE, NOT_THE_WRITER, Judge, ScoreCount, Verdict
+from doric.dataset.tasks import Task, WriteAnswer
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.response import ABORTED, Completion
 from doric.llm.served_models import untagged
-from doric.quality import faults, gates, later_answers
+from doric.quality import gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
 from doric.quality.near_duplicates import NearDuplicateIndex
-from doric.quality.wrapping import unwrap
 
 log = logging.getLogger("doric")
 BUDGET_GROWTHS = 2
@@ -199,7 +198,9 @@ class Generator:
         respelling: Respelling | None = None,
         follow_up: FollowUp | None = None,
         judge: Judge | None = None,
+        task: Task | None = None,
     ) -> None:
+        self._task = task or WriteAnswer()
         self._voice, self._history, self._sense = voice, history, judge
         self._without_verdict: dict[str, Completion] = {}
         self._follow_up = follow_up or followups.for_model(0)
@@ -323,7 +324,7 @@ class Generator:
             tokens = completion.tokens_out
             rejection = Rejection("cut_off", f"it was cut off at {tokens} tokens", tokens)
         else:
-            answer = Answer.of(_cleaned(text))
+            answer = self._task.draft(text)
             rejection = self._judge(answer, chat, completion.finish)
             if rejection is None and self._sense is not None:
                 verdict = await self._verdict(self._sense, chat, answer, completion, rejected, calls)
@@ -334,9 +335,7 @@ class Generator:
                 rejection = respelt.rejection
                 if rejection is None:
                     found: dict[str, Any] = {JUDGE: dict(verdict.scores)} if verdict.scores else {}
-                    if not chat.accepted and is_off_topic(job, answer.text):  # a follow-up may be about anything
-                        found[OFF_TOPIC] = True
-                    self._accept(chat, Accepted(job, respelt.answer, tries, {**respelt.meta, **found}))
+                    self._accept(chat, self._task.accept(chat, respelt.answer, tries, {**respelt.meta, **found}))
                     return None
         self._reject(chat, text, rejection, tries, verdict)
         return RejectedAnswer(text, rejection.gate, rejection.reason, self._model)
@@ -369,7 +368,7 @@ class Generator:
             return Rejection("broken_off", "the server broke off the answer")
         if finish == "content_filter":
             return Rejection("filtered", "the server's content filter withheld the answer")
-        if rejection := _rejection(answer, chat):
+        if rejection := self._task.fault(answer, chat):
             return rejection
         if held := _held_out(answer.text):
             return Rejection("held_out", f"it contains the held-out prompt {held.id}")
@@ -389,7 +388,7 @@ class Generator:
         if not chat.complete:
             return
         first = chat.accepted[0]
-        row, tries = chat.row(self._meta(chat.job, first.answer, first.tries)), [one.tries for one in chat.accepted]
+        row, tries = chat.row(self._meta(first.job, first.answer, first.tries)), [one.tries for one in chat.accepted]
         try:
             self._write_row(row)
         except RescuedError:  # the row is on disk, in another file
@@ -439,22 +438,8 @@ class Generator:
         )
 
 
-def _rejection(answer: Answer, chat: Chat) -> Rejection | None:
-    """All that the gates say about an answer, in one rejection; they know what was asked and said before."""
-    job, ask = chat.now, chat.now.prompt.ask
-    found = [*gates.faults(answer, prompt=job.prompt.text, topic=job.about, kind=job.kind, ask=ask)]
-    if later := later_answers.check_later(answer, chat.answers, ask=ask):
-        found.append(later)
-    return faults.combined(answer, found, ask=ask)
-
-
 def _ask_of(job: Job) -> dict[str, str]:
     return {"ask": job.prompt.ask} if job.prompt.ask else {}
-
-
-def _cleaned(text: str) -> str:
-    """The answer as it is checked and written: tidy, without a label or quotation marks around it."""
-    return text if len(text) > MAX_CHARACTERS else whole_sentences(unwrap(tidy(text)))
 
 
 def model_of(row: Row) -> str:

@@ -7,18 +7,20 @@ wording is in `data/instructions.toml`. A topic or a question appears only in a 
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from doric import data
 from doric.dataset import asks, exemplars, followups
-from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Plan, Voice
+from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job, Jobs, Plan, Voice
 from doric.dataset.sense import NOT_THE_WRITER
 from doric.llm.client import Backend, ChatRequest
 from doric.llm.response import Completion, estimate_tokens
 from doric.quality import gates
 
 type Message = dict[str, str]
+type Compose = Callable[[Job, Sequence[tuple[str, str]], Sequence[Exchange]], list[Message]]
+"""Writes the request for a job: `compose(job, rejected, said)`, with the parameters of `messages`."""
 TOKENS_A_WORD = 2.6
 """Doric takes more tokens than English: about 2.2 per word with common tokenizers. This is 2.2 plus a margin."""
 CHARACTERS_A_WORD = 5.5
@@ -39,12 +41,18 @@ def _spec() -> dict:
     return data.read_toml("instructions.toml")
 
 
-def voice(client: Backend, seed: int, temperature: float) -> Voice:
-    """A model in the form that the generator calls. It is told why its last answer was rejected."""
+def voice(client: Backend, seed: int, temperature: float, compose: Compose | None = None) -> Voice:
+    """A model in the form that the generator calls. It is told why its last answer was rejected.
+
+    `compose` writes the request instead of `messages`.
+    """
 
     async def speak(attempt: Attempt) -> Completion:
         rejected = [(answer.text, answer.reason) for answer in attempt.rejected if answer.gate not in NOT_THE_WRITER]
-        chat = messages(attempt.job, rejected, seed=seed, said=attempt.said)
+        if compose is None:
+            chat = messages(attempt.job, rejected, seed=seed, said=attempt.said)
+        else:
+            chat = compose(attempt.job, rejected, attempt.said)
         budget = token_budget(attempt.job, attempt.cut_off)
         # without a sampling seed: batches of seeded calls have crashed vLLM servers, and hosted models ignore it
         return await client.complete(ChatRequest(chat, budget, temperature=temperature, doublings=attempt.cut_off))
@@ -53,21 +61,21 @@ def voice(client: Backend, seed: int, temperature: float) -> Voice:
 
 
 def messages(
-    job: Job, rejected: Sequence[tuple[str, str]], *, seed: int, said: Sequence[Exchange] = ()
+    job: Job, rejected: Sequence[tuple[str, str]], *, seed: int, said: Sequence[Exchange] = (), beside: str = ""
 ) -> list[Message]:
     """The chat that asks for one answer. `rejected` are the (answer, reason) pairs of earlier attempts, oldest first.
 
-    `said` is the conversation so far, whose last user turn is the prompt of the job.
+    `said` is the conversation so far, whose last user turn is the prompt of the job. `beside` stands below that turn.
 
     Only the last pair is shown, because a model that sees all its failures repeats them.
     """
     chat = beginning(job, seed, is_later=bool(said))
     for one in said:
         chat += [{"role": "user", "content": one.prompt.text}, {"role": "assistant", "content": one.answer}]
-    question = {"role": "user", "content": job.prompt.text}
+    question = {"role": "user", "content": f"{job.prompt.text}\n\n{beside}" if beside else job.prompt.text}
     chat.append(question)
     for rejected_text, reason in rejected[-1:]:
-        text = _shortened(rejected_text)
+        text = shortened(rejected_text)
         again = _spec()["again"]["text" if text else "nothing"].replace("{reason}", reason)
         if text:
             chat += [{"role": "assistant", "content": text}, {"role": "user", "content": again}]
@@ -93,7 +101,7 @@ def beginning(job: Job, seed: int, *, is_later: bool = False) -> list[Message]:
     return chat
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """The part of a rejected answer that the model is shown again. A long answer would be paid for once more."""
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} […]"
 
@@ -107,13 +115,17 @@ def token_budget(job: Job, cut_off: int = 0) -> int:
 def expected_tokens(plan: Plan) -> tuple[float, float]:
     """Estimated tokens in, and the most tokens out, of a call for one answer: means over a sample of the plan."""
     calls = [call for job in itertools.islice(plan, SAMPLE) for call in _calls(job)]
-    chats = (messages(job, [], seed=plan.seed, said=said) for job, said in calls)
+    chats = [messages(job, [], seed=plan.seed, said=said) for job, said in calls]
+    return mean_tokens(chats, [job for job, _ in calls])
+
+
+def mean_tokens(chats: Iterable[Sequence[Message]], jobs: Sequence[Job]) -> tuple[float, float]:
+    """Estimated tokens in, and the most tokens out, of a call: means over the requests for `jobs`."""
     characters = sum(len(turn["content"]) for chat in chats for turn in chat)
-    out = sum(token_budget(job) for job, _ in calls)
-    return estimate_tokens(characters / len(calls)), out / len(calls)
+    return estimate_tokens(characters / len(jobs)), sum(map(token_budget, jobs)) / len(jobs)
 
 
-def expected_cached(plan: Plan) -> float:
+def expected_cached(plan: Jobs) -> float:
     """Estimated tokens in of a call that a provider has in its cache: what stands before the question.
 
     A mean over a sample of the plan, in which the first call with each beginning counts as not cached.

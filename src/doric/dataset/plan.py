@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from doric.core.conversations import stable_id
 from doric.core.errors import SettingsError
@@ -146,6 +147,20 @@ class Attempt:
 
 type Voice = Callable[[Attempt], Awaitable[Completion]]
 """A writer of answers: the embedded voice (`heuristic`) or a model (`instructions`)."""
+
+
+class Jobs(Protocol):
+    """The jobs of a run, in order. `answers` are those of all their chats together."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def answers(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Job]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,19 +21,19 @@ from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
 from doric.core.regular_files import named_output
 from doric.core.resume import PLAN, ResumableRun, behind_link, then_and_now
-from doric.core.settings import Settings, choose_backend, credentials_hint, load_settings
-from doric.dataset import asks, followups, generate, instructions, replies, sense
+from doric.core.settings import Settings, credentials_hint, load_settings
+from doric.dataset import generate, instructions, sense
+from doric.dataset.choice import choose_writer, source_of
 from doric.dataset.judging import Judging, found_lines, report_change
-from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job, Mix, Plan, read_turns
+from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job
 from doric.dataset.respelling import Respelling
+from doric.dataset.sources import CHATS, FROM, TEXTS, Source, asked_lines, counted
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Client
 from doric.llm.prices import Price, check_max_cost, chosen_price, without_price
 from doric.llm.request import TIER
 from doric.llm.scheduler import Scheduler
-from doric.quality.decontamination import find_match
-from doric.topics.lists import Topic, read_topics, unique_topics
 
 log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
@@ -53,7 +53,7 @@ NOT_COMPARED = (DATA, EXTRA_BODY, HOUSE_SPELLING, sense.JUDGE)
 class Run:
     """One run of the generator; create it with `prepare`."""
 
-    def __init__(self, args: argparse.Namespace, plan: Plan, settings: Settings, backend: str) -> None:
+    def __init__(self, args: argparse.Namespace, plan: Source, settings: Settings, backend: str) -> None:
         self._args, self._plan, self._settings, self.backend = args, plan, settings, backend
         self.out = Path(args.out)
         self.rejected = Path(os.devnull if _is_device(self.out) else f"{args.out}.rejected.jsonl")
@@ -61,7 +61,7 @@ class Run:
         self._fingerprint = plan.fingerprint() | {"backend": backend, DATA: data.hashes()}
         if settings.extra_body and backend == "openai":  # plans of earlier versions have no such key
             self._fingerprint[EXTRA_BODY] = settings.extra_body
-        self._respelling = Respelling(args.house_spelling if backend == "openai" else "off")
+        self._respelling = Respelling(args.house_spelling if backend == "openai" and plan.respells else "off")
         if backend == "openai":
             self._fingerprint[HOUSE_SPELLING] = self._respelling.mode
         price = chosen_price(args.price_in, args.price_out, settings.model, settings.address)
@@ -86,21 +86,16 @@ class Run:
     def prepare(cls, args: argparse.Namespace) -> Self:
         """Read topics and settings and make the plan; write nothing. Raises `DoricError` if any of them is wrong."""
         args = argparse.Namespace(**{**vars(args), "out": str(behind_link(named_output(args.out), PLAN))})
-        shares = asks.read_mix(_ask_mix(args))
-        mix = Mix(args.n_per_topic, args.adv_ratio, args.safety_ratio, args.multi_ratio, shares, read_turns(args.turns))
-        plan = Plan(topics_of(args), mix, langs=(args.langs or "").replace(",", " ").split(), seed=args.seed)
+        plan = source_of(args)
         settings = load_settings(
             model=args.model, base_url=args.base_url, extra_body=args.extra_body, service_tier=args.service_tier,
             reasoning_effort=args.reasoning_effort,
         )  # fmt: skip
-        backend = args.backend if args.dry_run and args.backend != "auto" else choose_backend(args.backend, settings)
+        backend = choose_writer(args, plan, settings)
         if backend == "heuristic" and args.backend == "auto":
             log.info("No key and no base URL: the embedded voice writes the answers. %s", credentials_hint(settings))
             if args.model:
                 log.warning("--model %s is not asked: without a key or a base URL there is no server.", args.model)
-        for name, rows in plan.capped.items():
-            file = data.shown(f"asks/{name}.toml")
-            log.warning("Only %s rows ask for %s: %s has no more different answers.", f"{rows:,}", name, file)
         run = cls(args, plan, settings, backend)
         check_files(args)
         return run
@@ -108,20 +103,14 @@ class Run:
     def forecast(self) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
         self._check_plan()
-        counts = ", ".join(f"{kind} {count:,}" for kind, count in self._plan.counts.items())
-        plan = f"{len(self._plan):,} rows over {len(self._plan.topics):,} topics: {counts}"
-        if self._plan.mix.turns != (FIRST_TURNS, FIRST_TURNS):
-            turns = ", ".join(f"{turns} turns {rows:,}" for turns, rows in self._plan.turns.items())
-            plan += f"\nrows by turns: {turns}; {self._plan.answers:,} answers"
-        for bucket, asked in _asked(self._plan.asks, self._plan.counts):
-            plan += f"\n{bucket} rows by what is asked: {asked}"
+        plan = self._plan.description()
         left = max(0, len(self._plan) - self._files.count())
         answers = left * self._plan.answers / len(self._plan)
         if self.backend == "heuristic":
             return "\n".join([plan, "the embedded voice: no calls, no cost", *self._judge_forecast(answers)])
         if left and self._settings.model:
             self._check_model(self._settings.model, self._models_of_file())
-        into, most = instructions.expected_tokens(self._plan)
+        into, most = self._plan.expected_tokens()
         tokens_in, tokens_out = round(answers * into), round(answers * most / 2)  # they use about half of their budget
         tokens = (
             f"{left:,} of them to write: about {tokens_in:,} tokens in and {tokens_out:,} out if every first answer "
@@ -130,7 +119,7 @@ class Run:
         if (price := self._budget.price) is None:
             cost = without_price(self._settings.address)
         else:
-            cached = min(tokens_in, round(answers * instructions.expected_cached(self._plan)))
+            cached = min(tokens_in, round(answers * self._plan.expected_cached()))
             cost = price.forecast(tokens_in, tokens_out, cached, self._settings.preferred.get(TIER, ""))
         return "\n".join([plan, tokens, cost, *self._judge_forecast(answers)])
 
@@ -142,7 +131,7 @@ class Run:
         return self._judging.forecast(answers)
 
     def _expect_verdicts(self, judging: Judging) -> None:
-        _, most = instructions.expected_tokens(self._plan)
+        _, most = self._plan.expected_tokens()
         judging.expect(list(itertools.islice(self._plan, instructions.SAMPLE)), most / 2)
 
     async def run(self) -> None:
@@ -150,21 +139,21 @@ class Run:
         # before the files are opened, so that a wrong key changes no file
         async with self._opened_client() as client, self._opened_judge() as judge:
             with self._opened_files() as (rows, rejections):
-                seed, model = self._args.seed, ""
-                voice, follow_up = replies.voice(seed), replies.follow_up(seed)
+                model, writing = "", self._plan.writing(client, self._args.temperature)
                 if client is not None:
-                    voice, model = instructions.voice(client, seed, self._args.temperature), client.model
-                    follow_up = followups.for_model(seed)
+                    model = client.model
                     if self._history.done and len(self._history.done) < len(self._plan):
                         self._check_model(model, self._history.models)
-                    log.info("Model %s at %s writes the answers.", model, self._settings.address)
+                    what = "answers" if self._plan.respells else "questions"
+                    log.info("Model %s at %s writes the %s.", model, self._settings.address, what)
                     if self._history.done:  # the server answered an earlier run, so a refused request is an exception
                         client.answered = True
                 generator = generate.Generator(
-                    voice, self._history, rows.write, rejections.write,
+                    writing.voice, self._history, rows.write, rejections.write,
                     backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
                     brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
-                    respelling=self._respelling, follow_up=follow_up, judge=self._judge_of(judge),
+                    respelling=self._respelling, follow_up=writing.follow_up, judge=self._judge_of(judge),
+                    task=writing.task,
                 )  # fmt: skip
                 await self._fill(generator, [one for one in (client, judge) if one is not None])
 
@@ -172,8 +161,8 @@ class Run:
         """The result of the run, for people."""
         tally, file = self._history.tally, self._rows
         rows, path = (file.rows, file.path) if file else (0, self.out)  # what is on disk, and where
-        lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {_counted(tally.accepted)}"]
-        lines += [f"  {bucket + ' asks:':<10} {asked}" for bucket, asked in _asked(tally.asks, tally.accepted)]
+        lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {counted(tally.accepted)}"]
+        lines += [f"  {bucket + ' asks:':<10} {asked}" for bucket, asked in asked_lines(tally.asks, tally.accepted)]
         if tally.turns.keys() - {FIRST_TURNS}:
             lines.append(
                 f"  by turns:  {', '.join(f'{turns} turns {n:,}' for turns, n in sorted(tally.turns.items()))}"
@@ -188,12 +177,12 @@ class Run:
         if tally.off_topic:
             lines.append(f"  topic:     {tally.off_topic:,} answers share no word with their question (meta.off_topic)")
         if tally.rejected:
-            lines.append(f"  rejected:  {_counted(tally.rejected)} (kept in {self.rejected})")
+            lines.append(f"  rejected:  {counted(tally.rejected)} (kept in {self.rejected})")
         if spelling := str(self._respelling):
             lines.append(f"  spelling:  {spelling}")
         lines += found_lines(tally.scores, tally.rejected)
         if tally.faults:
-            lines.append(f"  retried:   {_counted(tally.faults)}")
+            lines.append(f"  retried:   {counted(tally.faults)}")
         if self.paid:
             lines += self._spent_lines()
         lines += self._unfilled_lines()
@@ -232,7 +221,7 @@ class Run:
                 args = self._args
                 client = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
                 await stack.enter_async_context(client)
-                self._budget.tokens_per_call = instructions.expected_tokens(self._plan)
+                self._budget.tokens_per_call = self._plan.expected_tokens()
             gc.freeze()  # the garbage collector then no longer scans the objects of the libraries, which stay
             stack.callback(gc.unfreeze)
             yield client
@@ -343,7 +332,8 @@ class Run:
         now: their prompts stay, and the other rows get the new ones.
         """
         stored = (self._files.stored() or {}) if self._files.resumes else self._fingerprint
-        reworded = ASK_MIX not in stored and stored.get("prompts") != self._fingerprint["prompts"]
+        prompts = self._fingerprint.get("prompts")
+        reworded = prompts is not None and ASK_MIX not in stored and stored.get("prompts") != prompts
         ignored = (*NOT_COMPARED, "prompts") if reworded else NOT_COMPARED
         self._files.check(self._fingerprint, ignore=ignored, describe=self._difference)
         if reworded and self._files.has_rows:
@@ -352,8 +342,14 @@ class Run:
     def _replay_row(self, row: Row) -> None:
         self._history.replay_row(row)
         self._respelling.replay(row["meta"])
+        self._plan.replay(row)
 
     def _difference(self, key: str, then: object, now: object) -> str:
+        origins = [(plan or {}).get(FROM) for plan in (self._files.stored(), self._fingerprint)]
+        if origins[0] != origins[1]:  # then everything else differs too
+            return "its rows are from {}, these from {}".format(*(one or "topics" for one in origins)) * (key == FROM)
+        if key in (TEXTS, CHATS):
+            return f"other {key}"
         if key == "topics":
             return "other topics"
         if key == TURNS:
@@ -410,28 +406,6 @@ class Run:
         return f"{used_up}; budgets count from 0 in each run: run the same command to resume" if used_up else ""
 
 
-def _ask_mix(args: argparse.Namespace) -> str:
-    """The value of --ask-mix. Without the flag, rows whose plan has no asks are continued without asks."""
-    if args.ask_mix is not None:
-        return args.ask_mix
-    files = ResumableRun((Path(args.out), Path(f"{args.out}.rejected.jsonl")), overwrite=args.overwrite)
-    stored = files.stored() if files.resumes else None
-    return "none" if stored is not None and ASK_MIX not in stored else "default"
-
-
-def topics_of(args: argparse.Namespace) -> list[Topic]:
-    """The topics of a run, without duplicates and held-out topics. Raises `DoricError` if there are none."""
-    lists = [read_topics(args.topics_json, as_json=True)] if args.topics_json else []
-    lists += [read_topics(args.topics)] if args.topics else []
-    if not lists and not Path("topics.json").is_file():
-        hint = "Run the command in the root of the repository, or give a list with --topics-json or --topics."
-        raise InputError("the file does not exist", file="topics.json", hint=hint)
-    kept = list(_without_held_out(unique_topics(itertools.chain.from_iterable(lists or [read_topics("topics.json")]))))
-    if not kept:
-        raise SettingsError("every topic matches a held-out prompt", hint="Give topics of your own.")
-    return kept
-
-
 def _turns(stored: object) -> str:
     """The value of --turns for its value in a plan."""
     least, most = stored if isinstance(stored, list) and len(stored) == 2 else (FIRST_TURNS, FIRST_TURNS)
@@ -443,14 +417,6 @@ def _is_device(path: Path) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and Path("/dev") in path.absolute().parents
 
 
-def _without_held_out(topics: Iterable[Topic]) -> Generator[Topic]:
-    for topic in topics:
-        if held := find_match(topic.text):
-            log.warning("Dropped the topic '%s': it matches the held-out prompt %s.", topic.text, held.id)
-        else:
-            yield topic
-
-
 def check_files(args: argparse.Namespace) -> None:
     """Raise `SettingsError` if two files of the run have the same path and one of them is written."""
     named = {
@@ -460,27 +426,13 @@ def check_files(args: argparse.Namespace) -> None:
         "--report": args.report,
         "--topics": args.topics,
         "--topics-json": args.topics_json,
+        "--from-chats": args.from_chats,
+        "--from-texts": args.from_texts,
     }
     seen: dict[Path, str] = {}
     for flag, name in named.items():
         if name and (other := seen.setdefault(Path(name).resolve(), flag)) != flag:
             raise SettingsError(f"{flag} and {other} are the same file, {name}", hint="Give each its own name.")
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(
-        f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    )
-
-
-def _asked(rows: Mapping[str, int], buckets: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """(bucket, counts) of each bucket that has rows of a kind of ask. The other adv rows are "orders"."""
-    kinds = asks.asks()
-    for bucket in (asks.CORE, "adv"):
-        own = {name: n for name, n in rows.items() if (kinds[name].bucket if name in kinds else asks.CORE) == bucket}
-        if own.keys() - {asks.ADVICE}:
-            rest = buckets.get(bucket, 0) - sum(own.values())
-            yield bucket, _counted(own | ({"orders" if bucket == "adv" else "other": rest} if rest else {}))
 
 
 def _described(jobs: Sequence[Job]) -> str:
