@@ -68,7 +68,7 @@ MERGED = "a merge left both versions here: keep one of them"
 def file_names() -> list[str]:
     """All files that are checked: the required files, and everything else of their kinds."""
     folders = (("", ".toml"), ("", ".txt"), ("phrases", ".toml"), ("multilingual", ".tsv"), ("asks", ".toml"))
-    folders += (("review", ".toml"), ("preferences", ".toml"))
+    folders += (("review", ".toml"), ("preferences", ".toml"), ("sources", ".toml"), ("sources", ".txt"))
     found = [name for folder, suffix in folders for name in data.names(folder, suffix)]
     return list(dict.fromkeys([*COLUMNS, *OTHER_FILES, *found]))
 

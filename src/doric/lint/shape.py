@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from doric.lint.models import MODELS, Ask, HeldOut, Phrases
 from doric.lint.review_models import REVIEW_MODELS
 from doric.lint.source import Finding, Source, shown
+from doric.lint.source_models import SOURCE_MODELS
 
 FOLDERS: dict[str, type[BaseModel]] = {"phrases": Phrases, "asks": Ask}
 """Folder -> the model of its TOML files."""
@@ -44,7 +45,8 @@ def check_shape(source: Source) -> Iterator[Finding]:
 
 def _model(name: str) -> type[BaseModel] | None:
     folder, _, file = name.rpartition("/")
-    return MODELS.get(name) or REVIEW_MODELS.get(name) or (FOLDERS.get(folder) if file.endswith(".toml") else None)
+    named = MODELS | REVIEW_MODELS | SOURCE_MODELS
+    return named.get(name) or (FOLDERS.get(folder) if file.endswith(".toml") else None)
 
 
 def _errors(model: type[BaseModel], value: object) -> list[ErrorDetails]:

@@ -30,6 +30,8 @@ TEXTS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
         *((("bucket", kind), ()) for kind in ("core", "adv", "safety", "multi")),
     ),
     "judge.toml": ((("question",), JUDGE_SLOTS), (("fence",), ("code",))),
+    "sources/questions.toml": ((("system",), ("language", "least", "most")), (("again",), ("reason",))),
+    "sources/rewrite.toml": ((("beside",), ("english",)),),
     "sense.toml": (
         (("texts", "question"), SENSE_SLOTS),
         (("texts", "fence"), ("code",)),
@@ -173,6 +175,12 @@ def _server_errors(source: Source) -> Iterator[Finding]:
             )
 
 
+def _questions(source: Source) -> Iterator[Finding]:
+    yield from _slots(source)
+    for pattern in source.toml["meta"]["patterns"]:
+        yield from _pattern(source, pattern)
+
+
 def _pattern(source: Source, pattern: str) -> Iterator[Finding]:
     line = source.line_of(pattern)
     try:
@@ -191,6 +199,8 @@ CHECKS: dict[str, Callable[[Source], Iterator[Finding]]] = {
     "instructions.toml": _slots,
     "judge.toml": _judge,
     "sense.toml": _slots,
+    "sources/questions.toml": _questions,
+    "sources/rewrite.toml": _slots,
     "lexicon.tsv": _classes,
     "central.tsv": _strengths,
     "leakage.tsv": _weights,
