@@ -1,6 +1,7 @@
 """Where texts come from: source, licence and permission. They are asked for, and kept in the meta of every row."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -57,7 +58,13 @@ def optional(args: argparse.Namespace) -> dict[str, str]:
 
 def _ask(name: str) -> str:
     print(f"{ASKED[name]}? ", end="", file=sys.stderr, flush=True)
-    if not (value := _line(sys.stdin.readline())):
+    # the event loop's handler would wait until the line is read
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        value = _line(sys.stdin.readline())
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if not value:
         raise SettingsError(f"no {name} was given", hint=f"Say it with --{name}.")
     return value
 
