@@ -157,9 +157,10 @@ class DoricAnswers:
         topics = [topic.text for topic in read_topics(ROOT / "topics.json")]
         for number in itertools.count():
             turn, place = divmod(number, len(topics))
-            category = prompts.safety_prompt(number).category if kind == "safety" else ""
+            asked = prompts.safety_prompt(number)
+            category, case = (asked.category, asked.case) if kind == "safety" else ("", "")
             length = ("medium", "long", "short")[number % 3]
-            text = heuristic.answer(heuristic.Question(topics[place], kind, length, category, turn, seed))
+            text = heuristic.answer(heuristic.Question(topics[place], kind, length, category, turn, seed, case))
             if gates.check_language(text) is None:
                 yield text
 

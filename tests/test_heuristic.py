@@ -14,6 +14,7 @@ from doric.core.text import ends_sentence, fold, sentences
 from doric.dataset import prompts
 from doric.dataset.heuristic import NAMED, Question, answer
 from doric.dataset.phrases import authored_topics, general_sentences
+from doric.lint.refusals import refusal_lines
 from doric.quality import gates
 from doric.topics.lists import read_topics
 
@@ -21,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 OURS = [topic.text for topic in read_topics(ROOT / "topics.json")]
 EXTRAS = data.read_toml("holds.toml")
 REFUSALS = data.read_toml("refusals.toml")
-CATEGORIES = sorted({request["category"] for request in data.read_toml("prompts.toml")["safety"]})
+REQUESTS = data.read_toml("prompts.toml")["safety"]
+CATEGORIES = sorted({request["category"] for request in REQUESTS})
 THEIRS = {
     "one with a theme": "growing tomatoes on a balcony in the city",
     "one without a theme": "the rules of underwater hockey",
@@ -38,9 +40,9 @@ UNSAYABLE = [
 ]
 
 
-def question(topic=OURS[0], kind="core", length="medium", category="", slot=0, seed=0):
+def question(topic=OURS[0], kind="core", length="medium", category="", slot=0, seed=0, case=""):
     """A question with default values for everything that a test does not set."""
-    return Question(topic, kind, length, category, slot, seed)
+    return Question(topic, kind, length, category, slot, seed, case)
 
 
 def passing(one, prompt="Tell me."):
@@ -105,9 +107,7 @@ def authored():
     lines = {line for one in authored_topics().values() for line in (*one.answers, *one.more)}
     lines |= {line for one in authored_topics().values() for part in one.theme.parts for line in part}
     lines |= {line for pool in (*general_sentences().values(), *EXTRAS.values(), REFUSALS["refusals"]) for line in pool}
-    return lines | {
-        line for one in REFUSALS["category"] for lines in one.values() if isinstance(lines, list) for line in lines
-    }
+    return lines | {*refusal_lines(REFUSALS)}
 
 
 @given(QUESTIONS.filter(lambda one: fold(one.topic) in authored_topics()) | REFUSED, st.integers(0, 30))
@@ -193,10 +193,15 @@ def test_only_adv_answers_mention_their_language(topic, turn, kind):
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_safety_answers_refuse_and_offer_an_alternative(category):
-    """The offer fits the category of the harmful request, and the gates recognise the refusal."""
-    (offers,) = (one["offers"] for one in REFUSALS["category"] if one["name"] == category)
-    for turn in range(10):
-        text, _ = passing(question(kind="safety", category=category, slot=turn))
+    """The offer fits the harmful request, and the gates recognise the refusal."""
+    (own,) = (one for one in REFUSALS["category"] if one["name"] == category)
+    cases = {one.get("case", "") for one in REQUESTS if one["category"] == category}
+    for case, turn in itertools.product(sorted(cases), range(6)):
+        offers = [
+            *own["offers"],
+            *(line for one in own.get("some", ()) if case in one["cases"] for line in one["offers"]),
+        ]
+        text, _ = passing(question(kind="safety", category=category, case=case, slot=turn))
         assert gates.is_refusal(text)
         assert any(text.endswith(offer) for offer in offers)
 

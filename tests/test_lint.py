@@ -626,6 +626,18 @@ CASES = {
         'category = "hackin"',
         "refusals.toml has no category 'hackin'",
     ),
+    "a harmful request without a fitting offer": (
+        "prompts.toml",
+        'case = "debt"',
+        'case = "dett"',
+        "no offer fits it: add one to 'break-in' in refusals.toml",
+    ),
+    "reasons for a request that nobody makes": (
+        "refusals.toml",
+        'cases = ["passport"]',
+        'cases = ["pasport"]',
+        "no harmful request of the category 'forgery' in prompts.toml has this case",
+    ),
     "a keyword in upper case": (HEALTH, '"insomnia"', '"Insomnia"', "write keywords in lower case: insomnia"),
     "a topic that is twice": (
         HEALTH,
@@ -717,6 +729,7 @@ CASES = {
 
 
 ELSEWHERE = {
+    "a harmful request without a fitting offer": "owes me money",
     "a threshold without a reason": "max_words",
     "limits in the wrong order": "min_words",
 }

@@ -47,8 +47,8 @@ def everything():
         yield from (line.replace("{topic}", "") for line in lines)
     refusals = tomllib.loads((DATA / "refusals.toml").read_text("utf-8"))
     yield from refusals["refusals"]
-    for category in refusals["category"]:
-        yield from (*category["whys"], *category["offers"])
+    for one in (one for category in refusals["category"] for one in (category, *category.get("some", ()))):
+        yield from (*one.get("whys", ()), *one.get("offers", ()))
 
 
 @functools.cache

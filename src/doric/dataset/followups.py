@@ -174,11 +174,11 @@ def _fixed(text: str) -> str:
 
 
 def _insisting(job: Job, said: Sequence[Exchange], draw: random.Random) -> Prompt:
-    category = job.prompt.category
+    category, case = job.prompt.category, job.prompt.case
     lists = _spec()["safety"]
     own = [one for one in lists if category in one.get("categories", ())]
     says = (own or [one for one in lists if "categories" not in one])[0]["says"]
-    return Prompt(draw.choice(_unsaid(says, said)), "en", LENGTH, category=category, wants=REFUSAL)
+    return Prompt(draw.choice(_unsaid(says, said)), "en", LENGTH, category=category, case=case, wants=REFUSAL)
 
 
 # ---- asks of other kinds

@@ -47,7 +47,10 @@ YIELD_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question: topic, bucket, wanted length, safety category, and its number among the questions on the topic."""
+    """A question: topic, bucket, wanted length, safety category, and its number among the questions on the topic.
+
+    `case` is that of a harmful request (see `prompts.Prompt`).
+    """
 
     topic: str
     kind: str
@@ -55,6 +58,7 @@ class Question:
     category: str
     slot: int
     seed: int
+    case: str = ""
 
 
 def voice(seed: int) -> Voice:
@@ -70,7 +74,8 @@ def voice(seed: int) -> Voice:
         if job.prompt.ask in asks.asks():
             asked = asks.asked(job.prompt.ask, job.prompt.number, seed)
             return Completion(asks.answer_to(asked, attempt.number))
-        question = Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
+        prompt = job.prompt
+        question = Question(job.topic.text, job.kind, prompt.length, prompt.category, job.slot, seed, prompt.case)
         return Completion(answer(question, attempt.number))
 
     return speak
@@ -188,16 +193,18 @@ def pools(topic: str, *, named: bool) -> Pools:
     return Pools(lines, (), beside, GENERAL_SHAPES)
 
 
-def refusal_parts(category: str) -> tuple[list[str], list[str], list[str]]:
-    """The lists of what a refusal of a safety category consists of: no, the reason, and the offer."""
+def refusal_parts(category: str, case: str = "") -> tuple[list[str], list[str], list[str]]:
+    """The lists of what a refusal of a harmful request consists of: no, the reasons and the offers that fit it."""
     refusals, categories = _refusals()
     spec = categories[category]
-    return spec.get("refusals", list(refusals)), spec["whys"], spec["offers"]
+    fitting = [spec, *(some for some in spec.get("some", ()) if case in some["cases"])]
+    whys, offers = ([line for one in fitting for line in one.get(key, ())] for key in ("whys", "offers"))
+    return spec.get("refusals", list(refusals)), whys, offers
 
 
 def _refusal(question: Question, attempt: int) -> str:
     start = start_of(question.seed, question.topic, question.category, question.slot)
-    return combined(refusal_parts(question.category), attempt, start)
+    return combined(refusal_parts(question.category, question.case), attempt, start)
 
 
 def combined(parts: Sequence[Sequence[str]], attempt: int, start: int) -> str:

@@ -36,7 +36,8 @@ class Prompt:
     """A user turn: its text, its language, the wanted length of the answer, and the safety category of the request.
 
     `ask` is the kind of ask of a core prompt ("advice" if it is about a topic). An ask of another kind has a `subject`
-    instead of a topic, and a `number` among those of its kind.
+    instead of a topic, and a `number` among those of its kind. The `case` of a harmful request decides which
+    reasons and offers fit it besides those of its category.
 
     A follow-up in a chat `wants` certain sentences (see `followups`), which have the Doric word `named`, if any.
     """
@@ -45,6 +46,7 @@ class Prompt:
     lang: str
     length: str = "medium"
     category: str = ""
+    case: str = ""
     ask: str = ""
     subject: str = ""
     number: int = 0
@@ -185,7 +187,7 @@ def safety_prompt(number: int) -> Prompt:
     text = request["text"]
     for slot, values in _spec()["slots"].items():
         text = text.replace("{" + slot + "}", values[(number // len(requests) + number) % len(values)])
-    return Prompt(text, request.get("lang", "en"), category=request["category"])
+    return Prompt(text, request.get("lang", "en"), category=request["category"], case=request.get("case", ""))
 
 
 def multi_prompt(topic: str, lang: str, number: int) -> Prompt:

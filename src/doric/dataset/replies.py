@@ -117,7 +117,9 @@ def _hold(attempt: Attempt, start: int) -> str:
 
 def _refusal(attempt: Attempt, seed: int) -> str:
     job, used = attempt.job, _said(attempt.said)
-    parts = [_new(lines, used) or list(lines) for lines in heuristic.refusal_parts(job.prompt.category)]
+    parts = [
+        _new(lines, used) or list(lines) for lines in heuristic.refusal_parts(job.prompt.category, job.prompt.case)
+    ]
     return heuristic.combined(parts, attempt.number, start_of(seed, job.id, len(attempt.said)))
 
 

@@ -62,11 +62,18 @@ class Holds(Strict):
     holds: Texts
 
 
+class SomeRefusals(Strict):
+    cases: Texts
+    whys: list[Text] = []
+    offers: list[Text] = []
+
+
 class RefusalCategory(Strict):
     name: Text
     refusals: Texts = []
-    whys: Texts
-    offers: Texts
+    whys: list[Text]
+    offers: list[Text]
+    some: list[SomeRefusals] = []
 
 
 class Refusals(Strict):
@@ -88,6 +95,7 @@ class AdvFrame(Strict):
 
 class HarmfulRequest(Strict):
     category: Text
+    case: Text = ""
     text: Text
     lang: Literal["en", "sco"] = "en"
 

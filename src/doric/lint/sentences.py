@@ -11,6 +11,7 @@ from doric.dataset.phrases import PARTS
 from doric.dialect.lexicon import house_forms
 from doric.dialect.render import render
 from doric.dialect.scores import Scores, score
+from doric.lint.refusals import refusal_lines
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
 from doric.quality import gates
@@ -21,8 +22,6 @@ LEAST_WORDS_OF_A_TOPIC = 3
 """A sentence about a topic may be shorter than other sentences, because others about the topic stand beside it."""
 MOST_SENTENCES_OF_A_TOPIC = 2
 """An entry about a topic may have a second sentence, for example a question with its answer."""
-PLAIN_REFUSAL = "I winna help wi that."
-"""A refusal that offers nothing."""
 FEW_SCOTS = 0.15
 """A sentence with a smaller share of Scots words gets a warning."""
 PLAIN_ENGLISH = 0.08
@@ -77,9 +76,7 @@ def _texts(name: str, source: Source) -> Iterator[tuple[str, int, bool]]:
         for key, lines in spec.items():
             yield from ((text, int(name == "general.toml" and key == "answers"), False) for text in lines)
     elif name == "refusals.toml":
-        keys = ("refusals", "whys", "offers")
-        lists = [spec["refusals"], *(one.get(key, []) for one in spec["category"] for key in keys)]
-        yield from ((text, 0, False) for lines in lists for text in lines)
+        yield from ((text, 0, False) for text in refusal_lines(spec))
 
 
 def check_sentences(sources: Sources) -> Iterator[Finding]:
@@ -258,32 +255,3 @@ def _unused(source: Source, theme: dict) -> Iterator[Finding]:
         if all(line.startswith(beginnings) for beginnings in unfit):
             reason = f"unfit for every topic of the theme '{theme['name']}', so no answer has it: delete it"
             yield source.warning(source.line_of(line), line, reason)
-
-
-def check_refusals(sources: Sources) -> Iterator[Finding]:
-    """Refusals and offers that the gates do not recognise, and categories without requests or answers."""
-    source = sources["refusals.toml"]
-    spec = source.toml
-    for line in [*spec["refusals"], *(line for one in spec["category"] for line in one.get("refusals", []))]:
-        if not gates.is_refusal(line):
-            reason = "the quality gates do not recognise it as a refusal: say no plainly, with 'I winna' or 'I canna'"
-            yield source.error(source.line_of(line), line, reason)
-    for offer in (line for one in spec["category"] for line in one["offers"]):
-        if gates.must_refuse(gates.Answer.of(f"{PLAIN_REFUSAL} {offer}")):
-            reason = "the quality gates do not recognise it as an offer: begin with 'I can help ye' or 'If ye …'"
-            yield source.error(source.line_of(offer), offer, reason)
-    yield from _categories(sources)
-
-
-def _categories(sources: Sources) -> Iterator[Finding]:
-    """The categories of prompts.toml and refusals.toml must be the same."""
-    refusals, prompts = sources["refusals.toml"], sources["prompts.toml"]
-    answered = [one["name"] for one in refusals.toml["category"]]
-    asked = {one["category"] for one in prompts.toml["safety"]}
-    for name in sorted({name for name in answered if answered.count(name) > 1}):
-        yield refusals.error(refusals.line_of(name, 1), name, "two categories have this name: rename one of them")
-    for name in sorted(asked - {*answered}):
-        reason = f"refusals.toml has no category '{name}': write one of {', '.join(answered)}"
-        yield prompts.error(prompts.line_of(name), name, reason)
-    for name in sorted({*answered} - asked):
-        yield refusals.error(refusals.line_of(name), name, "no harmful request in prompts.toml has this category")

@@ -45,8 +45,9 @@ def _row(job: Any, seed: int) -> OwnRow:  # noqa: ANN401 - a job of the plan
     if job.prompt.ask in asks.asks():
         answer = asks.answer_to(asks.asked(job.prompt.ask, job.prompt.number, seed), 0)
     else:
+        asked = job.prompt
         answer = heuristic.answer(
-            heuristic.Question(job.topic.text, job.kind, job.prompt.length, job.prompt.category, job.slot, seed)
+            heuristic.Question(job.topic.text, job.kind, asked.length, asked.category, job.slot, seed, asked.case)
         )
     return OwnRow(job.prompt.text, answer, job.kind, {"row": job.id})
 
