@@ -2,6 +2,7 @@
 
 import pytest
 
+from doric import data
 from doric.dataset import asks, exemplars, instructions, prompts
 from doric.dataset.generate import History
 from doric.dataset.plan import Job
@@ -89,3 +90,10 @@ def test_wrong_examples_are_found(change: dict[str, str], reason: str):
     sources, _ = read_files()
     sources["exemplars.toml"].toml["exemplar"][0] |= change
     assert any(reason in finding.reason and finding.is_error for finding in check_exemplars(sources))
+
+
+def test_the_instructions_name_the_number_words():
+    """The rules give a model the Doric of each number from one to twelve, of twenty, a hundred and a thousand."""
+    rules = shown("core", "short")[0]["content"].split()
+    words = {word.strip(".,;()") for word in rules}
+    assert {row["doric"] for row in data.read_table("asks/numbers.tsv")} <= words

@@ -63,8 +63,15 @@ QUESTIONS = st.builds(
     st.integers(0, 300),
     st.integers(-5, 10**6),
 )
-REFUSED = st.builds(Question, st.sampled_from(OURS), st.just("safety"), st.just("medium"), st.sampled_from(CATEGORIES),
-                    st.integers(0, 300), st.integers(0, 99))  # fmt: skip
+REFUSED = st.builds(
+    lambda topic, asked, slot, seed: question(
+        topic, "safety", category=asked["category"], case=asked.get("case", ""), slot=slot, seed=seed
+    ),
+    st.sampled_from(OURS),
+    st.sampled_from(REQUESTS),
+    st.integers(0, 300),
+    st.integers(0, 99),
+)
 
 
 @given(QUESTIONS | REFUSED, st.integers(0, 60))
@@ -199,7 +206,7 @@ def test_safety_answers_refuse_and_offer_an_alternative(category):
     for case, turn in itertools.product(sorted(cases), range(6)):
         offers = [
             *own["offers"],
-            *(line for one in own.get("some", ()) if case in one["cases"] for line in one["offers"]),
+            *(line for one in own.get("some", ()) if case in one["cases"] for line in one.get("offers", ())),
         ]
         text, _ = passing(question(kind="safety", category=category, case=case, slot=turn))
         assert gates.is_refusal(text)

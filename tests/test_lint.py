@@ -632,6 +632,18 @@ CASES = {
         'case = "dett"',
         "no offer fits it: add one to 'break-in' in refusals.toml",
     ),
+    "an emergency that is answered in Doric first": (
+        "asks/need.toml",
+        '    "\\"Call 999 now and say chest pain.',
+        '    "Na. \\"Call 999 now and say chest pain.',
+        "begin with the English, in quotation marks",
+    ),
+    "a mistake that no sentence of the topic names": (
+        "phrases/food_and_cooking.toml",
+        'mistakes = ["Nivver tak a roller"]',
+        'mistakes = ["Nivver tak a rolling"]',
+        "no sentence of the topic begins so",
+    ),
     "reasons for a request that nobody makes": (
         "refusals.toml",
         'cases = ["passport"]',

@@ -155,7 +155,8 @@ def _in_language(job: Job, said: Sequence[Exchange], voice: Voice, draw: random.
     says = _spec()["multi"][job.prompt.lang]
     turns = {one.prompt.text for one in said}
     new = [(wanted, text) for wanted in says for text in says[wanted] if text not in turns]
-    wanted, text = draw.choice([one for one in new if _is_open(one[0], said, voice)] or new)
+    rest = [one for one in new if one[0] == MORE]
+    wanted, text = draw.choice([one for one in new if _is_open(one[0], said, voice)] or rest)
     return Prompt(text, job.prompt.lang, LENGTH, wants=wanted)
 
 

@@ -19,7 +19,7 @@ from doric import data
 from doric.dataset import asks
 from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, theme_of
 from doric.dataset.plan import Attempt, Voice
-from doric.dataset.prompts import in_doric
+from doric.dataset.prompts import MISTAKES, in_doric
 from doric.dataset.spread import ATTEMPT_STEP, distant_orders, start_of, visit
 from doric.llm.response import Completion
 
@@ -49,7 +49,7 @@ YIELD_SECONDS = 0.05
 class Question:
     """A question: topic, bucket, wanted length, safety category, and its number among the questions on the topic.
 
-    `case` is that of a harmful request (see `prompts.Prompt`).
+    `case` is that of a harmful request, and `wants` is what the question wants (see `prompts.Prompt`).
     """
 
     topic: str
@@ -59,6 +59,7 @@ class Question:
     slot: int
     seed: int
     case: str = ""
+    wants: str = ""
 
 
 def voice(seed: int) -> Voice:
@@ -75,7 +76,9 @@ def voice(seed: int) -> Voice:
             asked = asks.asked(job.prompt.ask, job.prompt.number, seed)
             return Completion(asks.answer_to(asked, attempt.number))
         prompt = job.prompt
-        question = Question(job.topic.text, job.kind, prompt.length, prompt.category, job.slot, seed, prompt.case)
+        question = Question(
+            job.topic.text, job.kind, prompt.length, prompt.category, job.slot, seed, prompt.case, prompt.wants
+        )
         return Completion(answer(question, attempt.number))
 
     return speak
@@ -107,29 +110,35 @@ def _refusals() -> tuple[tuple[str, ...], dict[str, dict]]:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The sentences that an answer may have: those that answer the topic, others about it, and those of its theme."""
+    """The sentences that an answer may have: those that answer the topic, others about it, and those of its theme.
+
+    `mistakes` are those about the topic that say what people get wrong.
+    """
 
     answers: tuple[str, ...]
     more: tuple[str, ...]
     theme: Parts
+    mistakes: tuple[str, ...]
     shapes: Mapping[str, tuple[tuple[int, int], ...]]
 
 
 def _advice(question: Question, attempt: int) -> list[str]:
     lines = pools(question.topic, named=attempt < NAMED)
+    first = lines.mistakes if question.wants == MISTAKES else ()
     shapes = lines.shapes[question.length]
     if attempt >= ANY_LENGTH:
         shapes = tuple(itertools.chain(*lines.shapes.values()))
     start = start_of(question.seed, question.topic)
     wanted, beside = shapes[(start + question.slot + attempt) % len(shapes)]
     number = question.slot + attempt * ATTEMPT_STEP
-    return _sentences(lines, wanted, beside, number, start)
+    return _sentences(lines, wanted, beside, number, start, first)
 
 
-def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int) -> list[str]:
+def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int, first: Sequence[str] = ()) -> list[str]:
     """The sentences of an answer: `wanted` about the topic, then `beside` of the theme, then the question, if any.
 
-    If there are too few about the topic, more of the theme are taken.
+    The answer begins with one of the sentences `first`, if there are any. If there are too few about the topic, more of
+    the theme are taken.
     """
     own = [*pools.answers, *pools.more]
     theme = [line for part in pools.theme for line in part]
@@ -137,12 +146,14 @@ def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int) 
     if beside == 0 and math.comb(len(own), wanted) < LEAST_CHOICES:
         beside = 1
     around = _beside(tuple(map(len, pools.theme)), min(beside, len(theme)))
-    about, at, times = _about(own, len(pools.answers), wanted, number, start)
+    about, at, times = _about(own, len(pools.answers), wanted, number, start, first)
     near = around[(visit(len(around), at, start) + times) % len(around)]
     return sorted([*about, *(theme[at] for at in near)], key=lambda line: line.endswith("?"))
 
 
-def _about(own: Sequence[str], answers: int, wanted: int, number: int, start: int) -> tuple[tuple[str, ...], int, int]:
+def _about(
+    own: Sequence[str], answers: int, wanted: int, number: int, start: int, first: Sequence[str]
+) -> tuple[tuple[str, ...], int, int]:
     """Choice `number` of `wanted` sentences about a topic, its place among all, and how often all were used before it.
 
     Choices whose numbers are near have little in common. One of the first two sentences is one of the first `answers`,
@@ -152,7 +163,7 @@ def _about(own: Sequence[str], answers: int, wanted: int, number: int, start: in
     seen = dict[tuple[str, ...], None]()
     for order in distant_orders(len(own)):
         places = [named[at] for at in order]
-        if min(places[:2]) < answers:
+        if min(places[:2]) < answers and (not first or own[places[0]] in first):
             choice = _asking_once([own[at] for at in places], wanted)
             seen[choice] = None
             if len(seen) > number:
@@ -184,13 +195,13 @@ def _beside(sizes: tuple[int, ...], wanted: int) -> tuple[tuple[int, ...], ...]:
 def pools(topic: str, *, named: bool) -> Pools:
     """The sentences for a topic. If it is not authored, they name it, or say "yon" if it is not to be `named`."""
     if known := authored(topic):
-        return Pools(known.answers, known.more, known.fitting, SHAPES)
+        return Pools(known.answers, known.more, known.fitting, known.mistakes, SHAPES)
     general, theme = general_sentences(), theme_of(topic)
     name = in_doric(topic) if named else "yon"
     lines = tuple(line.replace("{topic}", name) for line in general["answers"])
     common = theme.common if theme else ((),) * len(PARTS)
     beside = tuple(own or general[part] for part, own in zip(PARTS, common, strict=True))
-    return Pools(lines, (), beside, GENERAL_SHAPES)
+    return Pools(lines, (), beside, (), GENERAL_SHAPES)
 
 
 def refusal_parts(category: str, case: str = "") -> tuple[list[str], list[str], list[str]]:

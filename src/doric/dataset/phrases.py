@@ -41,7 +41,7 @@ class AuthoredTopic:
 
     `place` is its index in its theme, `doric` its Doric name, and `titles` its names by language code. Each of the
     `answers` answers the topic by itself; the sentences in `more` add to an answer. `fitting` are the sentences of the
-    theme that can stand beside them.
+    theme that can stand beside them. `mistakes` are those of its own sentences that say what people get wrong.
     """
 
     theme: Theme
@@ -49,6 +49,7 @@ class AuthoredTopic:
     doric: str
     answers: tuple[str, ...]
     more: tuple[str, ...]
+    mistakes: tuple[str, ...]
     fitting: Parts
     titles: dict[str, str]
 
@@ -64,6 +65,7 @@ def authored_topics() -> dict[str, AuthoredTopic]:
             doric=raw["doric"],
             answers=tuple(raw["answers"]),
             more=tuple(raw.get("more", ())),
+            mistakes=_mistakes(raw),
             fitting=_fitting(theme.parts, raw),
             titles=titles.get(key, {}),
         )
@@ -75,6 +77,11 @@ def authored_topics() -> dict[str, AuthoredTopic]:
 def _fitting(parts: Parts, topic: dict) -> Parts:
     unfit = tuple(topic.get("unfit", ()))
     return tuple(tuple(line for line in lines if not line.startswith(unfit)) for lines in parts)
+
+
+def _mistakes(topic: dict) -> tuple[str, ...]:
+    beginnings = tuple(topic.get("mistakes", ()))
+    return tuple(line for line in (*topic["answers"], *topic.get("more", ())) if line.startswith(beginnings))
 
 
 def authored(topic: str) -> AuthoredTopic | None:

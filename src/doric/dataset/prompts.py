@@ -22,6 +22,8 @@ SHAPES = ("gerund", "clause", "how-to", "when", "noun")
 CLAUSE_WORDS = frozenset(["how", "why", "what", "when", "where", "whether", "who", "which", "if", "whose"])
 LENGTHS = {"short": (20, 45), "medium": (35, 85), "long": (60, 140)}
 """For each length that a frame can ask for: the fewest and the most words that the answer should have."""
+MISTAKES = "mistakes"
+"""What a question wants that asks what people get wrong. It fits only topics that have such sentences."""
 SLOT = re.compile(r"\{([Tt]opic|[Dd]oric)\}")
 LITERAL = re.compile(r"(\"[^\"]*\"|`[^`]*`)")
 """Parts of a prompt that stay as they are when it is typed carelessly."""
@@ -39,7 +41,8 @@ class Prompt:
     instead of a topic, and a `number` among those of its kind. The `case` of a harmful request decides which
     reasons and offers fit it besides those of its category.
 
-    A follow-up in a chat `wants` certain sentences (see `followups`), which have the Doric word `named`, if any.
+    A question may want certain sentences: `wants` is `MISTAKES` or what a follow-up wants (see `followups`). These have
+    the Doric word `named`, if any.
     """
 
     text: str
@@ -62,11 +65,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A sentence with a slot for the topic."""
+    """A sentence with a slot for the topic. `answer` is "", or `MISTAKES` if it asks what people get wrong."""
 
     text: str
     voice: str
     length: str
+    answer: str = ""
 
 
 @functools.cache
@@ -104,17 +108,27 @@ def in_doric(topic: str) -> str:
 @functools.cache
 def _frames(table: str, shape: str) -> tuple[Frame, ...]:
     return tuple(
-        Frame(raw["text"], raw.get("voice", "english"), raw.get("length", "medium"))
+        Frame(raw["text"], raw.get("voice", "english"), raw.get("length", "medium"), raw.get("answer", ""))
         for raw in _spec()[table]
         if fits(raw["shapes"], shape)
     )
 
 
 @functools.cache
-def _frames_in(lang: str, shape: str) -> tuple[str, ...]:
+def _frames_in(lang: str, shape: str) -> tuple[Frame, ...]:
     """The frames of another language that fit a shape."""
     every = ({"text": raw} if isinstance(raw, str) else raw for raw in _spec()["multi"][lang]["frames"])
-    return tuple(raw["text"] for raw in every if fits(raw.get("shapes", SHAPES), shape))
+    return tuple(
+        Frame(raw["text"], lang, "medium", raw.get("answer", ""))
+        for raw in every
+        if fits(raw.get("shapes", SHAPES), shape)
+    )
+
+
+def _answerable(frames: Sequence[Frame], topic: str) -> tuple[Frame, ...]:
+    """The frames without those that ask for what an authored topic has no sentences for."""
+    known = authored(topic)
+    return tuple(frame for frame in frames if not frame.answer or known is None or known.mistakes)
 
 
 def fits(shapes: Sequence[str], shape: str) -> bool:
@@ -127,10 +141,11 @@ def core_prompt(topic: str, number: int, start: int) -> Prompt:
 
     `start` selects the first frame; it should differ from topic to topic.
     """
-    frames = _frames("core", shape(topic))
+    frames = _answerable(_frames("core", shape(topic)), topic)
     frame = frames[visit(len(frames), number, start)]
     text = _filled(frame.text, topic) + _tail(number // len(frames))
-    return Prompt(text, {"english": "en"}.get(frame.voice, "sco"), frame.length, ask=asks.ADVICE)
+    lang = {"english": "en"}.get(frame.voice, "sco")
+    return Prompt(text, lang, frame.length, ask=asks.ADVICE, wants=frame.answer)
 
 
 def ask_prompt(name: str, number: int, seed: int) -> Prompt:
@@ -192,10 +207,11 @@ def safety_prompt(number: int) -> Prompt:
 
 def multi_prompt(topic: str, lang: str, number: int) -> Prompt:
     """Prompt `number` about `topic` in the language `lang`, with the topic's title in this language if there is one."""
-    frames = _frames_in(lang, shape(topic))
+    frames = _answerable(_frames_in(lang, shape(topic)), topic)
     known = authored(topic)
     title = known.titles.get(lang, topic) if known else topic
-    return Prompt(frames[number % len(frames)].replace("{topic}", title), lang)
+    frame = frames[number % len(frames)]
+    return Prompt(frame.text.replace("{topic}", title), lang, wants=frame.answer)
 
 
 def _filled(text: str, topic: str) -> str:

@@ -13,6 +13,7 @@ from doric.dataset.followups import MORE, NAMED, PARTS, REFUSAL, FollowUp
 from doric.dataset.phrases import PARTS as THEME_PARTS
 from doric.dataset.phrases import general_sentences
 from doric.dataset.plan import Attempt, Exchange, Job, Voice
+from doric.dataset.prompts import MISTAKES
 from doric.dataset.spread import start_of, visit
 from doric.llm.response import Completion
 
@@ -68,11 +69,12 @@ class _Left:
         self.own = _new((*pools.answers, *pools.more), used)
         self.general = _new((line for name in THEME_PARTS for line in general_sentences()[name]), used)
         """Sentences for any topic, which only replace others that the gates have rejected."""
+        self.mistakes = _new(pools.mistakes, used)
         self.theme = {name: _new(lines, used) for name, lines in zip(THEME_PARTS, pools.theme, strict=True)}
 
     def of(self, wanted: str) -> list[str]:
         """The sentences that answer a follow-up."""
-        return self.own if wanted == MORE else self.theme.get(wanted, [])
+        return {MORE: self.own, MISTAKES: self.mistakes, **self.theme}.get(wanted, [])
 
     def naming(self, word: str) -> list[str]:
         """The sentences with a word."""

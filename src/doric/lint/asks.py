@@ -157,6 +157,10 @@ def _whole_answers(source: Source, pair: dict[str, Any]) -> Iterator[Finding]:
     for text in last:
         if not texts.ends_sentence(SLOT.sub("x", text)):
             yield source.error(source.line_of(text), text, "it ends an answer, but not with . or ! or ?")
+    for text in first if pair.get("english_first") else ():
+        if not text.startswith('"'):
+            reason = "this pair has `english_first`: begin with the English, in quotation marks"
+            yield source.error(source.line_of(text), text, reason)
     for text in first:
         start = text.lstrip("\"'`")[:1]
         if start.isalpha() and not start.isupper():

@@ -32,6 +32,7 @@ class Topic(Strict):
     doric: Text
     answers: Texts
     more: Texts = []
+    mistakes: Texts = []
     unfit: Texts = []
 
 
@@ -86,6 +87,7 @@ class CoreFrame(Strict):
     shapes: Shapes
     voice: Literal["english", "mixed", "doric"] = "english"
     length: Literal["short", "medium", "long"] = "medium"
+    answer: Literal["", "mistakes"] = ""
 
 
 class AdvFrame(Strict):
@@ -103,6 +105,7 @@ class HarmfulRequest(Strict):
 class Translated(Strict):
     text: Text
     shapes: Shapes
+    answer: Literal["", "mistakes"] = ""
 
 
 class Frames(Strict):
@@ -125,7 +128,7 @@ class Prompts(Strict):
 
 
 class FollowUpFrame(Strict):
-    answer: Literal["named", "whys", "checks", "starts", "steps", "more", "model"]
+    answer: Literal["named", "whys", "checks", "starts", "steps", "mistakes", "more", "model"]
     shapes: Shapes = ["gerund", "clause", "when", "noun"]
     says: Texts
     doric: Texts
@@ -167,6 +170,7 @@ class FollowUps(Strict):
 
 class AskPair(Strict):
     asks: Texts
+    english_first: bool = False
     parts: Annotated[list[Texts], Field(min_length=1)]
     lang: Literal["", "en", "sco"] = ""
     pos: list[Literal["n", "v", "adj", "adv"]] = []

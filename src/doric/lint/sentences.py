@@ -205,7 +205,7 @@ def check_themes(sources: Sources) -> Iterator[Finding]:
                     yield source.error(source.line_of(word), word, f"write keywords in lower case: {wanted}")
             for topic in theme["topics"]:
                 yield from _topic(source, topic, topics)
-                yield from _unfit(source, theme, topic)
+                yield from _beginnings(source, theme, topic)
             yield from _unused(source, theme)
 
 
@@ -231,20 +231,25 @@ def _topic(source: Source, topic: dict, seen: dict[str, str]) -> Iterator[Findin
             yield source.error(line, text, f"it repeats the evaluation prompt {held.id} of heldout.jsonl")
 
 
-def _unfit(source: Source, theme: dict, topic: dict) -> Iterator[Finding]:
-    """Entries of `unfit` that are not the beginning of exactly one sentence of the theme."""
-    lines = [line for part in PARTS for line in theme[part]]
-    for beginning in topic.get("unfit", []):
+def _beginnings(source: Source, theme: dict, topic: dict) -> Iterator[Finding]:
+    """Entries of `unfit` and `mistakes` that do not begin exactly one sentence of the theme or of the topic."""
+    whose = f"the theme '{theme['name']}'"
+    yield from _unknown(source, topic, "unfit", [line for part in PARTS for line in theme[part]], whose)
+    yield from _unknown(source, topic, "mistakes", [*topic["answers"], *topic.get("more", ())], "the topic")
+
+
+def _unknown(source: Source, topic: dict, key: str, lines: list[str], whose: str) -> Iterator[Finding]:
+    for beginning in topic.get(key, []):
         count = sum(line.startswith(beginning) for line in lines)
         if count == 1:
             continue
         line = source.line_of(beginning, source.line_of(topic["topic"]))
         if count:
-            reason = f"{count} sentences of the theme '{theme['name']}' begin so: write more of the one that is meant"
+            reason = f"{count} sentences of {whose} begin so: write more of the one that is meant"
         else:
             near = difflib.get_close_matches(beginning, [one[: len(beginning)] for one in lines], 1)
             instead = f": did you mean '{near[0]}'?" if near else ": copy its first words, or delete this entry"
-            reason = f"no sentence of the theme '{theme['name']}' begins so{instead}"
+            reason = f"no sentence of {whose} begins so{instead}"
         yield source.error(line, beginning, reason)
 
 

@@ -47,7 +47,9 @@ def _row(job: Any, seed: int) -> OwnRow:  # noqa: ANN401 - a job of the plan
     else:
         asked = job.prompt
         answer = heuristic.answer(
-            heuristic.Question(job.topic.text, job.kind, asked.length, asked.category, job.slot, seed, asked.case)
+            heuristic.Question(
+                job.topic.text, job.kind, asked.length, asked.category, job.slot, seed, asked.case, asked.wants
+            )
         )
     return OwnRow(job.prompt.text, answer, job.kind, {"row": job.id})
 
