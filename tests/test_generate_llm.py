@@ -180,7 +180,14 @@ def test_a_cut_off_answer_gets_a_larger_budget_and_is_then_shortened():
     assert rejected()[0]["gate"] == "cut_off"
     rows = lines()
     assert rows
-    assert all(gates.check_language(row["messages"][1]["content"]) is None for row in rows)
+    assert [row for row in rows if rejection_of(row)] == []
+
+
+def rejection_of(row):
+    """What the gates say of a row's answer, with what was asked."""
+    asked, answered = (turn["content"] for turn in row["messages"])
+    meta = row["meta"]
+    return gates.check(answered, prompt=asked, topic=meta["topic"], kind=meta["kind"], ask=meta.get("ask", ""))
 
 
 @pytest.mark.parametrize(
