@@ -211,6 +211,6 @@ def patiently_locked(path: Path) -> Generator[None]:
 
 def _is_of(row: object, reader: Reader, name: str) -> bool:
     match row:
-        case {"meta": {"id": str(of), "reviewed_by": str(by)}}:
-            return of == name and by == [pseudonym(reader.id)]
+        case {"meta": {"id": str(of), "reviewed_by": [str(by)]}}:
+            return of == name and by == pseudonym(reader.id)
     return False
