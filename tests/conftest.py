@@ -1,6 +1,5 @@
 """Disables hypothesis deadlines. Defines shared fixtures: both JSON codecs, small models, a plan and rows."""
 
-import importlib.util
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from doric.finetune.hardware import Machine
 from doric.finetune.plan import Plan
 from doric.finetune.settle import settle
 from doric.topics.lists import read_topics
+from scripts import load_script
 
 # a shell starts background jobs with Ctrl-C ignored, and child processes inherit this setting
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,9 +54,7 @@ def ten_topics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """A folder with SmolLM2-135M-Instruct. It is created once and cached outside the repository."""
-    spec = importlib.util.spec_from_file_location("smollm2_checkpoint", NOTEBOOKS / "smollm2_checkpoint.py")
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
+    maker = load_script(NOTEBOOKS / "smollm2_checkpoint.py")
     if not (maker.cached_checkpoint() / "config.json").is_file():
         pytest.importorskip("transformers", reason="the checkpoint is made with `uv sync --group finetune`")
     return maker.make_checkpoint()

@@ -12,7 +12,9 @@ from doric.chat.judgements import Judgements, Reader, Said, Talk
 from doric.chat.page_answers import answer
 from doric.chat.server import Address, Server
 from doric.core.errors import InputError
+from doric.core.review_files import reader_choices
 from doric.core.reviews import pseudonym
+from doric.review.answers import read_review
 
 
 @pytest.fixture
@@ -140,3 +142,13 @@ def test_two_chats_of_the_page_do_not_mix(mock, tmp_path):
     history = [{"role": "user", "content": "repeat een"}, {"role": "assistant", "content": "een"}]
     list(page.respond("Fit like?", history, one[1]))
     assert [m["content"].strip() for m in mock.asked[-1]["messages"]] == ["repeat een", "een", "Fit like?"]
+
+
+def test_every_region_and_origin_of_the_chat_page_is_known_to_a_review(tmp_path):
+    """What a reader chooses in the menus of the chat page is read from the file of answers as it is."""
+    choices = reader_choices()
+    for number, region in enumerate(choices.regions):
+        chosen = reader().model_copy(update={"region": region, "learnt": choices.native[0], "id": f"{number:012x}"})
+        Judgements(tmp_path, tmp_path / "gold.jsonl").save(chosen, talk("Aye").judged(1, "natural", ""), 1)
+        review = read_review(tmp_path / f"doric-review-chat-{chosen.id}.json")
+        assert (review.region, review.native) == (region, True)

@@ -1,6 +1,5 @@
 """finetune.py: settings from preset, file and flags; a whole small run that is killed and resumed."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ import pytest
 
 from doric.finetune.config import Settings
 from finetune_rows import sharegpt
+from scripts import load_script
 
 SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "finetune.py"
 
@@ -20,10 +20,7 @@ SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "finetune.py"
 @pytest.fixture(scope="module")
 def script():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("finetune_command", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_help_answers_without_the_packages_for_training():

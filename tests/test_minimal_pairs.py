@@ -1,6 +1,5 @@
 """The minimal pairs: the file, their scores with a model and with a server, results, controls and lm-eval tasks."""
 
-import importlib.util
 import json
 import math
 import re
@@ -30,6 +29,7 @@ from doric.evaluation.minimal_pairs import (
 from doric.evaluation.server_logprobs import score_pairs_on_server
 from doric.llm.client import Client
 from pairs_server import answers_only, echoes, no_page, own_field, pairs_server
+from scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 FIT = MinimalPair("question-word", "Fit like the day?", "Whit like the day?")
@@ -48,10 +48,7 @@ def command(monkeypatch, tmp_path):
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER", "EXTRA_BODY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("score", ROOT / "validation" / "score_minimal_pairs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_script(ROOT / "validation" / "score_minimal_pairs.py").main
 
 
 def scored(pair: MinimalPair, right: float, wrong: float) -> PairScore:

@@ -1,7 +1,6 @@
 """The committed notebook: its sections, its forms, and the cell that finds the project."""
 
 import ast
-import importlib.util
 import json
 import re
 import subprocess
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from doric.finetune.config import MENUS, Settings
+from scripts import load_script
 
 FOLDER = Path(__file__).parents[1] / "finetune_notebook"
 CELLS = json.loads((FOLDER / "doric_finetune.ipynb").read_text("utf-8"))["cells"]
@@ -150,10 +150,7 @@ def test_missing_project_says_what_to_do(tmp_path):
 @pytest.fixture
 def installer():
     """The script that installs the packages, as a module."""
-    spec = importlib.util.spec_from_file_location("install_packages", FOLDER / "install_packages.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FOLDER / "install_packages.py")
 
 
 def test_hosted_machine_gets_packages_into_its_own_python(installer, monkeypatch):

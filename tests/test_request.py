@@ -1,7 +1,6 @@
 """Requests are adapted to what a server refuses, and have the user's extra fields, in every command."""
 
 import asyncio
-import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -20,6 +19,7 @@ from doric.evaluation.run import find_model
 from doric.llm.client import ChatRequest, Client
 from doric.llm.request import without_system_role
 from mock_server import ROOT, Action, Call, MockServer, serving
+from scripts import load_script
 
 TEXT = "Haud the windae open a wee bittie."
 RULES = {"role": "system", "content": "Answer in Doric."}
@@ -29,12 +29,7 @@ THINKING = '{"enable_thinking": false, "chat_template_kwargs": {"enable_thinking
 
 
 def _validator():
-    spec = importlib.util.spec_from_file_location("validate_model", ROOT / "validation" / "validate_model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "validation" / "validate_model.py")
 
 
 validator = _validator()

@@ -1,6 +1,5 @@
 """What readers sent back: bad files, agreement, and a review that is applied and taken back."""
 
-import importlib.util
 import json
 import random
 import zlib
@@ -14,15 +13,17 @@ import transform_to_sharegpt
 from doric.core import reviews as checked
 from doric.core.errors import InputError
 from doric.core.files import atomic_write
+from doric.core.review_files import checksum
 from doric.lint import edits
 from doric.lint.check import check, read_files
 from doric.lint.spelling import doric_lines
 from doric.preferences.sources import read_pairs
 from doric.review import apply
 from doric.review.agreement import alpha, ratings
-from doric.review.answers import checksum, read_review, read_reviews
+from doric.review.answers import read_review, read_reviews
 from doric.review.items import item_id, without_slots
 from language_data import copied, forget
+from scripts import load_script
 
 pytest.importorskip("krippendorff", reason="agreement needs `uv sync --group review`")
 
@@ -37,12 +38,7 @@ README = "* **No native speaker has checked this Doric.** It follows description
 @pytest.fixture(scope="module")
 def script():
     """The command."""
-    spec = importlib.util.spec_from_file_location("review_doric", ROOT / "validation" / "review_doric.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "validation" / "review_doric.py")
 
 
 @pytest.fixture

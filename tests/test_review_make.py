@@ -1,12 +1,13 @@
 """The review page: the same for the same seed, without labels, safe with hostile rows, and one error line otherwise."""
 
-import importlib.util
 import json
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = "</script><script>alert(1)</script> \u2028 <!-- " + "gweed " * 2000
@@ -15,12 +16,7 @@ LABELS = ("origin", "genuine", "fakes.toml", "swap", "lexicon.tsv", "house")
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("review_doric", ROOT / "validation" / "review_doric.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "validation" / "review_doric.py")
 
 
 def make(script, folder, *flags):

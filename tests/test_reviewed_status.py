@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from doric import data
+from doric.core.review_files import reader_choices
 from doric.core.reviews import FILE, KINDS, NOBODY, checked_sentence, sentence
 from doric.finetune.model_card import model_card
 from doric.report.dataset_page import dataset_card, dataset_page
 from doric.report.dataset_stats import collect_stats
-from doric.review.answers import NATIVE, REGIONS, Answer, Review
+from doric.review.answers import Answer, Review
+from doric.review.items import parts
+from doric.review.page import review_page
 from doric.review.status import README_SENTENCE, changed_files, with_reviews
 from language_data import copied
 
@@ -171,11 +174,11 @@ def test_damaged_file_of_readers_is_one_error_that_names_it(folder, content):
 
 def test_regions_and_origins_are_those_of_the_page():
     """What counts as a region or as a native speaker is what the page offers."""
-    script = (ROOT / "src" / "doric" / "data" / "report" / "review.js").read_text("utf-8")
-    regions, learnt = (
-        json.loads(re.search(rf"const {name} = (\[.*?\]);", script)[1]) for name in ("REGIONS", "LEARNT")
-    )
-    assert tuple(regions) == REGIONS
-    assert set(NATIVE) < set(learnt)
-    assert HOME in NATIVE
+    page = review_page([], parts())
+    offered = json.loads(re.search(r'id="content">(.*?)</script>', page, re.DOTALL)[1])["choices"]
+    choices = reader_choices()
+    assert tuple(offered["regions"]) == choices.regions
+    assert tuple(offered["learnt"]) == choices.learnt
+    assert set(choices.native) < set(choices.learnt)
+    assert HOME in choices.native
     assert list(KINDS) == ["choice", "word", "line", "row", "pair"]

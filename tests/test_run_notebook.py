@@ -1,6 +1,5 @@
 """The notebook, run from start to end without a browser."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from scripts import load_script
 
 SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "run_notebook.py"
 QUICK = {"MAX_STEPS": 3, "MAX_ROWS": 600, "HELD_OUT_ROWS": 8, "PROMPTS_PER_BUCKET": 1, "MAX_NEW_TOKENS": 24}
@@ -21,10 +22,7 @@ QUICK |= {
 @pytest.fixture(scope="module")
 def script():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("run_notebook", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def run(folder, settings):

@@ -1,6 +1,5 @@
 """The script that makes the SmolLM2 checkpoint: the folder is always complete, even if two runs work at once."""
 
-import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,15 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from scripts import load_script
+
 SCRIPT = Path(__file__).parents[1] / "finetune_notebook" / "smollm2_checkpoint.py"
 
 
 @pytest.fixture
 def maker(monkeypatch):
     """The script as a module. Fakes replace the download and the model, and write two small files."""
-    spec = importlib.util.spec_from_file_location("smollm2_checkpoint", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(SCRIPT)
 
     def save(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """The validation script with a mock server over HTTP: ranking, failures, keys, resuming and user mistakes."""
 
 import asyncio
-import importlib.util
 import itertools
 import json
 import os
@@ -25,6 +24,7 @@ from doric.evaluation.run import EvaluationSettings, evaluate, find_model, selec
 from doric.quality.decontamination import held_out_prompts
 from mock_server import Action, Behaviour, Call, MockServer, serving
 from sample_answers import WRITERS
+from scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "validation" / "validate_model.py"
@@ -33,12 +33,7 @@ SHORT = 18
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("validate_model", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ file: its exchanges from the first on, as far as the reader found each answer na
 
 import hashlib
 import time
-import zlib
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +20,9 @@ from doric.core.conversations import check_row
 from doric.core.errors import DoricError, InputError
 from doric.core.files import atomic_write, encode_json, file_size, locked, parse_object, read_text
 from doric.core.jsonl import read_jsonl
+from doric.core.review_files import FORMAT, VERSION, checksum
 from doric.core.reviews import pseudonym
 
-REGIONS = (
-    "Aberdeen", "Buchan", "Formartine", "Garioch", "Mar/Deeside", "Mearns", "Banff", "Moray", "elsewhere NE", "outside",
-)  # fmt: skip
-AGES = ("under 18", "18-29", "30-44", "45-59", "60-74", "75 or over")
 VERDICTS = ("natural", "stiff", "wrong")
 PAGE = hashlib.sha256(b"doric chat page").hexdigest()[:16]
 """The page id of all answers that were given in the chat."""
@@ -160,9 +156,9 @@ class Judgements:
             kept = [each for each in before.get("answers", []) if each["item"] != answer["item"]]
             answers = [*kept, answer]
             value = {
-                "format": "doric-review", "version": 1, "page": PAGE, "reader": reader.model_dump(),
+                "format": FORMAT, "version": VERSION, "page": PAGE, "reader": reader.model_dump(),
                 "started": before.get("started", at), "saved": at, "seconds": {},
-                "answers": answers, "checksum": f"{zlib.crc32(encode_json(answers)):08x}",
+                "answers": answers, "checksum": checksum(answers),
             }  # fmt: skip
             atomic_write(path, encode_json(value) + b"\n", private=True)
 

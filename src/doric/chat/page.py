@@ -17,11 +17,9 @@ from gradio import Blocks  # a removed gradio may leave an empty folder, which c
 
 from doric.chat.conversation import readable, refuse_template_marks
 from doric.chat.judgements import (
-    AGES,
     LICENCE,
     LONGEST,
     MOST_MESSAGES,
-    REGIONS,
     VERDICTS,
     Judgements,
     Reader,
@@ -32,6 +30,7 @@ from doric.chat.judgements import (
 from doric.chat.page_answers import answer
 from doric.chat.server import Server
 from doric.core.errors import DoricError, InputError
+from doric.core.review_files import reader_choices
 
 STOPPED = "Stopped."
 ABOUT = """Write to the model as you would to a neighbour. It tries to answer in Doric.
@@ -149,7 +148,7 @@ def shown(kept: object) -> list[dict[str, str]]:
 def about_reader(before: object, place: str, region: str, age: str, learnt: str, leave: bool) -> dict[str, Any]:
     """The description of a reader, who keeps their random id."""
     name = before["id"] if isinstance(before, dict) and "id" in before else secrets.token_hex(6)
-    value = {"id": name, "place": place.strip(), "region": region or "", "age": age or "", "learnt": learnt.strip()}
+    value = {"id": name, "place": place.strip(), "region": region or "", "age": age or "", "learnt": learnt or ""}
     return checked(Reader, value | {"publish": leave, "licence": LICENCE if leave else None}).model_dump()
 
 
@@ -244,9 +243,10 @@ def _questions() -> tuple[Any, ...]:
             "### Before you judge: four questions, asked once\nYou may leave any of them empty. No name is asked."
         )
         place = gr.Textbox(label="Where is your Doric from? (village or town)", max_length=100)
-        region = gr.Dropdown(REGIONS, label="Which part?", value=None, filterable=False)
-        age = gr.Dropdown(AGES, label="Your age", value=None, filterable=False)
-        learnt = gr.Textbox(label="How did you come by Doric?", max_length=300)
+        choices = reader_choices()
+        region = gr.Dropdown(choices.regions, label="Which part?", value=None, filterable=False)
+        age = gr.Dropdown(choices.ages, label="Your age", value=None, filterable=False)
+        learnt = gr.Dropdown(choices.learnt, label="How did you come by Doric?", value=None, filterable=False)
         leave = gr.Checkbox(label=CONSENT)
         done = gr.Button("Go on", variant="primary")
     return about, place, region, age, learnt, leave, done

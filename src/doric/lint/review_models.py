@@ -47,6 +47,13 @@ class ReviewParts(Strict):
     part: Annotated[list[ReviewPart], Field(min_length=1)]
 
 
+class Reader(Strict):
+    regions: Texts
+    ages: Texts
+    learnt: Texts
+    native: Texts
+
+
 class Fake(Strict):
     prompt: Text
     answer: Text
@@ -62,5 +69,6 @@ REVIEW_MODELS: dict[str, type[BaseModel]] = {
     "review/choices.toml": Choices,
     "review/parts.toml": ReviewParts,
     "review/fakes.toml": Fakes,
+    "review/reader.toml": Reader,
 }
 """File -> its model."""

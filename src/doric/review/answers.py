@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from doric.core.errors import InputError
 from doric.core.files import file_size, read_text
+from doric.core.review_files import FORMAT, VERSION, checksum, reader_choices
 from doric.core.reviews import pseudonym
 from doric.core.text import printable, replace_surrogates
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-FORMAT, KEY_FORMAT = "doric-review", "doric-review-key"
-VERSION = 1
+KEY_FORMAT = "doric-review-key"
 LARGEST = 20_000_000
 """Bytes. A page makes files of at most some hundred thousand."""
 JUDGED = ("natural", "stiff", "wrong", "not_doric")
@@ -29,15 +27,7 @@ ANSWERS = {"line": JUDGED, "row": JUDGED, "word": KNOWN, "pair": PREFERRED}
 """Kind of item -> its answers, from best to worst where they have an order. A choice may have any answer."""
 ONLY_BETTER = "better"
 """The answer of a reader who wrote a better form and chose none of the answers."""
-REGIONS = (
-    "Aberdeen", "Buchan", "Formartine", "Garioch", "Mar/Deeside", "Mearns", "Banff", "Moray",
-    "elsewhere in the North-East", "outside the North-East",
-)  # fmt: skip
-"""The regions that the page offers. Others are not passed on, because anything could stand there."""
-NATIVE = ("I grew up with it at home", "From other children, or at school")
-"""The answers of native speakers to the question how they came by their Doric."""
 LENGTH_OF_TIME = len("2026-11-29T10:00:00.000Z")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
 SEND_AGAIN = "Ask the reader to save the answers again and to send that file."
 
 
@@ -88,12 +78,13 @@ def read_review(path: Path) -> Review:
     reader = raw.get("reader")
     if not isinstance(reader, dict) or not _text(reader.get("id")):
         raise InputError("it does not say whose answers these are", file=path, hint=SEND_AGAIN)
+    choices = reader_choices()
     return Review(
         file=str(path),
         page=_text(raw.get("page")),
         reader=str(reader["id"]),
-        region=_listed(reader.get("region"), REGIONS) or "not said",
-        native=_listed(reader.get("learnt"), NATIVE) != "" if _text(reader.get("learnt")) else None,
+        region=_listed(reader.get("region"), choices.regions) or "not said",  # anything else could be there
+        native=_listed(reader.get("learnt"), choices.native) != "" if _text(reader.get("learnt")) else None,
         may_publish=reader.get("publish") is True,
         saved=_text(raw.get("saved"))[:LENGTH_OF_TIME],
         answers=tuple(
@@ -124,13 +115,6 @@ def read_key(path: Path) -> dict[str, Any]:
     if not isinstance(raw.get("items"), dict):
         raise InputError("it has no items", file=path, hint="Give the file that `make` wrote beside the page.")
     return raw
-
-
-def checksum(answers: object) -> str:
-    """The checksum that the page writes: CRC-32 of the answers as JSON without spaces, 8 hexadecimal digits."""
-    text = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
-    text = SURROGATE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)  # as JSON.stringify writes them
-    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _object(path: Path, what: str) -> dict[str, Any]:

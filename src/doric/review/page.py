@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from doric import data
 from doric.core.files import encode_json
+from doric.core.review_files import reader_choices
 from doric.report.html import render
 from doric.review.items import Item, Part
 
@@ -42,9 +43,20 @@ def review_page(items: Sequence[Item], parts: Sequence[Part]) -> str:
         for part in parts
         if part.number in asked
     ]
-    content = {"page": page_id(items), "parts": listed, "items": [item.for_page() for item in items]}
+    content = {
+        "page": page_id(items),
+        "parts": listed,
+        "items": [item.for_page() for item in items],
+        "choices": _choices(),
+    }
     style, script = (Markup(data.read_text(f"report/{name}")) for name in ("review.css", "review.js"))
     return render("review.html", style=style, script=script, content=embedded_json(content))
+
+
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The menus in which readers describe themselves."""
+    found = reader_choices()
+    return {"regions": found.regions, "ages": found.ages, "learnt": found.learnt}
 
 
 def review_key(items: Sequence[Item]) -> bytes:

@@ -1,12 +1,9 @@
 "use strict";
 (() => {
   const content = JSON.parse(document.getElementById("content").textContent);
-  const { items, parts } = content;
+  const { items, parts, choices } = content;
   const prefix = `doric-review:${content.page}:`;
   const main = document.getElementById("main"), foot = document.getElementById("foot");
-  const REGIONS = ["Aberdeen", "Buchan", "Formartine", "Garioch", "Mar/Deeside", "Mearns", "Banff", "Moray", "elsewhere in the North-East", "outside the North-East"];
-  const AGES = ["under 18", "18-29", "30-44", "45-59", "60-74", "75 or over"];
-  const LEARNT = ["I grew up with it at home", "From other children, or at school", "I moved here and picked it up", "I learnt it as an adult", "I understand it, but do not speak it"];
   const ANSWERS = {
     word: [["say", "I say it"], ["heard", "I've heard it"], ["never", "Not said here"]],
     line: [["natural", "Natural"], ["stiff", "Stiff"], ["wrong", "Wrong"], ["not_doric", "Not Doric"]],
@@ -119,9 +116,9 @@
       make("p", {}, `Do as much as you like. There are ${parts.length === 1 ? "about" : `${parts.length} parts, of about`} ${parts.map((part) => Math.ceil(part.minutes)).join(", ")} minutes, and you can stop at any time. ${stores ? "Your answers are kept on this phone or computer until you send them." : ""} Nothing is sent until you press the button at the end.`),
       make("h2", {}, "First, a few words about you"),
       field("Where did you grow up? (town, village or parish)", make("input", { value: reader.place, maxLength: 80, autocomplete: "off", oninput: (event) => set("place", event.target.value) })),
-      field("Which area is that?", choose("region", REGIONS)),
-      field("How old are you?", choose("age", AGES)),
-      field("How did you come by your Doric?", choose("learnt", LEARNT)),
+      field("Which area is that?", choose("region", choices.regions)),
+      field("How old are you?", choose("age", choices.ages)),
+      field("How did you come by your Doric?", choose("learnt", choices.learnt)),
       field("Your name, if you like", make("input", { value: reader.name || "", maxLength: 80, autocomplete: "off", oninput: (event) => set("name", event.target.value || null) })),
       tickBox("publish", "You may publish my answers for anybody to use (CC0), without my name.", licence),
       nameLeave,
