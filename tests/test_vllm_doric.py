@@ -1,6 +1,5 @@
 """The Modal app: its deployment to a recorder, its start as in the container, and its access control."""
 
-import importlib.util
 import io
 import json
 import os
@@ -27,6 +26,7 @@ from modal_proto import api_pb2
 import vllm_doric
 from chat_mock import ChatMock
 from modal_recorder import Recorder, deploy, recording
+from scripts import load_script
 from vllm_doric import Config, RequireKey
 
 ROOT = Path(__file__).parents[1]
@@ -504,11 +504,7 @@ def lock(tmp_path, monkeypatch) -> type[RequireKey]:
     """RequireKey as vLLM imports it: from a module that does not need modal or the app."""
     vllm_doric.write_key_check(tmp_path)
     monkeypatch.setenv("VLLM_API_KEY", "sk-right")
-    spec = importlib.util.spec_from_file_location("doric_lock", tmp_path / "doric_lock.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(tmp_path / "doric_lock.py")
     assert not set(vars(module)) & {"modal", "vllm_doric", "subprocess"}
     return module.RequireKey
 

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, overload
 
 from doric.core.errors import InputError, os_error
 from doric.core.exact_json import ONE_OBJECT
@@ -34,9 +34,15 @@ def open_lines(path: Path | str) -> Generator[IO[bytes]]:
         raise os_error(error, name_of(path), "read") from error
 
 
-def read_jsonl(
-    path: Path | str, *, convert: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
-) -> Iterator[tuple[int, dict[str, Any]]]:
+@overload
+def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]: ...
+
+
+@overload
+def read_jsonl[Item](path: Path | str, *, convert: Callable[[dict[str, Any]], Item]) -> Iterator[tuple[int, Item]]: ...
+
+
+def read_jsonl(path: Path | str, *, convert: Callable[[dict[str, Any]], Any] = lambda row: row) -> Iterator[Any]:
     """Yields (line number, converted object) for each line that is not blank. `-` is stdin.
 
     Raises `InputError` with file and line. It is also raised when `convert` raises one, when the file cannot be read,

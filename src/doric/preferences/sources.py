@@ -39,11 +39,7 @@ def read_rejected(path: Path) -> Iterator[Rejected]:
     """The rejected answers of a file of the generator; none if it is empty. Raises `InputError` with the line."""
     if path.is_file() and not file_size(path):  # of a run in which no answer was refused
         return
-    for number, entry in read_jsonl(path):
-        try:
-            yield _as_rejected(entry)
-        except InputError as error:
-            raise located(error, path, number) from error
+    yield from (rejected for _, rejected in read_jsonl(path, convert=_as_rejected))
 
 
 def _as_rejected(entry: Mapping[str, Any]) -> Rejected:
@@ -147,11 +143,7 @@ def _judged(meta: Mapping[str, Any], before: int) -> dict[str, int] | None:
 
 def read_pairs(path: Path) -> Iterator[Pair]:
     """The pairs of a file in TRL's format, such as those of a review. Raises `InputError` with the line."""
-    for number, entry in read_jsonl(path):
-        try:
-            yield _as_pair(entry)
-        except InputError as error:
-            raise located(error, path, number) from error
+    return (pair for _, pair in read_jsonl(path, convert=_as_pair))
 
 
 def _as_pair(entry: Mapping[str, Any]) -> Pair:
