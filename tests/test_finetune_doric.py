@@ -13,6 +13,8 @@ import finetune_doric
 from modal_recorder import deploy, recording
 
 ROOT = Path(__file__).parents[1]
+CONTAINER_HOME = "/root"
+"""The home of the container on Modal, as its mounts have it; no folder of the machine that runs the tests."""
 APP = ROOT / "modal" / "finetune_doric.py"
 
 
@@ -179,7 +181,7 @@ def test_the_volumes_outlive_the_container(deployed):
         "/runs": "vo-doric-runs",
         "/data": "vo-doric-data",
         "/models": "vo-doric-models",
-        "/root/.cache/huggingface": "vo-doric-hf-cache",
+        f"{CONTAINER_HOME}/.cache/huggingface": "vo-doric-hf-cache",
     }
 
 
@@ -187,8 +189,9 @@ def test_only_the_library_is_sent(deployed):
     """The app and the library with its language data are sent, and no settings, keys, datasets or caches."""
     mounts = deployed.sent(api_pb2.MountGetOrCreateRequest)
     files = {file.filename for mount in mounts for file in mount.files}
-    assert {"/root/finetune_doric.py", "/root/doric/finetune/job.py", "/root/doric/data/lexicon.tsv"} <= files
-    others = {name for name in files if not name.startswith(("/root/doric/", "/root/finetune_doric.py"))}
+    app, library = f"{CONTAINER_HOME}/finetune_doric.py", f"{CONTAINER_HOME}/doric/"
+    assert {app, f"{library}finetune/job.py", f"{library}data/lexicon.tsv"} <= files
+    others = {name for name in files if not name.startswith((library, app))}
     assert not others
     assert not [name for name in files if re.search(r"/\.|__pycache__|\.bak|\.jsonl\.|sharegpt", name)]
     builds = deployed.sent(api_pb2.ImageGetOrCreateRequest)
@@ -202,7 +205,7 @@ def test_the_image_has_the_locked_packages(deployed):
     commands = "\n".join(line for build in builds for line in build.image.dockerfile_commands)
     assert re.search(r"uv sync .*--group=finetune .*--no-default-groups.*--frozen", commands)
     assert "uv:latest" not in commands
-    assert deployed.image_env["PYTHONPATH"] == "/root"  # the export worker is another process
+    assert deployed.image_env["PYTHONPATH"] == CONTAINER_HOME  # the export worker is another process
 
 
 # -- results -----------------------------------------------------------------------------------------------------------

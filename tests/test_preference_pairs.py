@@ -61,7 +61,7 @@ def mixed(count):
 
 
 def test_a_refused_answer_stands_beside_the(make):
-    """A refused answer stands beside the accepted answer to the same prompt."""
+    """A rejected answer is paired with the accepted answer to the same prompt."""
     status, pairs = make(*mixed(8))
     assert status == 0
     assert len(pairs) == 8

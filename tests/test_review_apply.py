@@ -147,7 +147,7 @@ def test_half_characters_and_controls_are_read_without_them(tmp_path):
 
 
 def test_unknown_regions_and_origins_are_not_passed_on(tmp_path):
-    """What stands in the place of a region, but is none of the page, appears nowhere."""
+    """A text that is no region of the page is written nowhere."""
     about = {"id": "c" * 12, "region": "**Here** <b>", "learnt": ["x"], "publish": "yes"}
     path = write(tmp_path / "a.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "reader": about}))
@@ -286,8 +286,8 @@ def test_nothing_is_written_without_leave(script, project, capsys):
     assert content(project) == before
 
 
-def test_mended_line_replaces_the_old_one_and_the_same_file_again_changes_nothing(script, project, capsys):
-    """A better line stands in the data; applying the same file twice says that there is nothing to change."""
+def test_corrected_line_replaces_the_old_one_and_the_same_file_again_changes_nothing(script, project, capsys):
+    """A better line is in the data afterwards; applying the same file twice says that there is nothing to change."""
     text, item = line(0)
     better = 'Gyang canny, ma freen, an say "aye" tae naebody the day.'
     path = write(project / "a.answers", answer(item, text, "stiff", better))
@@ -379,7 +379,7 @@ def key(project, **items):
     return path
 
 
-def test_mended_answer_becomes_a_gold_row_and_a_preference(script, project):
+def test_corrected_answer_becomes_a_gold_row_and_a_preference(script, project):
     """The gold row names the reader by a pseudonym and the region; the pair can be read for training."""
     path = write(project / "a.answers", answer("row:1", "The aal ane.", "stiff", "The new een."))
     gold, pairs = project / "gold.jsonl", project / "pairs.jsonl"
@@ -395,7 +395,7 @@ def test_mended_answer_becomes_a_gold_row_and_a_preference(script, project):
 
 
 def test_better_answer_keeps_its_lines_and_a_row_of_the_chat_page_is_not_doubled(script, project):
-    """A mended answer of two paragraphs stays so; a row with the same turns is not added again."""
+    """A corrected answer of two paragraphs stays so; a row with the same turns is not added again."""
     path = write(project / "a.answers", answer("row:1", "The aal ane.", "better", "Een.\n\nTwa."))
     gold, pairs = project / "gold.jsonl", project / "pairs.jsonl"
     turns = [{"role": "user", "content": "Fit's new?"}, {"role": "assistant", "content": "Een.\n\nTwa."}]
@@ -448,7 +448,7 @@ def test_program_that_is_killed_while_it_writes_leaves_what_undo_restores(script
 
 
 def test_without_leave_to_publish_no_text_of_a_reader_is_used(script, project, capsys):
-    """A reader who gives no leave mends no row."""
+    """A reader who gives no leave corrects no row."""
     about = {"id": "c" * 12, "region": "Buchan", "publish": False}
     path = write(project / "a.answers", answer("row:1", "The aal ane.", "stiff", "The new een."), reader=about)
     raw = json.loads(path.read_text())

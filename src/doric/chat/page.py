@@ -183,7 +183,7 @@ def build(page: Page) -> Blocks:
             with gr.Row(elem_id="verdicts"):
                 buttons = [gr.Button(word.capitalize()) for word in VERDICTS]
             better = gr.Textbox(label="Better: how would you say it?", lines=2, max_length=LONGEST)
-            mend = gr.Button("Save my words", variant="primary")
+            own_words = gr.Button("Save my words", variant="primary")
             thanks = gr.Markdown("")
 
         def show_panel(talk: object, by: object) -> tuple[Any, Any]:
@@ -214,7 +214,7 @@ def build(page: Page) -> Blocks:
             except DoricError as error:
                 return gr.skip(), f"Not saved: {error.message}."
 
-        for button, verdict in zip([*buttons, mend], [*VERDICTS, ""], strict=True):
+        for button, verdict in zip([*buttons, own_words], [*VERDICTS, ""], strict=True):
             button.click(
                 save(verdict), [kept, reader, picked, better], [kept, thanks, better], api_visibility="private",
                 concurrency_limit=None,

@@ -33,7 +33,7 @@ SEND_AGAIN = "Ask the reader to save the answers again and to send that file."
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reader's answer to one item. `shown` is what stood there, `better` what the reader wrote instead, or ""."""
+    """A reader's answer to an item. `shown` is its text, `better` what the reader wrote instead, or ""."""
 
     item: str
     shown: str
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """The answers of one reader. `by` is the pseudonym that stands for the reader wherever something is written."""
+    """The answers of one reader. `by` is the pseudonym of the reader in everything that is written."""
 
     file: str
     page: str

@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag("answers", nargs="+", type=Path, metavar="FILE", help="answers that readers sent back")
     flag("--key", type=Path, metavar="FILE", help="the key of the page; answers and pairs need it")
     flag("--dataset", type=Path, metavar="FILE", help="a dataset that rows leave whose answer readers call wrong")
-    flag("--gold", type=Path, default=Path("datasets/gold.jsonl"), metavar="FILE", help="mended rows (%(default)s)")
+    flag("--gold", type=Path, default=Path("datasets/gold.jsonl"), metavar="FILE", help="corrected rows (%(default)s)")
     flag(
         "--preferences", type=Path, default=Path("datasets/review_preferences.jsonl"), metavar="FILE",
         help="pairs of a better and a worse answer (%(default)s)",
@@ -102,7 +102,7 @@ def _row_files(
     found, notes = rows.judged(about, key)
     free = [one for one in found if all(publish[by] for by in one.decision.by)]
     if kept_back := sum(one.decision.changes for one in found) - sum(one.decision.changes for one in free):
-        notes.append(f"{kept_back} mended or chosen answers are not used: their readers gave no leave to publish")
+        notes.append(f"{kept_back} corrected or chosen answers are not used: their readers gave no leave to publish")
     files: dict[str, str] = {}
     for path, entries in ((args.gold, rows.gold_rows(free)), (args.preferences, rows.preferences(free))):
         content, count = rows.added(path, entries)

@@ -31,7 +31,7 @@ class Corrections:
     notes: list[str] = field(default_factory=list)
 
     def lines(self, decision: Decision) -> None:
-        """Replace or remove a line wherever it stands."""
+        """Replace or remove every copy of a line."""
         found = [line for line in doric_lines(self.sources) if without_slots(line.text) == decision.shown]
         if not found:
             self.notes.append(f"Not in the data any more, so not changed: {decision.shown!r}")

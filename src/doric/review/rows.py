@@ -1,4 +1,4 @@
-"""What readers said of answers: mended ones become gold rows, chosen ones preferences, wrong ones leave a dataset."""
+"""Judged answers: corrected ones become gold rows, chosen ones preferences, and wrong ones leave a dataset."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def judged(decisions: Iterable[Decision], key: Mapping[str, Any] | None) -> tupl
 
 
 def gold_rows(found: Sequence[Judged]) -> Iterator[Entry]:
-    """The mended answers as rows, with who mended them."""
+    """The corrected answers as rows, with who corrected them."""
     for one in found:
         decision = one.decision
         if decision.kind == "row" and decision.wanted and decision.changes:
@@ -50,7 +50,7 @@ def gold_rows(found: Sequence[Judged]) -> Iterator[Entry]:
 
 
 def preferences(found: Sequence[Judged]) -> Iterator[Entry]:
-    """The pairs of which a reader chose one, and the mended answers beside what stood there, for training."""
+    """The pairs of which a reader chose one, and the corrected answers beside the old ones, for training."""
     for one in found:
         decision = one.decision
         if decision.kind == "pair" and SEPARATOR in decision.shown:

@@ -85,7 +85,7 @@
   }
 
   // --- screens
-  let screen = null, mending = false;
+  let screen = null, editing = false;
   function show(next, focus = true) {
     tick();
     screen = next;
@@ -145,12 +145,12 @@
     document.querySelector("#bar i").style.width = `${percent}%`;
     main.append(...({ choice: choiceText, word: wordText, pair: pairText })[item.kind]?.(item) ?? lineText(item));
     if (given?.better) main.append(make("p", { className: "soft" }, "You would say:"), make("div", { className: "say mine" }, given.better));
-    if (mending) return mend(item, given);
+    if (editing) return edit(item, given);
     const keys = answersOf(item);
     const row = make("div", { className: "answers", role: "group", "aria-label": "Your answer" });
     keys.forEach(([value, text], number) => row.append(button(text, () => choose(item, value), { "aria-pressed": String(given?.answer === value) })));
     [...row.children].forEach((each, number) => each.append(make("kbd", { "aria-hidden": "true" }, ` ${number + 1}`)));
-    if (item.kind !== "pair") row.append(button(item.kind === "word" || item.kind === "choice" ? "I say something else" : "Write it better", () => openMend(), { id: "mend" }));
+    if (item.kind !== "pair") row.append(button(item.kind === "word" || item.kind === "choice" ? "I say something else" : "Write it better", () => openEditor(), { id: "edit" }));
     foot.append(row, make("div", { className: "nav" },
       button("◀ Back", () => go(-1), { disabled: at === 0 }), button("All parts", () => show({ name: "parts" })), button(given ? "Next ▶" : "Skip ▶", () => go(1))));
   }
@@ -159,17 +159,17 @@
   const lineText = (item) => [make("h1", { className: "sr" }, "How does this sound?"), item.ask ? make("p", { className: "soft" }, `Somebody asks: ${item.ask}`) : null, make("p", { className: "soft" }, "How does this sound?"), make("div", { className: item.text.length > 200 ? "say long" : "say" }, item.text), /\[\w+\]/.test(item.text) ? make("p", { className: "soft" }, "Words such as [topic] stand for whatever it is about.") : null].filter(Boolean);
   const pairText = (item) => [make("h1", {}, "Which of the two sounds better?"), make("p", { className: "soft" }, `Somebody asks: ${item.ask}`), make("p", {}, "The first:"), make("div", { className: "say long" }, item.text), make("p", {}, "The second:"), make("div", { className: "say long" }, item.second)];
 
-  function openMend() { mending = true; draw(false); }
-  function mend(item, given) {
+  function openEditor() { editing = true; draw(false); }
+  function edit(item, given) {
     const short = item.kind === "word" || item.kind === "choice";
     const box = make(short ? "input" : "textarea", { id: "better", maxLength: 4000, value: given?.better ?? (short ? "" : item.text), autocomplete: "off", spellcheck: false });
     box.setAttribute("autocapitalize", "off");
     const label = make("label", { htmlFor: "better" }, short ? "What do you say?" : "Write it the way you would say it:");
     main.append(label, box);
-    const close = () => { mending = false; draw(); };
+    const close = () => { editing = false; draw(); };
     const keep = () => {
       const text = box.value.trim(), better = text && (short || text !== item.text) ? text : null;
-      mending = false;
+      editing = false;
       if (better) save(item, given?.answer ?? "better", better);
       else if (given?.better) save(item, given.answer, null);
       say(better ? "Kept." : "Nothing changed.");
@@ -195,7 +195,7 @@
     go(1);
   }
   function go(step) {
-    mending = false;
+    editing = false;
     const all = itemsOf(partOf(screen.item)), at = all.indexOf(screen.item) + step;
     if (at < 0) return;
     show(at < all.length ? { item: all[at] } : { name: "parts" });
@@ -243,16 +243,16 @@
   }
 
   document.addEventListener("keydown", (event) => {
-    if (!screen.item || mending || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!screen.item || editing || event.ctrlKey || event.metaKey || event.altKey) return;
     const answers = answersOf(screen.item), number = Number(event.key);
     if (number >= 1 && number <= answers.length) choose(screen.item, answers[number - 1][0]);
-    else if (event.key === "e" && screen.item.kind !== "pair") { event.preventDefault(); openMend(); }
+    else if (event.key === "e" && screen.item.kind !== "pair") { event.preventDefault(); openEditor(); }
     else if (event.key === "ArrowLeft") go(-1);
     else if (event.key === "ArrowRight") go(1);
   });
   addEventListener("storage", (event) => {
     if (event.key === `${prefix}reader`) reader = read("reader") || reader;
-    if (screen && !mending && screen.name !== "about" && event.key?.startsWith(`${prefix}a:`)) draw(false);
+    if (screen && !editing && screen.name !== "about" && event.key?.startsWith(`${prefix}a:`)) draw(false);
   });
   addEventListener("pagehide", tick);
   const at = read("at"), open = items.find((item) => item.id === at);
