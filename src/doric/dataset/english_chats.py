@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,14 +13,14 @@ from doric.core.characters import find_flaw
 from doric.core.conversations import MESSAGES, REASONING_PARTS, SHAREGPT, TEXT_PARTS, Row, as_messages, stable_id
 from doric.core.errors import InputError
 from doric.core.files import parse_json, parse_object
-from doric.core.jsonl import located, open_lines
+from doric.core.jsonl import open_lines
 from doric.core.text import MAX_CHARACTERS, has_text, words
 from doric.dataset import instructions
 from doric.dataset.chats import Accepted, Chat
 from doric.dataset.instructions import Message
 from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job
 from doric.dataset.prompts import LENGTHS, MOST_SCOTS, Prompt
-from doric.dataset.sources import CHATS, FROM, Writing, counted, left_out_lines
+from doric.dataset.sources import CHATS, FROM, LeftOut, Writing, counted
 from doric.dataset.tasks import WriteAnswer
 from doric.dialect.scores import score
 from doric.llm.client import Backend
@@ -62,12 +62,11 @@ class EnglishChat:
 
 @dataclass
 class ChatFile:
-    """The chats of a file, what was left out by reason, and the system prompts that were."""
+    """The chats of a file, and what was left out."""
 
     path: Path
     chats: list[EnglishChat] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    places: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -80,24 +79,23 @@ class ChatFile:
             try:
                 turns = as_messages(_known_keys(row))["messages"]
             except InputError as error:
-                raise located(InputError(error.message, hint=error.hint or HINT), path, number) from error
+                raise InputError(error.message, file=path, line=number, hint=error.hint or HINT) from error
             found._add(turns, number, seen)
         if not found.chats:
-            lines = "; ".join(left_out_lines(found.left_out, found.places))
-            raise InputError(f"no chat to use in it{f' ({lines})' if lines else ''}", file=path, hint=HINT)
+            raise found.left_out.nothing_left("chat", path, HINT)
         return found
 
     def _add(self, turns: list[dict[str, str]], number: int, seen: set[str]) -> None:
-        spoken = [turn for turn in turns if turn["role"] != "system"]
-        if len(spoken) < len(turns):
+        dialogue = [turn for turn in turns if turn["role"] != "system"]
+        if len(dialogue) < len(turns):
             self._leave_out("system prompts, of chats that are used without them", number)
-        if spoken and spoken[-1]["role"] == "user":
+        if dialogue and dialogue[-1]["role"] == "user":
             self._leave_out("last user turns without an answer", number)
-            spoken.pop()
-        if reason := _unusable(spoken):
+            dialogue.pop()
+        if reason := _unusable(dialogue):
             self._leave_out(reason, number)
             return
-        texts = [turn["content"] for turn in spoken]
+        texts = [turn["content"] for turn in dialogue]
         asked, answers = tuple(texts[::2]), tuple(texts[1::2])
         if (id := stable_id(CHATS, *texts)) in seen:
             self._leave_out("chats that are there twice", number)
@@ -107,8 +105,7 @@ class ChatFile:
         self.chats.append(EnglishChat(asked, answers, number, id, kind))
 
     def _leave_out(self, reason: str, number: int) -> None:
-        self.left_out[reason] += 1
-        self.places[reason].append(f"line {number}")
+        self.left_out.add(reason, f"line {number}")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -278,7 +275,7 @@ class ChatSource:
         turns = Counter(f"of {len(chat.answers)} answers" for chat in self.file.chats)
         kinds = Counter(chat.kind for chat in self.file.chats)
         line = f"{len(self):,} chats with {self.answers:,} answers to write anew: {counted(turns)}; {counted(kinds)}"
-        return "\n".join([line, *left_out_lines(self.file.left_out, self.file.places)])
+        return "\n".join([line, *self.file.left_out.lines()])
 
     def compose(self, job: Job, rejected: Sequence[tuple[str, str]], said: Sequence[Exchange] = ()) -> list[Message]:
         """The request for the next answer of a chat: what was said before in Doric, the question, and the English."""

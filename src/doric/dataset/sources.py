@@ -1,11 +1,12 @@
 """Where the jobs of a run come from. A run needs no more of them than a `Source` has."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from doric.core.conversations import Row
+from doric.core.errors import InputError
 from doric.dataset import asks, followups, instructions, replies
 from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Job, Jobs, Plan, Voice
@@ -146,9 +147,22 @@ def asked_lines(rows: Mapping[str, int], buckets: Mapping[str, int]) -> Iterator
             yield bucket, counted(own | ({"orders" if bucket == "adv" else "other": rest} if rest else {}))
 
 
-def left_out_lines(left_out: Mapping[str, int], named: Mapping[str, Sequence[str]]) -> list[str]:
-    """What of the files is not used: one line for each reason, with its count and the first place."""
-    return [
-        f"left out: {count:,} {reason}" + (f" ({', '.join(named[reason][:2])})" if named.get(reason) else "")
-        for reason, count in Counter(left_out).most_common()
-    ]
+@dataclass
+class LeftOut:
+    """What of the files is not used: the places of each reason."""
+
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, place: str) -> None:
+        """Note one place."""
+        self.places.setdefault(reason, []).append(place)
+
+    def lines(self) -> list[str]:
+        """One line for each reason, the most frequent first, with its count and the first two places."""
+        ordered = sorted(self.places.items(), key=lambda item: -len(item[1]))
+        return [f"left out: {len(places):,} {reason} ({', '.join(places[:2])})" for reason, places in ordered]
+
+    def nothing_left(self, what: str, file: Path, hint: str) -> InputError:
+        """The error if everything is left out. `what` is what the files should have."""
+        lines = f" ({'; '.join(self.lines())})" if self.places else ""
+        return InputError(f"no {what} to use in it{lines}", file=file, hint=hint)

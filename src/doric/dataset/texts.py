@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, Self
 from doric import data
 from doric.core.characters import find_flaw, tidy
 from doric.core.conversations import Row, stable_id
-from doric.core.errors import InputError
 from doric.core.text import MAX_CHARACTERS, fold, has_text, sentences, words
 from doric.dataset import instructions
 from doric.dataset.chats import Accepted, Chat
@@ -25,7 +24,7 @@ from doric.dataset.passages import Section, passages, sections
 from doric.dataset.plan import Exchange, Job
 from doric.dataset.prompts import Prompt
 from doric.dataset.provenance import Provenance
-from doric.dataset.sources import FROM, TEXTS, Writing, left_out_lines
+from doric.dataset.sources import FROM, TEXTS, LeftOut, Writing
 from doric.dataset.text_files import MARKDOWN, WORD, read_any_text, read_docx, text_files
 from doric.llm.client import Backend
 from doric.quality import gates
@@ -59,11 +58,10 @@ class Passage:
 
 @dataclass
 class Collection:
-    """The passages of a folder, what was left out by reason, and the encodings of the files."""
+    """The passages of a folder, what was left out, and the encodings of the files."""
 
     passages: list[Passage] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    places: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    left_out: LeftOut = field(default_factory=LeftOut)
     files: int = 0
     encodings: Counter[str] = field(default_factory=Counter)
 
@@ -73,30 +71,27 @@ class Collection:
         found, seen = cls(), set()
         files, others = text_files(folder)
         for path in others:
-            found._leave_out("files that are not .txt, .md or .docx", path.name)
+            found.left_out.add("files that are not .txt, .md or .docx", path.name)
         for path in files:
             name = path.name if folder.is_file() else path.relative_to(folder).as_posix()
             found._add_file(path, name, size, seen)
         if not found.passages:
             hint = "Give a folder with texts in .txt, .md or .docx."
-            lines = "; ".join(left_out_lines(found.left_out, found.places))
-            raise InputError(f"no text to use in it{f' ({lines})' if lines else ''}", file=folder, hint=hint)
+            raise found.left_out.nothing_left("text", folder, hint)
         return found
 
     def _add_file(self, path: Path, name: str, size: int, seen: set[str]) -> None:
-        before, number = len(self.passages), itertools.count(1)
-        for section in self._sections(path):
-            for text in passages(section.text, size):
-                place = f"{name} passage {next(number)}"
-                if reason := _unusable(text, seen):
-                    self._leave_out(reason, place)
-                else:
-                    seen.add(fold(text))
-                    self.passages.append(Passage(text, name, int(place.rpartition(" ")[2]), section.title))
-        if len(self.passages) > before:
-            self.files += 1
-        elif next(number) == 1:
-            self._leave_out("empty files", name)
+        before = len(self.passages)
+        pieces = [(section.title, text) for section in self._sections(path) for text in passages(section.text, size)]
+        for number, (title, text) in enumerate(pieces, 1):
+            if reason := _unusable(text, seen):
+                self.left_out.add(reason, f"{name} passage {number}")
+            else:
+                seen.add(fold(text))
+                self.passages.append(Passage(text, name, number, title))
+        self.files += len(self.passages) > before
+        if not pieces:
+            self.left_out.add("empty files", name)
 
     def _sections(self, path: Path) -> list[Section]:
         if path.suffix.lower() in WORD:
@@ -109,10 +104,6 @@ class Collection:
         text, encoding = read_any_text(path)
         self.encodings[encoding] += 1
         return sections(text) if path.suffix.lower() in MARKDOWN else [Section("", text)]
-
-    def _leave_out(self, reason: str, place: str) -> None:
-        self.left_out[reason] += 1
-        self.places[reason].append(place)
 
 
 def _unusable(text: str, seen: set[str]) -> str:
@@ -286,7 +277,7 @@ class TextSource:
         ]
         if found.encodings["cp1252"]:
             lines.append(f"read as Windows-1252: {found.encodings['cp1252']:,} files that are not UTF-8")
-        return "\n".join([*lines, *left_out_lines(found.left_out, found.places)])
+        return "\n".join([*lines, *found.left_out.lines()])
 
     def expected_tokens(self) -> tuple[float, float]:
         """Means over a sample of the passages."""
