@@ -61,8 +61,13 @@ def _literal(mark: str) -> str:
 
 def may_go_on(text: str) -> bool:
     """Whether `text`, which ends where the pieces end so far, is the beginning of a longer mark."""
-    lower = text.lower()
-    return any(len(mark) > len(lower) and mark.startswith(lower) for pair in pairs().items() for mark in pair)
+    return text.lower() in _beginnings()
+
+
+@functools.cache
+def _beginnings() -> frozenset[str]:
+    """Every beginning of a mark around reasoning, in lower case; a whole mark only if a longer one begins with it."""
+    return frozenset(mark[:end] for pair in pairs().items() for mark in pair for end in range(len(mark)))
 
 
 def _any(patterns: Iterable[str]) -> str:
@@ -124,7 +129,14 @@ def token() -> re.Pattern[str]:
         f"(?-i:{MERGED})",
         f"(?P<turn>{_turn_pattern()})",
     ]
-    return re.compile("|".join(parts), re.IGNORECASE)
+    # the first character is looked at before the many forms: a search takes a third of the time
+    return re.compile(f"(?={_first_characters()})(?:{'|'.join(parts)})", re.IGNORECASE)
+
+
+def _first_characters() -> str:
+    """A regular expression for the beginning of every form of `token`."""
+    marks = [*pairs(), *pairs().values(), *_spec()["turns"]["marks"], "<", "◁", "[", MERGED]
+    return _any(_literal(mark[0]) for mark in marks)
 
 
 @functools.cache
