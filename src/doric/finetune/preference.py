@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from doric.preferences.pairs import Pair
 
 OFF = "off"
-METHODS = ("dpo", "orpo", "kto")
 HELD_SHARE = 0.1
 """The share of the pairs that are not trained, to measure the margin with."""
 LEAST_PAIRS = 10
@@ -155,37 +154,21 @@ def total_steps(plan: Plan, settings: Settings, pairs: Pairs) -> int:
 
 
 def _arguments(plan: Plan, settings: Settings, pairs: Pairs, folder: Path) -> dict[str, Any]:
-    gpu, steps = plan.device == "cuda", total_steps(plan, settings, pairs)
+    steps = total_steps(plan, settings, pairs)
     batch = plan.batch if settings.preference == "kto" else max(1, plan.batch // 2)  # a pair is two rows
     with_reference = {} if settings.preference == "orpo" else {"precompute_ref_log_probs": True}
     return {
         "output_dir": str(folder / "checkpoints"),
         "run_name": f"{folder.parent.name}-{settings.preference}",
-        "max_length": plan.length,
         "per_device_train_batch_size": batch,
         "per_device_eval_batch_size": batch,
-        "gradient_accumulation_steps": plan.accumulation,
         "learning_rate": settings.preference_rate or RATES[plan.method],
         "lr_scheduler_type": "cosine",
         "warmup_steps": WARMUP,
         "max_steps": steps,
         "beta": settings.preference_beta,
-        "seed": plan.seed,
-        "optim": "adamw_8bit" if gpu else "adamw_torch",
-        "bf16": plan.dtype == "bfloat16",
-        "fp16": plan.dtype == "float16",
-        "use_cpu": not gpu,
-        "dataloader_pin_memory": gpu,
-        "gradient_checkpointing": gpu,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "eval_strategy": "steps",
-        "eval_steps": train.steps_between_checks(steps, 0),
-        "eval_on_start": True,
-        "save_steps": train.steps_between_checks(steps, 0),
         "save_total_limit": 1,
-        "report_to": train.reporters(),
-        "disable_tqdm": True,
+        **train.common_settings(plan, train.steps_between_checks(steps, 0)),
         **with_reference,
     }
 

@@ -48,44 +48,51 @@ def training_settings(plan: Plan, folder: Path, every: int) -> SFTConfig:
     """
     from trl import SFTConfig
 
-    gpu = plan.device == "cuda"
     return SFTConfig(
         output_dir=str(folder),
         run_name=folder.parent.name,
-        max_length=plan.length,
         packing=plan.packing,
         eval_packing=False,
         padding_free=False,  # without this, Unsloth joins the rows of a batch; with packing, TRL turns it on itself
         shuffle_dataset=True,
         per_device_train_batch_size=plan.batch,
         per_device_eval_batch_size=plan.batch,
-        gradient_accumulation_steps=plan.accumulation,
         learning_rate=plan.rate,
         lr_scheduler_type=plan.schedule,
         warmup_steps=plan.warmup,
         num_train_epochs=plan.epochs,
         max_steps=plan.steps or -1,
-        seed=plan.seed,
-        optim="adamw_8bit" if gpu else "adamw_torch",
-        bf16=plan.dtype == "bfloat16",
-        fp16=plan.dtype == "float16",
-        use_cpu=not gpu,
-        dataloader_pin_memory=gpu,
-        gradient_checkpointing=gpu,
-        train_sampling_strategy="random" if gpu or plan.packing else "group_by_length",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps",
-        eval_steps=every,
-        eval_on_start=True,
-        save_steps=every,
+        train_sampling_strategy="random" if plan.device == "cuda" or plan.packing else "group_by_length",
         save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
-        report_to=reporters(),
-        disable_tqdm=True,
+        **common_settings(plan, every),
     )
+
+
+def common_settings(plan: Plan, every: int) -> dict[str, Any]:
+    """The arguments that the trainers of the training and of the preference stage have in common."""
+    gpu = plan.device == "cuda"
+    return {
+        "max_length": plan.length,
+        "gradient_accumulation_steps": plan.accumulation,
+        "seed": plan.seed,
+        "optim": "adamw_8bit" if gpu else "adamw_torch",
+        "bf16": plan.dtype == "bfloat16",
+        "fp16": plan.dtype == "float16",
+        "use_cpu": not gpu,
+        "dataloader_pin_memory": gpu,
+        "gradient_checkpointing": gpu,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "eval_on_start": True,
+        "save_steps": every,
+        "report_to": reporters(),
+        "disable_tqdm": True,
+    }
 
 
 @contextlib.contextmanager
