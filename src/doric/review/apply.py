@@ -100,8 +100,8 @@ def _row_files(
     """The gold rows, the preferences and the dataset: path -> new content, and what is said about them."""
     about = [one for one in decisions if one.kind in ("row", "pair")]
     found, notes = rows.judged(about, key)
-    free = [one for one in found if all(publish[by] for by in one.decision.by)]
-    if kept_back := sum(one.decision.changes for one in found) - sum(one.decision.changes for one in free):
+    free = [one for one in found if all(publish[by] for by in one.by)]
+    if kept_back := sum(one.changes for one in found) - sum(one.changes for one in free):
         notes.append(f"{kept_back} corrected or chosen answers are not used: their readers gave no leave to publish")
     files: dict[str, str] = {}
     for path, entries in ((args.gold, rows.gold_rows(free)), (args.preferences, rows.preferences(free))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +18,31 @@ from doric.review.items import SEPARATOR
 type Entry = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A decision on an answer, with the turns before it."""
-
-    decision: Decision
-    prompt: tuple[Mapping[str, str], ...]
-
-
-def judged(decisions: Iterable[Decision], key: Mapping[str, Any] | None) -> tuple[list[Judged], list[str]]:
+def judged(decisions: Iterable[Decision], key: Mapping[str, Any] | None) -> tuple[list[Decision], list[str]]:
     """The decisions on answers and pairs with their prompts, and notes about those whose prompt is not known."""
     found, notes = [], []
     for one in decisions:
         asked = (key or {}).get(one.item, {}).get("prompt", "")
         prompt = one.prompt or (({"role": "user", "content": asked},) if asked else ())
         if prompt:
-            found.append(Judged(one, prompt))
+            found.append(replace(one, prompt=prompt))
         elif one.kind == "pair" or one.changes:
             notes.append(f"Its question is not known, so it is not used (give --key): {one.shown[:80]!r}")
     return found, notes
 
 
-def gold_rows(found: Sequence[Judged]) -> Iterator[Entry]:
+def gold_rows(found: Sequence[Decision]) -> Iterator[Entry]:
     """The corrected answers as rows, with who corrected them."""
-    for one in found:
-        decision = one.decision
+    for decision in found:
         if decision.kind == "row" and decision.wanted and decision.changes:
-            *before, last = one.prompt
-            row = make_row(last["content"], decision.wanted, _meta(decision, one))
+            *before, last = decision.prompt
+            row = make_row(last["content"], decision.wanted, _meta(decision))
             yield {**row, "messages": [*map(dict, before), *row["messages"]]}
 
 
-def preferences(found: Sequence[Judged]) -> Iterator[Entry]:
+def preferences(found: Sequence[Decision]) -> Iterator[Entry]:
     """The pairs of which a reader chose one, and the corrected answers beside the old ones, for training."""
-    for one in found:
-        decision = one.decision
+    for decision in found:
         if decision.kind == "pair" and SEPARATOR in decision.shown:
             first, second = decision.shown.split(SEPARATOR, 1)
             better, worse = (first, second) if decision.wanted == "first" else (second, first)
@@ -60,14 +50,14 @@ def preferences(found: Sequence[Judged]) -> Iterator[Entry]:
             better, worse = decision.wanted, decision.shown
         else:
             continue
-        meta = {**_meta(decision, one), "why": "review", "reason": f"{' and '.join(decision.by)} chose it"}
+        meta = {**_meta(decision), "why": "review", "reason": f"{' and '.join(decision.by)} chose it"}
         turns = ({"role": "assistant", "content": text} for text in (better, worse))
         chosen, rejected = ([turn] for turn in turns)
-        yield {"prompt": list(map(dict, one.prompt)), "chosen": chosen, "rejected": rejected, "meta": meta}
+        yield {"prompt": list(map(dict, decision.prompt)), "chosen": chosen, "rejected": rejected, "meta": meta}
 
 
-def _meta(decision: Decision, one: Judged) -> Entry:
-    id = stable_id("review", decision.item, decision.wanted, *(turn["content"] for turn in one.prompt))
+def _meta(decision: Decision) -> Entry:
+    id = stable_id("review", decision.item, decision.wanted, *(turn["content"] for turn in decision.prompt))
     return {"id": id, "kind": "core", "reviewed_by": list(decision.by), "region": decision.region, "source": "review"}
 
 
@@ -96,12 +86,12 @@ def _marks(entry: Entry) -> set[str]:
     return {*([f"id {id}"] if id else ()), *([f"turns {turns}"] if turns else ())}
 
 
-def without_wrong(path: Path, found: Sequence[Judged]) -> tuple[str, int]:
+def without_wrong(path: Path, found: Sequence[Decision]) -> tuple[str, int]:
     """The content of a dataset without the rows whose answer readers call wrong, and the number of those."""
     wrong = {
-        (one.prompt[-1]["content"], one.decision.shown)
-        for one in found
-        if one.decision.kind == "row" and not one.decision.wanted
+        (decision.prompt[-1]["content"], decision.shown)
+        for decision in found
+        if decision.kind == "row" and not decision.wanted
     }
     kept, left = [], 0
     check_writable(path)
