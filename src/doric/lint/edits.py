@@ -117,6 +117,12 @@ def agreed(command: str, diff: Iterable[str], *, yes: bool, notes: Iterable[str]
         return False
 
 
+def files_diff(files: Mapping[str, str]) -> Iterator[str]:
+    """What `write` would change in `files`."""
+    for name, text in sorted(files.items()):
+        yield from diff(data.shown(name), _lines(_folder() / name), text.split("\n"))
+
+
 def write(files: Mapping[str, str], command: str) -> None:
     """Write all `files`, name -> content, after their old versions were copied. Raises `InputError`.
 
@@ -203,9 +209,12 @@ def _check_unchanged(name: str, written: str, copy: Path | None) -> None:
 
 def _undo_diff(restored: Mapping[Path, Path | None]) -> Iterator[str]:
     for path, copy in restored.items():
-        old = path.read_text("utf-8-sig").split("\n") if path.is_file() else []
-        new = copy.read_text("utf-8-sig").split("\n") if copy else []
-        yield from diff(_shown(path), old, new)
+        yield from diff(_shown(path), _lines(path), _lines(copy) if copy else [])
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file; none if there is no such file."""
+    return path.read_text("utf-8-sig").split("\n") if path.is_file() else []
 
 
 def _changes() -> list[dict]:

@@ -3,7 +3,7 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from doric import data
@@ -52,13 +52,10 @@ def run(args: argparse.Namespace) -> int:
         notes.append("Nothing else changes: everything that the readers agree on is so already, or is listed above.")
     files |= recorded
     if not files:
-        print(
-            printable(
-                "\n".join([*notes, "Nothing to change: what the readers agree on is so already, or is listed above."])
-            )
-        )
+        notes.append("Nothing to change: what the readers agree on is so already, or is listed above.")
+        print(printable("\n".join(notes)))
         return 0
-    if not edits.agreed("the review", _diff(files, sources), yes=args.yes, notes=notes):
+    if not edits.agreed("the review", edits.files_diff(files), yes=args.yes, notes=notes):
         return 1
     edits.write(files, f"review_doric.py apply {' '.join(path.name for path in args.answers)}")
     print("Written. `review_doric.py undo` takes it back.")
@@ -115,19 +112,6 @@ def _row_files(
             files[str(args.dataset.absolute())] = content
         notes.append(f"{count} rows leave {args.dataset}")
     return files, notes
-
-
-def _diff(files: Mapping[str, str], sources: Mapping[str, Source]) -> Iterator[str]:
-    for name, text in sorted(files.items()):
-        path = Path(str(data.FOLDER)) / name
-        old = (
-            sources[name].lines
-            if name in sources
-            else path.read_text("utf-8-sig").split("\n")
-            if path.is_file()
-            else []
-        )
-        yield from edits.diff(data.shown(name), old, text.split("\n"))
 
 
 def check_data() -> int:
