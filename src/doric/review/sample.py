@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from doric import data
 from doric.core import text as texts
@@ -15,6 +16,7 @@ from doric.evaluation.aggregate import KIND, load_result
 from doric.review.corpus import OwnRow
 from doric.review.items import FAKE, GENUINE, OURS, Item, Part, item_id
 
+FAKE_TEXTS = "review/fakes.toml"
 FAKES, PAIRS, GENUINES = 0.25, 0.3, 0.25
 """Shares of the sample."""
 LONGEST = 1200
@@ -86,47 +88,35 @@ def sample_items(rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], par
     draw.shuffle(drawn)
     pairs = round(part.most * PAIRS)
     alone = part.most - pairs
-    made = [_fake(raw, part) for raw in data.read_toml("review/fakes.toml")["text"]]
+    listed = data.read_toml(FAKE_TEXTS)["text"]
+    made = [_single(part, raw["prompt"], raw["answer"], FAKE, {"file": FAKE_TEXTS}) for raw in listed]
     spoiled = [item for row in drawn[::-1][:SPOILED] for item in _spoiled(row, part, draw)][: round(alone * FAKES)]
     draw.shuffle(made)
     bad = [item for couple in zip(made, spoiled, strict=False) for item in couple][: round(alone * FAKES)]
     passages = list(genuine)
     draw.shuffle(passages)
-    good = [
-        Item(item_id("row", "", text), part.number, "row", {"ask": "", "text": text}, GENUINE, {"file": file})
-        for file, text in passages[: round(alone * GENUINES)]
-    ]
-    ours = [_row(row, part) for row in drawn[: alone - len(bad) - len(good)]]
+    good = [_single(part, "", text, GENUINE, {"file": file}) for file, text in passages[: round(alone * GENUINES)]]
+    mine = drawn[: alone - len(bad) - len(good)]
+    ours = [_single(part, row.prompt, _cut(row.answer), OURS, row.source) for row in mine]
     single = list({item.id: item for item in [*ours, *bad, *good]}.values())
     draw.shuffle(single)
     return [*single, *_pairs(drawn[alone:] or drawn, part, draw, pairs)]
 
 
-def _row(row: OwnRow, part: Part) -> Item:
-    text = _cut(row.answer)
-    shown = {"ask": row.prompt, "text": text}
-    return Item(item_id("row", row.prompt, text), part.number, "row", shown, OURS, row.source)
+def _single(part: Part, ask: str, text: str, origin: str, source: Mapping[str, Any]) -> Item:
+    return Item(item_id("row", ask, text), part.number, "row", {"ask": ask, "text": text}, origin, source)
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else texts.whole_sentences(text[:LONGEST])
 
 
-def _fake(raw: Mapping[str, str], part: Part) -> Item:
-    shown = {"ask": raw["prompt"], "text": raw["answer"]}
-    source = {"file": "review/fakes.toml"}
-    return Item(item_id("row", raw["prompt"], raw["answer"]), part.number, "row", shown, FAKE, source)
-
-
 def _spoiled(row: OwnRow, part: Part, draw: random.Random) -> Iterator[Item]:
     """The row with the words of one table exchanged, if that changes enough of them."""
-    name, swap = draw.choice(sorted(data.read_toml("review/fakes.toml")["swap"].items()))
-    text = _cut(row.answer)
-    spoiled, changes = swapped(text, swap)
+    name, swap = draw.choice(sorted(data.read_toml(FAKE_TEXTS)["swap"].items()))
+    spoiled, changes = swapped(_cut(row.answer), swap)
     if changes >= LEAST_SWAPS:
-        source = {**row.source, "swap": name}
-        shown = {"ask": row.prompt, "text": spoiled}
-        yield Item(item_id("row", row.prompt, spoiled), part.number, "row", shown, FAKE, source)
+        yield _single(part, row.prompt, spoiled, FAKE, {**row.source, "swap": name})
 
 
 def swapped(text: str, swap: Mapping[str, str]) -> tuple[str, int]:
