@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from doric.core.reviews import FILE, NOBODY, reviewed, sentence
-from doric.review.agreement import KINDS, alpha, ratings
+from doric.core.reviews import FILE, KINDS, NOBODY, reviewed, sentence
+from doric.review.agreement import alpha, ratings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,10 +62,11 @@ def _agreement(reviews: Sequence[Review]) -> dict[str, Any]:
 
     If everybody gave one and the same answer to everything, alpha is not defined.
     """
-    answered = {kind: ratings(reviews, kind) for kind in KINDS} if len(reviews) > 1 else {}
-    varied = (
-        kind for kind, items in answered.items() if len({said for one in items.values() for said in one.values()}) > 1
-    )
-    found = [one for kind in varied if (one := alpha(answered[kind], kind))]
-    rounded = [{"alpha": round(one.value, 4), "low": round(one.low, 4), "high": round(one.high, 4)} for one in found]
-    return {one.kind: {"items": one.items, **numbers} for one, numbers in zip(found, rounded, strict=True)}
+    found: dict[str, Any] = {}
+    for kind in KINDS if len(reviews) > 1 else ():
+        items = ratings(reviews, kind)
+        varied = len({said for one in items.values() for said in one.values()}) > 1
+        if varied and (one := alpha(items, kind)):
+            numbers = {"alpha": one.value, "low": one.low, "high": one.high}
+            found[kind] = {"items": one.items, **{name: round(value, 4) for name, value in numbers.items()}}
+    return found
