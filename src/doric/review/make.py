@@ -9,9 +9,10 @@ from doric.core.errors import SettingsError
 from doric.core.files import atomic_write, refuse_foreign_file
 from doric.report.html import PAGE, write_page
 from doric.review import corpus, sample
+from doric.review.answers import KEY_FORMAT
 from doric.review.choices import choice_items
 from doric.review.items import FAKE, GENUINE, OURS, Item, Part, parts
-from doric.review.page import KEY_KIND, review_key, review_page
+from doric.review.page import review_key, review_page
 
 CHOICES, WORDS, LINES, SAMPLE, RARE = 1, 2, 3, 4, 5
 LARGEST = 3_000_000
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix not in (".html", ".htm"):
         raise SettingsError(f"--out is {args.out}", hint="Give a name that ends in .html.")
     refuse_foreign_file(args.out, PAGE, "page of this project")
-    refuse_foreign_file(key, KEY_KIND.encode(), "key of a review page")
+    refuse_foreign_file(key, KEY_FORMAT.encode(), "key of a review page")
     chosen = parts(args.parts or ((SAMPLE,) if args.rows else ()), args.minutes)
     items = [item for part in chosen for item in _items(part, args)]
     page = review_page(items, chosen)

@@ -9,12 +9,11 @@ from markupsafe import Markup
 
 from doric import data
 from doric.core.files import encode_json
-from doric.core.review_files import reader_choices
+from doric.core.review_files import VERSION, reader_choices
 from doric.report.html import render
+from doric.review.answers import KEY_FORMAT
 from doric.review.items import Item, Part
 
-KEY_KIND = "doric-review-key"
-VERSION = 1
 ID_DIGITS = 16
 ESCAPED = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 """In JSON inside a script element: no text can end the element, or a line of a script."""
@@ -61,5 +60,5 @@ def _choices() -> dict[str, tuple[str, ...]]:
 
 def review_key(items: Sequence[Item]) -> bytes:
     """The JSON file with the origin of each item. Readers never get it."""
-    key = {"kind": KEY_KIND, "format": KEY_KIND, "version": VERSION, "page": page_id(items)}
+    key = {"kind": KEY_FORMAT, "format": KEY_FORMAT, "version": VERSION, "page": page_id(items)}
     return encode_json({**key, "items": {item.id: item.for_key() for item in items}})
