@@ -30,7 +30,7 @@ def source_of(args: argparse.Namespace) -> Source:
     origin = "from_texts" if args.from_texts else "from_chats" if args.from_chats else ""
     _check_flags(args, origin)
     if origin == "from_texts":
-        stored = _stored_plan(args)
+        stored = _stored_plan(args) or {}
         provenance = Provenance.of(args, stored if stored.get(FROM) == TEXTS else {})
         return TextSource(Path(args.from_texts), args.passage_words, args.english_questions, args.seed, provenance)
     if origin == "from_chats":
@@ -80,18 +80,17 @@ def choose_writer(args: argparse.Namespace, source: Source, settings: Settings) 
     return backend
 
 
-def _stored_plan(args: argparse.Namespace) -> dict[str, Any]:
-    """The plan of the run that is resumed; {} if none is."""
+def _stored_plan(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The plan of the run that is resumed; None if there is none."""
     files = ResumableRun((Path(args.out), Path(f"{args.out}.rejected.jsonl")), overwrite=args.overwrite)
-    return (files.stored() or {}) if files.resumes else {}
+    return files.stored() if files.resumes else None
 
 
 def _ask_mix(args: argparse.Namespace) -> str:
     """The value of --ask-mix. Without the flag, rows whose plan has no asks are continued without asks."""
     if args.ask_mix is not None:
         return args.ask_mix
-    files = ResumableRun((Path(args.out), Path(f"{args.out}.rejected.jsonl")), overwrite=args.overwrite)
-    stored = files.stored() if files.resumes else None
+    stored = _stored_plan(args)
     return "none" if stored is not None and ASK_MIX not in stored else "default"
 
 

@@ -19,8 +19,14 @@ MOST_BYTES = 50_000_000
 DOCUMENT = "word/document.xml"
 SAVE = "Save the file as UTF-8."
 SAVE_AGAIN = "Open it in a word processor and save it again as .docx, or save it as .txt."
-BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"))
-BOMS_16 = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BOMS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+"""Byte-order marks and their encodings. A mark comes before a shorter one that begins alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def read_any_text(path: Path) -> tuple[str, str]:
     Ends of lines become a newline. Raises `InputError` for another format, damaged UTF-8 and a file that is too large.
     """
     content = _content(path)
-    encoding = next((name for mark, name in (*BOMS, *BOMS_16) if content.startswith(mark)), "")
+    encoding = next((name for mark, name in BOMS if content.startswith(mark)), "")
     if not encoding and (found := foreign_format(content[:HEAD])):
         raise InputError(f"it is {found[0]}, not text", file=path, hint=found[1].replace("FILE", str(path)))
     try:
