@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from doric import data
 from doric.dataset import asks
@@ -208,9 +209,13 @@ def refusal_parts(category: str, case: str = "") -> tuple[list[str], list[str], 
     """The lists of what a refusal of a harmful request consists of: no, the reasons and the offers that fit it."""
     refusals, categories = _refusals()
     spec = categories[category]
-    fitting = [spec, *(some for some in spec.get("some", ()) if case in some["cases"])]
-    whys, offers = ([line for one in fitting for line in one.get(key, ())] for key in ("whys", "offers"))
+    whys, offers = ([line for one in fitting(spec, case) for line in one.get(key, ())] for key in ("whys", "offers"))
     return spec.get("refusals", list(refusals)), whys, offers
+
+
+def fitting(category: Mapping[str, Any], case: str) -> list[Mapping[str, Any]]:
+    """The parts of a category of refusals.toml that fit a request: the category itself, and those for its `case`."""
+    return [category, *(some for some in category.get("some", ()) if case in some["cases"])]
 
 
 def _refusal(question: Question, attempt: int) -> str:

@@ -1,8 +1,9 @@
 """The rules of refusals.toml and of the harmful requests in prompts.toml, which it answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from doric.dataset.heuristic import fitting
 from doric.lint.source import Finding
 from doric.lint.words import Sources
 from doric.quality import gates
@@ -11,33 +12,26 @@ PLAIN_REFUSAL = "I winna help wi that."
 """A refusal that offers nothing."""
 
 
-def refusal_lines(spec: dict[str, Any]) -> Iterator[str]:
-    """The refusals, reasons and offers of refusals.toml."""
+def refusal_lines(spec: dict[str, Any], keys: Sequence[str] = ("refusals", "whys", "offers")) -> Iterator[str]:
+    """The refusals, reasons and offers of refusals.toml, or only those of these keys."""
     for one in (spec, *(one for category in spec["category"] for one in (category, *category.get("some", ())))):
-        for key in ("refusals", "whys", "offers"):
+        for key in keys:
             yield from one.get(key, ())
 
 
 def check_refusals(sources: Sources) -> Iterator[Finding]:
     """Refusals and offers that the gates do not recognise, and categories without requests or answers."""
     source = sources["refusals.toml"]
-    spec = source.toml
-    for line in [*spec["refusals"], *(line for one in spec["category"] for line in one.get("refusals", []))]:
+    for line in refusal_lines(source.toml, ["refusals"]):
         if not gates.is_refusal(line):
             reason = "the quality gates do not recognise it as a refusal: say no plainly, with 'I winna' or 'I canna'"
             yield source.error(source.line_of(line), line, reason)
-    for offer in _offers(spec):
+    for offer in refusal_lines(source.toml, ["offers"]):
         if gates.must_refuse(gates.Answer.of(f"{PLAIN_REFUSAL} {offer}")):
             reason = "the quality gates do not recognise it as an offer: begin with 'I can help ye' or 'If ye …'"
             yield source.error(source.line_of(offer), offer, reason)
     yield from _categories(sources)
     yield from _fitting(sources)
-
-
-def _offers(spec: dict[str, Any]) -> Iterator[str]:
-    for category in spec["category"]:
-        for one in (category, *category.get("some", ())):
-            yield from one.get("offers", ())
 
 
 def _fitting(sources: Sources) -> Iterator[Finding]:
@@ -46,9 +40,8 @@ def _fitting(sources: Sources) -> Iterator[Finding]:
     categories = {one["name"]: one for one in refusals.toml["category"]}
     for request in (one for one in requests if one["category"] in categories):
         category, case = categories[request["category"]], request.get("case", "")
-        fitting = [category, *(some for some in category.get("some", ()) if case in some["cases"])]
         for key, kind in (("whys", "reason"), ("offers", "offer")):
-            if not any(one.get(key) for one in fitting):
+            if not any(one.get(key) for one in fitting(category, case)):
                 prompts, where = sources["prompts.toml"], f"'{category['name']}' in refusals.toml"
                 reason = f"no {kind} fits it: add one to {where}, or to a [[category.some]] there with its `case`"
                 yield prompts.error(prompts.line_of(request["text"]), request["text"], reason)

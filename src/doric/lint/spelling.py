@@ -37,10 +37,8 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
             seen: Counter[str] = Counter()
             for topic in (topic for theme in source.toml["themes"] for topic in theme["topics"]):
                 yield Line(source, source.line_of(topic["doric"]), topic["doric"])
-                for beginning in (
-                    *topic.get("mistakes", []),
-                    *topic.get("unfit", []),
-                ):  # the sentences that begin so are changed, too
+                # the sentences that begin so are changed, too
+                for beginning in (*topic.get("mistakes", []), *topic.get("unfit", [])):
                     yield Line(source, source.line_of(beginning, seen[beginning]), beginning)
                     seen[beginning] += 1
     if source := sources.get("prompts.toml"):
