@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--format", choices=("pairs", "verdicts"), default="pairs", help="for DPO and ORPO, or for KTO (default: pairs)"
     )
     flag("--most-of-a-gate", type=cli.share, metavar="R", help="largest share of the pairs of one gate (default: 0.35)")
-    flag("--seed", type=int, default=7, metavar="N", help="decides which pairs are left out (default: %(default)s)")
+    flag("--seed", type=cli.whole_number, default=7, metavar="N", help="decides which pairs are left out (default: 7)")
     flag("--overwrite", action="store_true", help="replace OUT if it exists; a copy is kept")
     return parser.parse_args(argv)
 

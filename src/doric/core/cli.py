@@ -248,7 +248,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_serving_flags(parser: argparse.ArgumentParser) -> None:
     """Add --service-tier and --reasoning-effort, which `load_settings` reads."""
-    group = parser.add_argument_group("price and thought of a call").add_argument
+    group = parser.add_argument_group("price and reasoning of a call").add_argument
     group(
         "--service-tier",
         choices=("auto", "default", "flex"),
@@ -258,7 +258,7 @@ def add_serving_flags(parser: argparse.ArgumentParser) -> None:
     group(
         "--reasoning-effort",
         metavar="WORD",
-        help="how much a reasoning model thinks, such as none, minimal, low or high; thoughts are billed as output "
+        help="how much a model reasons, such as none, minimal, low or high; reasoning is billed as output "
         "(left out if the server refuses it)",
     )
 

@@ -127,7 +127,7 @@ def _array(content: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"not JSON: {error}", file=path, line=line, hint=HINT) from error
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
         if not isinstance(row, dict):
-            raise InputError(f"entry {number} of the list is no object", file=path, hint=HINT)
+            raise InputError(f"entry {number} of the list is not an object", file=path, hint=HINT)
         yield number, row
 
 

@@ -65,7 +65,7 @@ def messages(
 ) -> list[Message]:
     """The chat that asks for one answer. `rejected` are the (answer, reason) pairs of earlier attempts, oldest first.
 
-    `said` is the conversation so far, whose last user turn is the prompt of the job. `beside` stands below that turn.
+    `said` is the conversation so far, whose last user turn is the prompt of the job. `beside` is added to that turn.
 
     Only the last pair is shown, because a model that sees all its failures repeats them.
     """
@@ -126,7 +126,7 @@ def mean_tokens(chats: Iterable[Sequence[Message]], jobs: Sequence[Job]) -> tupl
 
 
 def expected_cached(plan: Jobs) -> float:
-    """Estimated tokens in of a call that a provider has in its cache: what stands before the question.
+    """Estimated tokens in of a call that a provider has in its cache: what comes before the question.
 
     A mean over a sample of the plan, in which the first call with each beginning counts as not cached.
     """

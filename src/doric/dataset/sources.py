@@ -20,7 +20,7 @@ TEXTS, CHATS = "texts", "chats"
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How the rows of a source are written: by whom, what users say next, and what becomes of what is written."""
+    """How the rows of a source are written: by whom, what users say next, and what the row has of it."""
 
     voice: Voice
     follow_up: FollowUp
