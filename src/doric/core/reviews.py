@@ -7,6 +7,7 @@ from typing import Any
 
 from doric import data
 from doric.core.conversations import stable_id
+from doric.core.text import listed_counts
 
 FILE = "review/reviewed.json"
 NOBODY = "No native speaker has checked this Doric."
@@ -59,7 +60,7 @@ def sentence(found: Mapping[str, Any]) -> str:
         for page in reader["pages"].values():
             answers.update({str(kind): int(count) for kind, count in page["answers"].items()})
     regions = Counter(reader["region"] for reader in readers if reader["region"])
-    where = f" ({_listed(regions)})" if regions else ""
+    where = f" ({listed_counts(regions)})" if regions else ""
     amounts = _amounts({name: answers[kind] for kind, name in KINDS.items() if answers[kind]})
     return f"{_who(readers)} checked a part of this Doric{where} in {amounts}{_agreement(found['agreement'])}."
 
@@ -88,10 +89,6 @@ def _amounts(answers: Mapping[str, int]) -> str:
         *(f"{more:,} on {what}" for what, more in others),
     ]
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def _unreadable(reason: str) -> data.DataError:

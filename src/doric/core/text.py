@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
 # the lengths of an address are limited, because otherwise "@@@@…" would take time cubic in its length
@@ -77,6 +78,16 @@ def counted(number: int, noun: str) -> str:
     ('1 word', '1200 words')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed_counts(counts: Mapping[str, int]) -> str:
+    """Names with their counts, the largest count first.
+
+    >>> listed_counts({"fit": 2, "far": 1200, "foo": 2})
+    'far 1,200, fit 2, foo 2'
+    """
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {count:,}" for name, count in ordered)
 
 
 def words(text: str) -> list[str]:

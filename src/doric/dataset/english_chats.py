@@ -14,13 +14,13 @@ from doric.core.conversations import MESSAGES, REASONING_PARTS, SHAREGPT, TEXT_P
 from doric.core.errors import InputError
 from doric.core.files import parse_json, parse_object
 from doric.core.jsonl import open_lines
-from doric.core.text import MAX_CHARACTERS, has_text, words
+from doric.core.text import MAX_CHARACTERS, has_text, listed_counts, words
 from doric.dataset import instructions
 from doric.dataset.chats import Accepted, Chat
 from doric.dataset.instructions import Message
 from doric.dataset.plan import FIRST_TURNS, Attempt, Exchange, Job
 from doric.dataset.prompts import LENGTHS, MOST_SCOTS, Prompt
-from doric.dataset.sources import CHATS, FROM, LeftOut, Writing, counted
+from doric.dataset.sources import CHATS, FROM, LeftOut, Writing
 from doric.dataset.tasks import WriteAnswer
 from doric.dialect.scores import score
 from doric.llm.client import Backend
@@ -274,7 +274,8 @@ class ChatSource:
         """The chats by turns, and what was left out."""
         turns = Counter(f"of {len(chat.answers)} answers" for chat in self.file.chats)
         kinds = Counter(chat.kind for chat in self.file.chats)
-        line = f"{len(self):,} chats with {self.answers:,} answers to write anew: {counted(turns)}; {counted(kinds)}"
+        counts = f"{listed_counts(turns)}; {listed_counts(kinds)}"
+        line = f"{len(self):,} chats with {self.answers:,} answers to write anew: {counts}"
         return "\n".join([line, *self.file.left_out.lines()])
 
     def compose(self, job: Job, rejected: Sequence[tuple[str, str]], said: Sequence[Exchange] = ()) -> list[Message]:

@@ -22,12 +22,13 @@ from doric.core.jsonl import read_jsonl
 from doric.core.regular_files import named_output
 from doric.core.resume import PLAN, ResumableRun, behind_link, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings
+from doric.core.text import listed_counts
 from doric.dataset import generate, instructions, sense
 from doric.dataset.choice import choose_writer, source_of
 from doric.dataset.judging import Judging, found_lines, report_change
 from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job
 from doric.dataset.respelling import Respelling
-from doric.dataset.sources import CHATS, FROM, TEXTS, Source, asked_lines, counted
+from doric.dataset.sources import CHATS, FROM, TEXTS, Source, asked_lines
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Client
@@ -161,7 +162,7 @@ class Run:
         """The result of the run, for people."""
         tally, file = self._history.tally, self._rows
         rows, path = (file.rows, file.path) if file else (0, self.out)  # what is on disk, and where
-        lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {counted(tally.accepted)}"]
+        lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {listed_counts(tally.accepted)}"]
         lines += [f"  {bucket + ' asks:':<10} {asked}" for bucket, asked in asked_lines(tally.asks, tally.accepted)]
         if tally.turns.keys() - {FIRST_TURNS}:
             lines.append(
@@ -177,12 +178,12 @@ class Run:
         if tally.off_topic:
             lines.append(f"  topic:     {tally.off_topic:,} answers share no word with their question (meta.off_topic)")
         if tally.rejected:
-            lines.append(f"  rejected:  {counted(tally.rejected)} (kept in {self.rejected})")
+            lines.append(f"  rejected:  {listed_counts(tally.rejected)} (kept in {self.rejected})")
         if spelling := str(self._respelling):
             lines.append(f"  spelling:  {spelling}")
         lines += found_lines(tally.scores, tally.rejected)
         if tally.faults:
-            lines.append(f"  retried:   {counted(tally.faults)}")
+            lines.append(f"  retried:   {listed_counts(tally.faults)}")
         if self.paid:
             lines += self._spent_lines()
         lines += self._unfilled_lines()

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from doric.core.conversations import Row
 from doric.core.errors import InputError
+from doric.core.text import listed_counts
 from doric.dataset import asks, followups, instructions, replies
 from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Job, Jobs, Plan, Voice
@@ -131,12 +132,6 @@ class TopicSource:
         """Nothing: the history has it."""
 
 
-def counted(counts: Mapping[str, int]) -> str:
-    """Counts for people, the largest first."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{name} {count:,}" for name, count in ordered)
-
-
 def asked_lines(rows: Mapping[str, int], buckets: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """(bucket, counts) of each bucket that has rows of a kind of ask. The other adv rows are "orders"."""
     kinds = asks.asks()
@@ -144,7 +139,7 @@ def asked_lines(rows: Mapping[str, int], buckets: Mapping[str, int]) -> Iterator
         own = {name: n for name, n in rows.items() if (kinds[name].bucket if name in kinds else asks.CORE) == bucket}
         if own.keys() - {asks.ADVICE}:
             rest = buckets.get(bucket, 0) - sum(own.values())
-            yield bucket, counted(own | ({"orders" if bucket == "adv" else "other": rest} if rest else {}))
+            yield bucket, listed_counts(own | ({"orders" if bucket == "adv" else "other": rest} if rest else {}))
 
 
 @dataclass
