@@ -69,9 +69,8 @@ class Page:
             )
             return
         yield "…", with_answer(talk, text, "", STOPPED)
-        asked = [Said(role="user", content=text), Said(role="assistant", content="?")]
-        now = talk.model_copy(update={"said": [*talk.said, *asked]})
-        for part in answer(self.server, now.before(len(now.said) - 1), self.options):
+        asked = talk.model_copy(update={"said": [*talk.said, Said(role="user", content=text)]})
+        for part in answer(self.server, asked.before(len(asked.said)), self.options):
             note = part.note if part.done else STOPPED
             yield bubble(part.text, part.note) or "…", with_answer(talk, text, part.text, note, complete=part.complete)
 

@@ -23,14 +23,13 @@ ASK = "Please tell the person who gave you this page."
 
 
 class PageScreen(Screen):
-    """What a session would print: its notes are kept, for the page."""
+    """The screen of a session whose answers go to the page: nothing is printed."""
 
     def __init__(self) -> None:
         super().__init__({})
-        self.notes: list[str] = []
 
     def note(self, text: str) -> None:
-        self.notes.append(text.strip("[]"))
+        pass
 
     def writer(self) -> WrappedOutput:
         return WrappedOutput(StringIO(), lambda: None)
