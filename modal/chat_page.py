@@ -7,7 +7,6 @@ datasets/reviews (one file per reader), and the answers that they approved in da
 """
 
 import argparse
-import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -85,7 +84,7 @@ def login(args: argparse.Namespace, env: Mapping[str, str]) -> tuple[str, str] |
     """The user and password of a page that others can reach; None for a page of this machine only."""
     if not args.share and args.host in ("127.0.0.1", "localhost", "::1"):
         return None
-    password = env.get(PASSWORD) or os.environ.get(PASSWORD, "")
+    password = env.get(PASSWORD, "")
     cli.print_stderr("warning: others can reach this page, and each question costs what your model costs")
     if not password:
         password = secrets.token_urlsafe(9)
