@@ -7,7 +7,7 @@ file: its exchanges from the first on, as far as the reader found each answer na
 import hashlib
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,20 +189,17 @@ def review_answer(talk: Talk, index: int, at: str) -> dict[str, Any]:
 def patiently_locked(path: Path) -> Generator[None]:
     """`locked`, but wait up to `BUSY_SECONDS` for another writer. Raises `DoricError`."""
     deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        lock = locked(path)
-        try:
-            lock.__enter__()
-            break
-        except InputError:
-            raise
-        except DoricError:
-            if time.monotonic() > deadline:
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(path))
+                break
+            except InputError:
                 raise
-    try:
+            except DoricError:
+                if time.monotonic() > deadline:
+                    raise
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _is_of(row: object, reader: Reader, name: str) -> bool:
