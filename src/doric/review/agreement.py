@@ -142,12 +142,12 @@ def _differences(reviews: Sequence[Review]) -> list[str]:
 
 
 def _by_region(answers: Mapping[str, str], where: Mapping[str, str]) -> str:
-    """The answer of each region, if every region is of one mind and the regions are not; else ""."""
+    """The answer of each region, if each region agrees within itself and the regions differ; else ""."""
     said: dict[str, set[str]] = {}
     for by, answer in answers.items():
         said.setdefault(where[by], set()).add(answer)
-    one_mind = all(len(found) == 1 for found in said.values())
-    return ", ".join(f"{region} {min(found)}" for region, found in said.items()) if one_mind and len(said) > 1 else ""
+    agreed = all(len(found) == 1 for found in said.values())
+    return ", ".join(f"{region} {min(found)}" for region, found in said.items()) if agreed and len(said) > 1 else ""
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -80,7 +80,7 @@ def _sources() -> dict[str, Source]:
 
 
 def _correct(corrections: Corrections, decisions: Sequence[Decision]) -> None:
-    """Lines first: as they were shown, they stand in the data only before words are exchanged."""
+    """Lines first: exchanging words changes them, and then they are not found."""
     for decision in decisions:
         if decision.kind == "line" and decision.changes:
             corrections.lines(decision)
