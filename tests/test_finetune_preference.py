@@ -79,6 +79,13 @@ def test_missing_or_small_file_is_one_error_that_says_what_to_do(pairs_file):
         preference.read_split(chosen(), pairs_file.parent, Split([], []), 7)
 
 
+def test_without_a_stage_no_file_of_pairs_is_needed(tmp_path):
+    """The file is looked for before the training, and only if a stage is wanted."""
+    assert preference.wanted_pairs(Settings(), tmp_path, Split([], []), 7) is None
+    with pytest.raises(SettingsError, match="There is no file"):
+        preference.wanted_pairs(chosen(), tmp_path, Split([], []), 7)
+
+
 def test_line_that_is_no_pair_is_an_error_with_its_line(pairs_file):
     """A damaged pair names the file and the line."""
     with pairs_file.open("ab") as out:

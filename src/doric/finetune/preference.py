@@ -78,6 +78,11 @@ class Preferred:
         return asdict(self)
 
 
+def wanted_pairs(settings: Settings, project: Path, sets: Split, seed: int) -> Pairs | None:
+    """The pairs, or None if the settings want no stage. Call it before the training: it raises as `read_split` does."""
+    return read_split(settings, project, sets, seed) if settings.preference != OFF else None
+
+
 def read_split(settings: Settings, project: Path, sets: Split, seed: int) -> Pairs:
     """The pairs of the file that the settings name. Those of a topic or prompt of the test set are left out.
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from doric.finetune.models import Shape
     from doric.finetune.monitor import Watch
     from doric.finetune.plan import Plan
+    from doric.finetune.preference import Pairs
     from doric.finetune.record import Record
     from doric.finetune.split import Split
     from doric.quality.decontamination import HeldOutPrompt
@@ -89,6 +90,7 @@ class Ready:
     source: str
     counts: dict[str, int]
     sets: Split
+    pairs: Pairs | None
     tokenizer: Tokenizer
     ends: list[int]
     fitting: dict[str, list[Encoded]]
@@ -123,7 +125,7 @@ def run(settings: Settings, project: Path, hooks: Hooks | None = None) -> dict[s
     prompts = evaluate.choose_prompts(settings.prompts_per_bucket, settings.bucket_names)
     before = _ask(ready, model, prompts, "answers_before.json")
     trained = train_model(ready, model, packs, told)
-    trained, preferred = prefer(ready, trained, project, told)
+    trained, preferred = prefer(ready, trained, told)
     told.on_stage("Ask the trained model the same questions")
     after = _ask(ready, trained.model, prompts, "answers_after.json")
     told.on_stage("Save the model and check the saved files")
@@ -159,10 +161,11 @@ def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object]
     kept, why = split.keep(examples, settings.bucket_names, settings.max_refusals, plan.seed)
     sets = split.split_by_topic(kept, settings.test_share, plan.seed)
     split.check_split(sets)
+    pairs = preference.wanted_pairs(settings, project, sets, plan.seed)
     tokenizer, ends, fitting = _encode(settings, plan, sets, begun)
     return Ready(
         settings=settings, machine=machine, plan=plan, shape=shape, folder=folder, source=source, counts=dict(why),
-        sets=sets, tokenizer=tokenizer, ends=ends, fitting=fitting,
+        sets=sets, pairs=pairs, tokenizer=tokenizer, ends=ends, fitting=fitting,
     )  # fmt: skip
 
 
@@ -205,14 +208,13 @@ def train_model(ready: Ready, model: Model, packs: Sequence[Sequence[int]], hook
     )  # fmt: skip
 
 
-def prefer(ready: Ready, trained: Trained, project: Path, hooks: Hooks) -> tuple[Trained, dict[str, Any]]:
+def prefer(ready: Ready, trained: Trained, hooks: Hooks) -> tuple[Trained, dict[str, Any]]:
     """Run the preference stage if the settings want it; the model after it, and the results under "preference"."""
     from doric.finetune.monitor import Watch
 
-    settings, plan = ready.settings, ready.plan
-    if settings.preference == preference.OFF:
+    settings, plan, pairs = ready.settings, ready.plan, ready.pairs
+    if not pairs:
         return trained, {}
-    pairs = preference.read_split(settings, project, ready.sets, plan.seed)
     steps = preference.total_steps(plan, settings, pairs)
     rate = Rate(steps, trained.tokens)
     watch = Watch(lambda log, seconds: hooks.on_progress(rate(log, seconds)), every=0, saved=hooks.on_checkpoint)
