@@ -572,3 +572,34 @@ def test_any_review_can_be_taken_back(script, project, seed):
     if apply_files(script, path) in (0, 1) and (project / "data" / edits.UNDO).exists():
         assert script.main(["undo", "--yes"]) == 0
     assert content(project) == before
+
+
+def corrected(project):
+    """A file of answers in which one answer is corrected."""
+    asked = [{"role": "user", "content": "Fit like?"}]
+    return write(project / "a.json", answer("row:1", "I am fine.", "wrong", BETTER, prompt=asked))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"messages":null}', '{"messages":[1]}', '{"messages":{}}', '{"messages":[],"meta":"x"}', '{"meta":[1]}']
+)
+def test_a_gold_row_that_cannot_be_compared(project, script, line, capsys):
+    """A row of another shape in the file of gold rows is one error with its line, and nothing is written."""
+    gold = project / "gold.jsonl"
+    gold.write_text(f'{{"messages":[]}}\n{line}\n')
+    assert script.main(["apply", str(corrected(project)), "--gold", str(gold), "--yes"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {gold}:2: ")
+    assert gold.read_text() == f'{{"messages":[]}}\n{line}\n'
+
+
+@pytest.mark.parametrize(
+    "flags", [("--gold", "--preferences"), ("--gold", "--dataset"), ("--preferences", "--dataset")]
+)
+def test_one_file_for_two_kinds_of_rows(project, script, flags, capsys):
+    """Two flags with the same file are refused: the rows of one would replace those of the other."""
+    (project / "same.jsonl").write_text("")
+    one, two = flags
+    command = ["apply", str(corrected(project)), one, "same.jsonl", two, str(project / "same.jsonl"), "--yes"]
+    assert script.main(command) == 2
+    assert "it is given twice" in capsys.readouterr().err
+    assert not (project / "same.jsonl").read_text()

@@ -1,6 +1,7 @@
 """`review_doric.py apply`: what the readers said, as one change that is shown first and can be undone."""
 
 import argparse
+import itertools
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,7 @@ def _row_files(
     args: argparse.Namespace, decisions: Sequence[Decision], key: Mapping | None, publish: Mapping[str, bool]
 ) -> tuple[dict[str, str], list[str]]:
     """The gold rows, the preferences and the dataset: path -> new content, and what is said about them."""
+    _refuse_same_file(args.gold, args.preferences, args.dataset)
     about = [one for one in decisions if one.kind in ("row", "pair")]
     found, notes = rows.judged(about, key)
     free = [one for one in found if all(publish[by] for by in one.by)]
@@ -112,6 +114,14 @@ def _row_files(
             files[str(args.dataset.absolute())] = content
         notes.append(f"{count} rows leave {args.dataset}")
     return files, notes
+
+
+def _refuse_same_file(*paths: Path | None) -> None:
+    given = [path for path in paths if path]
+    for path, other in itertools.combinations(given, 2):
+        if path.resolve() == other.resolve():
+            hint = "--gold, --preferences and --dataset are three files: what one gets would replace the others."
+            raise InputError("it is given twice", file=other, hint=hint)
 
 
 def check_data() -> int:

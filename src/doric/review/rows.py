@@ -68,7 +68,9 @@ def added(path: Path, entries: Iterable[Entry]) -> tuple[str, int]:
     """
     check_writable(path)
     old = _content(path) if path.exists() else ""
-    known = {mark for _, entry in read_jsonl(path) for mark in _marks(entry)} if old.strip() else set()
+    known = (
+        {mark for _, entry in read_jsonl(path, convert=_checked) for mark in _marks(entry)} if old.strip() else set()
+    )
     new = list({entry["meta"]["id"]: entry for entry in entries}.values())
     new = [entry for entry in new if not known & _marks(entry)]
     lines = "".join(encode_json(entry).decode() + "\n" for entry in new)
@@ -77,6 +79,16 @@ def added(path: Path, entries: Iterable[Entry]) -> tuple[str, int]:
 
 def _content(path: Path) -> str:
     return read_text(path, regular=True).replace("\r\n", "\n")
+
+
+def _checked(entry: Entry) -> Entry:
+    """The entry, if its turns and its meta can be compared. Raises `InputError`."""
+    turns, meta = entry.get("messages", []), entry.get("meta") or {}
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise InputError('"messages" is no list of turns', hint="Correct this line, or remove it.")
+    if not isinstance(meta, dict):
+        raise InputError('"meta" is no object', hint="Correct this line, or remove it.")
+    return entry
 
 
 def _marks(entry: Entry) -> set[str]:
