@@ -20,6 +20,13 @@ NEWEST_MINOR = 20
 """If requires-python has no upper bound, versions up to Python 3.20 are tested, so the test fails."""
 
 
+def test_modal_reads_the_same_groups():
+    """Modal reads pyproject.toml with the package `toml`, which refuses or loses names beside an include-group."""
+    toml = pytest.importorskip("toml", reason="Modal's parser comes with the group modal")
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    assert toml.loads(text) == tomllib.loads(text)
+
+
 def minors() -> list[int]:
     """The minor versions of Python 3 that requires-python allows."""
     allowed = SpecifierSet(REQUIRED)
