@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if not kept:
         why = "; ".join(f"{count:,} {reason}" for reason, count in making.left_out.most_common() if count)
         hint = "Give more refused answers with --rejected: a weaker model makes them from the same plan."
-        raise InputError(f"no pair is left ({why})", file=args.rows, hint=hint)
+        raise InputError(f"no pair is left ({why or 'the files have no refused answers'})", file=args.rows, hint=hint)
     with atomic_writer(args.out) as out:
         for pair in making.pairs(kept):
             for entry in pair.verdicts() if args.format == "verdicts" else [pair.row()]:

@@ -230,6 +230,8 @@ def test_without_a_usable_pair_nothing_is(make, capsys):
     """Without a usable pair nothing is written and the reasons are said."""
     assert make([row(1)], [refused(9)]) == (2, None)
     assert "no pair is left (1 no accepted answer to the same question)" in capsys.readouterr().err
+    assert make([row(1)], []) == (2, None)
+    assert "no pair is left (the files have no refused answers)" in capsys.readouterr().err
 
 
 def test_a_run_without_any_refused_answer(make, tmp_path, capsys):
