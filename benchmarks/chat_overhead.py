@@ -27,6 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from doric.core import cli
+
 CLI = Path(__file__).parents[1] / "modal" / "chat_cli.py"
 TOKEN = re.compile(rb"(?<!\d)(\d{12,}) ")
 SHOWN = re.compile(rb"(?<!\d)(\d{12,})(?=[ \r])")  # in a terminal, wrapping may replace the space with a line end
@@ -211,7 +213,7 @@ def measure(url: str, tokens: int, runs: int, home: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--pace", type=float, default=0.004, help="seconds between tokens (%(default)s)")
     parser.add_argument("--runs", type=int, default=10)

@@ -3,7 +3,6 @@
 uv run python benchmarks/dataset_quality.py datasets/doric_synth.jsonl
 """
 
-import argparse
 import json
 import statistics
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from rapidfuzz import fuzz, process
 
+from doric.core import cli
 from doric.core.jsonl import read_jsonl
 from doric.core.text import fold, sentences, words
 
@@ -53,7 +53,7 @@ def skeletons(lines: Collection[str]) -> Counter[tuple[str, ...]]:
 
 def main() -> None:
     """Print the figures of a dataset."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     args = parser.parse_args()

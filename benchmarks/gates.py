@@ -102,7 +102,7 @@ def show(sets: dict[str, dict[str, Count]]) -> None:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="CORPORA_DIR", help="a folder of *.jsonl files")
     parser.add_argument("--own", action="store_true", help="also the project's own sentences, for North-East forms")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")

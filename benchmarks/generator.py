@@ -8,7 +8,6 @@ include the start, so they are stricter. For comparison, the benchmark also sear
 a plain loop compares every answer of the smallest dataset with every earlier answer, using rapidfuzz's `ratio`.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from doric.core import cli
 from doric.core.jsonl import read_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -129,7 +129,7 @@ def table(start: Run, figures: list[Figure], seconds: float) -> str:
 
 def main() -> None:
     """Run the benchmark and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[6, 24, 98], metavar="N", help="rows per topic")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each size; the best counts")
     parser.add_argument("--topics-json", type=Path, default=ROOT / "topics.json", metavar="FILE")

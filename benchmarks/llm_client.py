@@ -28,6 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from doric.core import cli
+
 ROOT = Path(__file__).parents[1]
 GENERATOR = ROOT / "dataset_generation" / "generate_doric_dataset.py"
 MOCK = ROOT / "tests" / "mock_server.py"
@@ -272,7 +274,7 @@ def table(results: Sequence[Result]) -> str:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--only", metavar="TEXT", action="append", help="only scenarios whose name contains TEXT")
     parser.add_argument("--client", choices=CLIENTS, help="only this client")
     parser.add_argument(

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from doric.core import cli
 from doric.core.text import fold
 from doric.dataset import heuristic
 from doric.dataset.plan import Mix, Plan
@@ -145,7 +146,7 @@ def measure(kind: str, rows: int) -> str:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     sizes = f"numbers of rows (default: {' '.join(map(str, SIZES))})"
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help=sizes)
     parser.add_argument("--texts", choices=tuple(SOURCES), help="one kind of text (default: all three)")

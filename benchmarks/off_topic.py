@@ -65,7 +65,7 @@ def figures(check: Check, true: Sequence[tuple[Job, str]], seed: int) -> dict[st
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--pairs", type=cli.positive_int, default=300, help="pairs of each kind (default: 300)")
     parser.add_argument("--seed", type=cli.whole_number, default=5, help="seed of plan and shuffling (default: 5)")
     return parser.parse_args(argv)

@@ -26,6 +26,8 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from doric.core import cli
+
 ROOT = Path(__file__).parents[1]
 TOKENS_A_BLOCK = 16
 METRIC = re.compile(r"^vllm:(prefix_cache_queries|prefix_cache_hits|request_success)_total\{.*\} ([\d.e+]+)$", re.M)
@@ -98,7 +100,7 @@ def count(args: argparse.Namespace, topics: Sequence[str]) -> str:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--base-url", metavar="URL", help="URL of a vLLM server, with /v1")
     where.add_argument("--tokenizer", metavar="DIR", help="folder of a model: only count tokens, without a server")

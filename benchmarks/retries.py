@@ -76,7 +76,7 @@ def tries(raw: dict, tell: Tell) -> int:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     return parser.parse_args(argv)
 

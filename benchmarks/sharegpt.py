@@ -7,7 +7,6 @@ and once without the search for held-out prompts. The bare loop reads the same f
 three take turns. The figures are medians, and the ratios are relative to the bare loop.
 """
 
-import argparse
 import itertools
 import runpy
 import statistics
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import orjson
 
+from doric.core import cli
 from doric.core.conversations import Row, make_row
 from doric.dataset import heuristic
 from doric.dataset.plan import Job, Mix, Plan
@@ -77,7 +77,7 @@ def timed(work: Callable[[Path, Path], None], source: Path, target: Path) -> tup
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--megabytes", type=int, default=100, help="size of the file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="runs of each (default: %(default)s)")
     args = parser.parse_args(argv)
