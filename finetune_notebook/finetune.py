@@ -120,6 +120,8 @@ def summary(metrics: dict[str, Any]) -> str:
     """The results in a few lines, for stdout."""
     loss, scores = metrics["held_out_loss"], metrics["scores"]
     lines = [f"held-out loss   {loss['before']:.3f} -> {loss['after']:.3f}  ({metrics['steps']} steps)"]
+    if stage := metrics.get("preference"):
+        lines.append(f"held margin     {stage['margin'][0]:.3f} -> {stage['margin'][1]:.3f}  ({stage['method']})")
     for name, before in scores["before"].items():
         lines.append(f"{name.replace('_', '-'):15} {before:.1%} -> {scores['after'][name]:.1%}")
     lines += [f"{name.strip('-') or 'merged':15} {place}" for name, place in metrics["saved"].items()]
