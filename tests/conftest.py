@@ -1,5 +1,6 @@
 """Disables hypothesis deadlines. Defines shared fixtures: both JSON codecs, small models, a plan and rows."""
 
+import itertools
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import mock_server
 from doric.core import files
 from doric.finetune.chat_template import end_ids
 from doric.finetune.config import Settings
@@ -29,6 +31,12 @@ NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the two files that train longest first: with two processes, neither waits for the other at the end."""
     items.sort(key=lambda item: item.path.name not in ("test_run_notebook.py", "test_finetune_train.py"))
+
+
+@pytest.fixture(autouse=True)
+def first_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers of the mock servers of a test do not depend on the tests before it."""
+    monkeypatch.setattr(mock_server, "servers", itertools.count())
 
 
 @pytest.fixture(params=["orjson", "plain"])

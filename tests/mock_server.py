@@ -118,14 +118,21 @@ class Stats:
         }
 
 
+ANSWERS_APART = 200
+"""Two servers of a test give answers that are so many numbers apart: a repeated answer is a near-duplicate."""
+servers = itertools.count()
+"""The numbers of the servers of a test. Each test begins with 0 (conftest.py)."""
+
+
 class DoricAnswers:
     """Different answers of the heuristic backend that pass the gates.
 
-    A harmful prompt gets a refusal, and a need for English a quotation.
+    A harmful prompt gets a refusal, and a need for English a quotation. The answers begin with number `first`, so that
+    two servers with other numbers do not give the same ones.
     """
 
-    def __init__(self, prepared: int = 0, seed: int = 0) -> None:
-        self._answers = {"core": self._generate("core", seed), "safety": self._generate("safety", seed)}
+    def __init__(self, prepared: int = 0, seed: int = 0, first: int = 0) -> None:
+        self._answers = {kind: self._generate(kind, seed, first) for kind in ("core", "safety")}
         self._prepared: dict[str, deque[str]] = {"core": deque(), "safety": deque()}
         if prepared:
             self._prepare(prepared)
@@ -149,13 +156,13 @@ class DoricAnswers:
         return f'{text} "This is the plain English of it."' if b"needs English for a good reason" in call.raw else text
 
     @staticmethod
-    def _generate(kind: str, seed: int) -> Iterator[str]:
+    def _generate(kind: str, seed: int, first: int = 0) -> Iterator[str]:
         from doric.dataset import heuristic, prompts
         from doric.quality import gates
         from doric.topics.lists import read_topics
 
         topics = [topic.text for topic in read_topics(ROOT / "topics.json")]
-        for number in itertools.count():
+        for number in itertools.count(first):
             turn, place = divmod(number, len(topics))
             asked = prompts.safety_prompt(number)
             category, case = (asked.category, asked.case) if kind == "safety" else ("", "")
@@ -179,7 +186,7 @@ class MockServer:
         self.behaviour = behaviour
         self.stats = Stats()
         self.calls: list[Call] = []
-        self._answer = answer or DoricAnswers()
+        self._answer = answer or DoricAnswers(first=ANSWERS_APART * next(servers))
         self._decide = decide
         self._draw = random.Random(behaviour.seed)
         self._port = port

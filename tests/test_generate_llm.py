@@ -132,7 +132,7 @@ def test_house_spelling_can_be_off_or_only_counted(capsys):
 def test_a_run_resumes_with_another_house_spelling_and_says_so(caplog, capsys):
     """A run resumes with another value, and that of a version without the flag too; the earlier rows stay."""
     with serving(Behaviour(), answer=varied) as server:
-        assert generate(server, *ADVICE, "--house-spelling", "off", "--max-total-tokens", "2000") == 1
+        assert generate(server, *ADVICE, "--house-spelling", "off", "--max-total-tokens", "40000") == 1
         before = lines()
         assert 0 < len(before) < PLAN
         plan = Path("out.jsonl.plan.json")

@@ -52,11 +52,10 @@ def start(args: list[str], server: HostileServer, folder: Path) -> subprocess.Po
         )  # fmt: skip
 
 
-def wait(process: subprocess.Popen[bytes], folder: Path, seconds: float = 120) -> Ended:
-    """Wait for the end of a process. After `seconds` it is killed, and the test fails."""
+def wait(process: subprocess.Popen[bytes], folder: Path, seconds: float = 120, megabytes: float = 0.0) -> Ended:
+    """Wait for the end of a process that has used `megabytes`. After `seconds` it is killed, and the test fails."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
-    megabytes = 0.0
     while process.poll() is None:
         megabytes = max(megabytes, peak(process.pid))
         time.sleep(0.01)
@@ -120,8 +119,9 @@ def test_ctrl_c_ends_a_command_at_once(tmp_path, client, case):
         while not server.calls and process.poll() is None:
             time.sleep(0.02)
         time.sleep(0.3)
+        megabytes = peak(process.pid)  # it may end before it can be looked at again
         process.send_signal(signal.SIGINT)
-        ended = wait(process, tmp_path, seconds=9)  # less than the time for calls without a response
+        ended = wait(process, tmp_path, 9, megabytes)  # less than the time for calls without a response
     assert ended.status == 130
     assert ended.megabytes < MEGABYTES
     assert "Traceback" not in ended.output

@@ -246,7 +246,10 @@ async def test_a_busy_server_is_asked_again():
 
 
 async def test_a_sentence_without_a_score_ends_the_run():
-    """An accuracy over the sentences that happened to work would be wrong."""
+    """An accuracy over the sentences that happened to work would be wrong.
+
+    The right sentence is asked first: a server that has never answered counts as gone.
+    """
 
     def fails_for_wrong(body, logprob):
         return (500, {"error": {"message": "boom"}}) if "Whit" in body["prompt"] else echoes(body, logprob)
@@ -254,7 +257,7 @@ async def test_a_sentence_without_a_score_ends_the_run():
     with pairs_server(fails_for_wrong) as (url, _):
         async with Client(load_settings(base_url=url)) as client:
             with pytest.raises(FatalServerError, match="Whit like"):
-                await score_pairs_on_server(client, [FIT], max_retries=0)
+                await score_pairs_on_server(client, [FIT], concurrency=1, max_retries=0)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
