@@ -23,6 +23,7 @@ from doric.core.errors import FatalServerError, InputError, PlanError, Retryable
 from doric.core.other_model import find_model
 from doric.core.resume import ResumableRun, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings
+from doric.core.text import counted
 from doric.evaluation.aggregate import (
     Result,
     check_comparable,
@@ -209,7 +210,7 @@ class Evaluation:
         self._failed_in_succession += 1
         if self.done and not (self._succeeded and self._failed_in_succession >= GONE):
             return
-        when = f"for {GONE} turns in succession" if self.done else f"{tries} times and never an answer"
+        when = f"for {GONE} turns in succession" if self.done else f"{counted(tries, 'time')} and never an answer"
         raise FatalServerError(f"{error.message}, {when}", hint=gone_hint(error))
 
     def _fail(self, held: HeldOutPrompt, turn: int, reason: str) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from doric.core.errors import FatalServerError, RetryableError, ServerError
+from doric.core.text import counted
 from doric.llm.rate_limits import TOKENS_PER_CALL, RateLimiter, StoppableClock, Throttle
 from doric.llm.reset_times import clock_time, in_words
 
@@ -159,7 +160,9 @@ class ServerHealth:
         answers = self._succeeded or (self._answered and error.fault not in UNREACHABLE)
         if answers and self._lost_in_a_row < MAX_LOST_IN_A_ROW:
             return
-        times = f"for {MAX_LOST_IN_A_ROW} jobs in a row" if answers else f"{tries + 1} times and never an answer"
+        times = (
+            f"for {MAX_LOST_IN_A_ROW} jobs in a row" if answers else f"{counted(tries + 1, 'time')} and never an answer"
+        )
         raise FatalServerError(f"{error.message}, {times}", hint=gone_hint(error))
 
     def failed(self, error: ServerError) -> None:

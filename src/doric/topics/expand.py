@@ -22,6 +22,7 @@ from doric.core.errors import DoricError, FatalServerError, RescuedError, Retrya
 from doric.core.regular_files import is_stdout, named_output
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.core.signals import uninterrupted
+from doric.core.text import counted
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Backend, ChatRequest, Client
@@ -332,10 +333,10 @@ class Run:
                         return
                     failures += 1
                     if failures > MAX_RETRIES and not any(each.calls for each in self._groups):
-                        message = f"{error.message}, {failures} times and never an answer"
+                        message = f"{error.message}, {counted(failures, 'time')} and never an answer"
                         raise FatalServerError(message, hint=gone_hint(error)) from None
                     if failures > MAX_RETRIES:
-                        group.stop_reason = f"{error.message}, {failures} times in a row"
+                        group.stop_reason = f"{error.message}, {counted(failures, 'time')} in a row"
                         return
                     self._say_how_long()
                     seconds = backoff(failures - 1, error.after, self._draw)
