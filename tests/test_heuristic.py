@@ -174,6 +174,17 @@ def test_an_answer_asks_back_at_most_once_and_at_its_end(one, attempt):
     assert all(not line.endswith("?") for line in authored_lines_in(text)[:-1])
 
 
+ORDERED = [key for key, known in authored_topics().items() if known.order]
+
+
+@given(st.sampled_from(ORDERED), st.sampled_from(["core", "adv"]), st.integers(0, 200), st.integers(0, 30))
+def test_sentences_whose_order_matters_stand_in_it(topic, kind, slot, attempt):
+    """The steps of a recipe are in the order in which one does them, in every answer that has two of them."""
+    order = authored_topics()[topic].order
+    said = [line for line in authored_lines_in(answer(question(topic, kind, slot=slot), attempt)) if line in order]
+    assert said == sorted(said, key=order.index)
+
+
 def authored_lines_in(text):
     """The authored entries of an answer, in their order."""
     found = []

@@ -644,6 +644,12 @@ CASES = {
         'mistakes = ["Nivver tak a rolling"]',
         "no sentence of the topic begins so",
     ),
+    "an order of a sentence that the topic does not have": (
+        "phrases/food_and_cooking.toml",
+        'order = ["Split an been the", ',
+        'order = ["Split an bone the", ',
+        "no sentence of the topic begins so",
+    ),
     "reasons for a request that nobody makes": (
         "refusals.toml",
         'cases = ["passport"]',

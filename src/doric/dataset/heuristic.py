@@ -18,7 +18,7 @@ from typing import Any
 
 from doric import data
 from doric.dataset import asks
-from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, theme_of
+from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, in_order, theme_of
 from doric.dataset.plan import Attempt, Voice
 from doric.dataset.prompts import MISTAKES, in_doric
 from doric.dataset.spread import ATTEMPT_STEP, distant_orders, start_of, visit
@@ -113,13 +113,14 @@ def _refusals() -> tuple[tuple[str, ...], dict[str, dict]]:
 class Pools:
     """The sentences that an answer may have: those that answer the topic, others about it, and those of its theme.
 
-    `mistakes` are those about the topic that say what people get wrong.
+    `mistakes` are those about the topic that say what people get wrong. Those in `order` stand in this order.
     """
 
     answers: tuple[str, ...]
     more: tuple[str, ...]
     theme: Parts
     mistakes: tuple[str, ...]
+    order: tuple[str, ...]
     shapes: Mapping[str, tuple[tuple[int, int], ...]]
 
 
@@ -147,25 +148,25 @@ def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int, 
     if beside == 0 and math.comb(len(own), wanted) < LEAST_CHOICES:
         beside = 1
     around = _beside(tuple(map(len, pools.theme)), min(beside, len(theme)))
-    about, at, times = _about(own, len(pools.answers), wanted, number, start, first)
+    about, at, times = _about(pools, wanted, number, start, first)
     near = around[(visit(len(around), at, start) + times) % len(around)]
     return sorted([*about, *(theme[at] for at in near)], key=lambda line: line.endswith("?"))
 
 
 def _about(
-    own: Sequence[str], answers: int, wanted: int, number: int, start: int, first: Sequence[str]
+    pools: Pools, wanted: int, number: int, start: int, first: Sequence[str]
 ) -> tuple[tuple[str, ...], int, int]:
     """Choice `number` of `wanted` sentences about a topic, its place among all, and how often all were used before it.
 
-    Choices whose numbers are near have little in common. One of the first two sentences is one of the first `answers`,
-    and at most one sentence asks back.
+    Choices whose numbers are near have little in common. One of the first two sentences answers the topic, the first is
+    one of `first`, if there are any, and at most one sentence asks back.
     """
-    named = random.Random(start).sample(range(len(own)), len(own))
+    own = [*pools.answers, *pools.more]
+    named = random.Random(start).sample(own, len(own))
     seen = dict[tuple[str, ...], None]()
     for order in distant_orders(len(own)):
-        places = [named[at] for at in order]
-        if min(places[:2]) < answers and (not first or own[places[0]] in first):
-            choice = _asking_once([own[at] for at in places], wanted)
+        choice = tuple(in_order(_asking_once([named[at] for at in order], wanted), pools.order))
+        if not set(choice[:2]).isdisjoint(pools.answers) and (not first or choice[0] in first):
             seen[choice] = None
             if len(seen) > number:
                 return choice, number, 0
@@ -196,13 +197,13 @@ def _beside(sizes: tuple[int, ...], wanted: int) -> tuple[tuple[int, ...], ...]:
 def pools(topic: str, *, named: bool) -> Pools:
     """The sentences for a topic. If it is not authored, they name it, or say "yon" if it is not to be `named`."""
     if known := authored(topic):
-        return Pools(known.answers, known.more, known.fitting, known.mistakes, SHAPES)
+        return Pools(known.answers, known.more, known.fitting, known.mistakes, known.order, SHAPES)
     general, theme = general_sentences(), theme_of(topic)
     name = in_doric(topic) if named else "yon"
     lines = tuple(line.replace("{topic}", name) for line in general["answers"])
     common = theme.common if theme else ((),) * len(PARTS)
     beside = tuple(own or general[part] for part, own in zip(PARTS, common, strict=True))
-    return Pools(lines, (), beside, (), GENERAL_SHAPES)
+    return Pools(lines, (), beside, (), (), GENERAL_SHAPES)
 
 
 def refusal_parts(category: str, case: str = "") -> tuple[list[str], list[str], list[str]]:

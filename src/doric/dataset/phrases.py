@@ -41,7 +41,8 @@ class AuthoredTopic:
 
     `place` is its index in its theme, `doric` its Doric name, and `titles` its names by language code. Each of the
     `answers` answers the topic by itself; the sentences in `more` add to an answer. `fitting` are the sentences of the
-    theme that can stand beside them. `mistakes` are those of its own sentences that say what people get wrong.
+    theme that can stand beside them. `mistakes` are those of its own sentences that say what people get wrong. Those
+    in `order` stand in this order in an answer, such as the steps of a recipe; the others stand anywhere.
     """
 
     theme: Theme
@@ -50,6 +51,7 @@ class AuthoredTopic:
     answers: tuple[str, ...]
     more: tuple[str, ...]
     mistakes: tuple[str, ...]
+    order: tuple[str, ...]
     fitting: Parts
     titles: dict[str, str]
 
@@ -66,6 +68,7 @@ def authored_topics() -> dict[str, AuthoredTopic]:
             answers=tuple(raw["answers"]),
             more=tuple(raw.get("more", ())),
             mistakes=_mistakes(raw),
+            order=_order(raw),
             fitting=_fitting(theme.parts, raw),
             titles=titles.get(key, {}),
         )
@@ -81,7 +84,25 @@ def _fitting(parts: Parts, topic: dict) -> Parts:
 
 def _mistakes(topic: dict) -> tuple[str, ...]:
     beginnings = tuple(topic.get("mistakes", ()))
-    return tuple(line for line in (*topic["answers"], *topic.get("more", ())) if line.startswith(beginnings))
+    return tuple(line for line in _own(topic) if line.startswith(beginnings))
+
+
+def _order(topic: dict) -> tuple[str, ...]:
+    return tuple(line for beginning in topic.get("order", ()) for line in _own(topic) if line.startswith(beginning))
+
+
+def _own(topic: dict) -> tuple[str, ...]:
+    return (*topic["answers"], *topic.get("more", ()))
+
+
+def in_order(lines: Sequence[str], order: Sequence[str]) -> list[str]:
+    """The same sentences, those in `order` in that order, in the places that such sentences have; the others stay.
+
+    >>> in_order(["then", "a hint", "first"], ["first", "then", "last"])
+    ['first', 'a hint', 'then']
+    """
+    ordered = iter(sorted((line for line in lines if line in order), key=order.index))
+    return [next(ordered) if line in order else line for line in lines]
 
 
 def authored(topic: str) -> AuthoredTopic | None:

@@ -11,7 +11,7 @@ from doric.core.text import fold, sentences, words
 from doric.dataset import asks, followups, heuristic
 from doric.dataset.followups import MORE, NAMED, PARTS, REFUSAL, FollowUp
 from doric.dataset.phrases import PARTS as THEME_PARTS
-from doric.dataset.phrases import general_sentences
+from doric.dataset.phrases import general_sentences, in_order
 from doric.dataset.plan import Attempt, Exchange, Job, Voice
 from doric.dataset.prompts import MISTAKES
 from doric.dataset.spread import start_of, visit
@@ -66,6 +66,7 @@ class _Left:
     def __init__(self, job: Job, said: Sequence[Exchange]) -> None:
         pools = heuristic.pools(job.topic.text, named=False)
         used = _said(said)
+        self.order = pools.order
         self.own = _new((*pools.answers, *pools.more), used)
         self.general = _new((line for name in THEME_PARTS for line in general_sentences()[name]), used)
         """Sentences for any topic, which only replace others that the gates have rejected."""
@@ -106,7 +107,7 @@ def _advice(attempt: Attempt, seed: int) -> list[str]:
     others = others[:BESIDE] if attempt.number < GENERAL else others[-BESIDE:]
     choices = list(itertools.combinations(others, min(size - 1, len(others))))
     lines += choices[visit(len(choices), attempt.number // len(leads), start)]
-    lines = sorted(lines, key=lambda line: line.endswith("?"))
+    lines = sorted(in_order(lines, left.order), key=lambda line: line.endswith("?"))
     if job.kind == "adv":
         lines.insert(0, _hold(attempt, start))
     return lines

@@ -33,6 +33,7 @@ class Topic(Strict):
     answers: Texts
     more: Texts = []
     mistakes: Texts = []
+    order: Texts = []
     unfit: Texts = []
 
 

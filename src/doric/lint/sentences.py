@@ -232,10 +232,11 @@ def _topic(source: Source, topic: dict, seen: dict[str, str]) -> Iterator[Findin
 
 
 def _beginnings(source: Source, theme: dict, topic: dict) -> Iterator[Finding]:
-    """Entries of `unfit` and `mistakes` that do not begin exactly one sentence of the theme or of the topic."""
+    """Entries of `unfit`, `mistakes` and `order` that do not begin exactly one sentence of the theme or the topic."""
     whose = f"the theme '{theme['name']}'"
     yield from _unknown(source, topic, "unfit", [line for part in PARTS for line in theme[part]], whose)
-    yield from _unknown(source, topic, "mistakes", [*topic["answers"], *topic.get("more", ())], "the topic")
+    for key in ("mistakes", "order"):
+        yield from _unknown(source, topic, key, [*topic["answers"], *topic.get("more", ())], "the topic")
 
 
 def _unknown(source: Source, topic: dict, key: str, lines: list[str], whose: str) -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from doric.lint.source import Finding, Source
 from doric.lint.words import Sources, spellings
 
 DORIC_VOICES = ("doric", "mixed")
+BEGINNINGS = ("mistakes", "order", "unfit")
+"""The lists of a topic that have the beginnings of sentences instead of sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
             for topic in (topic for theme in source.toml["themes"] for topic in theme["topics"]):
                 yield Line(source, source.line_of(topic["doric"]), topic["doric"])
                 # the sentences that begin so are changed, too
-                for beginning in (*topic.get("mistakes", []), *topic.get("unfit", [])):
+                for beginning in (line for key in BEGINNINGS for line in topic.get(key, [])):
                     yield Line(source, source.line_of(beginning, seen[beginning]), beginning)
                     seen[beginning] += 1
     if source := sources.get("prompts.toml"):
