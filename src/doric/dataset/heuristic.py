@@ -18,10 +18,10 @@ from typing import Any
 
 from doric import data
 from doric.dataset import asks
-from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, in_order, theme_of
+from doric.dataset.phrases import PARTS, Parts, authored, general_sentences, theme_of
 from doric.dataset.plan import Attempt, Voice
 from doric.dataset.prompts import MISTAKES, in_doric
-from doric.dataset.spread import ATTEMPT_STEP, distant_orders, start_of, visit
+from doric.dataset.spread import ATTEMPT_STEP, distant_orders, in_order, start_of, visit
 from doric.llm.response import Completion
 
 SHAPES = {
@@ -40,6 +40,8 @@ LEAST_CHOICES = 12
 """If a topic has so few sentences that there are fewer choices than this, one of its theme is added."""
 MOST_CHOICES = 5_000
 """Of many possible choices of sentences, only about so many are used, evenly spread."""
+STARTS = 16
+"""If all sentences of a topic have their order, its answers begin with one of so many choices, by the seed."""
 HOLD_FIRST = 0.7
 """The share of adv answers that begin with the reason to stay in Doric; the others end with it."""
 YIELD_SECONDS = 0.05
@@ -158,18 +160,22 @@ def _about(
 ) -> tuple[tuple[str, ...], int, int]:
     """Choice `number` of `wanted` sentences about a topic, its place among all, and how often all were used before it.
 
-    Choices whose numbers are near have little in common. One of the first two sentences answers the topic, the first is
-    one of `first`, if there are any, and at most one sentence asks back.
+    Choices whose numbers are near have little in common. At least one sentence answers the topic, the first is one of
+    `first`, if there are any, and at most one sentence asks back.
     """
     own = [*pools.answers, *pools.more]
-    named = random.Random(start).sample(own, len(own))
+    others = random.Random(start).sample([line for line in own if line not in pools.order], len(own) - len(pools.order))
+    named = [*pools.order, *others]
+    number += start % STARTS if len(others) < 2 else 0  # two seeds differ, too, if others have no other order
     seen = dict[tuple[str, ...], None]()
-    for order in distant_orders(len(own)):
-        choice = tuple(in_order(_asking_once([named[at] for at in order], wanted), pools.order))
-        if not set(choice[:2]).isdisjoint(pools.answers) and (not first or choice[0] in first):
-            seen[choice] = None
+    for order in distant_orders(len(own), len(pools.order)):
+        lines = [named[at] for at in order]
+        if not set(lines[:2]).isdisjoint(pools.answers) and (not first or lines[0] in first):
+            chosen = _asking_once(lines, wanted)
+            leads = 1 if first else 0
+            seen[*chosen[:leads], *in_order(chosen[leads:], pools.order)] = None
             if len(seen) > number:
-                return choice, number, 0
+                break
     times, at = divmod(number, len(seen))
     return list(seen)[at], at, times
 

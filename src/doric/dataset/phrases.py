@@ -95,16 +95,6 @@ def _own(topic: dict) -> tuple[str, ...]:
     return (*topic["answers"], *topic.get("more", ()))
 
 
-def in_order(lines: Sequence[str], order: Sequence[str]) -> list[str]:
-    """The same sentences, those in `order` in that order, in the places that such sentences have; the others stay.
-
-    >>> in_order(["then", "a hint", "first"], ["first", "then", "last"])
-    ['first', 'a hint', 'then']
-    """
-    ordered = iter(sorted((line for line in lines if line in order), key=order.index))
-    return [next(ordered) if line in order else line for line in lines]
-
-
 def authored(topic: str) -> AuthoredTopic | None:
     """The authored data of a topic; case and white space do not matter."""
     return authored_topics().get(fold(topic))

@@ -11,10 +11,10 @@ from doric.core.text import fold, sentences, words
 from doric.dataset import asks, followups, heuristic
 from doric.dataset.followups import MORE, NAMED, PARTS, REFUSAL, FollowUp
 from doric.dataset.phrases import PARTS as THEME_PARTS
-from doric.dataset.phrases import general_sentences, in_order
+from doric.dataset.phrases import general_sentences
 from doric.dataset.plan import Attempt, Exchange, Job, Voice
 from doric.dataset.prompts import MISTAKES
-from doric.dataset.spread import start_of, visit
+from doric.dataset.spread import in_order, start_of, visit
 from doric.llm.response import Completion
 
 SIZES = (2, 2, 3, 2, 1)

@@ -51,8 +51,8 @@ def visits_between(size: int, count: int, low: int, high: int, start: int = 0) -
     return _floor_sum(count, size, step, shift - low) - _floor_sum(count, size, step, shift - high)
 
 
-@functools.lru_cache(maxsize=1 << 6)
-def distant_orders(count: int) -> tuple[tuple[int, ...], ...]:
+@functools.lru_cache(maxsize=1 << 7)
+def distant_orders(count: int, ascending: int = 0) -> tuple[tuple[int, ...], ...]:
     """Orders of the numbers below `count`, such that few of the first ones begin alike.
 
     Each of the first orders is the one that has least in common with those before it: the two numbers that it begins
@@ -60,10 +60,13 @@ def distant_orders(count: int) -> tuple[tuple[int, ...], ...]:
     the first two to four sentences of an order repeat few sentences of each other in the same order. The later orders
     come by chance. All this stays true if each number is replaced by another one in all orders.
 
+    The numbers below `ascending` are compared as if they stood in ascending order in each beginning, for sentences that
+    are put in their own order after they were chosen.
+
     >>> distant_orders(3)[:2]
     ((0, 1, 2), (2, 1, 0))
     """
-    left = [(one, *_beginnings(one)) for one in _some_orders(count)]
+    left = [(one, *_beginnings(one, range(ascending))) for one in _some_orders(count)]
     alike, chosen = [0.0] * len(left), list[tuple[int, ...]]()
     for _ in range(min(DESIGNED, len(left))):
         best = min(range(len(left)), key=alike.__getitem__)
@@ -86,13 +89,24 @@ def _some_orders(count: int) -> list[tuple[int, ...]]:
     return every
 
 
-def _beginnings(order: Sequence[int]) -> tuple[int, int, int]:
+def _beginnings(order: Sequence[int], ascending: range) -> tuple[int, int, int]:
     """As bits: the first two numbers, and the ordered pairs among the first three and the first four."""
-    return sum(1 << number for number in order[:2]), _pairs(order[:3]), _pairs(order[:4])
+    three, four = (_pairs(in_order(order[:size], ascending)) for size in (3, 4))
+    return sum(1 << number for number in order[:2]), three, four
 
 
 def _pairs(order: Sequence[int]) -> int:
     return sum(1 << (PAIR_BITS * a + b) for a, b in itertools.combinations(order, 2))
+
+
+def in_order[T](items: Sequence[T], order: Sequence[T]) -> list[T]:
+    """The same items, those in `order` in that order, in the places that such items have; the others stay.
+
+    >>> in_order(["then", "a hint", "first"], ["first", "then", "last"])
+    ['first', 'a hint', 'then']
+    """
+    ordered = iter(sorted((item for item in items if item in order), key=order.index))
+    return [next(ordered) if item in order else item for item in items]
 
 
 def start_of(*parts: str | int) -> int:
