@@ -236,7 +236,7 @@ PASSING = {
 def test_a_retryable_error_costs_a_call_and_no_row(name, capsys):
     """After a retryable error the plan is met, no row is duplicated, and the summary counts the error."""
     act, fault = PASSING[name]
-    patience = ["--timeout", "0.5"] if name == "hang" else []
+    patience = ["--timeout", "3"] if name == "hang" else []
     with serving(decide=of_call(2, 7, act=act)) as server:
         assert generate(server, *patience) == 0
     assert_plan_met()
@@ -269,11 +269,12 @@ def test_many_errors_together_cost_no_row(capsys):
 
 
 def test_a_slow_call_delays_no_other():
-    """A slow call does not delay other jobs, so its row is the last one."""
+    """A slow call does not delay other jobs: the rows of many calls that began after it are written before its own."""
     with serving(Behaviour(latency=0.005, stragglers=(3,), straggler_seconds=2)) as server:
         assert generate(server) == 0
     assert_plan_met()
-    assert lines()[-1]["messages"][0]["content"] == server.calls[2].prompt
+    order = [row["messages"][0]["content"] for row in lines()]
+    assert order.index(server.calls[2].prompt) > 20
 
 
 def test_a_refused_parameter_is_dropped():

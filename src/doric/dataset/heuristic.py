@@ -12,7 +12,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,23 +161,32 @@ def _about(
     """Choice `number` of `wanted` sentences about a topic, its place among all, and how often all were used before it.
 
     Choices whose numbers are near have little in common. At least one sentence answers the topic, the first is one of
-    `first`, if there are any, and at most one sentence asks back.
+    `first`, if there are any, and at most one sentence asks back. A choice of two begins with the one that answers,
+    unless the two have another order.
     """
-    own = [*pools.answers, *pools.more]
-    others = random.Random(start).sample([line for line in own if line not in pools.order], len(own) - len(pools.order))
-    named = [*pools.order, *others]
-    number += start % STARTS if len(others) < 2 else 0  # two seeds differ, too, if others have no other order
+    if len(pools.order) >= len(pools.answers) + len(pools.more) - 1:
+        number += start % STARTS  # else two seeds would give the same, since the others have only one order
     seen = dict[tuple[str, ...], None]()
-    for order in distant_orders(len(own), len(pools.order)):
-        lines = [named[at] for at in order]
-        if not set(lines[:2]).isdisjoint(pools.answers) and (not first or lines[0] in first):
-            chosen = _asking_once(lines, wanted)
-            leads = 1 if first else 0
-            seen[*chosen[:leads], *in_order(chosen[leads:], pools.order)] = None
-            if len(seen) > number:
-                break
+    for choice in _choices(pools, wanted, start, first):
+        seen[choice] = None
+        if len(seen) > number:
+            break
     times, at = divmod(number, len(seen))
     return list(seen)[at], at, times
+
+
+def _choices(pools: Pools, wanted: int, start: int, first: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The choices of `_about` in their order; a choice may come more than once."""
+    own = [*pools.answers, *pools.more]
+    others = [line for line in own if line not in pools.order]
+    named = [*pools.order, *random.Random(start).sample(others, len(others))]
+    opens = first or (pools.answers if wanted < 3 else own)
+    for order in distant_orders(len(own), len(pools.order)):
+        lines = [named[at] for at in order]
+        if lines[0] in opens and not set(lines[:2]).isdisjoint(pools.answers):
+            chosen = _asking_once(lines, wanted)
+            leads = 1 if first else 0
+            yield (*chosen[:leads], *in_order(chosen[leads:], pools.order))
 
 
 def _asking_once(lines: Sequence[str], wanted: int) -> tuple[str, ...]:
