@@ -219,6 +219,7 @@ def test_a_renamed_column_is_found(data, name):
         ("markers.toml", '"</details>"]', '"</details>", "x"]', "3 entries instead of 2"),
         ("server_errors.toml", "\nquota = [", "\nquotas = [", "'quota' is missing"),
         ("server_errors.toml", '"credit balance"', '"Credit balance"', "write it in lower case"),
+        ("server_errors.toml", '"think value"', '"Think value"', "write it in lower case"),
         ("server_errors.toml", "'per[", "'(per[", "not a valid regular expression"),
         ("server_errors.toml", "hourly = ['", "hourly = ['(zz', '", "not a valid regular expression"),
         ("server_errors.toml", "weekly = [", "weakly = [", "'weekly' is missing"),

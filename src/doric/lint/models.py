@@ -509,6 +509,7 @@ class ServerErrors(Open):
     no_system_role: Texts
     stream_only: Texts
     long_limits: LongLimits
+    other_names: dict[str, Texts]
     extra_body: dict[str, Text]
 
 

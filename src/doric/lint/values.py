@@ -166,9 +166,9 @@ def _server_errors(source: Source) -> Iterator[Finding]:
     lists = [source.toml[key] for key in SERVER_PATTERNS]
     for pattern in itertools.chain(*lists, *source.toml["long_limits"].values()):
         yield from _pattern(source, pattern)
-    others = (*SERVER_PATTERNS, "long_limits", "extra_body")
-    words = (word for key, value in source.toml.items() if key not in others for word in value)
-    for word in words:
+    others = (*SERVER_PATTERNS, "long_limits", "extra_body", "other_names")
+    words = [value for key, value in source.toml.items() if key not in others]
+    for word in itertools.chain(*words, *source.toml["other_names"].values()):
         if word != word.lower():
             yield source.error(
                 source.line_of(word), word, "messages are compared in lower case: write it in lower case"

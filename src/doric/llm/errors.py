@@ -322,7 +322,8 @@ class ErrorResponse:
         """Whether the key is missing or wrong, also if the server says so with the status of another fault."""
         if self.refuses_account:
             return False
-        return self.status in (401, 403, 498) or (self.status != 429 and self._mentions("invalid_key"))
+        by_status = self.status in (401, 403) or (self.status == 498 and not self.tier_is_full)
+        return by_status or (self.status != 429 and self._mentions("invalid_key"))
 
     @property
     def refuses_account(self) -> bool:
@@ -332,12 +333,14 @@ class ErrorResponse:
     @property
     def tier_is_full(self) -> bool:
         """Whether the service tier has no room for the call now. The standard tier may have."""
-        return self.status in (429, 503) and self._mentions("tier_is_full")
+        return self.status in (429, 498, 503) and self._mentions("tier_is_full")
 
     def refused_parameters(self, sent: Sequence[str]) -> list[str]:
         """The parameters in `sent` that the error mentions, the most likely first."""
         named = [name for name in sent if name == self.param]
         named += [name for name in sent if name not in named and re.search(rf"\b{name}\b", self.text)]
+        others = marks("other_names")
+        named += [name for name in sent if name not in named and any(map(self.text.__contains__, others.get(name, ())))]
         limits = [name for name in sent if name.startswith("max_")]
         return named if named or not self._mentions("token_limit") else limits
 
@@ -378,22 +381,22 @@ class ErrorResponse:
             return self._limit_reached()
         if status == 400 and (self.pause.seconds or 0) > MAX_RETRY_AFTER:
             return self._retry_later()
+        if status == 402 or (status in (400, 403, 429) and self._quota_exhausted):
+            hint = "Top up the account, then run the same command again: finished rows are kept."
+            return FatalServerError(self._said(f"the quota is used up ({status})"), hint=hint)
         if self.refuses_account:
             kind = ServerError if answered else FatalServerError
             return kind(self._said(f"{address} gives no access ({status})"), hint=ACCOUNT_HINT)
         if self.refuses_key:
             return self._no_access(address, key_variable, key_given, answered)
-        if status == 402 or (status == 429 and self._quota_exhausted):
-            hint = "Top up the account, then run the same command again: finished rows are kept."
-            return FatalServerError(self._said(f"the quota is used up ({status})"), hint=hint)
-        if status in (400, 404, 422) and "model" in self.text and self._mentions("no_model"):
+        if status in (400, 404, 422) and self._names_a_model and self._mentions("no_model"):
             hint = "Check MODEL or --model against the server's list of models."
             return FatalServerError(self._said(f"{address} has no model '{model}' ({status})"), hint=hint)
         if self.too_long:
             return ServerError(self._said(f"the request is too long for {model} ({status})"), hint=self._length_hint())
         if self.out_of_memory and self._mentions("too_large") and not answered:
             return FatalServerError(self._said(f"the server answered {status}"), hint=MEMORY_HINT)
-        if status in RETRYABLE_STATUSES or status >= 500:
+        if status in RETRYABLE_STATUSES or status >= 500 or self.tier_is_full:
             return self._retry_later()
         kind = ServerError if answered else NotOffered
         hint = MEMORY_HINT if self.out_of_memory else self._rejection_hint(address, extra)
@@ -461,6 +464,10 @@ class ErrorResponse:
             return FatalServerError(self._said(f"{what} ({self.status})"), hint=hint)
         until = f"until {clock_time(wait)}, in {in_words(wait)} ({self.status})"
         return FatalServerError(self._said(f"{what} {until}"), hint=LATER)
+
+    @property
+    def _names_a_model(self) -> bool:
+        return "model" in self.text or "deployment" in self.text  # Azure's models are deployments
 
     @property
     def _quota_exhausted(self) -> bool:
