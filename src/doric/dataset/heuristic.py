@@ -41,7 +41,7 @@ LEAST_CHOICES = 12
 MOST_CHOICES = 5_000
 """Of many possible choices of sentences, only about so many are used, evenly spread."""
 STARTS = 16
-"""If all sentences of a topic have their order, its answers begin with one of so many choices, by the seed."""
+"""By the seed, the answers on a topic begin with one of so many choices: sentences with an order have few others."""
 HOLD_FIRST = 0.7
 """The share of adv answers that begin with the reason to stay in Doric; the others end with it."""
 YIELD_SECONDS = 0.05
@@ -134,7 +134,7 @@ def _advice(question: Question, attempt: int) -> list[str]:
         shapes = tuple(itertools.chain(*lines.shapes.values()))
     start = start_of(question.seed, question.topic)
     wanted, beside = shapes[(start + question.slot + attempt) % len(shapes)]
-    number = question.slot + attempt * ATTEMPT_STEP
+    number = question.seed % STARTS + question.slot + attempt * ATTEMPT_STEP
     return _sentences(lines, wanted, beside, number, start, first)
 
 
@@ -164,8 +164,6 @@ def _about(
     `first`, if there are any, and at most one sentence asks back. A choice of two begins with the one that answers,
     unless the two have another order.
     """
-    if len(pools.order) >= len(pools.answers) + len(pools.more) - 1:
-        number += start % STARTS  # else two seeds would give the same, since the others have only one order
     seen = dict[tuple[str, ...], None]()
     for choice in _choices(pools, wanted, start, first):
         seen[choice] = None
