@@ -3,6 +3,7 @@
 import ast
 import functools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,3 +139,11 @@ def test_every_test_says_what_it_shows():
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 assert (ast.get_docstring(node) or "").rstrip().endswith("."), f"{path.name}: {node.name}"
+
+
+def test_the_site_lists_each_page_and_each_package():
+    """The navigation of the site has every page of docs/ and every package of the library."""
+    pages = set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    packages = {f"api/{path.parent.name}.md" for path in (ROOT / "src/doric").glob("*/__init__.py")}
+    assert pages >= packages | {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if page.startswith("api/")} == packages
