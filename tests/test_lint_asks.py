@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from doric.data import FOLDER as DATA
-from doric.lint import asks, prompts, spelling
+from doric.lint import asks, enough, prompts, spelling
 from doric.lint.check import check, read_files
 from test_lint import change, forget
 
@@ -57,6 +57,29 @@ def test_a_right_file_has_no_errors(data):
     """A new kind of ask is one file, and nothing else has to be changed."""
     forget()
     assert [finding for finding in check() if finding.is_error and finding.file == FILE] == []
+
+
+THEN = """
+[pairs.then]
+says = ["And after that?"]
+doric = ["An efter that?"]
+parts = [["Syne it gings hame."], ["Fa kens fit wye?"]]
+"""
+THEN_CASES = {
+    "a slot": ("And after that?", "And {english}?", "unknown slot"),
+    "a duplicate user turn": ("And after that?", "Tell me a riddle!", "duplicate of asks/riddle.toml"),
+    "Central Scots": ("Fa kens", "Wha kens", "Central Scots: wha (write fa)"),
+    "no sentence mark": ("fit wye?", "fit wye", "it ends an answer, but not with"),
+    "no parts": ('parts = [["Syne it gings hame."], ["Fa kens fit wye?"]]\n', "", "'parts' is missing"),
+}
+
+
+@pytest.mark.parametrize("case", THEN_CASES)
+def test_what_follows_a_question_is_checked_too(data, case):
+    """A mistake in what may follow a question and in its answer is an error."""
+    old, new, reason = THEN_CASES[case]
+    (data / FILE).write_text(RIGHT + THEN.replace(old, new), "utf-8")
+    assert [finding for finding in findings() if finding.is_error and reason in finding.reason]
 
 
 CASES = {
@@ -121,6 +144,33 @@ def test_too_few_answers_are_a_doubt(data):
     (data / FILE).write_text(text[:first] + text[second:], "utf-8")
     (finding,) = findings(asks.check_enough)
     assert (finding.is_error, "only 1 rows can have different answers" in finding.reason) == (False, True)
+
+
+def test_an_ask_that_draws_more_follow_ups_than_there_are_is_an_error(data):
+    """A new kind of ask fails the check if a dataset with --turns 4 would run out of answers to its follow-ups."""
+    followed = 'after = ["fact"]'
+    assert findings(enough.check_follow_ups, name="followups.toml") == []
+    change(data / "followups.toml", followed, 'after = ["fact", "riddle"]')
+    change(data / FILE, "share = 0.01", "share = 0.2")
+    (finding,) = findings(enough.check_follow_ups, name="followups.toml")
+    assert (finding.is_error, "add pairs to asks/fact.toml" in finding.reason) == (True, True)
+
+
+def test_too_few_answers_to_what_follows_a_question_are_an_error(data):
+    """What follows a question beside it needs as many answers as the question has rows."""
+    then = (
+        '\n[pairs.then]\nsays = ["And then?"]\ndoric = []\nparts = [["Syne it gings hame tae its bed.", "Fa kens?"]]\n'
+    )
+    (data / FILE).write_text(RIGHT + then, "utf-8")
+    (finding,) = findings(enough.check_follow_ups)
+    assert (finding.is_error, finding.text) == (True, "And then?")
+
+
+def test_answers_that_the_gates_would_reject_are_an_error(data):
+    """A question with few answers must not lose them to the gates."""
+    change(data / FILE, "Fit gings roon the hoose aa nicht an leaves nae mair nor ae fit mark?", "Mombasa is the port.")
+    (finding,) = findings(enough.check_accepted)
+    assert (finding.is_error, "would reject 1 of its 1 answers" in finding.reason) == (True, True)
 
 
 def test_quoted_english_is_no_fault_where_it_is_allowed(data):

@@ -1,5 +1,6 @@
 """Chats of more than one exchange: their plan, their follow-ups, the gates of later answers, retries and resuming."""
 
+import itertools
 import json
 import shutil
 from collections import Counter
@@ -13,8 +14,8 @@ from doric.core.conversations import check_row
 from doric.core.errors import SettingsError
 from doric.core.text import fold, sentences, words
 from doric.data import FOLDER as DATA
-from doric.dataset import prompts
-from doric.dataset.plan import Mix, Plan, read_turns
+from doric.dataset import asks, followups, prompts
+from doric.dataset.plan import Exchange, Mix, Plan, read_turns
 from doric.lint import followups as lint
 from doric.lint.check import check, read_files
 from doric.quality.gates import Answer
@@ -144,6 +145,27 @@ def test_a_noun_that_is_named_is_in_both_answers():
     for row in named:
         shared = set(words(answers(row)[0])) & set(words(answers(row)[1]))
         assert any(len(word) > 2 for word in shared)
+
+
+def test_a_question_is_followed_by_what_stands_beside_it():
+    """The first follow-up of a pair with `then` is one of its turns, and the answer is one of each of its parts."""
+    assert generate("--turns", "3", "--ask-mix", "none,lookalike=1", rows=4) == 0
+    beside = {turn: pair.then for pair in asks.asks()["lookalike"].pairs if pair.then for turn in pair.asks}
+    chats = [row for row in lines() if row["messages"][0]["content"] in beside]
+    assert chats
+    for row in chats:
+        then = beside[users(row)[0]]
+        assert users(row)[1] in (*then.says, *then.doric)
+        assert answers(row)[1] in {" ".join(lines) for lines in itertools.product(*then.parts)}
+
+
+def test_no_two_chats_draw_the_same_question():
+    """Follow-ups that ask something of another kind ask each question once before any again."""
+    plan = Plan([Topic(f"topic {at}", "g") for at in range(200)], Mix(6, turns=(3, 3)))
+    first = [job for job in plan if job.prompt.ask == "sum"]
+    draw = followups.for_model(0)
+    drawn = [draw(job, (Exchange(job.prompt, "Sax."),)).number for job in first]
+    assert len(set(drawn)) == len(drawn) > 10
 
 
 def test_the_same_seed_gives_the_same_chats():

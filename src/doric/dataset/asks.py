@@ -32,6 +32,15 @@ SLOT = re.compile(r"\{(\w+)\}")
 NO_SUBJECT = Subject("", {})
 
 
+@dataclass(frozen=True, slots=True)
+class Then:
+    """What a user may say after the answer of a pair, in English and in Doric, and the parts of the answer to it."""
+
+    says: tuple[str, ...]
+    doric: tuple[str, ...]
+    parts: tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True)
 class Pair:
     """User turns and the lists whose entries make an answer. `parts_of_speech` (all if empty) limits the words."""
@@ -40,6 +49,7 @@ class Pair:
     parts: tuple[tuple[str, ...], ...]
     lang: str = ""
     parts_of_speech: frozenset[str] = frozenset()
+    then: Then | None = None
 
     @property
     def answers(self) -> int:
@@ -136,8 +146,18 @@ def _ask(name: str, spec: dict) -> Ask:
 
 
 def _pair(raw: dict) -> Pair:
-    parts = tuple(map(tuple, raw["parts"]))
-    return Pair(tuple(raw["asks"]), parts, raw.get("lang", ""), frozenset(raw.get("pos", ())))
+    then = (
+        Then(*(_texts(raw["then"][key]) for key in ("says", "doric")), _parts(raw["then"])) if "then" in raw else None
+    )
+    return Pair(_texts(raw["asks"]), _parts(raw), raw.get("lang", ""), frozenset(raw.get("pos", ())), then)
+
+
+def _texts(raw: list[str]) -> tuple[str, ...]:
+    return tuple(raw)
+
+
+def _parts(raw: dict) -> tuple[tuple[str, ...], ...]:
+    return tuple(map(tuple, raw["parts"]))
 
 
 # ---- shares of a plan

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from doric import data
 from doric.core.text import ends_sentence, sentences, words
 from doric.dataset import asks, prompts
-from doric.dataset.plan import Exchange, Job
+from doric.dataset.asks import Then
+from doric.dataset.plan import FIRST_TURNS, Exchange, Job
 from doric.dataset.prompts import Prompt
 from doric.dialect.lexicon import entries
 
-NAMED, MORE, MODEL, REFUSAL, PARTS = "named", "more", "model", "refusal", "parts"
+NAMED, MORE, MODEL, REFUSAL, PARTS, THEN = "named", "more", "model", "refusal", "parts", "then"
 """What a follow-up may want besides the sentences of a theme: sentences that have a noun, others about the topic, what
-only a model can do, another refusal, or an answer from `parts`."""
+only a model can do, another refusal, or an answer from the `parts` of a rule or of what follows the question itself."""
 NAMED_SHARE = 0.5
 """The share of follow-ups that name a noun of an earlier answer, if there is one."""
 ENGLISH_SHARE = 0.65
@@ -186,22 +187,62 @@ def _insisting(job: Job, said: Sequence[Exchange], draw: random.Random) -> Promp
 
 
 def _after_ask(job: Job, said: Sequence[Exchange], draw: random.Random, seed: int) -> Prompt:
-    last = said[-1].prompt.ask
-    rules = [(at, rule) for at, rule in enumerate(_spec()["ask"]) if last in rule["after"]]
+    asked, last = said[-1].prompt, said[-1].prompt.ask
     used = {one.prompt.wants for one in said}
+    if THEN not in used and not asked.wants.startswith(PARTS) and (then := then_of(asked, seed)):
+        lang, text = _said_in(then.says, then.doric, said, draw)
+        return Prompt(text, lang, LENGTH, ask=last, subject=last, number=asked.number, wants=THEN)
+    rules = [(at, rule) for at, rule in enumerate(_spec()["ask"]) if last in rule["after"]]
     at, rule = draw.choice([one for one in rules if f"{PARTS}:{one[0]}" not in used] or rules)
     if "of" not in rule:
-        lang = "en" if draw.random() < ENGLISH_SHARE or not rule["doric"] else "sco"
-        text = draw.choice(_unsaid(rule["says" if lang == "en" else "doric"], said))
+        lang, text = _said_in(rule["says"], rule["doric"], said, draw)
         return Prompt(text, lang, LENGTH, ask=last, subject=last, wants=f"{PARTS}:{at}")
     kind = rule["of"]
     # from the end, because the rows of a plan are from the start
-    number = asks.most_rows(kind) - 1 - draw.randrange(asks.most_rows(kind) * 9 // 10)
+    number = asks.most_rows(kind) - 1 - _place(job, kind, len(said)) % asks.most_rows(kind)
     asked = prompts.ask_prompt(kind, number, seed)
     text = draw.choice(_unsaid(rule["says" if asked.lang == "en" else "doric"], said))
     return replace(asked, text=text.replace("{ask}", asked.text), wants=kind)
 
 
-def parts(wanted: str) -> list[list[str]]:
-    """The lists whose entries make the answer to a follow-up that wants `PARTS`."""
+def _place(job: Job, kind: str, turn: int) -> int:
+    """The place of a follow-up among all that ask something of a kind: another one for each chat and each turn.
+
+    The chats are counted as if the plan had them in the default shares, so that the places have few gaps.
+    """
+    first, shares = job.prompt, _leading_to(kind)
+    own, place = shares[first.ask], 0
+    for name, share in shares.items():
+        whole, rest = divmod(first.number * share, own)
+        place += whole + (1 if rest or name < first.ask else 0)
+    return place * (job.turns - FIRST_TURNS) + turn - 1
+
+
+@functools.cache
+def _leading_to(kind: str) -> dict[str, int]:
+    """Ask -> its share, times 10,000, for each ask after which a chat may come to a question of a kind."""
+    leading, size = {kind}, 0
+    while len(leading) > size:
+        size = len(leading)
+        leading |= {name for rule in _spec()["ask"] if rule.get("of") in leading for name in rule["after"]}
+    return {name: max(1, round(ask.share * 10_000)) for name, ask in asks.asks().items() if name in leading}
+
+
+def _said_in(
+    english: Sequence[str], doric: Sequence[str], said: Sequence[Exchange], draw: random.Random
+) -> tuple[str, str]:
+    lang = "en" if draw.random() < ENGLISH_SHARE or not doric else "sco"
+    return lang, draw.choice(_unsaid(english if lang == "en" else doric, said))
+
+
+def then_of(prompt: Prompt, seed: int) -> Then | None:
+    """What may follow the question of an ask itself, if its pair has that."""
+    return asks.asked(prompt.ask, prompt.number, seed).pair.then
+
+
+def parts(prompt: Prompt, seed: int) -> Sequence[Sequence[str]]:
+    """The lists whose entries make the answer to a follow-up that wants `PARTS` or `THEN`."""
+    wanted = prompt.wants
+    if wanted == THEN and (then := then_of(prompt, seed)):
+        return then.parts
     return _spec()["ask"][int(wanted.partition(":")[2])]["parts"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from doric.core.text import fold, sentences, words
 from doric.dataset import asks, followups, heuristic
-from doric.dataset.followups import MORE, NAMED, PARTS, REFUSAL, FollowUp
+from doric.dataset.followups import MORE, NAMED, PARTS, REFUSAL, THEN, FollowUp
 from doric.dataset.phrases import PARTS as THEME_PARTS
 from doric.dataset.phrases import general_sentences
 from doric.dataset.plan import Attempt, Exchange, Job, Voice
@@ -53,7 +53,7 @@ def reply(attempt: Attempt, seed: int) -> str:
     prompt = attempt.job.prompt
     if prompt.wants == REFUSAL:
         return _refusal(attempt, seed)
-    if prompt.wants.startswith(PARTS):
+    if prompt.wants == THEN or prompt.wants.startswith(PARTS):
         return _from_parts(attempt, seed)
     if prompt.ask in asks.asks():
         return asks.answer_to(asks.asked(prompt.ask, prompt.number, seed), attempt.number)
@@ -127,5 +127,5 @@ def _refusal(attempt: Attempt, seed: int) -> str:
 
 
 def _from_parts(attempt: Attempt, seed: int) -> str:
-    parts = followups.parts(attempt.job.prompt.wants)
+    parts = followups.parts(attempt.job.prompt, seed)
     return heuristic.combined(parts, attempt.number, start_of(seed, attempt.job.id, len(attempt.said)))

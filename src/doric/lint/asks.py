@@ -61,9 +61,24 @@ def parts(sources: Sources) -> Iterator[Part]:
     """Every part of an answer."""
     for source in ask_files(sources):
         seen: dict[str, int] = {}
-        for text in (text for pair in source.toml["pairs"] for part in pair["parts"] for text in part):
+        for text in (text for answer in _answers(source) for part in answer["parts"] for text in part):
             yield Part(source, source.line_of(text, seen.get(text, 0)), text)
             seen[text] = seen.get(text, 0) + 1
+
+
+def turns(source: Source) -> Iterator[str]:
+    """Every user turn of a file of asks."""
+    for pair in source.toml["pairs"]:
+        yield from pair["asks"]
+        yield from (text for key in ("says", "doric") for text in pair.get("then", {}).get(key, ()))
+
+
+def _answers(source: Source) -> Iterator[dict[str, Any]]:
+    """The tables of a file that have an answer: each pair, and what follows it."""
+    for pair in source.toml["pairs"]:
+        yield pair
+        if "then" in pair:
+            yield pair["then"]
 
 
 # ---- the files
@@ -76,8 +91,8 @@ def check_asks(sources: Sources) -> Iterator[Finding]:
         yield from _file(source)
         for pair in source.toml["pairs"]:
             yield from _slots(source, pair)
-            for text in pair["asks"]:
-                yield from _turn(source, text, seen)
+        for text in turns(source):
+            yield from _turn(source, text, seen)
     files = [source for source in ask_files(sources) if source.toml.get("bucket", CORE) == CORE]
     if (total := sum(source.toml["share"] for source in files)) > 1:
         largest = max(files, key=lambda source: source.toml["share"])
@@ -105,6 +120,9 @@ def _slots(source: Source, pair: dict[str, Any]) -> Iterator[Finding]:
     known = {*lower, *(slot.capitalize() for slot in lower)}
     for text in [*pair["asks"], *(text for part in pair["parts"] for text in part)]:
         yield from slots(source, source.line_of(text), text, known)
+    then = pair.get("then", {"says": [], "doric": [], "parts": []})
+    for text in [*then["says"], *then["doric"], *(text for part in then["parts"] for text in part)]:
+        yield from slots(source, source.line_of(text), text, set())
     plain = [text for text in pair["asks"] if not SLOT.search(text)]
     if plain and len(plain) < len(pair["asks"]):
         reason = "other user turns of this pair have slots: write one here too, or make another pair"
@@ -134,8 +152,8 @@ def check_answers(sources: Sources) -> Iterator[Finding]:
     for part in parts(sources):
         yield from _part(part)
     for source in ask_files(sources):
-        for pair in source.toml["pairs"]:
-            yield from _whole_answers(source, pair)
+        for answer in _answers(source):
+            yield from _whole_answers(source, answer)
 
 
 def _part(part: Part) -> Iterator[Finding]:
@@ -168,6 +186,8 @@ def _whole_answers(source: Source, pair: dict[str, Any]) -> Iterator[Finding]:
     for part in pair["parts"]:
         if double := next((text for text in part if part.count(text) > 1), ""):
             yield source.error(source.line_of(double, 1), double, "it is in the same list twice: delete one of them")
+    if "asks" not in pair:  # what follows a question is answered in as many words as it needs
+        return
     least, most = source.toml["length"]
     for choose, wrong in ((min, lambda count: count < least), (max, lambda count: count > most)):
         lines = [choose(part, key=lambda text: len(text.split())) for part in pair["parts"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 from doric import data
 from doric.lint import (
     asks,
+    enough,
     exemplars,
     followups,
     minimal_pairs,
@@ -69,6 +70,8 @@ RULES = (
     Rule(asks.check_tables, (*PROTECTED, ASKS)),
     Rule(asks.check_enough, ("lexicon.tsv", "leakage.tsv", "insults.txt", ASKS)),
     Rule(followups.check_followups, (*PROTECTED, "followups.toml", "prompts.toml", "refusals.toml", ASKS)),
+    Rule(enough.check_follow_ups, ("lexicon.tsv", "leakage.tsv", "insults.txt", "followups.toml", ASKS)),
+    Rule(enough.check_accepted, (*PROTECTED, ASKS)),
     Rule(exemplars.check_exemplars, (*PROTECTED, exemplars.FILE)),
     Rule(minimal_pairs.check_minimal_pairs, (*SPELLING, *PROSE, "heldout.jsonl", minimal_pairs.FILE)),
     Rule(prompts.check_titles, (*PROTECTED, PHRASES, "multilingual/")),

@@ -169,12 +169,19 @@ class FollowUps(Strict):
     ask: Annotated[list[FollowUpOfAsk], Field(min_length=1)]
 
 
+class AskThen(Strict):
+    says: Texts
+    doric: list[Text]
+    parts: Annotated[list[Texts], Field(min_length=1)]
+
+
 class AskPair(Strict):
     asks: Texts
     english_first: bool = False
     parts: Annotated[list[Texts], Field(min_length=1)]
     lang: Literal["", "en", "sco"] = ""
     pos: list[Literal["n", "v", "adj", "adv"]] = []
+    then: AskThen | None = None
 
 
 class Ask(Strict):
