@@ -46,6 +46,12 @@ JUDGE = (
     "a low score is a rejection (default: none; may be the same model; another server gets JUDGE_API_KEY)"
 )
 
+BATCHES = (
+    "submit: put the requests for all missing rows into batches; status: how far they are; collect: check the answers "
+    "that have come. Then submit asks for the rows that are still missing, until collect ends with status 0. Give all "
+    "other flags each time. --max-cost and --max-total-tokens count all rounds together"
+)
+BATCH_FILES = "batches as files only, without a server: OUT.batch/*.input.jsonl for vllm run-batch"
 
 FROM_TEXTS = (
     "a speaker's own texts (.txt, .md, .docx) as the answers, unchanged: a model writes the question that each passage "
@@ -137,6 +143,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--max-rpm", type=cli.positive_int, metavar="N", help="limit of calls per minute")
     flag("--max-tpm", type=cli.positive_int, metavar="N", help="limit of tokens per minute")
 
+    flag = parser.add_argument_group("batches: answers within a day, at half the price with OpenAI").add_argument
+    flag("--batch", choices=("submit", "status", "collect"), help=BATCHES)
+    flag("--batch-files", action="store_true", help=BATCH_FILES)
+
     flag = parser.add_argument_group("cost").add_argument
     flag("--dry-run", action="store_true", help="print plan, expected tokens and cost; call nothing, write nothing")
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")
@@ -173,6 +183,8 @@ async def run(args: argparse.Namespace) -> int:
     from doric.lint.check import refuse_broken_data
 
     refuse_broken_data()
+    if args.batch or args.batch_files:
+        return await run_batch(args)
     generation = Run.prepare(args)
     if args.report:
         args.report = str(named_output(args.report))
@@ -190,6 +202,28 @@ async def run(args: argparse.Namespace) -> int:
     if args.report:
         write_report(generation.out, generation.rejected, Path(args.report))
     return generation.status()
+
+
+async def run_batch(args: argparse.Namespace) -> int:
+    """Submit, collect or report on batches; the exit status."""
+    from doric.core.errors import SettingsError
+    from doric.dataset.batch_run import BatchRun
+    from doric.dataset.batch_status import status
+
+    if not args.batch or args.backend == "heuristic" or args.report:
+        what = (
+            "--batch-files is given without --batch" if not args.batch else "--batch asks a model and makes no report"
+        )
+        raise SettingsError(what, hint="See the flags for batches in --help; report_dataset.py makes a report.")
+    if args.batch == "status":
+        lines, result = await status(args)
+        print(lines)
+        return result
+    generation = BatchRun.prepare(args)
+    if args.dry_run:
+        print(generation.forecast())
+        return 0
+    return await (generation.submit() if args.batch == "submit" else generation.collect())
 
 
 def write_report(rows: Path, rejected: Path, page: Path) -> None:

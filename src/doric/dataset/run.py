@@ -24,15 +24,16 @@ from doric.core.resume import PLAN, ResumableRun, behind_link, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.core.text import listed_counts
 from doric.dataset import generate, instructions, sense
+from doric.dataset.batch_state import refuse_open_batches
 from doric.dataset.choice import choose_writer, source_of
 from doric.dataset.judging import Judging, found_lines, report_change
 from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job
 from doric.dataset.respelling import Respelling
-from doric.dataset.sources import CHATS, FROM, TEXTS, Source, asked_lines
+from doric.dataset.sources import CHATS, FROM, TEXTS, Source, Writing, asked_lines
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Client
-from doric.llm.prices import Price, check_max_cost, chosen_price, without_price
+from doric.llm.prices import BATCH, Price, check_max_cost, chosen_price, without_price
 from doric.llm.request import TIER
 from doric.llm.scheduler import Scheduler
 
@@ -82,6 +83,7 @@ class Run:
         self._max_tries: int = args.max_tries or DEFAULT_TRIES[backend]
         self._given_up: list[tuple[Job, str]] = []
         self._interrupted = self._budget_exhausted = False
+        self._tier = settings.preferred.get(TIER, "")
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
@@ -120,8 +122,8 @@ class Run:
         if (price := self._budget.price) is None:
             cost = without_price(self._settings.address)
         else:
-            cached = min(tokens_in, round(answers * self._plan.expected_cached()))
-            cost = price.forecast(tokens_in, tokens_out, cached, self._settings.preferred.get(TIER, ""))
+            cached = 0 if self._tier == BATCH else min(tokens_in, round(answers * self._plan.expected_cached()))
+            cost = price.forecast(tokens_in, tokens_out, cached, self._tier)
         return "\n".join([plan, tokens, cost, *self._judge_forecast(answers)])
 
     def _judge_forecast(self, answers: float) -> list[str]:
@@ -137,6 +139,7 @@ class Run:
 
     async def run(self) -> None:
         """Fill every job that is not filled yet. Raises `DoricError` if the run must stop."""
+        refuse_open_batches(self.out)
         # before the files are opened, so that a wrong key changes no file
         async with self._opened_client() as client, self._opened_judge() as judge:
             with self._opened_files() as (rows, rejections):
@@ -149,14 +152,29 @@ class Run:
                     log.info("Model %s at %s writes the %s.", model, self._settings.address, what)
                     if self._history.done:  # the server answered an earlier run, so a refused request is an exception
                         client.answered = True
-                generator = generate.Generator(
-                    writing.voice, self._history, rows.write, rejections.write,
-                    backend=self.backend, model=model, max_tries=self._max_tries, budget=self._budget,
-                    brake=Brake(self._args.max_rejected if client else 0, see=str(self.rejected)),
-                    respelling=self._respelling, follow_up=writing.follow_up, judge=self._judge_of(judge),
-                    task=writing.task,
-                )  # fmt: skip
+                brake = Brake(self._args.max_rejected if client else 0, see=str(self.rejected))
+                generator = self._generator(writing, model, (rows, rejections), self._budget, brake, judge)
                 await self._fill(generator, [one for one in (client, judge) if one is not None])
+
+    def _generator(
+        self,
+        writing: Writing,
+        model: str,
+        journals: tuple[Journal, Journal],
+        budget: Budget,
+        brake: Brake,
+        judge: Client | None,
+    ) -> generate.Generator:
+        rows, rejections = journals
+        return generate.Generator(
+            writing.voice, self._history, rows.write, rejections.write, backend=self.backend, model=model,
+            max_tries=self._max_tries, budget=budget, brake=brake, respelling=self._respelling,
+            follow_up=writing.follow_up, judge=self._judge_of(judge), task=writing.task,
+        )  # fmt: skip
+
+    async def _fill_job(self, generator: generate.Generator, job: Job, **calls: Any) -> bool:  # noqa: ANN401
+        """Make the row of a job; False if there is none."""
+        return await generator.fill(job, **calls)
 
     def summary(self) -> str:
         """The result of the run, for people."""
@@ -268,7 +286,7 @@ class Run:
         async def work(job: Job) -> None:
             calls = {"may_call": scheduler.acquire, "may_judge": may_judge}
             try:
-                if await generator.fill(job, **calls, count_tokens=scheduler.report_tokens):
+                if await self._fill_job(generator, job, **calls, count_tokens=scheduler.report_tokens):
                     progress.advance()
             except generate.BudgetExhausted:  # wait for the calls in flight, because they are paid for
                 self._budget_exhausted = True

@@ -28,6 +28,7 @@ from doric.llm.events import Oversized
 from doric.llm.prices import shutdown_date
 from doric.llm.request import TIER, ChatRequest, RequestBuilder, merged, token_limit
 from doric.llm.response import (
+    STREAM_OPTIONS,
     Completion,
     ErrorInBody,
     TimedCompletion,
@@ -154,6 +155,28 @@ class Client:
             if isinstance(completion := self._completion(response, request, body), Completion):
                 return _with_tokens(completion, request)
             body = completion
+
+    def batch_body(self, request: ChatRequest) -> dict[str, Any]:
+        """The body of a request in a batch: as `complete` sends it, without streaming and without a service tier."""
+        body = self._requests.body(self.model, request, standard=True)
+        return {name: value for name, value in body.items() if name not in ("stream", STREAM_OPTIONS, TIER)}
+
+    def read_response(self, status: int, content: bytes, request: ChatRequest) -> Completion:
+        """The completion in a response to `batch_body(request)`. Raises the same errors as `complete`."""
+        body = {**self._requests.body(self.model, request, standard=True), "stream": False}
+        completion = self._completion((status, {}, content), request, body)
+        if isinstance(completion, Completion):
+            return _with_tokens(completion, request)
+        raise RetryableError(f"the server refused a parameter of the request ({status})", fault="refused")
+
+    @property
+    def is_reasoning_model(self) -> bool:
+        """Whether the model has shown signs of reasoning, so that its token limit is higher."""
+        return self._requests.is_reasoning_model
+
+    @is_reasoning_model.setter
+    def is_reasoning_model(self, known: bool) -> None:
+        self._requests.is_reasoning_model = known
 
     def hurry(self) -> None:
         """From now on, give up a response that does not end soon after its beginning, because the command stops."""

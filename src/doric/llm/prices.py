@@ -15,7 +15,7 @@ from doric.core.errors import SettingsError
 from doric.core.settings import is_private
 
 MILLION = 1_000_000
-FLEX, GIVEN = "flex", "as given"
+FLEX, BATCH, GIVEN = "flex", "batch", "as given"
 CACHE_ON_REQUEST = ("claude",)
 """The beginnings of models whose provider caches only the parts of a prompt that a request marks."""
 VERSION_SUFFIX = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
@@ -56,7 +56,7 @@ class Price:
         "about $0.32 (list price; flex tier, 80% of the tokens in from the provider's cache); $0.50 if it caches none"
         """
         known = f"{tier} tier" if tier in self.tiers else f"no price of the {tier} tier is known"
-        notes = [known] if tier == FLEX and self.source != GIVEN else []
+        notes = [known] if tier in (FLEX, BATCH) and self.source != GIVEN else []
         full, best = self.cost(tokens_in, tokens_out, tier=tier), ""
         if self.cached is not None and self.caches_unasked and cached:
             notes.append(f"{cached / tokens_in:.0%} of the tokens in from the provider's cache")
@@ -69,7 +69,7 @@ def known_price(model: str) -> Price | None:
     name, row = _listed(model)
     if not row:
         return None
-    tiers = {FLEX: (row[FLEX][0], row[FLEX][1])} if FLEX in row else {}
+    tiers = {tier: (row[tier][0], row[tier][1]) for tier in (FLEX, BATCH) if tier in row}
     source, caches = f"list price of {name} on {row['date']}", not name.startswith(CACHE_ON_REQUEST)
     return Price(row["input"], row["output"], source, row.get("cached"), tiers, caches)
 

@@ -1,0 +1,56 @@
+"""A model whose answers come from batches: what is not answered yet is asked in the next round."""
+
+import contextvars
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from doric.core.errors import ServerError
+from doric.dataset.batch_files import Answers
+from doric.dataset.chats import tried
+from doric.dataset.plan import FIRST_TURNS, Attempt
+from doric.dataset.sources import Writing
+from doric.llm.client import ChatRequest, Client
+from doric.llm.response import Completion
+
+now_asked: contextvars.ContextVar[str] = contextvars.ContextVar("now_asked")
+"""The id of the request that a task makes."""
+
+
+class Asked(Exception):
+    """A job waits for its answer: the request goes into a batch."""
+
+
+@dataclass(slots=True)
+class BatchModel:
+    """Completes a request from the `answers` to batches, or passes it to `ask(id, request)` and raises `Asked`.
+
+    `unusable` counts answers that cannot be read or are errors, by their fault.
+    """
+
+    client: Client
+    answers: Answers
+    ask: Callable[[str, ChatRequest], object]
+    unusable: Counter[str] = field(default_factory=Counter)
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """The completion that a batch has brought. Raises `Asked` if there is none that can be used."""
+        id = now_asked.get()
+        if response := self.answers.response(id):
+            try:
+                return self.client.read_response(*response, request)
+            except ServerError as error:
+                self.unusable[error.fault] += 1
+        self.ask(id, request)
+        raise Asked(id)
+
+
+def with_ids(writing: Writing) -> Writing:
+    """The same, with an id for each request: the row, the turn if it is a follow-up, and the number of the try."""
+
+    async def speak(attempt: Attempt) -> Completion:
+        turn = FIRST_TURNS + len(attempt.said)
+        now_asked.set(f"{tried(attempt.job.id, turn)}#{attempt.number + 1}")
+        return await writing.voice(attempt)
+
+    return replace(writing, voice=speak)

@@ -1,0 +1,119 @@
+"""The state of the batches of an output file: OUT.batch.json, which is on disk before and after each step.
+
+So a command that is killed at any point is continued by the same command, and nothing is paid twice.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, ValidationError
+
+from doric.core.errors import InputError, PlanError, os_error
+from doric.core.files import atomic_write
+from doric.core.regular_files import read_regular
+
+STATE, FOLDER = ".batch.json", ".batch"
+"""The endings of the state and of the folder with the files of requests and answers, after the name of the output."""
+
+
+class Part(BaseModel):
+    """One file of requests of a round, and its batch. `sought_file` and `sought_batch`: a call to make it was sent.
+
+    `created` and `expires` are seconds since 1970. `found` counts what its answers are, `why` the reasons of errors.
+    """
+
+    round: int
+    number: int
+    requests: int
+    size: int
+    sought_file: bool = False
+    file: str = ""
+    sought_batch: float = 0.0
+    batch: str = ""
+    status: str = "written"
+    completed: int = 0
+    failed: int = 0
+    created: int = 0
+    expires: int = 0
+    problem: str = ""
+    downloaded: bool = False
+    collected: bool = False
+    found: dict[str, int] = Field(default_factory=dict)
+    why: dict[str, int] = Field(default_factory=dict)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached: int = 0
+
+    @property
+    def name(self) -> str:
+        """The beginning of the names of its files."""
+        return f"round-{self.round}-part-{self.number}"
+
+
+class State(BaseModel):
+    """All batches of one output. `run` is in the metadata of each, so that they are found on the server."""
+
+    version: int = 1
+    run: str = Field(default_factory=lambda: secrets.token_hex(8))
+    files_only: bool = False
+    address: str = ""
+    model: str = ""
+    reasons: bool = False
+    plan: dict[str, Any] = Field(default_factory=dict)
+    parts: list[Part] = Field(default_factory=list)
+
+    @classmethod
+    def load(cls, out: Path) -> Self | None:
+        """The state beside an output; None if it has no batches. Raises `InputError`."""
+        path = state_file(out)
+        try:
+            return cls.model_validate_json(read_regular(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise os_error(error, path, "read") from error
+        except ValidationError as error:
+            hint = f"Restore it from a copy. Without it, answers that are paid for are in {out}{FOLDER} only."
+            raise InputError(f"not the state of batches: {error.errors()[0]['msg']}", file=path, hint=hint) from None
+
+    def save(self, out: Path) -> None:
+        """Write the state to disk in one step. Raises `InputError`."""
+        atomic_write(state_file(out), self.model_dump_json(indent=1).encode() + b"\n")
+
+    @property
+    def round(self) -> int:
+        """The number of the last round, 0 before the first."""
+        return max((part.round for part in self.parts), default=0)
+
+    @property
+    def open(self) -> list[Part]:
+        """The parts whose answers are not in the output yet."""
+        return [part for part in self.parts if not part.collected]
+
+    def marker(self, part: Part) -> dict[str, str]:
+        """The metadata of a batch."""
+        return {"doric_run": self.run, "doric_part": part.name}
+
+    def upload_name(self, part: Part) -> str:
+        """The name of an uploaded file."""
+        return f"doric-{self.run}-{part.name}.jsonl"
+
+
+def state_file(out: Path) -> Path:
+    """The state beside an output."""
+    return Path(f"{out}{STATE}")
+
+
+def part_file(out: Path, part: Part, what: str) -> Path:
+    """The file of a part with its `what`: input, output or errors."""
+    return Path(f"{out}{FOLDER}") / f"{part.name}.{what}.jsonl"
+
+
+def refuse_open_batches(out: Path) -> None:
+    """Raise `PlanError` if rows of an output are asked for in batches: a live run would pay for them again."""
+    state = State.load(out)
+    if state is not None and state.open:
+        requests = sum(part.requests for part in state.open)
+        message = f"{out}: {requests:,} requests for its rows are in batches that are not collected"
+        raise PlanError(message, hint="Collect them first, with --batch collect.")

@@ -1,0 +1,68 @@
+"""The state of the batches of an output, one line each, and what to do next."""
+
+import argparse
+import datetime
+import time
+from pathlib import Path
+
+from doric.core.errors import PlanError
+from doric.core.settings import load_settings
+from doric.dataset.batch_run import part_line
+from doric.dataset.batch_state import Part, State, part_file
+from doric.llm.batches import ENDED, Batch, BatchApi
+from doric.llm.reset_times import in_words
+
+
+async def status(args: argparse.Namespace) -> tuple[str, int]:
+    """The lines for people, and the exit status: 1 if requests are open, 0 if all are collected. Changes no file.
+
+    Raises `DoricError` if there are no batches or the server does not answer.
+    """
+    out = Path(args.out)
+    if (state := State.load(out)) is None or not state.parts:
+        raise PlanError(f"{out} has no batches", hint="Begin with --batch submit.")
+    batches = await _batches(args, state)
+    lines = [_line(out, state, part, batches.get(part.batch)) for part in state.parts]
+    return "\n".join([*lines, f"next: {_next(out, state, batches)}"]), 1 if state.open else 0
+
+
+async def _batches(args: argparse.Namespace, state: State) -> dict[str, Batch]:
+    asked = [part.batch for part in state.open if part.batch and not part.downloaded]
+    if not asked:
+        return {}
+    settings = load_settings(model=state.model, base_url=args.base_url)
+    if settings.address != state.address:
+        raise PlanError(f"the batches of {args.out} are for {state.address}", hint="Give this server with --base-url.")
+    async with BatchApi(settings, timeout=args.timeout) as api:
+        return {id: await api.retrieve(id) for id in asked}
+
+
+def _line(out: Path, state: State, part: Part, batch: Batch | None) -> str:
+    if part.collected:
+        return f"{part_line(part)}; collected"
+    if state.files_only:
+        done = part_file(out, part, "output").exists()
+        return f"{part.name}: {part.requests:,} requests, {'answered' if done else 'no answers yet'}"
+    if batch is None:
+        return f"{part.name}: {part.requests:,} requests, {'downloaded' if part.downloaded else 'not sent'}"
+    counts = f"{batch.completed:,} of {batch.total or part.requests:,} answered, {batch.failed:,} failed"
+    age = f", {in_words(max(0.0, time.time() - batch.created))} old" if batch.created else ""
+    ends = f", expected by {_moment(batch.expires)}" if batch.expires and batch.status not in ENDED else ""
+    problem = f": {batch.problem}" if batch.problem else ""
+    return f"{part.name}: {batch.id} {batch.status}, {counts}{age}{ends}{problem}"
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _next(out: Path, state: State, batches: dict[str, Batch]) -> str:
+    if not state.open:
+        return "--batch submit, if rows are missing"
+    if state.files_only:
+        ready = any(part_file(out, part, "output").exists() for part in state.open)
+        return "--batch collect" if ready else f"vllm run-batch with each input in {out}.batch, then --batch collect"
+    if any(not part.batch for part in state.open):
+        return "--batch submit, which goes on where it was stopped"
+    ended = any(part.downloaded or batches[part.batch].status in ENDED for part in state.open)
+    return "--batch collect" if ended else "wait; --batch collect takes what has ended"
