@@ -31,6 +31,13 @@ def test_card_has_the_metadata_for_the_hub(plan):
     assert "library_name: transformers" in merged
 
 
+def test_card_names_a_dataset_of_the_hub(plan):
+    """A dataset of the Hub is in the metadata of the card; a local file has no name there."""
+    facts = {"data": "3 chats (core) from the Hub dataset me/doric-chats at 0123456789ab"}
+    assert "\ndatasets: [me/doric-chats]\n" in model_card(plan, facts, [], ("Ay?", "Aye."))
+    assert "datasets:" not in model_card(plan, {"data": "3 chats from doric.jsonl"}, [], ("Ay?", "Aye."))
+
+
 def test_model_is_pushed_private(monkeypatch, tmp_path, capsys):
     """Every repository is created with an explicit private flag, and its visibility is printed."""
     import huggingface_hub

@@ -14,6 +14,8 @@ from doric.core.files import read_text
 
 OVERRIDES = "DORIC_NB_OVERRIDES"
 """The environment variable with the settings of a headless run of the notebook, as a JSON object."""
+HUB_DATASET = "the Hub dataset"
+"""How the source of the rows begins if they are of the Hub; its name there follows."""
 
 
 def option(default: Any, help: str, *choices: str, several: bool = False) -> Any:  # noqa: ANN401 - the field's type

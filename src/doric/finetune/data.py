@@ -11,7 +11,7 @@ from doric.core.conversations import Row, as_messages, check_row, stable_id
 from doric.core.errors import InputError, SettingsError
 from doric.core.jsonl import read_jsonl
 from doric.core.text import fold
-from doric.finetune.config import Settings
+from doric.finetune.config import HUB_DATASET, Settings
 from doric.finetune.hosted import added_file, mount_drive, upload_file
 from doric.finetune.hub import load_rows
 
@@ -46,7 +46,7 @@ def read_data(settings: Settings, project: Path, revision: str = "") -> tuple[li
     """
     if settings.data_source == "Hub":
         rows = load_rows(settings.hub_dataset, revision)
-        return rows, f"the Hub dataset {settings.hub_dataset}" + (f" at {revision[:12]}" if revision else "")
+        return rows, f"{HUB_DATASET} {settings.hub_dataset}" + (f" at {revision[:12]}" if revision else "")
     file = _find_file(settings, project)
     made = settings.data_source.startswith("file") and not file.is_file()
     if made:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doric.core.reviews import checked_sentence
+from doric.finetune.config import HUB_DATASET
 from doric.finetune.models import licence_of
 from doric.finetune.saved_models import is_whole_model
 
@@ -49,7 +51,7 @@ def model_card(
     metrics = "\n".join(f"| {name} | {before:.1%} | {after:.1%} |" for name, before, after in scores)
     return "\n".join(
         [
-            "\n".join(["---", *_metadata(plan, library), "---", "# A model that answers in Doric", ""]),
+            "\n".join(["---", *_metadata(plan, facts, library), "---", "# A model that answers in Doric", ""]),
             f"{plan.name}, fine-tuned to answer in Doric, the Scots of North-East Scotland.",
             "\n| | |\n|---|---|",
             *(f"| {name} | {value} |" for name, value in facts.items()),
@@ -63,9 +65,11 @@ def model_card(
     )
 
 
-def _metadata(plan: Plan, library: str) -> list[str]:
+def _metadata(plan: Plan, facts: Mapping[str, str], library: str) -> list[str]:
+    datasets = re.findall(rf"{HUB_DATASET} ([\w.-]+/[\w.-]+)", facts.get("data", ""))
     return [
         *([] if Path(plan.base).is_dir() else [f"base_model: {plan.base}"]),
+        *([f"datasets: [{', '.join(datasets)}]"] if datasets else []),
         f"license: {licence_of(plan.base)}",
         "language: [sco, en]",
         f"library_name: {library}",
