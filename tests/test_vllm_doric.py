@@ -799,18 +799,18 @@ def test_the_template_changes_no_default():
 
 
 def test_the_quick_start_saves_the_new_key(tmp_path):
-    """The commands in README write the key to .env.modal and .env, and only the user can read .env.modal."""
+    """The commands in README write the key to .env.modal and .env, in place of an earlier key, for the user only."""
     page = APP.with_name("README.md").read_text("utf-8")
     lines = [line for line in page.splitlines() if line.startswith("(umask 077;")]
     (tmp_path / "modal").mkdir()
-    (tmp_path / ".env").write_text("MODEL=x\n")
+    (tmp_path / ".env").write_text("VLLM_API_KEY=old\nMODEL=x\n")
     script = "\n".join(lines).replace("openssl rand -hex 32", "echo 5eed")
     subprocess.run(["sh", "-ec", script], cwd=tmp_path / "modal", check=True)
     assert (tmp_path / ".env.modal").read_text() == "VLLM_API_KEY=5eed\n"
-    assert (tmp_path / ".env").read_text() == "MODEL=x\n\nVLLM_API_KEY=5eed\n"
-    assert stat.S_IMODE((tmp_path / ".env.modal").stat().st_mode) == 0o600
+    assert (tmp_path / ".env").read_text() == "MODEL=x\nVLLM_API_KEY=5eed\n"
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (".env", ".env.modal")} == {0o600}
     ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
-    assert {".env", ".env.modal"} <= set(ignored)
+    assert {".env", ".env.modal", ".env.new"} <= set(ignored)
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
