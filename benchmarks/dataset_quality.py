@@ -3,16 +3,19 @@
 uv run python benchmarks/dataset_quality.py datasets/doric_synth.jsonl
 """
 
+import argparse
 import json
 import statistics
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 from rapidfuzz import fuzz, process
 
 from doric.core import cli
+from doric.core.conversations import as_messages
+from doric.core.errors import InputError
 from doric.core.jsonl import read_jsonl
 from doric.core.text import fold, sentences, words
 
@@ -51,13 +54,19 @@ def skeletons(lines: Collection[str]) -> Counter[tuple[str, ...]]:
     return Counter(tuple(word if word in frequent else "_" for word in each) for each in tokens.values())
 
 
-def main() -> None:
-    """Print the figures of a dataset."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, metavar="FILE", help="rows of {messages, meta}, one per line")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    args = parser.parse_args()
-    rows = [row for _, row in read_jsonl(args.dataset)]
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the figures of a dataset. The exit status is 0."""
+    rows = [row for _, row in read_jsonl(args.dataset, convert=as_messages)]
+    if len(rows) < 2:
+        raise InputError(f"{args.dataset}: fewer than two rows, so none has a neighbour")
     answers = [row["messages"][1]["content"] for row in rows]
     best, who = nearest([fold(answer) for answer in answers])
     used = Counter(line for answer in answers for line in set(sentences(answer)))
@@ -85,7 +94,10 @@ def main() -> None:
     else:
         for name, value in figures.items():
             print(f"{name:>20}  {value}")
+    return 0
 
+
+main = cli.main(parse_args, run)
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

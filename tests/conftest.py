@@ -69,6 +69,16 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shallow_smollm2(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first four of SmolLM2's thirty layers: its tokenizer and template, a quarter of its time."""
+    transformers = pytest.importorskip("transformers", reason="fine-tuning needs `uv sync --group finetune`")
+    folder = tmp_path_factory.mktemp("shallow") / "SmolLM2-shallow"
+    transformers.AutoModelForCausalLM.from_pretrained(smollm2, num_hidden_layers=4).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(smollm2).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def finetune_group() -> None:
     """Skips a test if the packages for fine-tuning are not installed."""
     pytest.importorskip("trl", reason="fine-tuning needs `uv sync --group finetune`")

@@ -50,9 +50,9 @@ def test_help_needs_no_other_package():
     assert "run_notebook.py --set MAX_STEPS=170" in done.stdout
 
 
-def test_three_steps_run_every_cell(smollm2, tmp_path):
+def test_three_steps_run_every_cell(shallow_smollm2, tmp_path):
     """A run with three steps passes every check, saves every model format and writes the page."""
-    done = run(tmp_path, {**QUICK, "BASE_MODEL": smollm2, "DATA_PATH": tmp_path / "doric_sharegpt.jsonl"})
+    done = run(tmp_path, {**QUICK, "BASE_MODEL": shallow_smollm2, "DATA_PATH": tmp_path / "doric_sharegpt.jsonl"})
     assert done.returncode == 0, done.stderr[-3000:]
     cells = json.loads((tmp_path / "done.ipynb").read_text("utf-8"))["cells"]
     assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
@@ -72,11 +72,11 @@ def test_three_steps_run_every_cell(smollm2, tmp_path):
     assert "https://colab" not in page
 
 
-def test_failed_check_prints_an_error_and_a_hint(smollm2, tmp_path):
+def test_failed_check_prints_an_error_and_a_hint(shallow_smollm2, tmp_path):
     """A wrong role in the data stops the run with exit status 2, an error with the cell's title, and a hint."""
     row = {"conversations": [{"from": "human", "value": "Fit like?"}, {"from": "bot", "value": "Nae bad."}]}
     (tmp_path / "bad.jsonl").write_text(json.dumps(row), "utf-8")
-    done = run(tmp_path, {**QUICK, "BASE_MODEL": smollm2, "DATA_PATH": tmp_path / "bad.jsonl"})
+    done = run(tmp_path, {**QUICK, "BASE_MODEL": shallow_smollm2, "DATA_PATH": tmp_path / "bad.jsonl"})
     assert done.returncode == 2
     error, hint = done.stderr.strip().splitlines()[-2:]
     assert error.startswith("error: Read the rows and show the first one. bad.jsonl:1:")

@@ -12,7 +12,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,8 @@ def answer(question: Question, attempt: int = 0) -> str:
     if question.kind == "adv":
         draw = random.Random(f"{question.seed}:{question.topic}:{question.slot}:{attempt}")
         hold = draw.choice(holds())
-        return " ".join([hold, *lines] if draw.random() < HOLD_FIRST else [*lines, hold])
+        first = draw.random() < HOLD_FIRST or lines[-1].endswith("?")
+        return " ".join([hold, *lines] if first else [*lines, hold])
     return " ".join(lines)
 
 
@@ -152,7 +153,7 @@ def _sentences(pools: Pools, wanted: int, beside: int, number: int, start: int, 
     around = _beside(tuple(map(len, pools.theme)), min(beside, len(theme)))
     about, at, times = _about(pools, wanted, number, start, first)
     near = around[(visit(len(around), at, start) + times) % len(around)]
-    return sorted([*about, *(theme[at] for at in near)], key=lambda line: line.endswith("?"))
+    return _question_last([*about, *(theme[at] for at in near)])
 
 
 def _about(
@@ -184,7 +185,11 @@ def _choices(pools: Pools, wanted: int, start: int, first: Sequence[str]) -> Ite
         if lines[0] in opens and not set(lines[:2]).isdisjoint(pools.answers):
             chosen = _asking_once(lines, wanted)
             leads = 1 if first else 0
-            yield (*chosen[:leads], *in_order(chosen[leads:], pools.order))
+            yield tuple(_question_last([*chosen[:leads], *in_order(chosen[leads:], pools.order)]))
+
+
+def _question_last(lines: Iterable[str]) -> list[str]:
+    return sorted(lines, key=lambda line: line.endswith("?"))
 
 
 def _asking_once(lines: Sequence[str], wanted: int) -> tuple[str, ...]:
