@@ -279,6 +279,7 @@ class BatchRun(Run):
         if state.files_only:
             for part in state.open:
                 part.downloaded = part_file(self.out, part, "output").exists()
+                part.status = "completed" if part.downloaded else part.status
             return
         async with BatchApi(self._settings, timeout=self._args.timeout) as api:
             for part in state.open:
