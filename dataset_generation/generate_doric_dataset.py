@@ -24,6 +24,10 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from doric.dataset.shards import Shard
 
 try:
     from doric.core import cli
@@ -60,6 +64,20 @@ FROM_TEXTS = (
 FROM_CHATS = "English chats (ShareGPT or messages) whose answers a model writes anew in Doric"
 
 
+SHARD = "fill only share I of N of the plan, for instance 2/4, each in another --out; --merge joins them (default: 1/1)"
+MERGE = (
+    "write the rows of these shards to --out, without near-duplicates, and stop; give the other flags of the shards "
+    "too, and afterwards the same command without --merge to fill the rows that are left open"
+)
+
+
+def shard(text: str) -> "Shard":
+    """The value of --shard. Raises `ArgumentTypeError`."""
+    from doric.dataset.shards import read_shard
+
+    return read_shard(text)
+
+
 def judge_score(text: str) -> int:
     """The value of --judge-min. Raises `ArgumentTypeError`."""
     return cli.bounded(int, 1, 5)(text)
@@ -94,6 +112,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag(
         "--seed", type=cli.whole_number, default=0, help="same seed, same plan; embedded voice: same bytes (default: 0)"
     )
+    flag("--shard", type=shard, default="1/1", metavar="I/N", help=SHARD)
+    flag("--merge", nargs="+", metavar="FILE", help=MERGE)
     flag("--overwrite", action="store_true", help="start again; the old rows are kept as OUT.bak, OUT.bak.2, …")
 
     group = parser.add_argument_group("other sources than topics, which need a model")
@@ -183,6 +203,8 @@ async def run(args: argparse.Namespace) -> int:
     from doric.lint.check import refuse_broken_data
 
     refuse_broken_data()
+    if args.merge:
+        return merge_shards(args)
     if args.batch or args.batch_files:
         return await run_batch(args)
     generation = Run.prepare(args)
@@ -224,6 +246,15 @@ async def run_batch(args: argparse.Namespace) -> int:
         print(generation.forecast())
         return 0
     return await (generation.submit() if args.batch == "submit" else generation.collect())
+
+
+def merge_shards(args: argparse.Namespace) -> int:
+    """Merge shards; the exit status, 1 if rows are left open."""
+    from doric.dataset.merge import merge
+
+    merged = merge(args)
+    cli.print_stderr(merged.summary(args.merge))
+    return 1 if merged.open else 0
 
 
 def write_report(rows: Path, rejected: Path, page: Path) -> None:

@@ -17,6 +17,7 @@ from doric.dataset.plan import ASK_MIX, Mix, Plan, read_turns
 from doric.dataset.provenance import FIELDS as PROVENANCE
 from doric.dataset.provenance import Provenance
 from doric.dataset.provenance import optional as optional_provenance
+from doric.dataset.shards import WHOLE
 from doric.dataset.sources import FROM, TEXTS, Source, TopicSource
 from doric.dataset.texts import TextSource
 from doric.quality.decontamination import find_match
@@ -41,12 +42,15 @@ def source_of(args: argparse.Namespace) -> Source:
     for name, rows in plan.capped.items():
         file = data.shown(f"asks/{name}.toml")
         log.warning("Only %s rows ask for %s: %s has no more different answers.", f"{rows:,}", name, file)
-    return TopicSource(plan)
+    if len(plan) < args.shard.count:
+        hint = "Give a larger --n-per-topic or more topics, or fewer shards."
+        raise SettingsError(f"--shard {args.shard}: the plan has only {len(plan):,} rows", hint=hint)
+    return TopicSource(plan, shard=args.shard)
 
 
 TOPIC_FLAGS = {
     "topics_json": None, "topics": None, "n_per_topic": 6, "adv_ratio": 0.1, "safety_ratio": 0.05, "multi_ratio": 0.2,
-    "ask_mix": None, "turns": "2", "langs": None,
+    "ask_mix": None, "turns": "2", "langs": None, "shard": WHOLE, "merge": None,
 }  # fmt: skip
 """The flags that make a plan over topics, with their defaults."""
 TEXT_FLAGS = {"passage_words": 90, "english_questions": 0.65}

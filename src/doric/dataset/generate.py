@@ -30,7 +30,7 @@ from doric.llm.served_models import untagged
 from doric.quality import gates
 from doric.quality.decontamination import HeldOutPrompt, find_match
 from doric.quality.gates import Answer, Rejection
-from doric.quality.near_duplicates import NearDuplicateIndex
+from doric.quality.near_duplicates import Match, NearDuplicateIndex
 
 log = logging.getLogger("doric")
 BUDGET_GROWTHS = 2
@@ -375,10 +375,8 @@ class Generator:
         return self._near_duplicate(answer)
 
     def _near_duplicate(self, answer: Answer) -> Rejection | None:
-        if (match := self._history.accepted.nearest(answer.text)) is None:
-            return None
-        reason = f"it is {match.similarity:.0%} the same as the accepted answer {match.id}: say something else"
-        return Rejection("near_duplicate", reason, match.similarity)
+        match = self._history.accepted.nearest(answer.text)
+        return None if match is None else near_duplicate(match)
 
     def _accept(self, chat: Chat, accepted: Accepted) -> None:
         """Add an answer to its chat. Write the row if it is complete."""
@@ -436,6 +434,12 @@ class Generator:
                 "answer": text,
             }
         )
+
+
+def near_duplicate(match: Match) -> Rejection:
+    """The rejection of an answer that is nearly the same as an accepted one."""
+    reason = f"it is {match.similarity:.0%} the same as the accepted answer {match.id}: say something else"
+    return Rejection("near_duplicate", reason, match.similarity)
 
 
 def _ask_of(job: Job) -> dict[str, str]:

@@ -260,23 +260,35 @@ class Plan:
         point = visit(len(self), slot, start)
         return self._buckets[bisect.bisect_right(self._ends, point)]
 
+    def rank(self, number: int) -> int:
+        """The number of job `number` if the jobs are counted bucket by bucket, and in a bucket topic by topic."""
+        slot, place = divmod(number, len(self.topics))
+        first = place * self.mix.n_per_topic
+        bucket = self._bucket(slot, visit(len(self), first, self._start))
+        return bucket.low + visits_between(len(self), first + slot, bucket.low, bucket.high, self._start)
+
     def find(self, id: str, *, kind: str, group: str, topic: str, prompt: str) -> str:
         """The id of the job that a row with the id `id` fills, or "". The other values are those of the row.
 
         The prompt of the row may be edited. The ids differ if the wording of the prompts has changed since.
         """
-        if self._without_topic.get(id) == (group, topic):
-            return id
+        number = self.number_of(id, kind=kind, group=group, topic=topic, prompt=prompt)
+        return "" if number is None else self.job(number).id
+
+    def number_of(self, id: str, *, kind: str, group: str, topic: str, prompt: str) -> int | None:
+        """The number of the job that `find` returns, or None."""
+        if (known := self._without_topic.get(id)) is not None and known[:2] == (group, topic):
+            return known[2]
         if (place := self._places.get((group, topic))) is None:
-            return ""
+            return None
         # rows are written in the order of the plan, so the slot is mostly that of the row before
         slots = [self._last_slot, *range(self.mix.n_per_topic)]
         for slot in slots:
             if stable_id(self.seed, kind, group, topic, slot, prompt) == id:
                 self._last_slot = slot
-                return self.job(slot * len(self.topics) + place).id
-        every = (self.job(slot * len(self.topics) + place).id for slot in range(self.mix.n_per_topic))
-        return id if id in every else ""
+                return slot * len(self.topics) + place
+        every = range(place, len(self), len(self.topics))
+        return next((number for number in every if self.job(number).id == id), None)
 
     def fingerprint(self) -> dict[str, object]:
         """The values that must be equal so that two runs write the same file."""
@@ -295,15 +307,15 @@ class Plan:
         }
 
     @functools.cached_property
-    def _without_topic(self) -> dict[str, tuple[str, str]]:
-        """Id -> (group, what it is about) of each job that is not about its topic. Only resumed runs need it."""
+    def _without_topic(self) -> dict[str, tuple[str, str, int]]:
+        """Id -> (group, what it is about, number) of each job not about its topic. Only resumed runs need it."""
         found = {}
         for number in range(len(self)):
             slot, place = divmod(number, len(self.topics))
             bucket = self._bucket(slot, visit(len(self), place * self.mix.n_per_topic, self._start))
             if bucket.kind == "safety" or bucket.ask not in ("", asks.ADVICE):
                 job = self.job(number)
-                found[job.id] = job.group, job.about
+                found[job.id] = job.group, job.about, number
         return found
 
     def _cut(self) -> Iterator[Bucket]:

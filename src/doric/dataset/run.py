@@ -29,6 +29,7 @@ from doric.dataset.choice import choose_writer, source_of
 from doric.dataset.judging import Judging, found_lines, report_change
 from doric.dataset.plan import ASK_MIX, FIRST_TURNS, TURNS, Job
 from doric.dataset.respelling import Respelling
+from doric.dataset.shards import SHARD, shard_of
 from doric.dataset.sources import CHATS, FROM, TEXTS, Source, Writing, asked_lines
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
@@ -371,6 +372,8 @@ class Run:
             return f"other {key}"
         if key == "topics":
             return "other topics"
+        if key == SHARD:
+            return "--shard {} then, {} now".format(*map(shard_of, (then, now)))
         if key == TURNS:
             return "--turns {} then, {} now".format(*(_turns(value) for value in (then, now)))
         if key != "prompts":

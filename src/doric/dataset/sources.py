@@ -11,6 +11,7 @@ from doric.core.text import listed_counts
 from doric.dataset import asks, followups, instructions, replies
 from doric.dataset.followups import FollowUp
 from doric.dataset.plan import FIRST_TURNS, Job, Jobs, Plan, Voice
+from doric.dataset.shards import SHARD, WHOLE, Shard
 from doric.dataset.tasks import Task, WriteAnswer
 from doric.llm.client import Backend
 
@@ -72,11 +73,12 @@ class Source(Jobs, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TopicSource:
-    """The rows about topics that a plan has."""
+    """The rows about topics that a plan has, or those of a shard of it."""
 
     plan: Plan
     needs_model: bool = False
     respells: bool = True
+    shard: Shard = WHOLE
 
     @property
     def seed(self) -> int:
@@ -85,22 +87,26 @@ class TopicSource:
 
     @property
     def answers(self) -> int:
-        """The answers of the whole plan."""
-        return self.plan.answers
+        """The answers of its rows; of a shard, its share of those of the plan."""
+        return round(self.plan.answers * len(self) / len(self.plan))
 
     def __len__(self) -> int:
-        return len(self.plan)
+        return self.shard.size(len(self.plan))
 
     def __iter__(self) -> Iterator[Job]:
-        return iter(self.plan)
+        return map(self.plan.job, self.shard.numbers(self.plan))
 
     def find(self, id: str, *, kind: str, group: str, topic: str, prompt: str) -> str:
         """The id of the job that a row fills, or ""."""
-        return self.plan.find(id, kind=kind, group=group, topic=topic, prompt=prompt)
+        number = self.plan.number_of(id, kind=kind, group=group, topic=topic, prompt=prompt)
+        if number is None or not (self.shard.whole or self.shard.has(self.plan.rank(number))):
+            return ""
+        return self.plan.job(number).id
 
     def fingerprint(self) -> dict[str, object]:
-        """That of the plan."""
-        return self.plan.fingerprint()
+        """That of the plan, and the shard if there is more than one."""
+        shard = {} if self.shard.whole else {SHARD: [self.shard.number, self.shard.count]}
+        return self.plan.fingerprint() | shard
 
     def description(self) -> str:
         """Rows by bucket, by turns and by what is asked."""
@@ -111,6 +117,8 @@ class TopicSource:
             turns = ", ".join(f"{turns} turns {rows:,}" for turns, rows in plan.turns.items())
             lines.append(f"rows by turns: {turns}; {plan.answers:,} answers")
         lines += [f"{bucket} rows by what is asked: {asked}" for bucket, asked in asked_lines(plan.asks, plan.counts)]
+        if not self.shard.whole:
+            lines.append(f"shard {self.shard}: {len(self):,} of these rows, with the same mix")
         return "\n".join(lines)
 
     def expected_tokens(self) -> tuple[float, float]:
