@@ -348,16 +348,17 @@ def lora_argv(model: str, revision: str, base: str) -> list[str]:
     return ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"doric={folder}", *own]
 
 
-def vllm_argv(config: Config) -> list[str]:
+def vllm_argv(config: Config, name: str = "doric") -> list[str]:
     """The `vllm serve` command line. It contains no key: vLLM and RequireKey read VLLM_API_KEY from the environment.
 
-    Raises ValueError or RuntimeError if the model cannot be served.
+    `name` is the name under which a merged model is served. Raises ValueError or
+    RuntimeError if the model cannot be served.
     """
     if config.DORIC_BASE_MODEL:
         model, revision, name = config.DORIC_BASE_MODEL, config.DORIC_BASE_REVISION, "doric-base"
         lora = lora_argv(config.DORIC_MODEL, config.DORIC_REVISION, model)
     else:
-        model, revision, name, lora = config.DORIC_MODEL, config.DORIC_REVISION, "doric", []
+        model, revision, lora = config.DORIC_MODEL, config.DORIC_REVISION, []
         if (Path(model) / "adapter_config.json").is_file():
             raise ValueError(f"{model} is a LoRA adapter: set DORIC_BASE_MODEL to the model that it was trained on")
     pin = ["--revision", revision] if on_hub(model) and revision else []
@@ -393,9 +394,14 @@ app = modal.App("doric-vllm")
 @modal.web_server(PORT, startup_timeout=START_LIMIT, requires_proxy_auth=not config.DORIC_PUBLIC)
 def serve() -> None:
     """Start vLLM and return when it is ready. Raises RuntimeError or ValueError with the reason if it cannot start."""
+    start_vllm(config)
+
+
+def start_vllm(config: Config, name: str = "doric") -> "subprocess.Popen[bytes]":
+    """Start vLLM with the API key check, and return its process when it is ready. Raises the errors of `serve`."""
     if not os.environ.get("VLLM_API_KEY"):
         raise RuntimeError("the Secret doric-vllm has an empty VLLM_API_KEY")
-    argv = vllm_argv(config)
+    argv = vllm_argv(config, name)
     lock = Path(tempfile.mkdtemp(prefix="doric-lock-"))
     write_key_check(lock)
     print("starting:", *argv, flush=True)
@@ -403,6 +409,7 @@ def serve() -> None:
     process = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)})
     wait_until_ready(process, START_LIMIT - MINUTES)
     threading.Thread(target=exit_with, args=(process,), daemon=True).start()
+    return process
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from grpclib import GRPCError, Status
 from grpclib.const import Handler
@@ -33,6 +34,8 @@ class Recorder:
     secrets: dict[str, set[str]]
     url: str
     requests: list[Message] = field(default_factory=list)
+    apps: dict[str, int] = field(default_factory=dict)
+    """The state of each app on the list of apps."""
 
     def __mapping__(self) -> dict[str, Handler]:
         """The whole service. A method that is not in ANSWERS returns an empty response."""
@@ -99,12 +102,37 @@ def _function(recorder: Recorder, request: api_pb2.FunctionCreateRequest) -> Mes
     return reply
 
 
+def _app_list(recorder: Recorder, request: Message) -> Message:
+    apps = recorder.apps.items()
+    return api_pb2.AppListResponse(
+        apps=[
+            api_pb2.AppListResponse.AppListItem(app_id=f"ap-{name}", description=name, state=state)
+            for name, state in apps
+        ]
+    )
+
+
+def _app_by_name(recorder: Recorder, request: api_pb2.AppGetByDeploymentNameRequest) -> Message:
+    if request.name not in recorder.apps:
+        return api_pb2.AppGetByDeploymentNameResponse()
+    lifecycle = api_pb2.AppLifecycle(app_state=recorder.apps[request.name])
+    return api_pb2.AppGetByDeploymentNameResponse(app_id=f"ap-{request.name}", lifecycle=lifecycle)
+
+
+def _app_stop(recorder: Recorder, request: api_pb2.AppStopRequest) -> Message:
+    recorder.apps[request.app_id.removeprefix("ap-")] = api_pb2.APP_STATE_STOPPED
+    return Empty()
+
+
 ANSWERS: dict[str, Callable[[Recorder, Any], Message]] = {
     "AuthTokenGet": _token,
     "EnvironmentGetOrCreate": _environment,
     "SecretGetOrCreate": _secret,
     "FunctionCreate": _function,
     "FunctionPrecreate": lambda recorder, request: api_pb2.FunctionPrecreateResponse(function_id="fu-1"),
+    "AppGetByDeploymentName": _app_by_name,
+    "AppList": _app_list,
+    "AppStop": _app_stop,
     "AppCreate": lambda recorder, request: api_pb2.AppCreateResponse(app_id="ap-1"),
     "AppPublish": lambda recorder, request: api_pb2.AppPublishResponse(url="https://modal.invalid/app"),
     "MountPutFile": lambda recorder, request: api_pb2.MountPutFileResponse(exists=True),
@@ -144,16 +172,20 @@ def recording(secrets: dict[str, set[str]]) -> Generator[Recorder]:
         loop.close()
 
 
-def deploy(app: Path, recorder: Recorder, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run `modal deploy` in the app's folder with only these variables. The stdout of the result includes stderr."""
-    given = {
+def account(recorder: Recorder, folder: Path) -> dict[str, str]:
+    """The variables with which Modal's command talks to the recorder, and to nothing else."""
+    return {
         "MODAL_SERVER_URL": recorder.url,
         "MODAL_TOKEN_ID": "ak-test",
         "MODAL_TOKEN_SECRET": "as-test",
-        "MODAL_CONFIG_PATH": str(app.parent / "no-such.toml"),
+        "MODAL_CONFIG_PATH": str(folder / "no-such.toml"),
         "COLUMNS": "200",
-        **env,
     }
+
+
+def deploy(app: Path, recorder: Recorder, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `modal deploy` in the app's folder with only these variables. The stdout of the result includes stderr."""
+    given = account(recorder, app.parent) | env
     return subprocess.run(
         [sys.executable, "-m", "modal", "deploy", app.name],
         cwd=app.parent,

@@ -1,0 +1,88 @@
+# # A teacher model on 1 to N GPU containers of Modal, behind one address
+#
+# `teacher_doric.py` deploys this app, runs the dataset generator with it, and stops it. Do not deploy it by hand:
+# nothing would stop it but the limits below.
+#
+# Settings, image, storage, API key check and vLLM's arguments are those of `vllm_doric.py`, which is sent along with
+# this file. `README.md` in this folder says what limits the costs.
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import modal
+
+from vllm_doric import MINUTES, PORT, START_LIMIT, config, image, secret, start_vllm, volumes
+
+# ## Limits
+#
+# The time after which no container may run is written into the image. Containers end themselves at that time, and one
+# that is started later ends before it loads the model. It is an absolute time, so that a restart cannot extend it.
+
+NAMES = ("TEACHER_DEADLINE", "TEACHER_CALLS", "TEACHER_CORES", "TEACHER_GIB")
+LIMITS = {name: os.environ.get(name, "").strip() for name in NAMES}
+
+if not all(LIMITS.values()):
+    print("error: this app has no limits\nhint: start it with teacher_doric.py, which also stops it", file=sys.stderr)
+    raise SystemExit(2)
+
+DEADLINE = float(LIMITS["TEACHER_DEADLINE"])  # in seconds since 1970
+CALLS = int(LIMITS["TEACHER_CALLS"])  # of one container, from which Modal starts another one
+CORES = float(LIMITS["TEACHER_CORES"])
+MEMORY = int(float(LIMITS["TEACHER_GIB"]) * 1024)  # in MiB
+
+app = modal.App("doric-teacher")
+
+
+# ## The server
+#
+# `min_containers` is 0: without requests, all containers stop after `scaledown_window`, also when the machine that
+# started them is gone. Without a container, Modal answers 503 at once and starts one. Modal's proxy token is not
+# required, because the generator sends one key only: RequireKey checks it on every path but the two health checks.
+
+
+@app.server(
+    image=image.env(LIMITS).add_local_python_source("vllm_doric"),
+    gpu=[":".join(filter(None, gpu)) for gpu in config.gpus()],
+    cpu=(min(2.0, CORES), CORES),
+    memory=(min(16 * 1024, MEMORY), MEMORY),
+    volumes=volumes,
+    secrets=[secret],
+    min_containers=0,
+    max_containers=config.MAX_CONTAINERS,
+    target_concurrency=CALLS,
+    scaledown_window=config.SCALEDOWN_MINUTES * MINUTES,
+    startup_timeout=START_LIMIT,
+    exit_grace_period=30,
+    port=PORT,
+    unauthenticated=True,
+)
+class Teacher:
+    """One container with vLLM."""
+
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @modal.enter()
+    def start(self) -> None:
+        """Start vLLM, and return when it is ready. Raises RuntimeError after the deadline."""
+        left = DEADLINE - time.time()
+        if left <= 0:
+            raise RuntimeError("the time of --max-hours is over; nothing is started")
+        limit = threading.Timer(left, end_container)
+        limit.daemon = True
+        limit.start()
+        self.process = start_vllm(config, config.DORIC_MODEL)
+
+    @modal.exit()
+    def stop(self) -> None:
+        """Let vLLM end."""
+        if self.process is not None:
+            self.process.terminate()
+
+
+def end_container() -> None:
+    """End the container at once."""
+    print("the time of --max-hours is over; the container stops", flush=True)
+    os._exit(1)

@@ -1,0 +1,500 @@
+"""The teacher on Modal: what is deployed, the cost bound, and that the app is stopped however the run ends."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from modal_proto import api_pb2
+
+import teacher_doric
+from doric.data import read_toml
+from mock_server import Behaviour, serving
+from modal_recorder import Recorder, account, deploy, recording
+
+ROOT = Path(__file__).parents[1]
+KEY = "sk-teacher-secret"
+SECRET = {"doric-vllm": {"VLLM_API_KEY"}}
+FAKE_MODAL = """
+import json, os, signal, sys, time
+from pathlib import Path
+folder, mode = Path(os.environ["FAKE_MODAL"]), os.environ.get("FAKE_MODE", "")
+with (folder / "calls").open("a") as log:
+    log.write(json.dumps([sys.argv[1:], dict(os.environ)]) + "\\n")
+state, command = folder / "state", " ".join(sys.argv[1:3])
+if command.startswith("deploy"):
+    state.write_text("deployed")
+    if mode == "deploy fails":
+        sys.exit("no such Secret")
+    if mode == "signal":
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(60)
+elif command == "app list":
+    apps = [{"description": "other", "state": "deployed"}]
+    if state.exists():
+        apps.append({"description": "doric-teacher", "state": state.read_text()})
+    print(json.dumps(apps))
+elif command == "app stop":
+    if mode == "stop fails":
+        sys.exit("the connection failed")
+    state.write_text("stopped")
+"""
+FAKE_SERVER = """
+import os
+class Server:
+    @staticmethod
+    def from_name(app, name):
+        assert (app, name) == ("doric-teacher", "Teacher")
+        return Server()
+    def get_url(self):
+        return os.environ["FAKE_URL"]
+"""
+# Signals that the test runner ignores would be ignored in the command too.
+DEFAULT_SIGNALS = (
+    "import os, signal, sys\n"
+    "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_DFL)\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+FLAGS = ("--model", "acme/teacher", "--yes")
+
+
+@dataclass
+class FakeModal:
+    """A `modal` package for the child processes: it records each call with its environment."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """The arguments of each call."""
+        file = self.folder / "calls"
+        return [json.loads(line)[0] for line in file.read_text().splitlines()] if file.exists() else []
+
+    @property
+    def stops(self) -> int:
+        """The number of `modal app stop`."""
+        return sum(call[:2] == ["app", "stop"] for call in self.calls)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the app is stopped, or was never deployed."""
+        return not (self.folder / "state").exists() or (self.folder / "state").read_text() == "stopped"
+
+
+@pytest.fixture
+def modal(tmp_path: Path) -> FakeModal:
+    """The fake, which child processes import because of PYTHONPATH."""
+    package = tmp_path / "lib" / "modal"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(FAKE_SERVER)
+    (package / "__main__.py").write_text(FAKE_MODAL)
+    env = {name: os.environ[name] for name in ("PATH", "HOME")}
+    env |= {"PYTHONPATH": str(tmp_path / "lib"), "FAKE_MODAL": str(tmp_path), "VLLM_API_KEY": KEY, "COLUMNS": "200"}
+    return FakeModal(tmp_path, env)
+
+
+def start(modal: FakeModal, *arguments: object, **env: str) -> "subprocess.Popen[str]":
+    """The command in its own process."""
+    command = [sys.executable, "-c", DEFAULT_SIGNALS, "modal/teacher_doric.py", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=modal.env | env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def options(*given: str):
+    return teacher_doric.parse_args([*FLAGS, *given])
+
+
+# -- flags and costs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--containers", "0"], "from 1 to 100"),
+        (["--containers", "101"], "from 1 to 100"),
+        (["--max-hours", "0"], "above 0"),
+        (["--max-hours", "25"], "at most 24"),
+        (["--max-hours", "nan"], "above 0"),
+        (["--gpu", "H100:9"], "not a GPU type"),
+        (["--gpu", "H100,L4"], "not a GPU type"),
+        (["--gpu", "B300"], "--rate"),
+        (["--rate", "0"], "above 0"),
+        (["--max-model-len", "8k"], "whole number"),
+        (["--", "--base-url", "http://x"], "--base-url after --"),
+        (["--", "--model=other"], "--model after --"),
+        (["--", "--backend", "heuristic"], "--backend after --"),
+    ],
+)
+def test_wrong_flags(given, message, capsys):
+    """A wrong flag is an error of one line with a hint, and exit status 2."""
+    with pytest.raises(SystemExit) as stopped:
+        options(*given)
+    lines = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert message in lines[0]
+    assert [line.partition(":")[0] for line in lines] == ["error", "hint"]
+
+
+def test_the_bound_counts_all_containers_hours_and_parts():
+    """GPUs, cores and memory of one container, times the containers, times the hours."""
+    args = options("--gpu", "h100:2", "--containers", "4", "--max-hours", "1.5", "--cores", "6", "--memory", "100")
+    table = read_toml("gpu_prices.toml")
+    each = 2 * table["gpu"]["H100"] + 6 * table["core"] + 100 * table["gib"]
+    assert teacher_doric.cost_per_hour(args) == pytest.approx(each)
+    said = teacher_doric.cost_bound(args)
+    assert f"${6 * each:.2f}" in said
+    assert str(table["date"]) in said
+
+
+def test_a_rate_replaces_the_table():
+    """With --rate, a GPU that is not in the table can be used, and the bound says where its price is from."""
+    args = options("--gpu", "B300", "--rate", "9", "--cores", "1", "--memory", "1")
+    assert 9 < teacher_doric.cost_per_hour(args) < 9.1
+    assert "your --rate" in teacher_doric.cost_bound(args)
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "message"),
+    [
+        (["--model", "acme/teacher"], {}, "the cost is not confirmed"),
+        (["--yes"], {"MODEL": ""}, "no model is chosen"),
+        (FLAGS, {"VLLM_API_KEY": ""}, "VLLM_API_KEY is not set"),
+    ],
+)
+def test_nothing_is_deployed_before_all_is_known(modal, flags, env, message):
+    """Without a model, a key or a confirmation, Modal is not called, and the exit status is 2."""
+    process = start(modal, *flags, **env)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, modal.calls) == (2, [])
+    assert f"error: {message}" in err
+    assert "Traceback" not in err
+
+
+def test_a_running_teacher_is_left_alone(modal):
+    """If the app is running already, it is neither replaced nor stopped."""
+    (modal.folder / "state").write_text("deployed")
+    process = start(modal, *FLAGS)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, modal.calls) == (2, [["app", "list", "--json"]])
+    assert "already running" in err
+    assert teacher_doric.STOP in err
+
+
+# -- the run -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_makes_rows_and_stops_the_app(modal, tmp_path):
+    """The cost is printed first; the generator uses the address and the key, and its exit status is that of the run."""
+    (tmp_path / "topics.txt").write_text("fishing\n")
+    out = tmp_path / "rows.jsonl"
+    flags = ["--topics", tmp_path / "topics.txt", "--out", out, "--n-per-topic", "4", "--no-progress"]
+    with serving(Behaviour(key=KEY)) as server:
+        url = server.url.removesuffix("/v1")
+        process = start(modal, *FLAGS, "--containers", "3", "--", *flags, FAKE_URL=url)
+        stdout, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert len(out.read_text("utf-8").splitlines()) == 4
+    assert err.startswith("3 x H100 for at most 2 h cost at most $")
+    assert (modal.stops, modal.stopped) == (1, True)
+    assert "The app doric-teacher is stopped." in err
+    assert KEY not in stdout + err + json.dumps(modal.calls) + out.read_text("utf-8")
+
+
+class Phase(BaseHTTPRequestHandler):
+    """A server that sends a signal to the command: when it asks for the models, or when the generator asks."""
+
+    def do_GET(self) -> None:
+        if self.server.phase == "waiting":
+            self.signal()
+        self.answer(503 if self.server.phase == "waiting" else 200)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.signal()
+        self.answer(400)
+
+    def signal(self) -> None:
+        assert self.server.started.wait(60)
+        if not self.server.sent:
+            self.server.sent = True
+            os.kill(self.server.pid, self.server.number)
+
+    def answer(self, status: int) -> None:
+        body = b'{"object": "list", "data": [{"id": "acme/teacher", "object": "model"}]}'
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("waiting", signal.SIGINT),
+        ("waiting", signal.SIGHUP),
+        ("generating", signal.SIGTERM),
+        ("generating", signal.SIGINT),
+    ],
+)
+def test_a_signal_stops_the_app_once(modal, tmp_path, phase, number):
+    """A signal while a container is awaited or the generator runs ends the run, and the app is stopped exactly once."""
+    (tmp_path / "topics.txt").write_text("fishing\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Phase) as server:
+        server.phase, server.number, server.sent, server.started = phase, number, False, threading.Event()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        flags = ["--topics", tmp_path / "topics.txt", "--out", tmp_path / "rows.jsonl", "--no-progress"]
+        process = start(modal, *FLAGS, "--", *flags, FAKE_URL=f"http://127.0.0.1:{server.server_port}")
+        server.pid = process.pid
+        server.started.set()
+        stdout, err = process.communicate(timeout=120)
+        server.shutdown()
+    assert server.sent
+    assert process.returncode == 128 + number, err
+    assert (modal.stops, modal.stopped) == (1, True)
+    assert "Traceback" not in err
+    assert KEY not in stdout + err
+
+
+@pytest.mark.parametrize(("mode", "status"), [("signal", 128 + signal.SIGTERM), ("deploy fails", 1)])
+def test_a_deployment_that_ends_early_is_stopped(modal, mode, status):
+    """A signal during the deployment, and a deployment that fails, leave no app."""
+    process = start(modal, *FLAGS, FAKE_MODE=mode)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert (modal.stops, modal.stopped) == (1, True)
+    assert "Traceback" not in err
+
+
+def test_a_refused_key_stops_the_app(modal):
+    """If the server refuses the key, the app is stopped, and the error says which two keys must be the same."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as refusing:
+        threading.Thread(target=refusing.serve_forever, args=(0.02,), daemon=True).start()
+        process = start(modal, *FLAGS, FAKE_URL=f"http://127.0.0.1:{refusing.server_port}")
+        _, err = process.communicate(timeout=60)
+        refusing.shutdown()
+    assert process.returncode == 1
+    assert "refused VLLM_API_KEY" in err
+    assert (modal.stops, modal.stopped) == (1, True)
+    assert KEY not in err
+
+
+class Refusing(Phase):
+    """A server that has another key."""
+
+    def do_GET(self) -> None:
+        self.answer(401)
+
+
+# The command in this process, so that its constants can be replaced.
+
+
+@pytest.fixture
+def command(modal, monkeypatch, tmp_path):
+    """Runs `main` with another generator, and restores the handlers of signals afterwards."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    for name, value in modal.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(teacher_doric, "PAUSE", 0.0)
+    script = tmp_path / "generator.py"
+    monkeypatch.setattr(teacher_doric, "GENERATOR", script)
+
+    def call(code: str, *given: str) -> int:
+        script.write_text(code)
+        with ThreadingHTTPServer(("127.0.0.1", 0), Phase) as server:
+            server.phase = "ready"
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            monkeypatch.setenv("FAKE_URL", f"http://127.0.0.1:{server.server_port}/")
+            try:
+                return teacher_doric.main([*FLAGS, *given])
+            finally:
+                server.shutdown()
+
+    yield call
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_the_key_is_in_the_environment_only(command, tmp_path):
+    """The generator gets the address, the key and the model as variables, and no key as an argument."""
+    code = (
+        "import json, os, sys\n"
+        f"open({str(tmp_path / 'seen')!r}, 'w').write(json.dumps([sys.argv[1:], dict(os.environ)]))\n"
+        "sys.exit(1)"
+    )
+    assert command(code, "--containers", "2", "--", "--out", "x.jsonl", "--shard", "1/2") == 1
+    argv, env = json.loads((tmp_path / "seen").read_text())
+    assert argv == ["--max-concurrency", "128", "--out", "x.jsonl", "--shard", "1/2"]
+    assert env["OPENAI_BASE_URL"].endswith("/v1")
+    assert "//v1" not in env["OPENAI_BASE_URL"]
+    assert (env["OPENAI_API_KEY"], env["MODEL"]) == (KEY, "acme/teacher")
+
+
+def test_a_given_concurrency_is_kept(command, tmp_path):
+    """The generator's own --max-concurrency is not replaced."""
+    code = f"import json, sys\nopen({str(tmp_path / 'seen')!r}, 'w').write(json.dumps(sys.argv[1:]))"
+    assert command(code, "--", "--max-concurrency=7") == 0
+    assert json.loads((tmp_path / "seen").read_text()) == ["--max-concurrency=7"]
+
+
+def test_the_generator_ends_with_the_time(command, modal, capsys):
+    """After --max-hours the generator is asked to end, the app is stopped, and the exit status is 1."""
+    assert command("import time\ntime.sleep(600)", "--max-hours", "0.001") == 1
+    assert "--max-hours is over" in capsys.readouterr().err
+    assert (modal.stops, modal.stopped) == (1, True)
+
+
+def test_a_failed_stop_prints_the_command(command, monkeypatch, modal, capsys):
+    """If Modal still lists the app after it was stopped, the exit status is 1 and the hint is the command to run."""
+    monkeypatch.setenv("FAKE_MODE", "stop fails")
+    assert command("") == 1
+    err = capsys.readouterr().err
+    assert "error: the app doric-teacher may still be running and cost money: the connection failed" in err
+    assert err.splitlines()[-1] == f"hint: Stop it with: {teacher_doric.STOP}"
+    assert modal.stops == 1
+
+
+def test_modal_itself_lists_and_stops_the_app(monkeypatch, tmp_path):
+    """The installed Modal command stops the app, and its list of apps is understood."""
+    with recording({}) as recorder:
+        for name, value in account(recorder, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        assert not teacher_doric.running()
+        recorder.apps = {"other": api_pb2.APP_STATE_DEPLOYED, "doric-teacher": api_pb2.APP_STATE_DEPLOYED}
+        assert teacher_doric.running()
+        teacher_doric.stop()
+        assert not teacher_doric.running()
+        assert recorder.apps["other"] == api_pb2.APP_STATE_DEPLOYED
+        assert [request.app_id for request in recorder.sent(api_pb2.AppStopRequest)] == ["ap-doric-teacher"]
+
+
+def test_modal_without_an_account_is_an_error_with_a_hint(monkeypatch, tmp_path):
+    """If Modal cannot be asked for its apps, nothing is deployed, and the hint is how to log in."""
+    monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "none.toml"))
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(teacher_doric.TeacherError, match="Modal did not list its apps: ") as error:
+        teacher_doric.running()
+    assert "modal token new" in error.value.hint
+    assert error.value.exit_status == 1
+
+
+# -- deployed ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory) -> Recorder:
+    """The requests of a deployment with the settings of a run."""
+    folder = tmp_path_factory.mktemp("app")
+    for name in ("teacher_app.py", "vllm_doric.py"):
+        shutil.copy(ROOT / "modal" / name, folder)
+    (folder / ".env").write_text("DORIC_BASE_MODEL=acme/base\nMAX_CONTAINERS=9\nDORIC_PUBLIC=1\n")
+    args = options("--revision", "c0ffee", "--containers", "4", "--gpu", "H100:2", "--cores", "6", "--memory", "100")
+    settings = teacher_doric.app_settings(args, 4_000_000_000)
+    with recording(SECRET) as recorder:
+        env = {"PATH": os.environ["PATH"], "HOME": str(folder), "VLLM_API_KEY": KEY, "HF_TOKEN": "hf-mine", **settings}
+        done = deploy(folder / "teacher_app.py", recorder, env)
+    assert done.returncode == 0, done.stdout
+    assert "eprecat" not in done.stdout
+    assert KEY not in done.stdout
+    return recorder
+
+
+def test_the_server_scales_to_zero_and_has_limits(deployed):
+    """Modal gets a server with the limits of the command: no container without calls, and never more than chosen."""
+    function = deployed.function
+    settings = function.autoscaler_settings
+    assert function.is_server
+    assert (settings.min_containers, settings.max_containers, settings.scaledown_window) == (0, 4, 300)
+    assert settings.buffer_containers == 0
+    assert function.startup_timeout_secs >= 600
+    assert (function.resources.gpu_config.gpu_type, function.resources.gpu_config.count) == ("H100", 2)
+    assert (function.resources.milli_cpu_max, function.resources.memory_mb_max) == (6000, 102_400)
+
+
+def test_no_key_is_sent(deployed):
+    """The key and the token stay on this machine: the container has those of the Secret."""
+    sent = b"".join(request.SerializeToString() for request in deployed.requests)
+    assert not re.search(rf"{KEY}|hf-mine".encode(), sent)
+    assert [list(one.required_keys) for one in deployed.sent(api_pb2.SecretGetOrCreateRequest)] == [["VLLM_API_KEY"]]
+
+
+CONTAINER = """
+import json, teacher_app, vllm_doric
+class Quiet:
+    def __init__(self, argv, env):
+        print(json.dumps(argv))
+    def poll(self):
+        return None
+vllm_doric.subprocess.Popen = Quiet
+vllm_doric.wait_until_ready = lambda process, seconds: None
+server = object.__new__(teacher_app.Teacher._get_user_cls())
+server.start()
+"""
+
+
+def in_container(folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The start of a container, with only the two files, the variables of the image, and the Secret."""
+    for name in ("teacher_app.py", "vllm_doric.py"):
+        shutil.copy(ROOT / "modal" / name, folder)
+    env = {"PATH": os.environ["PATH"], "MODAL_IS_REMOTE": "1", "VLLM_API_KEY": KEY, **env}
+    return subprocess.run(
+        [sys.executable, "-c", CONTAINER], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_container_serves_the_model_under_its_name_with_the_key_check(deployed, tmp_path):
+    """vLLM's arguments have the model, its commit, and the check of the key, but no key."""
+    done = in_container(tmp_path, deployed.image_env)
+    assert done.returncode == 0, done.stderr
+    argv = json.loads(done.stdout.splitlines()[-1])
+    said = " ".join(argv)
+    assert argv[:3] == ["vllm", "serve", "acme/teacher"]
+    for part in (
+        "--revision c0ffee",
+        "--served-model-name acme/teacher",
+        "--tensor-parallel-size 2",
+        "--no-enforce-eager",
+        "--middleware doric_lock.RequireKey",
+    ):
+        assert part in said
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_after_the_deadline_no_model_is_loaded(deployed, tmp_path):
+    """A container that is started after --max-hours ends before it starts vLLM."""
+    done = in_container(tmp_path, deployed.image_env | {"TEACHER_DEADLINE": "1"})
+    assert done.returncode != 0
+    assert "the time of --max-hours is over" in done.stderr
+    assert "vllm" not in done.stdout
+
+
+def test_the_app_is_not_deployed_by_hand(tmp_path):
+    """Without the limits of the command, nothing is deployed."""
+    for name in ("teacher_app.py", "vllm_doric.py"):
+        shutil.copy(ROOT / "modal" / name, tmp_path)
+    with recording(SECRET) as recorder:
+        done = deploy(tmp_path / "teacher_app.py", recorder, {"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    assert (done.returncode, recorder.sent(api_pb2.AppPublishRequest)) == (2, [])
+    assert "start it with teacher_doric.py" in done.stdout
