@@ -343,9 +343,9 @@ def test_the_key_is_in_the_environment_only(command, tmp_path):
         f"open({str(tmp_path / 'seen')!r}, 'w').write(json.dumps([sys.argv[1:], dict(os.environ)]))\n"
         "sys.exit(1)"
     )
-    assert command(code, "--containers", "2", "--", "--out", "x.jsonl", "--shard", "1/2") == 1
+    assert command(code, "--containers", "2", "--", "--out", "x.jsonl", "--n-per-topic", "2") == 1
     argv, env = json.loads((tmp_path / "seen").read_text())
-    assert argv == ["--max-concurrency", "128", "--out", "x.jsonl", "--shard", "1/2"]
+    assert argv == ["--max-concurrency", "128", "--out", "x.jsonl", "--n-per-topic", "2"]
     assert env["OPENAI_BASE_URL"].endswith("/v1")
     assert "//v1" not in env["OPENAI_BASE_URL"]
     assert (env["OPENAI_API_KEY"], env["MODEL"]) == (KEY, "acme/teacher")
