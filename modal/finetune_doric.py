@@ -21,7 +21,6 @@ from typing import Any
 import modal
 
 from doric.core import cli
-from doric.data import read_toml
 
 HOURS = 3600
 MAX_HOURS = 24  # Modal stops every function after 24 h, but accepts larger numbers without a word
@@ -30,13 +29,12 @@ GIB = 1024  # Modal counts memory in MiB
 
 # ## Prices
 #
-# Dollars per hour, from `src/doric/data/gpu_prices.toml`, which says where they are from. `uv run modal billing rates`
-# prints today's prices. `--rate` replaces the price in this table.
+# Dollars per hour of one GPU, from a third-party comparison of 7 May 2026 that quotes Modal's price list (`A10`: other
+# tables of 2026). `uv run modal billing rates` prints today's prices. `--rate` replaces the price in this table.
 
-PRICES = read_toml("gpu_prices.toml")
-RATES_OF = f"{PRICES['date'].day} {PRICES['date']:%B %Y}"
-RATES: dict[str, float] = PRICES["gpu"]
-CORE, CORE_GIB = PRICES["core"], PRICES["gib"]  # for one core and for one GiB of memory
+RATES_OF = "7 May 2026"
+RATES = {"T4": 0.59, "L4": 0.80, "A10": 1.10, "A10G": 1.10, "L40S": 1.95, "A100-80GB": 2.50, "H100": 3.95}
+CORE, CORE_GIB = 0.047, 0.008  # per hour, for one core and for one GiB of memory
 CORES = 8.0  # the most that the container may use
 
 # ## Options

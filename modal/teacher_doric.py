@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
@@ -30,7 +31,6 @@ from typing import IO
 from doric.core import cli
 from doric.core.env_file import find_dotenv, load_variables
 from doric.core.errors import DoricError, SettingsError
-from doric.data import read_toml
 
 FOLDER = Path(__file__).absolute().parent
 GENERATOR = FOLDER.parent / "dataset_generation" / "generate_doric_dataset.py"
@@ -98,7 +98,7 @@ def gpu_type(text: str) -> str:
 
 def rates() -> dict[str, Mapping[str, float]]:
     """The table of prices: `date`, `core`, `gib`, and `gpu` by type, in US dollars per hour."""
-    return read_toml("gpu_prices.toml")
+    return tomllib.loads((FOLDER / "gpu_prices.toml").read_text("utf-8"))
 
 
 def cost_per_hour(args: argparse.Namespace) -> float:

@@ -16,7 +16,6 @@ import pytest
 from modal_proto import api_pb2
 
 import teacher_doric
-from doric.data import read_toml
 from mock_server import Behaviour, serving
 from modal_recorder import Recorder, account, deploy, recording
 
@@ -155,7 +154,7 @@ def test_wrong_flags(given, message, capsys):
 def test_the_bound_counts_all_containers_hours_and_parts():
     """GPUs, cores and memory of one container, times the containers, times the hours."""
     args = options("--gpu", "h100:2", "--containers", "4", "--max-hours", "1.5", "--cores", "6", "--memory", "100")
-    table = read_toml("gpu_prices.toml")
+    table = teacher_doric.rates()
     each = 2 * table["gpu"]["H100"] + 6 * table["core"] + 100 * table["gib"]
     assert teacher_doric.cost_per_hour(args) == pytest.approx(each)
     said = teacher_doric.cost_bound(args)

@@ -93,14 +93,7 @@ def shown(name: str) -> str:
 
 
 def hashes() -> dict[str, str]:
-    """File -> a hash of its content, for all files that decide on prompts and answers.
-
-    The page templates and the prices of GPUs do not.
-    """
+    """File -> a hash of its content, for all files that decide on prompts and answers. The page templates do not."""
     listed = [*names("", ".toml"), *names("", ".tsv"), *names("", ".txt"), *names("", ".jsonl")]
     listed += [*names("phrases", ".toml"), *names("multilingual", ""), *names("asks", ".toml"), *names("asks", ".tsv")]
-    return {
-        name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:8]
-        for name in sorted(listed)
-        if name != "gpu_prices.toml"
-    }
+    return {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:8] for name in sorted(listed)}

@@ -40,10 +40,10 @@ PATTERN_FILES = (
 )  # fmt: skip
 """Files with patterns of wrong characters."""
 OTHER_FILES = (
-    *PATTERN_FILES, "collisions.toml", "exemplars.toml", "followups.toml", "general.toml", "gpu_prices.toml",
-    "holds.toml", "instructions.toml", "prices.toml", "prompts.toml", "refusals.toml", "spelling.toml",
-    "common_words.txt", "english_endings.txt", "function_words.txt", "ing_nouns.txt", "insults.txt",
-    "little_words.txt", "heldout.jsonl",
+    *PATTERN_FILES, "collisions.toml", "exemplars.toml", "followups.toml", "general.toml", "holds.toml",
+    "instructions.toml", "prices.toml", "prompts.toml", "refusals.toml", "spelling.toml", "common_words.txt",
+    "english_endings.txt", "function_words.txt", "ing_nouns.txt", "insults.txt", "little_words.txt",
+    "heldout.jsonl",
 )  # fmt: skip
 """The files that must exist besides the tables."""
 ANY_LETTERS = (

@@ -444,13 +444,6 @@ class Prices(Strict):
     models: dict[str, ListPrice]
 
 
-class GpuPrices(Strict):
-    date: datetime.date
-    core: Dollars
-    gib: Dollars
-    gpu: dict[str, Dollars]
-
-
 class FinishReasons(Strict):
     stop: Texts
     length: Texts
@@ -554,7 +547,6 @@ MODELS: dict[str, type[BaseModel]] = {
     "gates.toml": Gates,
     "grammar.toml": Grammar,
     "topic_rules.toml": TopicRules,
-    "gpu_prices.toml": GpuPrices,
     "prices.toml": Prices,
     "characters.toml": Damage,
     "finish_reasons.toml": FinishReasons,
