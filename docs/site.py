@@ -7,7 +7,8 @@ MkDocs calls the functions `on_…`.
 
 import posixpath
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any, PurePosixPath
 
 from markdown import Extension, Markdown
 from markdown.preprocessors import Preprocessor
@@ -45,7 +46,8 @@ class Doctests(Extension, Preprocessor):
 
 def on_config(config: MkDocsConfig) -> None:
     """Read docstrings with `Doctests`."""
-    config.markdown_extensions.append(Doctests())  # ty: ignore[invalid-argument-type] - Markdown takes both
+    extensions: list[Any] = config.markdown_extensions  # typed as names only, but Markdown takes objects, too
+    extensions.append(Doctests())
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
