@@ -7,8 +7,8 @@ MkDocs calls the functions `on_…`.
 
 import posixpath
 import re
-from pathlib import Path
-from typing import Any, PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from markdown import Extension, Markdown
 from markdown.preprocessors import Preprocessor

@@ -139,7 +139,7 @@ def test_the_embedded_voice_writes_whole_chats(capsys):
 
 def test_a_noun_that_is_named_is_in_both_answers():
     """If a follow-up names a noun, an answer before it has this noun, and so has its own answer."""
-    assert generate("--turns", "3", *ADVICE, rows=8) == 0
+    assert generate("--turns", "3", *ADVICE, rows=12) == 0
     named = [row for row in lines() if row["meta"]["follow_ups"][0]["wants"] == "named"]
     assert len(named) > 10
     for row in named:
