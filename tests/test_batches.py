@@ -352,3 +352,56 @@ def test_files_only_need_no_server(capsys):
         script.main([*command, "--batch", "submit"])
     assert len(lines()) == PLAN
     assert {row["meta"]["model"] for row in lines()} == {"smol"}
+
+
+# ---- servers that answer oddly
+
+
+@pytest.mark.parametrize("said", [b'{"error": {"message": "busy"}}', b"<html>Bad gateway</html>", b"{", b"[]"])
+def test_an_answer_that_is_no_batch_keeps_the_batch(monkeypatch, capsys, said):
+    """A 200 without a batch, as gateways send it, is an error in one line, and a later collect finds the answers."""
+    with serving() as server:
+        assert run(server.url, "--batch", "submit") == 1
+        real = server.page
+        monkeypatch.setattr(server, "page", lambda method, path, content: (200, said))
+        assert run(server.url, "--batch", "collect") in (1, 2)
+        told = capsys.readouterr().err
+        assert "Traceback" not in told
+        assert "error: " in told
+        monkeypatch.setattr(server, "page", real)
+        assert run(server.url, "--batch", "collect") == 0
+        assert server.paid_twice == 0
+    assert len(lines()) == PLAN
+
+
+def test_a_batch_that_the_key_cannot_see_is_no_missing_api(capsys):
+    """A 404 for one batch says that the batch is not there, and what can be done."""
+    with serving() as server:
+        run(server.url, "--batch", "submit")
+        server.refuses = lambda method, page: (404, "No batch found") if page.startswith("batches/") else None
+        assert run(server.url, "--batch", "collect") == 2
+    told = capsys.readouterr().err
+    assert "does not have /v1/batches/" in told
+    assert "the project that made the batch" in told
+
+
+def test_answers_of_an_earlier_run_are_not_read_as_those_of_a_new_one():
+    """After --overwrite a new round has another number than all files of answers."""
+    with serving() as server:
+        assert rounds(server.url) == 0
+        assert run(server.url, "--batch", "submit", "--overwrite") == 1
+    names = {path.name for path in Path("out.jsonl.batch").glob("*.input.jsonl")}
+    answered = {path.name for path in Path("out.jsonl.batch").glob("*.output.jsonl")}
+    new = json.loads(Path("out.jsonl.batch.json").read_text("utf-8"))["parts"]
+    assert {f"round-{part['round']}-part-{part['number']}.input.jsonl" for part in new} <= names
+    assert not {f"round-{part['round']}-part-{part['number']}.output.jsonl" for part in new} & answered
+
+
+def test_a_run_whose_answers_are_all_refused_asks_no_further_round(capsys):
+    """--max-rejected stops after a round of refused answers, and 0 goes on."""
+    with serving(lambda body: "This is plain English.") as server:
+        run(server.url, "--batch", "submit")
+        run(server.url, "--batch", "collect")
+        assert run(server.url, "--batch", "submit", "--max-rejected", "5") == 2
+        assert "none of 10 answers of the earlier rounds passes the gates" in capsys.readouterr().err
+        assert run(server.url, "--batch", "submit", "--max-rejected", "0") == 1

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from doric.core.conversations import stable_id
 from doric.core.errors import ServerError
 from doric.dataset.batch_files import Answers
 from doric.dataset.chats import tried
@@ -46,11 +47,16 @@ class BatchModel:
 
 
 def with_ids(writing: Writing) -> Writing:
-    """The same, with an id for each request: the row, the turn if it is a follow-up, and the number of the try."""
+    """The same, with an id for each request: the row, the turn if it is a follow-up, and the number of the try.
+
+    The id of a follow-up has a mark of what was said before, since another first answer makes it another request.
+    """
 
     async def speak(attempt: Attempt) -> Completion:
         turn = FIRST_TURNS + len(attempt.said)
-        now_asked.set(f"{tried(attempt.job.id, turn)}#{attempt.number + 1}")
+        said = [text for one in attempt.said for text in (one.prompt.text, one.answer)]
+        mark = f"-{stable_id(*said, attempt.job.prompt.text)[:8]}" if said else ""
+        now_asked.set(f"{tried(attempt.job.id, turn)}#{attempt.number + 1}{mark}")
         return await writing.voice(attempt)
 
     return replace(writing, voice=speak)

@@ -99,8 +99,8 @@ class Answers:
 
     def _lines(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         """The offset and the object of each line that is one."""
-        offset = 0
-        with path.open("rb") as lines:
+        with open_lines(path) as lines:
+            offset = lines.tell()
             for line in lines:
                 start, offset = offset, offset + len(line)
                 if not line.strip():

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
 import time
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
@@ -24,7 +25,7 @@ from doric.core.settings import Settings
 from doric.core.text import listed_counts
 from doric.dataset.batch_answers import Asked, BatchModel, with_ids
 from doric.dataset.batch_files import Answers, RequestFile, ids_in, request_line
-from doric.dataset.batch_state import Part, State, part_file, state_file
+from doric.dataset.batch_state import Part, State, next_round, part_file, state_file
 from doric.dataset.generate import BudgetExhausted, Generator
 from doric.dataset.plan import Job
 from doric.dataset.run import NOT_COMPARED, Run
@@ -101,7 +102,7 @@ class BatchRun(Run):
                 stack.push_async_exit(model.client)
                 with self._opened_files() as journals:
                     await self._fill(self._writer(model, journals, judge), [judge] if judge else [])
-            if not self._interrupted:
+            if not (self._interrupted or self._given_up):  # else a judge that failed would lose answers
                 for part in ready:
                     part.collected = True
                 state.reasons |= model.client.is_reasoning_model
@@ -184,9 +185,10 @@ class BatchRun(Run):
         """Write the requests of a new round, as far as the budgets allow, then note its parts in the state."""
         if self._history.models:
             self._check_model(client.model, self._history.models)
+        self._check_refused()
         parts: list[Part] = []
         budget, file = self._spent(state), RequestFile()
-        first = state.round + 1
+        first = next_round(self.out, state)
 
         def close() -> None:
             part = Part(round=first, number=len(parts) + 1, requests=len(file.lines), size=file.size)
@@ -218,6 +220,13 @@ class BatchRun(Run):
             state.save(self.out)
             self._say_forecast(parts, budget, self._spent(state))
         return parts
+
+    def _check_refused(self) -> None:
+        """Raise `PlanError` if earlier rounds have brought refused answers only: more rounds cost money, too."""
+        refused, most = sum(self._history.tally.rejected.values()), self._args.max_rejected
+        if most and refused >= most and not self._history.done and self._plan.answers == len(self._plan):
+            hint = f"Look at {self.rejected}. --max-rejected 0 goes on anyway."
+            raise PlanError(f"none of {refused:,} answers of the earlier rounds passes the gates", hint=hint)
 
     def _is_too_much(self, budget: Budget) -> bool:
         tokens, money = self._args.max_total_tokens, self._args.max_cost
@@ -262,7 +271,7 @@ class BatchRun(Run):
         marker = state.marker(part)
         if part.sought_batch:
             await asyncio.sleep(max(0.0, min(SETTLE_SECONDS, part.sought_batch + SETTLE_SECONDS - time.time())))
-            if found := await api.find_batch(marker):
+            if found := await api.find_batch(part.file, marker):
                 return found
         part.sought_batch = time.time()
         state.save(self.out)
@@ -313,7 +322,7 @@ class BatchRun(Run):
             part.found, part.why = dict(found.found), dict(found.why)
             part.tokens_in, part.tokens_out, part.cached = found.tokens_in, found.tokens_out, found.cached
             for id, place in found.places.items():
-                every.places.setdefault(id, place)
+                every.places[id] = place  # a later round answers again what an earlier one has not answered well
         return every
 
     # --- what is said
@@ -345,8 +354,9 @@ class BatchRun(Run):
             return self.status()
         if state.files_only:
             for part in parts:
-                files = (part_file(self.out, part, what) for what in ("input", "output"))
-                print_stderr("Run: vllm run-batch -i {} -o {} --model {}".format(*files, state.model))
+                files = [part_file(self.out, part, what) for what in ("input", "output")]
+                command = ["vllm", "run-batch", "-i", *map(str, files[:1]), "-o", *map(str, files[1:])]
+                print_stderr(f"Run: {shlex.join([*command, '--model', state.model])}")
         print_stderr("Next: give the same command with --batch collect (or status).")
         return 1
 
@@ -363,11 +373,13 @@ class BatchRun(Run):
         waiting = [part for part in state.open if not part.collected]
         flying = {id for part in waiting for id in ids_in(part_file(self.out, part, "input"))}
         again = len(self._asked - flying)
-        if waiting:
+        if self._given_up:
+            lines.append("  next:      --batch collect again: the judge has not answered for all rows")
+        elif waiting:
             lines.append(f"  waiting:   {len(flying):,} requests are not answered yet; --batch collect again later")
-        if again:
+        if again and not self._given_up:
             lines.append(f"  next:      {again:,} rows need another round{'' if waiting else ': --batch submit'}")
-        elif not waiting and self.status() == 1 and not self._interrupted:
+        elif not waiting and not self._given_up and self.status() == 1 and not self._interrupted:
             lines.append("  next:      nothing is left to ask; --max-tries allows more tries")
         print_stderr("\n".join(lines))
         return self.status()

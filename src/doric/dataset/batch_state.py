@@ -3,6 +3,7 @@
 So a command that is killed at any point is continued by the same command, and nothing is paid twice.
 """
 
+import re
 import secrets
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from doric.core.errors import InputError, PlanError, os_error
 from doric.core.files import atomic_write
 from doric.core.regular_files import read_regular
 
+ROUND = re.compile(r"round-(\d+)-")
 STATE, FOLDER = ".batch.json", ".batch"
 """The endings of the state and of the folder with the files of requests and answers, after the name of the output."""
 
@@ -108,6 +110,13 @@ def state_file(out: Path) -> Path:
 def part_file(out: Path, part: Part, what: str) -> Path:
     """The file of a part with its `what`: input, output or errors."""
     return Path(f"{out}{FOLDER}") / f"{part.name}.{what}.jsonl"
+
+
+def next_round(out: Path, state: State) -> int:
+    """The number of a new round, above those of all files of answers: an earlier run's answers are not read as new."""
+    names = (path.name for path in Path(f"{out}{FOLDER}").glob("round-*-part-*.jsonl") if ".input." not in path.name)
+    found = (ROUND.match(name) for name in names)
+    return max([state.round, *(int(one[1]) for one in found if one)]) + 1
 
 
 def refuse_open_batches(out: Path) -> None:

@@ -21,6 +21,7 @@ from doric.core.jsonl import located, open_lines
 from doric.core.regular_files import named_output
 from doric.core.resume import PLAN, Plan, ResumableRun, then_and_now
 from doric.dataset import generate
+from doric.dataset.batch_state import refuse_open_batches
 from doric.dataset.chats import DIGITS, FOLLOW_UPS
 from doric.dataset.choice import source_of
 from doric.dataset.plan import FIRST_TURNS
@@ -126,6 +127,7 @@ def _read_plans(files: Sequence[Path], source: TopicSource) -> tuple[list[Shard]
     plans, backends = [], []
     for path in files:
         refuse_in_use(path)
+        refuse_open_batches(path)
         plan = ResumableRun((path,)).stored()
         if plan is None:
             raise PlanError(f"{path} has no {path.name}{PLAN} beside it", hint="Copy each shard with its plan.")

@@ -5,6 +5,7 @@ paid twice, so whoever creates one looks first whether it exists.
 """
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl
 
-from doric.core.errors import NotOffered, RetryableError, missing_package
+from doric.core.errors import NotOffered, RetryableError, ServerError, missing_package
 from doric.core.files import atomic_writer
 from doric.core.settings import NO_KEY, Settings, key_headers
 from doric.core.text import printable
 from doric.llm import connection
 from doric.llm.errors import ErrorResponse, redact
+from doric.llm.transport import next_block
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,6 +31,8 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 LISTED = 100
 """Batches on one page of the list."""
 SOURCE = "OPENAI_BASE_URL or --base-url"
+ONE_OF_THEM = re.compile(r"/(batches|files)/[^/]+")
+"""The page of one batch or file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +93,17 @@ class BatchApi:
     async def upload(self, name: str, content: bytes) -> str:
         """Upload a file of requests; its id."""
         with self._errors():
-            return (await self._sdk.files.create(file=(name, content), purpose="batch")).id
+            file = await self._sdk.files.create(file=(name, content), purpose="batch")
+            if not isinstance(getattr(file, "id", None), str):
+                raise self._malformed()
+            return file.id
 
-    async def find_batch(self, marker: Mapping[str, str]) -> Batch | None:
-        """The batch whose metadata have the `marker`; None if there is none."""
+    async def find_batch(self, file: str, marker: Mapping[str, str]) -> Batch | None:
+        """The batch of an uploaded file, or whose metadata have the `marker`; None if there is none."""
         with self._errors():
             async for batch in self._sdk.batches.list(limit=LISTED):
                 found = batch.metadata or {}
-                if all(found.get(name) == value for name, value in marker.items()):
+                if batch.input_file_id == file or all(found.get(name) == value for name, value in marker.items()):
                     return self._read(batch)
         return None
 
@@ -121,13 +128,15 @@ class BatchApi:
                 await _save(response.iter_bytes(1 << 20), path)
 
     def _read(self, batch: Any) -> Batch:  # noqa: ANN401 - the SDK's model, whose fields a server may leave out
+        if not isinstance(getattr(batch, "id", None), str) or not isinstance(batch.status, str):
+            raise self._malformed()
         counts, errors = batch.request_counts, batch.errors.data if batch.errors else None
         said = "; ".join(dict.fromkeys(error.message or error.code or "" for error in errors or ()))
         problem = printable(redact(said, self._settings.key))[:300].removesuffix(".")
         total, completed, failed = (counts.total, counts.completed, counts.failed) if counts else (0, 0, 0)
         return Batch(
-            batch.id, batch.status, total or 0, completed or 0, failed or 0, batch.created_at or 0,
-            batch.expires_at or 0, batch.output_file_id or "", batch.error_file_id or "", problem,
+            batch.id, batch.status, _whole(total), _whole(completed), _whole(failed), _whole(batch.created_at),
+            _whole(batch.expires_at), batch.output_file_id or "", batch.error_file_id or "", problem,
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -147,10 +156,24 @@ class BatchApi:
         except openai.APIError as error:
             what = printable(redact(str(error), settings.key))[:300]
             raise RetryableError(f"{address}: {what}", fault="malformed") from None
+        except (ValueError, AttributeError, TypeError) as error:  # the SDK has read something that is no batch
+            raise self._malformed() from error
+
+    def _malformed(self) -> RetryableError:
+        message = f"{self._settings.address} does not answer like a Batches API"
+        hint = "Run the same command again: nothing is created twice."
+        return RetryableError(message, fault="malformed", hint=hint)
 
     def _refusal(self, response: "httpx2.Response") -> Exception:
         settings = self._settings
         refusal = ErrorResponse.read(response.status_code, response.content, response.headers, key=settings.key)
+        if response.status_code == 404 and ONE_OF_THEM.search(response.request.url.path):
+            message = f"{settings.address} does not have {response.request.url.path} (404)"
+            hint = (
+                "Give the key of the project that made the batch. If the batch is gone, set `downloaded` of its part "
+                "to true in OUT.batch.json: its requests go into the next round."
+            )
+            return ServerError(message, fault="http_404", hint=hint)
         if response.status_code in (404, 405, 501) and not refusal.message.lower().startswith("no such"):
             message = f"{settings.address} has no page {response.request.url.path} ({response.status_code})"
             return NotOffered(message, hint="This server has no Batches API. --batch-files makes files for vLLM.")
@@ -162,5 +185,9 @@ class BatchApi:
 
 async def _save(blocks: AsyncIterator[bytes], path: Path) -> None:
     with atomic_writer(path) as out:
-        async for block in blocks:
+        while (block := await next_block(blocks)) is not None:
             out.write(block)
+
+
+def _whole(number: object) -> int:
+    return int(number) if isinstance(number, int | float) else 0
