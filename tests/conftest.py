@@ -19,8 +19,11 @@ from doric.finetune.settle import settle
 from doric.topics.lists import read_topics
 from scripts import load_script
 
-# a shell starts background jobs with Ctrl-C ignored, and child processes inherit this setting
+# a shell starts background jobs with Ctrl-C ignored, and nohup ignores SIGHUP: child processes inherit these settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for name in ("SIGHUP", "SIGQUIT"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 settings.register_profile("patient", deadline=None)  # slow machines must not fail tests
 settings.load_profile("patient")

@@ -108,10 +108,15 @@ def test_no_body_fills_the_memory(tmp_path, client, case):
     assert 1 <= server.calls <= 160
 
 
-@pytest.mark.parametrize("client", ["chat", "validator", "generator", "widener"])
-@pytest.mark.parametrize(
-    "case", ["byte_by_byte", "stream_byte_by_byte", "slow_comments", "endless_chunks", "long_thoughts", "slow_401"]
-)
+WAITING = [
+    (client, case)
+    for case in ("byte_by_byte", "stream_byte_by_byte", "slow_comments", "endless_chunks", "long_thoughts", "slow_401")
+    for client in ("chat", "validator", "generator", "widener")
+    if (client, case) != ("chat", "long_thoughts")  # this body has an end, and one answer is all that the chat wants
+]
+
+
+@pytest.mark.parametrize(("client", "case"), WAITING)
 def test_ctrl_c_ends_a_command_at_once(tmp_path, client, case):
     """While bodies arrive without an end, one Ctrl-C ends the command: calls that have begun are not waited for."""
     with HostileServer(case) as server:

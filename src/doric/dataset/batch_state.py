@@ -71,7 +71,7 @@ class State(BaseModel):
         path = state_file(out)
         try:
             return cls.model_validate_json(read_regular(path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # writing the output says that its folder is none
             return None
         except OSError as error:
             raise os_error(error, path, "read") from error
