@@ -575,7 +575,7 @@ CASES = {
     "two spaces": (HEALTH, "Gie ony new habit", "Gie ony  new habit", "one space between words"),
     "markup": (
         "holds.toml",
-        "Ma wirds come oot this wye fitiver fowk says.",
+        "Ma wirds comes oot this wye fitiver fowk says.",
         "Ma **wirds** come oot this wye fitiver fowk says.",
         "character *",
     ),
