@@ -92,6 +92,20 @@ def test_a_judge_scores_the_answers_when_they_are_collected():
         assert judge.stats.requests >= PLAN
 
 
+def test_a_budget_ends_the_verdicts_and_loses_no_answer(capsys):
+    """--max-total-tokens counts verdicts in collect, too; a second collect judges the other answers, paid for once."""
+    verdict = json.dumps({"answers": 5, "correct": 5, "doric": 5})
+    with serving() as server, mock_server.serving(answer=lambda call: verdict) as judge:
+        more = ("--judge-model", "judge", "--judge-base-url", judge.url)
+        run(server.url, "--batch", "submit", *more)
+        assert run(server.url, "--batch", "collect", *more, "--max-total-tokens", "1500") == 1
+        assert judge.stats.requests < PLAN
+        assert "--batch collect again: the budget ended first" in capsys.readouterr().err
+        assert run(server.url, "--batch", "collect", *more) == 0
+        assert server.paid_twice == 0
+    assert len(lines()) == PLAN
+
+
 # ---- killed at every step
 
 
@@ -405,3 +419,13 @@ def test_a_run_whose_answers_are_all_refused_asks_no_further_round(capsys):
         assert run(server.url, "--batch", "submit", "--max-rejected", "5") == 2
         assert "none of 10 answers of the earlier rounds passes the gates" in capsys.readouterr().err
         assert run(server.url, "--batch", "submit", "--max-rejected", "0") == 1
+
+
+def test_an_output_behind_a_link_has_its_batches():
+    """status and collect find the batches of the file that --out links to."""
+    with serving() as server:
+        run(server.url, "--batch", "submit")
+        Path("link.jsonl").symlink_to("out.jsonl")
+        assert run(server.url, "--batch", "status", "--out", "link.jsonl") == 1
+        assert run(server.url, "--batch", "collect", "--out", "link.jsonl") == 0
+    assert len(lines()) == PLAN

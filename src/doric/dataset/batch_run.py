@@ -21,11 +21,12 @@ from doric.core.cli import print_stderr
 from doric.core.errors import PlanError, SettingsError
 from doric.core.files import locked
 from doric.core.journal import Journal
+from doric.core.resume import behind_link
 from doric.core.settings import Settings
 from doric.core.text import listed_counts
 from doric.dataset.batch_answers import Asked, BatchModel, with_ids
 from doric.dataset.batch_files import Answers, RequestFile, ids_in, request_line
-from doric.dataset.batch_state import Part, State, next_round, part_file, state_file
+from doric.dataset.batch_state import STATE, Part, State, next_round, part_file, state_file
 from doric.dataset.generate import BudgetExhausted, Generator
 from doric.dataset.plan import Job
 from doric.dataset.run import NOT_COMPARED, Run
@@ -34,7 +35,7 @@ from doric.llm.batches import ENDED, Batch, BatchApi
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import ChatRequest, Client
-from doric.llm.prices import BATCH
+from doric.llm.prices import BATCH, Price
 from doric.llm.request import token_limit
 from doric.llm.response import estimate_tokens
 
@@ -59,10 +60,14 @@ class BatchRun(Run):
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
         """As a live run. Raises `DoricError`."""
-        stored = State.load(Path(args.out))
+        out = behind_link(Path(args.out), STATE)
+        stored = State.load(out)
         files_only = args.batch_files or (stored is not None and stored.files_only and args.batch != "submit")
         url = args.base_url or (FILES_URL if files_only else None)
-        args = argparse.Namespace(**{**vars(args), "batch_files": files_only, "base_url": url, "backend": "openai"})
+        now = {"out": str(out), "batch_files": files_only, "base_url": url, "backend": "openai"}
+        args = argparse.Namespace(**{**vars(args), **now})
+        if not args.judge_model:
+            args.max_rpm = args.max_tpm = None  # no call is made for an answer
         if os.path.exists(args.out) and not os.path.isfile(args.out):
             raise SettingsError(f"--out {args.out} is no file", hint="Batches need a file that is kept.")
         if args.batch == "collect" and args.overwrite:
@@ -101,8 +106,9 @@ class BatchRun(Run):
             async with self._opened_judge() as judge, contextlib.AsyncExitStack() as stack:
                 stack.push_async_exit(model.client)
                 with self._opened_files() as journals:
-                    await self._fill(self._writer(model, journals, judge), [judge] if judge else [])
-            if not (self._interrupted or self._given_up):  # else a judge that failed would lose answers
+                    budget = self._verdict_budget(state, ready) if judge else Budget()
+                    await self._fill(self._writer(model, journals, budget, judge), [judge] if judge else [])
+            if not (self._interrupted or self._given_up or self._budget_exhausted):  # else answers would be lost
                 for part in ready:
                     part.collected = True
                 state.reasons |= model.client.is_reasoning_model
@@ -169,9 +175,23 @@ class BatchRun(Run):
             await client.complete(ChatRequest(PROBE, PROBE_TOKENS, temperature=self._args.temperature))
             yield client
 
-    def _writer(self, model: BatchModel, journals: tuple[Journal, Journal], judge: Client | None = None) -> Generator:
+    def _writer(
+        self, model: BatchModel, journals: tuple[Journal, Journal], budget: Budget, judge: Client | None = None
+    ) -> Generator:
         writing = with_ids(self._plan.writing(model, self._args.temperature))
-        return self._generator(writing, model.client.model, journals, Budget(), Brake(0), judge)
+        return self._generator(writing, model.client.model, journals, budget, Brake(0), judge)
+
+    def _verdict_budget(self, state: State, ready: list[Part]) -> Budget:
+        """What the budgets leave for live verdicts. The answers of batches are paid for, so they cost nothing more."""
+        money, tokens = self._args.max_cost, self._args.max_total_tokens
+        spent = self._spent(state).cost or 0.0
+        others = sum(part.tokens_in + part.tokens_out for part in state.parts if part not in ready)
+        return Budget(
+            Price(0.0, 0.0, "batches that are paid for"),
+            None if money is None else max(0.0, money - spent),
+            None if tokens is None else max(0, tokens - others),
+            second=self._judging.spent if self._judging else None,
+        )
 
     async def _fill_job(self, generator: Generator, job: Job, **calls: Any) -> bool:  # noqa: ANN401
         try:
@@ -209,7 +229,7 @@ class BatchRun(Run):
             file.add(line)
 
         model = BatchModel(client, self._answers(state, state.parts), ask)
-        await self._fill(self._writer(model, journals), [])
+        await self._fill(self._writer(model, journals, Budget()), [])
         if self._interrupted:
             return []
         if file.lines:
@@ -373,13 +393,15 @@ class BatchRun(Run):
         waiting = [part for part in state.open if not part.collected]
         flying = {id for part in waiting for id in ids_in(part_file(self.out, part, "input"))}
         again = len(self._asked - flying)
-        if self._given_up:
-            lines.append("  next:      --batch collect again: the judge has not answered for all rows")
+        unjudged = bool(self._given_up) or self._budget_exhausted
+        if unjudged:
+            why = "the budget ended first" if self._budget_exhausted else "the judge has not answered for all rows"
+            lines.append(f"  next:      --batch collect again: {why}")
         elif waiting:
             lines.append(f"  waiting:   {len(flying):,} requests are not answered yet; --batch collect again later")
-        if again and not self._given_up:
+        if again and not unjudged:
             lines.append(f"  next:      {again:,} rows need another round{'' if waiting else ': --batch submit'}")
-        elif not waiting and not self._given_up and self.status() == 1 and not self._interrupted:
+        elif not waiting and not unjudged and self.status() == 1 and not self._interrupted:
             lines.append("  next:      nothing is left to ask; --max-tries allows more tries")
         print_stderr("\n".join(lines))
         return self.status()

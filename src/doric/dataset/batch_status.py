@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 from doric.core.errors import PlanError
+from doric.core.resume import behind_link
 from doric.core.settings import load_settings
 from doric.dataset.batch_run import part_line
-from doric.dataset.batch_state import Part, State, part_file
+from doric.dataset.batch_state import STATE, Part, State, part_file
 from doric.llm.batches import ENDED, Batch, BatchApi
 from doric.llm.reset_times import in_words
 
@@ -18,7 +19,7 @@ async def status(args: argparse.Namespace) -> tuple[str, int]:
 
     Raises `DoricError` if there are no batches or the server does not answer.
     """
-    out = Path(args.out)
+    out = behind_link(Path(args.out), STATE)
     if (state := State.load(out)) is None or not state.parts:
         raise PlanError(f"{out} has no batches", hint="Begin with --batch submit.")
     batches = await _batches(args, state)
