@@ -31,6 +31,7 @@ from typing import IO
 from doric.core import cli
 from doric.core.env_file import find_dotenv, load_variables
 from doric.core.errors import DoricError, SettingsError
+from doric.core.settings import check_key
 
 FOLDER = Path(__file__).absolute().parent
 GENERATOR = FOLDER.parent / "dataset_generation" / "generate_doric_dataset.py"
@@ -81,7 +82,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.rate is None and args.gpu.partition(":")[0] not in rates()["gpu"]:
         parser.error(f"the price of {args.gpu} is not known: run `modal billing rates` and give it with --rate")
     for name in ("--base-url", "--model", "--backend"):
-        if any(text == name or text.startswith(f"{name}=") for text in args.generator):
+        flags = [text.partition("=")[0] for text in args.generator]
+        if any(len(flag) > 3 and name.startswith(flag) for flag in flags):  # argparse takes a beginning, too
             parser.error(f"{name} after -- is set by this command")
     return args
 
@@ -127,7 +129,11 @@ def confirm(yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise SettingsError("the cost is not confirmed", hint="Add --yes before the --.")
-    if input("Start? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input("Start? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         cli.print_stderr("Nothing was started.")
         raise SystemExit(1)
 
@@ -349,7 +355,8 @@ def run(args: argparse.Namespace) -> int:
     args.model = args.model or mine.get("MODEL", "")
     if not args.model:
         raise SettingsError("no model is chosen", hint="Give --model, for example Qwen/Qwen3-4B-Instruct-2507.")
-    if not mine.get("VLLM_API_KEY"):
+    key = check_key(mine.get("VLLM_API_KEY", "").strip(), "VLLM_API_KEY")  # an error of HTTP would show it
+    if not key:
         raise SettingsError("VLLM_API_KEY is not set", hint="modal/README.md shows how to create it and its Secret.")
     cli.print_stderr(cost_bound(args))
     confirm(args.yes)
@@ -358,7 +365,7 @@ def run(args: argparse.Namespace) -> int:
     signals = Signals()
     try:
         try:
-            return use_teacher(args, mine["VLLM_API_KEY"], signals)
+            return use_teacher(args, key, signals)
         finally:
             signals.quiet = True
     except Signalled as signalled:

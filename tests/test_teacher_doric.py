@@ -138,6 +138,7 @@ def options(*given: str):
         (["--max-model-len", "8k"], "whole number"),
         (["--", "--base-url", "http://x"], "--base-url after --"),
         (["--", "--model=other"], "--model after --"),
+        (["--", "--base-ur", "http://x"], "--base-url after --"),
         (["--", "--backend", "heuristic"], "--backend after --"),
     ],
 )
@@ -175,6 +176,8 @@ def test_a_rate_replaces_the_table():
         (["--model", "acme/teacher"], {}, "the cost is not confirmed"),
         (["--yes"], {"MODEL": ""}, "no model is chosen"),
         (FLAGS, {"VLLM_API_KEY": ""}, "VLLM_API_KEY is not set"),
+        (FLAGS, {"VLLM_API_KEY": "sk-demo\rrest"}, "VLLM_API_KEY contains a character that no key has"),
+        (FLAGS, {"VLLM_API_KEY": "sk-demo…"}, "VLLM_API_KEY contains a character that no key has"),
     ],
 )
 def test_nothing_is_deployed_before_all_is_known(modal, flags, env, message):
@@ -184,6 +187,7 @@ def test_nothing_is_deployed_before_all_is_known(modal, flags, env, message):
     assert (process.returncode, modal.calls) == (2, [])
     assert f"error: {message}" in err
     assert "Traceback" not in err
+    assert "sk-demo" not in err
 
 
 def test_a_running_teacher_is_left_alone(modal):
