@@ -332,3 +332,16 @@ runpy.run_path({str(ROOT / script)!r}, run_name="__main__")
             [sys.executable, "-c", slow], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
         )
         assert (done.returncode, done.stdout, done.stderr) == (130, b"", b""), name
+
+
+@pytest.mark.parametrize(("answer", "said"), [("y", True), (" Aye ", True), ("", False), ("n", False), (None, False)])
+def test_only_a_yes_is_a_yes(monkeypatch, answer, said):
+    """Ctrl-D, which is the end of the input, is a no without a traceback."""
+
+    def typed(question: str) -> str:
+        if answer is None:
+            raise EOFError
+        return answer
+
+    monkeypatch.setattr("builtins.input", typed)
+    assert cli.says_yes("Start?") is said

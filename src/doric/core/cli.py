@@ -191,6 +191,14 @@ def _stdout_failed(out: _Stdout, broken_pipe: int) -> int | None:
     return report_error(os_error(out.error, "stdout", "written"))
 
 
+def says_yes(question: str) -> bool:
+    """Ask a person at the terminal. Anything but y, yes or aye is a no, and so is Ctrl-D."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes", "aye")
+    except EOFError:
+        return False
+
+
 def print_stderr(text: str) -> None:
     """Print lines for people, separate from the output."""
     print(printable(text), file=sys.stderr)

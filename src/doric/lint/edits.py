@@ -15,6 +15,7 @@ from pathlib import Path
 
 from doric import data
 from doric.core.backups import Backups
+from doric.core.cli import says_yes
 from doric.core.errors import InputError, os_error
 from doric.core.files import atomic_write, encode_json, parse_object
 from doric.core.regular_files import read_regular
@@ -111,10 +112,7 @@ def agreed(command: str, diff: Iterable[str], *, yes: bool, notes: Iterable[str]
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         print(f"Nothing is written. Give --yes to write {command}.")
         return False
-    try:
-        return input(f"Write {command}? [y/N] ").strip().lower() in ("y", "yes", "aye")
-    except EOFError:
-        return False
+    return says_yes(f"Write {command}?")
 
 
 def files_diff(files: Mapping[str, str]) -> Iterator[str]:
