@@ -20,21 +20,13 @@ from typing import Any
 
 import modal
 
-from doric.core import cli
+from doric.core import cli, gpu_prices
 
 HOURS = 3600
 MAX_HOURS = 24  # Modal stops every function after 24 h, but accepts larger numbers without a word
 MAX_RETRIES = 10  # Modal's limit
 GIB = 1024  # Modal counts memory in MiB
 
-# ## Prices
-#
-# Dollars per hour of one GPU, from a third-party comparison of 7 May 2026 that quotes Modal's price list (`A10`: other
-# tables of 2026). `uv run modal billing rates` prints today's prices. `--rate` replaces the price in this table.
-
-RATES_OF = "7 May 2026"
-RATES = {"T4": 0.59, "L4": 0.80, "A10": 1.10, "A10G": 1.10, "L40S": 1.95, "A100-80GB": 2.50, "H100": 3.95}
-CORE, CORE_GIB = 0.047, 0.008  # per hour, for one core and for one GiB of memory
 CORES = 8.0  # the most that the container may use
 
 # ## Options
@@ -64,7 +56,9 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--secret", metavar="NAME", help="a Modal Secret with HF_TOKEN, WANDB_API_KEY and so on")
     parser.add_argument("--yes", action="store_true", help="do not ask before the costs begin")
     options = parser.parse_args(argv)
-    if options.rate is None and (unknown := [gpu for gpu in options.gpu if gpu.partition(":")[0] not in RATES]):
+    if options.rate is None and (
+        unknown := [gpu for gpu in options.gpu if gpu.partition(":")[0] not in gpu_prices.GPUS]
+    ):
         parser.error(
             f"the price of {unknown[0]} is not in the table: run `modal billing rates` and give it with --rate"
         )
@@ -102,15 +96,15 @@ def hours(text: str) -> float:
 def cost_per_hour(options: argparse.Namespace) -> float:
     """The most that one hour costs, in dollars: the dearest GPU of the list, with all cores and all memory in use."""
     counted = [(name, int(count or 1)) for name, _, count in (gpu.partition(":") for gpu in options.gpu)]
-    dearest = max((options.rate or RATES[name]) * count for name, count in counted)
-    return dearest + CORES * CORE + options.memory * CORE_GIB
+    dearest = max((options.rate or gpu_prices.GPUS[name]) * count for name, count in counted)
+    return dearest + CORES * gpu_prices.CORE + options.memory * gpu_prices.GIB
 
 
 def cost_bound(options: argparse.Namespace) -> str:
     """The largest possible cost of the job, in words."""
     each = cost_per_hour(options)
     most = each * options.timeout * options.attempts
-    source = "your --rate" if options.rate else f"prices of {RATES_OF}"
+    source = "your --rate" if options.rate else f"prices of {gpu_prices.DATE}"
     return (
         f"at most ${most:.2f}: ${each:.2f} per hour x {options.timeout:g} h x {options.attempts} attempts ({source}; "
         "`uv run modal billing rates` prints today's)"
@@ -145,7 +139,7 @@ def check(options: argparse.Namespace) -> None:
         return
     if not sys.stdin.isatty():
         raise stop("the cost is not confirmed", "add --yes")
-    if input("Start? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not cli.says_yes("Start?"):
         print("Nothing was started.", file=sys.stderr)
         raise SystemExit(1)
 

@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
@@ -28,7 +27,7 @@ from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO
 
-from doric.core import cli
+from doric.core import cli, gpu_prices
 from doric.core.env_file import find_dotenv, load_variables
 from doric.core.errors import DoricError, SettingsError
 from doric.core.settings import check_key
@@ -79,7 +78,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--yes", action="store_true", help="do not ask before the costs begin")
     args = parser.parse_args(given[:cut])
     args.generator = given[cut + 1 :]
-    if args.rate is None and args.gpu.partition(":")[0] not in rates()["gpu"]:
+    if args.rate is None and args.gpu.partition(":")[0] not in gpu_prices.GPUS:
         parser.error(f"the price of {args.gpu} is not known: run `modal billing rates` and give it with --rate")
     for name in ("--base-url", "--model", "--backend"):
         flags = [text.partition("=")[0] for text in args.generator]
@@ -98,23 +97,17 @@ def gpu_type(text: str) -> str:
 # --- costs ----------------------------------------------------------------------------------------------------------
 
 
-def rates() -> dict[str, Mapping[str, float]]:
-    """The table of prices: `date`, `core`, `gib`, and `gpu` by type, in US dollars per hour."""
-    return tomllib.loads((FOLDER / "gpu_prices.toml").read_text("utf-8"))
-
-
 def cost_per_hour(args: argparse.Namespace) -> float:
     """The most that one container costs per hour, in dollars: its GPUs, with all cores and all memory in use."""
-    table = rates()
     name, _, number = args.gpu.partition(":")
-    each = args.rate if args.rate is not None else table["gpu"][name]
-    return each * int(number or 1) + args.cores * table["core"] + args.memory * table["gib"]
+    each = args.rate if args.rate is not None else gpu_prices.GPUS[name]
+    return each * int(number or 1) + args.cores * gpu_prices.CORE + args.memory * gpu_prices.GIB
 
 
 def cost_bound(args: argparse.Namespace) -> str:
     """The largest possible cost of the containers, and what is not in it, in words."""
     each = cost_per_hour(args)
-    source = "your --rate" if args.rate is not None else f"prices of {rates()['date']}"
+    source = "your --rate" if args.rate is not None else f"prices of {gpu_prices.DATE}"
     return (
         f"{args.containers} x {args.gpu} for at most {args.max_hours:g} h cost at most "
         f"${each * args.containers * args.max_hours:.2f}: ${each:.2f} per container and hour ({source}; "
@@ -129,11 +122,7 @@ def confirm(yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise SettingsError("the cost is not confirmed", hint="Add --yes before the --.")
-    try:
-        answer = input("Start? [y/N] ")
-    except EOFError:  # Ctrl-D
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
+    if not cli.says_yes("Start?"):
         cli.print_stderr("Nothing was started.")
         raise SystemExit(1)
 

@@ -10,6 +10,7 @@ import pytest
 from modal_proto import api_pb2
 
 import finetune_doric
+from doric.core import gpu_prices
 from modal_recorder import deploy, recording
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +134,7 @@ def test_the_bound_counts_the_dearest_gpu_the_rest_and_all_attempts():
     assert finetune_doric.cost_per_hour(chosen) == pytest.approx(per_hour)
     said = finetune_doric.cost_bound(chosen)
     assert f"at most ${6 * per_hour:.2f}" in said
-    assert finetune_doric.RATES_OF in said
+    assert gpu_prices.DATE in said
     assert "modal billing rates" in said
 
 
