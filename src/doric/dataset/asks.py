@@ -146,14 +146,9 @@ def _ask(name: str, spec: dict) -> Ask:
 
 
 def _pair(raw: dict) -> Pair:
-    then = (
-        Then(*(_texts(raw["then"][key]) for key in ("says", "doric")), _parts(raw["then"])) if "then" in raw else None
-    )
-    return Pair(_texts(raw["asks"]), _parts(raw), raw.get("lang", ""), frozenset(raw.get("pos", ())), then)
-
-
-def _texts(raw: list[str]) -> tuple[str, ...]:
-    return tuple(raw)
+    after = raw.get("then")
+    then = Then(tuple(after["says"]), tuple(after["doric"]), _parts(after)) if after else None
+    return Pair(tuple(raw["asks"]), _parts(raw), raw.get("lang", ""), frozenset(raw.get("pos", ())), then)
 
 
 def _parts(raw: dict) -> tuple[tuple[str, ...], ...]:

@@ -390,7 +390,7 @@ class BatchRun(Run):
         lines = [self.summary(), *(f"  {part_line(part)}" for part in ready)]
         if model.unusable:
             lines.append(f"  not used:  {listed_counts(model.unusable)}")
-        waiting = [part for part in state.open if not part.collected]
+        waiting = state.open
         flying = {id for part in waiting for id in ids_in(part_file(self.out, part, "input"))}
         again = len(self._asked - flying)
         unjudged = bool(self._given_up) or self._budget_exhausted

@@ -413,27 +413,28 @@ class Generator:
         job = chat.job
         later = {"turn": chat.turn, "follow_up": chat.now.prompt.text} if chat.accepted else {}
         self._tally.rejected[rejection.gate] += 1
-        figure = rejection.figure
-        self._write_rejection(
-            {
-                "id": job.id,
-                "topic": job.about,
-                "group": job.group,
-                "kind": job.kind,
-                **_ask_of(job),
-                "lang": chat.now.prompt.lang,
-                "backend": self._backend,
-                **({"model": self._model} if self._model else {}),
-                **later,
-                "try": tries,
-                "gate": rejection.gate,
-                "reason": rejection.reason,
-                "figure": figure if figure is None else round(figure, DIGITS),
-                **({JUDGE: dict(verdict.scores)} if verdict.scores else {}),
-                "prompt": job.prompt.text,
-                "answer": text,
-            }
-        )
+        of: Row = {"id": job.id, "topic": job.about, "group": job.group, "kind": job.kind, **_ask_of(job)}
+        of |= {"lang": chat.now.prompt.lang, "backend": self._backend}
+        of |= ({"model": self._model} if self._model else {}) | later
+        scores = {JUDGE: dict(verdict.scores)} if verdict.scores else None
+        self._write_rejection(rejected_row(of, rejection, tries, job.prompt.text, text, scores))
+
+
+def rejected_row(
+    of: Row, rejection: Rejection, tries: int | None, prompt: str, answer: str, scores: Row | None = None
+) -> Row:
+    """A line of the rejections. `of` says what the answer is for, and who wrote it."""
+    figure = rejection.figure
+    return {
+        **of,
+        "try": tries,
+        "gate": rejection.gate,
+        "reason": rejection.reason,
+        "figure": figure if figure is None else round(figure, DIGITS),
+        **(scores or {}),
+        "prompt": prompt,
+        "answer": answer,
+    }
 
 
 def near_duplicate(match: Match) -> Rejection:

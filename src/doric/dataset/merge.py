@@ -22,7 +22,7 @@ from doric.core.regular_files import named_output
 from doric.core.resume import PLAN, Plan, ResumableRun, then_and_now
 from doric.dataset import generate
 from doric.dataset.batch_state import refuse_open_batches
-from doric.dataset.chats import DIGITS, FOLLOW_UPS
+from doric.dataset.chats import FOLLOW_UPS
 from doric.dataset.choice import source_of
 from doric.dataset.plan import FIRST_TURNS
 from doric.dataset.run import NOT_COMPARED
@@ -263,15 +263,7 @@ def _rejection(row: Row, turn: int, rejection: Rejection) -> dict[str, Any]:
     at = 2 * (turn - FIRST_TURNS)
     own = meta if turn == FIRST_TURNS else (meta.get(FOLLOW_UPS) or [{}] * turn)[turn - FIRST_TURNS - 1]
     later = {"turn": turn, "follow_up": messages[at]["content"]} if at else {}
-    return {
-        **{key: meta[key] for key in ("id", "topic", "group", "kind", "ask") if key in meta},
-        "lang": own.get("lang"),
-        **{key: meta[key] for key in ("backend", "model") if meta.get(key)},
-        **later,
-        "try": own.get("tries"),
-        "gate": rejection.gate,
-        "reason": rejection.reason,
-        "figure": round(rejection.figure or 0, DIGITS),
-        "prompt": messages[0]["content"],
-        "answer": messages[at + 1]["content"],
-    }
+    of = {key: meta[key] for key in ("id", "topic", "group", "kind", "ask") if key in meta} | {"lang": own.get("lang")}
+    of |= {key: meta[key] for key in ("backend", "model") if meta.get(key)} | later
+    tries, prompt, answer = own.get("tries"), messages[0]["content"], messages[at + 1]["content"]
+    return generate.rejected_row(of, rejection, tries, prompt, answer)
