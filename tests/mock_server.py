@@ -149,6 +149,15 @@ class DoricAnswers:
                     index.add(str(len(index)), text)
                     self._prepared[kind].append(text)
 
+    def save(self, path: Path) -> None:
+        """Write the prepared answers to a file."""
+        path.write_text(json.dumps({kind: list(texts) for kind, texts in self._prepared.items()}), "utf-8")
+
+    def load(self, path: Path) -> None:
+        """Take the prepared answers of a file. Give a `first` beyond them, or the later answers repeat them."""
+        for kind, texts in json.loads(path.read_text("utf-8")).items():
+            self._prepared[kind].extend(texts)
+
     def __call__(self, call: Call) -> str:
         """The next answer. Prepared answers come first, because generating an answer takes a millisecond."""
         kind = "safety" if b"something harmful" in call.raw else "core"
@@ -201,7 +210,7 @@ class MockServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self._port, backlog=4096)
+        self._server = await loop.create_server(self.connection, "127.0.0.1", self._port, backlog=4096)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -209,6 +218,14 @@ class MockServer:
         self._server.close()
         for connection in list(self._open):
             connection.transport.abort()
+
+    def connection(self) -> "_Connection":
+        """A new connection."""
+        return _Connection(self)
+
+    def report(self) -> dict[str, Any]:
+        """The statistics as JSON."""
+        return self.stats.as_json()
 
     def action_for(self, call: Call) -> Action:
         """The action for `call`. `decide` is asked first, then the behaviour. Otherwise the shares decide at random."""
@@ -277,7 +294,7 @@ class _Connection(asyncio.Protocol):
             case ["GET", "/v1/models"]:
                 self.transport.write(_models(self._server.behaviour, headers))
             case ["GET", "/stats"]:
-                self.transport.write(_http(200, encode_json(self._server.stats.as_json())))
+                self.transport.write(_http(200, encode_json(self._server.report())))
             case _:
                 self.transport.write(_error(404, "Not Found"))
 
@@ -291,7 +308,11 @@ class _Connection(asyncio.Protocol):
         call = Call(stats.requests, raw, headers)
         if len(server.calls) < 10_000:  # enough for any test; in a benchmark all calls would fill the memory
             server.calls.append(call)
-        action = server.action_for(call)
+        self._schedule(call, server.action_for(call))
+
+    def _schedule(self, call: Call, action: Action) -> None:
+        """Answer the call after its latency."""
+        server = self._server
         seconds = server.latency() if action.seconds is None else action.seconds
         if action.kind == "hang":
             seconds = 86_400.0
@@ -299,19 +320,24 @@ class _Connection(asyncio.Protocol):
         timer: asyncio.TimerHandle | None = None
 
         def finish() -> None:
-            late = self._loop.time() - due
-            stats.late_sum += late
-            stats.late_max = max(stats.late_max, late)
-            stats.in_flight -= 1
             if timer is not None:
                 self._waiting.discard(timer)
-            self._finish(call, action)
+            self._end(call, action, due)
 
         if seconds <= 0:
             finish()
         else:
             timer = self._loop.call_at(due, finish)
             self._waiting.add(timer)
+
+    def _end(self, call: Call, action: Action, due: float) -> None:
+        """Count the end of a call that should have ended at `due`, and answer it."""
+        stats = self._server.stats
+        late = self._loop.time() - due
+        stats.late_sum += late
+        stats.late_max = max(stats.late_max, late)
+        stats.in_flight -= 1
+        self._finish(call, action)
 
     def _finish(self, call: Call, action: Action) -> None:
         self._server.stats.kinds[action.kind] += 1
@@ -527,7 +553,7 @@ async def run(args: argparse.Namespace) -> None:
     async with MockServer(behaviour, answer=DoricAnswers(args.answers, args.seed), port=args.port) as server:
         print(server.url, flush=True)
         await stop.wait()
-        print(json.dumps(server.stats.as_json()), flush=True)
+        print(json.dumps(server.report()), flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
