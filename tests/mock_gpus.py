@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from doric.llm.open_files import allow_connections
 from mock_server import Action, Call, DoricAnswers, MockServer, _Connection
 
 BEYOND = 50_000
@@ -216,6 +217,7 @@ async def run(args: argparse.Namespace) -> None:
     answers = DoricAnswers(first=BEYOND)
     if args.answers:
         answers.load(args.answers)
+    allow_connections(2 * args.servers * args.slots)
     first, each = ((base / 1000, more / 1000) for base, more in (args.first, args.each))
     fleet = Fleet[Callable[[float], None]](args.servers, args.slots, Speed(first, each))
     stop = asyncio.Event()

@@ -32,6 +32,7 @@ REASONS = {
     errno.ENXIO: ("no program reads from it", "Start the reader first."),
     errno.ENOLCK: ("its file system has no locks", "Choose a folder on another file system."),
     errno.EIO: ("the device reports an error", "Check the disk or the terminal."),
+    errno.EMFILE: ("too many files are open", "Make fewer calls at once, or raise the limit (ulimit -n)."),
     errno.EFBIG: ("the file would exceed the size limit", "Raise the limit (ulimit -f) or write elsewhere."),
 }
 

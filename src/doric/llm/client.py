@@ -25,6 +25,7 @@ from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, res
 from doric.llm.connection import ConnectionFault
 from doric.llm.errors import ErrorResponse, is_secret, redact
 from doric.llm.events import Oversized
+from doric.llm.open_files import allow_connections
 from doric.llm.prices import shutdown_date
 from doric.llm.request import TIER, ChatRequest, RequestBuilder, merged, token_limit
 from doric.llm.response import (
@@ -92,6 +93,7 @@ class Client:
         except ImportError as error:
             raise missing_package(error) from error
 
+        allow_connections(concurrency)
         self._settings, self._timeout = settings, timeout
         self._source = source
         self.model = settings.model
