@@ -2,12 +2,14 @@
 
 import contextvars
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from doric.core.conversations import stable_id
 from doric.core.errors import ServerError
-from doric.dataset.batch_files import Answers
+from doric.dataset.batch_files import Answers, ids_in
+from doric.dataset.batch_state import Part, part_file
 from doric.dataset.chats import tried
 from doric.dataset.plan import FIRST_TURNS, Attempt
 from doric.dataset.sources import Writing
@@ -44,6 +46,19 @@ class BatchModel:
                 self.unusable[error.fault] += 1
         self.ask(id, request)
         raise Asked(id)
+
+
+def read_answers(out: Path, parts: Iterable[Part]) -> Answers:
+    """The answers of these parts of an output, with their counts noted in each. Raises `InputError`."""
+    every = Answers()
+    for part in parts:
+        files = [part_file(out, part, what) for what in ("output", "errors")]
+        found = Answers.read(files, ids_in(part_file(out, part, "input")))
+        part.found, part.why = dict(found.found), dict(found.why)
+        part.tokens_in, part.tokens_out, part.cached = found.tokens_in, found.tokens_out, found.cached
+        for id, place in found.places.items():
+            every.places[id] = place  # a later round answers again what an earlier one has not answered well
+    return every
 
 
 def with_ids(writing: Writing) -> Writing:

@@ -6,13 +6,9 @@ step on the network.
 """
 
 import argparse
-import asyncio
 import contextlib
-import logging
 import os
-import shlex
-import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -24,22 +20,22 @@ from doric.core.journal import Journal
 from doric.core.resume import behind_link
 from doric.core.settings import Settings
 from doric.core.text import listed_counts
-from doric.dataset.batch_answers import Asked, BatchModel, with_ids
+from doric.dataset import batch_budget, batch_status, batch_transfer
+from doric.dataset.batch_answers import Asked, BatchModel, read_answers, with_ids
 from doric.dataset.batch_files import Answers, RequestFile, ids_in, request_line
 from doric.dataset.batch_state import STATE, Part, State, next_round, part_file, state_file
 from doric.dataset.generate import BudgetExhausted, Generator
 from doric.dataset.plan import Job
 from doric.dataset.run import NOT_COMPARED, Run
 from doric.dataset.sources import Source
-from doric.llm.batches import ENDED, Batch, BatchApi
+from doric.llm.batches import BatchApi
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import ChatRequest, Client
-from doric.llm.prices import BATCH, Price
+from doric.llm.prices import BATCH
 from doric.llm.request import token_limit
 from doric.llm.response import estimate_tokens
 
-log = logging.getLogger("doric")
 FILES_URL = "http://localhost/v1"
 """The address in a run of files only: it is never asked, and has no list price."""
 PROBE = ({"role": "system", "content": "Answer with one word."}, {"role": "user", "content": "Fit like?"})
@@ -55,6 +51,7 @@ class BatchRun(Run):
     def __init__(self, args: argparse.Namespace, plan: Source, settings: Settings, backend: str) -> None:
         super().__init__(args, plan, settings, backend)
         self._tier, self._over_budget = BATCH, False
+        self._limits = batch_budget.Limits(args.max_cost, args.max_total_tokens)
         self._asked: set[str] = set()
 
     @classmethod
@@ -182,16 +179,8 @@ class BatchRun(Run):
         return self._generator(writing, model.client.model, journals, budget, Brake(0), judge)
 
     def _verdict_budget(self, state: State, ready: list[Part]) -> Budget:
-        """What the budgets leave for live verdicts. The answers of batches are paid for, so they cost nothing more."""
-        money, tokens = self._args.max_cost, self._args.max_total_tokens
-        spent = self._spent(state).cost or 0.0
-        others = sum(part.tokens_in + part.tokens_out for part in state.parts if part not in ready)
-        return Budget(
-            Price(0.0, 0.0, "batches that are paid for"),
-            None if money is None else max(0.0, money - spent),
-            None if tokens is None else max(0, tokens - others),
-            second=self._judging.spent if self._judging else None,
-        )
+        verdicts = self._judging.spent if self._judging else None
+        return batch_budget.for_verdicts(state, ready, self._limits, self._budget.price, verdicts)
 
     async def _fill_job(self, generator: Generator, job: Job, **calls: Any) -> bool:  # noqa: ANN401
         try:
@@ -207,7 +196,8 @@ class BatchRun(Run):
             self._check_model(client.model, self._history.models)
         self._check_refused()
         parts: list[Part] = []
-        budget, file = self._spent(state), RequestFile()
+        before, budget = (batch_budget.spent(state, self._budget.price) for _ in range(2))
+        file = RequestFile()
         first = next_round(self.out, state)
 
         def close() -> None:
@@ -219,7 +209,7 @@ class BatchRun(Run):
             nonlocal file
             body = client.batch_body(request)
             budget.add(int(estimate_tokens(request.characters)), token_limit(body), tier=BATCH)
-            if self._is_too_much(budget):
+            if self._limits.exceeded_by(budget):
                 self._over_budget = True
                 raise BudgetExhausted("the requests of this round may use up the budget")
             line = request_line(id, body)
@@ -238,7 +228,7 @@ class BatchRun(Run):
         state.parts += parts
         if parts:
             state.save(self.out)
-            self._say_forecast(parts, budget, self._spent(state))
+            print_stderr(batch_budget.round_line(parts, budget, before))
         return parts
 
     def _check_refused(self) -> None:
@@ -248,54 +238,11 @@ class BatchRun(Run):
             hint = f"Look at {self.rejected}. --max-rejected 0 goes on anyway."
             raise PlanError(f"none of {refused:,} answers of the earlier rounds passes the gates", hint=hint)
 
-    def _is_too_much(self, budget: Budget) -> bool:
-        tokens, money = self._args.max_total_tokens, self._args.max_cost
-        return (tokens is not None and budget.tokens > tokens) or (money is not None and (budget.cost or 0.0) > money)
-
-    def _say_forecast(self, parts: Iterable[Part], budget: Budget, before: Budget) -> None:
-        into, most = budget.tokens_in - before.tokens_in, budget.tokens_out - before.tokens_out
-        price = self._budget.price
-        cost = (
-            f"{price.forecast(into, most / 2, 0, BATCH)}; at most ${budget.spent - before.spent:,.2f}" if price else ""
-        )
-        requests = sum(part.requests for part in parts)
-        print_stderr(f"Round of {requests:,} requests: about {into:,} tokens in and {most // 2:,} out{cost}.")
-
     async def _send(self, state: State, parts: Iterable[Part]) -> None:
-        """Upload each part and create its batch. A step that may have been done before is looked up first."""
-        if state.files_only:
-            return
-        async with BatchApi(self._settings, timeout=self._args.timeout) as api:
-            for part in parts:
-                if not part.file:
-                    part.file = await self._uploaded(api, state, part)
-                    state.save(self.out)
-                if not part.batch:
-                    self._update(part, await self._created(api, state, part))
-                    state.save(self.out)
-                    log.info("%s: batch %s of %s requests.", part.name, part.batch, f"{part.requests:,}")
-
-    async def _uploaded(self, api: BatchApi, state: State, part: Part) -> str:
-        name, path = state.upload_name(part), part_file(self.out, part, "input")
-        if part.sought_file and (found := await api.find_file(name, part.size)):
-            return found
-        part.sought_file = True
-        state.save(self.out)
-        content = path.read_bytes() if path.exists() else b""
-        if len(content) != part.size:
-            hint = "Restore it, or take its part out of the state, and submit again."
-            raise PlanError(f"{path} is not as it was written", hint=hint)
-        return await api.upload(name, content)
-
-    async def _created(self, api: BatchApi, state: State, part: Part) -> Batch:
-        marker = state.marker(part)
-        if part.sought_batch:
-            await asyncio.sleep(max(0.0, min(SETTLE_SECONDS, part.sought_batch + SETTLE_SECONDS - time.time())))
-            if found := await api.find_batch(part.file, marker):
-                return found
-        part.sought_batch = time.time()
-        state.save(self.out)
-        return await api.create(part.file, marker)
+        """Send the parts to the server; a run of files only has none."""
+        if not state.files_only:
+            async with BatchApi(self._settings, timeout=self._args.timeout) as api:
+                await batch_transfer.send(api, self.out, state, parts, settle=SETTLE_SECONDS)
 
     @staticmethod
     def _is_sent(state: State, part: Part) -> bool:
@@ -306,55 +253,20 @@ class BatchRun(Run):
     async def _download(self, state: State) -> None:
         """Get the files of each batch that has ended."""
         if state.files_only:
-            for part in state.open:
-                part.downloaded = part_file(self.out, part, "output").exists()
-                part.status = "completed" if part.downloaded else part.status
+            batch_transfer.find_outputs(self.out, state)
             return
         async with BatchApi(self._settings, timeout=self._args.timeout) as api:
-            for part in state.open:
-                if not part.batch or part.downloaded:
-                    continue
-                batch = await api.retrieve(part.batch)
-                self._update(part, batch)
-                if batch.status in ENDED:
-                    for what, file in (("output", batch.output), ("errors", batch.errors)):
-                        if file:
-                            await api.download(file, part_file(self.out, part, what))
-                    part.downloaded = True
-                state.save(self.out)
-
-    @staticmethod
-    def _update(part: Part, batch: Batch) -> None:
-        part.batch, part.status, part.problem = batch.id, batch.status, batch.problem
-        part.completed, part.failed, part.created, part.expires = (
-            batch.completed, batch.failed, batch.created, batch.expires,
-        )  # fmt: skip
+            await batch_transfer.download(api, self.out, state)
 
     def _answers(self, state: State, ready: list[Part]) -> Answers:
-        """The answers of these parts, with their counts noted in each. Chats of more turns need all earlier answers."""
-        every = Answers()
+        """The answers to be judged: those of `ready` parts. Chats of more turns need all earlier answers."""
         longer = self._plan.answers > len(self._plan)
-        for part in state.parts:
-            if not (part.downloaded and (longer or part in ready) and (longer or not part.collected)):
-                continue
-            files = [part_file(self.out, part, what) for what in ("output", "errors")]
-            found = Answers.read(files, ids_in(part_file(self.out, part, "input")))
-            part.found, part.why = dict(found.found), dict(found.why)
-            part.tokens_in, part.tokens_out, part.cached = found.tokens_in, found.tokens_out, found.cached
-            for id, place in found.places.items():
-                every.places[id] = place  # a later round answers again what an earlier one has not answered well
-        return every
+        return read_answers(
+            self.out,
+            [part for part in state.parts if part.downloaded and (longer or (part in ready and not part.collected))],
+        )
 
     # --- what is said
-
-    def _spent(self, state: State) -> Budget:
-        """The tokens and the cost of all answers so far, at batch prices."""
-        budget = Budget(self._budget.price)
-        for part in state.parts:
-            if part.tokens_in + part.tokens_out:
-                budget.add(part.tokens_in, part.tokens_out, cached=part.cached, tier=BATCH)
-                budget.tiers[BATCH] += part.requests - 1
-        return budget
 
     @property
     def paid(self) -> bool:
@@ -368,48 +280,37 @@ class BatchRun(Run):
             which = "Not all" if parts else "None"
             words = "of the requests are in this round: more may exceed the budget if each uses its token limit."
             print_stderr(f"{which} {words}")
-        if not parts:
-            self._budget = self._sum_up(state)
-            print_stderr(self.summary())
-            return self.status()
-        if state.files_only:
-            for part in parts:
-                files = [part_file(self.out, part, what) for what in ("input", "output")]
-                command = ["vllm", "run-batch", "-i", *map(str, files[:1]), "-o", *map(str, files[1:])]
-                print_stderr(f"Run: {shlex.join([*command, '--model', state.model])}")
-        print_stderr("Next: give the same command with --batch collect (or status).")
-        return 1
+        if parts:
+            print_stderr("\n".join(batch_status.submitted_lines(self.out, state, parts)))
+            return 1
+        self._budget = self._sum_up(state)
+        print_stderr(self.summary())
+        return self.status()
 
     def _sum_up(self, state: State) -> Budget:
-        spent = self._spent(state)
-        spent.second = self._budget.second
-        return spent
+        budget = batch_budget.spent(state, self._budget.price)
+        budget.second = self._budget.second
+        return budget
 
     def _collected(self, state: State, ready: list[Part], model: BatchModel) -> int:
         self._budget = self._sum_up(state)
-        lines = [self.summary(), *(f"  {part_line(part)}" for part in ready)]
+        lines = [self.summary(), *(f"  {batch_status.part_line(part)}" for part in ready)]
         if model.unusable:
             lines.append(f"  not used:  {listed_counts(model.unusable)}")
-        waiting = state.open
-        flying = {id for part in waiting for id in ids_in(part_file(self.out, part, "input"))}
-        again = len(self._asked - flying)
-        unjudged = bool(self._given_up) or self._budget_exhausted
-        if unjudged:
-            why = "the budget ended first" if self._budget_exhausted else "the judge has not answered for all rows"
-            lines.append(f"  next:      --batch collect again: {why}")
-        elif waiting:
-            lines.append(f"  waiting:   {len(flying):,} requests are not answered yet; --batch collect again later")
-        if again and not unjudged:
-            lines.append(f"  next:      {again:,} rows need another round{'' if waiting else ': --batch submit'}")
-        elif not waiting and not unjudged and self.status() == 1 and not self._interrupted:
-            lines.append("  next:      nothing is left to ask; --max-tries allows more tries")
-        print_stderr("\n".join(lines))
+        print_stderr("\n".join([*lines, *(f"  {line}" for line in self._next_lines(state))]))
         return self.status()
 
-
-def part_line(part: Part) -> str:
-    """What a collected batch has brought, for people."""
-    why = f" ({listed_counts(part.why)})" if part.why else ""
-    problem = f"; {part.problem}" if part.problem else ""
-    found = listed_counts(part.found) or "nothing"
-    return f"{part.name + ':':<17} {part.status}, {part.requests:,} requests: {found}{why}{problem}"
+    def _next_lines(self, state: State) -> Iterator[str]:
+        """What to do next."""
+        if self._given_up or self._budget_exhausted:
+            why = "the budget ended first" if self._budget_exhausted else "the judge has not answered for all rows"
+            yield f"next:      --batch collect again: {why}"
+            return
+        waiting = state.open
+        flying = {id for part in waiting for id in ids_in(part_file(self.out, part, "input"))}
+        if waiting:
+            yield f"waiting:   {len(flying):,} requests are not answered yet; --batch collect again later"
+        if again := len(self._asked - flying):
+            yield f"next:      {again:,} rows need another round{'' if waiting else ': --batch submit'}"
+        elif not waiting and self.status() == 1 and not self._interrupted:
+            yield "next:      nothing is left to ask; --max-tries allows more tries"

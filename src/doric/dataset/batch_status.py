@@ -1,14 +1,16 @@
-"""The state of the batches of an output, one line each, and what to do next."""
+"""What the commands say about the batches of an output: their state, one line each, and what to do next."""
 
 import argparse
 import datetime
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from doric.core.errors import PlanError
 from doric.core.resume import behind_link
 from doric.core.settings import load_settings
-from doric.dataset.batch_run import part_line
+from doric.core.text import listed_counts
 from doric.dataset.batch_state import STATE, Part, State, part_file
 from doric.llm.batches import ENDED, Batch, BatchApi
 from doric.llm.reset_times import in_words
@@ -67,3 +69,21 @@ def _next(out: Path, state: State, batches: dict[str, Batch]) -> str:
         return "--batch submit, which goes on where it was stopped"
     ended = any(part.downloaded or batches[part.batch].status in ENDED for part in state.open)
     return "--batch collect" if ended else "wait; --batch collect takes what has ended"
+
+
+def part_line(part: Part) -> str:
+    """What a collected batch has brought, for people."""
+    why = f" ({listed_counts(part.why)})" if part.why else ""
+    problem = f"; {part.problem}" if part.problem else ""
+    found = listed_counts(part.found) or "nothing"
+    return f"{part.name + ':':<17} {part.status}, {part.requests:,} requests: {found}{why}{problem}"
+
+
+def submitted_lines(out: Path, state: State, parts: Sequence[Part]) -> list[str]:
+    """What to do after a round of these parts was submitted."""
+    lines = []
+    for part in parts if state.files_only else ():
+        files = [part_file(out, part, what) for what in ("input", "output")]
+        command = ["vllm", "run-batch", "-i", *map(str, files[:1]), "-o", *map(str, files[1:])]
+        lines.append(f"Run: {shlex.join([*command, '--model', state.model])}")
+    return [*lines, "Next: give the same command with --batch collect (or status)."]
