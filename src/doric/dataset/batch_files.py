@@ -3,6 +3,7 @@
 The format is https://developers.openai.com/api/docs/guides/batch, which `vllm run-batch` reads and writes too.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,24 +25,30 @@ UNKNOWN, REPEATED, UNREADABLE, CUT = "unknown", "repeated", "unreadable", "cut o
 
 @dataclass(slots=True)
 class RequestFile:
-    """The requests of one part: their lines and their bytes together."""
+    """The requests of one part: their lines, their bytes together, and the most tokens that they may use."""
 
     lines: list[bytes] = field(default_factory=list)
     size: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
 
     def has_room(self, line: bytes) -> bool:
         """Whether a line can be added."""
         return len(self.lines) < MOST_REQUESTS and self.size + len(line) <= MOST_BYTES
 
-    def add(self, line: bytes) -> None:
-        """Add a line."""
+    def add(self, line: bytes, tokens_in: int, tokens_out: int) -> None:
+        """Add a line that may use so many tokens."""
         self.lines.append(line)
         self.size += len(line)
+        self.tokens_in += tokens_in
+        self.tokens_out += tokens_out
 
-    def write(self, path: Path) -> None:
-        """Write the file in one step. Raises `InputError`."""
-        atomic_write(path, b"".join(self.lines))
+    def write(self, path: Path) -> str:
+        """Write the file in one step; a mark of its content. Raises `InputError`."""
+        content = b"".join(self.lines)
+        atomic_write(path, content)
         self.lines = [b""] * len(self.lines)  # only their number is needed from now on
+        return hashlib.sha256(content).hexdigest()[:16]
 
 
 def request_line(id: str, body: Mapping[str, Any]) -> bytes:
@@ -114,7 +121,7 @@ class Answers:
         id = line.get("custom_id")
         if not isinstance(id, str) or id not in wanted:
             self.found[UNKNOWN] += 1
-        elif id in self.places or id in failed:
+        elif id in self.places or (id in failed and _response(line) is None):
             self.found[REPEATED] += 1
         elif (response := _response(line)) is None:
             failed.add(id)

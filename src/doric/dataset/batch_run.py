@@ -7,14 +7,17 @@ step on the network.
 
 import argparse
 import contextlib
+import functools
+import logging
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from doric.core.cli import print_stderr
-from doric.core.errors import PlanError, SettingsError
+from doric.core.errors import DoricError, PlanError, SettingsError
 from doric.core.files import locked
 from doric.core.journal import Journal
 from doric.core.resume import behind_link
@@ -22,9 +25,19 @@ from doric.core.settings import Settings
 from doric.core.text import listed_counts
 from doric.dataset import batch_budget, batch_status, batch_transfer
 from doric.dataset.batch_answers import Asked, BatchModel, read_answers, with_ids
-from doric.dataset.batch_files import Answers, RequestFile, ids_in, request_line
-from doric.dataset.batch_state import STATE, Part, State, next_round, part_file, state_file
-from doric.dataset.generate import BudgetExhausted, Generator
+from doric.dataset.batch_files import ANSWERED, Answers, ids_in
+from doric.dataset.batch_round import Round
+from doric.dataset.batch_state import (
+    FOLDER,
+    STATE,
+    Part,
+    State,
+    part_file,
+    refuse_lost_state,
+    state_file,
+)  # fmt: skip
+from doric.dataset.generate import Generator as Writer
+from doric.dataset.judging import PRICE as JUDGE_PRICE
 from doric.dataset.plan import Job
 from doric.dataset.run import NOT_COMPARED, Run
 from doric.dataset.sources import Source
@@ -32,10 +45,10 @@ from doric.llm.batches import BatchApi
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import ChatRequest, Client
-from doric.llm.prices import BATCH
-from doric.llm.request import token_limit
-from doric.llm.response import estimate_tokens
+from doric.llm.prices import BATCH, chosen_price
+from doric.llm.served_models import untagged
 
+log = logging.getLogger("doric")
 FILES_URL = "http://localhost/v1"
 """The address in a run of files only: it is never asked, and has no list price."""
 PROBE = ({"role": "system", "content": "Answer with one word."}, {"role": "user", "content": "Fit like?"})
@@ -43,6 +56,8 @@ PROBE = ({"role": "system", "content": "Answer with one word."}, {"role": "user"
 PROBE_TOKENS = 16
 SETTLE_SECONDS = 15.0
 """A batch may be listed a moment after it was created."""
+NOTED = 50
+"""After so many verdicts, their cost is written to disk."""
 
 
 class BatchRun(Run):
@@ -53,6 +68,8 @@ class BatchRun(Run):
         self._tier, self._over_budget = BATCH, False
         self._limits = batch_budget.Limits(args.max_cost, args.max_total_tokens)
         self._asked: set[str] = set()
+        self._rereads = plan.answers > len(plan)  # the next turn of a chat depends on all earlier answers
+        self._note_verdicts: Callable[[int], object] = lambda least: None
 
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
@@ -75,74 +92,99 @@ class BatchRun(Run):
         return run
 
     async def submit(self) -> int:
-        """Write the requests of the next round and create its batches; the exit status. Raises `DoricError`."""
+        """Write the requests of the next round and create its batches; the exit status. Raises `DoricError`.
+
+        A round that was written and not sent is written anew: the flags may differ now.
+        """
         with locked(state_file(self.out)):
-            state = self._state()
-            left = [part for part in state.open if not self._is_sent(state, part)]
-            if state.open and not left:
-                requests = sum(part.requests for part in state.open)
-                message = f"{requests:,} requests of round {state.round} are not collected yet"
-                raise PlanError(f"{self.out}: {message}", hint="Collect them first, with --batch collect.")
+            state, unsent = await self._state_to_submit()
+            self._recall_verdicts(state)
+            await self._restore(state)
             async with self._client(state) as client:
                 with self._opened_files() as journals:
-                    left = left or await self._write_round(state, client, journals)
+                    parts = await self._write_round(state, client, journals, unsent)
                     if not self._interrupted:
-                        await self._send(state, left)
-            return self._submitted(state, left)
+                        await self._send(state, parts)
+            return self._submitted(state, parts)
 
     async def collect(self) -> int:
         """Judge the answers of all batches that have ended; the exit status. Raises `DoricError`."""
         with locked(state_file(self.out)):
-            state = self._state()
-            if not state.parts:
+            state = State.load(self.out)
+            if state is None or not state.parts:
                 raise PlanError(f"{self.out} has no batches", hint="Begin with --batch submit.")
+            self._check_state(state)
+            self._recall_verdicts(state)
+            if state.rows and not self._files.has_rows:
+                words = "%s had %s rows and has none now: all answers in %s%s are read again."
+                log.warning(words, self.out, f"{state.rows:,}", self.out, FOLDER)
+                state.reopen()
+                state.save(self.out)
+            await self._restore(state)
             await self._download(state)
             ready = [part for part in state.open if part.downloaded]
-            answers = self._answers(state, ready)
-            model = BatchModel(self._model_client(state), answers, lambda id, _: self._asked.add(id))
+            client = self._model_client(state)
+            model = BatchModel(client, self._answers(state, ready, client.model), lambda id, _: self._asked.add(id))
             async with self._opened_judge() as judge, contextlib.AsyncExitStack() as stack:
-                stack.push_async_exit(model.client)
-                with self._opened_files() as journals:
-                    budget = self._verdict_budget(state, ready) if judge else Budget()
+                stack.push_async_exit(client)
+                with self._opened_files() as journals, self._noted_verdicts(state) as verdicts:
+                    price = self._budget.price
+                    budget = batch_budget.for_verdicts(state, price, verdicts, self._limits) if judge else Budget()
                     await self._fill(self._writer(model, journals, budget, judge), [judge] if judge else [])
+                    state.rows = journals[0].rows
             if not (self._interrupted or self._given_up or self._budget_exhausted):  # else answers would be lost
                 for part in ready:
                     part.collected = True
-                state.reasons |= model.client.is_reasoning_model
-                state.save(self.out)
+                state.reasons |= client.is_reasoning_model
+            state.save(self.out)
             return self._collected(state, ready, model)
 
     # --- the state and the model
 
-    def _state(self) -> State:
-        """The state, which must be of this plan, model and server."""
+    async def _state_to_submit(self) -> tuple[State, list[Part]]:
+        """The state for the next round, and the parts of the last round that have no batch, which are not in it."""
         state = State.load(self.out)
-        if state is not None and self._args.overwrite and not state.open:
-            state = None
         if state is None:
-            files_only = bool(self._args.batch_files)
-            return State(files_only=files_only, address="" if files_only else self._settings.address)
+            refuse_lost_state(self.out)
+            return State.begin(self._address), []
+        if any(part.sought_batch for part in state.unsent):
+            state.check_server(self.out, self._address)
+            async with self._api() as api:
+                await batch_transfer.find_created(api, self.out, state, settle=SETTLE_SECONDS)
+        unsent = state.drop_unsent()
+        requests = sum(part.requests for part in state.open)
+        if not state.parts:  # nothing was asked so far
+            return State.begin(self._address).model_copy(update={"run": state.run, "probes": state.probes}), unsent
         if self._args.overwrite:
-            requests = sum(part.requests for part in state.open)
-            hint = "Collect them first, or give another --out."
-            raise PlanError(f"{self.out}: {requests:,} requests in batches are not collected", hint=hint)
+            if state.open:
+                hint = "Collect them first, or give another --out."
+                raise PlanError(f"{self.out}: {requests:,} requests in batches are not collected", hint=hint)
+            return State.begin(self._address), unsent
         self._check_state(state)
-        return state
+        if state.open and not unsent:
+            message = f"{requests:,} requests of round {state.round} are not collected yet"
+            raise PlanError(f"{self.out}: {message}", hint="Collect them first, with --batch collect.")
+        if state.rows and not self._files.has_rows:
+            hint = f"--batch collect reads the answers in {self.out}{FOLDER} again; --overwrite asks for all rows anew."
+            raise PlanError(f"{self.out} had {state.rows:,} rows and has none now", hint=hint)
+        return state, unsent
 
     def _check_state(self, state: State) -> None:
+        """Raise `PlanError` unless the state is of this plan, server and model."""
         stored, now = ({k: v for k, v in plan.items() if k not in NOT_COMPARED} for plan in (state.plan, self._now()))
         if differing := [key for key in sorted(stored.keys() | now.keys()) if stored.get(key) != now.get(key)]:
             words = ", ".join(filter(None, (self._difference(key, stored.get(key), now.get(key)) for key in differing)))
             hint = "Give the same flags as for the first --batch submit, or another --out."
             raise PlanError(f"the batches of {self.out} were planned otherwise ({words or 'other data'})", hint=hint)
-        if state.files_only != bool(self._args.batch_files) or (
-            not state.files_only and state.address != self._settings.address
-        ):
-            where = "files only (--batch-files)" if state.files_only else state.address
-            raise PlanError(f"the batches of {self.out} are for {where}", hint="Give the same server or another --out.")
+        state.check_server(self.out, self._address)
         if state.open and self._settings.model not in ("", state.model):
             message = f"the batches of {self.out} ask {state.model}, and not {self._settings.model}"
             raise PlanError(message, hint="Collect them with the same --model, then another may continue.")
+
+    @property
+    def _address(self) -> str:
+        """The server; "" if there are only files."""
+        return "" if self._args.batch_files else self._settings.address
 
     def _now(self) -> dict[str, Any]:
         """The plan in the form that a file has: tuples as lists."""
@@ -164,72 +206,105 @@ class BatchRun(Run):
         client = self._model_client(state)
         if state.files_only and not client.model:
             raise SettingsError("--batch-files needs the name of the model", hint="Give --model.")
-        if state.files_only or state.open:
+        if state.files_only:
             yield client
             return
         async with client:
             client.answered = False
-            await client.complete(ChatRequest(PROBE, PROBE_TOKENS, temperature=self._args.temperature))
+            found = await client.complete(ChatRequest(PROBE, PROBE_TOKENS, temperature=self._args.temperature))
+            state.probes.calls += 1
+            state.probes.tokens_in += found.tokens_in
+            state.probes.tokens_out += found.tokens_out
+            state.probes.estimated |= not found.counted
             yield client
 
     def _writer(
         self, model: BatchModel, journals: tuple[Journal, Journal], budget: Budget, judge: Client | None = None
-    ) -> Generator:
+    ) -> Writer:
         writing = with_ids(self._plan.writing(model, self._args.temperature))
         return self._generator(writing, model.client.model, journals, budget, Brake(0), judge)
 
-    def _verdict_budget(self, state: State, ready: list[Part]) -> Budget:
-        verdicts = self._judging.spent if self._judging else None
-        return batch_budget.for_verdicts(state, ready, self._limits, self._budget.price, verdicts)
+    def _answers(self, state: State, ready: Sequence[Part], model: str) -> Answers:
+        """The answers of `ready` parts, and of all earlier ones if the next turns of chats depend on them.
 
-    async def _fill_job(self, generator: Generator, job: Job, **calls: Any) -> bool:  # noqa: ANN401
+        The answers of other models than `model` are not used: they would get its name.
+        """
+        earlier = [part for part in state.parts if part in ready or (self._rereads and part.downloaded)]
+        return read_answers(self.out, [part for part in earlier if untagged(part.model) == untagged(model)])
+
+    def _recall_verdicts(self, state: State) -> None:
+        """Count the verdicts of earlier commands, too."""
+        given = self._args.judge_price_in, self._args.judge_price_out
+        verdicts = self._judging.spent if self._judging else Budget(chosen_price(*given, "", flag=JUDGE_PRICE))
+        batch_budget.recall(verdicts, state.verdicts, self._limits, judged=self._judging is not None)
+        self._budget.second = verdicts
+
+    @contextlib.contextmanager
+    def _noted_verdicts(self, state: State) -> Generator[Budget]:
+        """In the block, and also if it fails, the state counts the verdicts that are paid for."""
+        verdicts = self._budget.second or Budget()
+        earlier = verdicts.calls
+
+        self._note_verdicts = functools.partial(batch_budget.note_verdicts, state, self.out, verdicts)
+        try:
+            yield verdicts
+        except DoricError:
+            if verdicts.calls > earlier:  # report what was paid for
+                self._budget = self._sum_up(state)
+                print_stderr(self.summary())
+            raise
+        finally:
+            self._note_verdicts(1)
+
+    async def _fill_job(self, generator: Writer, job: Job, **calls: Any) -> bool:  # noqa: ANN401
         try:
             return await generator.fill(job, **calls)
         except Asked:
             return False
+        finally:
+            self._note_verdicts(NOTED)
 
     # --- submit
 
-    async def _write_round(self, state: State, client: Client, journals: tuple[Journal, Journal]) -> list[Part]:
+    async def _write_round(
+        self, state: State, client: Client, journals: tuple[Journal, Journal], unsent: Sequence[Part]
+    ) -> list[Part]:
         """Write the requests of a new round, as far as the budgets allow, then note its parts in the state."""
-        if self._history.models:
-            self._check_model(client.model, self._history.models)
+        self._check_writer(state, client.model)
         self._check_refused()
-        parts: list[Part] = []
-        before, budget = (batch_budget.spent(state, self._budget.price) for _ in range(2))
-        file = RequestFile()
-        first = next_round(self.out, state)
-
-        def close() -> None:
-            part = Part(round=first, number=len(parts) + 1, requests=len(file.lines), size=file.size)
-            file.write(part_file(self.out, part, "input"))
-            parts.append(part)
-
-        def ask(id: str, request: ChatRequest) -> None:
-            nonlocal file
-            body = client.batch_body(request)
-            budget.add(int(estimate_tokens(request.characters)), token_limit(body), tier=BATCH)
-            if self._limits.exceeded_by(budget):
-                self._over_budget = True
-                raise BudgetExhausted("the requests of this round may use up the budget")
-            line = request_line(id, body)
-            if not file.has_room(line):
-                close()
-                file = RequestFile()
-            file.add(line)
-
-        model = BatchModel(client, self._answers(state, state.parts), ask)
+        before, budget = (self._sum_up(state) for _ in range(2))
+        for one in (before, budget):
+            batch_budget.add_open(one, state)
+        new = Round(self.out, state, client, budget, self._limits, self._open_ids(state), unsent)
+        model = BatchModel(client, self._answers(state, [], client.model), new.ask)
         await self._fill(self._writer(model, journals, Budget()), [])
         if self._interrupted:
             return []
-        if file.lines:
-            close()
+        self._over_budget = new.stopped
         state.model, state.plan, state.reasons = client.model, self._now(), client.is_reasoning_model
-        state.parts += parts
-        if parts:
-            state.save(self.out)
+        if parts := new.end():
             print_stderr(batch_budget.round_line(parts, budget, before))
         return parts
+
+    def _check_writer(self, state: State, model: str) -> None:
+        """Raise `PlanError` if another model has written what there is, unless that is allowed."""
+        if not self._history.models and self._rereads:
+            earlier = Counter[str]()
+            for part in state.parts:
+                earlier[untagged(part.model)] += part.found.get(ANSWERED, 0)
+            self._check_chats(+earlier, model)
+        elif len(self._history.done) < len(self._plan):
+            self._check_model(model, self._history.models)
+
+    def _check_chats(self, answers: Counter[str], model: str) -> None:
+        """The same if no chat is complete. `answers` are those of each model."""
+        if not answers or untagged(model) in answers:
+            return
+        words = f"{self.out} has chats that are not complete, with answers of {listed_counts(answers)}"
+        if not self._args.allow_model_change:
+            hint = f"Give that --model, or --allow-model-change: {model} then begins these chats anew."
+            raise PlanError(words, hint=hint)
+        log.warning("%s. They are not used: %s begins these chats anew.", words, model)
 
     def _check_refused(self) -> None:
         """Raise `PlanError` if earlier rounds have brought refused answers only: more rounds cost money, too."""
@@ -241,12 +316,16 @@ class BatchRun(Run):
     async def _send(self, state: State, parts: Iterable[Part]) -> None:
         """Send the parts to the server; a run of files only has none."""
         if not state.files_only:
-            async with BatchApi(self._settings, timeout=self._args.timeout) as api:
-                await batch_transfer.send(api, self.out, state, parts, settle=SETTLE_SECONDS)
+            async with self._api() as api:
+                await batch_transfer.send(api, self.out, state, parts)
 
-    @staticmethod
-    def _is_sent(state: State, part: Part) -> bool:
-        return state.files_only or bool(part.batch)
+    def _open_ids(self, state: State) -> set[str]:
+        """The ids of the requests that are in open batches."""
+        sent = [part for part in state.open if part not in state.unsent]
+        return {id for part in sent for id in ids_in(part_file(self.out, part, "input"))}
+
+    def _api(self) -> BatchApi:
+        return BatchApi(self._settings, timeout=self._args.timeout)
 
     # --- collect
 
@@ -255,16 +334,20 @@ class BatchRun(Run):
         if state.files_only:
             batch_transfer.find_outputs(self.out, state)
             return
-        async with BatchApi(self._settings, timeout=self._args.timeout) as api:
+        async with self._api() as api:
             await batch_transfer.download(api, self.out, state)
 
-    def _answers(self, state: State, ready: list[Part]) -> Answers:
-        """The answers to be judged: those of `ready` parts. Chats of more turns need all earlier answers."""
-        longer = self._plan.answers > len(self._plan)
-        return read_answers(
-            self.out,
-            [part for part in state.parts if part.downloaded and (longer or (part in ready and not part.collected))],
-        )
+    async def _restore(self, state: State) -> None:
+        """Get the files again that are needed and missing. Raises `DoricError`."""
+        needed = [part for part in state.parts if self._rereads or not (part.collected or part in state.unsent)]
+        if not (missing := [part for part in needed if not batch_transfer.is_whole(self.out, part)]):
+            return
+        if state.files_only:
+            what = next(what for what in ("input", "output") if not part_file(self.out, missing[0], what).exists())
+            path = part_file(self.out, missing[0], what)
+            raise PlanError(f"{path} is missing", hint="Restore it: the answers in its batch are needed.")
+        async with self._api() as api:
+            await batch_transfer.restore(api, self.out, missing)
 
     # --- what is said
 
@@ -288,9 +371,15 @@ class BatchRun(Run):
         return self.status()
 
     def _sum_up(self, state: State) -> Budget:
-        budget = batch_budget.spent(state, self._budget.price)
-        budget.second = self._budget.second
-        return budget
+        return batch_budget.spent(state, self._budget.price, self._budget.second)
+
+    def _spent_lines(self) -> list[str]:
+        """The tokens and the cost of the writer, of the judge also in earlier commands, and together."""
+        lines, second = super()._spent_lines(), self._budget.second
+        if self._judging is None and second is not None and second.calls:
+            lines.append(f"  judged:    {second.calls:,} verdicts of earlier commands, {second}")
+            lines += [] if self._budget.cost is None else [f"  together:  ${self._budget.cost:.4f}"]
+        return lines
 
     def _collected(self, state: State, ready: list[Part], model: BatchModel) -> int:
         self._budget = self._sum_up(state)
@@ -303,14 +392,15 @@ class BatchRun(Run):
     def _next_lines(self, state: State) -> Iterator[str]:
         """What to do next."""
         if self._given_up or self._budget_exhausted:
-            why = "the budget ended first" if self._budget_exhausted else "the judge has not answered for all rows"
+            budget = "the budget ended first, which counts all rounds: give a higher one"
+            why = budget if self._budget_exhausted else "the judge has not answered for all rows"
             yield f"next:      --batch collect again: {why}"
             return
-        waiting = state.open
-        flying = {id for part in waiting for id in ids_in(part_file(self.out, part, "input"))}
+        waiting = self._open_ids(state)
         if waiting:
-            yield f"waiting:   {len(flying):,} requests are not answered yet; --batch collect again later"
-        if again := len(self._asked - flying):
-            yield f"next:      {again:,} rows need another round{'' if waiting else ': --batch submit'}"
+            yield f"waiting:   {len(waiting):,} requests are not answered yet; --batch collect again later"
+        if again := len(self._asked - waiting):
+            may_submit = not waiting or state.unsent
+            yield f"next:      {again:,} rows need another round{': --batch submit' if may_submit else ''}"
         elif not waiting and self.status() == 1 and not self._interrupted:
             yield "next:      nothing is left to ask; --max-tries allows more tries"

@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from doric.core.errors import PlanError
+from doric.core.errors import PlanError, ServerError
 from doric.core.resume import behind_link
 from doric.core.settings import load_settings
 from doric.core.text import listed_counts
 from doric.dataset.batch_state import STATE, Part, State, part_file
-from doric.llm.batches import ENDED, Batch, BatchApi
+from doric.llm.batches import ENDED, GONE, Batch, BatchApi
 from doric.llm.reset_times import in_words
 
 
@@ -36,8 +36,16 @@ async def _batches(args: argparse.Namespace, state: State) -> dict[str, Batch]:
     settings = load_settings(model=state.model, base_url=args.base_url)
     if settings.address != state.address:
         raise PlanError(f"the batches of {args.out} are for {state.address}", hint="Give this server with --base-url.")
+    found: dict[str, Batch] = {}
     async with BatchApi(settings, timeout=args.timeout) as api:
-        return {id: await api.retrieve(id) for id in asked}
+        for id in asked:
+            try:
+                found[id] = await api.retrieve(id)
+            except ServerError as error:
+                if error.fault != GONE:
+                    raise
+                found[id] = Batch(id, "not found", problem=f"{error.message}. {error.hint}")
+    return found
 
 
 def _line(out: Path, state: State, part: Part, batch: Batch | None) -> str:
@@ -56,7 +64,10 @@ def _line(out: Path, state: State, part: Part, batch: Batch | None) -> str:
 
 
 def _moment(seconds: int) -> str:
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    try:
+        return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):  # a server that counts in milliseconds
+        return "a time that is not known"
 
 
 def _next(out: Path, state: State, batches: dict[str, Batch]) -> str:
@@ -65,8 +76,8 @@ def _next(out: Path, state: State, batches: dict[str, Batch]) -> str:
     if state.files_only:
         ready = any(part_file(out, part, "output").exists() for part in state.open)
         return "--batch collect" if ready else f"vllm run-batch with each input in {out}.batch, then --batch collect"
-    if any(not part.batch for part in state.open):
-        return "--batch submit, which goes on where it was stopped"
+    if state.unsent:
+        return "--batch submit, which sends what is not sent"
     ended = any(part.downloaded or batches[part.batch].status in ENDED for part in state.open)
     return "--batch collect" if ended else "wait; --batch collect takes what has ended"
 

@@ -144,6 +144,7 @@ class Run:
         # before the files are opened, so that a wrong key changes no file
         async with self._opened_client() as client, self._opened_judge() as judge:
             with self._opened_files() as (rows, rejections):
+                refuse_open_batches(self.out)  # again: from now on, no batch can be submitted
                 model, writing = "", self._plan.writing(client, self._args.temperature)
                 if client is not None:
                     model = client.model

@@ -30,6 +30,8 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 """The states in which nothing more is answered. Each may have files with answers and with errors."""
 LISTED = 100
 """Batches on one page of the list."""
+GONE = "http_404"
+"""The fault of the error for a batch or a file that is not on the server."""
 SOURCE = "OPENAI_BASE_URL or --base-url"
 ONE_OF_THEM = re.compile(r"/(batches|files)/[^/]+")
 """The page of one batch or file."""
@@ -156,7 +158,12 @@ class BatchApi:
         except openai.APIError as error:
             what = printable(redact(str(error), settings.key))[:300]
             raise RetryableError(f"{address}: {what}", fault="malformed") from None
-        except (ValueError, AttributeError, TypeError) as error:  # the SDK has read something that is no batch
+        except (
+            ValueError,
+            AttributeError,
+            TypeError,
+            OverflowError,
+        ) as error:  # the SDK has read something that is no batch
             raise self._malformed() from error
 
     def _malformed(self) -> RetryableError:
@@ -173,7 +180,7 @@ class BatchApi:
                 "Give the key of the project that made the batch. If the batch is gone, set `downloaded` of its part "
                 "to true in OUT.batch.json: its requests go into the next round."
             )
-            return ServerError(message, fault="http_404", hint=hint)
+            return ServerError(message, fault=GONE, hint=hint)
         if response.status_code in (404, 405, 501) and not refusal.message.lower().startswith("no such"):
             message = f"{settings.address} has no page {response.request.url.path} ({response.status_code})"
             return NotOffered(message, hint="This server has no Batches API. --batch-files makes files for vLLM.")
