@@ -374,6 +374,71 @@ def test_times_that_are_none_are_no_error(moment, status, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "batch_2"},
+        {"id": ""},
+        {"id": "\ud800"},
+        {"status": "\ud800"},
+        {"status": 7},
+        {"output_file_id": None},
+        {"request_counts": "all"},
+    ],
+)
+def test_an_odd_batch_is_waited_for(fields, capsys):
+    """A batch with another id, without a file for its answers or with broken text is not sent again."""
+    with serving() as server:
+        run(server.url, "--batch", "submit")
+        batch = dict(server.batches["batch_1"])
+        server.batches["batch_1"] |= fields
+        assert run(server.url, "--batch", "collect") in (1, 2)
+        assert run(server.url, "--batch", "submit") == 2
+        server.batches["batch_1"] = batch
+        assert run(server.url, "--batch", "collect") == 0
+        assert (len(server.batches), server.paid_twice) == (1, 0)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_case_of_a_status_does_not_matter():
+    """Some servers write COMPLETED."""
+    with serving() as server:
+        run(server.url, "--batch", "submit")
+        server.batches["batch_1"]["status"] = "COMPLETED"
+        assert run(server.url, "--batch", "collect") == 0
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": -(10**9), "completion_tokens": -1}, {"prompt_tokens": "9"}]
+)
+def test_tokens_that_are_not_counted_are_estimated(usage, capsys):
+    """A budget also ends the rounds of a server that does not count tokens, or counts them wrongly."""
+
+    def edit(found):
+        for one in found:
+            one["response"]["body"]["usage"] = usage
+        return found
+
+    with serving(by_question(refused=PLAN), edit=edit) as server:
+        run(server.url, "--batch", "submit")
+        assert run(server.url, "--batch", "collect") == 1
+        assert "spent:     about 2" in capsys.readouterr().err
+        assert run(server.url, "--batch", "submit", "--max-total-tokens", "20000") == 1
+        assert len(server.batches) == 1
+
+
+def test_reasons_of_a_server_control_no_terminal(capsys):
+    """Escape sequences and line breaks in a server's words are not printed."""
+
+    def edit(found):
+        return [{**found[0], "response": None, "error": "no\x1b[31m\n\rpower"}, *found[1:]]
+
+    with serving(edit=edit) as server:
+        run(server.url, "--batch", "submit")
+        run(server.url, "--batch", "collect")
+    assert "answered 9, failed 1 (no power 1)" in capsys.readouterr().err
+
+
 def test_an_answer_after_an_error_is_used(capsys):
     """If a request has a line with an error and one with an answer, the order does not matter."""
 

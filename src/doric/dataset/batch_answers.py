@@ -56,6 +56,11 @@ def read_answers(out: Path, parts: Iterable[Part]) -> Answers:
         found = Answers.read(files, ids_in(part_file(out, part, "input")))
         part.found, part.why = dict(found.found), dict(found.why)
         part.tokens_in, part.tokens_out, part.cached = found.tokens_in, found.tokens_out, found.cached
+        part.estimated = found.uncounted > 0
+        if part.estimated:  # as in the forecast, so that a budget ends the rounds
+            share = found.uncounted / max(1, part.requests)
+            part.tokens_in += round(share * part.limit_in)
+            part.tokens_out += round(share * part.limit_out / 2)
         for id, place in found.places.items():
             every.places[id] = place  # a later round answers again what an earlier one has not answered well
     return every

@@ -50,7 +50,7 @@ def for_verdicts(state: State, price: Price | None, verdicts: Budget, limits: Li
 def _add_answers(budget: Budget, state: State) -> None:
     for part in state.parts:
         if part.tokens_in + part.tokens_out:
-            budget.add(part.tokens_in, part.tokens_out, cached=part.cached, tier=BATCH)
+            budget.add(part.tokens_in, part.tokens_out, cached=part.cached, tier=BATCH, counted=not part.estimated)
             budget.tiers[BATCH] += part.requests - 1
     if (probes := state.probes).calls:
         budget.add(probes.tokens_in, probes.tokens_out, counted=not probes.estimated)

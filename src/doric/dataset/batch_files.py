@@ -13,9 +13,10 @@ from typing import IO, Any
 from doric.core.errors import InputError, os_error
 from doric.core.files import atomic_write, encode_json, parse_object
 from doric.core.jsonl import open_lines
+from doric.core.text import printable
 from doric.core.torn import is_torn
 from doric.llm.batches import ENDPOINT
-from doric.llm.response import cached_tokens
+from doric.llm.response import cached_tokens, count
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000
 """The limits of one file (OpenAI's guide to batches)."""
@@ -71,7 +72,7 @@ class Answers:
     """Where the answers to requests are: id -> file and offset of its line. Only one line is in memory at a time.
 
     `found` counts the lines by what they are, and `why` the failed ones by their reason. The tokens are those that
-    the server has counted.
+    the server has counted; `uncounted` is the number of the other answers.
     """
 
     places: dict[str, tuple[Path, int]] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class Answers:
     tokens_in: int = 0
     tokens_out: int = 0
     cached: int = 0
+    uncounted: int = 0
 
     @classmethod
     def read(cls, files: Iterable[Path], expected: Iterable[str]) -> "Answers":
@@ -131,15 +133,19 @@ class Answers:
             self.found[ANSWERED] += 1
             if response[0] != 200:
                 self.why[f"status {response[0]}"] += 1
-            self._count(line["response"]["body"])
+            elif not self._count(line["response"]["body"]):
+                self.uncounted += 1
 
-    def _count(self, body: object) -> None:
+    def _count(self, body: object) -> bool:
+        """Add the tokens of an answer; False if the server has not counted them."""
         usage = body.get("usage") if isinstance(body, dict) else None
-        if isinstance(usage, dict):
-            into, out = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-            self.tokens_in += into if isinstance(into, int) else 0
-            self.tokens_out += out if isinstance(out, int) else 0
-            self.cached += cached_tokens(usage)
+        if not isinstance(usage, dict):
+            return False
+        into, out = (count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+        self.tokens_in += into
+        self.tokens_out += out
+        self.cached += cached_tokens(usage)
+        return into + out > 0
 
 
 def _object_at(lines: IO[bytes], offset: int) -> dict[str, Any]:
@@ -160,4 +166,4 @@ def _reason(line: Mapping[str, Any]) -> str:
     """Why a request was not answered, in a few words of the server."""
     error = line.get("error")
     said = error.get("code") or error.get("message") if isinstance(error, dict) else error
-    return str(said or "no answer")[:60]
+    return " ".join(printable(str(said or "no answer")[:60]).split())

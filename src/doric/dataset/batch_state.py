@@ -52,6 +52,7 @@ class Part(BaseModel):
     tokens_in: int = 0
     tokens_out: int = 0
     cached: int = 0
+    estimated: bool = False
 
     @property
     def name(self) -> str:

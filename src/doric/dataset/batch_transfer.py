@@ -11,7 +11,7 @@ from pathlib import Path
 
 from doric.core.errors import PlanError, RetryableError, ServerError
 from doric.dataset.batch_files import ANSWERED
-from doric.dataset.batch_state import Part, State, part_file
+from doric.dataset.batch_state import Part, State, part_file, state_file
 from doric.llm.batches import ENDED, GONE, Batch, BatchApi
 
 log = logging.getLogger("doric")
@@ -97,7 +97,11 @@ async def download(api: BatchApi, out: Path, state: State) -> None:
 async def _get(api: BatchApi, out: Path, part: Part) -> None:
     batch = await api.retrieve(part.batch)
     _update(part, batch)
-    if batch.status in ENDED:
+    if batch.status in ENDED and batch.completed and not batch.output:
+        words = "%s: the server counts %s answers in batch %s and names no file with them. Collect again later, or set"
+        hint = " `downloaded` of this part to true in %s: then its requests go into the next round."
+        log.warning(words + hint, part.name, f"{batch.completed:,}", part.batch, state_file(out))
+    elif batch.status in ENDED:
         for what, file in (("output", batch.output), ("errors", batch.errors)):
             if file:
                 await api.download(file, part_file(out, part, what))

@@ -89,16 +89,13 @@ class BatchApi:
         with self._errors():
             async for file in self._sdk.files.list(purpose="batch"):
                 if (file.filename, file.bytes) == (name, size):
-                    return file.id
+                    return self._id(file)
         return ""
 
     async def upload(self, name: str, content: bytes) -> str:
         """Upload a file of requests; its id."""
         with self._errors():
-            file = await self._sdk.files.create(file=(name, content), purpose="batch")
-            if not isinstance(getattr(file, "id", None), str):
-                raise self._malformed()
-            return file.id
+            return self._id(await self._sdk.files.create(file=(name, content), purpose="batch"))
 
     async def find_batch(self, file: str, marker: Mapping[str, str]) -> Batch | None:
         """The batch of an uploaded file, or whose metadata have the `marker`; None if there is none."""
@@ -121,7 +118,10 @@ class BatchApi:
     async def retrieve(self, id: str) -> Batch:
         """A batch as it is now."""
         with self._errors():
-            return self._read(await self._sdk.batches.retrieve(id))
+            found = self._read(await self._sdk.batches.retrieve(id))
+        if found.id != id:
+            raise self._malformed()
+        return found
 
     async def download(self, file: str, path: Path) -> None:
         """Write the content of a file of the server to `path`, in one step."""
@@ -130,16 +130,24 @@ class BatchApi:
                 await _save(response.iter_bytes(1 << 20), path)
 
     def _read(self, batch: Any) -> Batch:  # noqa: ANN401 - the SDK's model, whose fields a server may leave out
-        if not isinstance(getattr(batch, "id", None), str) or not isinstance(batch.status, str):
+        id, status = self._id(batch), batch.status
+        if not isinstance(status, str):
             raise self._malformed()
         counts, errors = batch.request_counts, batch.errors.data if batch.errors else None
         said = "; ".join(dict.fromkeys(error.message or error.code or "" for error in errors or ()))
         problem = printable(redact(said, self._settings.key))[:300].removesuffix(".")
         total, completed, failed = (counts.total, counts.completed, counts.failed) if counts else (0, 0, 0)
         return Batch(
-            batch.id, batch.status, _whole(total), _whole(completed), _whole(failed), _whole(batch.created_at),
+            id, printable(status).lower(), _whole(total), _whole(completed), _whole(failed), _whole(batch.created_at),
             _whole(batch.expires_at), batch.output_file_id or "", batch.error_file_id or "", problem,
         )  # fmt: skip
+
+    def _id(self, found: object) -> str:
+        """The id of a file or a batch. Raises `RetryableError` if there is none that can be stored."""
+        id = getattr(found, "id", None)
+        if not isinstance(id, str) or not id or not id.isprintable():
+            raise self._malformed()
+        return id
 
     @contextlib.contextmanager
     def _errors(self) -> Generator[None]:
@@ -197,4 +205,4 @@ async def _save(blocks: AsyncIterator[bytes], path: Path) -> None:
 
 
 def _whole(number: object) -> int:
-    return int(number) if isinstance(number, int | float) else 0
+    return max(0, int(number)) if isinstance(number, int | float) else 0

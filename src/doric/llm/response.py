@@ -109,7 +109,7 @@ def read_completion(content: bytes, content_type: str, *, prompt_characters: int
     """
     value = read_object(content, content_type or "no content type", prompt_characters)
     usage: dict[str, Any] = found if isinstance(found := value.get("usage"), dict) else {}
-    tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    tokens = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     choice, message = _first_choice(value, tokens)
     if (found := read_content(message.get("content"))) is None:
         raise _unreadable("the message is neither text nor parts with text", *tokens)
@@ -140,7 +140,7 @@ def cached_tokens(usage: Mapping[str, Any]) -> int:
     """
     details = usage.get("prompt_tokens_details")
     named = [details.get("cached_tokens")] if isinstance(details, dict) else []
-    return max(map(_count, (*named, *map(usage.get, CACHED_FIELDS))))
+    return max(map(count, (*named, *map(usage.get, CACHED_FIELDS))))
 
 
 def read_object(content: bytes, content_type: str, prompt_characters: int = 0) -> dict[str, Any]:
@@ -252,7 +252,7 @@ class StreamedCompletion:
     def counts(self) -> tuple[int, int]:
         """The server's counts of tokens in and out; 0 if it has not sent a possible count."""
         usage = self.usage or {}
-        return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        return count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
 
     def _note_error(self, error: object) -> None:
         """Keep an error; after the end of a good answer, it does not matter any more."""
@@ -426,7 +426,7 @@ def _unreadable(what: str, tokens_in: int = 0, tokens_out: int = 0, *, counted: 
     )
 
 
-def _count(value: object) -> int:
+def count(value: object) -> int:
     """A count of tokens; 0 if `value` cannot be a count. Then the tokens are estimated, which keeps budgets correct."""
     return int(value) if isinstance(value, int | float) and 0 <= value <= MAX_TOKENS else 0
 
@@ -443,7 +443,7 @@ def status_of(error: object) -> int:
 def _reasoned(message: Mapping[str, Any], usage: Mapping[str, Any]) -> bool:
     """Whether there is reasoning in another field of the message or in the token counts."""
     details = usage.get("completion_tokens_details")
-    in_tokens = isinstance(details, dict) and _count(details.get("reasoning_tokens")) > 0
+    in_tokens = isinstance(details, dict) and count(details.get("reasoning_tokens")) > 0
     parts = message.get("content")
     in_parts = isinstance(parts, list) and bool((read_content(parts) or ("", ""))[1])
     in_field = bool(message.get("reasoning_content") or message.get("reasoning"))
