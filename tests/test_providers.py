@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 import mock_server
 from doric.core.errors import FatalServerError, RetryableError, ServerError
-from doric.core.settings import PROVIDERS, Settings, normalize_url
+from doric.core.settings import PROVIDERS, Settings, load_settings, normalize_url
 from doric.llm.client import ChatRequest, Client
 from doric.llm.response import Completion
 from mock_server import Action, MockServer
@@ -20,6 +21,9 @@ RESPONSES = tomllib.loads((ROOT / "tests/data/provider_dialects.toml").read_text
 PAGE = (ROOT / "docs/providers.md").read_text(encoding="utf-8")
 TEXT = "Haud the windae open a wee bittie."
 REQUEST = ChatRequest([{"role": "user", "content": "How do I dry washing?"}], 50, seed=1)
+KEYS = {variable: f"key-{number}-of-a-test" for number, (_, variable) in enumerate(PROVIDERS.values())}
+NO_FILE = ROOT / "tests/no-such.env"
+NAMED = re.compile(r"`(\w+)`: `(\w+)`")
 PREFERRED = {"service_tier": "flex", "reasoning_effort": "low"}
 
 
@@ -109,14 +113,26 @@ def test_the_page_names_what_is_checked_and_nothing_else():
     checked: dict[str, set[str]] = {}
     for response in RESPONSES:
         checked.setdefault(response["provider"], set()).add(response["about"])
-    assert {name: set(cells[2].split(", ")) for name, cells in table().items()} == checked
+    assert {name: set(cells[3].split(", ")) for name, cells in table().items()} == checked
 
 
 @pytest.mark.parametrize("name", table())
 def test_the_addresses_of_the_page_can_be_used(name):
-    """Each base URL of the table is one that the settings accept; providers with a name of their own have their URL."""
+    """The settings accept each base URL of the table, and read its key from the variable that the table names."""
     address, variable, *_ = (cell.strip("`") for cell in table()[name])
     url = address.replace("RESOURCE", "north-sea")
     assert normalize_url(url, source="--base-url") == url
-    own = dict(PROVIDERS.values())
-    assert variable == own.get(url, "none" if "localhost" in url else "OPENAI_API_KEY")
+    assert load_settings(base_url=url, environ=KEYS, dotenv=NO_FILE).key_variable == "OPENAI_API_KEY"
+    assert variable == ("none" if "localhost" in url else "OPENAI_API_KEY")
+    assert load_settings(base_url=url, environ={}, dotenv=NO_FILE).given
+
+
+def test_the_names_of_the_page_have_the_url_and_the_key_that_it_says():
+    """Each name in the table stands for the URL of its row, and its key is read from the variable beside the name."""
+    named = {
+        found[1]: (found[2], cells[0].strip("`")) for cells in table().values() if (found := NAMED.match(cells[2]))
+    }
+    assert named.keys() == PROVIDERS.keys()
+    for name, (variable, url) in named.items():
+        found = load_settings(environ=KEYS | {"MODEL_PROVIDER": name}, dotenv=NO_FILE)
+        assert (found.key_variable, found.address, found.key) == (variable, url, KEYS[variable])
