@@ -63,6 +63,7 @@ FROM_TEXTS = (
 )
 FROM_CHATS = "English chats (ShareGPT or messages) whose answers a model writes anew in Doric"
 
+CHECK = "like --dry-run, and also an error for what would stop a run with the same flags at its start"
 
 SHARD = "fill only share I of N of the plan, for instance 2/4, each in another --out; --merge joins them (default: 1/1)"
 MERGE = (
@@ -169,6 +170,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
     flag = parser.add_argument_group("cost").add_argument
     flag("--dry-run", action="store_true", help="print plan, expected tokens and cost; call nothing, write nothing")
+    flag("--check", action="store_true", help=CHECK)
     flag("--price-in", type=cli.non_negative_float, metavar="USD", help="price of a million prompt tokens")
     flag("--price-out", type=cli.non_negative_float, metavar="USD", help="price of a million completion tokens")
     flag("--judge-price-in", type=cli.non_negative_float, metavar="USD", help="the same for the judge")
@@ -211,7 +213,9 @@ async def run(args: argparse.Namespace) -> int:
     if args.report:
         args.report = str(named_output(args.report))
         check_report(Path(args.report))
-    if args.dry_run:
+    if args.check:
+        generation.check()
+    if args.dry_run or args.check:
         print(generation.forecast())
         return 0
     try:
@@ -242,7 +246,7 @@ async def run_batch(args: argparse.Namespace) -> int:
         print(lines)
         return result
     generation = BatchRun.prepare(args)
-    if args.dry_run:
+    if args.dry_run or args.check:
         print(generation.forecast())
         return 0
     return await (generation.submit() if args.batch == "submit" else generation.collect())

@@ -78,11 +78,7 @@ def setting(text: str) -> tuple[str, object]:
 
 def gpus(text: str) -> list[str]:
     """The GPU types, in capitals, each with an optional number of GPUs such as A100-80GB:2."""
-    found = [part.strip().upper() for part in text.split(",")]
-    for name, colon, count in (gpu.partition(":") for gpu in found):
-        if not name or (colon and count not in tuple("12345678")):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list such as L40S,A100-80GB or H100:2")
-    return found
+    return [gpu_prices.gpu_type(part) for part in text.split(",")]
 
 
 def hours(text: str) -> float:

@@ -33,6 +33,9 @@ CALLS = int(LIMITS["TEACHER_CALLS"])  # of one container, from which Modal start
 CORES = float(LIMITS["TEACHER_CORES"])
 MEMORY = int(float(LIMITS["TEACHER_GIB"]) * 1024)  # in MiB
 
+MOST_HOURS = 24  # of --max-hours
+FAILED = "the teacher's container did not start:"  # teacher_doric.py looks for it in the log
+
 app = modal.App("doric-teacher")
 
 
@@ -66,14 +69,18 @@ class Teacher:
 
     @modal.enter()
     def start(self) -> None:
-        """Start vLLM, and return when it is ready. Raises RuntimeError after the deadline."""
-        left = DEADLINE - time.time()
-        if left <= 0:
-            raise RuntimeError("the time of --max-hours is over; nothing is started")
-        limit = threading.Timer(left, end_container)
-        limit.daemon = True
-        limit.start()
-        self.process = start_vllm(config, config.DORIC_MODEL)
+        """Start vLLM, and return when it is ready. An error is raised, and in the log too."""
+        try:
+            left = DEADLINE - time.time()
+            if left <= 0:
+                raise RuntimeError("the time of --max-hours is over; nothing is started")
+            if left > (MOST_HOURS + 1) * 60 * MINUTES:
+                raise RuntimeError("the clock of the machine that deployed is wrong, so --max-hours would not hold")
+            threading.Thread(target=end_in_time, daemon=True).start()
+            self.process = start_vllm(config, config.DORIC_MODEL)
+        except Exception as error:
+            print(FAILED, " ".join(str(error).split()), flush=True)
+            raise
 
     @modal.exit()
     def stop(self) -> None:
@@ -82,7 +89,9 @@ class Teacher:
             self.process.terminate()
 
 
-def end_container() -> None:
-    """End the container at once."""
+def end_in_time() -> None:
+    """End the container at the deadline. The time of day is used, because other clocks stop in a suspended machine."""
+    while (left := DEADLINE - time.time()) > 0:
+        time.sleep(min(left, 10.0))
     print("the time of --max-hours is over; the container stops", flush=True)
     os._exit(1)

@@ -2,57 +2,62 @@
 
     uv run --group modal modal/teacher_doric.py --model Qwen/Qwen3-4B-Instruct-2507 --yes -- --out datasets/big.jsonl
 
-The flags after `--` are those of dataset_generation/generate_doric_dataset.py. The largest possible cost is printed
-first. Then teacher_app.py is deployed: up to --containers containers with vLLM behind one address. When one of them is
-ready, the generator starts, with the address and the key in its environment. When it ends for any reason, and after
---max-hours, the app is stopped. modal/README.md says what limits the costs if this machine fails.
+The flags after `--` are those of dataset_generation/generate_doric_dataset.py. Before anything is paid, its plan, the
+model and Modal's Secret are checked, and the largest possible cost is printed. Then teacher_app.py is deployed: up to
+--containers containers with vLLM behind one address. When one of them is ready, the generator starts, with the address
+and the key in its environment. When it ends for any reason, and after --max-hours, the app is stopped. modal/README.md
+says what limits the costs if this machine fails. --dry-run or --help after `--` only print what the generator prints.
 
 Exit status: that of the generator (0 done, 1 rows are missing, 2 an error to fix); 1 if the app may still be running or
 no container became ready; 130 stopped by Ctrl-C; 129 and 143 ended by SIGHUP and SIGTERM.
 """
 
 import argparse
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO
 
 from doric.core import cli, gpu_prices
 from doric.core.env_file import find_dotenv, load_variables
-from doric.core.errors import DoricError, SettingsError
+from doric.core.errors import SettingsError
 from doric.core.settings import check_key
+from doric.teacher.modal_app import LOGS, ModalApp, TeacherError, say
+from doric.teacher.models import EXAMPLE, check_on_hub, model_name
+from doric.teacher.processes import GRACE_SECONDS, Deadline, Signalled, Signals
 
 FOLDER = Path(__file__).absolute().parent
 GENERATOR = FOLDER.parent / "dataset_generation" / "generate_doric_dataset.py"
-APP, SERVER = "doric-teacher", "Teacher"
-STOP = f"uv run modal app stop --yes {APP}"
-MODAL = (sys.executable, "-m", "modal")
-ADDRESS = f"import modal; print(modal.Server.from_name({APP!r}, {SERVER!r}).get_url())"
+PLACEHOLDER = "https://doric-teacher.modal.run"
+"""Stands for the address of the server while the generator only plans."""
 HOUR = 3600.0
 CALLS = 64
 """Calls in flight per container."""
-GRACE_SECONDS = cli.CALL_SECONDS + 20
-"""How long the generator may take to end its calls and save its rows."""
 READY_SECONDS = 30 * 60.0
 """How long the first container may take: waiting for a free GPU, and 20 minutes to load the model."""
-ANSWER_SECONDS = 120.0
-CHECKS, PAUSE = 10, 3.0
-"""How often Modal is asked whether the app is stopped, and the seconds between two questions."""
-STDERR = 2
-"""Where Modal's messages go: stdout is for the generator."""
+PAUSE, WATCH_SECONDS = 3.0, 20.0
+"""The seconds between two calls of a server that is not ready, and between two questions for failed containers."""
+FAILURES = 2
+"""After so many failed starts, the run ends: the next ones would fail for the same reason."""
 
 
 # --- flags ----------------------------------------------------------------------------------------------------------
+
+REPORTS = ("--help", "--version", "--dry-run", "--check")
+"""Flags of the generator with which it only prints something."""
+OWN = "is set by this command"
+FOREIGN = {
+    "--base-url": OWN, "--model": OWN, "--backend": OWN, "--merge": "needs no model: run the generator alone",
+    "--batch": "is for a provider's Batches API", "--batch-files": "needs no server: run the generator alone",
+}  # fmt: skip
+"""Flags of the generator that cannot be given, and why."""
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -61,11 +66,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     cut = given.index("--") if "--" in given else len(given)
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
-    flag("--model", help="a model of the Hugging Face Hub, or a folder such as /models/teacher in the Volume "
-         "doric-models (default: the variable MODEL)")  # fmt: skip
+    flag("--model", type=model_name, help="a model of the Hugging Face Hub, or a folder such as /models/teacher in the "
+         "Volume doric-models (required; the variable MODEL is for other commands)")  # fmt: skip
     flag("--revision", default="", metavar="COMMIT", help="commit of the model (default: the newest, which is printed)")
     flag("--containers", type=cli.bounded(int, 1, 100), default=1, metavar="N", help="most containers (default: 1)")
-    flag("--gpu", type=gpu_type, default="H100", metavar="TYPE", help="GPU of a container, also H100:2 (default: H100)")
+    flag("--gpu", type=gpu_prices.gpu_type, default="H100", metavar="TYPE",
+         help="GPU of a container, also H100:2 (default: H100)")  # fmt: skip
     flag("--max-hours", type=cli.bounded(float, 0, 24, above=True), default=2.0, metavar="H",
          help="after this time everything is stopped; start-up counts (default: 2)")  # fmt: skip
     flag("--max-model-len", type=cli.positive_int, default=8192, metavar="N", help="context in tokens (default: 8192)")
@@ -76,22 +82,41 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
          help="most main memory of a container (default: 128)")  # fmt: skip
     flag("--rate", type=cli.positive_float, metavar="USD", help="price of one GPU per hour, if it has changed")
     flag("--yes", action="store_true", help="do not ask before the costs begin")
-    args = parser.parse_args(given[:cut])
+    args, unknown = parser.parse_known_args(given[:cut])
+    if unknown:
+        parser.error(f"unknown: {' '.join(unknown)}. Flags of the generator come after --")
     args.generator = given[cut + 1 :]
+    for name, why in FOREIGN.items():
+        if name in map(full_name, args.generator):
+            parser.error(f"{name} after -- {why}")
+    args.reports = any(full_name(text) in REPORTS or re.match("-h", text) for text in args.generator)
+    if args.reports:
+        return args
+    if not args.model:
+        parser.error(f"--model is required, for instance --model {EXAMPLE}; the variable MODEL is for other commands")
     if args.rate is None and args.gpu.partition(":")[0] not in gpu_prices.GPUS:
         parser.error(f"the price of {args.gpu} is not known: run `modal billing rates` and give it with --rate")
-    for name in ("--base-url", "--model", "--backend"):
-        flags = [text.partition("=")[0] for text in args.generator]
-        if any(len(flag) > 3 and name.startswith(flag) for flag in flags):  # argparse takes a beginning, too
-            parser.error(f"{name} after -- is set by this command")
+    judge, where = (value_of(name, args.generator) for name in ("--judge-model", "--judge-base-url"))
+    if judge not in (None, args.model) and where is None and "://" not in judge:
+        parser.error(f"--judge-model {judge} needs --judge-base-url, because the teacher serves {args.model} only")
     return args
 
 
-def gpu_type(text: str) -> str:
-    """An argparse `type=` for one GPU type, in capitals, with an optional number of GPUs such as H100:2."""
-    if not re.fullmatch(r"[A-Z0-9][A-Z0-9+!-]*(:[1-8])?", text.upper()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a GPU type such as H100 or A100-80GB:2")
-    return text.upper()
+def full_name(text: str) -> str:
+    """The flag of the generator that a beginning of it means, as argparse allows; the text itself if it is no such."""
+    name = text.partition("=")[0]
+    known = (*FOREIGN, *REPORTS, "--judge-model", "--judge-base-url", "--max-concurrency")
+    found = [flag for flag in known if flag == name or (len(name) > 3 and flag.startswith(name))]
+    return name if name in known else next(iter(found), text)
+
+
+def value_of(flag: str, given: Sequence[str]) -> str | None:
+    """The value of a flag among the generator's; None if it is not given."""
+    found = None
+    for at, text in enumerate(given):
+        if full_name(text) == flag:
+            found = text.partition("=")[2] if "=" in text else next(iter(given[at + 1 :]), "")
+    return found
 
 
 # --- costs ----------------------------------------------------------------------------------------------------------
@@ -109,155 +134,61 @@ def cost_bound(args: argparse.Namespace) -> str:
     each = cost_per_hour(args)
     source = "your --rate" if args.rate is not None else f"prices of {gpu_prices.DATE}"
     return (
-        f"{args.containers} x {args.gpu} for at most {args.max_hours:g} h cost at most "
+        f"{args.model} on {args.containers} x {args.gpu} for at most {args.max_hours:g} h costs at most "
         f"${each * args.containers * args.max_hours:.2f}: ${each:.2f} per container and hour ({source}; "
         "`uv run modal billing rates` prints today's). The start of a container, some minutes, is included. Building "
         "the image and storing the model's weights are not."
     )
 
 
-def confirm(yes: bool) -> None:
-    """Ask before the costs begin. Raises `SettingsError` if nobody can answer, and SystemExit if the answer is no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
+def check_confirmable(yes: bool) -> None:
+    """Raise `SettingsError` if nobody can be asked before the costs begin."""
+    if not yes and not sys.stdin.isatty():
         raise SettingsError("the cost is not confirmed", hint="Add --yes before the --.")
-    if not cli.says_yes("Start?"):
+
+
+def confirm(yes: bool) -> None:
+    """Ask before the costs begin. Raises SystemExit if the answer is no."""
+    if not yes and not cli.says_yes("Start?"):
         cli.print_stderr("Nothing was started.")
         raise SystemExit(1)
 
 
-# --- signals --------------------------------------------------------------------------------------------------------
+# --- before anything is paid ----------------------------------------------------------------------------------------
 
 
-class Signalled(BaseException):
-    """A signal asks the command to end. The exit status is 128 and its number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_status = 128 + number
+def plan_only(args: argparse.Namespace, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Let the generator check its flags and make its plan, without a call or a file. Its errors are printed."""
+    command = [sys.executable, str(GENERATOR), "--check", *args.generator]
+    return subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
-class Signals:
-    """Ctrl-C, SIGTERM and SIGHUP. The first one raises `Signalled`, unless `quiet`; later ones only set `again`.
+def call_settings(model: str, url: str, key: str) -> dict[str, str]:
+    """The generator's variables for the teacher. What `.env` has for another model is hidden by an empty value."""
+    call = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": key, "MODEL": model}
+    return {**os.environ, **call, "MODEL_PROVIDER": "", "EXTRA_BODY": ""}
 
-    So nothing can interrupt what is done after the first one. A signal that is ignored (`nohup`) stays ignored.
+
+def check_model(args: argparse.Namespace, variables: Mapping[str, str], app: ModalApp) -> bool:
+    """Whether the container needs HF_TOKEN. Raises `SettingsError` if the model cannot be served.
+
+    Without --revision, `args` get the newest commit, if the Hub names it.
     """
-
-    def __init__(self) -> None:
-        self.received = self.again = self.quiet = False
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._receive)
-
-    def _receive(self, number: int, _frame: object) -> None:
-        if self.received or self.quiet:
-            self.again = True
-            return
-        self.received = True
-        raise Signalled(number)
-
-    @contextmanager
-    def ended(self, process: "subprocess.Popen[bytes]") -> Generator["subprocess.Popen[bytes]"]:
-        """At the end of the block, the process is asked to end, and killed if it does not or after a second signal."""
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                limit = time.monotonic() + GRACE_SECONDS
-                while process.poll() is None and time.monotonic() < limit and not self.again:
-                    time.sleep(0.1)
-                process.kill()
-                process.wait()
-
-
-def say(text: str) -> None:
-    """Print a line for people; nothing happens if the terminal is gone, because the app must be stopped then too."""
-    with suppress(OSError, ValueError):
-        cli.print_stderr(text)
-
-
-# --- Modal ----------------------------------------------------------------------------------------------------------
-
-
-class TeacherError(DoricError):
-    """The teacher could not be started or stopped; the exit status is 1."""
-
-    exit_status = 1
-
-
-def ask(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """The result of a short command of Modal. Signals do not reach it. No answer in time is exit status 1."""
+    if args.model.startswith("/"):
+        app.check_folder(args.model)
+        return False
     try:
-        return subprocess.run(
-            command,
-            cwd=FOLDER,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=ANSWER_SECONDS,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no answer within {ANSWER_SECONDS:g} s")
-
-
-def last_line(text: str) -> str:
-    """The last line of a program's output that is not empty, without a frame around it."""
-    lines = [line.strip(" \t│|╰╯─") for line in text.splitlines()]
-    return next((line for line in reversed(lines) if line), "")
-
-
-def running() -> bool:
-    """Whether Modal lists the app as anything but stopped. Raises `TeacherError` if Modal gives no list."""
-    done = ask([*MODAL, "app", "list", "--json"])
-    try:
-        if done.returncode:
-            raise ValueError(last_line(done.stderr or done.stdout))
-        states = [row["state"] for row in json.loads(done.stdout) if row["description"] == APP]
-    except (ValueError, KeyError, TypeError) as error:
-        hint = "`uv run modal token new` logs in."
-        raise TeacherError(f"Modal did not list its apps: {error}", hint=hint) from None
-    return any(state not in ("stopped", "disabled") for state in states)
-
-
-def deploy(settings: Mapping[str, str], signals: Signals) -> None:
-    """Build the image if it has changed, and deploy the app with these variables. Raises `TeacherError`."""
-    command, env = [*MODAL, "deploy", "teacher_app.py"], {**os.environ, **settings}
-    process = subprocess.Popen(
-        command, cwd=FOLDER, env=env, stdin=subprocess.DEVNULL, stdout=STDERR, start_new_session=True
-    )
-    with signals.ended(process):
-        if code := process.wait():
-            raise TeacherError(f"`modal deploy` ended with exit status {code}; its messages are above")
-
-
-def find_address() -> str:
-    """The address of the server, without a slash at its end. Raises `TeacherError`."""
-    done = ask([sys.executable, "-c", ADDRESS])
-    address = last_line(done.stdout)
-    if done.returncode or not address.startswith("http"):
-        raise TeacherError(f"Modal gave no address: {last_line(done.stderr) or address or 'no answer'}")
-    return address.rstrip("/")
-
-
-def stop() -> None:
-    """Stop the app and all its containers. Raises `TeacherError` unless Modal then says that it is stopped."""
-    say("Stopping the app.")
-    done = ask([*MODAL, "app", "stop", "--yes", APP])
-    why = ""
-    for check in range(CHECKS):
-        time.sleep(PAUSE if check else 0)
-        try:
-            if not running():
-                say(f"The app {APP} is stopped.")
-                return
-            why = last_line(done.stderr) if done.returncode else "Modal still lists it"
-        except TeacherError as error:
-            why = error.message
-    raise TeacherError(f"the app {APP} may still be running and cost money: {why}", hint=f"Stop it with: {STOP}")
+        found = check_on_hub(args.model, args.revision, variables)
+    except OSError as error:
+        why = error.reason if isinstance(error, urllib.error.URLError) else error
+        say(f"note: the Hugging Face Hub could not be asked for {args.model} ({why}), so its name is not checked")
+        return False
+    args.revision = args.revision or found.commit
+    if found.gib > (most := gpu_prices.memory(args.gpu)):
+        hint = "Choose a --gpu with more memory, or several, such as H100:2."
+        raise SettingsError(f"{args.model} has {found.gib:.0f} GiB of weights, {args.gpu} only {most} GiB", hint=hint)
+    say(f"The model is {args.model} at the commit {found.commit}.")
+    return found.needs_token
 
 
 # --- the run --------------------------------------------------------------------------------------------------------
@@ -272,13 +203,15 @@ class NoRedirects(urllib.request.HTTPRedirectHandler):
         """Do not follow."""
 
 
-def wait_until_ready(url: str, key: str, deadline: float) -> None:
+def wait_until_ready(url: str, key: str, deadline: Deadline, app: ModalApp) -> None:
     """Return when the server lists its models. The first call starts a container. Raises `TeacherError`.
 
-    Modal answers 503 while there is no container.
+    Modal answers 503 while there is no container, and starts the next one if one has failed. So Modal is asked for
+    failures too.
     """
     request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})
-    while time.time() < deadline:
+    failed, watch = 0, Deadline.after(WATCH_SECONDS)
+    while deadline.left() > 0:
         try:
             with urllib.request.build_opener(NoRedirects).open(request, timeout=30):
                 return
@@ -288,19 +221,32 @@ def wait_until_ready(url: str, key: str, deadline: float) -> None:
                 raise TeacherError(f"{url} refused VLLM_API_KEY", hint=hint) from None
         except (OSError, HTTPException):
             pass  # not reachable yet
+        if watch.left() <= 0:
+            failed, watch = check_starts(app, key, failed), Deadline.after(WATCH_SECONDS)
         time.sleep(PAUSE)
-    raise TeacherError(f"no container was ready in time at {url}", hint=f"See: uv run modal app logs {APP}")
+    raise TeacherError(f"no container was ready in time at {url}", hint=f"See: {LOGS}")
 
 
-def generate(args: argparse.Namespace, env: Mapping[str, str], deadline: float, signals: Signals) -> int:
+def check_starts(app: ModalApp, key: str, known: int) -> int:
+    """How many containers have failed at their start. Raises `TeacherError` if there are FAILURES of them."""
+    failed, reason = app.failed_starts()
+    reason = (reason or "Modal names no reason").replace(key, "[key]")
+    if failed >= FAILURES:
+        say(app.log().replace(key, "[key]"))
+        raise TeacherError(f"{failed} containers failed at their start: {reason}", hint=f"See: {LOGS}")
+    if failed > known:
+        say(f"A container failed at its start: {reason}. Modal starts another one.")
+    return failed
+
+
+def generate(args: argparse.Namespace, env: Mapping[str, str], deadline: Deadline, signals: Signals) -> int:
     """Run the generator until it ends or the time is over. Returns its exit status, 1 if the time was over."""
-    given = any(text.partition("=")[0] == "--max-concurrency" for text in args.generator)
+    given = value_of("--max-concurrency", args.generator) is not None
     own = [] if given else ["--max-concurrency", str(CALLS * args.containers)]
     command = [sys.executable, str(GENERATOR), *own, *args.generator]
     with signals.ended(subprocess.Popen(command, env=dict(env), start_new_session=True)) as process:
-        try:
-            code = process.wait(max(0.0, deadline - time.time()))
-        except subprocess.TimeoutExpired:
+        code = deadline.wait(process)
+        if code is None:
             say("The time of --max-hours is over. The same command resumes the run.")
             return 1
     return code if code >= 0 else 128 - code
@@ -326,41 +272,61 @@ def app_settings(args: argparse.Namespace, deadline: float) -> dict[str, str]:
     }
 
 
-def use_teacher(args: argparse.Namespace, key: str, signals: Signals) -> int:
+def deploy(args: argparse.Namespace, app: ModalApp, deadline: Deadline, signals: Signals) -> None:
+    """Build the image if it has changed, and deploy the app. Raises `TeacherError`."""
+    with signals.ended(app.deploy(app_settings(args, deadline.at))) as process:
+        if code := deadline.wait(process):
+            raise TeacherError(f"`modal deploy` ended with exit status {code}; its messages are above")
+        if code is None:
+            raise TeacherError("`modal deploy` did not end within --max-hours")
+
+
+def use_teacher(args: argparse.Namespace, key: str, app: ModalApp, signals: Signals) -> int:
     """Deploy, wait for a container, generate. Returns the exit status of the generator."""
-    deadline = time.time() + args.max_hours * HOUR
-    deploy(app_settings(args, deadline), signals)
-    url = find_address()
+    deadline = Deadline.after(args.max_hours * HOUR)
+    deploy(args, app, deadline, signals)
+    url = app.address()
     say(f"Deployed. Waiting for the first container of {url}/v1")
-    wait_until_ready(url, key, min(deadline, time.time() + READY_SECONDS))
+    wait_until_ready(url, key, min(deadline, Deadline.after(READY_SECONDS), key=Deadline.left), app)
     say("A container is ready. The generator starts.")
-    call = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": key, "MODEL": args.model, "MODEL_PROVIDER": ""}
-    return generate(args, {**os.environ, **call}, deadline - 2 * GRACE_SECONDS, signals)
+    return generate(args, call_settings(args.model, url, key), deadline.before(2 * GRACE_SECONDS), signals)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the cost, use the teacher, and stop it. Returns the exit status."""
-    mine = load_variables(find_dotenv(FOLDER))
-    args.model = args.model or mine.get("MODEL", "")
-    if not args.model:
-        raise SettingsError("no model is chosen", hint="Give --model, for example Qwen/Qwen3-4B-Instruct-2507.")
-    key = check_key(mine.get("VLLM_API_KEY", "").strip(), "VLLM_API_KEY")  # an error of HTTP would show it
+    """Check everything, print the cost, use the teacher, and stop it. Returns the exit status."""
+    if args.reports:
+        planned = plan_only(args, call_settings(args.model or "", PLACEHOLDER, "placeholder"))
+        print(planned.stdout, end="")
+        return planned.returncode
+    variables = load_variables(find_dotenv(FOLDER))
+    key = check_key(variables.get("VLLM_API_KEY", "").strip(), "VLLM_API_KEY")  # an error of HTTP would show it
     if not key:
         raise SettingsError("VLLM_API_KEY is not set", hint="modal/README.md shows how to create it and its Secret.")
+    check_confirmable(args.yes)
+    planned = plan_only(args, call_settings(args.model, PLACEHOLDER, key))
+    if planned.returncode:
+        return planned.returncode
+    lines = [line for line in planned.stdout.splitlines() if "--price-in" not in line]
+    say("\n".join(lines))
+    if any(line.startswith("0 of them to write") for line in lines):
+        say("Every row is there already. Nothing was started.")
+        return 0
+    app = ModalApp(FOLDER)
+    app.check_free()
+    token = check_model(args, variables, app)
+    app.check_secret("VLLM_API_KEY", *["HF_TOKEN"] * token)
     cli.print_stderr(cost_bound(args))
     confirm(args.yes)
-    if running():
-        raise SettingsError(f"the app {APP} is already running", hint=f"Wait for its end, or stop it with: {STOP}")
     signals = Signals()
     try:
         try:
-            return use_teacher(args, key, signals)
+            return use_teacher(args, key, app, signals)
         finally:
             signals.quiet = True
     except Signalled as signalled:
         return signalled.exit_status
     finally:
-        stop()
+        app.stop()
 
 
 main = cli.main(parse_args, run)

@@ -36,6 +36,12 @@ class Recorder:
     requests: list[Message] = field(default_factory=list)
     apps: dict[str, int] = field(default_factory=dict)
     """The state of each app on the list of apps."""
+    failures: int = 0
+    """The containers that have failed."""
+    log: str = ""
+    """What the containers have written."""
+    folders: dict[str, list[str]] = field(default_factory=dict)
+    """The folders of every Volume, with their files."""
 
     def __mapping__(self) -> dict[str, Handler]:
         """The whole service. A method that is not in ANSWERS returns an empty response."""
@@ -124,6 +130,30 @@ def _app_stop(recorder: Recorder, request: api_pb2.AppStopRequest) -> Message:
     return Empty()
 
 
+def _stats(recorder: Recorder, request: Message) -> Message:
+    reply = api_pb2.AppGetTimeRangeStatsResponse()
+    reply.servers.total.containers.container_errors = recorder.failures
+    return reply
+
+
+def _logs(recorder: Recorder, request: Message) -> Message:
+    items = [api_pb2.TaskLogs(data=recorder.log)] if recorder.log else []
+    return api_pb2.AppFetchLogsResponse(batches=[api_pb2.TaskLogsBatch(items=items)])
+
+
+def _files(recorder: Recorder, request: Any) -> Message:
+    name = request.path.strip("/")
+    if name not in recorder.folders:
+        raise GRPCError(Status.NOT_FOUND, "No such file or directory")
+    return api_pb2.VolumeListFiles2Response(
+        entries=[api_pb2.FileEntry(path=f"{name}/{file}") for file in recorder.folders[name]]
+    )
+
+
+def _files_1(recorder: Recorder, request: Any) -> Message:
+    return api_pb2.VolumeListFilesResponse(entries=_files(recorder, request).entries)  # ty: ignore[unresolved-attribute]
+
+
 ANSWERS: dict[str, Callable[[Recorder, Any], Message]] = {
     "AuthTokenGet": _token,
     "EnvironmentGetOrCreate": _environment,
@@ -133,6 +163,10 @@ ANSWERS: dict[str, Callable[[Recorder, Any], Message]] = {
     "AppGetByDeploymentName": _app_by_name,
     "AppList": _app_list,
     "AppStop": _app_stop,
+    "AppGetTimeRangeStats": _stats,
+    "AppFetchLogs": _logs,
+    "VolumeListFiles": _files_1,
+    "VolumeListFiles2": _files,
     "AppCreate": lambda recorder, request: api_pb2.AppCreateResponse(app_id="ap-1"),
     "AppPublish": lambda recorder, request: api_pb2.AppPublishResponse(url="https://modal.invalid/app"),
     "MountPutFile": lambda recorder, request: api_pb2.MountPutFileResponse(exists=True),

@@ -71,9 +71,10 @@ def test_without_confirmation_nothing_starts(rows):
         (["--timeout", "nan"], "above 0"),
         (["--attempts", "0"], "from 1 to 11"),
         (["--attempts", "12"], "from 1 to 11"),
-        (["--gpu", "H100:9"], "not a list such as"),
-        (["--gpu", "L40S,,L4"], "not a list such as"),
-        (["--gpu", "B300"], "--rate"),
+        (["--gpu", "H100:9"], "from 1 to 8"),
+        (["--gpu", "L40S,,L4"], "'' is not a GPU type of Modal"),
+        (["--gpu", "B300", "--rate", "9"], "'B300' is not a GPU type of Modal"),
+        (["--gpu", "H200"], "--rate"),
         (["--memory", "0"], "above 0"),
         (["--set", "MAX_STEPS"], "not NAME=VALUE"),
     ],
@@ -140,7 +141,7 @@ def test_the_bound_counts_the_dearest_gpu_the_rest_and_all_attempts():
 
 def test_a_rate_replaces_the_table():
     """With --rate, a GPU that is not in the table can be used, and the bound says where the price is from."""
-    chosen = options("--gpu", "B300", "--rate", "9", "--attempts", "1", "--timeout", "1h")
+    chosen = options("--gpu", "H200", "--rate", "9", "--attempts", "1", "--timeout", "1h")
     assert finetune_doric.cost_per_hour(chosen) > 9
     assert "your --rate" in finetune_doric.cost_bound(chosen)
 

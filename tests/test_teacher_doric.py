@@ -1,5 +1,6 @@
 """The teacher on Modal: what is deployed, the cost bound, and that the app is stopped however the run ends."""
 
+import fcntl
 import json
 import os
 import re
@@ -8,17 +9,23 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from modal._utils.function_utils import parse_gpu_config
 from modal_proto import api_pb2
 
 import teacher_doric
+import vllm_doric
 from doric.core import gpu_prices
+from doric.core.errors import SettingsError
+from doric.teacher import modal_app, processes
 from mock_server import Behaviour, serving
 from modal_recorder import Recorder, account, deploy, recording
+from test_teacher_models import COMMIT, hub
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-teacher-secret"
@@ -40,12 +47,22 @@ if command.startswith("deploy"):
 elif command == "app list":
     apps = [{"description": "other", "state": "deployed"}]
     if state.exists():
-        apps.append({"description": "doric-teacher", "state": state.read_text()})
+        ids = {"app_id": "ap-1"} if mode == "stop fails" else {}
+        apps.append({"description": "doric-teacher", "state": state.read_text()} | ids)
     print(json.dumps(apps))
 elif command == "app stop":
-    if mode == "stop fails":
+    stops = (folder / "calls").read_text().count('[["app", "stop"')
+    if mode == "stop fails" or (mode == "stop fails twice" and stops < 3):
         sys.exit("the connection failed")
     state.write_text("stopped")
+elif command == "app stats":
+    print(json.dumps({"servers": {"total": {"containers": {"errors": int(os.environ.get("FAKE_ERRORS", "0"))}}}}))
+elif command == "app logs":
+    print(os.environ.get("FAKE_LOG", ""))
+elif command == "volume ls":
+    if not (names := os.environ.get("FAKE_VOLUME")):
+        sys.exit("No such file or directory")
+    print(json.dumps([{"filename": "teacher/" + name} for name in names.split()]))
 """
 FAKE_SERVER = """
 import os
@@ -56,6 +73,17 @@ class Server:
         return Server()
     def get_url(self):
         return os.environ["FAKE_URL"]
+class Secret:
+    @staticmethod
+    def from_name(name, required_keys):
+        assert name == "doric-vllm"
+        missing = set(required_keys) - set(os.environ.get("FAKE_SECRET", "VLLM_API_KEY").split())
+        return Secret(missing)
+    def __init__(self, missing):
+        self.missing = missing
+    def hydrate(self):
+        if self.missing:
+            raise ValueError(f"Secret is missing key(s): {sorted(self.missing)}")
 """
 # Signals that the test runner ignores would be ignored in the command too.
 DEFAULT_SIGNALS = (
@@ -100,6 +128,7 @@ def modal(tmp_path: Path) -> FakeModal:
     (package / "__main__.py").write_text(FAKE_MODAL)
     env = {name: os.environ[name] for name in ("PATH", "HOME")}
     env |= {"PYTHONPATH": str(tmp_path / "lib"), "FAKE_MODAL": str(tmp_path), "VLLM_API_KEY": KEY, "COLUMNS": "200"}
+    env |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": ""}  # no Hub can be reached
     return FakeModal(tmp_path, env)
 
 
@@ -132,15 +161,26 @@ def options(*given: str):
         (["--max-hours", "0"], "above 0"),
         (["--max-hours", "25"], "at most 24"),
         (["--max-hours", "nan"], "above 0"),
-        (["--gpu", "H100:9"], "not a GPU type"),
+        (["--gpu", "H100:9"], "from 1 to 8"),
+        (["--gpu", "A10:8"], "from 1 to 4"),
+        (["--gpu", "H100:"], "from 1 to 8"),
         (["--gpu", "H100,L4"], "not a GPU type"),
-        (["--gpu", "B300"], "--rate"),
+        (["--gpu", "B300", "--rate", "9"], "not a GPU type"),
+        (["--gpu", "H200"], "--rate"),
+        (["--model", "gpt-6.1-terra"], "not a model of the Hugging Face Hub"),
+        (["--model", ""], "not a model of the Hugging Face Hub"),
+        (["--out", "x.jsonl"], "unknown: --out x.jsonl. Flags of the generator come after --"),
         (["--rate", "0"], "above 0"),
         (["--max-model-len", "8k"], "whole number"),
         (["--", "--base-url", "http://x"], "--base-url after --"),
         (["--", "--model=other"], "--model after --"),
         (["--", "--base-ur", "http://x"], "--base-url after --"),
         (["--", "--backend", "heuristic"], "--backend after --"),
+        (["--", "--merge", "a.jsonl", "--dry-run"], "--merge after -- needs no model"),
+        (["--", "--batch", "submit"], "--batch after -- is for"),
+        (["--", "--batch-f"], "--batch-files after -- needs no server"),
+        (["--", "--judge-model", "gpt-6"], "--judge-model gpt-6 needs --judge-base-url"),
+        (["--", "--judge-mod=gpt-6"], "--judge-model gpt-6 needs --judge-base-url"),
     ],
 )
 def test_wrong_flags(given, message, capsys):
@@ -161,11 +201,12 @@ def test_the_bound_counts_all_containers_hours_and_parts():
     said = teacher_doric.cost_bound(args)
     assert f"${6 * each:.2f}" in said
     assert gpu_prices.DATE in said
+    assert said.startswith("acme/teacher on 4 x H100:2 for at most 1.5 h costs at most $")
 
 
 def test_a_rate_replaces_the_table():
     """With --rate, a GPU that is not in the table can be used, and the bound says where its price is from."""
-    args = options("--gpu", "B300", "--rate", "9", "--cores", "1", "--memory", "1")
+    args = options("--gpu", "H200", "--rate", "9", "--cores", "1", "--memory", "1")
     assert 9 < teacher_doric.cost_per_hour(args) < 9.1
     assert "your --rate" in teacher_doric.cost_bound(args)
 
@@ -174,7 +215,7 @@ def test_a_rate_replaces_the_table():
     ("flags", "env", "message"),
     [
         (["--model", "acme/teacher"], {}, "the cost is not confirmed"),
-        (["--yes"], {"MODEL": ""}, "no model is chosen"),
+        (["--yes"], {"MODEL": "gpt-6.1-terra"}, "--model is required, for instance --model Qwen/"),
         (FLAGS, {"VLLM_API_KEY": ""}, "VLLM_API_KEY is not set"),
         (FLAGS, {"VLLM_API_KEY": "sk-demo\rrest"}, "VLLM_API_KEY contains a character that no key has"),
         (FLAGS, {"VLLM_API_KEY": "sk-demo…"}, "VLLM_API_KEY contains a character that no key has"),
@@ -195,9 +236,142 @@ def test_a_running_teacher_is_left_alone(modal):
     (modal.folder / "state").write_text("deployed")
     process = start(modal, *FLAGS)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, modal.calls) == (2, [["app", "list", "--json"]])
+    assert (process.returncode, modal.calls) == (2, [["app", "list", "--json"]]), err
     assert "already running" in err
-    assert teacher_doric.STOP in err
+    assert modal_app.STOP in err
+
+
+# -- before anything is deployed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--n-per-topc", "4"], "unrecognized arguments: --n-per-topc 4"),
+        (["--n-per-topic", "four"], "argument --n-per-topic"),
+        (["--topics-json", "missing.json"], "missing.json"),
+        (["--out", "/dev/null/rows.jsonl"], "/dev/null/rows.jsonl: cannot be written"),
+        (["--out", "modal"], "modal: cannot be written: it is a directory"),
+        (["--report", "README.md"], "README.md"),
+        (["--langs", "xx"], "xx"),
+        (["--max-cost", "5"], "--max-cost needs a known price"),
+        (["--from-texts", "docs"], "--from-texts needs --source, --licence, --permission"),
+        (["--out"], "argument --out: expected one argument"),
+        (["rows.jsonl"], "unrecognized arguments: rows.jsonl"),
+    ],
+)
+def test_a_mistake_in_the_flags_of_the_generator_costs_nothing(modal, given, message):
+    """The generator's own error and exit status come before the cost, and Modal is not called."""
+    process = start(modal, *FLAGS, "--", *given)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, modal.calls, out) == (2, [], "")
+    assert message in err
+    assert "$" not in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--help"], "usage: generate_doric_dataset.py"),
+        (["--out", "x.jsonl", "--hel"], "usage: generate_doric_dataset.py"),
+        (["-h"], "usage: generate_doric_dataset.py"),
+        (["--version"], "doric "),
+        (["--dry-run", "--out", "datasets/x.jsonl"], "of them to write"),
+        (["--dry", "--out", "datasets/x.jsonl"], "of them to write"),
+    ],
+)
+def test_a_question_to_the_generator_is_answered_and_nothing_is_deployed(modal, given, said):
+    """--help, --version and --dry-run after -- print the generator's answer, without a model, a key or Modal."""
+    process = start(modal, "--", *given, VLLM_API_KEY="")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, modal.calls) == (0, []), err
+    assert said in out
+
+
+def test_another_run_and_a_finished_dataset_start_no_gpu(modal, tmp_path):
+    """A file that another run is writing is an error; one that has all its rows needs no teacher."""
+    (tmp_path / "topics.txt").write_text("fishing\n")
+    out = tmp_path / "rows.jsonl"
+    given = ["--topics", tmp_path / "topics.txt", "--out", out, "--n-per-topic", "2", "--no-progress"]
+    with serving(Behaviour(key=KEY)) as server:
+        url = server.url.removesuffix("/v1")
+        assert start(modal, *FLAGS, "--", *given, FAKE_URL=url).wait(120) == 0
+    (modal.folder / "calls").unlink()
+    process = start(modal, *FLAGS, "--", *given)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, modal.calls) == (0, []), err
+    assert "Every row is there already. Nothing was started." in err
+    with out.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = start(modal, *FLAGS, "--", *given)
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, modal.calls) == (2, [])
+    assert "another run is writing this file" in err
+
+
+def test_an_unknown_model_and_a_token_that_is_missing_cost_nothing(modal):
+    """A model that the Hub does not know, and a gated one without HF_TOKEN in the Secret, are not deployed."""
+    with hub(status=401, code="RepoNotFound") as server:
+        process = start(modal, *FLAGS, **server.variables)
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, deployments(modal)) == (2, 0)
+    assert "error: the Hugging Face Hub does not know the model acme/teacher" in err
+    with hub(gated="manual") as server:
+        process = start(modal, *FLAGS, **server.variables)
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, deployments(modal)) == (2, 0)
+    assert "the Secret doric-vllm of Modal cannot be used" in err
+    assert "It needs VLLM_API_KEY and HF_TOKEN" in err
+
+
+def test_a_model_that_no_gpu_of_the_type_can_hold_costs_nothing(modal):
+    """Weights that are larger than the memory of all GPUs of a container are not deployed."""
+    with hub(safetensors={"parameters": {"BF16": 30 * 2**30}}) as server:
+        process = start(modal, *FLAGS, "--gpu", "L4:2", **server.variables)
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, deployments(modal)) == (2, 0)
+    assert "error: acme/teacher has 60 GiB of weights, L4:2 only 48 GiB" in err
+
+
+def test_the_commit_that_was_checked_is_deployed(modal):
+    """The newest commit that the Hub names is printed and deployed, so that all containers have the same."""
+    with hub() as server:
+        process = start(modal, *FLAGS, FAKE_MODE="deploy fails", **server.variables)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"The model is acme/teacher at the commit {COMMIT}." in err
+    calls = [json.loads(line) for line in (modal.folder / "calls").read_text().splitlines()]
+    assert [env["DORIC_REVISION"] for argv, env in calls if argv[0] == "deploy"] == [COMMIT]
+
+
+def test_a_folder_that_is_not_in_the_volume_costs_nothing(modal):
+    """A folder is looked up in the Volume before the deployment."""
+    process = start(modal, "--model", "/models/teacher", "--yes")
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, deployments(modal)) == (2, 0)
+    assert "there is no /teacher in the Volume doric-models: No such file or directory" in err
+    assert "modal volume put doric-models FOLDER /teacher" in err
+
+
+def deployments(modal: FakeModal) -> int:
+    """The number of deployments."""
+    return sum(call[:1] == ["deploy"] for call in modal.calls)
+
+
+@pytest.mark.parametrize("gpu", gpu_prices.TYPES)
+def test_every_gpu_type_passes_the_flags_the_app_and_modal(gpu):
+    """What the flags accept is what the app accepts and what the installed SDK sends, with the number of GPUs."""
+    args = options("--gpu", f"{gpu.lower()}:2", "--rate", "1")
+    (chosen,) = vllm_doric.Config.from_env(teacher_doric.app_settings(args, 4e9)).gpus()
+    sent = parse_gpu_config(":".join(chosen))
+    assert (sent.gpu_type, sent.count) == (gpu, 2)
+
+
+def test_the_tables_of_gpus_are_the_same():
+    """The app has the same types, and each price is that of a type."""
+    assert gpu_prices.TYPES == vllm_doric.GPUS
+    assert gpu_prices.GPUS.keys() | gpu_prices.FEW.keys() <= set(gpu_prices.TYPES) == gpu_prices.MEMORY.keys()
 
 
 # -- the run -----------------------------------------------------------------------------------------------------------
@@ -214,7 +388,9 @@ def test_a_run_makes_rows_and_stops_the_app(modal, tmp_path):
         stdout, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert len(out.read_text("utf-8").splitlines()) == 4
-    assert err.startswith("3 x H100 for at most 2 h cost at most $")
+    assert err.startswith("4 rows over 1 topics: ")
+    assert err.index("acme/teacher on 3 x H100 for at most 2 h costs at most $") < err.index("Deployed.")
+    assert "--price-in" not in err
     assert (modal.stops, modal.stopped) == (1, True)
     assert "The app doric-teacher is stopped." in err
     assert KEY not in stdout + err + json.dumps(modal.calls) + out.read_text("utf-8")
@@ -226,7 +402,7 @@ class Phase(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.server.phase == "waiting":
             self.signal()
-        self.answer(503 if self.server.phase == "waiting" else 200)
+        self.answer(200 if self.server.phase in ("ready", "generating") else 503)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -319,14 +495,15 @@ def command(modal, monkeypatch, tmp_path):
     before = [signal.getsignal(number) for number in numbers]
     for name, value in modal.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(teacher_doric, "PAUSE", 0.0)
+    for module in (teacher_doric, modal_app):
+        monkeypatch.setattr(module, "PAUSE", 0.0)
     script = tmp_path / "generator.py"
     monkeypatch.setattr(teacher_doric, "GENERATOR", script)
 
-    def call(code: str, *given: str) -> int:
-        script.write_text(code)
+    def call(code: str, *given: str, phase: str = "ready") -> int:
+        script.write_text(f"import sys\nif '--check' in sys.argv: sys.exit()\n{code}")
         with ThreadingHTTPServer(("127.0.0.1", 0), Phase) as server:
-            server.phase = "ready"
+            server.phase = phase
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             monkeypatch.setenv("FAKE_URL", f"http://127.0.0.1:{server.server_port}/")
             try:
@@ -339,8 +516,10 @@ def command(modal, monkeypatch, tmp_path):
         signal.signal(number, handler)
 
 
-def test_the_key_is_in_the_environment_only(command, tmp_path):
-    """The generator gets the address, the key and the model as variables, and no key as an argument."""
+def test_the_key_is_in_the_environment_only(command, monkeypatch, tmp_path):
+    """The generator gets address, key and model as variables, no key as an argument, and nothing of another model."""
+    for name, value in {"MODEL": "gpt-6.1-terra", "MODEL_PROVIDER": "huggingface", "EXTRA_BODY": '{"x": 1}'}.items():
+        monkeypatch.setenv(name, value)
     code = (
         "import json, os, sys\n"
         f"open({str(tmp_path / 'seen')!r}, 'w').write(json.dumps([sys.argv[1:], dict(os.environ)]))\n"
@@ -352,6 +531,7 @@ def test_the_key_is_in_the_environment_only(command, tmp_path):
     assert env["OPENAI_BASE_URL"].endswith("/v1")
     assert "//v1" not in env["OPENAI_BASE_URL"]
     assert (env["OPENAI_API_KEY"], env["MODEL"]) == (KEY, "acme/teacher")
+    assert (env["MODEL_PROVIDER"], env["EXTRA_BODY"]) == ("", "")
 
 
 def test_a_given_concurrency_is_kept(command, tmp_path):
@@ -368,28 +548,140 @@ def test_the_generator_ends_with_the_time(command, modal, capsys):
     assert (modal.stops, modal.stopped) == (1, True)
 
 
-def test_a_failed_stop_prints_the_command(command, monkeypatch, modal, capsys):
-    """If Modal still lists the app after it was stopped, the exit status is 1 and the hint is the command to run."""
+def test_a_failed_stop_is_repeated(command, monkeypatch, modal, capsys):
+    """A stop that fails is sent again until Modal lists the app as stopped; the command by hand is named first."""
+    monkeypatch.setenv("FAKE_MODE", "stop fails twice")
+    assert command("") == 0
+    err = capsys.readouterr().err
+    assert (modal.stops, modal.stopped) == (3, True)
+    again = f"The app is not stopped yet (the connection failed). Trying again. By hand: {modal_app.STOP}"
+    assert err.count(again) == 2
+
+
+def test_a_stop_that_fails_again_and_again_prints_the_command(command, monkeypatch, modal, capsys):
+    """If Modal still lists the app after all tries, the exit status is 1 and the hint is the command to run."""
     monkeypatch.setenv("FAKE_MODE", "stop fails")
+    monkeypatch.setattr(modal_app, "CHECKS", 1)
+    monkeypatch.setattr(modal_app, "TRIES", 2)
     assert command("") == 1
     err = capsys.readouterr().err
     assert "error: the app doric-teacher may still be running and cost money: the connection failed" in err
-    assert err.splitlines()[-1] == f"hint: Stop it with: {teacher_doric.STOP}"
-    assert modal.stops == 1
+    assert err.splitlines()[-1] == f"hint: Stop it with: {modal_app.STOP}"
+    assert modal.stops == 3  # the second time by the name, and by the id that Modal lists
+
+
+def test_a_stop_survives_a_list_that_fails(monkeypatch, tmp_path, capsys):
+    """A list of apps that fails once is no reason to give up; what counts is the list, not the command's status."""
+    lists = iter([modal_app.TeacherError("no network"), ["ap-1"], []])
+    app = modal_app.ModalApp(tmp_path)
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(modal_app, "PAUSE", 0.0)
+    monkeypatch.setattr(
+        app, "_ask", lambda *words: asked.append(words) or subprocess.CompletedProcess(words, 1, "", "x")
+    )
+
+    def running() -> list[str]:
+        found = next(lists)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(app, "running", running)
+    app.stop()
+    assert [words[-1] for words in asked] == ["doric-teacher", "doric-teacher"]
+    assert "(no network). Trying again." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("errors", "lines", "message"), [
+    ("2", "", "2 containers failed at their start: Modal names no reason"),
+    ("0", "2", "2 containers failed at their start: vLLM ended with exit code 1"),
+])  # fmt: skip
+def test_containers_that_fail_at_their_start_end_the_run(command, monkeypatch, modal, capsys, errors, lines, message):
+    """After two failed starts the app is stopped with the reason, long before the time for a start is over."""
+    line = f"{modal_app.FAILED} vLLM ended with exit code 1 [{KEY}]"
+    monkeypatch.setenv("FAKE_ERRORS", errors)
+    monkeypatch.setenv("FAKE_LOG", "\n".join([line] * int(lines or 0)))
+    monkeypatch.setattr(teacher_doric, "WATCH_SECONDS", 0.0)
+    assert command("", phase="starting") == 1
+    err = capsys.readouterr().err
+    assert f"error: {message}" in err
+    assert modal_app.LOGS in err
+    assert KEY not in err
+    assert (modal.stops, modal.stopped) == (1, True)
+
+
+def test_one_failed_start_is_said_once(monkeypatch, tmp_path, capsys):
+    """One failure may pass, for example of the Hub: it is printed once, and the next start is awaited."""
+    app = modal_app.ModalApp(tmp_path)
+    monkeypatch.setattr(app, "failed_starts", lambda: (1, "no disk"))
+    assert teacher_doric.check_starts(app, KEY, 0) == 1
+    assert teacher_doric.check_starts(app, KEY, 1) == 1
+    assert capsys.readouterr().err.count("A container failed at its start: no disk. Modal starts another one.") == 1
+
+
+class Clocks:
+    """A process that never ends and a machine that is suspended while it waits: only the time of day goes on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall, self.waits = 1e9, 0
+        monkeypatch.setattr(processes.time, "time", lambda: self.wall)
+        monkeypatch.setattr(processes.time, "monotonic", lambda: 5.0)
+
+    def wait(self, seconds: float) -> int:
+        assert seconds <= processes.STEP_SECONDS
+        self.waits, self.wall = self.waits + 1, self.wall + 4000
+        raise subprocess.TimeoutExpired("x", seconds)
+
+    def poll(self) -> None:
+        return None
+
+
+def test_a_suspended_machine_does_not_stretch_the_time(monkeypatch):
+    """The limit counts the hours in which the machine was suspended, and is not stretched by a clock that is set."""
+    clocks = Clocks(monkeypatch)
+    deadline = processes.Deadline.after(7200)
+    assert deadline.wait(clocks) is None
+    assert clocks.waits == 2
+    monkeypatch.setattr(processes.time, "monotonic", lambda: 9000.0)
+    clocks.wall = 1e9 - 1e6
+    assert deadline.left() < 0
 
 
 def test_modal_itself_lists_and_stops_the_app(monkeypatch, tmp_path):
     """The installed Modal command stops the app, and its list of apps is understood."""
+    app = modal_app.ModalApp(tmp_path)
     with recording({}) as recorder:
         for name, value in account(recorder, tmp_path).items():
             monkeypatch.setenv(name, value)
-        assert not teacher_doric.running()
+        assert app.running() == []
         recorder.apps = {"other": api_pb2.APP_STATE_DEPLOYED, "doric-teacher": api_pb2.APP_STATE_DEPLOYED}
-        assert teacher_doric.running()
-        teacher_doric.stop()
-        assert not teacher_doric.running()
+        assert app.running() == ["ap-doric-teacher"]
+        app.stop()
+        assert app.running() == []
         assert recorder.apps["other"] == api_pb2.APP_STATE_DEPLOYED
         assert [request.app_id for request in recorder.sent(api_pb2.AppStopRequest)] == ["ap-doric-teacher"]
+
+
+def test_modal_itself_knows_failures_secrets_and_folders(monkeypatch, tmp_path):
+    """What the installed Modal command and library say about starts, the Secret and the Volume is understood."""
+    app = modal_app.ModalApp(tmp_path)
+    with recording({"doric-vllm": {"VLLM_API_KEY"}}) as recorder:
+        for name, value in account(recorder, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        recorder.apps = {"doric-teacher": api_pb2.APP_STATE_DEPLOYED}
+        assert app.failed_starts() == (0, "")
+        recorder.failures, recorder.log = 3, f"{modal_app.FAILED} no such model\n"
+        assert app.failed_starts() == (3, "no such model")
+        assert app.log() == recorder.log.strip()
+        app.check_secret("VLLM_API_KEY")
+        with pytest.raises(SettingsError, match=r"doric-vllm of Modal cannot be used: .*HF_TOKEN"):
+            app.check_secret("VLLM_API_KEY", "HF_TOKEN")
+        recorder.folders = {"teacher": ["config.json", "a.safetensors"], "lora": ["adapter_config.json"]}
+        app.check_folder("/models/teacher")
+        with pytest.raises(SettingsError, match="is a LoRA adapter"):
+            app.check_folder("/models/lora")
+        with pytest.raises(SettingsError, match="there is no /other in the Volume doric-models"):
+            app.check_folder("/models/other")
 
 
 def test_modal_without_an_account_is_an_error_with_a_hint(monkeypatch, tmp_path):
@@ -397,10 +689,12 @@ def test_modal_without_an_account_is_an_error_with_a_hint(monkeypatch, tmp_path)
     monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "none.toml"))
     for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(teacher_doric.TeacherError, match="Modal did not list its apps: ") as error:
-        teacher_doric.running()
+    with pytest.raises(modal_app.TeacherError, match="Modal did not list its apps: ") as error:
+        modal_app.ModalApp(tmp_path).running()
     assert "modal token new" in error.value.hint
     assert error.value.exit_status == 1
+    with pytest.raises(SettingsError, match="Modal did not list its apps: "):
+        modal_app.ModalApp(tmp_path).check_free()
 
 
 # -- deployed ----------------------------------------------------------------------------------------------------------
@@ -469,7 +763,7 @@ def in_container(folder: Path, env: dict[str, str]) -> subprocess.CompletedProce
 
 def test_a_container_serves_the_model_under_its_name_with_the_key_check(deployed, tmp_path):
     """vLLM's arguments have the model, its commit, and the check of the key, but no key."""
-    done = in_container(tmp_path, deployed.image_env)
+    done = in_container(tmp_path, deployed.image_env | deadline_in(3600))
     assert done.returncode == 0, done.stderr
     argv = json.loads(done.stdout.splitlines()[-1])
     said = " ".join(argv)
@@ -490,7 +784,28 @@ def test_after_the_deadline_no_model_is_loaded(deployed, tmp_path):
     done = in_container(tmp_path, deployed.image_env | {"TEACHER_DEADLINE": "1"})
     assert done.returncode != 0
     assert "the time of --max-hours is over" in done.stderr
+    assert done.stdout.startswith(f"{modal_app.FAILED} the time of --max-hours is over")
     assert "vllm" not in done.stdout
+
+
+def test_a_deadline_of_a_wrong_clock_starts_nothing(deployed, tmp_path):
+    """A deadline further away than any --max-hours would be no limit, so that no model is loaded."""
+    done = in_container(tmp_path, deployed.image_env | deadline_in(30 * 3600))
+    assert done.returncode != 0
+    assert "the clock of the machine that deployed is wrong" in done.stdout
+
+
+def test_a_container_says_why_it_failed(deployed, tmp_path):
+    """The reason why vLLM did not start is one line of the log, as the command looks for it."""
+    env = deployed.image_env | {"DORIC_MODEL": "/models/none", "VLLM_API_KEY": ""}
+    done = in_container(tmp_path, env | deadline_in(3600))
+    assert done.returncode != 0
+    assert f"{modal_app.FAILED} the Secret doric-vllm has an empty VLLM_API_KEY\n" in done.stdout
+
+
+def deadline_in(seconds: float) -> dict[str, str]:
+    """The variable of the time limit."""
+    return {"TEACHER_DEADLINE": f"{time.time() + seconds:.0f}"}
 
 
 def test_the_app_is_not_deployed_by_hand(tmp_path):

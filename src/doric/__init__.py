@@ -12,9 +12,10 @@
     report       HTML pages of a dataset and of a result
     review       a page on which speakers check the Doric, and what their answers change
     chat         the terminal chat
+    teacher      an open model on rented GPUs that writes a dataset: checks, start and stop
     data         the language data that a speaker can correct
 
 Packages import only from lower layers. From low to high: `data`; `core`; `llm` and `dialect`; `quality`; `topics`;
-`dataset`, `evaluation` and `preferences`; `finetune`; `report`; `review`. `chat` imports only `core` and `llm`.
-`lint-imports` checks these rules, which are in pyproject.toml.
+`dataset`, `evaluation` and `preferences`; `finetune`; `report`; `review`. `chat` imports only `core` and `llm`,
+`teacher` only `core`. `lint-imports` checks these rules, which are in pyproject.toml.
 """

@@ -17,9 +17,10 @@ from doric import data
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.conversations import Row
 from doric.core.errors import InputError, ServerError, SettingsError
+from doric.core.files import check_writable, refuse_in_use
 from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
-from doric.core.regular_files import named_output
+from doric.core.regular_files import named_output, other_kind
 from doric.core.resume import PLAN, ResumableRun, behind_link, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.core.text import listed_counts
@@ -104,9 +105,16 @@ class Run:
         check_files(args)
         return run
 
+    def check(self) -> None:
+        """Raise `DoricError` if a run could not begin for another reason than those of `forecast`; write nothing."""
+        refuse_open_batches(self.out)
+        refuse_in_use(self.out)
+
     def forecast(self) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
         self._check_plan()
+        if not other_kind(self.out):  # a device or a pipe has no folder of its own
+            check_writable(self.out)
         plan = self._plan.description()
         left = max(0, len(self._plan) - self._files.count())
         answers = left * self._plan.answers / len(self._plan)
