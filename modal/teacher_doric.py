@@ -159,8 +159,14 @@ def confirm(yes: bool) -> None:
 
 def plan_only(args: argparse.Namespace, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
     """Let the generator check its flags and make its plan, without a call or a file. Its errors are printed."""
-    command = [sys.executable, str(GENERATOR), "--check", *args.generator]
+    command = [sys.executable, str(GENERATOR), "--check", *generator_flags(args)]
     return subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def generator_flags(args: argparse.Namespace) -> list[str]:
+    """The flags of the generator: those after --, and as many calls in flight as the containers take, if not given."""
+    given = value_of("--max-concurrency", args.generator) is not None
+    return [*([] if given else ["--max-concurrency", str(CALLS * args.containers)]), *args.generator]
 
 
 def call_settings(model: str, url: str, key: str) -> dict[str, str]:
@@ -241,9 +247,7 @@ def check_starts(app: ModalApp, key: str, known: int) -> int:
 
 def generate(args: argparse.Namespace, env: Mapping[str, str], deadline: Deadline, signals: Signals) -> int:
     """Run the generator until it ends or the time is over. Returns its exit status, 1 if the time was over."""
-    given = value_of("--max-concurrency", args.generator) is not None
-    own = [] if given else ["--max-concurrency", str(CALLS * args.containers)]
-    command = [sys.executable, str(GENERATOR), *own, *args.generator]
+    command = [sys.executable, str(GENERATOR), *generator_flags(args)]
     with signals.ended(subprocess.Popen(command, env=dict(env), start_new_session=True)) as process:
         code = deadline.wait(process)
         if code is None:

@@ -92,6 +92,7 @@ DEFAULT_SIGNALS = (
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))\n"
 FLAGS = ("--model", "acme/teacher", "--yes")
 
 
@@ -287,6 +288,18 @@ def test_a_question_to_the_generator_is_answered_and_nothing_is_deployed(modal, 
     out, err = process.communicate(timeout=120)
     assert (process.returncode, modal.calls) == (0, []), err
     assert said in out
+
+
+def test_more_calls_at_once_than_open_files_cost_nothing(modal, tmp_path):
+    """The generator plans with the number of calls of all containers, so that a limit of open files is met before."""
+    (tmp_path / "topics.txt").write_text("fishing\n")
+    given = ["--containers", "20", "--", "--topics", tmp_path / "topics.txt", "--out", tmp_path / "rows.jsonl"]
+    command = [sys.executable, "-c", f"{LIMITED}{DEFAULT_SIGNALS}", "modal/teacher_doric.py", *FLAGS, *map(str, given)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=modal.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, modal.calls) == (2, []), done.stderr
+    assert "1,280 calls at once need" in done.stderr
 
 
 def test_another_run_and_a_finished_dataset_start_no_gpu(modal, tmp_path):

@@ -35,6 +35,7 @@ from doric.dataset.sources import CHATS, FROM, TEXTS, Source, Writing, asked_lin
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Client
+from doric.llm.open_files import allow_connections
 from doric.llm.prices import BATCH, Price, check_max_cost, chosen_price, without_price
 from doric.llm.request import TIER
 from doric.llm.scheduler import Scheduler
@@ -109,6 +110,8 @@ class Run:
         """Raise `DoricError` if a run could not begin for another reason than those of `forecast`; write nothing."""
         refuse_open_batches(self.out)
         refuse_in_use(self.out)
+        if self.backend == "openai":
+            allow_connections(self._args.max_concurrency)
 
     def forecast(self) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
