@@ -199,12 +199,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> int:
     """Generate the dataset; the exit status."""
-    from doric.core.errors import DoricError
+    from doric.core.errors import DoricError, SettingsError
     from doric.core.regular_files import named_output
     from doric.dataset.run import Run
     from doric.lint.check import refuse_broken_data
 
     refuse_broken_data()
+    if args.merge and (args.dry_run or args.check):
+        hint = "Leave out --dry-run and --check; a merge needs no model and writes over no file."
+        raise SettingsError("a merge writes its rows, so it cannot be tried out", hint=hint)
     if args.merge:
         return merge_shards(args)
     if args.batch or args.batch_files:

@@ -160,7 +160,9 @@ def confirm(yes: bool) -> None:
 def plan_only(args: argparse.Namespace, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
     """Let the generator check its flags and make its plan, without a call or a file. Its errors are printed."""
     command = [sys.executable, str(GENERATOR), "--check", *generator_flags(args)]
-    return subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    return subprocess.run(
+        command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+    )
 
 
 def generator_flags(args: argparse.Namespace) -> list[str]:

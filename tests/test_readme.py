@@ -94,6 +94,40 @@ def test_every_command_in_readme_runs(command, copy, server):
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
+def section(page: str, title: str) -> str:
+    """The part of a page from a title to the next one of any level, or a bold paragraph to the next empty line."""
+    return re.split(r"^#+ |\n\n", page.partition(title)[2].strip(), maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_path_with_an_api_key_takes_the_model_from_env():
+    """The command with a key names no model, because .env has it; the path ends with the format for fine-tuning."""
+    (command,) = [one for one in commands() if "--backend openai" in one]
+    assert "--model" not in command
+    assert "(#3-sharegpt)" in section(README, "**You have an API key:**")
+
+
+def test_the_path_with_a_gpu_names_each_step():
+    """Who rents a GPU is led to the teacher, the conversion, the training, the evaluation and the chat, in order."""
+    links = re.findall(r"\]\(([^)]+)\)", section(README, "**You have money for a GPU:**"))
+    assert [link.rpartition("#")[2] for link in links] == [
+        "generate-a-dataset-with-an-open-model", "3-sharegpt", "from-no-account-on", "4-fine-tune", "5-validate",
+        "6-serve-and-chat",
+    ]  # fmt: skip
+    titles = re.findall(r"^#+ (.+)$", README + (ROOT / "modal" / "README.md").read_text("utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
+    assert {link.rpartition("#")[2] for link in links} <= anchors
+
+
+def test_the_teacher_needs_the_first_five_commands_of_quick_start():
+    """The first five commands log in, make the proxy token, create the key, give it to the server, and save it."""
+    page = (ROOT / "modal" / "README.md").read_text("utf-8")
+    steps = BLOCK.search(page.partition("## Quick start")[2])
+    assert steps
+    words = ("modal token new", "proxy-tokens", "openssl rand", "secret create doric-vllm", "../.env.new ../.env")
+    assert all(word in line for word, line in zip(words, steps[1].splitlines(), strict=False))
+    assert "needs the first five commands of [Quick start]" in section(page, "## Generate a dataset with an open model")
+
+
 @pytest.mark.parametrize("start", ELSEWHERE)
 def test_listed_commands_are_still_in_readme(start):
     """Every command in the list above is still in README."""

@@ -220,6 +220,14 @@ def test_a_merge_writes_over_no_file(shards, capsys):
     assert (shards / "1.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("flag", ["--dry-run", "--check"])
+def test_a_merge_cannot_be_tried_out(shards, flag, capsys):
+    """With a flag that promises to write nothing, a merge is refused, and nothing is written."""
+    assert merge(shards, "1.jsonl", "2.jsonl", flags=(flag,)) == 2
+    assert "a merge writes its rows" in capsys.readouterr().err
+    assert not (shards / "all.jsonl").exists()
+
+
 @pytest.mark.parametrize("line", [b"{", b"[]", b'{"messages": []}', b'{"messages": [], "meta": {}}'])
 def test_a_line_that_is_no_row_is_named_and_nothing_is_written(shards, line, capsys):
     """The error has the file and the line."""

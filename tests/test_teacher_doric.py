@@ -623,6 +623,13 @@ def test_containers_that_fail_at_their_start_end_the_run(command, monkeypatch, m
     assert (modal.stops, modal.stopped) == (1, True)
 
 
+def test_a_command_that_cannot_be_started_is_no_reason_to_give_up(monkeypatch, tmp_path):
+    """Without memory for a process, the stop fails like any other one, so that it is sent again; no traceback."""
+    monkeypatch.setattr(modal_app.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError(12, "no memory")))
+    done = modal_app.ask(["modal"], tmp_path)
+    assert (done.returncode, done.stderr) == (1, "Modal's command cannot be started: no memory")
+
+
 def test_one_failed_start_is_said_once(monkeypatch, tmp_path, capsys):
     """One failure may pass, for example of the Hub: it is printed once, and the next start is awaited."""
     app = modal_app.ModalApp(tmp_path)

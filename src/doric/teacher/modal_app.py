@@ -44,7 +44,7 @@ def say(text: str) -> None:
 
 
 def ask(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
-    """The result of a short command of Modal. Signals do not reach it. No answer in time is exit status 1."""
+    """The result of a short command of Modal. Signals do not reach it. No answer in time, or no start, is status 1."""
     try:
         return subprocess.run(
             command,
@@ -52,11 +52,14 @@ def ask(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[st
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=ANSWER_SECONDS,
             start_new_session=True,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", f"no answer within {ANSWER_SECONDS:g} s")
+    except OSError as error:  # no memory, or too many open files: the stop is tried again
+        return subprocess.CompletedProcess(command, 1, "", f"Modal's command cannot be started: {error.strerror}")
 
 
 def last_line(text: str) -> str:
@@ -143,7 +146,7 @@ class ModalApp:
 
         Containers say it in the log. Modal counts also those that could not say it, but perhaps later.
         """
-        done = self._ask("app", "logs", APP, "--tail", "100", "--search", FAILED)
+        done = self._ask("app", "logs", APP, "--tail", "1000")
         said = [line for line in done.stdout.splitlines() if FAILED in line] if not done.returncode else []
         counted = 0
         done = self._ask("app", "stats", APP, "--json")
