@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,28 +61,47 @@ def line_items(rows: Sequence[OwnRow], part: Part) -> list[Item]:
     """The authored lines that most rows have, the most used first."""
     sources = {name: source for name in file_names() if isinstance(source := load(name), Source)}
     lines = {line.text: line for line in reversed(list(doric_lines(sources)))}
-    counts = reach(list(lines), rows)
+    counts, examples = reach(list(lines), rows)
     used = sorted((text for text in lines if counts[text]), key=lambda text: (-counts[text], text))
     return [
         Item(
-            item_id("line", text), part.number, "line", {"text": without_slots(text)}, OURS,
+            item_id("line", text), part.number, "line", _shown(text, examples), OURS,
             {"file": lines[text].source.name, "line": lines[text].line, "text": text, "rows": counts[text]},
         )
         for text in used[: part.most]
     ]  # fmt: skip
 
 
-def reach(lines: Sequence[str], rows: Sequence[OwnRow]) -> Counter[str]:
-    """Line -> the rows that have it in a question or an answer. A line with a slot has to fit up to the slot."""
+def _shown(line: str, examples: Mapping[str, str]) -> dict[str, str]:
+    """What readers see of a line. One with a slot, or with the beginning of a sentence, needs an example."""
+    whole = "{" not in line and line.rstrip("\"'”’").endswith((".", "?", "!"))
+    return {"text": without_slots(line), "example": "" if whole else examples[line]}
+
+
+def reach(lines: Sequence[str], rows: Sequence[OwnRow]) -> tuple[Counter[str], dict[str, str]]:
+    """Line -> the rows that have it in a question or an answer, and line -> the shortest sentence with it.
+
+    A line with a slot has to fit up to the slot. Of a question, the sentence is all of it.
+    """
     index: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for line in lines:
         start = line.partition("{")[0]
         if len(start) >= PREFIX:
             index[start[:PREFIX]].append((start, line))
     counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
     for row in rows:
-        counts.update({line for text in (row.prompt, row.answer) for line in _lines_of(text, index)})
-    return counts
+        found = {line: text for text in (row.answer, row.prompt) for line in _lines_of(text, index)}
+        counts.update(found.keys())
+        for line, text in found.items():
+            sentence = _sentence_with(line.partition("{")[0], text) if text == row.answer else text
+            examples[line] = min(examples.get(line, sentence), sentence, key=lambda one: (len(one), one))
+    return counts, examples
+
+
+def _sentence_with(start: str, text: str) -> str:
+    """The sentence of a text that has these words, or the text if they are in more than one."""
+    return next((sentence for sentence in texts.sentences(text) if start in sentence), text)
 
 
 def _lines_of(text: str, index: dict[str, list[tuple[str, str]]]) -> Iterator[str]:

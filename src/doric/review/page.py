@@ -34,8 +34,8 @@ def embedded_json(value: Any) -> Markup:  # noqa: ANN401 - any JSON
     return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(ESCAPED))
 
 
-def review_page(items: Sequence[Item], parts: Sequence[Part]) -> str:
-    """The HTML of the page."""
+def review_page(items: Sequence[Item], parts: Sequence[Part], sender: str = "") -> str:
+    """The HTML of the page. `sender` is to whom readers send their answers, in words for them."""
     asked = {item.part for item in items}
     listed = [
         {"number": part.number, "title": part.title, "about": part.about, "minutes": part.minutes}
@@ -44,12 +44,13 @@ def review_page(items: Sequence[Item], parts: Sequence[Part]) -> str:
     ]
     content = {
         "page": page_id(items),
+        "sender": sender,
         "parts": listed,
         "items": [item.for_page() for item in items],
         "choices": _choices(),
     }
-    style, script = (Markup(data.read_text(f"report/{name}")) for name in ("review.css", "review.js"))
-    return render("review.html", style=style, script=script, content=embedded_json(content))
+    style, store, script = (Markup(data.read_text(f"report/review{name}")) for name in (".css", "_store.js", ".js"))
+    return render("review.html", style=style, script=store + script, content=embedded_json(content))
 
 
 def _choices() -> dict[str, tuple[str, ...]]:
