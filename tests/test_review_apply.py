@@ -20,8 +20,9 @@ from doric.lint.spelling import doric_lines
 from doric.preferences.sources import read_pairs
 from doric.review import apply
 from doric.review.agreement import alpha, ratings
-from doric.review.answers import read_review, read_reviews
+from doric.review.answers import SEND_BUTTON, read_review, read_reviews
 from doric.review.items import item_id, without_slots
+from doric.review.page import review_page
 from language_data import copied, forget
 from scripts import load_script
 
@@ -99,7 +100,9 @@ def words(flags):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "it is not JSON"),
+        ("", "the file is empty"),
+        (" \n", "the file is empty"),
+        ("29/11/2026 Jean: {", "it is not JSON"),
         ('{"format": "doric-review", "ver', "the file is cut off"),
         ("[1]", "it is no answers"),
         ('{"format": "other"}', "it is no doric-review file"),
@@ -131,6 +134,56 @@ def test_answer_of_a_wrong_kind_is_one_error_with_its_number(tmp_path, wrong):
     path = write(tmp_path / "a.json", answer("line:1", "Fit like?", "natural"), answer("line:2", "x", "stiff") | wrong)
     with pytest.raises(InputError, match="answer 2"):
         read_review(path)
+
+
+@pytest.mark.parametrize("shown", [None, 7, ["x"], "", "  "])
+@pytest.mark.parametrize("item", ["word:an\tand", "line:1", "row:1", "pair:1", "choice:years"])
+def test_answer_without_a_shown_text_is_one_error(tmp_path, item, shown):
+    """An answer whose text is missing or no text is refused: "natural" for it would remove what it stands for."""
+    said = {"word": "say", "line": "natural", "row": "natural", "pair": "first", "choice": "eers"}[
+        item.partition(":")[0]
+    ]
+    with pytest.raises(InputError, match="answer 1 does not say which text was shown"):
+        read_review(write(tmp_path / "a.json", answer(item, shown, said)))
+
+
+@pytest.mark.parametrize(("item", "said"), [("word:an\tand", "say"), ("pair:1", "first")])
+def test_answer_to_another_text_is_one_error(tmp_path, item, said):
+    """A word for which another word was shown, and a pair of one text, come from no page."""
+    with pytest.raises(InputError, match="answer 1 is for"):
+        read_review(write(tmp_path / "a.json", answer(item, "muckle", said)))
+
+
+@pytest.mark.parametrize("value", [None, 5, "", ["p"], "q" * 70, "a\x1b[31m"])
+@pytest.mark.parametrize("name", ["page", "saved"])
+def test_file_without_its_page_or_time_is_one_error(tmp_path, name, value):
+    """Without the page, a key of another page would be taken; both go into the list of readers."""
+    with pytest.raises(InputError, match=f'its "{name}" is missing'):
+        read_review(write(tmp_path / "a.json", **{name: value}))
+
+
+def test_page_that_is_sent_back_is_named(tmp_path):
+    """A reader who sends the page instead of the answers is told which button to press, whatever the file is called."""
+    path = tmp_path / "review (1).txt"
+    path.write_text(review_page([], []))
+    with pytest.raises(InputError, match="the review page itself") as found:
+        read_review(path)
+    assert SEND_BUTTON in str(found.value.hint)
+
+
+def test_picture_that_is_sent_back_is_named(tmp_path):
+    """A photo of the screen is no text."""
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    with pytest.raises(InputError, match="a JPEG picture"):
+        read_review(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("name", ["review (1).json", "doric-review.txt", "answers", "a.JSON", "fit like.json.txt"])
+def test_name_of_the_file_does_not_matter(tmp_path, name):
+    """A file is read under any name, with text of all kinds in it."""
+    better = "<script>alert(1)</script> \"Aye\" 'na' \N{THUMBS UP SIGN} {topic} \\"
+    path = write(tmp_path / name, answer("line:1", "Fit like?", "wrong", better))
+    assert read_review(path).answers[0].better == better
 
 
 def test_last_answer_to_an_item_counts(tmp_path):
@@ -202,6 +255,15 @@ def test_of_two_files_of_one_reader_the_newer_counts(tmp_path):
         (review,), notes = read_reviews(order)
         assert review.file == str(new)
         assert str(old) in notes[0]
+
+
+def test_two_equal_files_count_once_and_lost_answers_are_named(tmp_path):
+    """Two copies are said to be equal; a newer file that lacks answers of the older one is said to."""
+    one = write(tmp_path / "a.json", answer("line:1", "x", "wrong"), answer("line:2", "y", "wrong"))
+    copy = write(tmp_path / "a (1).json", *json.loads(one.read_text())["answers"])
+    assert read_reviews((one, copy))[1] == [f"{one} and {copy} have the same answers: they count once"]
+    newer = write(tmp_path / "b.json", answer("line:1", "x", "natural"), saved="2026-11-30T10:00:00Z")
+    assert "It lacks 1 answer of the older file" in read_reviews((one, newer))[1][0]
 
 
 # --- agreement ------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ MARKS = (
     (b"{\\rtf", "an RTF document", "Save it as plain text first."),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Microsoft Office document", "Save it as plain text first."),
     (b"\x89PNG", "a PNG picture", NOT_A_DATASET),
+    (b"\xff\xd8\xff", "a JPEG picture", NOT_A_DATASET),
     (b"\x7fELF", "a program", NOT_A_DATASET),
     (b"version https://git-lfs", "a Git LFS pointer", "Get the file itself first: git lfs pull"),
     (b"\0GITCRYPT\0", "encrypted with git-crypt", "Unlock it first: git-crypt unlock"),
