@@ -1,12 +1,15 @@
 """The review page: the same for the same seed, without labels, safe with hostile rows, and one error line otherwise."""
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from doric.review.answers import SEND_BUTTON
+from doric.review.genuine import read_genuine
 from scripts import load_script
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +114,119 @@ def test_another_file_is_not_overwritten(script, tmp_path):
     out.write_text("<p>mine</p>")
     assert script.main(["make", "--out", str(out)]) == 2
     assert out.read_text() == "<p>mine</p>"
+
+
+def test_beginning_of_a_sentence_has_an_example(made):
+    """A line that is no whole sentence, or that has a slot, is shown with a sentence that has it; others are not."""
+    lines = [item for item in made[1]["items"] if item["kind"] == "line"]
+    parts_of_sentences = [
+        item for item in lines if "[" in item["text"] or item["text"].rstrip("\"'”’")[-1] not in ".?!"
+    ]
+    assert {item["id"] for item in lines if item["example"]} == {item["id"] for item in parts_of_sentences}
+    assert all(item["text"].partition("[")[0] in item["example"] for item in parts_of_sentences)
+
+
+def test_page_says_whom_to_send_the_answers_to(script, tmp_path):
+    """The name of --sender is in the page as text, and the questions stay the same."""
+    named = make(script, tmp_path, "--parts", "1", "--sender", "Mary </script><b>Reid</b>")[1]
+    assert named["sender"] == "Mary </script><b>Reid</b>"
+    assert make(script, tmp_path, "--parts", "1")[1] == {**named, "sender": ""}
+
+
+def test_page_calls_its_last_button_as_the_errors_do(made):
+    """What a hint tells the reader to press is on the page."""
+    assert f'"{SEND_BUTTON}"' in made[0]
+
+
+@pytest.mark.parametrize("flags", [("--rows", "rows.jsonl"), ("--genuine", "granny.txt")])
+def test_flag_for_a_part_that_is_left_out_is_one_error(script, tmp_path, capsys, flags):
+    """--rows and --genuine without part 4 are refused instead of being ignored."""
+    assert script.main(["make", "--out", str(tmp_path / "page.html"), "--parts", "1,2", *flags]) == 2
+    assert "is for part 4" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("answer", ["English it is, and nothing else.", "Aye, the quine dinna ken fit the loon his."])
+def test_few_rows_of_any_language_come_with_fakes_and_their_own_time(script, tmp_path, answer):
+    """Answers in which no word can be exchanged get fakes too, and the part says the time of the questions it has."""
+    rows = rows_file(tmp_path, *(f"{number} {answer}" for number in range(3)))
+    _, content, key = make(script, tmp_path, "--rows", str(rows))
+    single = [key["items"][item["id"]]["origin"] for item in content["items"] if item["kind"] == "row"]
+    assert Counter(single) == {"ours": 3, "fake": 1}
+    assert content["parts"][0]["minutes"] == math.ceil(len(content["items"]) * 40 / 60)
+
+
+# --- genuine texts --------------------------------------------------------------------------------------------------
+
+ONE, TWO = "Ma granny wis born at Rhynie an bade there.", "Da wis a fairmer, an he keepit fowertie kye."
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.txt", f"{ONE}\n\n{TWO}\n", [ONE, TWO]),
+        ("a.txt", f"{ONE}\n{TWO}\n", [ONE, TWO]),
+        ("a.md", f"\ufeff{ONE}\r\n{TWO}", [ONE, TWO]),
+        ("a.txt", "Ma granny wis born\nat Rhynie an bade there.", [ONE]),
+        ("a.csv", f'id,Text\n1,"{ONE}"\n2,"{TWO}"\n', [ONE, TWO]),
+        ("a.csv", f"id;text\n1;{ONE}\n", [ONE]),
+        ("a.csv", 'text\n"Ma granny wis born\nat Rhynie an bade there."\n\n', [ONE]),
+    ],
+)
+def test_genuine_texts_are_cut_where_they_end(tmp_path, name, content, found):
+    """Paragraphs, lines that are sentences, and rows of a table are texts of their own; other lines are joined."""
+    path = tmp_path / name
+    path.write_text(content, "utf-8", newline="")
+    assert read_genuine(path).passages == tuple((name, text) for text in found)
+
+
+def test_genuine_text_of_a_word_document(tmp_path):
+    """The paragraphs of a .docx are texts, its headings are not."""
+    docx = pytest.importorskip("docx")
+    document = docx.Document()
+    document.add_heading("Ma granny an fit she said tae me")
+    document.add_paragraph(ONE)
+    document.save(str(tmp_path / "a.docx"))
+    assert read_genuine(tmp_path).passages == (("a.docx", ONE),)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"", "no passages"),
+        ("a.txt", b"Aye.\n\nNa.", "no passages"),
+        ("a.docx", b"", "empty"),
+        ("a.docx", b"PK\x03\x04 nae", "damaged or no .docx"),
+        ("a.pdf", b"%PDF-1.7", "a PDF document"),
+        ("a.csv", b"id,words\n1,x\n", 'no column "text"'),
+        ("a.csv", b"id,text\n1,Aye, weel\n", "3 cells instead of 2"),
+        ("a.csv", b'id,text\n1,"Aye" weel\n', "not CSV"),
+        ("a.txt", b"\0\0\0\0", "NUL"),
+    ],
+)
+def test_genuine_text_that_cannot_be_read_is_one_error(script, tmp_path, capsys, name, content, said):
+    """An empty, damaged or foreign file is one line with its name and a hint, and no page is written."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert script.main(["make", "--out", str(tmp_path / "page.html"), "--parts", "4", "--genuine", str(path)]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert (error.startswith(f"error: {path}"), said in error, hint.startswith("hint: ")) == (True,) * 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_left_out_of_genuine_texts_is_said(tmp_path):
+    """Files of another kind, short passages and repeated ones are each one note."""
+    (tmp_path / "a.txt").write_text(f"Granny\n\n{ONE}\n\n{ONE}")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    found = read_genuine(tmp_path)
+    assert found.passages == (("a.txt", ONE),)
+    said = (
+        "not .txt, .md, .docx or .csv",
+        "1 passage of fewer than 6 words",
+        "1 passage left out that another one repeats",
+    )
+    assert len(found.notes) == len(said)
+    assert [part for part, note in zip(said, found.notes, strict=True) if part not in note] == []
 
 
 def test_minutes_make_the_page_shorter(script, made, tmp_path):

@@ -1,5 +1,7 @@
 """Part 4 of the page: a blind sample of rows, of genuine text and of fakes, and pairs of answers."""
 
+import itertools
+import math
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,15 +23,12 @@ FAKES, PAIRS, GENUINES = 0.25, 0.3, 0.25
 """Shares of the sample."""
 LONGEST = 1200
 """Longer answers are cut at the end of a sentence: nobody reads them to the end."""
-PASSAGE = 400
-"""Genuine text is cut into passages of about so many characters."""
 WORD = re.compile(r"\w+(?:'\w+)*")
 NOT_ASKED = ("multi", "safety")
 """Buckets that are left out: readers may not know the language, and harmful requests would upset some of them."""
 LEAST_SWAPS = 3
 SPOILED = 200
 """So many rows are tried for fakes."""
-GENUINE_SUFFIXES = (".txt", ".md")
 
 
 def read_rows(path: Path) -> tuple[OwnRow, ...]:
@@ -43,7 +42,8 @@ def read_rows(path: Path) -> tuple[OwnRow, ...]:
     else:
         rows = (_as_row(row, path, number) for number, row in read_jsonl(path, convert=as_messages))
     if not (found := tuple(row for row in rows if texts.has_text(row.answer))):
-        raise InputError("no row has an answer", file=path)
+        hint = "Give a dataset, or the --out of a validation whose model answered."
+        raise InputError("no row has an answer", file=path, hint=hint)
     return found
 
 
@@ -59,43 +59,24 @@ def _as_row(row: Mapping, path: Path, number: int) -> OwnRow:
     return OwnRow(asked[-1] if asked else "", turns[-1]["content"], "", {"file": str(path.name), "line": number})
 
 
-def read_genuine(path: Path) -> tuple[tuple[str, str], ...]:
-    """(file, passage) for each passage of a text file, or of the text files (.txt, .md) in a folder."""
-    files = sorted(each for each in path.rglob("*") if each.suffix in GENUINE_SUFFIXES) if path.is_dir() else [path]
-    found = tuple((file.name, passage) for file in files for passage in _passages(read_text(file)))
-    if not found:
-        raise InputError("no text to read", file=path, hint="Give a .txt file, or a folder of .txt or .md files.")
-    return found
-
-
-def _passages(text: str) -> Iterator[str]:
-    """Paragraphs, cut at ends of sentences into passages of about `PASSAGE` characters."""
-    for paragraph in re.split(r"\n\s*\n", text):
-        passage = ""
-        for sentence in texts.sentences(" ".join(paragraph.split())):
-            passage = f"{passage} {sentence}".strip()
-            if len(passage) >= PASSAGE:
-                yield passage
-                passage = ""
-        if len(passage.split()) > 5:
-            yield passage
-
-
 def sample_items(rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], part: Part, seed: int) -> list[Item]:
     """The sample in random order: first the single answers, then the pairs."""
     draw = random.Random(f"{seed}:sample")
     drawn = [row for row in rows if row.bucket not in NOT_ASKED] or list(rows)
     draw.shuffle(drawn)
     pairs = round(part.most * PAIRS)
-    alone = part.most - pairs
+    alone = min(part.most - pairs, math.ceil(len(drawn) / (1 - FAKES)))
     listed = data.read_toml(FAKE_TEXTS)["text"]
     made = [_single(part, raw["prompt"], raw["answer"], FAKE, {"file": FAKE_TEXTS}) for raw in listed]
     spoiled = [item for row in drawn[::-1][:SPOILED] for item in _spoiled(row, part, draw)][: round(alone * FAKES)]
     draw.shuffle(made)
-    bad = [item for couple in zip(made, spoiled, strict=False) for item in couple][: round(alone * FAKES)]
+    mixed = itertools.chain.from_iterable(itertools.zip_longest(made, spoiled))
+    bad = list(filter(None, mixed))[: round(alone * FAKES)]
     passages = list(genuine)
     draw.shuffle(passages)
-    good = [_single(part, "", text, GENUINE, {"file": file}) for file, text in passages[: round(alone * GENUINES)]]
+    good = [
+        _single(part, "", _cut(text), GENUINE, {"file": file}) for file, text in passages[: round(alone * GENUINES)]
+    ]
     mine = drawn[: alone - len(bad) - len(good)]
     ours = [_single(part, row.prompt, _cut(row.answer), OURS, row.source) for row in mine]
     single = list({item.id: item for item in [*ours, *bad, *good]}.values())
