@@ -326,9 +326,13 @@ def test_files_only_need_no_server(capsys):
     answer, flags = by_question(refused=1), ("--batch-files", "--model", "smol")
     command = ("--topics", "topics.txt", "--out", "out.jsonl", "--n-per-topic", "1", "--no-progress", *flags)
     assert script.main([*command, "--batch", "submit"]) == 1
-    assert "vllm run-batch -i out.jsonl.batch/round-1-part-1.input.jsonl" in capsys.readouterr().err
+    assert (
+        "Run: uv run --group vllm vllm run-batch -i out.jsonl.batch/round-1-part-1.input.jsonl"
+        in capsys.readouterr().err
+    )
     assert script.main([*command, "--batch", "status"]) == 1
     assert script.main([*command, "--batch", "collect"]) == 1
+    assert "by bucket" not in capsys.readouterr().err  # nothing is there
     for number in itertools.count(1):
         path = Path(f"out.jsonl.batch/round-{number}-part-1.input.jsonl")
         requests = [json.loads(text) for text in path.read_text("utf-8").splitlines()]

@@ -364,6 +364,16 @@ def test_a_missing_deployment_is_named(server, tunnel, certificate, tmp_path):
     assert (done.returncode, "nothing is deployed at https://a.modal.run" in done.stderr) == (2, True)
 
 
+def test_a_server_without_a_list_needs_the_name_of_the_model(server, tmp_path):
+    """If the list of models fails, the hint names the variable with which the model can be asked all the same."""
+    server.manners.first = [(500, "")]
+    done = ask(tmp_path, server.url, "hello")
+    assert (done.returncode, "answered 500" in done.stderr) == (2, True)
+    assert "set VLLM_MODEL to the name of one" in done.stderr
+    server.manners.first = [(500, "")]
+    assert ask(tmp_path, server.url, "hello", VLLM_MODEL="doric").returncode == 0
+
+
 def test_a_tls_fault_is_not_waited_out(server, tunnel, certificate, tmp_path):
     """An untrusted certificate is an error at once, and so is a server that does not use https."""
     done = ask(tmp_path, "https://a.modal.run", "hello", **{**settings(tunnel, certificate), "SSL_CERT_FILE": ""})

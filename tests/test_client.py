@@ -263,7 +263,7 @@ def test_a_placeholder_key_is_not_redacted_in_the_name_of_a_listed_model():
 
 @pytest.mark.parametrize(
     ("models", "says"),
-    [((), "exactly one"), (("a", "b"), "exactly one"), (None, "exactly one")],
+    [((), "does not list its models"), (("a", "b"), "lists 2 models"), (None, "does not list its models")],
     ids=["none", "two", "no list"],
 )
 def test_without_a_single_listed_model_the_user_must_choose(models, says):

@@ -521,7 +521,8 @@ def test_a_dry_run_makes_no_call(topics, capsys):
     assert topics.read_bytes() == before
     told = capsys.readouterr().out
     assert "90 new topics in 3 groups" in told
-    assert "about 6 calls" in told
+    assert re.search(r"at http://127.0.0.1:\d+/v1: about 6 calls", told)
+    assert "a model (MODEL or --model names it) at https://api.openai.com/v1: about" in told
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def test_model_that_cannot_be_read_gives_a_clear_error(monkeypatch):
     with pytest.raises(DoricError, match="nowhere/at-all could not be read") as caught:
         model_shape("nowhere/at-all")
     assert "smollm2_checkpoint.py" in caught.value.hint
+    with pytest.raises(DoricError, match="runs/first/export/merged: there is no such folder"):
+        model_shape("runs/first/export/merged")
 
 
 def test_quantised_base_is_refused_or_mapped(tmp_path, capsys):

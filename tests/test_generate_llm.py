@@ -807,7 +807,7 @@ def test_a_dry_run_makes_no_call(capsys):
     assert server.stats.connections == 0
     told = capsys.readouterr().out
     assert "60 rows over 10 topics" in told
-    assert "tokens in" in told
+    assert "60 of them to write by mock-doric at http://127.0.0.1:" in told
     assert "$" in told
     assert [path.name for path in Path().iterdir()] == ["topics.txt"]
 

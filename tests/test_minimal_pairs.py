@@ -331,6 +331,7 @@ def test_a_refusing_server_is_one_line_and_status_2(command, capsys):
     ("flags", "says"),
     [
         (["--checkpoint", "./nowhere"], "./nowhere: there is no such folder"),
+        (["--checkpoint", "runs/first/export/merged"], "runs/first/export/merged: there is no such folder"),
         (["--checkpoint", "x", "--model", "y"], "leave out --base-url and --model"),
         (["--phenomenon", "vowels"], "there is no phenomenon 'vowels'"),
         (["--baseline", "missing.json"], "missing.json: cannot be read"),

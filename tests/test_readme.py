@@ -17,6 +17,14 @@ from test_expand import fresh_topics
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = (
+    *("README.md", "CHANGELOG.md", "finetune_notebook/README.md", "modal/README.md"),
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+)
+"""The pages of the documentation."""
+FOLDERS = ("dataset_generation", "validation", "finetune_notebook", "modal", "benchmarks")
+SUBCOMMANDS = {"review_doric.py": ("make", "agree", "apply", "undo")}
+MODAL_APPS = ("finetune_doric.py", "vllm_doric.py", "teacher_app.py")
 ELSEWHERE = {
     "./check": "runs these tests; .ci/run calls it",
     "./journey.sh": "takes half an hour and is run by hand; each of its steps has its own test",
@@ -27,6 +35,7 @@ ELSEWHERE = {
     "uv run python chat_cli.py": "tests/test_chat_cli.py, in a pseudo-terminal",
     "uv run modal": "tests/test_vllm_doric.py, against a recorder",
     "uv run --group vllm vllm serve": "needs a GPU; the CPU version in modal/README.md is run by hand",
+    "uv run --group laptop transformers serve": "journey.sh serves in this way",
 }
 """The start of each command that is not run here -> the test that runs it, or the reason."""
 
@@ -135,9 +144,10 @@ def test_listed_commands_are_still_in_readme(start):
 
 
 def test_local_servers_listen_to_this_machine_only():
-    """Each `vllm serve` in a README has --host 127.0.0.1, because vLLM otherwise listens to the whole network."""
+    """Each server in a README has --host 127.0.0.1, because vLLM otherwise listens to the whole network."""
     for page in (README, (ROOT / "modal" / "README.md").read_text("utf-8")):
-        served = [line for block in BLOCK.findall(page) for line in block.splitlines() if "vllm serve " in line]
+        lines = [line for block in BLOCK.findall(page) for line in block.splitlines()]
+        served = [line for line in lines if "vllm serve " in line or "transformers serve " in line]
         assert served
         assert [line for line in served if "--host 127.0.0.1" not in line] == []
 
@@ -153,11 +163,79 @@ def test_check_runs_the_tests_with_the_fine_tuning_packages():
     assert "`uv run pytest` is the light version" in README
 
 
-def test_relative_links_in_readme_exist():
-    """Each relative link in README leads to a file of this repository."""
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_lead_to_a_file_and_a_heading(page):
+    """Each relative link in a page leads to a file of this repository, and its anchor to a heading."""
+    wrong = []
+    for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", (ROOT / page).read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text("utf-8"))):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_flags_in_the_pages_are_flags_of_the_commands():
+    """Each flag that a page gives to a command of this repository is in the command's --help."""
+    known: dict[Path, str] = {}
+    wrong = []
+    for page in PAGES:
+        text = (ROOT / page).read_text("utf-8").replace("\\\n", " ")
+        for folder, name, words in re.findall(rf"\b({'|'.join(FOLDERS)})/(\w+\.py)([^`\n|]*)", text):
+            script = ROOT / folder / name
+            words, _, inner = words.partition(" -- ")  # what teacher_doric.py passes on
+            for path, flags in ((script, words), (ROOT / "dataset_generation/generate_doric_dataset.py", inner)):
+                for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", flags):
+                    if path not in known:
+                        known[path] = help_of(path)
+                    if not re.search(rf"{flag}(?![\w-])", known[path]):
+                        wrong.append(f"{page}: {path.name} {flag}")
+    assert len(known) > 8
+    assert wrong == []
+
+
+def help_of(script: Path) -> str:
+    """The --help of a command and of its subcommands; of a Modal app, which has no --help of its own, its source."""
+    if script.name in MODAL_APPS:
+        return script.read_text("utf-8")
+    texts = []
+    for words in ([], *([name] for name in SUBCOMMANDS.get(script.name, ()))):
+        argv = [sys.executable, script, *words, "--help"]
+        texts.append(subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    return "".join(texts)
+
+
+def test_readme_says_how_many_sentences_are_authored():
+    """The number of sentences of the embedded voice in README is at most a tenth from the number in the data."""
+    from doric.lint import asks, sentences
+    from doric.lint.check import read_files
+
+    sources, _ = read_files()
+    authored = {sentence.text for sentence in sentences.authored(sources)} | {part.text for part in asks.parts(sources)}
+    said = int(re.search(r"about ([\d,]+) authored Doric sentences", README)[1].replace(",", ""))
+    assert abs(said / len(authored) - 1) < 0.1
+
+
+def test_readme_says_what_a_dataset_costs():
+    """The costs in README are at most a tenth from those of --dry-run."""
+    said = re.search(
+        r"gpt-5.4-mini \$([\d.]+) if nothing is cached, \$([\d.]+)\s+with its cache, \$([\d.]+)", README
+    ).groups()
+    command = [sys.executable, "dataset_generation/generate_doric_dataset.py", "--backend", "openai", "--dry-run"]
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "MODEL"))}
+    found = []
+    for tier in ([], ["--service-tier", "flex"]):
+        argv = [*command, "--model", "gpt-5.4-mini", *tier]
+        done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+        found.append([float(cost) for cost in re.findall(r"\$([\d.]+)", done.stdout.splitlines()[-1])])
+    (cached, full), (flex, _) = found
+    assert [float(one) for one in said] == pytest.approx([full, cached, flex], rel=0.1)
 
 
 def test_the_row_that_readme_shows_is_a_row_of_the_dataset(tmp_path):

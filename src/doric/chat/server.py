@@ -46,6 +46,7 @@ MOST_NAMES = 8
 LONGEST_NAME = 80
 """Characters of a name in an error."""
 CHECK_SERVER = "Is VLLM_URL an OpenAI-compatible server?"
+NAME_MODEL = "If the server does not list its models, set VLLM_MODEL to the name of one."
 
 
 class NoServer(ServerError):
@@ -268,8 +269,9 @@ class Server:
         """All served models; an adapter has the window of its base. If not `needed`, a missing list counts as empty."""
         try:
             reply = self._request("GET", "/v1/models")
-        except StatusError:
+        except StatusError as error:
             if needed:
+                error.hint = error.hint or NAME_MODEL
                 raise
             return []
         try:
@@ -433,7 +435,7 @@ def choose(models: list[Model], wanted: str) -> Model:
     if wanted:
         return next((model for model in models if untagged(model.name) == untagged(wanted)), Model(wanted))
     if not models:
-        raise FatalServerError("the server lists no model", hint="Set VLLM_MODEL to the name of a model.")
+        raise FatalServerError("the server lists no model", hint=NAME_MODEL)
     adapters = [model for model in models if model.parent]
     return next((model for model in adapters if model.name == "doric"), (adapters or models)[0])
 

@@ -17,6 +17,22 @@ NOT_REGULAR = "not a regular file"
 A_FOLDER = "a folder"
 
 
+def model_source(name: str) -> str:
+    """The folder of a model, or its name on the Hugging Face Hub, which has at most one slash.
+
+    Raises `InputError` if it can only be a folder and there is none.
+
+    >>> model_source("Qwen/Qwen3-8B")
+    'Qwen/Qwen3-8B'
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError("there is no such folder", file=name, hint="Give a folder with config.json and weights.")
+    return name
+
+
 def is_stdout(path: Path | str) -> bool:
     """Whether a name means stdout.
 

@@ -93,6 +93,11 @@ class Settings:
         """Whether there is a base URL but no key, as for the user's own server."""
         return bool(self.base_url) and not self.key
 
+    @property
+    def asked(self) -> str:
+        """The model and its server, for people, before the server is asked for its models."""
+        return f"{self.model or 'a model (MODEL or --model names it)'} at {self.address}"
+
 
 def load_settings(
     *,

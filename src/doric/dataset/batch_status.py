@@ -15,6 +15,9 @@ from doric.dataset.batch_state import STATE, Part, State, part_file
 from doric.llm.batches import ENDED, GONE, Batch, BatchApi
 from doric.llm.reset_times import in_words
 
+VLLM = ("uv", "run", "--group", "vllm", "vllm", "run-batch")
+"""The command that answers a file of requests, in the folder of the project."""
+
 
 async def status(args: argparse.Namespace) -> tuple[str, int]:
     """The lines for people, and the exit status: 1 if requests are open, 0 if all are collected. Changes no file.
@@ -95,6 +98,6 @@ def submitted_lines(out: Path, state: State, parts: Sequence[Part]) -> list[str]
     lines = []
     for part in parts if state.files_only else ():
         files = [part_file(out, part, what) for what in ("input", "output")]
-        command = ["vllm", "run-batch", "-i", *map(str, files[:1]), "-o", *map(str, files[1:])]
+        command = [*VLLM, "-i", *map(str, files[:1]), "-o", *map(str, files[1:])]
         lines.append(f"Run: {shlex.join([*command, '--model', state.model])}")
     return [*lines, "Next: give the same command with --batch collect (or status)."]

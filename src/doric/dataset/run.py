@@ -127,9 +127,10 @@ class Run:
             self._check_model(self._settings.model, self._models_of_file())
         into, most = self._plan.expected_tokens()
         tokens_in, tokens_out = round(answers * into), round(answers * most / 2)  # they use about half of their budget
+        asked = "vllm run-batch" if self._args.batch_files else self._settings.asked
         tokens = (
-            f"{left:,} of them to write: about {tokens_in:,} tokens in and {tokens_out:,} out if every first answer "
-            "passes; more for retries and for the reasoning of a reasoning model"
+            f"{left:,} of them to write by {asked}: about {tokens_in:,} tokens in and {tokens_out:,} out if every "
+            "first answer passes; more for retries and for the reasoning of a reasoning model"
         )
         if (price := self._budget.price) is None:
             cost = without_price(self._settings.address)
@@ -193,7 +194,8 @@ class Run:
         """The result of the run, for people."""
         tally, file = self._history.tally, self._rows
         rows, path = (file.rows, file.path) if file else (0, self.out)  # what is on disk, and where
-        lines = [f"{rows:,} of {len(self._plan):,} rows in {path}", f"  by bucket: {listed_counts(tally.accepted)}"]
+        lines = [f"{rows:,} of {len(self._plan):,} rows in {path}"]
+        lines += [f"  by bucket: {listed_counts(tally.accepted)}"] if tally.accepted else []
         lines += [f"  {bucket + ' asks:':<10} {asked}" for bucket, asked in asked_lines(tally.asks, tally.accepted)]
         if tally.turns.keys() - {FIRST_TURNS}:
             lines.append(

@@ -3,10 +3,10 @@
 import datetime
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-from doric.core.errors import InputError, SettingsError
+from doric.core.errors import SettingsError
+from doric.core.regular_files import model_source
 from doric.evaluation.checkpoint_logprobs import load_checkpoint, score_pairs
 from doric.evaluation.minimal_pairs import (
     MinimalPair,
@@ -40,9 +40,7 @@ def score_with_checkpoint(
     name: str, pairs: Sequence[MinimalPair], *, batch_size: int, start: str | None, about: dict[str, Any]
 ) -> PairsResult:
     """Score the pairs with the model in a folder or on the Hub. Raises `InputError` and `SettingsError`."""
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise InputError("there is no such folder", file=name, hint="Give a folder with config.json and weights.")
-    model, tokenizer = load_checkpoint(str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name)
+    model, tokenizer = load_checkpoint(model_source(name))
     progress = _Progress(pairs)
     scores = score_pairs(model, tokenizer, pairs, batch_size=batch_size, start=start, on_batch=progress)
     used = "BOS" if start is None else start

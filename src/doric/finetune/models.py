@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doric.core.errors import SettingsError
+from doric.core.regular_files import model_source
 from doric.finetune.base_files import in_tower
 from doric.finetune.folders import cache_folder
 
@@ -77,12 +78,12 @@ def licence_of(base: str) -> str:
 def model_shape(base: str) -> Shape:
     """The size of a model, from its configuration alone: PyTorch's meta device stores no weights.
 
-    Raises `SettingsError` if the model cannot be read or is already quantised.
+    Raises `InputError` if its folder does not exist, and `SettingsError` if it cannot be read or is already quantised.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    config = _read_config(base)
+    config = _read_config(model_source(base))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     text, linear, quantisable = config.get_text_config(), Counter(), 0

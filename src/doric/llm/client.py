@@ -434,7 +434,8 @@ class Client:
         hint = f"Set MODEL or --model{f' to one of: {", ".join(names[:8])}' if names else ''}."
         if not names and not self._settings.address.endswith("/v1"):
             hint += " Most base URLs end in /v1."
-        message = f"no model is given, and {self._settings.address} does not list exactly one"
+        lists = f"lists {len(names)} models" if names else "does not list its models"
+        message = f"no model is given, and {self._settings.address} {lists}"
         raise FatalServerError(message, hint=hint)
 
 

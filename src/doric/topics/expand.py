@@ -234,7 +234,9 @@ class Run:
         cost = f", {price.forecast(tokens_in, tokens_out, 0, tier)}" if price else ""
         lines = [f"{wanted:,} new topics in {len(self._groups)} groups, written to {self._file.output}"]
         lines += [f"  {group.name}: {len(group.existing)} existing, {group.wanted} new" for group in self._groups]
-        lines += [f"about {calls:,} calls, {tokens_in:,} tokens in and {tokens_out:,} out{cost}"]
+        lines += [
+            f"{self._settings.asked}: about {calls:,} calls, {tokens_in:,} tokens in and {tokens_out:,} out{cost}"
+        ]
         return "\n".join(lines)
 
     async def run(self) -> None:
