@@ -10,9 +10,8 @@ import datetime
 import functools
 import logging
 import math
-import re
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -22,12 +21,12 @@ from doric.core.files import encode_json
 from doric.core.settings import NO_KEY, Settings, endpoint, key_headers
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, response_body
-from doric.llm.connection import ConnectionFault
-from doric.llm.errors import ErrorResponse, is_secret, redact
+from doric.llm.errors import ErrorResponse, redact
 from doric.llm.events import Oversized
+from doric.llm.failures import Failures
 from doric.llm.open_files import allow_connections
 from doric.llm.prices import shutdown_date
-from doric.llm.request import TIER, ChatRequest, RequestBuilder, merged, token_limit
+from doric.llm.request import TIER, ChatRequest, RequestBuilder, merged
 from doric.llm.response import (
     STREAM_OPTIONS,
     Completion,
@@ -54,9 +53,6 @@ LARGE = 1 << 16
 """Bytes of an answer that may take a moment to read, if it is full of marks of thinking."""
 HURRIED_SECONDS = 1.0
 """When the command stops, a response that has begun has so many seconds to end."""
-REPORTED = 5
-"""So many different error messages of the server are logged in a run, each when it is first seen."""
-
 type Response = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body."""
 
@@ -101,12 +97,12 @@ class Client:
         self.listed: list[str] = []
         self.extra_body = settings.extra_body
         self._requests = RequestBuilder(settings.extra_body, settings.preferred)
-        self._reported: set[str] = set()  # messages of the server that were logged
         self._begun: set[asyncio.Timeout] = set()  # the deadlines of the responses that have begun
         self._hurried, self._last_moment = False, math.inf
         self._reads_large = asyncio.Lock()
         self._url = endpoint(settings.address, "chat/completions")
         self._proxy = connection.proxy_for(settings.address)
+        self._failures = Failures(settings, self._proxy, timeout=timeout, source=source)
         proxy = self._proxy.as_httpx(for_aiohttp=True) if self._proxy else None
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         connect = min(CONNECT_SHARE * timeout, CONNECT_SECONDS)  # earlier than the timeout of the call: nothing is paid
@@ -214,13 +210,13 @@ class Client:
                 while (block := await next_block(blocks)) is not None:
                     body.feed(block)
         except OSError as error:
-            raise self._network_failure(error, request, begun=False) from None
+            raise self._failures.network(error, request, begun=False, hurried=self._hurried) from None
         except Oversized as error:
             raise FatalServerError(f"{self._settings.address}: {error}", fault="oversized") from None
         status, headers = response.status_code, response.headers
         if status >= 300:
-            raise self._error(self._refusal(status, body.content(), headers, prompts=[quoted]))
-        found = read_object(body.content(), redact(headers.get("content-type", ""), self._secret))
+            raise self._error(self._failures.refusal(status, body.content(), headers, prompts=[quoted]))
+        found = read_object(body.content(), redact(headers.get("content-type", ""), self._failures.secret))
         self.answered = True
         return found
 
@@ -241,9 +237,9 @@ class Client:
                     await _receive(response, found, deadline, times)
         except OSError as error:  # `TransportError`, or the TimeoutError of the deadline
             if found is None or not found.enough:
-                raise self._network_failure(error, request, begun=found is not None) from None
+                raise self._failures.network(error, request, begun=found is not None, hurried=self._hurried) from None
         except Oversized as error:
-            raise self._oversized(error, body, request) from None
+            raise self._failures.oversized(error, body, request) from None
         content = found.content(request.characters)
         if len(content) > LARGE:
             await self._wait_to_read(request)
@@ -254,7 +250,7 @@ class Client:
         async with self._reads_large:
             await asyncio.sleep(0)
         if asyncio.get_running_loop().time() > self._last_moment:
-            raise self._network_failure(TimeoutError(), request, begun=True)
+            raise self._failures.network(TimeoutError(), request, begun=True, hurried=self._hurried)
 
     @contextlib.contextmanager
     def _in_a_hurry(self, deadline: asyncio.Timeout) -> Generator[None]:
@@ -296,7 +292,7 @@ class Client:
             except ErrorInBody as error:
                 status = error.status
         prompts = [message["content"] for message in request.messages]
-        refusal = self._refusal(status, content, headers, prompts=prompts)
+        refusal = self._failures.refusal(status, content, headers, prompts=prompts)
         if refusal.filtered:
             return Completion("", "content_filter")
         standard = self._requests.needs_standard(refusal, body)
@@ -306,7 +302,7 @@ class Client:
         return self._requests.body(self.model, request, stream=stream, standard=standard)
 
     def _read(self, content: bytes, headers: Mapping[str, str], request: ChatRequest) -> Completion:
-        key = self._secret
+        key = self._failures.secret
         content_type = redact(headers.get("content-type", ""), key)
         completion = read_completion(content, content_type, prompt_characters=request.characters)
         if key:  # answers go into files that are published
@@ -316,70 +312,8 @@ class Client:
         self.answered = True
         return completion
 
-    @property
-    def _secret(self) -> str:
-        """The key; "" if it is a placeholder: a word such as "openai" may also be part of a model's name."""
-        return self._settings.key if is_secret(self._settings.key) else ""
-
-    def _refusal(
-        self, status: int, content: bytes, headers: Mapping[str, str], *, prompts: Sequence[str] = ()
-    ) -> ErrorResponse:
-        logins = self._proxy.secrets if self._proxy else ()
-        return ErrorResponse.read(status, content, headers, key=self._settings.key, prompts=prompts, logins=logins)
-
     def _error(self, refusal: ErrorResponse) -> ServerError:
-        error = refusal.to_error(
-            address=self._settings.address,
-            model=self.model,
-            key_variable=self._settings.key_variable,
-            key_given=bool(self._settings.key),
-            answered=self.answered,
-            extra=tuple(self._settings.extra_body),
-        )
-        if not isinstance(error, FatalServerError):
-            self._report(error)
-        return error
-
-    def _report(self, error: ServerError) -> None:
-        """Log what the server says when it is first seen. Without this, a retried call would hide it until the end."""
-        seen = re.sub(r"[\W\d_]+|\b\w*\d\w*\b", " ", error.message)  # numbers and ids differ in each message
-        if seen not in self._reported and len(self._reported) < REPORTED:
-            self._reported.add(seen)
-            log.warning("%s%s", error.message, "; trying again" if isinstance(error, RetryableError) else "")
-
-    def _oversized(self, error: Oversized, body: Mapping[str, Any], request: ChatRequest) -> ServerError:
-        """The error for an answer that does not end. It is paid for, with estimated tokens, and not asked for again."""
-        tokens_in = int(estimate_tokens(request.characters))
-        message = f"{self._settings.address}: {error}; the rest was not read"
-        hint = "Does this server stop at max_tokens? Check the model and its chat template."
-        return ServerError(
-            message, hint=hint, fault="oversized", tokens_in=tokens_in, tokens_out=token_limit(body), counted=False
-        )
-
-    def _network_failure(self, error: OSError, request: ChatRequest, *, begun: bool) -> ServerError:
-        """The error for a failed connection. If an answer had `begun`, it counts as paid, with estimated tokens."""
-        fault = connection.explain(error, self._settings.address, self._proxy, source=self._source)
-        if fault.permanent:
-            return self._unreachable(fault)
-        if not fault.sent or not (fault.timed_out or fault.connected):
-            return RetryableError(f"no connection to {self._settings.address}: {fault.reason}", fault="connection")
-        message, word = f"the connection to {self._settings.address} was lost", "connection"
-        hint = "The server closed the connection; its log may say why."
-        if self._proxy:
-            message, hint = f"no answer from {self._settings.address}: {fault.reason}", fault.hint
-        if fault.timed_out and self._hurried:
-            message, word, hint = "stopped before the answer was complete", "interrupted", ""
-        elif fault.timed_out:
-            message, word = f"no answer within {self._timeout:g} s (--timeout)", "timeout"
-            hint = "The model may be too slow, or still loading: --timeout allows more time."
-        elif fault.garbled:
-            message, word, hint = f"{self._settings.address}: {fault.reason}", "malformed", fault.hint
-        if not (begun or fault.timed_out):
-            return RetryableError(message, fault=word, hint=hint)
-        tokens_in, tokens_out = int(estimate_tokens(request.characters)), request.max_tokens // 2
-        return RetryableError(
-            message, fault=word, hint=hint, tokens_in=tokens_in, tokens_out=tokens_out, counted=False
-        )  # fmt: skip
+        return self._failures.refused(refusal, self.model, answered=self.answered)
 
     async def _models(self) -> list[ServedModel]:
         """The models that the server lists, empty if it does not. Raises `FatalServerError` if there is no server."""
@@ -397,7 +331,7 @@ class Client:
         except Oversized:
             return []
         except OSError as error:
-            await self._raise_if_unreachable(error)
+            await self._failures.raise_if_unreachable(error)
             return []  # the server exists, and it may still answer chats
         status, models = response.status_code, []
         try:
@@ -407,26 +341,8 @@ class Client:
         except ErrorInBody as error:
             status = error.status
         if status in (401, 403, 407) and (not self.model or status == 407):  # some keys may chat, but not list models
-            raise self._error(self._refusal(status, page.content(), response.headers))
-        return [replace(model, name=redact(model.name, self._secret)) for model in models]
-
-    async def _raise_if_unreachable(self, error: OSError) -> None:
-        """Raise `FatalServerError` unless there is a server at the address that may still answer chats."""
-        address = self._settings.address
-        fault = connection.explain(error, address, self._proxy, source=self._source)
-        if fault.timed_out:
-            return
-        if fault.connected:
-            if not address.startswith("http:") or not await asyncio.to_thread(connection.speaks_tls, address):
-                return
-            fault = connection.expects_https(self._source)
-        raise self._unreachable(fault)
-
-    def _unreachable(self, fault: ConnectionFault) -> FatalServerError:
-        hint = fault.hint or "Is this machine online? A proxy or a firewall may block the connection."
-        if not fault.hint and self._settings.base_url:
-            hint = f"Is the server running? Check {self._source}."
-        return FatalServerError(f"no connection to {self._settings.address}: {fault.reason}", hint=hint)
+            raise self._error(self._failures.refusal(status, page.content(), response.headers))
+        return [replace(model, name=redact(model.name, self._failures.secret)) for model in models]
 
     def _only(self, names: list[str]) -> str:
         if len(names) == 1:
