@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ import generate_doric_dataset as script
 import mock_server
 from batch_commands import PLAN, lines, rounds, run
 from doric.dataset import batch_files, batch_run
-from doric.dataset.batch_state import State
+from doric.dataset.batch_budget import Limits, for_verdicts
+from doric.dataset.batch_state import Part, State
+from doric.llm.budget import Budget
+from doric.llm.prices import Price
+from doric.llm.response import Completion
 from mock_batches import BatchServer, by_question, serving
 
 VERDICT = json.dumps({"answers": 5, "correct": 5, "doric": 5})
@@ -247,6 +252,15 @@ def test_verdicts_of_a_command_that_failed_count(capsys, monkeypatch):
     assert f"{judge.stats.requests} verdicts" in capsys.readouterr().err
 
 
+def test_answers_in_batches_use_no_tokens_of_a_rate_limit():
+    """Reading an answer costs nothing more, and the tokens of all answers count against the limits."""
+    state = State(parts=[Part(round=1, number=1, requests=2, size=1, tokens_in=600, tokens_out=100)])
+    budget = for_verdicts(state, Price(1.0, 1.0, "test"), Budget(), Limits(tokens=700))
+    assert budget.book(Completion("Aye.", tokens_in=300, tokens_out=50)) == 0
+    assert budget.tokens == 700
+    assert budget.exhausted()
+
+
 def test_a_price_that_earlier_verdicts_lack_is_asked_for(capsys):
     """--max-cost needs the price of verdicts whose price was not known."""
     with serving() as server, mock_server.serving(answer=lambda call: VERDICT) as judge:
@@ -302,6 +316,16 @@ def test_rows_that_are_gone_are_made_from_the_answers_again(capsys):
         assert lines() == rows
         assert rounds(server.url) == 0
         assert server.paid_twice == 0
+
+
+def test_the_files_of_a_complete_dataset_are_not_needed():
+    """When all rows are there, OUT.batch may be removed, also for chats of more turns."""
+    with serving() as server:
+        assert rounds(server.url, "--turns", "4") == 0
+        shutil.rmtree("out.jsonl.batch")
+        for command in ("submit", "collect"):
+            assert run(server.url, "--turns", "4", "--batch", command) == 0
+        assert not Path("out.jsonl.batch").exists()
 
 
 def test_an_output_that_was_moved_with_its_files_goes_on():

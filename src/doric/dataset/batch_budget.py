@@ -28,8 +28,8 @@ class PaidBudget(Budget):
     """A budget whose own calls are counted from the start: only those of its `second` model are added."""
 
     def book(self, call: Completion | ServerError) -> int:
-        """The tokens of an answer, which are counted already."""
-        return call.tokens_in + call.tokens_out
+        """0: reading an answer uses no more tokens, for rate limits too."""
+        return 0
 
 
 def spent(state: State, price: Price | None, verdicts: Budget | None = None) -> Budget:

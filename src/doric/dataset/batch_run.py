@@ -98,6 +98,7 @@ class BatchRun(Run):
         """
         with locked(state_file(self.out)):
             state, unsent = await self._state_to_submit()
+            self._rereads &= self._files.count() < len(self._plan)
             self._recall_verdicts(state)
             await self._restore(state)
             async with self._client(state) as client:
@@ -120,6 +121,7 @@ class BatchRun(Run):
                 log.warning(words, self.out, f"{state.rows:,}", self.out, FOLDER)
                 state.reopen()
                 state.save(self.out)
+            self._rereads &= self._files.count() < len(self._plan)
             await self._restore(state)
             await self._download(state)
             ready = [part for part in state.open if part.downloaded]
