@@ -195,6 +195,9 @@ def check_model(args: argparse.Namespace, variables: Mapping[str, str], app: Mod
     if found.gib > (most := gpu_prices.memory(args.gpu)):
         hint = "Choose a --gpu with more memory, or several, such as H100:2."
         raise SettingsError(f"{args.model} has {found.gib:.0f} GiB of weights, {args.gpu} only {most} GiB", hint=hint)
+    if 0 < found.context < args.max_model_len:
+        hint = f"Give --max-model-len {found.context}, or choose another model."
+        raise SettingsError(f"{args.model} has a context of only {found.context:,} tokens", hint=hint)
     say(f"The model is {args.model} at the commit {found.commit}.")
     return found.needs_token
 
@@ -232,6 +235,7 @@ def wait_until_ready(url: str, key: str, deadline: Deadline, app: ModalApp) -> N
         if watch.left() <= 0:
             failed, watch = check_starts(app, key, failed), Deadline.after(WATCH_SECONDS)
         time.sleep(PAUSE)
+    say(app.log().replace(key, "[key]"))
     raise TeacherError(f"no container was ready in time at {url}", hint=f"See: {LOGS}")
 
 

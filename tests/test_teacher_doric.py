@@ -347,6 +347,15 @@ def test_a_model_that_no_gpu_of_the_type_can_hold_costs_nothing(modal):
     assert "error: acme/teacher has 60 GiB of weights, L4:2 only 48 GiB" in err
 
 
+def test_a_context_that_the_model_does_not_have_costs_nothing(modal):
+    """vLLM refuses a longer context than that of the model, so the default of 8192 is refused before."""
+    with hub(config={"max_position_embeddings": 4096}) as server:
+        process = start(modal, *FLAGS, **server.variables)
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, deployments(modal)) == (2, 0)
+    assert "error: acme/teacher has a context of only 4,096 tokens\nhint: Give --max-model-len 4096" in err
+
+
 def test_the_commit_that_was_checked_is_deployed(modal):
     """The newest commit that the Hub names is printed and deployed, so that all containers have the same."""
     with hub() as server:

@@ -25,7 +25,7 @@ class Hub(BaseHTTPRequestHandler):
         server.asked.append((self.path, self.headers.get("Authorization", "")))
         status, headers, body = server.status, server.headers, json.dumps(server.model).encode()
         if "/resolve/" in self.path:
-            status, body = (200 if server.allowed else 403), b"{}"
+            status, body = (200 if server.allowed else 403), json.dumps(server.config).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
@@ -38,11 +38,17 @@ class Hub(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub(
-    status: int = 200, code: str = "", files: tuple[str, ...] = FILES, allowed: bool = True, **facts: object
+    status: int = 200,
+    code: str = "",
+    files: tuple[str, ...] = FILES,
+    allowed: bool = True,
+    config: object = None,
+    **facts: object,
 ) -> Generator[ThreadingHTTPServer]:
     """A Hub that has one model with these files and facts, or answers with a status and an X-Error-Code."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         server.status, server.headers, server.allowed, server.asked = status, {"X-Error-Code": code}, allowed, []
+        server.config = config
         siblings = [{"rfilename": name} for name in files]
         server.model = {"sha": COMMIT, "gated": False, "private": False, "siblings": siblings, **facts}
         server.variables = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}/"}
@@ -92,7 +98,8 @@ def test_a_public_model_has_its_commit():
     with hub() as server:
         assert check_on_hub("acme/teacher", "", server.variables) == HubModel(COMMIT, False, 0.0)
         assert check_on_hub("acme/teacher", "refs/pr/1", server.variables).commit == COMMIT
-    assert [path.rpartition("/")[2] for path, _ in server.asked] == ["main", "refs%2Fpr%2F1"]
+    asked = [path.rpartition("/")[2] for path, _ in server.asked]
+    assert asked == ["main", "config.json", "refs%2Fpr%2F1", "config.json"]
     assert {key for _, key in server.asked} == {""}
 
 
@@ -138,6 +145,30 @@ def test_a_hub_without_an_answer_is_no_error_of_the_user(answer):
         check_on_hub("acme/teacher", "", server.variables)
     with pytest.raises(OSError, match="refused"):
         check_on_hub("acme/teacher", "", {"HF_ENDPOINT": "http://127.0.0.1:9"})
+
+
+@pytest.mark.parametrize(
+    ("config", "context"),
+    [
+        ({"max_position_embeddings": 4096}, 4096),
+        ({"max_position_embeddings": 4096, "rope_scaling": None}, 4096),
+        ({"max_position_embeddings": 4096, "rope_scaling": {"factor": 8}}, 0),
+        ({"max_position_embeddings": "4096"}, 0),
+        ({"text_config": None}, 0),
+        ([], 0),
+        (None, 0),
+    ],
+)
+def test_the_context_of_a_model_is_known_if_it_is_clear(config, context):
+    """The context length is that of config.json, unless the positions are stretched or the file says none."""
+    with hub(config=config) as server:
+        assert check_on_hub("acme/teacher", "", server.variables).context == context
+
+
+def test_a_public_model_whose_files_are_refused_is_no_error():
+    """Without a token, a file that cannot be read says nothing about the model."""
+    with hub(allowed=False) as server:
+        assert check_on_hub("acme/teacher", "", server.variables) == HubModel(COMMIT, False)
 
 
 def test_the_token_follows_no_redirect_to_another_host():

@@ -35,14 +35,16 @@ SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model that the Hub knows: its commit, whether it can be downloaded only with a token, and the size in GiB.
+    """A model that the Hub knows: its commit, and whether it can be downloaded only with a token.
 
-    The size is that of the weights in the GPU's memory, at least; 0 if the Hub does not say it.
+    `gib` is the least that its weights take of the GPU's memory, and `context` the most tokens that vLLM serves; 0 if
+    not known.
     """
 
     commit: str
     needs_token: bool
     gib: float = 0.0
+    context: int = 0
 
 
 def model_name(text: str) -> str:
@@ -88,10 +90,9 @@ def check_on_hub(model: str, revision: str, variables: Mapping[str, str]) -> Hub
     except (HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OSError(f"its answer cannot be read ({type(error).__name__})") from None
     _check_files(model, names)
-    if locked and headers:
-        config = next(name for name in CONFIGS if name in names)
-        _check_access(model, f"{hub}/{model}/resolve/{commit}/{config}", headers)
-    return HubModel(commit, locked, gib)
+    name = next(name for name in CONFIGS if name in names)
+    config = _config(model, f"{hub}/{model}/resolve/{commit}/{name}", headers)
+    return HubModel(commit, locked, gib, _context(config))
 
 
 def _gib(parameters: Mapping[str, int]) -> float:
@@ -115,16 +116,37 @@ def _check_files(model: str, names: list[str]) -> None:
         raise SettingsError(f"{model} has no weights that vLLM can load", hint=hint)
 
 
-def _check_access(model: str, file: str, headers: Mapping[str, str]) -> None:
-    """Raise `SettingsError` if the token may not download a file of a gated or private model."""
+def _config(model: str, url: str, headers: Mapping[str, str]) -> Any:  # noqa: ANN401 - any JSON
+    """The settings of a model; {} if they cannot be read, because the container will try it again.
+
+    Raises `SettingsError` if the token may not download a file of a gated or private model.
+    """
     try:
-        _get(file, headers)
+        return json.loads(_get(url, headers))
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
+        if error.code in (401, 403) and headers:
             hint = f"Accept its terms on {HUB}/{model} with the account of HF_TOKEN, then wait for the approval."
             raise SettingsError(f"HF_TOKEN may not download {model}, which is gated", hint=hint) from None
-    except (OSError, HTTPException):
-        pass  # the container will try it
+    except (OSError, HTTPException, ValueError):
+        pass
+    return {}
+
+
+def _context(config: Any) -> int:  # noqa: ANN401 - any JSON
+    """The most tokens that vLLM serves; 0 if it is not clear, for example because the positions are stretched.
+
+    >>> _context({"text_config": {"max_position_embeddings": 4096, "rope_parameters": {"rope_type": "default"}}})
+    4096
+    >>> _context({"max_position_embeddings": 4096, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}})
+    0
+    """
+    if not isinstance(config, dict):
+        return 0
+    text = config.get("text_config")
+    text = text if isinstance(text, dict) else config
+    most = text.get("max_position_embeddings")
+    stretched = "factor" in json.dumps([text.get("rope_scaling"), text.get("rope_parameters")])
+    return most if isinstance(most, int) and not stretched else 0
 
 
 def _unknown(model: str, revision: str, error: urllib.error.HTTPError, token: bool) -> SettingsError:
