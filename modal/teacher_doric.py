@@ -72,8 +72,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     flag("--containers", type=cli.bounded(int, 1, 100), default=1, metavar="N", help="most containers (default: 1)")
     flag("--gpu", type=gpu_prices.gpu_type, default="H100", metavar="TYPE",
          help="GPU of a container, also H100:2 (default: H100)")  # fmt: skip
-    flag("--max-hours", type=cli.bounded(float, 0, 24, above=True), default=2.0, metavar="H",
-         help="after this time everything is stopped; start-up counts (default: 2)")  # fmt: skip
+    flag("--max-hours", type=cli.bounded(float, 0.1, 24), default=2.0, metavar="H",
+         help="after this time everything is stopped; start-up counts, some minutes (default: 2)")  # fmt: skip
     flag("--max-model-len", type=cli.positive_int, default=8192, metavar="N", help="context in tokens (default: 8192)")
     flag(
         "--cores", type=cli.positive_float, default=8.0, metavar="N", help="most CPU cores of a container (default: 8)"
@@ -259,6 +259,11 @@ def generate(args: argparse.Namespace, env: Mapping[str, str], deadline: Deadlin
         if code is None:
             say("The time of --max-hours is over. The same command resumes the run.")
             return 1
+    return exit_status(code)
+
+
+def exit_status(code: int) -> int:
+    """The exit status for the code of a process, which is negative if a signal has ended it."""
     return code if code >= 0 else 128 - code
 
 
@@ -307,7 +312,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reports:
         planned = plan_only(args, call_settings(args.model or "", PLACEHOLDER, "placeholder"))
         print(planned.stdout, end="")
-        return planned.returncode
+        return exit_status(planned.returncode)
     variables = load_variables(find_dotenv(FOLDER))
     key = check_key(variables.get("VLLM_API_KEY", "").strip(), "VLLM_API_KEY")  # an error of HTTP would show it
     if not key:
@@ -315,7 +320,7 @@ def run(args: argparse.Namespace) -> int:
     check_confirmable(args.yes)
     planned = plan_only(args, call_settings(args.model, PLACEHOLDER, key))
     if planned.returncode:
-        return planned.returncode
+        return exit_status(planned.returncode)
     lines = [line for line in planned.stdout.splitlines() if "--price-in" not in line]
     say("\n".join(lines))
     if any(line.startswith("0 of them to write") for line in lines):

@@ -159,9 +159,9 @@ def options(*given: str):
     [
         (["--containers", "0"], "from 1 to 100"),
         (["--containers", "101"], "from 1 to 100"),
-        (["--max-hours", "0"], "above 0"),
-        (["--max-hours", "25"], "at most 24"),
-        (["--max-hours", "nan"], "above 0"),
+        (["--max-hours", "0.01"], "from 0.1 to 24"),
+        (["--max-hours", "25"], "from 0.1 to 24"),
+        (["--max-hours", "nan"], "from 0.1 to 24"),
         (["--gpu", "H100:9"], "from 1 to 8"),
         (["--gpu", "A10:8"], "from 1 to 4"),
         (["--gpu", "H100:"], "from 1 to 8"),
@@ -563,9 +563,10 @@ def test_a_given_concurrency_is_kept(command, tmp_path):
     assert json.loads((tmp_path / "seen").read_text()) == ["--max-concurrency=7"]
 
 
-def test_the_generator_ends_with_the_time(command, modal, capsys):
+def test_the_generator_ends_with_the_time(command, modal, monkeypatch, capsys):
     """After --max-hours the generator is asked to end, the app is stopped, and the exit status is 1."""
-    assert command("import time\ntime.sleep(600)", "--max-hours", "0.001") == 1
+    monkeypatch.setattr(teacher_doric, "GRACE_SECONDS", 7200.0)  # so that nothing of the time is left
+    assert command("import time\ntime.sleep(600)", "--max-hours", "2") == 1
     assert "--max-hours is over" in capsys.readouterr().err
     assert (modal.stops, modal.stopped) == (1, True)
 
