@@ -12,8 +12,14 @@ Exit status: that of the generator (0 done, 1 rows are missing, 2 an error to fi
 no container became ready; 130 stopped by Ctrl-C; 129 and 143 ended by SIGHUP and SIGTERM.
 """
 
-import argparse
 import os
+import signal
+
+# so that Ctrl-C ends the program without a traceback while the modules are imported, unless it is ignored
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import argparse
 import re
 import subprocess
 import sys
@@ -161,7 +167,13 @@ def plan_only(args: argparse.Namespace, env: Mapping[str, str]) -> "subprocess.C
     """Let the generator check its flags and make its plan, without a call or a file. Its errors are printed."""
     command = [sys.executable, str(GENERATOR), "--check", *generator_flags(args)]
     return subprocess.run(
-        command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+        command,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C reaches this command only, which ends the other one
     )
 
 

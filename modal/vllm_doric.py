@@ -43,6 +43,7 @@ START_LIMIT = 20 * MINUTES  # a big model's first start downloads weights, compi
 
 GPUS = ("T4", "L4", "A10", "A10G", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000")
 GPUS += ("H100", "H100!", "H200", "B200", "B200+")  # as of 2026; add newer GPUs here
+FEW = {"A10": 4, "A10G": 4}  # the most GPUs of a container, where it is not 8
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Config:
             raise ValueError(
                 f"DORIC_GPU must have one count, from :1 to :8, for all its GPU types, but it is {chosen.DORIC_GPU!r}"
             )
+        if many := [name for name, count in chosen.gpus() if int(count or 1) > FEW.get(name, 8)]:
+            raise ValueError(f"DORIC_GPU must have at most {FEW[many[0]]} GPUs of the type {many[0]}")
         return chosen
 
     def gpus(self) -> list[tuple[str, str]]:

@@ -228,6 +228,7 @@ def test_unknown_revision_gives_a_note(shipped, hub):
         ("L4:0", ":1 to :8"),
         ("L4:x", ":1 to :8"),
         ("H100:16", ":1 to :8"),
+        ("L4:8,A10:8", "at most 4 GPUs of the type A10"),
         ("L4,A100:2", ":1 to :8, for all"),
         ("h100!:2, h200:2", None),
     ],
