@@ -110,7 +110,8 @@ async def _get(api: BatchApi, out: Path, part: Part) -> None:
 
 def _is_here(out: Path, part: Part) -> bool:
     """Whether the answers of a part are on disk, or are not to be looked for because a person has said so."""
-    on_disk = any(part_file(out, part, what).exists() for what in ("output", "errors"))
+    files = ("output",) if part.completed else ("output", "errors")
+    on_disk = any(part_file(out, part, what).exists() for what in files)
     return part.downloaded and (on_disk or part.status not in ENDED)
 
 
