@@ -63,7 +63,8 @@ def generate(out: Path, each: int, topics: Path) -> Run:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"the generator failed:\n{log.decode()}")
-    rows, rejected = (path.read_bytes().count(b"\n") for path in (out, Path(f"{out}.rejected.jsonl")))
+    files = (out, Path(f"{out}.rejected.jsonl"))  # without rejections, there is no such file
+    rows, rejected = (path.read_bytes().count(b"\n") if path.exists() else 0 for path in files)
     return Run(rows, rejected, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 

@@ -7,6 +7,7 @@ The generator is the real one, with all gates and files. The servers are `tests/
 of them run. No GPU is used. The answers are those of the embedded voice, made before the first run (about 95 tokens).
 After a warm-up, a window of some seconds is measured, and then the generator is stopped.
 
+in flight    the most calls at once since the start
 calls/s      answered calls per second, and as a share of what the servers answer if all slots are always in use
 slots        share of the slots in use
 CPU          milliseconds of CPU per call, and the share of one core, of the generator and of the simulated servers
@@ -307,12 +308,27 @@ def limit_of(setting: Setting, runs: Sequence[Figures]) -> Limit:
 
 def table(runs: Sequence[Figures]) -> str:
     """The figures of the runs as a Markdown table."""
-    heads = ("servers", "clients", "planned rows", "calls/s", "of full", "slots in use", "rows/s", "client ms per call")
+    heads = (
+        "servers",
+        "clients",
+        "planned rows",
+        "in flight",
+        "calls/s",
+        "of full",
+        "slots in use",
+        "rows/s",
+        "client ms per call",
+    )
     heads += ("client cores", "client MB", "servers ms per call", "servers cores", "late ms", "load")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for run in runs:
-        cells = (f"{run.servers}", f"{run.clients}", f"{run.planned:,}", f"{run.calls_per_second:.0f}")
-        cells += (f"{run.share_of_full:.0%}", f"{run.slots_in_use:.0%}", f"{run.rows_per_second:.0f}")
+        cells = (f"{run.servers}", f"{run.clients}", f"{run.planned:,}", f"{run.most_in_flight:,}")
+        cells += (
+            f"{run.calls_per_second:.1f}",
+            f"{run.share_of_full:.0%}",
+            f"{run.slots_in_use:.0%}",
+            f"{run.rows_per_second:.0f}",
+        )
         cells += (f"{run.client_cpu_ms:.2f}", f"{run.client_cores:.2f}", f"{run.client_mb:.0f}")
         cells += (f"{run.server_cpu_ms:.2f}", f"{run.server_cores:.2f}", f"{run.late_ms:.1f}", f"{run.load:.1f}")
         lines.append("| " + " | ".join(cells) + " |")
