@@ -268,7 +268,7 @@ def test_a_shard_that_a_run_writes_to_is_not_merged(shards, capsys):
     assert not os.path.exists(shards / "all.jsonl")
 
 
-@pytest.mark.parametrize("flags", [("--shard", "1/2"), ("--dry-run",), ("--overwrite",), ("--batch", "status")])
+@pytest.mark.parametrize("flags", [("--shard", "1/2"), ("--overwrite",), ("--batch", "status")])
 def test_a_merge_takes_no_flag_that_says_nothing_to_it(shards, flags, capsys):
     """The flag is named."""
     assert merge(shards, "1.jsonl", "2.jsonl", flags=flags) == 2
