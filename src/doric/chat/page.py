@@ -33,15 +33,23 @@ from doric.core.errors import DoricError, InputError
 from doric.core.review_files import reader_choices
 
 STOPPED = "Stopped."
-ABOUT = """Write to the model as you would to a neighbour. It tries to answer in Doric.
-Then say below whether the answer sounds right. That is how it learns."""
-CONSENT = "You may publish what I write here, without my name, as part of a free collection (CC0)."
+ABOUT = """Write to the computer as you would to a neighbour. It tries to answer in Doric, and makes mistakes.
+Then tap below how its answer sounds. That is saved at once, and is how it learns: there is nothing to send."""
+CONSENT = (
+    "Yes. Anybody may see and use what I write here, for instance on the internet or in a dictionary. "
+    "My area may be shown with it. (This puts it under CC0: you keep no rights in it.)"
+)
+WITHOUT = "Without this tick, only those who make this page see what you say, and use it to correct the computer."
+MEANINGS = "Natural: I could say that. Stiff: a bit awkward. Wrong: there is a mistake, or it is not Doric."
+LAST, THIS = "### How does the last answer sound?", "### How does this answer sound?"
 CSS = """
 * { font-family: system-ui, sans-serif !important; }
 .gradio-container { max-width: 760px !important; margin: 0 auto !important; font-size: 18px; }
 .gradio-container button, .gradio-container textarea, .gradio-container input { min-height: 48px; font-size: 18px; }
 .gradio-container input[type=checkbox], .gradio-container input[type=radio] { min-height: 22px; min-width: 22px; }
-.message { font-size: 18px !important; }
+.gradio-container input[type=checkbox] { border: 2px solid #888; }
+.gradio-container textarea, .gradio-container .wrap-inner { border: 1px solid #888 !important; border-radius: 6px; }
+.message, [data-testid=block-info], .prose, .prose p, .gradio-container label span { font-size: 18px !important; }
 #verdicts { flex-wrap: nowrap; } #verdicts button { min-width: 0; }
 .message-buttons, .top-panel, .icon-button-wrapper { display: none !important; }
 footer { display: none !important; }
@@ -175,15 +183,16 @@ def build(page: Page) -> Blocks:
             concurrency_limit=None, api_visibility="private", analytics_enabled=False, flagging_mode="never",
             show_progress="hidden", fill_height=False,
         )  # fmt: skip
-        fresh = gr.Button("New chat")
         about, place, region, age, learnt, leave, done = _questions()
         with gr.Column(visible=False) as panel:
-            which = gr.Markdown("### How does the last answer sound?")
+            which = gr.Markdown(LAST)
+            gr.Markdown(MEANINGS)
             with gr.Row(elem_id="verdicts"):
                 buttons = [gr.Button(word.capitalize()) for word in VERDICTS]
-            better = gr.Textbox(label="Better: how would you say it?", lines=2, max_length=LONGEST)
-            own_words = gr.Button("Save my words", variant="primary")
             thanks = gr.Markdown("")
+            better = gr.Textbox(label="Or write how you would say it:", lines=2, max_length=LONGEST)
+            own_words = gr.Button("Save my words", variant="primary")
+        fresh = gr.Button("Start a new chat")
 
         def show_panel(talk: object, by: object) -> tuple[Any, Any]:
             known = bool(by)
@@ -205,7 +214,7 @@ def build(page: Page) -> Blocks:
             said = checked(Talk, talk).said if talk else []
             if not (at % 2 and at < len(said) and said[at].content):
                 return gr.skip(), gr.skip()
-            return at, f"### How does this answer sound?\n> {said[at].content[:120]}"
+            return at, f"{THIS}\n> {said[at].content[:120]}"
 
         def remember(*values: Any) -> tuple[Any, str]:  # noqa: ANN401 - a handler
             try:
@@ -219,7 +228,7 @@ def build(page: Page) -> Blocks:
                 concurrency_limit=None,
             )  # fmt: skip
         chatbot.select(pick, [kept], [picked, which], api_visibility="private")
-        latest = (None, "### How does the last answer sound?", "")
+        latest = (None, LAST, "")
         box.submit(lambda: latest, None, [picked, which, thanks], api_visibility="private", queue=False)
         kept.change(
             show_panel, [kept, reader], [panel, about], api_visibility="private", queue=False, show_progress="hidden"
@@ -239,15 +248,19 @@ def _questions() -> tuple[Any, ...]:
     """The form about the reader, which is shown once."""
     with gr.Column(visible=False) as about:
         gr.Markdown(
-            "### Before you judge: four questions, asked once\nYou may leave any of them empty. No name is asked."
+            "### How does the answer sound? First a few words about you\n"
+            "This is asked only once. It helps, because Doric is not the same everywhere. "
+            "Leave empty what you do not want to say. Your name is not asked."
         )
-        place = gr.Textbox(label="Where is your Doric from? (village or town)", max_length=100)
+        place = gr.Textbox(label="Where did you grow up? (town, village or parish)", max_length=100)
         choices = reader_choices()
-        region = gr.Dropdown(choices.regions, label="Which part?", value=None, filterable=False)
-        age = gr.Dropdown(choices.ages, label="Your age", value=None, filterable=False)
-        learnt = gr.Dropdown(choices.learnt, label="How did you come by Doric?", value=None, filterable=False)
+        region = gr.Dropdown(choices.regions, label="Which area is that?", value=None, filterable=False)
+        age = gr.Dropdown(choices.ages, label="How old are you?", value=None, filterable=False)
+        learnt = gr.Dropdown(choices.learnt, label="How did you come by your Doric?", value=None, filterable=False)
+        gr.Markdown("### May other people see what you write?")
         leave = gr.Checkbox(label=CONSENT)
-        done = gr.Button("Go on", variant="primary")
+        gr.Markdown(WITHOUT)
+        done = gr.Button("Next", variant="primary")
     return about, place, region, age, learnt, leave, done
 
 
