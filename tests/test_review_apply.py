@@ -616,6 +616,26 @@ def test_key_of_another_page_is_refused(script, project, capsys):
     assert "it is the key of another page" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "", "[]", "null", "{}", '{"changes": null}', '{"changes": 5}', '{"changes": [null]}', '{"changes": [{}]}',
+        '{"changes": [{"command": 1, "files": {}}]}', '{"changes": [{"command": "x", "files": null}]}',
+        '{"changes": [{"command": "x", "files": {"lexicon.tsv": null}}]}',
+        '{"changes": [{"command": "x", "files": {"lexicon.tsv": {"copy": 1, "written": "a"}}}]}',
+        '{"changes": [{"command": "x", "files": {"lexicon.tsv": {"copy": "none.bak", "written": "a"}}}]}',
+    ],
+)  # fmt: skip
+def test_list_of_changes_that_cannot_be_used_is_one_error(script, project, capsys, listed):
+    """A damaged list of what can be undone is one line with what to do, and every file stays as it is."""
+    (project / "data" / edits.UNDO).write_text(listed)
+    before = content(project)
+    assert script.main(["undo", "--yes"]) == 2
+    error, *hints = capsys.readouterr().err.splitlines()
+    assert (error.startswith("error: "), len(hints) <= 1) == (True, True)
+    assert content(project) == before
+
+
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
 def test_any_review_can_be_taken_back(script, project, seed):

@@ -133,6 +133,13 @@ def test_page_says_whom_to_send_the_answers_to(script, tmp_path):
     assert make(script, tmp_path, "--parts", "1")[1] == {**named, "sender": ""}
 
 
+def test_page_says_what_to_do_where_it_cannot_run(made):
+    """A preview without scripts and a browser that is too old show what to do instead of an empty page."""
+    main = re.search(r"<main.*?</main>", made[0], re.DOTALL)[0]
+    assert "this browser is too old" in main
+    assert "only a preview" in re.search(r"<noscript>.*</noscript>", main, re.DOTALL)[0]
+
+
 def test_page_calls_its_last_button_as_the_errors_do(made):
     """What a hint tells the reader to press is on the page."""
     assert f'"{SEND_BUTTON}"' in made[0]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from doric import data
 from doric.core.backups import Backups
@@ -23,6 +24,7 @@ from doric.core.text import printable
 from doric.lint.source import TOML_STRING, Source, unquoted
 
 UNDO = ".undo.json"
+BY_HAND = "then restore old lines from Git, or from the .bak files beside the data."
 LONGEST = 200
 """A longer line is shown in part."""
 BOM = b"\xef\xbb\xbf"
@@ -196,7 +198,8 @@ def undo(may_write: Callable[[str, Iterator[str]], bool]) -> bool:
 
 def _check_unchanged(name: str, written: str, copy: Path | None) -> None:
     if copy and not copy.is_file():
-        raise InputError("the copy of the old file is missing, so the change cannot be undone", file=_shown(copy))
+        reason = "the copy of the old file is missing, so the change cannot be undone"
+        raise InputError(reason, file=_shown(copy), hint=f"Delete {data.shown(UNDO)}; {BY_HAND}")
     path = _folder() / name
     now, old = (one.read_bytes() if one and one.is_file() else b"" for one in (path, copy))
     if now != old and _hash(now) != written:  # a program that was killed has left old files
@@ -216,12 +219,32 @@ def _lines(path: Path) -> list[str]:
 
 
 def _changes() -> list[dict]:
+    """The changes that can be undone. Raises `InputError` if the list is not what `_store` writes."""
     try:
-        return parse_object(read_regular(_folder() / UNDO), file=data.shown(UNDO))["changes"]
+        found = parse_object(read_regular(_folder() / UNDO), file=data.shown(UNDO)).get("changes")
     except FileNotFoundError:
         return []
-    except (OSError, KeyError) as error:
-        raise InputError("the list of changes cannot be read", file=data.shown(UNDO), hint="Delete it.") from error
+    except OSError as error:
+        raise _unreadable() from error
+    if not isinstance(found, list) or not all(map(_is_change, found)):
+        raise _unreadable()
+    return found
+
+
+def _is_change(value: object) -> bool:
+    match value:
+        case {"command": str(), "files": dict() as files}:
+            return all(isinstance(file, dict) and _texts(file, "copy", "written") for file in files.values())
+    return False
+
+
+def _texts(file: Mapping[str, Any], *names: str) -> bool:
+    return all(isinstance(file.get(name), str) for name in names)
+
+
+def _unreadable() -> InputError:
+    hint = f"Delete it; {BY_HAND}"
+    return InputError("the list of changes cannot be read", file=data.shown(UNDO), hint=hint)
 
 
 def _store(changes: Sequence[dict]) -> None:

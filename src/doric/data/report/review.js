@@ -72,7 +72,7 @@
   const nameOf = (shown) => shown.item ? shown.item.id : shown.name;
   const screenOf = (name) => {
     const item = items.find((each) => each.id === name);
-    return item ? { item } : Object.hasOwn(SCREENS, name ?? "") ? { name } : null;
+    return item ? { item } : Object.keys(SCREENS).includes(name) ? { name } : null;
   };
   /** Show a screen. Each has its own entry in the browser's history, so that the phone's Back button goes back one screen. */
   function show(next, message = "", enter = "push") {
