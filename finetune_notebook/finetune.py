@@ -18,7 +18,7 @@ if __name__ == "__main__":  # so that Ctrl-C ends the program without a tracebac
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from doric.finetune.config import LISTS, TRY, Settings, read_settings, with_valu
 log = logging.getLogger("doric")
 PROJECT = Path(__file__).resolve().parents[1]
 PRESETS = {"try": TRY}
-KINDS: dict[type, Any] = {int: cli.non_negative_int, float: cli.non_negative_float, str: str}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -43,14 +42,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--report", metavar="FILE", type=Path, help="an HTML page with curves, scores and answers")
     settings = parser.add_argument_group("settings")
     for field in fields(Settings):
-        add_setting(settings, field.name, field.default, field.metadata["help"], field.metadata["choices"])
+        add_setting(settings, field.name, field.default, field.metadata)
     return parser.parse_args(argv)
 
 
-def add_setting(group: Any, name: str, default: object, help: str, choices: Sequence[str]) -> None:  # noqa: ANN401 - argparse's private class
+def add_setting(group: Any, name: str, default: object, about: Mapping[str, Any]) -> None:  # noqa: ANN401 - argparse's private class
     """Add the flag of one setting; a boolean one can be negated with --no-."""
     flag = f"--{name.replace('_', '-')}"
-    more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{help} (default: {default or '-'})"}
+    more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{about['help']} (default: {default or '-'})"}
+    choices = about["choices"]
     if isinstance(default, bool):
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **more)
     elif name in LISTS:  # the value is checked with the other settings
@@ -58,7 +58,9 @@ def add_setting(group: Any, name: str, default: object, help: str, choices: Sequ
     elif choices:
         group.add_argument(flag, choices=choices, **more)
     else:
-        group.add_argument(flag, type=KINDS[type(default)], metavar=type(default).__name__.upper(), **more)
+        kind: Any = type(default)
+        read = kind if kind is str else cli.bounded(kind, about["least"], about["most"])
+        group.add_argument(flag, type=read, metavar=kind.__name__.upper(), **more)
 
 
 def chosen_settings(args: argparse.Namespace) -> Settings:
@@ -93,12 +95,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_outputs(args: argparse.Namespace) -> None:
-    """Raise `InputError`, before any work, if --metrics or --report cannot be written."""
+    """Raise `DoricError`, before any work, if --metrics or --report cannot be written or would replace another file."""
+    from doric.core.errors import SettingsError
     from doric.core.files import check_writable, refuse_foreign_file
+    from doric.finetune.run import KIND
     from doric.report.html import PAGE
 
     for path in filter(None, (args.metrics, args.report)):
         check_writable(path)
+    if args.metrics and args.report and os.path.realpath(args.metrics) == os.path.realpath(args.report):
+        raise SettingsError(f"--metrics and --report are the same file {args.report}", hint="Give each its own.")
+    if args.metrics:
+        refuse_foreign_file(args.metrics, KIND.encode(), "metrics file of a run")
     if args.report:
         refuse_foreign_file(args.report, PAGE, "page of this project")
 

@@ -199,8 +199,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: the packages for fine-tuning are not installed\nhint: {hint}", file=sys.stderr)
         return 2
 
+    from doric.core.errors import DoricError
+    from doric.finetune.config import Settings, with_values
+
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     settings = dict(args.set)
+    try:
+        with_values(Settings(), settings)  # here, because the packages take a minute before the first cell that looks
+    except DoricError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        return error.exit_status
     out = args.out or HERE / "runs" / f"{settings.get('RUN_NAME', 'doric')}.ipynb"
     try:
         error = execute(notebook, settings, args.timeout)

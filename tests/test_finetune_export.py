@@ -40,7 +40,7 @@ def test_wrong_merged_model_stops_the_run(tiny):
         other.lm_head.weight.mul_(-1)
     found = compare(reference, token_log_probs(other, ROWS))
     result = {"form": "merged", **found, **GOOD}
-    assert verdicts([result], four_bit=False)[0][""] == "FAIL"
+    assert verdicts([result], four_bit=False)[0]["result"] == "FAIL"
     with pytest.raises(DoricError, match=r"saved model \(merged\) differs from the trained model") as caught:
         check_parity([result], {"top1": 0.1, "kl": 9.0}, four_bit=False)
     assert "adapter" in caught.value.hint
@@ -66,7 +66,7 @@ def test_format_that_was_not_checked_does_not_stop_the_run():
     fine = {"form": "adapter", "top1": 1.0, "kl": 0.0, **GOOD}
     results = [fine, {"form": "merged", "file": "", "skipped": ["loading it takes 99 GB", "Elsewhere."]}]
     lines = verdicts(results, four_bit=False)
-    assert [line[""] for line in lines] == ["pass", "not checked"]
+    assert [line["result"] for line in lines] == ["pass", "not checked"]
     assert lines[1]["why"] == "loading it takes 99 GB"
     check_parity(results, {"top1": 0.1, "kl": 9.0}, four_bit=False)
 
@@ -102,7 +102,7 @@ def test_failed_format_does_not_affect_the_others(tmp_path, monkeypatch):
     results = make_forms(JOB, tmp_path, ["adapter", "merged", "q8_0"])
     assert [one["form"] for one in results] == ["adapter", "merged", "q8_0"]
     assert results[-1] == {"form": "q8_0", "file": "", "failed": ["It was killed.", "Try again."]}
-    assert verdicts(results, four_bit=False)[-1][""] == "not made"
+    assert verdicts(results, four_bit=False)[-1]["result"] == "not made"
     assert list(tmp_path.iterdir()) == []
     failed = {"form": "merged", "file": "", "failed": ["not enough memory", "x"]}
     monkeypatch.setattr(export, "run_apart", lambda job, folder: failed)
@@ -118,7 +118,7 @@ def test_gguf_file_that_could_not_be_loaded_is_kept(tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(export, "run_apart", apart)
     results = make_forms(JOB, tmp_path, ["q8_0"])
-    assert verdicts(results, four_bit=False)[0][""] == "not checked"
+    assert verdicts(results, four_bit=False)[0]["result"] == "not checked"
     assert usable_gguf(results, tmp_path) == tmp_path / "doric-q8_0.gguf"
     assert "before you rely on it" in capsys.readouterr().out
 

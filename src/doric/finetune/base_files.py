@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from doric.core.errors import InputError
+from doric.core.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from transformers import GenerationConfig
 
 TOKENIZER_FILES = ("tokenizer.model",)
@@ -30,6 +33,21 @@ SAMPLING = {
 """Settings that need `do_sample`, with the value that turns each off."""
 BEAMS = ("early_stopping", "length_penalty")
 """Settings that need more than one beam."""
+
+
+@contextlib.contextmanager
+def readable(base: str, part: str) -> Generator[None]:
+    """In the block, an error while a part of a base model, such as "tokenizer", is read is a `SettingsError`."""
+    try:
+        yield
+    except Exception as error:  # missing, cut off or damaged: each library has classes of its own
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SettingsError(
+            f"The {part} of {base} cannot be used: {reason[:300]}",
+            hint="Check BASE_MODEL and the connection: all files of the model must be there and complete.",
+        ) from error
 
 
 def in_tower(module: str) -> bool:

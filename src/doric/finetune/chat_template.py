@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from doric.core.errors import CheckError, InputError
+from doric.core.errors import CheckError, InputError, SettingsError
+from doric.finetune.base_files import readable
 from doric.finetune.frozen_template import SWITCHES, freeze
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ PADDING = ("<|finetune_right_pad_id|>", "<|vision_pad|>", "<pad>", "[PAD]", "<|e
 
 
 def load_tokenizer(base: str, day: date) -> Tokenizer:
-    """The tokenizer of the base model with a frozen chat template: `day` is the date that the template writes."""
+    """The tokenizer of the base model with a frozen chat template: `day` is the date that the template writes.
+
+    Raises `SettingsError` if the base model has no tokenizer, or one that cannot be read.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(base)
+    with readable(base, "tokenizer"):
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(base)
     freeze(tokenizer, day)
     return tokenizer
 
@@ -57,7 +62,15 @@ def end_ids(tokenizer: Tokenizer, base: str) -> list[int]:
 
 
 def set_padding(tokenizer: Tokenizer, wanted: str) -> None:
-    """Set the padding token; `auto` replaces it if it is missing or is also the end token."""
+    """Set the padding token; `auto` replaces it if it is missing or is also the end token.
+
+    Raises `SettingsError` if the vocabulary has no such token.
+    """
+    if wanted != "auto" and wanted not in tokenizer.get_vocab():
+        spare = ", ".join(spare_tokens(tokenizer)) or "auto"
+        raise SettingsError(
+            f"PAD_TOKEN is {wanted!r}, which is no token of this model.", hint=f"Choose one of {spare}."
+        )
     if wanted != "auto":
         tokenizer.pad_token = wanted
     elif tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:

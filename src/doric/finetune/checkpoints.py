@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from doric.finetune.plan import Plan
 
 
+NOTE = "run.json"
+"""The file in a run's folder with its `fingerprint`."""
 OLDER = {"method": "lora", "weights": ""}
 """The values of a run that was started before these settings existed."""
 OPEN = {
@@ -47,7 +49,7 @@ def as_before(plan: Plan, settings: Settings, folder: Path) -> Plan:
 
     That is what depends on the moment (free memory, timing), and what another version would choose.
     """
-    old = OLDER | read_note(folder / "run.json") if settings.resume else {}
+    old = OLDER | read_note(folder / NOTE) if settings.resume else {}
     if not (folder / "checkpoints").is_dir() or old.get("device") != plan.device or old.get("base") != plan.base:
         return plan
     kept = {"dtype"} if plan.device == "cpu" else set()
@@ -123,16 +125,30 @@ def start_from(checkpoints: Path, mark: Mapping[str, Any], resume: bool) -> str 
 
     `mark` is the `fingerprint`. Raises `PlanError` if the checkpoints belong to a run with other settings.
     """
-    note = checkpoints.parent / "run.json"
     last = last_whole(checkpoints) if resume else None
     if last:
-        old = read_note(note)
-        if other := [name for name in mark if old.get(name, OLDER.get(name)) != mark[name]]:
-            raise PlanError(
-                f"{checkpoints.parent} holds a run with other settings: {', '.join(other)}.",
-                hint="Choose another RUN_NAME, or set RESUME to False to delete its checkpoints and start again.",
-            )
+        refuse_other_run(checkpoints, mark, resume)
         return last
     shutil.rmtree(checkpoints, ignore_errors=True)
-    atomic_write(note, json.dumps(mark, indent=1).encode())
+    atomic_write(checkpoints.parent / NOTE, json.dumps(mark, indent=1).encode())
     return None
+
+
+def refuse_other_run(checkpoints: Path, mark: Mapping[str, Any], resume: bool) -> None:
+    """Raise `PlanError`, before anything is written, if a run that resumes has checkpoints of other settings.
+
+    `mark` is the `fingerprint`. Without a complete checkpoint there is nothing to lose, and nothing is raised.
+    """
+    old = read_note(checkpoints.parent / NOTE)
+    whole = (step_of(place) >= 0 and is_whole(place) for place in checkpoints.glob("checkpoint-*"))
+    other = [name for name in mark if old.get(name, OLDER.get(name)) != mark[name]]
+    if resume and other and any(whole):
+        raise other_run(checkpoints.parent, other)
+
+
+def other_run(folder: Path, names: Sequence[str]) -> PlanError:
+    """The error for a folder with checkpoints of a run that differs in these settings."""
+    return PlanError(
+        f"{folder} holds a run with other settings: {', '.join(names)}.",
+        hint="Choose another RUN_NAME, or set RESUME to False to delete its checkpoints and start again.",
+    )

@@ -15,6 +15,8 @@ from doric.finetune.config import HUB_DATASET, Settings
 from doric.finetune.hosted import added_file, mount_drive, upload_file
 from doric.finetune.hub import load_rows
 
+GENERATED = Path(Settings().data_path).name
+"""The only name of a missing file that is generated: a misspelt name would be trained on other data than was meant."""
 HOW_TO_DROP = "dataset_generation/transform_to_sharegpt.py with --skip-bad writes a file without such rows."
 
 
@@ -48,11 +50,13 @@ def read_data(settings: Settings, project: Path, revision: str = "") -> tuple[li
         rows = load_rows(settings.hub_dataset, revision)
         return rows, f"{HUB_DATASET} {settings.hub_dataset}" + (f" at {revision[:12]}" if revision else "")
     file = _find_file(settings, project)
-    made = settings.data_source.startswith("file") and not file.is_file()
+    made = settings.data_source.startswith("file") and not file.exists() and file.name == GENERATED
     if made:
         generate_data(project, file)
     if not file.is_file():
-        raise SettingsError(f"There is no file {file}.", hint="Correct DATA_PATH or DATA_SOURCE in section 3.")
+        wrong = f"{file} is a folder, not a file." if file.is_dir() else f"There is no file {file}."
+        hint = f"Correct DATA_PATH or DATA_SOURCE. Only a missing file with the name {GENERATED} is generated."
+        raise SettingsError(wrong, hint=hint)
     return read_file(file), f"{file.name}, generated just now by the embedded voice" if made else file.name
 
 
@@ -60,7 +64,8 @@ def _find_file(settings: Settings, project: Path) -> Path:
     """The data file that the settings name. It may not exist. Kaggle's added files are searched too."""
     if settings.data_source == "upload":
         return upload_file(Path.cwd())
-    file = (mount_drive() if settings.data_source == "Google Drive" else project) / settings.data_path
+    home = mount_drive() if settings.data_source == "Google Drive" else project
+    file = home / Path(settings.data_path).expanduser()
     searched = settings.data_source.startswith("file") and not file.is_file()
     return (added_file(file.name) if searched else None) or file
 

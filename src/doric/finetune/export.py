@@ -216,16 +216,22 @@ def verdicts(results: Sequence[Mapping[str, Any]], four_bit: bool) -> list[dict[
 
 def _verdict(one: Mapping[str, Any], four_bit: bool) -> dict[str, Any]:
     kl, top1 = LOOSE if four_bit and one["form"] == "adapter" else LIMITS[one["form"]]
-    line: dict[str, Any] = {"format": one["form"], "KL, nats per token": "–", "at most": kl}
-    line |= {"same top token": "–", "at least": f"{top1:.0%}", "same end": "–", "same template": "–", "prompts": "–"}
+    line: dict[str, Any] = {"format": one["form"], "KL, nats per token": "–", "KL allowed": kl}
+    line |= {
+        "same top token": "–",
+        "same top token needed": f"{top1:.0%}",
+        "same end": "–",
+        "same template": "–",
+        "prompts": "–",
+    }
     if "failed" in one or "skipped" in one:
         verdict = "not made" if "failed" in one else "not checked"
-        return {**line, "": verdict, "why": (one.get("failed") or one["skipped"])[0]}
+        return {**line, "result": verdict, "why": (one.get("failed") or one["skipped"])[0]}
     good = one["kl"] <= kl and one["top1"] >= top1 and one["eos"] and one["template"]
     line |= {"KL, nats per token": f"{one['kl']:.4f}", "same top token": f"{one['top1']:.1%}"}
     line |= {name: "yes" if one[key] else "no" for name, key in (("same end", "eos"), ("same template", "template"))}
     line["prompts"] = one.get("prompts") or one.get("cuts") or "–"
-    return {**line, "": "pass" if good else "FAIL", "why": one.get("wrong", "")}
+    return {**line, "result": "pass" if good else "FAIL", "why": one.get("wrong", "")}
 
 
 def check_parity(results: Sequence[Mapping[str, Any]], base: Mapping[str, float], four_bit: bool) -> None:
@@ -235,7 +241,7 @@ def check_parity(results: Sequence[Mapping[str, Any]], base: Mapping[str, float]
     """
     checked = [one for one in results if one["form"] in ("adapter", "merged")]
     for line, one in zip(verdicts(checked, four_bit), checked, strict=True):
-        if line[""] == "FAIL":
+        if line["result"] == "FAIL":
             raise CheckError(
                 f"The saved model ({one['form']}) differs from the trained model: KL {one['kl']:.3f}, "
                 f"{line['same top token']} same top tokens, same end: {line['same end']}, same template: "
@@ -274,7 +280,7 @@ def _usable(one: Mapping[str, Any], exports: Path) -> bool:
     if "skipped" in one:
         print(f"The GGUF file was not checked: {one['skipped'][0]}\nTry it before you rely on it.")
         return True
-    if _verdict(one, four_bit=False)[""] == "FAIL":
+    if _verdict(one, four_bit=False)["result"] == "FAIL":
         bad = (exports / one["file"]).rename(exports / f"do-not-use-{one['file']}")
         why = f" ({one['wrong']})" if one.get("wrong") else ""
         print(f"The GGUF file gives other answers than the model{why}.")

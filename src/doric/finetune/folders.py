@@ -1,11 +1,24 @@
 """The folders of a run, and the note in them that says with which settings the run began."""
 
+import contextlib
+import errno
 import json
 import os
+import shutil
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from doric.core.errors import DoricError, os_error
+from doric.core.files import lock_open_file
 from doric.finetune.hosted import mount_drive
+
+LOCK = "run.lock"
+"""The file in a run's folder that is locked while the run uses the folder. It stays, and is empty."""
+WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+"""The errors with which a system says that a file cannot be written."""
+SPARE = 64 * 2**20
+"""With so many bytes free or less, a library that could not write weights has probably filled the disk."""
 
 
 def cache_folder() -> Path:
@@ -13,12 +26,72 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "doric"
 
 
+_claimed: dict[Path, IO[bytes]] = {}
+"""The folders of the runs of this process, each with its open lock file."""
+
+
 def run_folder(project: Path, wanted: str, name: str, *, drive: bool) -> Path:
-    """The folder for the files of this run, created if missing; on Google Drive the files outlive the session."""
+    """The folder for the files of this run, created if missing; on Google Drive the files outlive the session.
+
+    Until this process ends, no other process of this machine gets the same folder. Raises `InputError` if it cannot be
+    written, and `DoricError` if another process has it.
+    """
     home = mount_drive() / "doric" if drive else project / "finetune_notebook"
     folder = (Path(wanted).expanduser().resolve() if wanted else home / "runs") / name
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        claim(folder)
+    except OSError as error:
+        raise os_error(error, folder, "written") from error
     return folder
+
+
+def claim(folder: Path) -> None:
+    """Lock a run's folder for this process. The system removes the lock when the process ends, also when it is killed.
+
+    Raises `DoricError` if another process has it, and `OSError` if the folder cannot be written. On file systems
+    without locks, such as those of some networks, nothing is locked.
+    """
+    folder = folder.resolve()
+    if folder in _claimed:
+        return
+    handle = (folder / LOCK).open("ab")
+    try:
+        lock_open_file(handle, folder)
+    except DoricError as error:
+        handle.close()
+        hint = "Wait until it ends (a notebook: until its kernel is stopped), or choose another RUN_NAME."
+        raise DoricError(f"{folder}: another run is using this folder", hint=hint) from error
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            handle.close()
+            raise
+    _claimed[folder] = handle
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Generator[None]:
+    """In the block, a full disk and other errors of writing to `folder` are an `InputError`.
+
+    The libraries that write weights raise errors of their own when a disk is full, so the free space is looked at, too.
+    """
+    try:
+        yield
+    except DoricError:
+        raise
+    except OSError as error:
+        if error.errno not in WRITING:
+            raise
+        raise os_error(error, folder, "written") from error
+    except Exception as error:
+        if not writes_weights(error) or shutil.disk_usage(folder).free > SPARE:
+            raise
+        raise os_error(OSError(errno.ENOSPC, ""), folder, "written") from error
+
+
+def writes_weights(error: Exception) -> bool:
+    """Whether an error may come from a file of weights that could not be written: safetensors' class, or torch's."""
+    return type(error).__name__ == "SafetensorError" or isinstance(error, RuntimeError)
 
 
 def export_folder(project: Path, folder: Path, name: str, *, drive: bool) -> Path:

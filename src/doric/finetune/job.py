@@ -59,11 +59,7 @@ def job_settings(values: Mapping[str, object]) -> Settings:
     own = [name for name in values if name.lower() in ("data_source", "data_path", "runs_folder", "keep_on_drive")]
     if own:
         raise SettingsError(f"{own[0]} is set by the job itself.", hint="Name the dataset with --data FILE.")
-    settings = with_values(with_values(Settings(), {"export_gguf": False}), values)
-    name = settings.run_name
-    if not name.strip() or name != Path(name).name or not name.isprintable() or name.startswith("."):
-        raise SettingsError(f"RUN_NAME is {name!r}, but it must be a folder name.", hint="Use letters and digits.")
-    return settings
+    return with_values(with_values(Settings(), {"export_gguf": False}), values)
 
 
 def run_job(job: Job, storage: Storage, train: Callable[..., dict[str, Any]] = run) -> dict[str, Any]:

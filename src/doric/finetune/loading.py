@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from doric.finetune.base_files import TOWER, in_tower
+from doric.finetune.base_files import TOWER, in_tower, readable
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,29 +22,34 @@ def model_dtype(plan: Plan) -> Dtype:
 
 
 def load_base(plan: Plan) -> Model:
-    """The base model on the plan's device, with 4-bit weights if the plan says so. Seeds torch."""
+    """The base model on the plan's device, with 4-bit weights if the plan says so. Seeds torch.
+
+    Raises `SettingsError` if the weights are missing or damaged.
+    """
     if plan.backend == "unsloth":
         from unsloth import FastLanguageModel  # before torch and transformers: it patches them
 
         _seed(plan)
-        model, _ = FastLanguageModel.from_pretrained(
-            plan.base,
-            max_seq_length=plan.length,
-            dtype=model_dtype(plan),
-            load_in_4bit=plan.four_bit,
-            full_finetuning=plan.method == "full",
-        )
+        with readable(plan.base, "weights"):
+            model, _ = FastLanguageModel.from_pretrained(
+                plan.base,
+                max_seq_length=plan.length,
+                dtype=model_dtype(plan),
+                load_in_4bit=plan.four_bit,
+                full_finetuning=plan.method == "full",
+            )
         return model
     from transformers import AutoModelForCausalLM
 
     _seed(plan)
-    return AutoModelForCausalLM.from_pretrained(
-        plan.base,
-        dtype=model_dtype(plan),
-        device_map={"": plan.device},
-        attn_implementation="sdpa",
-        quantization_config=_four_bits(plan) if plan.four_bit else None,
-    )
+    with readable(plan.base, "weights"):
+        return AutoModelForCausalLM.from_pretrained(
+            plan.base,
+            dtype=model_dtype(plan),
+            device_map={"": plan.device},
+            attn_implementation="sdpa",
+            quantization_config=_four_bits(plan) if plan.four_bit else None,
+        )
 
 
 def _seed(plan: Plan) -> None:

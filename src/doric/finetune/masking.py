@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from doric.core.errors import CheckError, InputError
 from doric.finetune.chat_template import render
+from doric.finetune.split import check_buckets
 from doric.finetune.weighting import parse_weights, weighted
 
 if TYPE_CHECKING:
@@ -103,13 +104,15 @@ def asked_otherwise(tokenizer: Tokenizer, messages: Messages, row: Encoded) -> b
 def fitting_rows(coded: Mapping[str, Sequence[Encoded]], plan: Plan) -> dict[str, list[Encoded]]:
     """The rows that are not too long for the plan; the training rows repeated until its bucket weights hold.
 
-    Raises `InputError` if too few are left.
+    Raises `InputError` if too few are left, and `SettingsError` if a weight names a bucket that does not exist.
     """
     fitting = {name: [row for row in part if len(row.ids) <= plan.length] for name, part in coded.items()}
     if len(fitting["train"]) < 3 or not fitting["test"]:
         raise InputError(f"Too few rows have at most {plan.length} tokens.", hint="Raise MAX_LENGTH in section 3.")
     rows = [(row.bucket, row) for row in fitting["train"]]
-    return fitting | {"train": weighted(rows, parse_weights(plan.weights), plan.seed)}
+    weights = parse_weights(plan.weights)
+    check_buckets("BUCKET_WEIGHTS", weights, {bucket for bucket, _ in rows})
+    return fitting | {"train": weighted(rows, weights, plan.seed)}
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------

@@ -1,13 +1,19 @@
 """The base models, and the size of a model, read from its configuration without loading it."""
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from doric.core.errors import SettingsError
 from doric.core.regular_files import model_source
-from doric.finetune.base_files import in_tower
+from doric.finetune.base_files import in_tower, readable
 from doric.finetune.folders import cache_folder
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 MODELS = {
     "qwen3-4b": ("Qwen/Qwen3-4B-Instruct-2507", "apache-2.0"),
@@ -53,7 +59,7 @@ def base_model(menu: str, free: str) -> str:
     cached = cache_folder() / "smollm2"
     if not free and menu == "smollm2" and (cached / "config.json").is_file():
         return str(cached)
-    return sixteen_bits(free) or MODELS[menu][0]
+    return sixteen_bits(str(Path(free).expanduser()) if free.startswith("~") else free) or MODELS[menu][0]
 
 
 def sixteen_bits(name: str) -> str:
@@ -78,12 +84,18 @@ def licence_of(base: str) -> str:
 def model_shape(base: str) -> Shape:
     """The size of a model, from its configuration alone: PyTorch's meta device stores no weights.
 
-    Raises `InputError` if its folder does not exist, and `SettingsError` if it cannot be read or is already quantised.
+    Raises `InputError` if its folder does not exist, and `SettingsError` if it cannot be read, is of a kind that cannot
+    be trained or is already quantised.
     """
+    config = _read_config(model_source(base))
+    with readable(base, "configuration"):
+        return _shape(config)
+
+
+def _shape(config: PretrainedConfig) -> Shape:
     import torch
     from transformers import AutoModelForCausalLM
 
-    config = _read_config(model_source(base))
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     text, linear, quantisable = config.get_text_config(), Counter(), 0
@@ -104,7 +116,7 @@ def model_shape(base: str) -> Shape:
     )
 
 
-def _read_config(base: str):  # noqa: ANN202 - a PretrainedConfig of any family
+def _read_config(base: str) -> PretrainedConfig:
     from transformers import AutoConfig
 
     try:

@@ -147,8 +147,8 @@ def colour_row(tokenizer: Tokenizer, row: Encoded, title: str) -> str:
 
 
 def checks(checks: Mapping[str, str], what: str) -> None:
-    """Show checks that have passed, with their figures; `what` is the heading of the first column."""
-    table([{what: name, "": "pass", "figure": figure} for name, figure in checks.items()])
+    """Show checks that have passed, with their details; `what` is the heading of the first column."""
+    table([{what: name, "result": "pass", "details": figure} for name, figure in checks.items()])
 
 
 def answers(rows: Sequence[Mapping[str, str]]) -> None:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("doric")
 METRICS = "metrics.json"
 """The file in the folder of a run with its results."""
+KIND = "fine-tuning metrics"
+"""The field `kind` of that file, by which it is known as one that may be replaced."""
 
 
 def log_samples(step: int, said: Sequence[tuple[str, str]]) -> None:
@@ -118,6 +120,12 @@ def run(settings: Settings, project: Path, hooks: Hooks | None = None) -> dict[s
     """
     told = hooks or Hooks()
     ready = prepare(settings, project, told.on_stage)
+    with folders.disk_errors(ready.folder):
+        return _run(ready, project, told)
+
+
+def _run(ready: Ready, project: Path, told: Hooks) -> dict[str, Any]:
+    settings = ready.settings
     told.on_stage(f"Load {ready.plan.name} and ask it the questions")
     model = loading.load_base(ready.plan)
     packs = packing.packed(ready.fitting["train"], ready.plan.length)
@@ -163,6 +171,7 @@ def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object]
     split.check_split(sets)
     pairs = preference.wanted_pairs(settings, project, sets, plan.seed)
     tokenizer, ends, fitting = _encode(settings, plan, sets, begun)
+    checkpoints.refuse_other_run(folder / "checkpoints", checkpoints.fingerprint(plan, fitting), settings.resume)
     return Ready(
         settings=settings, machine=machine, plan=plan, shape=shape, folder=folder, source=source, counts=dict(why),
         sets=sets, pairs=pairs, tokenizer=tokenizer, ends=ends, fitting=fitting,
@@ -270,6 +279,7 @@ def measured(
     losses = train.held_out_losses(trained.trainer)
     real = evaluate.dialect_shares(example.messages[-1]["content"] for example in ready.sets.test)
     return {
+        "kind": KIND,
         "plan": asdict(ready.plan),
         "settings": asdict(ready.settings),
         "machine": asdict(ready.machine),

@@ -1,6 +1,7 @@
 """From settings to a plan: every `auto` and 0 is replaced by the value of the machine's preset."""
 
 import math
+import re
 from dataclasses import replace
 
 from doric.core.errors import SettingsError
@@ -10,6 +11,9 @@ from doric.finetune.memory import propose_batch
 from doric.finetune.models import Shape, base_model
 from doric.finetune.plan import PRESETS, SMALL, TARGET_LAYERS, Plan, recipe_for
 from doric.finetune.weighting import parse_weights
+
+ADAPTER = ("lora_rank", "lora_alpha", "lora_dropout", "targets")
+"""The settings that are used only if an adapter is trained."""
 
 
 def make_plan(settings: Settings, machine: Machine, backend: str, shape: Shape) -> Plan:
@@ -31,6 +35,7 @@ def budget(settings: Settings, machine: Machine) -> float:
 
 def settle(settings: Settings, machine: Machine, backend: str) -> Plan:
     """The plan from the settings and the preset; the batch is set later. Raises `SettingsError`."""
+    check_source(settings)
     preset = PRESETS[machine.preset]
     four_bit = preset.four_bit if settings.four_bit == "auto" else settings.four_bit == "yes"
     if four_bit and machine.device == "cpu":
@@ -67,6 +72,21 @@ def settle(settings: Settings, machine: Machine, backend: str) -> Plan:
     )
 
 
+def check_source(settings: Settings) -> None:
+    """Raise `SettingsError` if the settings do not say which data to read, or name two sources."""
+    hub = settings.data_source == "Hub"
+    if not hub and settings.hub_dataset:
+        raise SettingsError(
+            f"HUB_DATASET is {settings.hub_dataset!r}, but DATA_SOURCE is {settings.data_source!r}.",
+            hint="Set DATA_SOURCE to Hub, or leave HUB_DATASET empty.",
+        )
+    if hub and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", settings.hub_dataset):
+        hint = "Set it to the dataset's name on the Hub, such as name/dataset, or DATA_SOURCE to a file."
+        raise SettingsError(f"HUB_DATASET is {settings.hub_dataset!r}, but DATA_SOURCE is Hub.", hint=hint)
+    if not hub and not settings.data_path.strip():
+        raise SettingsError("DATA_PATH is empty.", hint="Set it to a ShareGPT file.")
+
+
 def with_recipe(plan: Plan, settings: Settings, shape: Shape) -> Plan:
     """The plan with the method, the learning rate and the bucket weights for this size of model, where they are open.
 
@@ -79,9 +99,22 @@ def with_recipe(plan: Plan, settings: Settings, shape: Shape) -> Plan:
             "METHOD is full, but the weights are in 4 bits: these cannot be trained.",
             hint="Set FOUR_BIT to no, or METHOD to lora.",
         )
+    check_adapter(settings, method)
     weights = {"auto": recipe.weights, "off": ""}.get(settings.bucket_weights, settings.bucket_weights)
     parse_weights(weights)
     return replace(plan, method=method, rate=settings.learning_rate or recipe.rate(method), weights=weights)
+
+
+def check_adapter(settings: Settings, method: str) -> None:
+    """Raise `SettingsError` if METHOD is full and a setting is only for an adapter; print a note if `auto` is full."""
+    default = Settings()
+    given = [name.upper() for name in ADAPTER if getattr(settings, name) != getattr(default, name)]
+    if method != "full" or not given:
+        return
+    if settings.method == "full":
+        hint = f"Set METHOD to lora, or leave out {given[0]}."
+        raise SettingsError(f"METHOD is full, but {', '.join(given)} is for an adapter.", hint=hint)
+    print(f"All weights are trained, so {', '.join(given)} is not used: set METHOD to lora to train an adapter.")
 
 
 def chosen_method(plan: Plan, shape: Shape) -> str:

@@ -2,13 +2,17 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from doric.core.errors import CheckError, InputError
+from doric.core.errors import CheckError, InputError, SettingsError
 from doric.core.text import fold
+from doric.finetune.config import Settings
 from doric.finetune.data import Example
 from doric.quality.decontamination import find_match
+
+BUCKETS = tuple(Settings().bucket_names)
+"""The buckets of the project's own datasets; other datasets may have others."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,12 @@ class Split:
 def keep(
     found: Iterable[Example], buckets: Iterable[str], max_refusals: float, seed: int
 ) -> tuple[list[Example], Counter[str]]:
-    """The examples to train on, and the number of examples by reason ("kept" or why they were dropped)."""
+    """The examples to train on, and the number of examples by reason ("kept" or why they were dropped).
+
+    Raises `SettingsError` for a bucket that does not exist, and `InputError` if no example is left.
+    """
+    found, buckets = list(found), list(buckets)
+    check_buckets("BUCKETS", buckets, [example.bucket for example in found])
     wanted, seen, why = set(buckets), set[tuple[str, ...]](), Counter[str]()
     kept = []
     for example in found:
@@ -30,11 +39,25 @@ def keep(
         why[reason] += 1
         if reason == "kept":
             kept.append(example)
+    if not kept:
+        dropped = ", ".join(f"{count} {reason}" for reason, count in why.most_common())
+        hint = "Use a dataset with other rows, or change BUCKETS."
+        raise InputError(f"None of the {len(found)} rows is left to train on: {dropped}.", hint=hint)
     surplus = _surplus_refusals(kept, max_refusals, seed)
     if surplus:
         why["kept"] -= len(surplus)
         why["refusal above MAX_REFUSALS"] += len(surplus)
     return [example for example in kept if example.id not in surplus], why
+
+
+def check_buckets(setting: str, named: Iterable[str], there: Collection[str]) -> None:
+    """Raise `SettingsError` if a setting names a bucket that is neither in the data nor one of the project's own."""
+    named = list(named)
+    if unknown := [name for name in named if name not in there and name not in BUCKETS]:
+        hint = f"The data has {', '.join(sorted(set(there)))}."
+        raise SettingsError(f"{setting} names the bucket {unknown[0]!r}, which does not exist.", hint=hint)
+    if setting == "BUCKETS" and not named:
+        raise SettingsError("BUCKETS is empty.", hint=f"Name at least one of {', '.join(BUCKETS)}.")
 
 
 def _reason(example: Example, wanted: set[str], seen: set[tuple[str, ...]]) -> str:
@@ -56,6 +79,8 @@ def _reason(example: Example, wanted: set[str], seen: set[tuple[str, ...]]) -> s
 def _surplus_refusals(kept: Sequence[Example], max_refusals: float, seed: int) -> set[str]:
     """The ids of refusals above the share `max_refusals` of all rows: too many teach a model to refuse everything."""
     refusing = [example.id for example in kept if example.bucket == "safety"]
+    if max_refusals >= 1:
+        return set()
     most = int(max_refusals / (1 - max_refusals) * (len(kept) - len(refusing)))
     return set(random.Random(seed).sample(refusing, len(refusing) - most)) if len(refusing) > most else set()
 
@@ -70,9 +95,11 @@ def split_by_topic(found: Sequence[Example], share: float, seed: int) -> Split:
     asked = {fold(example.prompt) for example in test}
     train = [example for example in found if example.topic not in aside and fold(example.prompt) not in asked]
     if not test or not train:
+        topics = len({example.topic for example in found})
         raise InputError(
-            f"{len({example.topic for example in found})} topics are too few for a test set of {share:.0%}.",
-            hint="Use a dataset with more topics, or a larger TEST_SHARE.",
+            f"The data has {topics} topic{'s' * (topics != 1)}, too few for a test set of {share:.0%} of them.",
+            hint="Use a dataset with more topics (meta.topic of each row)"
+            + (f", or a {'larger' if not test else 'smaller'} TEST_SHARE." if topics > 1 else "."),
         )
     return Split(train, test)
 

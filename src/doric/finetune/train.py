@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from doric.core.errors import CheckError
 from doric.finetune.checkpoints import best_of, checks_without_gain, step_of, weight_files
+from doric.finetune.folders import disk_errors
 from doric.finetune.loading import model_dtype
 from doric.finetune.masking import IGNORED
 from doric.finetune.memory import enough_memory
@@ -181,7 +182,7 @@ def train(trainer: Trainer, resumed: str | None, steps: int, patience: int = 0) 
 
 
 def _train(trainer: Trainer, resumed: str | None) -> None:
-    with enough_memory():
+    with enough_memory(), disk_errors(Path(trainer.args.output_dir).parent):
         trainer.train(resume_from_checkpoint=resumed)
 
 
@@ -250,10 +251,10 @@ def training_summary(trainer: Trainer, minutes: float, tokens: float, watch: Wat
     return {
         "steps": trainer.state.global_step,
         "held-out loss before": f"{held_out[0]:.3f}",
-        "after": f"{kept_loss(trainer):.3f}",
-        "decrease": f"{1 - kept_loss(trainer) / held_out[0]:.0%}",
-        "kept step": kept_step(trainer),
-        "minutes": f"{minutes:.1f}",
+        "held-out loss after": f"{kept_loss(trainer):.3f}",
+        "decrease of the loss": f"{1 - kept_loss(trainer) / held_out[0]:.0%}",
+        "step that is kept": kept_step(trainer),
+        "minutes of training": f"{minutes:.1f}",
         "tokens per second": speed,
         "trained parameters": f"{trained / 1e6:.1f} of {sum(size for size, _ in sizes) / 1e6:,.0f} million",
     }
