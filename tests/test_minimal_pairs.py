@@ -12,7 +12,7 @@ from doric.core import text as texts
 from doric.core.errors import FatalServerError, InputError
 from doric.core.settings import load_settings
 from doric.evaluation.checkpoint_logprobs import score_pairs
-from doric.evaluation.lm_eval_tasks import write_tasks
+from doric.evaluation.lm_eval_tasks import HARNESS, write_tasks
 from doric.evaluation.minimal_pairs import (
     MinimalPair,
     PairScore,
@@ -362,5 +362,6 @@ def test_another_file_is_not_replaced(command, capsys):
 def test_the_tasks_are_written_without_a_model(command, capsys):
     """--lm-eval needs no model, and says how the harness is started."""
     assert command(["--lm-eval", "tasks"]) == 0
-    assert "--include_path" in capsys.readouterr().out
+    assert f"Run: {HARNESS} tasks" in capsys.readouterr().out
+    assert f"{HARNESS} datasets/lm_eval" in (ROOT / "docs" / "minimal_pairs.md").read_text("utf-8")
     assert Path("tasks/doric_word_order.yaml").is_file()

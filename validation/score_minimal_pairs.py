@@ -82,7 +82,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.core.settings import load_settings
     from doric.core.text import printable
     from doric.evaluation import pairs_run
-    from doric.evaluation.lm_eval_tasks import GROUP, write_tasks
+    from doric.evaluation.lm_eval_tasks import HARNESS, write_tasks
     from doric.evaluation.minimal_pairs import KIND, load_pairs_result, with_baseline
     from doric.lint.check import refuse_broken_data
     from doric.llm.client import Client
@@ -92,9 +92,7 @@ async def run(args: argparse.Namespace) -> int:
     pairs = pairs_run.select_pairs(args.phenomenon, args.control, args.seed)
     if args.lm_eval:
         files = write_tasks(args.lm_eval, pairs)
-        print(
-            f"{len(files)} files in {args.lm_eval}. Run: lm_eval run --tasks {GROUP} --include_path {args.lm_eval} ..."
-        )
+        print(f"{len(files)} files in {args.lm_eval}. Run: {HARNESS} {args.lm_eval}")
         return 0
     args.out = named_output(args.out)
     refuse_foreign_file(args.out, KIND.encode(), "result of minimal pairs")

@@ -13,6 +13,11 @@ from doric.core.files import atomic_write
 from doric.evaluation.minimal_pairs import MinimalPair, phenomena
 
 GROUP = "doric_minimal_pairs"
+HARNESS = (
+    "uv run --group finetune --with lm-eval==0.4.13 lm_eval run --model hf --model_args pretrained=FOLDER,dtype=float32"
+    f" --tasks {GROUP} --include_path"
+)
+"""The command that runs the tasks of a folder, which is its last word."""
 METRICS = ("acc", "acc_norm")
 
 
