@@ -108,6 +108,13 @@ def test_a_missing_comma_is_shown_with_the_line_after_it(data):
             "name = “sleeping well”",
             "curly quotation mark (“): write the straight one",
         ),
+        (
+            HEALTH,
+            'name = "sleeping well"',
+            'name = "sleeping "very" well"',
+            'write \\" before and after it (here: very)',
+        ),
+        (HEALTH, 'name = "sleeping well"', 'name = "sleeping well', "There is a quotation mark too few"),
         (HEALTH, 'name = "sleeping well"', 'name = "sleeping well"\nname = "x"', "same key is there twice"),
         (HEALTH, 'name = "sleeping well"', '<<<<<<< HEAD\nname = "sleeping well"', "keep one of them"),
         ("central.tsv", "aboon\t", "<<<<<<< HEAD\naboon\t", "a merge left both versions"),
@@ -287,6 +294,25 @@ def test_a_move_may_have_any_number_of_sentences(data):
     assert problems(HEALTH) == []
 
 
+def test_every_entry_that_pointed_to_a_changed_sentence_is_listed(data):
+    """Equal entries of `unfit` in several topics are reported at once, each on its own line."""
+    file = data / "phrases" / "weather_and_nature.toml"
+    change(file, '"Stan ootside for twa meenits', '"Bide ootside for twa meenits')
+    lines = file.read_text("utf-8").split("\n")
+    right = [at for at, line in enumerate(lines, 1) if '"Stan ootside for twa"' in line]
+    assert len(right) > 1
+    assert [finding.line for finding in errors()] == right
+
+
+def test_a_topic_that_no_list_has_is_an_error(data):
+    """Without a line in a list of topics, no dataset has a topic's sentences: the error says where to add it."""
+    text = (data / HEALTH).read_text("utf-8")
+    topic = re.search(r'topic = "(.*)"', text[text.index("sleeping well") :])[1]
+    (data / HEALTH).write_text(text.replace(f'"{topic}"', f'"{topic} again"'), "utf-8")
+    reasons = [finding.reason for finding in check(TOPIC_LISTS) if finding.text == f"{topic} again"]
+    assert any("add it to topics.json, in the group 'health'" in reason for reason in reasons), reasons
+
+
 def test_a_sentence_that_no_topic_of_its_theme_can_have_is_mentioned(data):
     """A sentence that is unfit for all topics of its theme is a warning on its line; for all but one it is none."""
     line = "Een mair sentence here that naebody needs ava."
@@ -430,6 +456,10 @@ CASES = {
     "English that no text has": ("renderings.tsv", "\nasking\t", "\nasking,\t", "write English words in lower case"),
     "a capital letter in a form": ("leakage.tsv", "afternoon\tef", "Afternoon\tef", "not one word in lower case"),
     # the name of the rule: (file, old text, new text, a part of the reason)
+    "a main spelling with a comma": ("lexicon.tsv", "\nelbuck\t", "\nelbuck, elba\t", "in the column `variants`"),
+    "a main spelling with an apostrophe": ("lexicon.tsv", "\npuddock\t", "\npuddock'\t", "without the apostrophe"),
+    "a main spelling of two words": ("lexicon.tsv", "\nyowe\t", "\nyowe lamb\t", "needs the class `phrase`"),
+    "a capital letter in a main spelling": ("lexicon.tsv", "\ngirn\t", "\nGirn\t", "only names have a capital"),
     "a spelling of two entries": ("lexicon.tsv", "\nablow\t", "\naffa\t", "duplicate of line"),
     "a form that is accepted and Central Scots": ("central.tsv", "aboon\tabeen", "gweed\tabeen", "accepted as Doric"),
     "a form that is accepted and English": ("leakage.tsv", "\nabove\t", "\naffa\t", "accepted as Doric"),

@@ -51,6 +51,8 @@ def test_quotations_code_links_and_names_stay(text):
         ("When ye come hame, ye'll ken what ye ken.", "Fan ye come hame, ye'll ken fit ye ken."),
         ("That dog is mine. I mind fan we wis young.", "That dog is mine. I mine fan we wis young."),
         ("A second coat taks a second.", "A secont coat taks a second."),
+        ("Oor eens bides an oor in oor hoose.", "Wir eens bides an oor in wir hoose."),
+        ("The fat's in the fire.", "The fat's in the fire."),
         ("Tak the rest ye need, an save the rest o the cake.", "Tak the rest ye need, an save the lave o the cake."),
         ("Hae a go, syne go hame.", "Hae a go, syne gyang hame."),
         ("Awa ye go, than! That's you sorted, an you ken it.", "Awa ye go, than! That's you sorted, an ye ken it."),

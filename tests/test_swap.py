@@ -111,7 +111,7 @@ def test_a_form_that_was_central_scots_becomes_the_house_form(data):
 def test_forms_of_the_same_stem_are_offered(data):
     """Words with an ending are named, and changed with `forms`."""
     sources = read_files()[0]
-    offered = swap(sources, "skweel", "squeel").offered
+    offered = swap(sources, "skweel", "squeel").offered  # a line of its own in the lexicon
     assert ("skweels", "squeels") in offered
     draft = swap(sources, "skweel", "squeel", forms=True).draft
     assert not any(
@@ -126,12 +126,85 @@ def test_forms_of_the_same_stem_are_offered(data):
         ("gyaan", "gaan awa", "'gaan awa' is not one word"),
         ("skweel", "school", "'school' is English, as"),
         ("gweed", "caal", "'caal' is a spelling of 'caul' there"),
+        ("gyaan", "fae", "'fae' is another word there (from), and 'gyaan' is 'going'"),
+        ("gaan", "gyan", "'gaan' is not the main spelling, which is 'gyaan'"),
+        ("gyaan", "ga’an", "'ga’an' has a curly quotation mark (’)"),
+        ("gyaan", "gaan'", "'gaan'' begins or ends with an apostrophe"),
+        ("gyaan", "ga-an", "'ga-an' is not one word of letters"),
     ],
 )
 def test_a_swap_that_cannot_be_right_is_refused(data, old, new, reason):
-    """The same word, two words, English, and a spelling of another word are errors."""
-    with pytest.raises(InputError, match=re.escape(reason)):
+    """The same word, two words, English, another word, and what is no word are errors that say what to do."""
+    with pytest.raises(InputError, match=re.escape(reason)) as refused:
         swap(read_files()[0], old, new)
+    assert refused.value.hint
+
+
+def test_a_capital_on_the_command_line_changes_no_capital_of_the_data(data):
+    """The new form gets the case of the main spelling: small letters, or a capital for a name."""
+    sources = read_files()[0]
+    assert "gaan\tgoing" in swap(sources, "Gyaan", "Gaan").draft.files()[LEXICON]
+    assert "Fuirsday\tThursday" in swap(sources, "feersday", "fuirsday").draft.files()[LEXICON]
+
+
+def test_questions_in_doric_follow_a_swap(data):
+    """What users say in Doric is changed; a question in English or about the word stays, and its place is told."""
+    file, rotten = data / "asks" / "venting.toml", '"What a rotten day."'
+    text = file.read_text("utf-8")
+    file.write_text(text.replace(rotten, f'"What does gyaan mean to you?", {rotten}', 1), "utf-8")
+    found = swap(read_files()[0], "gyaan", "gaan")
+    files = found.draft.files()
+    assert "Naething's gaan richt wi me." in files["asks/venting.toml"]
+    assert "What does gyaan mean to you?" in files["asks/venting.toml"]
+    assert "Is it gyaan, gaan or gyan?" in files["asks/spelling.toml"]
+    for name in ("asks/venting.toml", "asks/spelling.toml"):
+        assert any(name in place for place in found.unclear), name
+    turn = "Foo div I ken it's fresh?"
+    assert turn in (data / "asks" / "lookalike.toml").read_text("utf-8")
+    assert turn.replace("ken", "kenn") in swap(read_files()[0], "ken", "kenn").draft.files()["asks/lookalike.toml"]
+
+
+def test_numbers_patterns_and_the_review_follow_a_swap(data):
+    """Numbers in words, the patterns of the gates, the options of a review and the words of its fakes are changed."""
+    sources = read_files()[0]
+    assert "\n2\ttwaa\n" in swap(sources, "twa", "twaa").draft.files()["asks/numbers.tsv"]
+    files = swap(sources, "gweed", "gwid").draft.files()
+    assert '"gweed question", "gwid question"' in files["gates.toml"]
+    assert '\ngwid = "guid"\n' in files["review/fakes.toml"]
+    assert "(?:winna|wunna)" in swap(sources, "winna", "wunna").draft.files()["gates.toml"]
+    choices = swap(sources, "fan", "fane").draft.files()["review/choices.toml"]
+    assert 'house = "fane"\noptions = ["fane", "fan", ' in choices
+
+
+def test_after_a_swap_the_check_finds_no_error(data):
+    """First words in `order` and `unfit`, gates, forms with an ending and texts for models follow too."""
+    swaps = {"fan": "fen", "spik": "spick", "onything": "onythin", "elbuck": "elba", "quine": "quean"}
+    for old, new in swaps.items():
+        edits.write(swap(read_files()[0], old, new).draft.files(), f"--swap {old} {new}")
+        forget()
+    assert not [finding for finding in check() if finding.is_error]
+    assert '"Fen an accident"' in (data / "phrases" / "animals_and_gardens.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "reason"),
+    [
+        ("affa", "verra", "It's affa verra caul for {topic}, an ye need mair claes.", "a word is there twice"),
+        ("filie", "eilie", "Tak a filie for {topic}, an dinna hurry ower the lave o't.", "'a' before a vowel"),
+        ("gyaan", "gaan", "Some says gyaan aboot {topic}, an ithers says gaan forby.", "it had 'gaan' already"),
+        ("gey", "geylik", "It's a gey puckle for {topic}, an that's aa there is.", "the phrase 'gey puckle'"),
+        ("gyaan", "gaan", "They say 'gyaan' aboot {topic}, for that is the wird.", "in quotation marks"),
+    ],
+)
+def test_changed_lines_that_may_be_silly_are_listed(data, old, new, line, reason):
+    """A word twice, a wrong article, two spellings in one line, a fixed phrase or a quotation: a person should look."""
+    text = (data / GENERAL).read_text("utf-8")
+    (data / GENERAL).write_text(text.replace("answers = [\n", f'answers = [\n    "{line}",\n', 1), "utf-8")
+    with (data / "renderings.tsv").open("a", encoding="utf-8") as file:
+        file.write("good number\tgey puckle\n")
+    found = swap(read_files()[0], old, new)
+    assert any(f"{GENERAL}:" in doubt and reason in doubt for doubt in found.doubts), found.doubts
+    assert "Look at these changed lines" in "\n".join(found.remarks())
 
 
 def test_nothing_to_swap_is_told(data, capsys):
@@ -150,7 +223,26 @@ def test_undo_refuses_to_lose_a_later_correction(data, capsys):
     shown = capsys.readouterr().err
     assert "it has been changed since" in shown
     assert f"{GENERAL}.bak" in shown
+    assert "swap the words back: --swap gaan gyaan" in shown
     assert read(data) == before
+    (data / GENERAL).write_bytes((data / f"{GENERAL}.bak").read_bytes())  # as the hint says
+    assert check_doric.main(["--undo", "--yes"]) == 0
+
+
+def test_a_refused_undo_names_every_changed_file(data, capsys):
+    """All files that were changed since are named at once, and so is what to do about a copy that is missing."""
+    check_doric.main(["--swap", "gyaan", "gaan", "--yes"])
+    for name in (GENERAL, "refusals.toml"):
+        with (data / name).open("a", encoding="utf-8") as file:
+            file.write("# mine\n")
+    capsys.readouterr()
+    assert check_doric.main(["--undo", "--yes"]) == 2
+    shown = capsys.readouterr().err
+    assert GENERAL in shown
+    assert "refusals.toml" in shown
+    (data / f"{GENERAL}.bak").unlink()
+    assert check_doric.main(["--undo", "--yes"]) == 2
+    assert edits.UNDO in capsys.readouterr().err
 
 
 def test_changes_are_undone_one_after_the_other(data):

@@ -174,12 +174,21 @@ def _class_by_ending(word: str) -> str:
 
 def _class_of_stem(word: str) -> str:
     """The class of the listed word that `word` is an inflected form of, or ""."""
+    return _classes().get(listed_stem(word), NEUTRAL)
+
+
+def listed_stem(word: str) -> str:
+    """The listed word that `word` is taken for an inflected form of, or "".
+
+    >>> listed_stem("cweelest"), listed_stem("table")
+    ('cweel', '')
+    """
     classes = _classes()
     for ending in ENDINGS:
         if word.endswith(ending):
             stem, least = word.removesuffix(ending), SHORTEST_STEM + (ending != "s")
             stems = (stem + "e", stem) if ending[0] in "ei" else (stem,)
-            found = next((classes[stem] for stem in stems if stem in classes and len(stem) >= least), NEUTRAL)
-            if found not in (NEUTRAL, "leak", "context", "na"):
+            found = next((stem for stem in stems if stem in classes and len(stem) >= least), "")
+            if classes.get(found, NEUTRAL) not in (NEUTRAL, "leak", "context", "na"):
                 return found
-    return NEUTRAL
+    return ""

@@ -139,16 +139,24 @@ def _house(tokens: Sequence[str], scots: Sequence[bool], at: int, *, english: bo
         return house if _reads_well(word, house, tokens, scots, at) else ""
     stem = CLITIC.sub("", word)
     house = table.get(stem, "") if stem != word else ""
-    if not house or " " in house:
+    if not house or " " in house or not is_doric_here(tokens, scots, at):
         return ""
     ending = word[len(stem) :]
     return house + ("'" if ending == "'s" and house.endswith("s") else ending)  # children's, bairns'
 
 
+def is_doric_here(tokens: Sequence[str], scots: Sequence[bool], at: int) -> bool:
+    """Whether `tokens[at]` is Doric here. One with a clitic has its own rules, or else those of the word before it."""
+    word = next((form for form in (tokens[at], CLITIC.sub("", tokens[at])) if form in rules()), "")
+    if not word:
+        return True
+    return class_in_context([*tokens[:at], word, *tokens[at + 1 :]], scots, at) in SCOTS
+
+
 def _reads_well(word: str, house: str, tokens: Sequence[str], scots: Sequence[bool], at: int) -> bool:
     """Whether a word with two meanings has the Doric one here."""
     if word in rules():
-        return class_in_context(tokens, scots, at) in SCOTS
+        return is_doric_here(tokens, scots, at)
     if word in _in_context():
         around = [*tokens[:at], house, *tokens[at + 1 :]]
         return class_in_context(around, scots, at) in SCOTS
@@ -189,8 +197,14 @@ def _scots() -> dict[str, str]:
 def _inflected(entry: Entry, keep: frozenset[str]) -> Iterator[tuple[str, str]]:
     """(form, house form) for the other spellings of an entry, with the endings of its part of speech."""
     for variant in entry.spellings[1:]:
-        if len(variant) >= SHORTEST and variant.isalpha() and variant not in keep and not variant.endswith(INFLECTED):
-            yield from with_endings(variant, entry.doric, entry.part_of_speech)
+        if variant not in keep:
+            yield from inflected(variant, entry.doric, entry.part_of_speech)
+
+
+def inflected(form: str, house: str, part_of_speech: str) -> Iterator[tuple[str, str]]:
+    """(form, house form) with endings, unless the form is so short, or has such an end, that they would be guesses."""
+    if len(form) >= SHORTEST and form.isalpha() and not form.endswith(INFLECTED):
+        yield from with_endings(form, house, part_of_speech)
 
 
 def with_endings(form: str, house: str, part_of_speech: str) -> Iterator[tuple[str, str]]:

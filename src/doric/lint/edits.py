@@ -27,6 +27,7 @@ UNDO = ".undo.json"
 BY_HAND = "then restore old lines from Git, or from the .bak files beside the data."
 LONGEST = 200
 """A longer line is shown in part."""
+SWAP_WORDS = len(("--swap", "OLD", "NEW"))
 BOM = b"\xef\xbb\xbf"
 
 
@@ -184,8 +185,8 @@ def undo(may_write: Callable[[str, Iterator[str]], bool]) -> bool:
     restored = {
         _folder() / name: _folder() / file["copy"] if file["copy"] else None for name, file in last["files"].items()
     }
-    for name, file in last["files"].items():
-        _check_unchanged(name, file["written"], restored[_folder() / name])
+    _check_copies(restored)
+    _check_unchanged(last, restored)
     if not may_write(last["command"], _undo_diff(restored)):
         return False
     for path, copy in restored.items():
@@ -196,16 +197,39 @@ def undo(may_write: Callable[[str, Iterator[str]], bool]) -> bool:
     return True
 
 
-def _check_unchanged(name: str, written: str, copy: Path | None) -> None:
-    if copy and not copy.is_file():
+def _check_copies(restored: Mapping[Path, Path | None]) -> None:
+    if missing := next((copy for copy in restored.values() if copy and not copy.is_file()), None):
         reason = "the copy of the old file is missing, so the change cannot be undone"
-        raise InputError(reason, file=_shown(copy), hint=f"Delete {data.shown(UNDO)}; {BY_HAND}")
-    path = _folder() / name
+        raise InputError(reason, file=_shown(missing), hint=f"Delete {data.shown(UNDO)}; {BY_HAND}")
+
+
+def _check_unchanged(change: Mapping, restored: Mapping[Path, Path | None]) -> None:
+    """Raise `InputError` if files have been changed after the command, with all of them and what to do."""
+    changed = [
+        path for path, (name, file) in zip(restored, change["files"].items(), strict=True)
+        if _is_changed(path, restored[path], file["written"])
+    ]  # fmt: skip
+    if not changed:
+        return
+    first, copy = changed[0], restored[changed[0]]
+    names = ", ".join(map(_shown, changed[1:]))
+    reason = "it has been changed since, and undoing would lose that" + (f" (and so have {names})" if names else "")
+    old = f"copy {_shown(copy)} over it" if copy else "delete it, for there was no such file before"
+    hint = f"To lose your later correction, {old}, and give --undo again. To keep it, {_other_way(change['command'])}."
+    raise InputError(reason, file=_shown(first), hint=hint)
+
+
+def _is_changed(path: Path, copy: Path | None, written: str) -> bool:
     now, old = (one.read_bytes() if one and one.is_file() else b"" for one in (path, copy))
-    if now != old and _hash(now) != written:  # a program that was killed has left old files
-        place = f"the old file is {_shown(copy)}" if copy else "there was no such file before"
-        hint = f"Copy the old lines back by hand; {place}."
-        raise InputError("it has been changed since, and undoing would lose that", file=data.shown(name), hint=hint)
+    return now != old and _hash(now) != written  # a program that was killed has left old files
+
+
+def _other_way(command: str) -> str:
+    """What to do instead of undoing a command."""
+    words = command.split()
+    if words[:1] == ["--swap"] and len(words) == SWAP_WORDS:
+        return f"swap the words back: --swap {words[2]} {words[1]}"
+    return "change the lines back by hand that you do not want; the copy has the old ones"
 
 
 def _undo_diff(restored: Mapping[Path, Path | None]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from doric import data
 from doric.core.text import JOINERS
@@ -61,6 +61,9 @@ WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
 """What UTF-8 text looks like after it was read in another encoding."""
 SPREADSHEET = re.compile(r'""|"[^"].*"|#[A-Z/0]+[!?]?|TRUE|FALSE|\d{1,2}-[A-Z][a-z]{2}')
 """Cells as spreadsheets write them: quoted cells, errors, truth values, dates."""
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""A string of TOML on one line."""
+WORD_AFTER = re.compile(r"\s*(\w[\w' ]*)")
 MERGE_MARKS = ("<<<<<<<", "=======", ">>>>>>>")
 MERGED = "a merge left both versions here: keep one of them"
 
@@ -118,6 +121,11 @@ def _toml_hint(what: str, near: str) -> str:
         return f"There is a curly quotation mark ({curly}): write the straight one ({STRAIGHT[curly]})"
     if problem := next(filter(None, (_invisible(char) for char in near if not char.isascii())), ""):
         return f"There is {problem}"
+    after = [WORD_AFTER.match(line, string.end()) for line in near.split("\n") for string in QUOTED.finditer(line)]
+    if word := next(filter(None, after), None):  # "Say "aye" tae it."
+        return f'For a quotation mark inside a sentence, write \\" before and after it (here: {word[1].strip()})'
+    if QUOTED.sub("", near.split("\n")[-1]).count('"') == 1:
+        return "There is a quotation mark too few: put one at the start and one at the end of the sentence"
     return "Look for a missing comma, quotation mark or bracket here or just above"
 
 
@@ -209,15 +217,15 @@ def _table(source: Source, columns: tuple[str, ...], optional: set[str]) -> Iter
             yield source.error(row.line, shown(line), reason)
 
 
-def _missing_cells(cells: list[str], columns: tuple[str, ...], missing: Iterable[str]) -> str:
-    if len(cells) < len(columns):
+def _missing_cells(cells: list[str], columns: tuple[str, ...], missing: Sequence[str]) -> str:
+    if len(cells) < len(columns) and columns.index(missing[0]) >= len(cells):
         return _count(cells, columns)
     return f"no cell may be empty in the column {', '.join(missing)}"
 
 
 def _count(cells: list[str], columns: tuple[str, ...]) -> str:
     found = f"{len(cells)} {'column' if len(cells) == 1 else 'columns'}"
-    return f"{found} instead of {len(columns)}: put one tab (no spaces) between two cells"
+    return f"{found} instead of {len(columns)}: put one tab (no spaces) between two cells ({', '.join(columns)})"
 
 
 # ---- JSON Lines

@@ -224,9 +224,8 @@ def check_titles(sources: Sources) -> Iterator[Finding]:
                 yield from _title(source, row.line, lang, row.cells[lang], topic, seen)
     for topic, (source, text) in topics.items():
         if topic not in titled:
-            reason = (
-                f"{source.name.replace('phrases', 'multilingual').replace('.toml', '.tsv')} has no line for it: add one"
-            )
+            file = source.name.replace("phrases", "multilingual").replace(".toml", ".tsv")
+            reason = f"{file} has no line for it: add one, with its title in {len(TITLE_LANGUAGES)} languages"
             yield source.error(source.line_of(text), text, reason)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from doric.core import text as texts
 from doric.dataset.phrases import PARTS
-from doric.dialect.lexicon import house_forms
+from doric.dialect.lexicon import house_forms, listed_stem
 from doric.dialect.render import render
 from doric.dialect.scores import Scores, score
 from doric.lint.refusals import refusal_lines
@@ -183,7 +183,16 @@ def doric_findings(
 def with_house_forms(words: Iterable[str]) -> str:
     """The words, each with the Doric to write instead if the tables have it."""
     houses = house_forms()
-    return ", ".join(f"{word} (write {houses[word]})" if houses.get(word) else word for word in words)
+
+    def advised(word: str) -> str:
+        if houses.get(word):
+            return f"{word} (write {houses[word]})"
+        if word not in houses and (stem := listed_stem(word)) in houses:
+            instead = f", which is {houses[stem]}" if houses[stem] else ""
+            return f"{word} (taken for a form of {stem}{instead}; if it is another word, add it to lexicon.tsv)"
+        return word
+
+    return ", ".join(map(advised, words))
 
 
 # ---- topics and themes
@@ -240,11 +249,12 @@ def _beginnings(source: Source, theme: dict, topic: dict) -> Iterator[Finding]:
 
 
 def _unknown(source: Source, topic: dict, key: str, lines: list[str], whose: str) -> Iterator[Finding]:
-    for beginning in topic.get(key, []):
+    for at, beginning in enumerate(topic.get(key, [])):
         count = sum(line.startswith(beginning) for line in lines)
         if count == 1:
             continue
-        line = source.line_of(beginning, source.line_of(topic["topic"]))
+        first = source.key_line(key, source.line_of(topic["topic"])) - 1
+        line = source.line_of(beginning, topic[key][:at].count(beginning), after=first)
         if count:
             reason = f"{count} sentences of {whose} begin so: write more of the one that is meant"
         else:

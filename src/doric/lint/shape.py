@@ -68,7 +68,7 @@ def _reason(error: ErrorDetails) -> str:
         case "too_long":
             return f"'{key}' has {context['actual_length']} entries instead of {context['max_length']}: remove the rest"
         case "too_short":
-            return f"'{key}' has {context['actual_length']} entries, at least {context['min_length']} are needed"
+            return f"'{key}' has {context['actual_length']} entries, and needs at least {context['min_length']}"
         case "literal_error":
             return f"'{key}' is {error['input']!r}: write {context['expected']}"
     return f"'{key}': {WANTED.get(error['type'], error['msg'])}"

@@ -72,13 +72,13 @@ class Source:
         """(line number, text) for each string of a TOML file."""
         return [(at, unquoted(quoted)) for at, line in enumerate(self.lines, 1) for quoted in TOML_STRING.findall(line)]
 
-    def line_of(self, value: object, occurrence: int = 0) -> int:
+    def line_of(self, value: object, occurrence: int = 0, *, after: int = 0) -> int:
         """The line of a string, or of the first string in a list or table; 0 if it is not found.
 
-        `occurrence` is the number of the string among equal strings, from 0.
+        `occurrence` is the number of the string among the equal strings below line `after`, from 0.
         """
         text = next(_strings(value), "")
-        if places := self._places.get(text):
+        if places := [place for place in self._places.get(text, ()) if place > after]:
             return places[min(occurrence, len(places) - 1)]
         return self.line_with(text) if text else 0
 

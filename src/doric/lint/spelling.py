@@ -1,10 +1,11 @@
 """The house spelling: the rules of spelling.toml, and authored lines in another spelling than the house's."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from doric.core import text as texts
+from doric.dataset.phrases import PARTS
 from doric.dialect.spelling import HouseText, to_house
 from doric.lint import asks, exemplars, followups
 from doric.lint.sentences import authored
@@ -12,22 +13,48 @@ from doric.lint.source import Finding, Source
 from doric.lint.words import Sources, spellings
 
 DORIC_VOICES = ("doric", "mixed")
+PROMPTS = ("asks/", "prompts.toml", "followups.toml", "exemplars.toml")
+"""The files with what users say (beginnings of names)."""
 BEGINNINGS = ("mistakes", "order", "unfit")
 """The lists of a topic that have the beginnings of sentences instead of sentences."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of Doric that the project has written, and its place. If it is `mixed`, its English words are meant."""
+    """A line of Doric that the project has written, and its place. If it is `mixed`, its English words are meant.
+
+    `sentence` is the whole sentence if `text` is only its beginning, as in the lists of a topic.
+    """
 
     source: Source
     line: int
     text: str
     mixed: bool = False
+    sentence: str = ""
 
     def in_house_spelling(self) -> HouseText:
         """The line in the house spelling."""
-        return to_house(self.text, english=not self.mixed)
+        found: list[tuple[str, str]] = []
+
+        def in_house(text: str) -> str:
+            house = to_house(text, english=not self.mixed)
+            found.extend(house.changes)
+            return house.text
+
+        text = self.changed(in_house)
+        return HouseText(text, tuple(found) if text != self.text else ())
+
+    def changed(self, change: Callable[[str], str]) -> str:
+        """The line after `change`. A beginning is changed as in its sentence, whose other words decide its meaning."""
+        if not self.sentence:
+            return change(self.text)
+        old, new, words = self.sentence.split(), change(self.sentence).split(), self.text.split()
+        count = len(words)
+        if len(old) != len(new):
+            return change(self.text)
+        if new[count - 1] != old[count - 1]:  # the last word is written whole, for the beginning may end inside it
+            return " ".join(new[:count])
+        return " ".join([*new[: count - 1], words[-1]])
 
 
 def doric_lines(sources: Sources) -> Iterator[Line]:
@@ -37,12 +64,10 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
     for name, source in sources.items():
         if name.startswith("phrases/"):
             seen: Counter[str] = Counter()
-            for topic in (topic for theme in source.toml["themes"] for topic in theme["topics"]):
-                yield Line(source, source.line_of(topic["doric"]), topic["doric"])
-                # the sentences that begin so are changed, too
-                for beginning in (line for key in BEGINNINGS for line in topic.get(key, [])):
-                    yield Line(source, source.line_of(beginning, seen[beginning]), beginning)
-                    seen[beginning] += 1
+            for theme in source.toml["themes"]:
+                for topic in theme["topics"]:
+                    yield Line(source, source.line_of(topic["doric"]), topic["doric"])
+                    yield from _beginnings(source, theme, topic, seen)
     if source := sources.get("prompts.toml"):
         yield from _prompts(source)
     for part in asks.parts(sources):
@@ -56,6 +81,31 @@ def doric_lines(sources: Sources) -> Iterator[Line]:
     if source := sources.get(asks.LINES):
         for row in source.rows:
             yield Line(source, row.line, row.cells["doric"])
+
+
+def _beginnings(source: Source, theme: dict, topic: dict, seen: Counter[str]) -> Iterator[Line]:
+    for key in BEGINNINGS:
+        whole = _sentences(theme, topic, key)
+        for beginning in topic.get(key, []):
+            sentence = next((one for one in whole if one.startswith(beginning)), "")
+            yield Line(source, source.line_of(beginning, seen[beginning]), beginning, sentence=sentence)
+            seen[beginning] += 1
+
+
+def user_turns(sources: Sources) -> Iterator[Line]:
+    """The other texts of the files of questions: what users say in any language, which may have any spelling."""
+    known = {(line.source.name, line.text) for line in doric_lines(sources)}
+    for name, source in sources.items():
+        if name.startswith(PROMPTS) and name.endswith(".toml"):
+            lines = (Line(source, number, text) for number, text in source.strings)
+            yield from (line for line in lines if (name, line.text) not in known)
+
+
+def _sentences(theme: dict, topic: dict, key: str) -> list[str]:
+    """The sentences whose beginnings a list of a topic has."""
+    if key == "unfit":
+        return [line for part in PARTS for line in theme[part]]
+    return [*topic["answers"], *topic.get("more", ())]
 
 
 def _prompts(source: Source) -> Iterator[Line]:

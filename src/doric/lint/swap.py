@@ -1,23 +1,25 @@
 """Exchanges a house form for another spelling: in the tables, in the rules about words, and in every authored line."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from doric.core import text as texts
 from doric.core.errors import InputError
 from doric.data import shown
-from doric.dialect.contexts import class_in_context, rules
-from doric.dialect.lexicon import CLITIC, SCOTS, word_class
-from doric.dialect.spelling import ENDINGS, to_house, with_case, with_endings
-from doric.lint import minimal_pairs
+from doric.dialect.lexicon import SCOTS, word_class
+from doric.dialect.spelling import ENDINGS, inflected, to_house, with_case, with_endings
+from doric.lint import exchange, minimal_pairs
 from doric.lint.edits import Draft
+from doric.lint.form import STRAIGHT
 from doric.lint.source import Row
-from doric.lint.spelling import doric_lines
-from doric.lint.words import Sources, entry_forms, spellings
+from doric.lint.spelling import Line, doric_lines, user_turns
+from doric.lint.swap_rules import set_row, swap_entry, swap_rules, swap_tables
+from doric.lint.words import Sources, entry_forms
 
-TABLES = ("central.tsv", "leakage.tsv", "renderings.tsv")
-"""The tables that tell to write a house form, in their column `house`."""
+MOST_DOUBTS = 40
+"""So many lines that a person should look at are listed."""
+PHRASES = {"lexicon.tsv": "doric", "renderings.tsv": "house"}
+"""The tables that have fixed phrases, with their columns."""
 TEXTS_FOR_MODELS = ("instructions.toml", "judge.toml", "sense.toml")
 
 
@@ -26,19 +28,29 @@ class Swap:
     """What a swap changes, and what a person may want to change too.
 
     `unclear` are the places of lines that have the word in another sense, or in one that cannot be told: they are not
-    changed. `offered` are other listed words that have the same stem: (old, new). `notes` are warnings.
+    changed. `offered` are other listed words that have the same stem: (old, new). `notes` are warnings. `doubts` are
+    changed lines that may be wrong now, each with the reason. `word` is the one to look for in the unclear places.
     """
 
     draft: Draft
     unclear: tuple[str, ...]
     offered: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    word: str = ""
 
     def remarks(self) -> Iterator[str]:
         """What a person should know before the change is written."""
         yield from (f"Note: {note}" for note in self.notes)
+        if self.doubts:
+            yield "Look at these changed lines. If one is wrong, correct it afterwards:"
+            yield from (f"  {doubt}" for doubt in self.doubts[:MOST_DOUBTS])
+            if more := len(self.doubts) - MOST_DOUBTS:
+                yield from (f"  and {more} more of the lines above",) if more > 0 else ()
         if self.unclear:
             yield f"Not changed, because the word may have another sense, or is read in parts: {_places(self.unclear)}"
+            if self.word:
+                yield f"Afterwards, --where {self.word} lists all of them, with their text."
         if self.offered:
             pairs = ", ".join(f"{old} to {new}" for old, new in self.offered)
             yield f"--forms also changes words of the same stem: {pairs}"
@@ -51,16 +63,22 @@ def swap(sources: Sources, old: str, new: str, *, forms: bool = False) -> Swap:
     """
     old, new = old.strip(), new.strip()
     _check(sources, old, new)
-    offered = tuple(_offered(sources, old, new))
-    pairs = {old.lower(): new, **(dict(offered) if forms else {})}
+    main = next((row.cells["doric"] for row in sources["lexicon.tsv"].rows if _is_main(row, old)), "")
+    new = with_case(main, new.lower()) if main else new
+    pairs = {old.lower(): new} | _followers(sources, old, new)
+    offered = tuple(pair for pair in _offered(sources, old, new) if pair[0] not in pairs)
+    pairs |= dict(offered) if forms else {}
     draft = Draft(sources)
     for one, other in pairs.items():
-        _swap_entry(draft, one, other)
-        _swap_rules(draft, one, other)
-    _swap_tables(draft, pairs)
-    unclear = [*_swap_instructions(draft, pairs), *_swap_lines(draft, pairs)]
-    unclear += _change_pairs(draft, lambda text: _swapped(text, pairs, in_context=True))
-    return Swap(draft, tuple(unclear), () if forms else offered, tuple(_notes(sources, pairs.values())))
+        swap_entry(draft, one, other)
+        swap_rules(draft, one, other)
+    swap_tables(draft, pairs)
+    doubts: list[str] = []
+    unclear = [*_swap_instructions(draft, pairs), *_swap_lines(draft, pairs, doubts)]
+    unclear += _change_pairs(draft, lambda text: exchange.swapped(text, pairs, in_context=True))
+    notes = tuple(_notes(sources, pairs.values()))
+    unclear = list(dict.fromkeys(unclear))
+    return Swap(draft, tuple(unclear), () if forms else offered, notes, tuple(doubts), old.lower())
 
 
 def house_spelling(sources: Sources) -> Swap:
@@ -76,25 +94,81 @@ def house_spelling(sources: Sources) -> Swap:
 
 def _check(sources: Sources, old: str, new: str) -> None:
     for word in (old, new):
-        if texts.words(word) != [word.lower()]:
-            raise InputError(f"'{word}' is not one word", hint="Give two words: --swap gyaan gaan.")
+        _check_word(word)
     if old.lower() == new.lower():
         raise InputError("the two words are the same", hint="Give the word to replace, then the word to write.")
     for row in sources["leakage.tsv"].rows:
         if row.cells["english"] == new.lower():
             place = f"{shown('leakage.tsv')}:{row.line}"
             raise InputError(f"'{new}' is English, as {place} says", hint="Delete that line first if it is wrong.")
-    for row in sources["lexicon.tsv"].rows:
+    rows = sources["lexicon.tsv"].rows
+    _check_entries(rows, old, new)
+    for row in rows:
         if new.lower() in entry_forms(row)[1:] and row.cells["doric"].lower() != old.lower():
             place = f"{shown('lexicon.tsv')}:{row.line}"
             reason = f"'{new}' is a spelling of '{row.cells['doric']}' there, so the swap would be undone"
             raise InputError(f"{place}: {reason}", hint=f"Swap {row.cells['doric']} and {new} first.")
 
 
+def _is_main(row: Row, word: str) -> bool:
+    return row.cells["doric"].lower() == word.lower()
+
+
+def _check_word(word: str) -> None:
+    """Raise `InputError` if a word cannot be swapped, with what to do instead."""
+    if texts.words(word) == [word.lower()] and word.isprintable() and not set(word) & STRAIGHT.keys():
+        return
+    by_hand = f'Change it by hand: --where "{word}" lists the lines that have it.'
+    if curly := next((char for char in word if char in STRAIGHT), ""):
+        reason, hint = f"has a curly quotation mark ({curly})", f"Write the straight one: {STRAIGHT[curly]}"
+    elif len(word.split()) != 1:
+        reason, hint = "is not one word", f"Give two words: --swap gyaan gaan. {by_hand}"
+    elif word.strip("'") != word:
+        hint = f"Leave it out: --swap {word.strip("'")} …. The files have no word with one at its start or end."
+        reason = "begins or ends with an apostrophe"
+    else:
+        reason, hint = "is not one word of letters", by_hand
+    raise InputError(f"'{word}' {reason}", hint=hint)
+
+
+def _check_entries(rows: Sequence[Row], old: str, new: str) -> None:
+    """Raise `InputError` if `old` is no main spelling, or if `new` is the main spelling of another word."""
+    own, other = (next((row for row in rows if _is_main(row, word)), None) for word in (old, new))
+    if own is None and (row := next((row for row in rows if old.lower() in entry_forms(row)[1:]), None)):
+        place, main = f"{shown('lexicon.tsv')}:{row.line}", row.cells["doric"]
+        hint = f"Give the main one: --swap {main} {new}"
+        raise InputError(f"{place}: '{old}' is not the main spelling, which is '{main}'", hint=hint)
+    if own and other and not _meanings(own) & _meanings(other):
+        place, english = f"{shown('lexicon.tsv')}:{other.line}", other.cells["english"]
+        reason = f"{place}: '{new}' is another word there ({english}), and '{old}' is '{own.cells['english']}'"
+        hint = "If they are one word, write the same meaning in both lines first. If not, change the sentences by hand."
+        raise InputError(reason, hint=hint)
+
+
+def _meanings(row: Row) -> set[str]:
+    return {meaning.strip() for meaning in row.cells["english"].split(";")}
+
+
+def _followers(sources: Sources, old: str, new: str) -> dict[str, str]:
+    """The forms of `old` with an ending that the house spelling would write with `new`, so they follow it."""
+    rows = sources["lexicon.tsv"].rows
+    own, known = next((row for row in rows if _is_main(row, old)), None), _known_forms(sources)
+    if own is None:
+        return {}
+    listed = {form for row in rows for form in entry_forms(row)}
+    pairs = inflected(old.lower(), new.lower(), own.cells["pos"])
+    return {form: other for form, other in pairs if form in known and form not in listed}
+
+
+def _known_forms(sources: Sources) -> set[str]:
+    """The forms that the lexicon has, or that are in a line."""
+    known = {form for row in sources["lexicon.tsv"].rows for form in entry_forms(row)}
+    return known | {word for line in doric_lines(sources) for word in texts.words(line.text)}
+
+
 def _offered(sources: Sources, old: str, new: str) -> Iterator[tuple[str, str]]:
     """The forms of `old` with an ending that are listed or written, and the same forms of `new`."""
-    known = {form for row in sources["lexicon.tsv"].rows for form in entry_forms(row)}
-    known |= {word for line in doric_lines(sources) for word in texts.words(line.text)}
+    known = _known_forms(sources)
     pairs = dict(pair for kind in ENDINGS for pair in with_endings(old.lower(), new.lower(), kind))
     pairs |= {old.lower() + ending: new.lower() + ending for ending in ("er", "est", "ed", "ie", "ies")}
     yield from ((form, other) for form, other in pairs.items() if form in known)
@@ -110,99 +184,52 @@ def _notes(sources: Sources, written: Iterable[str]) -> Iterator[str]:
             )
 
 
-# ---- the tables
-
-
-def _swap_entry(draft: Draft, old: str, new: str) -> None:
-    """lexicon.tsv: the old form becomes an accepted spelling of the new one, in the line of either."""
-    rows = draft.sources["lexicon.tsv"].rows
-    own = next((row for row in rows if row.cells["doric"].lower() == old), None)
-    other = next((row for row in rows if row.cells["doric"].lower() == new.lower()), None)
-    if own and other:  # the new form has a line of its own: that line stays
-        cells = _merged(other, own)
-        _set_row(draft, "lexicon.tsv", other, cells)
-        draft.set_line("lexicon.tsv", own.line, None)
-    elif own:
-        variants = [old, *(form for form in spellings(own, "variants") if form not in (old, new.lower()))]
-        wider = [form for form in spellings(own, "wider") if form != new.lower()]
-        cells = own.cells | {"doric": new, "variants": ";".join(variants), "wider": ";".join(wider)}
-        _set_row(draft, "lexicon.tsv", own, cells)
-
-
-def _merged(row: Row, other: Row) -> dict[str, str]:
-    added = {column: spellings(other, column) for column in ("variants", "wider", "synonyms")}
-    added["variants"].insert(0, other.cells["doric"].lower())
-    house = row.cells["doric"].lower()
-    return row.cells | {
-        column: ";".join(dict.fromkeys(form for form in (*spellings(row, column), *forms) if form != house))
-        for column, forms in added.items()
-    }
-
-
-def _set_row(draft: Draft, name: str, row: Row, cells: Mapping[str, str]) -> None:
-    header = draft.sources[name].lines[0].split("\t")
-    draft.set_line(name, row.line, "\t".join(cells.get(column.strip(), "") for column in header))
-
-
-def _swap_tables(draft: Draft, pairs: Mapping[str, str]) -> None:
-    """Phrases, and the column `house` of the other tables. A form that is now written is no Central Scots any more."""
-    written = {new.lower() for new in pairs.values()}
-    for row in draft.sources["lexicon.tsv"].rows:
-        phrase = row.cells["doric"] if row.cells["class"] == "phrase" else ""
-        if (house := _swapped(phrase, pairs)) != phrase:
-            _set_row(draft, "lexicon.tsv", row, row.cells | {"doric": house})
-    for name in TABLES:
-        for row in draft.sources[name].rows:
-            if name == "central.tsv" and row.cells["central"] in written:
-                draft.set_line(name, row.line, None)
-            elif (house := _swapped(row.cells["house"], pairs)) != row.cells["house"]:
-                _set_row(draft, name, row, row.cells | {"house": house})
-
-
-# ---- the rules about words
-
-
-def _swap_rules(draft: Draft, old: str, new: str) -> None:
-    """collisions.toml, function_words.txt, spelling.toml: rules about the old form are true of the new one too."""
-    _beside(draft, "collisions.toml", old, new.lower(), quote='"')
-    _beside(draft, "function_words.txt", old, new.lower(), quote="")
-    source = draft.sources["spelling.toml"]
-    for number in range(1, len(source.lines) + 1):
-        line = draft.line("spelling.toml", number)
-        changed = re.sub(rf'(= )"{re.escape(old)}"', rf'\1"{new}"', line, flags=re.IGNORECASE)
-        if re.fullmatch(rf'"?{re.escape(new)}"? = "{re.escape(new)}"', changed):
-            draft.set_line("spelling.toml", number, None)
-        elif changed != line:
-            draft.set_line("spelling.toml", number, changed)
-    if new.lower() in source.toml["keep"]:
-        number = source.line_with(f'"{new.lower()}"')
-        line = draft.line("spelling.toml", number)
-        draft.set_line("spelling.toml", number, re.sub(rf'"{re.escape(new.lower())}",? ?', "", line, count=1))
-
-
-def _beside(draft: Draft, name: str, old: str, new: str, *, quote: str) -> None:
-    """Add the new form wherever a list has the old one, which stays accepted."""
-    word = re.compile(rf"(?<![\w'\"]){quote}{re.escape(old)}{quote}(?![\w'\"])")
-    there = re.compile(rf"(?<![\w'\"]){quote}{re.escape(new)}{quote}(?![\w'\"])")
-    separator = ", " if quote else " "
-    for number, original in enumerate(draft.sources[name].lines, 1):
-        line = draft.line(name, number)
-        if not original.lstrip().startswith("#") and word.search(line) and not there.search(line):
-            added = word.sub(lambda found: f"{found.group()}{separator}{quote}{new}{quote}", line)
-            draft.set_line(name, number, added)
-
-
 # ---- the lines
 
 
-def _swap_lines(draft: Draft, pairs: Mapping[str, str]) -> Iterator[str]:
-    """Change the authored lines. Yields the places of lines that have a word in another sense."""
+def _swap_lines(draft: Draft, pairs: Mapping[str, str], doubts: list[str]) -> Iterator[str]:
+    """Change the authored lines and the questions in Doric.
+
+    Yields the places of lines that have a word in another sense. Adds to `doubts` what a person should look at.
+    """
+    phrases = list(_phrases(draft.sources, pairs))
     for line in doric_lines(draft.sources):
-        text = _swapped(line.text, pairs, in_context=True)
-        if text != line.text and not draft.replace_string(line.source.name, line.line, line.text, text):
-            text = line.text
-        if any(_listed(word, pairs) for word in texts.words(text)):
-            yield f"{shown(line.source.name)}:{line.line}"
+        text = line.changed(lambda text: exchange.swapped(text, pairs, in_context=True))
+        text = _written(draft, line, text)
+        if exchange.has_word(text, pairs):
+            yield _place(line)
+        if text != line.text and not line.sentence and (reason := exchange.doubt(line.text, text, pairs, phrases)):
+            doubts.append(f"{_place(line)}: {text} ({reason})")
+    for line in user_turns(draft.sources):
+        if not exchange.has_word(line.text, pairs):
+            continue
+        text = exchange.swapped(line.text, pairs, in_context=True)
+        about = exchange.doubt(line.text, text, pairs, ())
+        if text != line.text and not about and exchange.reads_as_doric(line.text):
+            text = _written(draft, line, text)
+        else:  # English, or about the word
+            text = line.text if text != line.text else ""
+        if text and exchange.has_word(text, pairs):
+            yield _place(line)
+
+
+def _phrases(sources: Sources, pairs: Mapping[str, str]) -> Iterator[str]:
+    """Fixed phrases of the tables with a word that gets another word instead; another spelling changes no phrase."""
+    spelt = {form: row.line for row in sources["lexicon.tsv"].rows for form in entry_forms(row)}
+    others = {old: new for old, new in pairs.items() if old not in spelt or spelt[old] != spelt.get(new.lower())}
+    columns = [[row.cells[column] for row in sources[name].rows] for name, column in PHRASES.items()]
+    yield from exchange.phrases_with(others, *columns)
+
+
+def _written(draft: Draft, line: Line, text: str) -> str:
+    """The text of a line after it is changed in the draft; the old one if its place is not found."""
+    if text != line.text and draft.replace_string(line.source.name, line.line, line.text, text):
+        return text
+    return line.text
+
+
+def _place(line: Line) -> str:
+    return f"{shown(line.source.name)}:{line.line}"
 
 
 def _change_pairs(draft: Draft, change: Callable[[str], str]) -> Iterator[str]:
@@ -212,7 +239,7 @@ def _change_pairs(draft: Draft, change: Callable[[str], str]) -> Iterator[str]:
         if change(row.cells["right"]) == row.cells["right"]:
             continue
         if sides := minimal_pairs.changed(row, change):
-            _set_row(draft, minimal_pairs.FILE, row, row.cells | dict(zip(("right", "wrong"), sides, strict=True)))
+            set_row(draft, minimal_pairs.FILE, row, row.cells | dict(zip(("right", "wrong"), sides, strict=True)))
         else:
             yield f"{shown(minimal_pairs.FILE)}:{row.line}"
 
@@ -221,52 +248,13 @@ def _swap_instructions(draft: Draft, pairs: Mapping[str, str]) -> Iterator[str]:
     """Change the texts for models. They are English, so a word that is English too is left to a person."""
     for name in TEXTS_FOR_MODELS:
         for number, line in enumerate(draft.sources[name].lines, 1):
-            if line.lstrip().startswith("#") or not any(_listed(word, pairs) for word in texts.words(line)):
+            if line.lstrip().startswith("#") or not exchange.has_word(line, pairs):
                 continue
-            new = _swapped(line, {old: new for old, new in pairs.items() if _only_doric(old)})
+            new = exchange.exchanged_in_english(line, pairs)
             if new != line:
                 draft.set_line(name, number, new)
-            if any(_listed(word, pairs) for word in texts.words(new)):
+            if exchange.has_word(new, pairs):
                 yield f"{shown(name)}:{number}"
-
-
-def _only_doric(word: str) -> bool:
-    return word_class(word) in SCOTS and word not in rules()
-
-
-def _swapped(text: str, pairs: Mapping[str, str], *, in_context: bool = False) -> str:
-    """`text` with the words of `pairs` exchanged, in the same case. `in_context`: only where they are Doric."""
-    for token in reversed(list(texts.WORD.finditer(text))):
-        word = _listed(token.group(), pairs)
-        if text[: token.start()].endswith("{"):  # the name of a slot
-            continue
-        if word and (not in_context or _is_doric(text, token.start(), word)):
-            end = token.start() + len(word)  # a clitic stays
-            text = text[: token.start()] + with_case(text[token.start() : end], pairs[word]) + text[end:]
-    return text
-
-
-def _listed(word: str, pairs: Mapping[str, str]) -> str:
-    """The word of `pairs` that `word` is, perhaps with a clitic, or ""."""
-    forms = (word.lower(), CLITIC.sub("", word.lower()))
-    return next((form for form in forms if form in pairs), "")
-
-
-def _is_doric(text: str, start: int, word: str) -> bool:
-    """Whether a word that may be English, or another Doric word, has its first Doric meaning here."""
-    if word not in rules():
-        return True
-    at = 0
-    for sentence in texts.sentences(text):
-        at = text.index(sentence, at)
-        tokens = list(texts.TOKEN.finditer(sentence))
-        place = next((place for place, token in enumerate(tokens) if at + token.start() == start), None)
-        if place is not None:
-            lower = [token.group().lower() for token in tokens]
-            lower[place] = word  # without its clitic
-            return class_in_context(lower, [word_class(token) in SCOTS for token in lower], place) in SCOTS
-        at += len(sentence)
-    return False
 
 
 def _places(found: Sequence[str], most: int = 10) -> str:

@@ -1,6 +1,6 @@
 """The rules of the lists of topics of this project, topics.json and topics.txt: the language data must cover them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from doric.core import text as texts
@@ -28,11 +28,23 @@ def check_topic_lists(paths: Sequence[Path], sources: Sources) -> Iterator[Findi
             continue
         yield from _list(path, topics, sources)
         read |= {Topic(topic.text): path for topic in topics if Topic(topic.text) not in read}
+    yield from _unlisted({texts.fold(topic.text) for topic in read}, sources)
     for job in Plan(list(read), Mix()) if read else ():
         if held := find_match(job.prompt.text):
             path = read[job.topic]
             reason = f"the prompt '{job.prompt.text}' repeats the evaluation prompt {held.id} of heldout.jsonl"
             yield Finding(str(path), _line(_lines(path), job.topic), job.topic.text, reason, True)
+
+
+def _unlisted(listed: Container[str], sources: Sources) -> Iterator[Finding]:
+    """Topics of phrases/ that no list has, so no dataset has their sentences."""
+    for name, source in sources.items():
+        themes = source.toml["themes"] if listed and name.startswith("phrases/") else []
+        for topic in (topic["topic"] for theme in themes for topic in theme["topics"]):
+            if texts.fold(topic) not in listed:
+                where = f"topics.json, in the group '{source.toml['group']}', and to topics.txt"
+                reason = f"no list of topics has it, so no dataset has its sentences: add it to {where}"
+                yield source.error(source.line_of(topic), topic, reason)
 
 
 def _list(path: Path, topics: Sequence[Topic], sources: Sources) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from doric.core.conversations import as_messages
 from doric.core.jsonl import read_jsonl
 from doric.lint import asks, minimal_pairs
 from doric.lint.source import Source
-from doric.lint.spelling import doric_lines
+from doric.lint.spelling import PROMPTS, doric_lines
 from doric.lint.words import Sources, entry_forms, spellings
 
 SLOT = re.compile(r"\\\{\w+\\\}")
@@ -19,8 +19,6 @@ ENDS = re.compile(r"[\s.!?…]+$")
 SLOTS = re.compile(r"\{\w+\}")
 SHORTEST_MODEL = 15
 """A line with fewer characters outside its slots would be the model of any sentence."""
-PROMPTS = ("asks/", "prompts.toml", "followups.toml", "exemplars.toml")
-"""Files of which all texts are searched, English ones too (beginnings of names)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ def report(sources: Sources, wanted: str, rows: Path | str | None = None) -> tup
         lines.append("No line of the data has this. --say explains how a sentence is read.")
     elif rows is not None and any(place.drawn == 0 for place in found):
         lines.append("A line that was not drawn needs more rows per topic (--n-per-topic 24), or another --seed.")
+        lines.append("If its topic is not in topics.json, generate with --topics topics.txt.")
     return lines, bool(found)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from doric.core import text as texts
+from doric.dialect.contexts import rules
 from doric.dialect.lexicon import CLITIC, SCOTS, word_class
 from doric.lint.source import Finding, Row, Source
 from doric.lint.values import named_sets
@@ -23,15 +24,38 @@ def check_lexicon(sources: Sources) -> Iterator[Finding]:
         if (part := row.cells["pos"]) not in PARTS_OF_SPEECH:
             reason = f"the part of speech is '{part}': write one of {', '.join(PARTS_OF_SPEECH)}"
             yield source.error(row.line, doric, reason)
+        yield from _headword(source, row)
         for form in (form for column in SPELLINGS for form in spellings(row, column)):
-            if form != form.lower() or "," in form:
-                reason = f"'{form}': write spellings in lower case, with ; between them"
+            if form != form.lower() or not (kind == "phrase" or _is_word(form)):
+                reason = f"'{form}': write spellings in lower case, each one word, with ; between them"
                 yield source.error(row.line, doric, reason)
         if kind == "phrase":
             yield from _repeated(source, row, f"phrase {doric.lower()}", doric, seen)
             continue
         for form in entry_forms(row):
             yield from _repeated(source, row, form, form, seen)
+
+
+def _headword(source: Source, row: Row) -> Iterator[Finding]:
+    """A main spelling that no text can have: several words or other characters, or a capital that only names have."""
+    doric, kind = row.cells["doric"], row.cells["class"]
+    if kind == "phrase":
+        return
+    if not _is_word(doric.lower()):
+        if set(doric) & set(",;/("):
+            reason = "write one spelling here, and the others in the column `variants`, with ; between them"
+        elif doric.strip("'") != doric:
+            reason = f"write it without the apostrophe at its start or end: {doric.strip("'")}"
+        else:
+            reason = "not one word, so it needs the class `phrase`"
+        yield source.error(row.line, doric, reason)
+    elif doric != doric.lower() and row.cells["english"] == row.cells["english"].lower():
+        yield source.error(row.line, doric, f"only names have a capital letter: write {doric.lower()}")
+
+
+def _is_word(form: str) -> bool:
+    """Whether a form is one word of a text; words with a hyphen are, too, and so is a'."""
+    return form == "a'" or all(texts.words(part) == [part] for part in form.split("-"))
 
 
 def _repeated(source: Source, row: Row, key: str, form: str, seen: dict[str, int]) -> Iterator[Finding]:
@@ -158,14 +182,22 @@ def check_collisions(sources: Sources) -> Iterator[Finding]:
 
 
 def check_instructions(sources: Sources) -> Iterator[Finding]:
-    """Words of the texts for models that are accepted spellings, but not the main spelling."""
+    """Words of the texts for models that are accepted spellings, but not the main spelling.
+
+    The texts are English, so a word that is English too may be right there: it gets a warning.
+    """
     variants = {
         form: (row.cells["doric"], row.line)
         for row in sources["lexicon.tsv"].rows for form in spellings(row, "variants")
     }  # fmt: skip
+    english = {
+        row.cells["doric"] for row in sources["lexicon.tsv"].rows if row.cells["class"] == "context"
+    } | rules().keys()
     for name in ("instructions.toml", "judge.toml", "sense.toml"):
         source = sources[name]
         for at, line in enumerate(source.lines, 1):
             for word in dict.fromkeys(texts.words(re.sub(r"^\s*#.*", "", line))):
-                if word in variants:
+                if word in variants and (word in english or variants[word][0] in english):
+                    yield source.warning(at, word, f"{not_house(word, variants)}, if it is the Doric word")
+                elif word in variants:
                     yield source.error(at, word, not_house(word, variants))
