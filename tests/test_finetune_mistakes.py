@@ -269,15 +269,16 @@ def test_a_folder_on_a_file_system_without_locks_is_used(tmp_path, monkeypatch):
     assert folders.run_folder(tmp_path, str(tmp_path), "first", drive=False).is_dir()
 
 
-@pytest.mark.parametrize("kind", ["system", "safetensors", "torch"])
+@pytest.mark.parametrize("kind", ["system", "safetensors", "tokenizers", "torch"])
 def test_a_full_disk_is_one_error(tmp_path, monkeypatch, kind):
-    """Python, safetensors and torch each say it in another way."""
+    """Python, the libraries in Rust and torch each say it in another way."""
     import errno
 
     weights = type("SafetensorError", (Exception,), {})("I/O error: No space left on device (os error 28)")
     raised = {
         "system": OSError(errno.ENOSPC, "No space left"),
         "safetensors": weights,
+        "tokenizers": Exception("No space left on device (os error 28)"),
         "torch": RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
     }[kind]
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 0}))

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -18,7 +19,7 @@ LOCK = "run.lock"
 WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 """The errors with which a system says that a file cannot be written."""
 SPARE = 64 * 2**20
-"""With so many bytes free or less, a library that could not write weights has probably filled the disk."""
+"""With fewer bytes free, torch has probably filled the disk if it could not write a file."""
 
 
 def cache_folder() -> Path:
@@ -84,14 +85,20 @@ def disk_errors(folder: Path) -> Generator[None]:
             raise
         raise os_error(error, folder, "written") from error
     except Exception as error:
-        if not writes_weights(error) or shutil.disk_usage(folder).free > SPARE:
+        number = _error_number(error, folder)
+        if number not in WRITING:
             raise
-        raise os_error(OSError(errno.ENOSPC, ""), folder, "written") from error
+        raise os_error(OSError(number, os.strerror(number)), folder, "written") from error
 
 
-def writes_weights(error: Exception) -> bool:
-    """Whether an error may come from a file of weights that could not be written: safetensors' class, or torch's."""
-    return type(error).__name__ == "SafetensorError" or isinstance(error, RuntimeError)
+def _error_number(error: Exception, folder: Path) -> int:
+    """The number of the system's error behind an error of a library, or 0.
+
+    tokenizers and safetensors write it at the end of the message. torch does not: its error counts if no space is left.
+    """
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(found[1])
+    return errno.ENOSPC if isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < SPARE else 0
 
 
 def export_folder(project: Path, folder: Path, name: str, *, drive: bool) -> Path:
