@@ -48,7 +48,7 @@ class Swap:
             if more := len(self.doubts) - MOST_DOUBTS:
                 yield from (f"  and {more} more of the lines above",) if more > 0 else ()
         if self.unclear:
-            yield f"Not changed, because the word may have another sense, or is read in parts: {_places(self.unclear)}"
+            yield f"Not changed, because the word may have another sense there, or the line may be about the word: {_places(self.unclear)}"
             if self.word:
                 yield f"Afterwards, --where {self.word} lists all of them, with their text."
         if self.offered:
