@@ -45,10 +45,11 @@ class Swap:
         if self.doubts:
             yield "Look at these changed lines. If one is wrong, correct it afterwards:"
             yield from (f"  {doubt}" for doubt in self.doubts[:MOST_DOUBTS])
-            if more := len(self.doubts) - MOST_DOUBTS:
-                yield from (f"  and {more} more of the lines above",) if more > 0 else ()
+            if len(self.doubts) > MOST_DOUBTS:
+                yield f"  and {len(self.doubts) - MOST_DOUBTS} more of the lines above"
         if self.unclear:
-            yield f"Not changed, because the word may have another sense there, or the line may be about the word: {_places(self.unclear)}"
+            reason = "the word may have another sense there, or the line may be about the word"
+            yield f"Not changed, because {reason}: {_places(self.unclear)}"
             if self.word:
                 yield f"Afterwards, --where {self.word} lists all of them, with their text."
         if self.offered:
