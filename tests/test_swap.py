@@ -130,6 +130,7 @@ def test_forms_of_the_same_stem_are_offered(data):
         ("gaan", "gyan", "'gaan' is not the main spelling, which is 'gyaan'"),
         ("gyaan", "ga’an", "'ga’an' has a curly quotation mark (’)"),
         ("gyaan", "gaan'", "'gaan'' begins or ends with an apostrophe"),
+        ("ye", "yi", "'yi' counts as another dialect there: Dundee Scots"),
         ("gyaan", "ga-an", "'ga-an' is not one word of letters"),
     ],
 )

@@ -102,6 +102,12 @@ def _check(sources: Sources, old: str, new: str) -> None:
         if row.cells["english"] == new.lower():
             place = f"{shown('leakage.tsv')}:{row.line}"
             raise InputError(f"'{new}' is English, as {place} says", hint="Delete that line first if it is wrong.")
+    grammar = sources["grammar.toml"]
+    for name, forms in grammar.toml["other_dialects"].items():
+        if isinstance(forms, list) and new.lower() in forms:
+            place = f"{shown(grammar.name)}:{grammar.line_of(new.lower())}"
+            hint = "Delete it there first, with its other forms, if it is good Doric."
+            raise InputError(f"{place}: '{new}' counts as another dialect there: {name}", hint=hint)
     rows = sources["lexicon.tsv"].rows
     _check_entries(rows, old, new)
     for row in rows:
