@@ -63,7 +63,7 @@ FROM_TEXTS = (
 )
 FROM_CHATS = "English chats (ShareGPT or messages) whose answers a model writes anew in Doric"
 
-CHECK = "like --dry-run, and also an error for what would stop a run with the same flags at its start"
+CHECK = "like --dry-run, and also an error for what would stop a run before its first call; not with --batch"
 
 SHARD = "fill only share I of N of the plan, for instance 2/4, each in another --out; --merge joins them (default: 1/1)"
 MERGE = (
@@ -244,12 +244,14 @@ async def run_batch(args: argparse.Namespace) -> int:
             "--batch-files is given without --batch" if not args.batch else "--batch asks a model and makes no report"
         )
         raise SettingsError(what, hint="See the flags for batches in --help; report_dataset.py makes a report.")
+    if args.check:
+        raise SettingsError("--check is not for batches", hint="--batch submit --dry-run shows what would be asked.")
     if args.batch == "status":
         lines, result = await status(args)
         print(lines)
         return result
     generation = BatchRun.prepare(args)
-    if args.dry_run or args.check:
+    if args.dry_run:
         print(generation.forecast())
         return 0
     return await (generation.submit() if args.batch == "submit" else generation.collect())

@@ -112,7 +112,7 @@ def full_name(text: str) -> str:
     """The flag of the generator that a beginning of it means, as argparse allows; the text itself if it is no such."""
     name = text.partition("=")[0]
     known = (*FOREIGN, *REPORTS, "--judge-model", "--judge-base-url", "--max-concurrency")
-    found = [flag for flag in known if flag == name or (len(name) > 3 and flag.startswith(name))]
+    found = [flag for flag in known if flag == name or (len(name) > 2 and flag.startswith(name))]
     return name if name in known else next(iter(found), text)
 
 
@@ -192,7 +192,7 @@ def call_settings(model: str, url: str, key: str) -> dict[str, str]:
 def check_model(args: argparse.Namespace, variables: Mapping[str, str], app: ModalApp) -> bool:
     """Whether the container needs HF_TOKEN. Raises `SettingsError` if the model cannot be served.
 
-    Without --revision, `args` get the newest commit, if the Hub names it.
+    `args.revision` becomes the commit that was checked, if the Hub names it.
     """
     if args.model.startswith("/"):
         app.check_folder(args.model)
@@ -203,7 +203,7 @@ def check_model(args: argparse.Namespace, variables: Mapping[str, str], app: Mod
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         say(f"note: the Hugging Face Hub could not be asked for {args.model} ({why}), so its name is not checked")
         return False
-    args.revision = args.revision or found.commit
+    args.revision = found.commit  # a branch may move before a later container starts
     if found.gib > (most := gpu_prices.memory(args.gpu)):
         hint = "Choose a --gpu with more memory, or several, such as H100:2."
         raise SettingsError(f"{args.model} has {found.gib:.0f} GiB of weights, {args.gpu} only {most} GiB", hint=hint)
@@ -344,6 +344,7 @@ def run(args: argparse.Namespace) -> int:
     app.check_secret("VLLM_API_KEY", *["HF_TOKEN"] * token)
     cli.print_stderr(cost_bound(args))
     confirm(args.yes)
+    app.check_free()  # another teacher may have been deployed while the question waited
     signals = Signals()
     try:
         try:

@@ -57,7 +57,8 @@ def test_a_new_budget_counts_for_a_round_that_was_not_sent(limit, capsys):
         assert run(server.url, "--batch", "submit", *limit) == 1
         assert 0 < requests_in(server)[0] < PLAN
         assert "Not all of the requests are in this round" in capsys.readouterr().err
-        assert rounds(server.url) == 0 if run(server.url, "--batch", "collect") else True
+        assert run(server.url, "--batch", "collect") == 1
+        assert rounds(server.url) == 0
         assert server.paid_twice == 0
     assert len(lines()) == PLAN
 
@@ -73,6 +74,32 @@ def test_a_budget_of_nothing_keeps_a_written_round_at_home(capsys):
         assert "None of the requests are in this round" in capsys.readouterr().err
         assert list(Path("out.jsonl.batch").iterdir()) == []
         assert rounds(server.url) == 0
+
+
+@pytest.mark.parametrize("limit", [("--max-total-tokens", "0"), ("--max-cost", "0.00001", *PRICES)])
+def test_a_budget_without_room_pays_for_no_short_call(limit):
+    """The call that tries the model before a round is not made if the budget has no room for it."""
+    with serving() as server:
+        assert run(server.url, "--batch", "submit", *limit) == 1
+        assert server.probes == []
+        assert server.batches == {}
+
+
+def test_a_complete_dataset_pays_for_no_short_call():
+    """If nothing is left to ask, the model is not tried."""
+    with serving() as server:
+        assert rounds(server.url) == 0
+        before = len(server.probes)
+        assert run(server.url, "--batch", "submit") == 0
+        assert len(server.probes) == before
+
+
+def test_check_is_refused_for_batches(capsys):
+    """--check looks at a live run only, so it says nothing of batches."""
+    with serving() as server:
+        assert run(server.url, "--batch", "submit", "--check") == 2
+        assert "--check is not for batches" in capsys.readouterr().err
+        assert server.probes == []
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,16 @@ def test_few_rows_of_any_language_come_with_fakes_and_their_own_time(script, tmp
     assert content["parts"][0]["minutes"] == math.ceil(len(content["items"]) * 40 / 60)
 
 
+@pytest.mark.parametrize("count", [1, 3, 10, 20])
+def test_every_row_of_a_small_dataset_is_asked_beside_genuine_texts(script, tmp_path, count):
+    """Genuine passages take no room from rows that all fit into the part."""
+    rows = rows_file(tmp_path, *(f"{number} Aye, the quine dinna ken fit the loon his." for number in range(count)))
+    text = tmp_path / "granny.txt"
+    text.write_text("\n\n".join(f"Ma granny wis born at Rhynie {n}, an bade there aa her days." for n in range(200)))
+    key = make(script, tmp_path, "--rows", str(rows), "--genuine", str(text))[2]
+    assert Counter(item["origin"] for item in key["items"].values())["ours"] >= count
+
+
 # --- genuine texts --------------------------------------------------------------------------------------------------
 
 ONE, TWO = "Ma granny wis born at Rhynie an bade there.", "Da wis a fairmer, an he keepit fowertie kye."

@@ -280,6 +280,8 @@ def test_a_mistake_in_the_flags_of_the_generator_costs_nothing(modal, given, mes
         (["--version"], "doric "),
         (["--dry-run", "--out", "datasets/x.jsonl"], "of them to write"),
         (["--dry", "--out", "datasets/x.jsonl"], "of them to write"),
+        (["--d", "--out", "datasets/x.jsonl"], "of them to write"),
+        (["--v"], "doric "),
     ],
 )
 def test_a_question_to_the_generator_is_answered_and_nothing_is_deployed(modal, given, said):
@@ -569,6 +571,14 @@ def test_the_generator_ends_with_the_time(command, modal, monkeypatch, capsys):
     assert command("import time\ntime.sleep(600)", "--max-hours", "2") == 1
     assert "--max-hours is over" in capsys.readouterr().err
     assert (modal.stops, modal.stopped) == (1, True)
+
+
+def test_a_teacher_deployed_during_the_question_is_neither_replaced_nor_stopped(command, monkeypatch, modal, capsys):
+    """The app may be somebody else's by the time that the question is answered."""
+    monkeypatch.setattr(teacher_doric, "confirm", lambda yes: (modal.folder / "state").write_text("deployed"))
+    assert command("") == 2
+    assert deployments(modal) == modal.stops == 0
+    assert "doric-teacher" in capsys.readouterr().err
 
 
 def test_a_failed_stop_is_repeated(command, monkeypatch, modal, capsys):

@@ -127,6 +127,13 @@ def test_a_model_that_cannot_be_served_is_an_error(answer, token, message, hint)
     assert TOKEN not in error.value.message + error.value.hint
 
 
+@pytest.mark.parametrize("address", ["http://[", "hf-mirror.com", "https://hf.example:port", "ftp://hf.example"])
+def test_a_wrong_address_of_the_hub_is_an_error(address):
+    """An HF_ENDPOINT that is no address is named, instead of a traceback or a note that nothing was checked."""
+    with pytest.raises(SettingsError, match="HF_ENDPOINT"):
+        check_on_hub("acme/teacher", "", {"HF_ENDPOINT": address})
+
+
 @pytest.mark.parametrize("facts", [{"gated": "auto"}, {"gated": "manual"}, {"private": True}])
 def test_a_gated_or_private_model_needs_the_token(facts):
     """Such a model needs HF_TOKEN in the container, with and without a token here that is allowed to see it."""

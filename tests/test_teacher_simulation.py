@@ -20,7 +20,8 @@ def test_a_short_simulation_counts_each_answer_once():
     assert [run["clients"] for run in result["runs"]] == [1, 2]
     for run in result["runs"]:
         assert run["planned"] >= 1_000_000
-        assert 0 < run["rows"] <= run["rows"] + run["rejected"] <= run["answered"]
+        assert run["rows"] > 0
+        assert run["rows"] + run["rejected"] == run["answered"]
         assert 0 < run["slots_in_use"] <= 1
         assert 0 < run["most_in_flight"] <= 32
         assert run["client_cpu_ms"] > 0

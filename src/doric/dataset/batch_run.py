@@ -46,6 +46,7 @@ from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import ChatRequest, Client
 from doric.llm.prices import BATCH, chosen_price
+from doric.llm.response import estimate_tokens
 from doric.llm.served_models import untagged
 
 log = logging.getLogger("doric")
@@ -208,7 +209,7 @@ class BatchRun(Run):
         client = self._model_client(state)
         if state.files_only and not client.model:
             raise SettingsError("--batch-files needs the name of the model", hint="Give --model.")
-        if state.files_only:
+        if state.files_only or not self._may_probe(state):
             yield client
             return
         async with client:
@@ -218,7 +219,15 @@ class BatchRun(Run):
             state.probes.tokens_in += found.tokens_in
             state.probes.tokens_out += found.tokens_out
             state.probes.estimated |= not found.counted
+            state.save(self.out)
             yield client
+
+    def _may_probe(self, state: State) -> bool:
+        """Whether there is something to ask, and the budgets allow the short call."""
+        budget = self._sum_up(state)
+        batch_budget.add_open(budget, state)
+        budget.add(int(estimate_tokens(ChatRequest(PROBE, PROBE_TOKENS).characters)), PROBE_TOKENS)
+        return self._files.count() < len(self._plan) and not self._limits.exceeded_by(budget)
 
     def _writer(
         self, model: BatchModel, journals: tuple[Journal, Journal], budget: Budget, judge: Client | None = None

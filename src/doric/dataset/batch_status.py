@@ -78,7 +78,7 @@ def _next(out: Path, state: State, batches: dict[str, Batch]) -> str:
         return "--batch submit, if rows are missing"
     if state.files_only:
         ready = any(part_file(out, part, "output").exists() for part in state.open)
-        return "--batch collect" if ready else f"vllm run-batch with each input in {out}.batch, then --batch collect"
+        return "--batch collect" if ready else f"{' '.join(VLLM)} with each input in {out}.batch, then --batch collect"
     if state.unsent:
         return "--batch submit, which sends what is not sent"
     ended = any(part.downloaded or batches[part.batch].status in ENDED for part in state.open)

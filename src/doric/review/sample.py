@@ -65,7 +65,8 @@ def sample_items(rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], par
     drawn = [row for row in rows if row.bucket not in NOT_ASKED] or list(rows)
     draw.shuffle(drawn)
     pairs = round(part.most * PAIRS)
-    alone = min(part.most - pairs, math.ceil(len(drawn) / (1 - FAKES)))
+    others = FAKES + (GENUINES if genuine else 0)
+    alone = min(part.most - pairs, math.ceil(len(drawn) / (1 - others)))
     listed = data.read_toml(FAKE_TEXTS)["text"]
     made = [_single(part, raw["prompt"], raw["answer"], FAKE, {"file": FAKE_TEXTS}) for raw in listed]
     spoiled = [item for row in drawn[::-1][:SPOILED] for item in _spoiled(row, part, draw)][: round(alone * FAKES)]
@@ -77,7 +78,7 @@ def sample_items(rows: Sequence[OwnRow], genuine: Sequence[tuple[str, str]], par
     good = [
         _single(part, "", _cut(text), GENUINE, {"file": file}) for file, text in passages[: round(alone * GENUINES)]
     ]
-    mine = drawn[: alone - len(bad) - len(good)]
+    mine = drawn[: part.most - pairs - len(bad) - len(good)]
     ours = [_single(part, row.prompt, _cut(row.answer), OURS, row.source) for row in mine]
     single = list({item.id: item for item in [*ours, *bad, *good]}.values())
     draw.shuffle(single)

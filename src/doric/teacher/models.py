@@ -12,7 +12,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 from doric.core.errors import SettingsError
-from doric.core.settings import check_key, is_loopback
+from doric.core.settings import check_key, is_loopback, normalize_url
 
 HUB = "https://huggingface.co"
 EXAMPLE = "Qwen/Qwen3-4B-Instruct-2507"
@@ -72,7 +72,7 @@ def check_on_hub(model: str, revision: str, variables: Mapping[str, str]) -> Hub
 
     `variables` may have HF_ENDPOINT and HF_TOKEN. The token goes to the Hub only, and not over an unencrypted network.
     """
-    hub = (variables.get("HF_ENDPOINT", "").strip() or HUB).rstrip("/")
+    hub = normalize_url(variables.get("HF_ENDPOINT", "").strip(), source="HF_ENDPOINT") or HUB
     token = check_key(variables.get("HF_TOKEN", "").strip(), "HF_TOKEN")
     parts = urlsplit(hub)
     safe = parts.scheme == "https" or is_loopback(parts.hostname or "")
