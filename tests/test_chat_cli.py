@@ -133,7 +133,7 @@ def test_a_model_need_not_be_listed(server, tmp_path):
         server.manners.first = [(status, "")]
         assert ask(tmp_path, server.url, "hello", VLLM_MODEL="./local").returncode == 0
     unnamed = ask(tmp_path, server.url, "hello")
-    assert (unnamed.returncode, "Set VLLM_MODEL" in unnamed.stderr) == (2, True)
+    assert (unnamed.returncode, "set VLLM_MODEL" in unnamed.stderr) == (2, True)
 
 
 def test_a_server_that_starts_is_waited_for(server, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("transformers", reason="fine-tuning needs `uv sync --group finetune`")
 
-from doric.core.errors import CheckError, SettingsError
+from doric.core.errors import CheckError, InputError, SettingsError
 from doric.finetune.checkpoints import best_of, checks_without_gain
 from doric.finetune.data import as_example
 from doric.finetune.masking import encode_all, trained_texts
@@ -192,5 +192,5 @@ def test_answers_of_weight_0_are_read_but_not_trained(tokenizer, ends):
     (row,) = encode_all(tokenizer, [example], ends)
     assert trained_texts(tokenizer, row, ends) == ["Chavinawa."]
     turns[3]["weight"] = 0
-    _, why = keep([as_example({"conversations": turns}, "row 1")], ["core"], 0.05, seed=1)
-    assert why == {"all answers have the weight 0": 1}
+    with pytest.raises(InputError, match="1 all answers have the weight 0"):
+        keep([as_example({"conversations": turns}, "row 1")], ["core"], 0.05, seed=1)

@@ -598,8 +598,8 @@ CASES = {
     ),
     "no capital": (
         HEALTH,
-        "Be kin tae yersel, for naebody",
-        "be kin tae yersel, for naebody",
+        "Name a toon for ilka letter",
+        "name a toon for ilka letter",
         "capital letter",
     ),
     "two spaces": (HEALTH, "Gie ony new habit", "Gie ony  new habit", "one space between words"),
@@ -790,16 +790,15 @@ def found(tmp_path_factory):
     """Name of a rule -> (the line that was changed, the errors in its file, its file)."""
     folder = tmp_path_factory.mktemp("broken") / "data"
     shutil.copytree(str(DATA), folder)
-    patch = pytest.MonkeyPatch()
-    patch.setattr("doric.data.FOLDER", folder)
-    forget()
     places = {}
     for name, (file, old, new, _) in CASES.items():
         old = old or first_sentence(folder / file)
         change(folder / file, old, new)
         places[name] = (folder / file, new)
-    every = check()
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("doric.data.FOLDER", folder)
+        forget()
+        every = check()
     forget()
     return places, every
 

@@ -222,7 +222,7 @@ def test_readme_says_how_many_sentences_are_authored():
     assert abs(said / len(authored) - 1) < 0.1
 
 
-def test_readme_says_what_a_dataset_costs():
+def test_readme_says_what_a_dataset_costs(tmp_path):
     """The costs in README are at most a tenth from those of --dry-run."""
     said = re.search(
         r"gpt-5.4-mini \$([\d.]+) if nothing is cached, \$([\d.]+)\s+with its cache, \$([\d.]+)", README
@@ -231,7 +231,7 @@ def test_readme_says_what_a_dataset_costs():
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "MODEL"))}
     found = []
     for tier in ([], ["--service-tier", "flex"]):
-        argv = [*command, "--model", "gpt-5.4-mini", *tier]
+        argv = [*command, "--model", "gpt-5.4-mini", "--out", str(tmp_path / "rows.jsonl"), *tier]
         done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
         found.append([float(cost) for cost in re.findall(r"\$([\d.]+)", done.stdout.splitlines()[-1])])
     (cached, full), (flex, _) = found

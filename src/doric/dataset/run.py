@@ -111,7 +111,12 @@ class Run:
         refuse_open_batches(self.out)
         refuse_in_use(self.out)
         if self.backend == "openai":
-            allow_connections(self._args.max_concurrency)
+            allow_connections(self._calls_at_once)
+
+    @property
+    def _calls_at_once(self) -> int:
+        """The most calls in flight: a row has one at a time."""
+        return max(1, min(self._args.max_concurrency, len(self._plan)))
 
     def forecast(self) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
@@ -253,7 +258,7 @@ class Run:
             client = None
             if self.backend == "openai":
                 args = self._args
-                client = Client(self._settings, timeout=args.timeout, concurrency=args.max_concurrency)
+                client = Client(self._settings, timeout=args.timeout, concurrency=self._calls_at_once)
                 await stack.enter_async_context(client)
                 self._budget.tokens_per_call = self._plan.expected_tokens()
             gc.freeze()  # the garbage collector then no longer scans the objects of the libraries, which stay
@@ -268,7 +273,7 @@ class Run:
             return
         self._expect_verdicts(self._judging)
         args = self._args
-        async with self._judging.opened(seconds=args.timeout, calls=args.max_concurrency) as client:
+        async with self._judging.opened(seconds=args.timeout, calls=self._calls_at_once) as client:
             yield client
 
     def _judge_of(self, client: Client | None) -> sense.Judge | None:
@@ -314,7 +319,7 @@ class Run:
                 client.hurry()
 
         # the embedded voice never waits, so one worker is as fast as many, and it keeps the order of the plan
-        workers = args.max_concurrency if clients else 1
+        workers = self._calls_at_once if clients else 1
         scheduler: Scheduler[Job] = Scheduler(
             work, self._give_up, concurrency=workers, max_retries=args.max_retries, max_rpm=args.max_rpm,
             max_tpm=args.max_tpm, tokens_per_call=sum(self._budget.tokens_per_call), answered=done > 0, seed=args.seed,
