@@ -294,8 +294,7 @@ def test_a_question_to_the_generator_is_answered_and_nothing_is_deployed(modal, 
 
 def test_more_calls_at_once_than_open_files_cost_nothing(modal, tmp_path):
     """The generator plans with the number of calls of all containers, so that a limit of open files is met before."""
-    (tmp_path / "topics.txt").write_text("fishing\n")
-    given = ["--containers", "20", "--", "--topics", tmp_path / "topics.txt", "--out", tmp_path / "rows.jsonl"]
+    given = ["--containers", "20", "--", "--topics", ROOT / "topics.txt", "--out", tmp_path / "rows.jsonl"]
     command = [sys.executable, "-c", f"{LIMITED}{DEFAULT_SIGNALS}", "modal/teacher_doric.py", *FLAGS, *map(str, given)]
     done = subprocess.run(
         command, cwd=ROOT, env=modal.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
