@@ -77,17 +77,15 @@ healthy() {
     uv run --quiet --no-sync python -c "$python_code" "http://127.0.0.1:$PORT/health" > /dev/null 2>&1
 }
 
-# serving MODEL BATCHING COMMAND...: serve the model at an OpenAI-compatible address while the command runs. With batching, answers
-# are generated in parallel and three times as fast, but the repetition penalty in the tuned model's settings is ignored.
+# serving MODEL COMMAND...: serve the model at an OpenAI-compatible address while the command runs.
 serving() {
-    model=$1 batching=$2
-    shift 2
+    model=$1
+    shift
     if healthy; then
         echo "error: another server already runs on port $PORT. Stop it, or set PORT to another port." >&2
         exit 1
     fi
-    # shellcheck disable=SC2086  # unquoted: an empty value must give no argument
-    OMP_WAIT_POLICY=PASSIVE $run transformers serve "$model" $batching --device cpu --dtype bfloat16 \
+    OMP_WAIT_POLICY=PASSIVE $run transformers serve "$model" --device cpu --dtype bfloat16 \
         --host 127.0.0.1 --port "$PORT" > "$FOLDER/serve.log" 2>&1 &
     server=$!
     trap 'kill $server 2>/dev/null || true' EXIT
@@ -105,17 +103,20 @@ serving() {
     trap - EXIT
 }
 
+# validate MODEL OUT ARGUMENT...: score the model's answers to the evaluation prompts.
 validate() {
-    $run python validation/validate_model.py --base-url "http://127.0.0.1:$PORT/v1" --model "$model" --limit "$PROMPTS" \
-        --max-tokens 160 --temperature 0 $again "$@"
+    model=$1 out=$2
+    shift 2
+    OMP_WAIT_POLICY=PASSIVE $run python validation/validate_model.py --checkpoint "$model" --limit "$PROMPTS" \
+        --max-tokens 160 --temperature 0 --concurrency 24 --out "$out" $again "$@"
 }
 
 validate_base() {
-    serving "$(cat "$FOLDER/checkpoint")" --continuous-batching validate --concurrency 16 --out "$FOLDER/base.json"
+    validate "$(cat "$FOLDER/checkpoint")" "$FOLDER/base.json"
 }
 
 validate_tuned() {
-    serving "$FOLDER/journey/export/merged" "" validate --concurrency 2 --out "$FOLDER/tuned.json" --baseline "$FOLDER/base.json"
+    validate "$FOLDER/journey/export/merged" "$FOLDER/tuned.json" --baseline "$FOLDER/base.json"
 }
 
 # pairs MODEL OUT ARGUMENT...: how often the right sentence of a minimal pair is more probable to the model than the wrong one.
@@ -138,7 +139,7 @@ ask() {
 }
 
 chat() {
-    serving "$FOLDER/journey/export/merged" "" ask
+    serving "$FOLDER/journey/export/merged" ask
 }
 
 stage topics - topics

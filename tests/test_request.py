@@ -14,8 +14,8 @@ from chat_mock import ChatMock
 from chat_terminal import ask
 from doric.core.errors import FatalServerError, RetryableError, ServerError
 from doric.core.files import encode_json
+from doric.core.other_model import find_model
 from doric.core.settings import Settings, load_settings
-from doric.evaluation.run import find_model
 from doric.llm.client import ChatRequest, Client
 from doric.llm.request import without_system_role
 from mock_server import ROOT, Action, Call, MockServer, serving

@@ -34,7 +34,7 @@ def result_with(answers: list[ScoredAnswer]) -> dict:
     [
         ({"tokens": 121, "first": 1.0, "seconds": 1.5}, "1.00 s median, 1.00 s at 95%; then 240 tokens/s"),
         ({"first": 1.0, "seconds": 2.0}, f"then about {len(DORIC) // 3 - 1} tokens/s"),
-        ({"tokens": 121, "seconds": 1.5}, "the server does not stream\n"),
+        ({"tokens": 121, "seconds": 1.5}, "not known: the answers came in one piece\n"),
         ({"error": "gone"}, "no answers\n"),
         ({"text": "", "first": None}, "no answers\n"),
     ],

@@ -15,12 +15,13 @@ import pytest
 
 import mock_server
 from doric.core.files import encode_json, locked
+from doric.core.other_model import find_model
 from doric.core.resume import ResumableRun
 from doric.core.settings import NO_KEY, Settings, load_settings
 from doric.evaluation import aggregate
 from doric.evaluation.aggregate import Result
 from doric.evaluation.minimal_pairs import MinimalPair, PairScore, PairsResult, SentenceScore
-from doric.evaluation.run import EvaluationSettings, evaluate, find_model, select_prompts
+from doric.evaluation.run import EvaluationSettings, evaluate, select_prompts
 from doric.quality.decontamination import held_out_prompts
 from mock_server import Action, Behaviour, Call, MockServer, serving
 from sample_answers import WRITERS
@@ -655,9 +656,11 @@ def test_a_short_evaluation_covers_topics_and_languages():
 
 
 def test_without_a_key_and_a_url_the_script_says_what_to_set(validate, capsys):
-    """If key and base URL are missing, the script prints an error and a hint."""
+    """If key, base URL and checkpoint are missing, the script prints an error and a hint."""
     assert validate([]) == 2
-    assert "no key and no base URL\nhint: Set OPENAI_API_KEY" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "no key, no base URL and no --checkpoint\nhint: Set OPENAI_API_KEY" in shown
+    assert "Or name a folder with --checkpoint." in shown
 
 
 # ---- the brake: a model or a judge without a word

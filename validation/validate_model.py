@@ -1,6 +1,9 @@
-"""Score any OpenAI-compatible endpoint on prompts that are not in the training data: a table, a JSON file and a page.
+"""Score a model on prompts that are not in the training data: a table, a JSON file and a page.
+
+The model is on an OpenAI-compatible server, or in a folder on this machine (or on the Hugging Face Hub):
 
     uv run python validation/validate_model.py --base-url http://localhost:8000/v1 --out datasets/validation.json
+    uv run --group finetune python validation/validate_model.py --checkpoint finetune_notebook/runs/first/export/merged
 
 --baseline compares it with another model: a model at the same URL, a URL, MODEL@URL, or the --out of an earlier run.
 With --judge-model, a third model compares the answers of the two, every pair in both orders.
@@ -34,6 +37,7 @@ except ModuleNotFoundError as error:
 
 LARGEST = 1_000_000
 EXTRA_BODY = "fields added to every request, for instance '{\"enable_thinking\": false}' (else EXTRA_BODY)"
+AT_ONCE = "concurrent calls, or answers that a --checkpoint writes together (default: 8)"
 COUNT, RETRIES = cli.bounded(int, 1, LARGEST), cli.bounded(int, 0, LARGEST)
 SECONDS, NUMBER = cli.bounded(float, 0, LARGEST, above=True), cli.bounded(float, 0, LARGEST)
 
@@ -43,6 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     models = parser.add_argument_group("models")
     models.add_argument("--base-url", metavar="URL", help="URL of the endpoint (else OPENAI_BASE_URL)")
+    models.add_argument("--checkpoint", metavar="FOLDER", help="a model on this machine, or its name on the Hub")
     models.add_argument("--model", help="model name (else MODEL, else the only model of the server)")
     models.add_argument("--baseline", metavar="MODEL", help="MODEL, URL, MODEL@URL or a saved result to compare with")
     models.add_argument("--judge-model", metavar="MODEL", help="MODEL, URL or MODEL@URL of the judge")
@@ -60,7 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=cli.whole_number, default=0, metavar="N", help="for servers that support it (default: 0)"
     )
     calls = parser.add_argument_group("calls")
-    calls.add_argument("--concurrency", type=COUNT, default=8, metavar="N", help="concurrent calls (default: 8)")
+    calls.add_argument("--concurrency", type=COUNT, default=8, metavar="N", help=AT_ONCE)
     calls.add_argument("--timeout", type=SECONDS, default=300.0, metavar="S", help="seconds per call (default: 300)")
     calls.add_argument("--max-retries", type=RETRIES, default=3, metavar="N", help="retries per turn (default: 3)")
     calls.add_argument(
@@ -78,7 +83,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     output.add_argument("--overwrite", action="store_true", help="ask everything again; copies are kept")
     cli.add_serving_flags(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.checkpoint and (args.base_url or args.model or args.service_tier or args.reasoning_effort):
+        parser.error("--checkpoint is a model on this machine: leave out the flags for a server's model")
+    return args
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -88,6 +96,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.core.regular_files import named_output
     from doric.core.resume import PLAN, behind_link
     from doric.core.text import printable
+    from doric.evaluation import models
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
     from doric.evaluation.minimal_pairs import load_pairs_result
@@ -108,12 +117,12 @@ async def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     pairs = {"minimal_pairs": load_pairs_result(args.minimal_pairs).summary()} if args.minimal_pairs else {}
     prompts = evaluation.select_prompts(args.limit)
-    model = evaluation.load_model(
-        args.model, args.base_url, args.extra_body, service_tier=args.service_tier,
+    model = models.find_tested(
+        args.checkpoint, args.model, args.base_url, args.extra_body, service_tier=args.service_tier,
         reasoning_effort=args.reasoning_effort,
     )  # fmt: skip
-    baseline = evaluation.find_baseline(args.baseline, model, prompts, settings, args.baseline_extra_body)
-    judge = evaluation.find_judge(args.judge_model, model, baseline, args.judge_extra_body)
+    baseline = models.find_baseline(args.baseline, model, prompts, settings, args.baseline_extra_body)
+    judge = models.find_judge(args.judge_model, model, baseline, args.judge_extra_body)
     with locked(args.out):  # the journals of a link have other names, so their locks would not keep two runs apart
         result = await evaluation.validate(
             model, prompts, settings, args.out, baseline=baseline, judge=judge, overwrite=args.overwrite

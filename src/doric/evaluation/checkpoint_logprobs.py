@@ -78,27 +78,3 @@ def _sentence_score(text: str, logprobs: "torch.Tensor") -> SentenceScore:
         hint = "Load the model in another precision (float32), or check its weights."
         raise InputError(f"the log-probability of a sentence is not finite: {text}", hint=hint)
     return SentenceScore(total, len(logprobs))
-
-
-def load_checkpoint(name: str) -> tuple[Any, Any]:
-    """The model and the tokenizer of a folder, or of a name on the Hugging Face Hub; on a CPU in float32.
-
-    Raises `SettingsError` if the packages are missing, and `InputError` if the checkpoint cannot be loaded.
-    """
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError as error:
-        hint = "uv run --group finetune python … installs what a local checkpoint needs; --base-url needs nothing."
-        raise SettingsError(f"the package {error.name} is not installed", hint=hint) from error
-    logging.disable_progress_bar()
-    on_gpu = torch.cuda.is_available()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto" if on_gpu else torch.float32)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        hint = "Give a folder with config.json and weights, such as export/merged of a run of the notebook."
-        raise InputError(f"cannot be loaded: {reason}", file=name, hint=hint) from error
-    return model.to("cuda" if on_gpu else "cpu"), tokenizer

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from doric.core.errors import SettingsError
 from doric.core.regular_files import model_source
-from doric.evaluation.checkpoint_logprobs import load_checkpoint, score_pairs
+from doric.evaluation.checkpoint_logprobs import score_pairs
+from doric.evaluation.checkpoints import load_checkpoint
 from doric.evaluation.minimal_pairs import (
     MinimalPair,
     PairsResult,
@@ -40,7 +41,7 @@ def score_with_checkpoint(
     name: str, pairs: Sequence[MinimalPair], *, batch_size: int, start: str | None, about: dict[str, Any]
 ) -> PairsResult:
     """Score the pairs with the model in a folder or on the Hub. Raises `InputError` and `SettingsError`."""
-    model, tokenizer = load_checkpoint(model_source(name))
+    model, tokenizer = load_checkpoint(model_source(name), exact=True)
     progress = _Progress(pairs)
     scores = score_pairs(model, tokenizer, pairs, batch_size=batch_size, start=start, on_batch=progress)
     used = "BOS" if start is None else start

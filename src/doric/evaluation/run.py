@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,19 @@ from doric.core.backups import Backups
 from doric.core.characters import tidy
 from doric.core.cli import ProgressBar, run_until_interrupt
 from doric.core.conversations import stable_id
-from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError, SettingsError
-from doric.core.other_model import find_model
+from doric.core.errors import FatalServerError, InputError, PlanError, RetryableError, ServerError
 from doric.core.resume import ResumableRun, then_and_now
-from doric.core.settings import Settings, credentials_hint, load_settings
+from doric.core.settings import Settings
 from doric.core.text import counted
 from doric.evaluation.aggregate import (
     Result,
-    check_comparable,
     compare,
     has_other_answers,
     is_edited,
-    load_result,
     prompts_fingerprint,
 )
 from doric.evaluation.judge import judge_pairs, pair_answers
+from doric.evaluation.local_model import ChatModel, Checkpoint, LocalModel
 from doric.evaluation.metrics import FILTERED, ModelAnswer, read_answer, score_answers
 from doric.llm.brake import DEFAULT_LIMIT, Brake, has_words, silence_hint
 from doric.llm.client import ChatRequest, Client
@@ -132,7 +131,7 @@ class Evaluation:
         keys = ((held.id, turn) for held in self.prompts for turn in range(1 + len(held.turns)))
         return [self._answers[key] for key in keys if key in self._answers]
 
-    async def run(self, client: Client, on_answer: Callable[[], object] = lambda: None) -> None:
+    async def run(self, client: ChatModel, on_answer: Callable[[], object] = lambda: None) -> None:
         """Ask every turn that has no answer yet, and call `on_answer` after each of them.
 
         Raises `FatalServerError` if no later call can succeed, or if the model gives no words at all.
@@ -163,7 +162,7 @@ class Evaluation:
         answer = self._answers.get((held.id, turn))
         return answer is not None and not answer.error
 
-    async def _ask(self, held: HeldOutPrompt, turn: int, client: Client) -> None:
+    async def _ask(self, held: HeldOutPrompt, turn: int, client: ChatModel) -> None:
         if turn and not self._has(held, turn - 1):
             self._fail(held, turn, "the turn before it got no answer")
             return
@@ -226,7 +225,7 @@ class Evaluation:
 
 
 async def evaluate(
-    model: Settings, prompts: Sequence[HeldOutPrompt], settings: EvaluationSettings, run: ResumableRun
+    model: Settings | Checkpoint, prompts: Sequence[HeldOutPrompt], settings: EvaluationSettings, run: ResumableRun
 ) -> Result:
     """Ask a model for the answers that `run` does not have yet, and score all of them.
 
@@ -242,12 +241,12 @@ async def evaluate(
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
     plan |= {"extra_body": model.extra_body} if model.extra_body else {}  # plans of earlier versions have no such key
     plan |= {name: value for name, value in model.preferred.items() if name == EFFORT}
+    plan |= {"weights": model.fingerprint} if isinstance(model, Checkpoint) else {}
     run.check(plan, ignore=(ASKED,), describe=_difference)
     async with contextlib.AsyncExitStack() as stack:
 
-        def connect() -> Awaitable[Client]:
-            client = Client(model, timeout=settings.timeout, concurrency=settings.concurrency)
-            return stack.enter_async_context(client)
+        def connect() -> Awaitable[ChatModel]:
+            return stack.enter_async_context(_chat_model(model, settings))
 
         # before the journal is emptied: if the server is down or rejects the key, no earlier answer must be lost
         client = None if resumes else await connect()
@@ -270,7 +269,13 @@ async def evaluate(
     return Result(_about(plan, settings), tuple(score_answers(evaluation.answers(), {p.id: p for p in prompts})))
 
 
-def _check_served(client: Client, stored: dict[str, Any]) -> None:
+def _chat_model(model: Settings | Checkpoint, settings: EvaluationSettings) -> AbstractAsyncContextManager[ChatModel]:
+    if isinstance(model, Checkpoint):
+        return LocalModel(model, at_once=settings.concurrency)
+    return Client(model, timeout=settings.timeout, concurrency=settings.concurrency)
+
+
+def _check_served(client: ChatModel, stored: dict[str, Any]) -> None:
     """Raise `PlanError` if the server has only another model than the answers are from, and no model is named."""
     model = str(stored.get("model", ""))
     if len(client.listed) == 1 and untagged(client.listed[0]) != untagged(model):
@@ -279,7 +284,7 @@ def _check_served(client: Client, stored: dict[str, Any]) -> None:
 
 
 async def validate(
-    model: Settings,
+    model: Settings | Checkpoint,
     prompts: Sequence[HeldOutPrompt],
     settings: EvaluationSettings,
     out: Path,
@@ -321,52 +326,6 @@ async def validate(
     return result
 
 
-def load_model(
-    name: str | None, base_url: str | None, extra_body: str | None = None, *, service_tier: str | None = None,
-    reasoning_effort: str | None = None,
-) -> Settings:  # fmt: skip
-    """The settings of the model under test. Raises `SettingsError` if there is neither a key nor a URL."""
-    settings = load_settings(
-        model=name, base_url=base_url, extra_body=extra_body, service_tier=service_tier,
-        reasoning_effort=reasoning_effort,
-    )  # fmt: skip
-    if not settings.given:
-        raise SettingsError("no model to evaluate: no key and no base URL", hint=credentials_hint(settings))
-    return settings
-
-
-def find_baseline(
-    spec: str | None,
-    model: Settings,
-    prompts: Sequence[HeldOutPrompt],
-    settings: EvaluationSettings,
-    extra_body: str | None = None,
-) -> Settings | Result | None:
-    """The baseline that --baseline names: a saved result, or the settings of a second model to evaluate.
-
-    Raises `InputError` if a file is not a result or has no turn in common, and `SettingsError` for a wrong URL.
-    """
-    if spec is None:
-        return None
-    path = Path(spec)
-    if path.suffix != ".json" and not path.is_file():
-        return find_model(spec, model, "BASELINE_API_KEY", extra_body)
-    saved = load_result(path)
-    check_comparable(saved, prompts, settings.sampling, path)
-    return saved
-
-
-def find_judge(
-    spec: str | None, model: Settings, baseline: Settings | Result | None, extra_body: str | None = None
-) -> Settings | None:
-    """The settings of the model that --judge-model names. Raises `SettingsError`, also if there is no baseline."""
-    if spec is None:
-        return None
-    if baseline is None:
-        raise SettingsError("--judge-model compares two models", hint="Name the other model with --baseline.")
-    return find_model(spec, model, "JUDGE_API_KEY", extra_body)
-
-
 def _replay_to(earlier: list[ModelAnswer]) -> Callable[[dict[str, Any]], None]:
     """A function that adds the answer in a row to `earlier`. It raises `InputError` if no run can have written it."""
     turns = {held.id: 1 + len(held.turns) for held in held_out_prompts()}
@@ -388,6 +347,8 @@ def _replay_to(earlier: list[ModelAnswer]) -> Callable[[dict[str, Any]], None]:
 
 
 def _difference(key: str, then: object, now: object) -> str:
+    if key == "weights":
+        return "other weights: the files of the model have changed since it was started"
     if key == "heldout":
         return f"other evaluation prompts, because {data.shown('heldout.jsonl')} has changed since it was started"
     return then_and_now(key, then, now)

@@ -79,7 +79,7 @@ def common_settings(plan: Plan, every: int) -> dict[str, Any]:
         "max_length": plan.length,
         "gradient_accumulation_steps": plan.accumulation,
         "seed": plan.seed,
-        "optim": "adamw_8bit" if gpu else "adamw_torch",
+        "optim": "adamw_8bit" if gpu else "adamw_torch_fused",
         "bf16": plan.dtype == "bfloat16",
         "fp16": plan.dtype == "float16",
         "use_cpu": not gpu,
