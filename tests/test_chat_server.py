@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -440,6 +441,15 @@ def test_a_web_page_is_not_a_model_server(tmp_path):
         server.model = Model("doric")
         with pytest.raises(FatalServerError, match="did not stream"):
             list(server.stream([], {}, Answer()))
+        page.shutdown()
+
+
+def test_without_a_wait_a_slow_server_is_not_cut_off(monkeypatch):
+    """`wait` 0 is no wait for a server that starts; one that runs may take a moment to begin its answer."""
+    answer = Fixed.do_GET
+    monkeypatch.setattr(Fixed, "do_GET", lambda self: (time.sleep(0.3), answer(self)))
+    with fixed("application/json", b'{"data": [{"id": "doric"}]}') as page:
+        assert Server(Address(f"http://127.0.0.1:{page.server_port}"), wait=0).find().name == "doric"
         page.shutdown()
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 VARIABLES = ("VLLM_URL", "VLLM_API_KEY", "MODAL_KEY", "MODAL_SECRET", "MODAL_DOMAIN")
 DEFAULT_WAIT = 600.0
 """Seconds. A first start on a GPU in the cloud takes some minutes."""
+FIRST_BYTE = 5.0
+"""Seconds. A request that has been sent waits at least so long for the status of its answer, also if `wait` is 0."""
 STARTING = (502, 503, 504)
 STALL_SECONDS = 300.0
 """If no text arrives for so long in the middle of an answer, the chat stops waiting."""
@@ -125,7 +127,8 @@ class Address:
 class Server:
     """The server at one address. A request waits up to `wait` seconds for a server that is still starting.
 
-    `wait` None is the default: `DEFAULT_WAIT`, but no wait if nothing listens at a port of this machine.
+    `wait` None is the default: `DEFAULT_WAIT`, but no wait if nothing listens at a port of this machine. A server that
+    accepts the connection has at least `FIRST_BYTE` seconds, also if `wait` is 0.
     `extra_body` has more fields for each question; sampling options replace those of the same name.
     `model` is the model that answers, once it is known: `wanted`, else an adapter. `models` are all served models.
     `refused` is the error if the search in the background was refused, and `missed` if nobody answered it. `obstacle`
@@ -292,11 +295,11 @@ class Server:
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
         """The open response with a status of success. Retries while the server is down or starting."""
-        deadline = time.monotonic() + self.patience
-        pause = FIRST_PAUSE
+        start = time.monotonic()
+        deadline, pause = start + self.patience, FIRST_PAUSE
         while True:
             try:
-                reply = self._follow(method, path, body, deadline)
+                reply = self._follow(method, path, body, max(deadline, start + FIRST_BYTE))
                 status = reply.response.status_code
                 if 200 <= status < 300:
                     self.obstacle = ""
