@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         return _undo(yes=args.yes)
     if args.say is None and args.where is None and args.swap is None and not args.house_spelling:
         return _check(warnings=args.doubts)
-    from doric.lint.check import read_files
+    from doric.lint.files import read_files
 
     sources, findings = read_files()
     if findings:

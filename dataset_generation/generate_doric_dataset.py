@@ -202,7 +202,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.core.errors import DoricError, SettingsError
     from doric.core.regular_files import named_output
     from doric.dataset.run import Run
-    from doric.lint.check import refuse_broken_data
+    from doric.lint.files import refuse_broken_data
 
     refuse_broken_data()
     if args.merge and (args.dry_run or args.check):

@@ -84,7 +84,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 async def run(args: argparse.Namespace) -> int:
     """Expand the list; the exit status."""
     from doric.core.text import printable
-    from doric.lint.check import refuse_broken_data
+    from doric.lint.files import refuse_broken_data
     from doric.topics.expand import Run
 
     refuse_broken_data()

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from doric.core.errors import InputError, SettingsError
     from doric.core.files import atomic_writer, encode_json, refuse_overwrite
     from doric.core.text import counted
-    from doric.lint.check import refuse_broken_data
+    from doric.lint.files import refuse_broken_data
     from doric.preferences.balance import limits
     from doric.preferences.make import Making, summary
     from doric.preferences.sources import AcceptedRows

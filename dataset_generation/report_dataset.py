@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from doric.core.errors import SettingsError
     from doric.core.files import refuse_foreign_file
     from doric.core.regular_files import named_output
-    from doric.lint.check import refuse_broken_data
+    from doric.lint.files import refuse_broken_data
     from doric.report.dataset_page import dataset_card, dataset_page, load_stats
     from doric.report.html import CARD, PAGE, write_page
 

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from doric.core.regular_files import is_stdout
 
     if not args.no_guard:
-        from doric.lint.check import refuse_broken_data
+        from doric.lint.files import refuse_broken_data
 
         refuse_broken_data()  # without the evaluation prompts, nothing would be left out
     args.output = "-" if is_stdout(args.output) else args.output

@@ -139,7 +139,7 @@ def commands_until_done(url: str, killer: Killer, stride: int) -> int:
 
 def test_killed_again_and_again_nothing_is_paid_twice(monkeypatch, tmp_path):
     """Each command is killed at its first step, then at its second and so on: the rows are the same and paid once."""
-    monkeypatch.setattr("doric.lint.check.refuse_broken_data", lambda: None)  # it takes half of the time
+    monkeypatch.setattr("doric.lint.files.refuse_broken_data", lambda: None)  # it takes half of the time
     monkeypatch.setattr(batch_files, "MOST_REQUESTS", 3)  # two batches in the first round
     topics = Path("topics.txt").read_text("utf-8").splitlines()[:4]
     killer, answer, results = Killer(monkeypatch), by_question(refused=2), []

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import check_doric
-from doric.lint import check
+from doric.lint import check, files
 from doric.lint.source import Finding, Source
 from doric.lint.spelling import check_house_spelling
 
@@ -135,7 +135,7 @@ def test_say_accepts_a_very_long_text(text):
 def test_say_needs_data_without_errors(capsys, monkeypatch):
     """If the data cannot be read, --say lists the errors and exits with 1."""
     broken = Finding("gates.toml", 3, "", "it cannot be read", True)
-    monkeypatch.setattr(check, "read_files", lambda: ({}, [broken]))
+    monkeypatch.setattr(files, "read_files", lambda: ({}, [broken]))
     assert check_doric.main(["--say", "Aye."]) == 1
     assert re.search(r"^error: \S*data/gates.toml:3", capsys.readouterr().out, re.MULTILINE)
 

@@ -13,7 +13,7 @@ from doric import data
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
-    "check_doric": ["dataset_generation/check_doric.py"],
+    "check_doric": ["dataset_generation/check_doric.py", "--say", "Fit like the day, ma quine?"],
     "generate_doric_dataset": ["dataset_generation/generate_doric_dataset.py", "--dry-run", "--topics", "topics.txt"],
     "generate_topics_via_llm": [
         "dataset_generation/generate_topics_via_llm.py", "--input", "topics.json", "--output", "x.json", "--dry-run",
@@ -24,7 +24,7 @@ COMMANDS = {
     "validate_model": ["validation/validate_model.py", "--help"],
     "chat_cli": ["modal/chat_cli.py", "--help"],
 }  # fmt: skip
-"""Command -> the flags of a run that needs no server. All but report_dataset write to stdout."""
+"""Command -> the flags of a short run that needs no server. All but report_dataset write to stdout."""
 ROW = '{"messages":[{"role":"user","content":"Fit like?"},{"role":"assistant","content":"Nae bad the day."}]}\n'
 WRITES = [name for name in COMMANDS if name != "report_dataset"]
 

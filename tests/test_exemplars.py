@@ -7,8 +7,8 @@ from doric.dataset import asks, exemplars, instructions, prompts
 from doric.dataset.generate import History
 from doric.dataset.plan import Job
 from doric.dataset.prompts import KINDS, LENGTHS, Prompt
-from doric.lint.check import read_files
 from doric.lint.exemplars import check_exemplars
+from doric.lint.files import read_files
 from doric.quality import gates
 from doric.topics.lists import Topic
 

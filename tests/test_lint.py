@@ -8,7 +8,9 @@ import pytest
 
 from doric.data import FOLDER as DATA
 from doric.lint import form
-from doric.lint.check import check, check_file
+from doric.lint.check import check
+from doric.lint.files import check_file, read_files
+from doric.lint.sentences import check_themes
 from doric.lint.source import Finding
 from language_data import copied, forget
 
@@ -324,7 +326,8 @@ def test_a_sentence_that_no_topic_of_its_theme_can_have_is_mentioned(data):
     for topics_with_it, warned in ((unfit, [line]), ([*unfit[:4], topics[4]], [])):
         path.write_text("[[themes.topics]]".join([head, *topics_with_it, *topics[5:]]), "utf-8")
         forget()
-        found = [one.text for one in check() if one.file == HEALTH and "unfit for every topic" in one.reason]
+        every = [one for one in check_themes(read_files()[0]) if one.file == HEALTH]
+        found = [one.text for one in every if "unfit for every topic" in one.reason]
         assert found == warned
 
 

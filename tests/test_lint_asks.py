@@ -6,7 +6,8 @@ import pytest
 
 from doric.data import FOLDER as DATA
 from doric.lint import asks, enough, prompts, spelling
-from doric.lint.check import check, read_files
+from doric.lint.check import check
+from doric.lint.files import read_files
 from test_lint import change, forget
 
 RIGHT = """share = 0.01

@@ -4,7 +4,8 @@ import pytest
 
 from doric.data import shown
 from doric.evaluation.minimal_pairs import FILE
-from doric.lint.check import check, read_files
+from doric.lint.check import check
+from doric.lint.files import read_files
 from doric.lint.minimal_pairs import check_minimal_pairs, differ_in_one
 from doric.lint.swap import swap
 from doric.lint.where import where

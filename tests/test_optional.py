@@ -58,6 +58,12 @@ def generated(topics, folder, environ, *flags):
     return done.returncode, output, {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.fixture(scope="module")
+def with_them(topics, tmp_path_factory):
+    """What a run with the packages gives."""
+    return generated(topics, tmp_path_factory.mktemp("made") / "with", None)
+
+
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_the_packages_are_blocked(name, lacking):
     """With the blocker the package cannot be imported, and without the blocker it can."""
@@ -67,9 +73,8 @@ def test_the_packages_are_blocked(name, lacking):
         pytest.skip(f"{name} is not installed here either")
 
 
-def test_the_generator_writes_the_same_bytes(topics, lacking, tmp_path):
+def test_the_generator_writes_the_same_bytes(topics, with_them, lacking, tmp_path):
     """Without the packages, rows, rejected answers (including near-duplicates), plan and summary are the same."""
-    with_them = generated(topics, tmp_path / "with", None)
     assert with_them == generated(topics, tmp_path / "without", lacking)
     status, _, files = with_them
     assert status == 0
@@ -85,9 +90,9 @@ def test_similarities_are_the_same(topics, lacking, tmp_path):
     assert with_them == generated(few, tmp_path / "without", lacking, "--n-per-topic", 300)
 
 
-def test_a_run_can_start_with_them_and_resume_without(topics, lacking, tmp_path):
+def test_a_run_can_start_with_them_and_resume_without(topics, with_them, lacking, tmp_path):
     """If a run starts with the packages and resumes without them, it writes the same files."""
-    *_, whole = generated(topics, tmp_path / "whole", None)
+    *_, whole = with_them
     folder = tmp_path / "halves"
     folder.mkdir()
     for name, content in whole.items():
@@ -99,13 +104,12 @@ def test_a_run_can_start_with_them_and_resume_without(topics, lacking, tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
 
 
-def test_conversion_writes_the_same_bytes(topics, lacking, tmp_path):
+def test_conversion_writes_the_same_bytes(with_them, lacking, tmp_path):
     """Without the packages, the conversion to ShareGPT writes the same bytes, even if some rows are invalid."""
-    generated(topics, tmp_path / "made", None)
     rows = tmp_path / "rows.jsonl"
     odd = '{"messages": [{"role": "user", "content": "\\u00e9 \\ud83d\\ude00 \\u2028"}], "meta": {"x": [0.25, null]}}'
     bad = '{"messages": [{"role": "nobody", "content": 1}]}\n{"messages": \n"x"\n'
-    rows.write_bytes((tmp_path / "made" / "out.jsonl").read_bytes() + f"{odd}\n{bad}".encode())
+    rows.write_bytes(with_them[2]["out.jsonl"] + f"{odd}\n{bad}".encode())
     flags = ("--input", rows, "--output", "out.jsonl", "--skip-bad")
     results = []
     for name, environ in (("with", None), ("without", lacking)):

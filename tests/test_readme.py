@@ -214,7 +214,7 @@ def help_of(script: Path) -> str:
 def test_readme_says_how_many_sentences_are_authored():
     """The number of sentences of the embedded voice in README is at most a tenth from the number in the data."""
     from doric.lint import asks, sentences
-    from doric.lint.check import read_files
+    from doric.lint.files import read_files
 
     sources, _ = read_files()
     authored = {sentence.text for sentence in sentences.authored(sources)} | {part.text for part in asks.parts(sources)}

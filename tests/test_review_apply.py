@@ -15,7 +15,8 @@ from doric.core.errors import InputError
 from doric.core.files import atomic_write
 from doric.core.review_files import checksum
 from doric.lint import edits
-from doric.lint.check import check, read_files
+from doric.lint.check import check
+from doric.lint.files import read_files
 from doric.lint.spelling import doric_lines
 from doric.preferences.sources import read_pairs
 from doric.review import apply

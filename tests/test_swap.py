@@ -8,7 +8,8 @@ import pytest
 import check_doric
 from doric.core.errors import InputError
 from doric.lint import edits
-from doric.lint.check import check, read_files
+from doric.lint.check import check
+from doric.lint.files import read_files
 from doric.lint.source import Source
 from doric.lint.swap import house_spelling, swap
 from doric.lint.where import where

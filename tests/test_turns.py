@@ -17,13 +17,13 @@ from doric.data import FOLDER as DATA
 from doric.dataset import asks, followups, prompts
 from doric.dataset.plan import Exchange, Mix, Plan, read_turns
 from doric.lint import followups as lint
-from doric.lint.check import check, read_files
+from doric.lint.files import read_files
 from doric.quality.gates import Answer
 from doric.quality.later_answers import check_later
 from doric.report.dataset_page import dataset_page, load_stats
 from doric.topics.lists import Topic
+from language_data import errors_in, forget
 from mock_server import Action, Behaviour, Call, DoricAnswers, serving
-from test_lint import forget
 
 DORIC = (
     "Double yer threid an pit a knot in the eyn. Come up throwe the cloot, lay a matchstick ower the tap o the button, "
@@ -327,8 +327,7 @@ def test_a_mistake_in_the_file_is_found(data, old, new, reason):
     text = file.read_text("utf-8")
     assert old in text
     file.write_text(text.replace(old, new, 1), "utf-8")
-    forget()
-    assert any(reason in finding.reason for finding in check() if finding.file == lint.FILE and finding.is_error)
+    assert any(reason in finding.reason for finding in errors_in(lint.FILE))
 
 
 def test_the_file_has_no_mistakes():

@@ -84,7 +84,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.evaluation import pairs_run
     from doric.evaluation.lm_eval_tasks import HARNESS, write_tasks
     from doric.evaluation.minimal_pairs import KIND, load_pairs_result, with_baseline
-    from doric.lint.check import refuse_broken_data
+    from doric.lint.files import refuse_broken_data
     from doric.llm.client import Client
     from doric.report.minimal_pairs_table import format_pairs
 

@@ -100,7 +100,7 @@ async def run(args: argparse.Namespace) -> int:
     from doric.evaluation import run as evaluation
     from doric.evaluation.aggregate import KIND, dump_result
     from doric.evaluation.minimal_pairs import load_pairs_result
-    from doric.lint.check import refuse_broken_data
+    from doric.lint.files import refuse_broken_data
     from doric.report.html import PAGE, write_page
     from doric.report.scoreboard_page import format_result, scoreboard_page
 

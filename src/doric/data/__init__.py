@@ -1,9 +1,11 @@
 """The language data that a speaker can correct (tables, sentences, word lists), and the functions that read it.
 
-Names are relative to this folder: "lexicon.tsv", "phrases/health.toml". Nothing is cached here. Callers cache the
-values that they build from a file.
+Names are relative to this folder: "lexicon.tsv", "phrases/health.toml". No file is cached here, only the parsing of a
+TOML text, because commands read most files twice: to check them, and to use them. Callers cache the values that they
+build from a file.
 """
 
+import functools
 import hashlib
 import os
 import tomllib
@@ -44,10 +46,16 @@ def read_text(name: str) -> str:
         raise DataError(f"{shown(name)}: the file cannot be read: {reason}") from error
 
 
+@functools.lru_cache(maxsize=128)
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text, which callers must not change. Raises `TOMLDecodeError`."""
+    return tomllib.loads(text)
+
+
 def read_toml(name: str) -> Table:
     """The tables of a TOML file. Raises `DataError`, also later, for a key that is missing."""
     try:
-        return Table(name, tomllib.loads(read_text(name)))
+        return Table(name, parse_toml(read_text(name)))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{shown(name)}: {error}") from error
 

@@ -70,12 +70,12 @@ def distant_orders(count: int, ascending: int = 0) -> tuple[tuple[int, ...], ...
     alike, chosen = [0.0] * len(left), list[tuple[int, ...]]()
     for _ in range(min(DESIGNED, len(left))):
         best = min(range(len(left)), key=alike.__getitem__)
-        one, *bits = left[best]
+        one, two, three, four = left[best]
         chosen.append(one)
         del left[best], alike[best]
-        for at, (_, *others) in enumerate(left):
-            two, three, four = ((a & b).bit_count() for a, b in zip(bits, others, strict=True))
-            alike[at] += (two / 4 + three / 3 + four / 6) ** 4
+        for at, (_, a, b, c) in enumerate(left):
+            shared = (two & a).bit_count() / 4 + (three & b).bit_count() / 3 + (four & c).bit_count() / 6
+            alike[at] += shared**4
     return (*chosen, *(one for one, *_ in left))
 
 

@@ -35,7 +35,7 @@ def highlight(text: str) -> Iterator[Span]:
     >>> [(span.text, span.kind) for span in highlight("I dinna ken. It's affa caul!")][-5:]
     [(". It's ", ''), ('affa', 'ne'), (' ', ''), ('caul', 'ne'), ('!', '')]
     """
-    straight = text.translate(texts.QUOTES)
+    straight = texts.straight(text)
     at = 0
     for sentence in texts.sentences(straight):
         start = straight.index(sentence, at)

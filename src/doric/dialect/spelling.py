@@ -59,7 +59,7 @@ def to_house(text: str, *, leave: Sequence[str] = (), english: bool = True) -> H
 def _may_need_changes(text: str, *, english: bool) -> bool:
     """Whether a text has any listed word. Most texts in the house spelling have none, and this is the fast way."""
     listed = _listed(english)
-    words = texts.WORD.findall(text.translate(texts.QUOTES).lower())
+    words = texts.WORD.findall(texts.straight(text).lower())
     return any(word in listed or ("'" in word and CLITIC.sub("", word) in listed) for word in words)
 
 
@@ -78,7 +78,7 @@ def _replaced(text: str, found: Sequence[tuple[int, int, str]]) -> str:
 
 def _replacements(text: str, leave: Sequence[str], english: bool) -> Iterator[tuple[int, int, str]]:
     """(start, end, new word) for each word that is not in the house spelling, in order."""
-    straight = text.translate(texts.QUOTES)
+    straight = texts.straight(text)
     closed = _closed(text, leave)
     at = 0
     for sentence in texts.sentences(straight):

@@ -4,6 +4,7 @@ What an editor changes without being asked is understood and not reported: a byt
 around a cell, removed tabs at the end of a line, blank lines.
 """
 
+import functools
 import json
 import re
 import tomllib
@@ -61,6 +62,8 @@ WRONG_DECODING = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
 """What UTF-8 text looks like after it was read in another encoding."""
 SPREADSHEET = re.compile(r'""|"[^"].*"|#[A-Z/0]+[!?]?|TRUE|FALSE|\d{1,2}-[A-Z][a-z]{2}')
 """Cells as spreadsheets write them: quoted cells, errors, truth values, dates."""
+UNUSUAL = re.compile(r"[^\t -~]")
+"""A character that is not of printable ASCII, nor a tab."""
 QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 """A string of TOML on one line."""
 WORD_AFTER = re.compile(r"\s*(\w[\w' ]*)")
@@ -165,15 +168,14 @@ def _merge_marks(source: Source) -> Iterator[Finding]:
 def _wrong_characters(line: str, name: str) -> Iterator[str]:
     if WRONG_DECODING.search(line) and name not in PATTERN_FILES:
         yield "letters were damaged by a wrong encoding (such as â€™ or Ã©): write them again, and save as UTF-8"
-    for char in line:
-        if char.isascii() and (char.isprintable() or char == "\t"):
-            continue
+    for char in dict.fromkeys(UNUSUAL.findall(line)):
         if char in STRAIGHT and not name.startswith(ANY_LETTERS):
             yield f"curly quotation mark {char}: write the straight one {STRAIGHT[char]}"
         elif problem := _invisible(char) or ("" if name.startswith(ANY_LETTERS) else foreign_letter(char)):
             yield problem
 
 
+@functools.cache
 def _invisible(char: str) -> str:
     category, code = unicodedata.category(char), f"U+{ord(char):04X}"
     if category == "Zs":
@@ -183,6 +185,7 @@ def _invisible(char: str) -> str:
     return "the replacement character U+FFFD: write the letter that was lost" if char == "\ufffd" else ""
 
 
+@functools.cache
 def foreign_letter(char: str) -> str:
     """What is wrong with a letter that looks like one of the Latin alphabet but is another character, or ""."""
     if unicodedata.category(char)[0] == "M":

@@ -44,7 +44,7 @@ class Source:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.lines = text.replace("\r\n", "\n").split("\n")
-        self.toml: dict[str, Any] = tomllib.loads("\n".join(self.lines)) if name.endswith(".toml") else {}
+        self.toml: dict[str, Any] = data.parse_toml("\n".join(self.lines)) if name.endswith(".toml") else {}
 
     @functools.cached_property
     def rows(self) -> list[Row]:

@@ -76,7 +76,7 @@ def pattern(table: str, key: str = "patterns", *, file: str = "gates.toml") -> r
 
 def lowered(text: str) -> str:
     """The text in lower case with straight quotes, as the patterns expect it."""
-    return text.lower().translate(texts.QUOTES)
+    return texts.straight(text.lower())
 
 
 def quoted(tokens: Sequence[str]) -> str:

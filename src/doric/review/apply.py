@@ -11,7 +11,7 @@ from doric import data
 from doric.core.errors import InputError
 from doric.core.text import printable
 from doric.lint import edits
-from doric.lint.check import read_files
+from doric.lint.files import read_files
 from doric.lint.source import Source
 from doric.review import rows, status
 from doric.review.answers import Review, read_key, read_reviews
