@@ -22,7 +22,7 @@ import teacher_doric
 import vllm_doric
 from doric.core import gpu_prices
 from doric.core.errors import SettingsError
-from doric.teacher import modal_app, processes
+from doric.teacher import costs, modal_app, processes, readiness, run
 from mock_server import Behaviour, serving
 from modal_recorder import Recorder, account, deploy, recording
 from test_teacher_models import COMMIT, hub
@@ -198,8 +198,8 @@ def test_the_bound_counts_all_containers_hours_and_parts():
     """GPUs, cores and memory of one container, times the containers, times the hours."""
     args = options("--gpu", "h100:2", "--containers", "4", "--max-hours", "1.5", "--cores", "6", "--memory", "100")
     each = 2 * gpu_prices.GPUS["H100"] + 6 * gpu_prices.CORE + 100 * gpu_prices.GIB
-    assert teacher_doric.cost_per_hour(args) == pytest.approx(each)
-    said = teacher_doric.cost_bound(args)
+    assert costs.cost_per_hour(args) == pytest.approx(each)
+    said = costs.cost_bound(args)
     assert f"${6 * each:.2f}" in said
     assert gpu_prices.DATE in said
     assert said.startswith("acme/teacher on 4 x H100:2 for at most 1.5 h costs at most $")
@@ -208,8 +208,8 @@ def test_the_bound_counts_all_containers_hours_and_parts():
 def test_a_rate_replaces_the_table():
     """With --rate, a GPU that is not in the table can be used, and the bound says where its price is from."""
     args = options("--gpu", "H200", "--rate", "9", "--cores", "1", "--memory", "1")
-    assert 9 < teacher_doric.cost_per_hour(args) < 9.1
-    assert "your --rate" in teacher_doric.cost_bound(args)
+    assert 9 < costs.cost_per_hour(args) < 9.1
+    assert "your --rate" in costs.cost_bound(args)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def deployments(modal: FakeModal) -> int:
 def test_every_gpu_type_passes_the_flags_the_app_and_modal(gpu):
     """What the flags accept is what the app accepts and what the installed SDK sends, with the number of GPUs."""
     args = options("--gpu", f"{gpu.lower()}:2", "--rate", "1")
-    (chosen,) = vllm_doric.Config.from_env(teacher_doric.app_settings(args, 4e9)).gpus()
+    (chosen,) = vllm_doric.Config.from_env(run.app_settings(args, 4e9)).gpus()
     sent = parse_gpu_config(":".join(chosen))
     assert (sent.gpu_type, sent.count) == (gpu, 2)
 
@@ -518,7 +518,7 @@ def command(modal, monkeypatch, tmp_path):
     before = [signal.getsignal(number) for number in numbers]
     for name, value in modal.env.items():
         monkeypatch.setenv(name, value)
-    for module in (teacher_doric, modal_app):
+    for module in (readiness, modal_app):
         monkeypatch.setattr(module, "PAUSE", 0.0)
     script = tmp_path / "generator.py"
     monkeypatch.setattr(teacher_doric, "GENERATOR", script)
@@ -566,7 +566,7 @@ def test_a_given_concurrency_is_kept(command, tmp_path):
 
 def test_the_generator_ends_with_the_time(command, modal, monkeypatch, capsys):
     """After --max-hours the generator is asked to end, the app is stopped, and the exit status is 1."""
-    monkeypatch.setattr(teacher_doric, "GRACE_SECONDS", 7200.0)  # so that nothing of the time is left
+    monkeypatch.setattr(run, "GRACE_SECONDS", 7200.0)  # so that nothing of the time is left
     assert command("import time\ntime.sleep(600)", "--max-hours", "2") == 1
     assert "--max-hours is over" in capsys.readouterr().err
     assert (modal.stops, modal.stopped) == (1, True)
@@ -574,7 +574,7 @@ def test_the_generator_ends_with_the_time(command, modal, monkeypatch, capsys):
 
 def test_a_teacher_deployed_during_the_question_is_neither_replaced_nor_stopped(command, monkeypatch, modal, capsys):
     """The app may be somebody else's by the time that the question is answered."""
-    monkeypatch.setattr(teacher_doric, "confirm", lambda yes: (modal.folder / "state").write_text("deployed"))
+    monkeypatch.setattr(run, "confirm", lambda yes: (modal.folder / "state").write_text("deployed"))
     assert command("") == 2
     assert deployments(modal) == modal.stops == 0
     assert "doric-teacher" in capsys.readouterr().err
@@ -633,7 +633,7 @@ def test_containers_that_fail_at_their_start_end_the_run(command, monkeypatch, m
     line = f"{modal_app.FAILED} vLLM ended with exit code 1 [{KEY}]"
     monkeypatch.setenv("FAKE_ERRORS", errors)
     monkeypatch.setenv("FAKE_LOG", "\n".join([line] * int(lines or 0)))
-    monkeypatch.setattr(teacher_doric, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "WATCH_SECONDS", 0.0)
     assert command("", phase="starting") == 1
     err = capsys.readouterr().err
     assert f"error: {message}" in err
@@ -653,8 +653,8 @@ def test_one_failed_start_is_said_once(monkeypatch, tmp_path, capsys):
     """One failure may pass, for example of the Hub: it is printed once, and the next start is awaited."""
     app = modal_app.ModalApp(tmp_path)
     monkeypatch.setattr(app, "failed_starts", lambda: (1, "no disk"))
-    assert teacher_doric.check_starts(app, KEY, 0) == 1
-    assert teacher_doric.check_starts(app, KEY, 1) == 1
+    assert readiness.check_starts(app, KEY, 0) == 1
+    assert readiness.check_starts(app, KEY, 1) == 1
     assert capsys.readouterr().err.count("A container failed at its start: no disk. Modal starts another one.") == 1
 
 
@@ -747,7 +747,7 @@ def deployed(tmp_path_factory) -> Recorder:
         shutil.copy(ROOT / "modal" / name, folder)
     (folder / ".env").write_text("DORIC_BASE_MODEL=acme/base\nMAX_CONTAINERS=9\nDORIC_PUBLIC=1\n")
     args = options("--revision", "c0ffee", "--containers", "4", "--gpu", "H100:2", "--cores", "6", "--memory", "100")
-    settings = teacher_doric.app_settings(args, 4_000_000_000)
+    settings = run.app_settings(args, 4_000_000_000)
     with recording(SECRET) as recorder:
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "VLLM_API_KEY": KEY, "HF_TOKEN": "hf-mine", **settings}
         done = deploy(folder / "teacher_app.py", recorder, env)
