@@ -10,7 +10,8 @@ model.
 If a run stops for any reason, give the same command again to resume it. Rejected answers are kept in
 OUT.rejected.jsonl, with the gate that rejected them. The plan is in OUT.plan.json.
 
-Exit status: 0 done, 1 rows are missing or a budget is used up, 2 an error to fix, 130 stopped by Ctrl-C or SIGTERM.
+Exit status: 0 done, 1 rows are missing or a budget is used up, 2 an error to fix, 3 --check finds no row to write, 130
+stopped by Ctrl-C or SIGTERM.
 """
 
 import os
@@ -63,7 +64,10 @@ FROM_TEXTS = (
 )
 FROM_CHATS = "English chats (ShareGPT or messages) whose answers a model writes anew in Doric"
 
-CHECK = "like --dry-run, and also an error for what would stop a run before its first call; not with --batch"
+CHECK = (
+    "like --dry-run for a server without prices, and also an error for what would stop a run before its first call; "
+    "exit status 3 if every row is there already; not with --batch"
+)
 
 SHARD = "fill only share I of N of the plan, for instance 2/4, each in another --out; --merge joins them (default: 1/1)"
 MERGE = (
@@ -219,8 +223,8 @@ async def run(args: argparse.Namespace) -> int:
     if args.check:
         generation.check()
     if args.dry_run or args.check:
-        print(generation.forecast())
-        return 0
+        print(generation.forecast(priced=not args.check))
+        return cli.NOTHING_LEFT if args.check and not generation.left() else 0
     try:
         await generation.run()
     except DoricError:

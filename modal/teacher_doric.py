@@ -8,8 +8,9 @@ model and Modal's Secret are checked, and the largest possible cost is printed. 
 and the key in its environment. When it ends for any reason, and after --max-hours, the app is stopped. modal/README.md
 says what limits the costs if this machine fails. --dry-run or --help after `--` only print what the generator prints.
 
-Exit status: that of the generator (0 done, 1 rows are missing, 2 an error to fix); 1 if the app may still be running or
-no container became ready; 130 stopped by Ctrl-C; 129 and 143 ended by SIGHUP and SIGTERM.
+Exit status: that of the generator (0 done, 1 rows are missing, 2 an error to fix, 3 --check finds no row to write); 1
+if the app may still be running or no container became ready; 130 stopped by Ctrl-C; 129 and 143 ended by SIGHUP and
+SIGTERM.
 """
 
 import os

@@ -510,6 +510,8 @@ class Refusing(Phase):
 
 # The command in this process, so that its constants can be replaced.
 
+CHECK = "if '--check' in sys.argv: sys.exit()"
+
 
 @pytest.fixture
 def command(modal, monkeypatch, tmp_path):
@@ -523,8 +525,8 @@ def command(modal, monkeypatch, tmp_path):
     script = tmp_path / "generator.py"
     monkeypatch.setattr(teacher_doric, "GENERATOR", script)
 
-    def call(code: str, *given: str, phase: str = "ready") -> int:
-        script.write_text(f"import sys\nif '--check' in sys.argv: sys.exit()\n{code}")
+    def call(code: str, *given: str, phase: str = "ready", check: str = CHECK) -> int:
+        script.write_text(f"import sys\n{check}\n{code}")
         with ThreadingHTTPServer(("127.0.0.1", 0), Phase) as server:
             server.phase = phase
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -562,6 +564,14 @@ def test_a_given_concurrency_is_kept(command, tmp_path):
     code = f"import json, sys\nopen({str(tmp_path / 'seen')!r}, 'w').write(json.dumps(sys.argv[1:]))"
     assert command(code, "--", "--max-concurrency=7") == 0
     assert json.loads((tmp_path / "seen").read_text()) == ["--max-concurrency=7"]
+
+
+@pytest.mark.parametrize(("status", "deployed"), [(0, 1), (3, 0)])
+def test_the_status_of_the_check_says_whether_a_row_is_left(command, modal, status, deployed):
+    """Only the exit status of --check counts, whatever the sentences are that it prints for people."""
+    code = f"if '--check' in sys.argv: print('0 of them to write'); sys.exit({status})"
+    assert command("", check=code) == 0
+    assert deployments(modal) == deployed
 
 
 def test_the_generator_ends_with_the_time(command, modal, monkeypatch, capsys):

@@ -37,7 +37,8 @@ CALL_SECONDS = 10.0
 """After the first Ctrl-C, the calls in flight have so many seconds to end, because they are paid for."""
 HEARTBEAT_SECONDS = 30.0
 """A log line appears at least this often while rows are missing, so that a run never looks dead."""
-
+NOTHING_LEFT = 3
+"""The exit status of a command that was asked what is left to do, and found nothing."""
 
 # --- running a command ----------------------------------------------------------------------------------------------
 

@@ -118,13 +118,20 @@ class Run:
         """The most calls in flight: a row has one at a time."""
         return max(1, min(self._args.max_concurrency, len(self._plan)))
 
-    def forecast(self) -> str:
-        """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would."""
+    def left(self) -> int:
+        """The number of rows that are missing. Raises `DoricError` if the file cannot be read."""
+        return max(0, len(self._plan) - self._files.count())
+
+    def forecast(self, *, priced: bool = True) -> str:
+        """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would.
+
+        Unless it is `priced`, a price that is not known is not asked for.
+        """
         self._check_plan()
         if not other_kind(self.out):  # a device or a pipe has no folder of its own
             check_writable(self.out)
         plan = self._plan.description()
-        left = max(0, len(self._plan) - self._files.count())
+        left = self.left()
         answers = left * self._plan.answers / len(self._plan)
         if self.backend == "heuristic":
             return "\n".join([plan, "the embedded voice: no calls, no cost", *self._judge_forecast(answers)])
@@ -138,11 +145,11 @@ class Run:
             "first answer passes; more for retries and for the reasoning of a reasoning model"
         )
         if (price := self._budget.price) is None:
-            cost = without_price(self._settings.address)
+            cost = without_price(self._settings.address) if priced else ""
         else:
             cached = 0 if self._tier == BATCH else min(tokens_in, round(answers * self._plan.expected_cached()))
             cost = price.forecast(tokens_in, tokens_out, cached, self._tier)
-        return "\n".join([plan, tokens, cost, *self._judge_forecast(answers)])
+        return "\n".join(filter(None, [plan, tokens, cost, *self._judge_forecast(answers)]))
 
     def _judge_forecast(self, answers: float) -> list[str]:
         """The lines about the judge, if there is one, for so many answers."""

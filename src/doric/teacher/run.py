@@ -36,11 +36,10 @@ def use(args: argparse.Namespace, folder: Path, script: Path) -> int:
         raise SettingsError("VLLM_API_KEY is not set", hint="modal/README.md shows how to create it and its Secret.")
     check_confirmable(args.yes)
     planned = generator.check(call_settings(args.model, PLACEHOLDER, key))
-    if planned.returncode:
+    if planned.returncode not in (0, cli.NOTHING_LEFT):
         return exit_status(planned.returncode)
-    lines = [line for line in planned.stdout.splitlines() if "--price-in" not in line]
-    say("\n".join(lines))
-    if any(line.startswith("0 of them to write") for line in lines):
+    say(planned.stdout.rstrip())
+    if planned.returncode == cli.NOTHING_LEFT:
         say("Every row is there already. Nothing was started.")
         return 0
     app = ModalApp(folder)
