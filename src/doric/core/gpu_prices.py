@@ -11,19 +11,18 @@ GPUS = {"T4": 0.59, "L4": 0.80, "A10": 1.10, "A10G": 1.10, "L40S": 1.95, "A100-8
 """One GPU of a type."""
 CORE, GIB = 0.047, 0.008
 """One CPU core, and one GiB of memory."""
-TYPES = ("T4", "L4", "A10", "A10G", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000")
-TYPES += ("H100", "H100!", "H200", "B200", "B200+")
+MEMORY = {
+    "T4": 16, "L4": 24, "A10": 24, "A10G": 24, "L40S": 48, "A100": 80, "A100-40GB": 40, "A100-80GB": 80,
+    "RTX-PRO-6000": 96, "H100": 80, "H100!": 80, "H200": 141, "B200": 192, "B200+": 288,
+}  # fmt: skip
+"""The most GiB of one GPU of a type."""
+TYPES = tuple(MEMORY)
 """The names that Modal takes (modal.com/docs/guide/gpu). Its SDK sends any name, and the deployment fails with others.
 
 modal/vllm_doric.py has the same names, because Modal sends that file alone.
 """
 FEW = {"A10": 4, "A10G": 4}
 """The most GPUs of a container, where it is not 8."""
-MEMORY = {
-    "T4": 16, "L4": 24, "A10": 24, "A10G": 24, "L40S": 48, "A100": 80, "A100-40GB": 40, "A100-80GB": 80,
-    "RTX-PRO-6000": 96, "H100": 80, "H100!": 80, "H200": 141, "B200": 192, "B200+": 288,
-}  # fmt: skip
-"""The most GiB of one GPU of a type."""
 
 
 def memory(gpu: str) -> int:
