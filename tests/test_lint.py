@@ -259,6 +259,9 @@ def test_a_wrong_key_or_value_of_a_toml_file_is_found(data, name, old, new, reas
         ("judge.toml", "{second}\n", "{second}\n{third}", 0, "unknown slot {third}: write {question} or {first}"),
         ("sense.toml", "DO\n{task}", "DO", 0, "{task} is missing"),
         ("instructions.toml", "{most} words", "{mots} words", 0, "unknown slot {mots}: write {least} or {most}"),
+        ("instructions.toml", "{most} words", "{{most}} words", 0, "a brace too many, {: remove it"),
+        ("instructions.toml", "{most} words", "{most} words }", 0, "a brace too many, }: remove it"),
+        ("instructions.toml", 'core = "', 'core = "{least} ', 0, "unknown slot {least}: no slot is allowed here"),
     ],
 )
 def test_a_value_that_a_command_cannot_use_is_found(data, name, old, new, line, reason):
@@ -714,6 +717,54 @@ CASES = {
         "The accent is funny",
         "The \u0430ccent is funny",
         "another alphabet",
+    ),
+    "an English topic in a Doric frame": (
+        "prompts.toml",
+        "Can ye mine me {doric}?",
+        "Can ye mine me {topic}?",
+        "{topic} is the topic in English: write {doric} in this frame",
+    ),
+    "an English topic at the start of a Doric frame": (
+        "prompts.toml",
+        "{Doric}, hae ye ony advice?",
+        "{Topic}, hae ye ony advice?",
+        "{Topic} is the topic in English: write {Doric} in this frame",
+    ),
+    "a Doric topic in an English frame": (
+        "prompts.toml",
+        "Can you tell me a bit about {topic}?",
+        "Can you tell me a bit about {doric}?",
+        "{doric} is the topic in Doric: write {topic} in this frame",
+    ),
+    "a topic that is named twice": (
+        "prompts.toml",
+        "How do I get better at {topic}?",
+        "How do I get better at {topic}, {topic}?",
+        "it names the topic 2 times",
+    ),
+    "doubled braces in a frame": (
+        "prompts.toml",
+        "I'm fair trachelt with {topic}.",
+        "I'm fair trachelt with {{topic}}.",
+        "a brace too many, {: remove it",
+    ),
+    "a slot in the values of a slot": (
+        "prompts.toml",
+        '"leisure centre"',
+        '"leisure {place}"',
+        "unknown slot {place}: no slot is allowed here",
+    ),
+    "a slot in the name of an ask": (
+        "asks/poem.toml",
+        'about = "',
+        'about = "{english} ',
+        "unknown slot {english}: no slot is allowed here",
+    ),
+    "a slot in an evaluation prompt": (
+        "heldout.jsonl",
+        "My Seville marmalade stays runny.",
+        "My Seville marmalade stays {topic}.",
+        "unknown slot {topic}: no slot is allowed here",
     ),
     "a frame without its topic": (
         "prompts.toml",

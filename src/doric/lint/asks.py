@@ -11,7 +11,8 @@ from doric.dataset.asks import ADVICE, CORE, SLOT, TYPED, asks, most_rows
 from doric.dataset.subjects import SLOTS
 from doric.dialect.scores import score
 from doric.lint.prompts import whole_prompt
-from doric.lint.sentences import NOT_IN_A_SENTENCE, doric_findings, slots
+from doric.lint.sentences import NOT_IN_A_SENTENCE, doric_findings
+from doric.lint.slots import slots
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
 from doric.quality import gates

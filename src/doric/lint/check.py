@@ -10,6 +10,7 @@ from doric.lint import (
     exemplars,
     followups,
     minimal_pairs,
+    placeholders,
     prompts,
     refusals,
     sentences,
@@ -44,6 +45,7 @@ class Rule:
 
 
 RULES = (
+    Rule(placeholders.check_placeholders, ()),
     Rule(words.check_lexicon, ("lexicon.tsv",)),
     Rule(words.check_faults, ("lexicon.tsv", "central.tsv", "leakage.tsv")),
     Rule(words.check_house_forms, ("lexicon.tsv", "central.tsv", "leakage.tsv", "renderings.tsv")),

@@ -8,7 +8,8 @@ from doric.dataset.asks import SLOT
 from doric.dialect.scores import score
 from doric.lint.asks import ask_files
 from doric.lint.prompts import whole_prompt
-from doric.lint.sentences import doric_findings, slots
+from doric.lint.sentences import doric_findings
+from doric.lint.slots import slots
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
 from doric.quality.decontamination import find_match

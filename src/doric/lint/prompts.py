@@ -11,7 +11,7 @@ from doric.dataset.prompts import LENGTHS, MOST_SCOTS, SHAPES, fits
 from doric.dialect.render import render
 from doric.dialect.scores import SCOTS, score
 from doric.lint.form import STRAIGHT, TITLE_LANGUAGES, foreign_letter
-from doric.lint.sentences import slots
+from doric.lint.slots import slots
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
 from doric.quality.decontamination import content_stems, find_match
@@ -25,6 +25,8 @@ EXAMPLES = {
 }
 """Shape of a topic -> an example, with which frames are filled."""
 SLOTS = ("topic", "Topic", "doric", "Doric")
+TOPIC_SLOTS = {"english": SLOTS[:2], "doric": SLOTS[2:]}
+"""The voice of a frame -> its slots, in lower case and with a capital. A mixed one may have any."""
 LEAST_FRAMES = {"core": 60, "adv": 40}
 """Table of prompts.toml -> the frames that topics of each shape have at least."""
 LEAST_FOR_WHEN = 40
@@ -69,13 +71,26 @@ def check_prompts(sources: Sources) -> Iterator[Finding]:
 def _frame(source: Source, frame: dict, table: str) -> Iterator[Finding]:
     text = frame["text"]
     yield from _whole(source, text, SLOTS)
-    if not any(f"{{{slot}}}" in text for slot in (SLOTS if table == "core" else SLOTS[:2])):
-        yield source.error(source.line_of(text), text, "it does not name the topic: write {topic} where the topic goes")
+    yield from _topic(source, text, "english" if table == "adv" else frame.get("voice", "english"))
     for shape in frame["shapes"]:
         filled = _filled(text, EXAMPLES[shape])
         yield from _held_out(source, text, filled)
     if table == "core":
         yield from _voice(source, text, filled, doric=frame.get("voice", "english") != "english")
+
+
+def _topic(source: Source, text: str, voice: str) -> Iterator[Finding]:
+    """The topic in another language than that of the frame, twice or not at all."""
+    line, found = source.line_of(text), [slot for slot in re.findall(r"\{(\w+)\}", text) if slot in SLOTS]
+    wrong = next((slot for slot in found if voice in TOPIC_SLOTS and slot not in TOPIC_SLOTS[voice]), "")
+    if wrong:
+        instead = TOPIC_SLOTS[voice][wrong[0].isupper()]
+        which = "English" if voice == "doric" else "Doric"
+        yield source.error(line, text, f"{{{wrong}}} is the topic in {which}: write {{{instead}}} in this frame")
+    if not found:
+        yield source.error(line, text, "it does not name the topic: write {topic} where the topic goes")
+    elif len(found) > 1:
+        yield source.error(line, text, f"it names the topic {len(found)} times: write {{{found[0]}}} exactly once")
 
 
 def _filled(text: str, topic: str) -> str:

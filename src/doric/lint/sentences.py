@@ -12,6 +12,7 @@ from doric.dialect.lexicon import house_forms, listed_stem
 from doric.dialect.render import render
 from doric.dialect.scores import Scores, score
 from doric.lint.refusals import refusal_lines
+from doric.lint.slots import slots
 from doric.lint.source import Finding, Source
 from doric.lint.words import Sources
 from doric.quality import gates
@@ -30,7 +31,6 @@ MOST_ENGLISH = 1
 """A sentence with more different English words than this is an error; one may be part of a quotation."""
 MEASURABLE_WORDS = 10
 """A sentence about a topic with fewer words than this may have no Scots word except one at its beginning."""
-SLOT = re.compile(r"\{[^{}]*\}|[{}]")
 NOT_IN_A_SENTENCE = re.compile(r"[;()\[\]*_#<>|]")
 ENGLISH_IN_A_TOPIC = frozenset(
     {"of", "with", "to", "and", "how", "what", "where", "when", "your", "from", "about", "without"}
@@ -60,8 +60,8 @@ def authored(sources: Sources) -> Iterator[Sentence]:
     """Every authored sentence."""
     for name, source in sources.items():
         seen: Counter[str] = Counter()
-        for text, slots, own in _texts(name, source):
-            yield Sentence(source, source.line_of(text, seen[text]), text, slots, own)
+        for text, count, own in _texts(name, source):
+            yield Sentence(source, source.line_of(text, seen[text]), text, count, own)
             seen[text] += 1
 
 
@@ -132,16 +132,6 @@ def _form(sentence: Sentence) -> Iterator[Finding]:
         yield sentence.error(f"it has the character {found.group()}: write it with a comma, or as two sentences")
     elif not least <= count <= MOST_WORDS:
         yield sentence.error(f"it has {count} words: write {least} to {MOST_WORDS}")
-
-
-def slots(source: Source, line: int, text: str, known: set[str]) -> Iterator[Finding]:
-    """Words in braces that are not one of the `known` slots, and single braces."""
-    for found in SLOT.findall(text):
-        if found[1:-1] in known and found != "{":
-            continue
-        near = difflib.get_close_matches(found[1:-1], known, 1) or sorted(known)[:1]
-        instead = f"write {{{near[0]}}}" if near else "no slot is allowed here"
-        yield source.error(line, text, f"unknown slot {found}: {instead}")
 
 
 def _language(sentence: Sentence) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from doric.lint.slots import SLOT, brace_too_many
 from doric.lint.source import Finding, Source
 
 CLASSES = ("context", "na", "ne", "phrase", "scots", "shared")
@@ -19,7 +20,6 @@ SERVER_PATTERNS = ("daily_quota", "per_minute", "no_system_role")
 
 NUMBERS = (*range(1, 21), *range(30, 100, 10), 100, 1000)
 """The numbers whose words make all others."""
-SLOT = re.compile(r"\{(\w*)\}")
 JUDGE_SLOTS = ("question", "first", "second")
 SENSE_SLOTS = ("task", "question", "answer")
 TEXTS: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
@@ -107,13 +107,14 @@ def _slots(source: Source) -> Iterator[Finding]:
         text = source.toml
         for key in keys:
             text = text[key]
-        found = set(SLOT.findall(str(text)))
+        found, known = set(SLOT.findall(str(text))), [f"{{{slot}}}" for slot in needed]
         line = source.key_line(keys[-1], source.key_line(keys[0]) - 1)
-        for slot in sorted(set(needed) - found):
-            yield source.error(line, keys[-1], f"{{{slot}}} is missing: the program puts a value there")
-        for slot in sorted(found - set(needed)):
-            instead = f"write {' or '.join(f'{{{one}}}' for one in needed)}" if needed else "no slot is allowed here"
-            yield source.error(source.line_with(f"{{{slot}}}"), keys[-1], f"unknown slot {{{slot}}}: {instead}")
+        for slot in sorted(set(known) - found):
+            yield source.error(line, keys[-1], f"{slot} is missing: the program puts a value there")
+        for slot in sorted(found - set(known)):
+            instead = f"write {' or '.join(known)}" if known else "no slot is allowed here"
+            reason = f"unknown slot {slot}: {instead}" if len(slot) > 1 else brace_too_many(slot)
+            yield source.error(source.line_with(slot, line - 1) or line, keys[-1], reason)
 
 
 def _judge(source: Source) -> Iterator[Finding]:
