@@ -65,8 +65,9 @@ FROM_TEXTS = (
 FROM_CHATS = "English chats (ShareGPT or messages) whose answers a model writes anew in Doric"
 
 CHECK = (
-    "like --dry-run for a server without prices, and also an error for what would stop a run before its first call; "
-    "exit status 3 if every row is there already; not with --batch"
+    "like --dry-run for a server without prices, and also an error for what would stop a run before its first call: "
+    "the files are read, and the server of a judge is asked for its models; exit status 3 if every row is there "
+    "already; not with --batch"
 )
 
 SHARD = "fill only share I of N of the plan, for instance 2/4, each in another --out; --merge joins them (default: 1/1)"
@@ -221,7 +222,7 @@ async def run(args: argparse.Namespace) -> int:
         args.report = str(named_output(args.report))
         check_report(Path(args.report))
     if args.check:
-        generation.check()
+        await generation.check()
     if args.dry_run or args.check:
         print(generation.forecast(priced=not args.check))
         return cli.NOTHING_LEFT if args.check and not generation.left() else 0

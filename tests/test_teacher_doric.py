@@ -324,6 +324,22 @@ def test_another_run_and_a_finished_dataset_start_no_gpu(modal, tmp_path):
     assert "another run is writing this file" in err
 
 
+def test_a_damaged_row_costs_nothing(modal, tmp_path):
+    """What the generator refuses when it opens its files is found before the deployment, with file and line."""
+    (tmp_path / "topics.txt").write_text("fishing\n")
+    out = tmp_path / "rows.jsonl"
+    given = ["--topics", tmp_path / "topics.txt", "--out", out, "--n-per-topic", "2", "--no-progress"]
+    with serving(Behaviour(key=KEY)) as server:
+        assert start(modal, *FLAGS, "--", *given, FAKE_URL=server.url.removesuffix("/v1")).wait(120) == 0
+    (modal.folder / "calls").unlink()
+    first = out.read_text("utf-8").splitlines()[0]
+    out.write_text(f"{first.replace('messages', 'turns')}\n", "utf-8")
+    process = start(modal, *FLAGS, "--", *given)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, modal.calls) == (2, [])
+    assert f"error: {out}:1: the generator did not write this row" in err
+
+
 def test_an_unknown_model_and_a_token_that_is_missing_cost_nothing(modal):
     """A model that the Hub does not know, and a gated one without HF_TOKEN in the Secret, are not deployed."""
     with hub(status=401, code="RepoNotFound") as server:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import stat
 import sys
 import warnings
@@ -135,7 +136,7 @@ def refuse_foreign_file(path: Path, mark: bytes, what: str) -> None:
         with open_regular(path) as existing:
             head = existing.read(HEAD)
     except (FileNotFoundError, NotADirectoryError):
-        _check_folder(path)
+        check_folder(path)
         return
     except OSError as error:
         raise os_error(error, path, "written") from error
@@ -174,7 +175,7 @@ def check_writable(path: Path) -> None:
     missing; then the folder in which they would be created is checked.
     """
     if not path.exists():
-        _check_folder(path)
+        check_folder(path)
     if path.is_dir():
         raise os_error(IsADirectoryError(errno.EISDIR, "is a directory"), path, "written")
     if path.exists() and not path.is_file():
@@ -183,12 +184,28 @@ def check_writable(path: Path) -> None:
         raise os_error(PermissionError(errno.EACCES, "permission denied"), path, "written")
 
 
-def _check_folder(path: Path) -> None:
-    folder = next(folder for folder in Path(os.path.abspath(path)).parents if folder.exists())
+def check_folder(path: Path) -> None:
+    """Raise `InputError` when the system says that no file can be created where `path` is or would be."""
+    folder = _existing_folder(path)
     if not folder.is_dir():
         raise os_error(NotADirectoryError(errno.ENOTDIR, "not a folder"), path, "written")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise os_error(PermissionError(errno.EACCES, "permission denied"), path, "written")
+
+
+def check_space(path: Path, size: int) -> None:
+    """Raise `InputError` when the disk of `path` has less free space than so many bytes."""
+    if other_kind(path) == NOT_REGULAR:
+        return  # a device or a pipe
+    with contextlib.suppress(OSError):  # some file systems do not say
+        disk = shutil.disk_usage(_existing_folder(Path(os.path.realpath(path))))
+        if disk.total and disk.free < size:
+            raise os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path, "written")
+
+
+def _existing_folder(path: Path) -> Path:
+    """The folder of `path`, or the folder in which its folders would be created."""
+    return next(folder for folder in Path(os.path.abspath(path)).parents if folder.exists())
 
 
 def file_size(path: Path) -> int:

@@ -27,14 +27,13 @@ from doric.core.files import (
     parse_object,
     remove_empty,
 )
-from doric.core.jsonl import BOM, located
+from doric.core.jsonl import BOM
 from doric.core.regular_files import is_open_stdout, open_at_once, other_kind
+from doric.core.replay import Replay, replayed
 from doric.core.signals import uninterrupted
-from doric.core.torn import NULS, is_torn
+from doric.core.torn import NULS
 
 log = logging.getLogger("doric")
-
-type Replay = Callable[[dict[str, Any]], object]
 
 FSYNC_SECONDS = 1.0
 VERIFY_SECONDS, VERIFY_SHARE = 10.0, 0.01
@@ -176,19 +175,14 @@ class Journal:
         remove_empty(self._folders)
 
     def _replay(self, replay: Replay) -> None:
-        size, read, last, torn = os.fstat(self._file.fileno()).st_size, 0, b"\n", b""
+        size, last, torn = os.fstat(self._file.fileno()).st_size, b"\n", b""
         with open(self._file.fileno(), "rb", closefd=False) as existing:
             existing.seek(0)
-            for number, line in enumerate(existing, 1):
-                read += len(line)
-                torn_block = read == size and line[:1] in (b"{", b"\0")
-                written = line.rstrip(b"\0") if torn_block else line  # without blocks that were never written
-                row = self._row_of(written, number, last=read == size)
-                if row is None:
-                    torn = line
+            for written, is_torn_line in replayed(existing, self.path, replay):
+                if is_torn_line:
+                    torn = written
                     break
                 if written.strip():
-                    self._pass_on(row, number, replay)
                     self._remember(written)
                 self._count(written)
                 last = written or last
@@ -204,22 +198,6 @@ class Journal:
             self._file.truncate(self._end)
         if not last.endswith(b"\n"):
             self._append(b"\n")
-
-    def _pass_on(self, row: dict[str, Any], number: int, replay: Replay) -> None:
-        try:
-            replay(row)
-        except InputError as error:
-            raise located(error, self.path, number) from error
-
-    def _row_of(self, line: bytes, number: int, *, last: bool) -> dict[str, Any] | None:
-        """The row on `line`, empty for a blank line, None for a half-written last line."""
-        try:
-            return parse_object(line.removeprefix(BOM), file=self.path, number=number) if line.strip() else {}
-        except InputError:
-            # any other line shows that somebody has edited the file, or that it is no journal of this program
-            if last and is_torn(line):
-                return None
-            raise
 
     # --- writing
 

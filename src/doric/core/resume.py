@@ -11,10 +11,21 @@ from typing import Any
 
 from doric.core.backups import Backups, numbered
 from doric.core.errors import DoricError, InputError, PlanError, RescuedError, os_error
-from doric.core.files import atomic_write, encode_json, file_size, parent_folders, parse_object, refuse_in_use
-from doric.core.journal import Journal, Replay
+from doric.core.files import (
+    atomic_write,
+    check_folder,
+    check_space,
+    check_writable,
+    encode_json,
+    file_size,
+    parent_folders,
+    parse_object,
+    refuse_in_use,
+)
+from doric.core.journal import Journal
 from doric.core.jsonl import open_lines
-from doric.core.regular_files import other_kind, read_regular
+from doric.core.regular_files import NOT_REGULAR, other_kind, read_regular
+from doric.core.replay import Replay, check_journal
 
 log = logging.getLogger("doric")
 
@@ -127,6 +138,22 @@ class ResumableRun:
             words = (describe(key, then, now) for key, (then, now) in differing.items())
             changed = ", ".join(filter(None, words))
             raise PlanError(f"{started} was started with another plan ({changed})", hint=START_AGAIN)
+
+    def check_open(self, *replays: Replay) -> None:
+        """Raise `DoricError` where `open` and `store` would, but change nothing. Call `check` first.
+
+        Each row that would be kept is passed to its replay function.
+        """
+        for path, replay in zip(self.journals, replays, strict=True):
+            if other_kind(path) == NOT_REGULAR:  # a device or a pipe has no rows and no folder of its own
+                continue
+            check_writable(path)
+            check_folder(path)  # also if the journal exists: the plan is written beside it
+            refuse_in_use(path)
+            if not self.overwrite and file_size(path):
+                check_journal(path, replay)
+        if self.overwrite:
+            check_space(self.journals[0], sum(map(file_size, (*self.journals, self.plan_file))))  # they are copied
 
     @contextlib.contextmanager
     def open(self, *replays: Replay) -> Generator[tuple[Journal, ...]]:

@@ -139,6 +139,23 @@ class History:
                 answer = replace(answer, text="")
             self.rejected.setdefault(tried(job, turn), []).append(answer)
 
+    def keep_tries_of(self, model: str) -> None:
+        """Forget the tries of other models: they are no tries of this one."""
+        same = ("", untagged(model))
+        for key, answers in self.rejected.items():
+            self.rejected[key] = [answer for answer in answers if untagged(answer.model) in same]
+
+    def used_up(self, job: Job, most: int) -> Sequence[RejectedAnswer]:
+        """The rejected answers to a turn of the job that has no try of `most` left; none if each turn has one."""
+        turns = range(FIRST_TURNS, job.turns + 1)
+        tries = (self.rejected.get(tried(job.id, turn), []) for turn in turns)
+        return next((answers for answers in tries if _used_up(answers, most)), [])
+
+    def may_ask(self, jobs: Iterable[Job], most: int, model: str) -> bool:
+        """Whether the model has a try left for a job without a row. The tries of other models are forgotten."""
+        self.keep_tries_of(model)
+        return any(job.id not in self.done and not self.used_up(job, most) for job in jobs)
+
     def add(self, row: Row, *tries: int, job: str = "") -> None:
         """Add a row whose answers are in `accepted`; `tries` are those of each answer.
 
@@ -210,18 +227,14 @@ class Generator:
         self._backend, self._model = backend, model
         self._max_tries, self._budget, self._brake = max_tries, budget, brake
         self._tally = history.tally
-        same = ("", untagged(model))
-        for key, answers in history.rejected.items():  # tries of another model are no tries of this one
-            history.rejected[key] = [answer for answer in answers if untagged(answer.model) in same]
+        history.keep_tries_of(model)
 
     def open_jobs(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """The jobs without a row that have a try left. Jobs without a try left are recorded as unfilled."""
         for job in jobs:
             if job.id in self._history.done:
                 continue
-            turns = range(FIRST_TURNS, job.turns + 1)
-            tries = [self._history.rejected.get(tried(job.id, turn), []) for turn in turns]
-            if used_up := next(filter(self._used_up, tries), None):
+            if used_up := self._history.used_up(job, self._max_tries):
                 self._leave_unfilled(job, used_up)
             else:
                 yield job
@@ -259,7 +272,7 @@ class Generator:
         rejected = self._history.rejected.pop(key, [])
         if chat.accepted and chat.next_prompt is None:
             chat.next_prompt = self._follow_up(chat.job, chat.said)
-        while not self._used_up(rejected):
+        while not _used_up(rejected, self._max_tries):
             # the run may stop while a call waits for its budget
             calls.first = calls.first and not self._budget.nearly_exhausted
             if spent := await self._budget.reserve():
@@ -285,9 +298,6 @@ class Generator:
                 self._brake.refused(completion, answer.gate)
         self._leave_unfilled(chat.job, rejected)
         return False
-
-    def _used_up(self, rejected: Sequence[RejectedAnswer]) -> bool:
-        return len(rejected) >= self._max_tries or _is_withheld(rejected)
 
     def _leave_unfilled(self, job: Job, rejected: Sequence[RejectedAnswer]) -> None:
         self._tally.unfilled.append(job)
@@ -470,6 +480,11 @@ def check_model(model: str, models: Mapping[str, int], path: Path, *, allowed: b
         return
     hint = "Give the old model with --model, --allow-model-change to mix them, or another --out to keep both."
     raise PlanError(f"{path} was begun with the model {earlier}, and this run asks {model}", hint=hint)
+
+
+def _used_up(rejected: Sequence[RejectedAnswer], most: int) -> bool:
+    """Whether there is no try left of `most`."""
+    return len(rejected) >= most or _is_withheld(rejected)
 
 
 def _is_withheld(rejected: Sequence[RejectedAnswer]) -> bool:

@@ -16,8 +16,8 @@ from typing import Any, Self
 from doric import data
 from doric.core.cli import ProgressBar, handle_interrupts
 from doric.core.conversations import Row
-from doric.core.errors import InputError, ServerError, SettingsError
-from doric.core.files import check_writable, refuse_in_use
+from doric.core.errors import InputError, PlanError, ServerError, SettingsError
+from doric.core.files import check_space, check_writable, refuse_in_use
 from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
 from doric.core.regular_files import named_output, other_kind
@@ -35,7 +35,6 @@ from doric.dataset.sources import CHATS, FROM, TEXTS, Source, Writing, asked_lin
 from doric.llm.brake import Brake
 from doric.llm.budget import Budget
 from doric.llm.client import Client
-from doric.llm.open_files import allow_connections
 from doric.llm.prices import BATCH, Price, check_max_cost, chosen_price, without_price
 from doric.llm.request import TIER
 from doric.llm.scheduler import Scheduler
@@ -44,6 +43,8 @@ log = logging.getLogger("doric")
 DEFAULT_TRIES = {"openai": 6, "heuristic": 60}
 REASONS = 10
 """The summary gives so many reasons why jobs have no row."""
+ROW_BYTES = 500
+"""A row has at least about so many bytes: the mean of two turns is 650."""
 CHANGED_FILES = 5
 """The most files that the error about a changed plan names."""
 DATA = "data"
@@ -83,6 +84,7 @@ class Run:
             lambda id, kind, group, topic, prompt: plan.find(id, kind=kind, group=group, topic=topic, prompt=prompt)
         )
         self._rows: Journal | None = None
+        self._left: int | None = None
         self._max_tries: int = args.max_tries or DEFAULT_TRIES[backend]
         self._given_up: list[tuple[Job, str]] = []
         self._interrupted = self._budget_exhausted = False
@@ -106,12 +108,32 @@ class Run:
         check_files(args)
         return run
 
-    def check(self) -> None:
-        """Raise `DoricError` if a run could not begin for another reason than those of `forecast`; write nothing."""
+    async def check(self) -> None:
+        """Raise `DoricError` where `run` would before its first paid call, or could make none; write nothing.
+
+        All that `run` opens is looked at: the files with their rows, the client, and the judge if it has another
+        server, which is asked for its models. Afterwards, `left` and `forecast` know the rows. Do not call `run` then.
+        """
         refuse_open_batches(self.out)
         refuse_in_use(self.out)
-        if self.backend == "openai":
-            allow_connections(self._calls_at_once)
+        self._check_plan()
+        self._files.check_open(self._replay_row, self._history.replay_rejection)
+        self._left = len(self._plan) - len(self._history.done)
+        check_space(self.out, self._left * ROW_BYTES)
+        async with contextlib.AsyncExitStack() as stack:
+            if self.backend == "openai":
+                stack.push_async_exit(self._new_client())
+            if self._left and self._judging is not None and self._judging.settings.address != self._settings.address:
+                await stack.enter_async_context(self._opened_judge())
+        self._check_tries()
+
+    def _check_tries(self) -> None:
+        """Raise `PlanError` if rows are missing and none of them may be asked for."""
+        if self._left and not self._history.may_ask(self._plan, self._max_tries, self._settings.model):
+            rows = "the missing row has" if self._left == 1 else f"none of the {self._left:,} missing rows has"
+            no_try = f"{rows} {'no' if self._left == 1 else 'a'} try left of --max-tries {self._max_tries}"
+            hint = f"Give a higher --max-tries. {self.rejected} has the rejected answers."
+            raise PlanError(f"{self.out}: {no_try}", hint=hint)
 
     @property
     def _calls_at_once(self) -> int:
@@ -120,7 +142,7 @@ class Run:
 
     def left(self) -> int:
         """The number of rows that are missing. Raises `DoricError` if the file cannot be read."""
-        return max(0, len(self._plan) - self._files.count())
+        return max(0, len(self._plan) - self._files.count()) if self._left is None else self._left
 
     def forecast(self, *, priced: bool = True) -> str:
         """A text for people: the plan, with the expected tokens and cost. Raises `DoricError` if the run would.
@@ -258,15 +280,16 @@ class Run:
             return 130
         return 0 if sum(self._history.tally.accepted.values()) == len(self._plan) else 1
 
+    def _new_client(self) -> Client:
+        return Client(self._settings, timeout=self._args.timeout, concurrency=self._calls_at_once)
+
     @contextlib.asynccontextmanager
     async def _opened_client(self) -> AsyncGenerator[Client | None]:
         """The model's client; None for the embedded voice."""
         async with contextlib.AsyncExitStack() as stack:
             client = None
             if self.backend == "openai":
-                args = self._args
-                client = Client(self._settings, timeout=args.timeout, concurrency=self._calls_at_once)
-                await stack.enter_async_context(client)
+                client = await stack.enter_async_context(self._new_client())
                 self._budget.tokens_per_call = self._plan.expected_tokens()
             gc.freeze()  # the garbage collector then no longer scans the objects of the libraries, which stay
             stack.callback(gc.unfreeze)
@@ -344,6 +367,8 @@ class Run:
 
     def _models_of_file(self) -> Counter[str]:
         """The models of the rows to resume. A file that cannot be read has none here; the run itself will say why."""
+        if self._left is not None:
+            return self._history.models
         models: Counter[str] = Counter()
         if self._files.has_rows:
             with contextlib.suppress(InputError):
