@@ -6,6 +6,8 @@
 # Settings, image, storage, API key check and vLLM's arguments are those of `vllm_doric.py`, which is sent along with
 # this file. `README.md` in this folder says what limits the costs.
 
+import hashlib
+import hmac
 import os
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from vllm_doric import MINUTES, PORT, START_LIMIT, config, image, secret, start_
 # The time after which no container may run is written into the image. Containers end themselves at that time, and one
 # that is started later ends before it loads the model. It is an absolute time, so that a restart cannot extend it.
 
-NAMES = ("TEACHER_DEADLINE", "TEACHER_CALLS", "TEACHER_CORES", "TEACHER_GIB")
+NAMES = ("TEACHER_DEADLINE", "TEACHER_CALLS", "TEACHER_CORES", "TEACHER_GIB", "TEACHER_KEY_HASH")
 LIMITS = {name: os.environ.get(name, "").strip() for name in NAMES}
 
 if not all(LIMITS.values()):
@@ -35,6 +37,7 @@ MEMORY = int(float(LIMITS["TEACHER_GIB"]) * 1024)  # in MiB
 
 MOST_HOURS = 24  # of --max-hours
 FAILED = "the teacher's container did not start:"  # teacher_doric.py looks for it in the log
+WRONG_KEY = "the Secret doric-vllm has another VLLM_API_KEY"  # and for this after it
 
 app = modal.App("doric-teacher")
 
@@ -76,6 +79,7 @@ class Teacher:
                 raise RuntimeError("the time of --max-hours is over; nothing is started")
             if left > (MOST_HOURS + 1) * 60 * MINUTES:
                 raise RuntimeError("the clock of the machine that deployed is wrong, so --max-hours would not hold")
+            check_key(os.environ.get("VLLM_API_KEY", ""), LIMITS["TEACHER_KEY_HASH"])
             threading.Thread(target=end_in_time, daemon=True).start()
             self.process = start_vllm(config, config.DORIC_MODEL)
         except Exception as error:
@@ -87,6 +91,17 @@ class Teacher:
         """Let vLLM end."""
         if self.process is not None:
             self.process.terminate()
+
+
+def check_key(key: str, hashed: str) -> None:
+    """Raise RuntimeError if the Secret's key is not that of the machine that deployed: it could not use the model.
+
+    That machine has sent a salted hash of its key. An empty key is reported by `start_vllm`.
+    """
+    rounds, salt, digest = hashed.split(":")
+    found = hashlib.pbkdf2_hmac("sha256", key.encode(), bytes.fromhex(salt), int(rounds))
+    if key and not hmac.compare_digest(found, bytes.fromhex(digest)):
+        raise RuntimeError(f"{WRONG_KEY} than the machine that deployed")
 
 
 def end_in_time() -> None:

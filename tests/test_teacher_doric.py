@@ -1,5 +1,6 @@
 """The teacher on Modal: what is deployed, the cost bound, and that the app is stopped however the run ends."""
 
+import ast
 import fcntl
 import json
 import os
@@ -402,7 +403,7 @@ def deployments(modal: FakeModal) -> int:
 def test_every_gpu_type_passes_the_flags_the_app_and_modal(gpu):
     """What the flags accept is what the app accepts and what the installed SDK sends, with the number of GPUs."""
     args = options("--gpu", f"{gpu.lower()}:2", "--rate", "1")
-    (chosen,) = vllm_doric.Config.from_env(run.app_settings(args, 4e9)).gpus()
+    (chosen,) = vllm_doric.Config.from_env(run.app_settings(args, 4e9, KEY)).gpus()
     sent = parse_gpu_config(":".join(chosen))
     assert (sent.gpu_type, sent.count) == (gpu, 2)
 
@@ -513,6 +514,8 @@ def test_a_refused_key_stops_the_app(modal):
         refusing.shutdown()
     assert process.returncode == 1
     assert "refused VLLM_API_KEY" in err
+    assert "hint: Put the line VLLM_API_KEY=… of .env" in err
+    assert "modal secret create --force doric-vllm --from-dotenv ../.env.modal" in err
     assert (modal.stops, modal.stopped) == (1, True)
     assert KEY not in err
 
@@ -668,6 +671,30 @@ def test_containers_that_fail_at_their_start_end_the_run(command, monkeypatch, m
     assert (modal.stops, modal.stopped) == (1, True)
 
 
+def test_a_container_with_another_key_ends_the_run_at_once(command, monkeypatch, modal, capsys):
+    """The first container that finds another key in its Secret is enough: the app is stopped, and the remedy named."""
+    monkeypatch.setenv("FAKE_LOG", f"{modal_app.FAILED} {teacher_app_constant('WRONG_KEY')} than the machine")
+    monkeypatch.setattr(readiness, "WATCH_SECONDS", 0.0)
+    assert command("", phase="starting") == 1
+    err = capsys.readouterr().err
+    assert "error: the Secret doric-vllm has another VLLM_API_KEY than this machine\nhint: Put the line" in err
+    assert KEY not in err
+    assert (modal.stops, modal.stopped) == (1, True)
+
+
+def teacher_app_constant(name: str) -> str:
+    """The value of a constant of teacher_app.py, which cannot be imported without its limits."""
+    tree = ast.parse((ROOT / "modal" / "teacher_app.py").read_text("utf-8"))
+    found = (node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name)
+    return ast.literal_eval(next(found))
+
+
+def test_the_app_and_the_command_use_the_same_marks():
+    """What a container says about its failed start is what the command looks for."""
+    for name in ("FAILED", "WRONG_KEY"):
+        assert teacher_app_constant(name) == getattr(modal_app, name)
+
+
 def test_a_command_that_cannot_be_started_is_no_reason_to_give_up(monkeypatch, tmp_path):
     """Without memory for a process, the stop fails like any other one, so that it is sent again; no traceback."""
     monkeypatch.setattr(modal_app.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError(12, "no memory")))
@@ -773,7 +800,7 @@ def deployed(tmp_path_factory) -> Recorder:
         shutil.copy(ROOT / "modal" / name, folder)
     (folder / ".env").write_text("DORIC_BASE_MODEL=acme/base\nMAX_CONTAINERS=9\nDORIC_PUBLIC=1\n")
     args = options("--revision", "c0ffee", "--containers", "4", "--gpu", "H100:2", "--cores", "6", "--memory", "100")
-    settings = run.app_settings(args, 4_000_000_000)
+    settings = run.app_settings(args, 4_000_000_000, KEY)
     with recording(SECRET) as recorder:
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "VLLM_API_KEY": KEY, "HF_TOKEN": "hf-mine", **settings}
         done = deploy(folder / "teacher_app.py", recorder, env)
@@ -858,6 +885,16 @@ def test_a_deadline_of_a_wrong_clock_starts_nothing(deployed, tmp_path):
     done = in_container(tmp_path, deployed.image_env | deadline_in(30 * 3600))
     assert done.returncode != 0
     assert "the clock of the machine that deployed is wrong" in done.stdout
+
+
+@pytest.mark.parametrize("key", ["sk-other", f"{KEY} "])
+def test_a_container_with_another_key_loads_no_model(deployed, tmp_path, key):
+    """A container compares the key of its Secret with the hash of the deploying machine's key before it starts vLLM."""
+    done = in_container(tmp_path, deployed.image_env | deadline_in(3600) | {"VLLM_API_KEY": key})
+    assert done.returncode != 0
+    assert done.stdout.startswith(f"{modal_app.FAILED} {modal_app.WRONG_KEY} than the machine that deployed")
+    assert "vllm serve" not in done.stdout
+    assert key.strip() not in done.stdout + done.stderr
 
 
 def test_a_container_says_why_it_failed(deployed, tmp_path):

@@ -21,6 +21,8 @@ FIND_ADDRESS = f"import modal; print(modal.Server.from_name({APP!r}, {SERVER!r})
 FIND_SECRET = f"import sys, modal; modal.Secret.from_name({SECRET!r}, required_keys=sys.argv[1:]).hydrate()"
 FAILED = "the teacher's container did not start:"
 """With this, teacher_app.py begins the line of the log that says why a container failed."""
+WRONG_KEY = "the Secret doric-vllm has another VLLM_API_KEY"
+"""With this, teacher_app.py begins the reason if the key of its Secret is not that of the machine that deployed."""
 ANSWER_SECONDS = 120.0
 TRIES = 4
 """How often Modal is told to stop the app. After each time it is asked up to CHECKS times whether it has."""

@@ -6,7 +6,8 @@ import urllib.request
 from http.client import HTTPException, HTTPMessage
 from typing import IO
 
-from doric.teacher.modal_app import LOGS, ModalApp, TeacherError, say
+from doric.teacher.key_hash import differing_keys_hint
+from doric.teacher.modal_app import LOGS, WRONG_KEY, ModalApp, TeacherError, say
 from doric.teacher.processes import Deadline
 
 SECONDS = 30 * 60.0
@@ -40,8 +41,7 @@ def wait_until_ready(url: str, key: str, deadline: Deadline, app: ModalApp) -> N
                 return
         except urllib.error.HTTPError as error:
             if error.code in (401, 403):
-                hint = "VLLM_API_KEY in .env and in the Secret doric-vllm must be the same."
-                raise TeacherError(f"{url} refused VLLM_API_KEY", hint=hint) from None
+                raise TeacherError(f"{url} refused VLLM_API_KEY", hint=differing_keys_hint()) from None
         except (OSError, HTTPException):
             pass  # not reachable yet
         if watch.left() <= 0:
@@ -52,8 +52,13 @@ def wait_until_ready(url: str, key: str, deadline: Deadline, app: ModalApp) -> N
 
 
 def check_starts(app: ModalApp, key: str, known: int) -> int:
-    """How many containers have failed at their start. Raises `TeacherError` if there are FAILURES of them."""
+    """How many containers have failed at their start. Raises `TeacherError` if there are FAILURES of them.
+
+    One is enough if its Secret has another key.
+    """
     failed, reason = app.failed_starts()
+    if reason.startswith(WRONG_KEY):  # the next containers would fail too
+        raise TeacherError(f"{WRONG_KEY} than this machine", hint=differing_keys_hint())
     reason = (reason or "Modal names no reason").replace(key, "[key]")
     if failed >= FAILURES:
         say(app.log().replace(key, "[key]"))

@@ -11,6 +11,7 @@ from doric.core.errors import SettingsError
 from doric.core.settings import check_key
 from doric.teacher.costs import check_confirmable, confirm, cost_bound
 from doric.teacher.generator import CALLS, PLACEHOLDER, GeneratorCommand, call_settings, exit_status
+from doric.teacher.key_hash import key_hash
 from doric.teacher.modal_app import ModalApp, TeacherError, say
 from doric.teacher.models import check_on_hub
 from doric.teacher.processes import GRACE_SECONDS, Deadline, Signalled, Signals
@@ -86,8 +87,11 @@ def check_model(args: argparse.Namespace, variables: Mapping[str, str], app: Mod
     return found.needs_token
 
 
-def app_settings(args: argparse.Namespace, deadline: float) -> dict[str, str]:
-    """The variables that teacher_app.py reads. An empty value hides the one in `.env`. None of them is a key."""
+def app_settings(args: argparse.Namespace, deadline: float, key: str) -> dict[str, str]:
+    """The variables that teacher_app.py reads. An empty value hides the one in `.env`.
+
+    None of them is a key, but one is a salted hash of it.
+    """
     return {
         "DORIC_MODEL": args.model,
         "DORIC_REVISION": args.revision,
@@ -103,12 +107,13 @@ def app_settings(args: argparse.Namespace, deadline: float) -> dict[str, str]:
         "TEACHER_CALLS": str(CALLS),
         "TEACHER_CORES": f"{args.cores:g}",
         "TEACHER_GIB": f"{args.memory:g}",
+        "TEACHER_KEY_HASH": key_hash(key),
     }
 
 
-def _deploy(args: argparse.Namespace, app: ModalApp, deadline: Deadline, signals: Signals) -> None:
+def _deploy(args: argparse.Namespace, key: str, app: ModalApp, deadline: Deadline, signals: Signals) -> None:
     """Build the image if it has changed, and deploy the app. Raises `TeacherError`."""
-    with signals.ended(app.deploy(app_settings(args, deadline.at))) as process:
+    with signals.ended(app.deploy(app_settings(args, deadline.at, key))) as process:
         if code := deadline.wait(process):
             raise TeacherError(f"`modal deploy` ended with exit status {code}; its messages are above")
         if code is None:
@@ -118,7 +123,7 @@ def _deploy(args: argparse.Namespace, app: ModalApp, deadline: Deadline, signals
 def _teach(args: argparse.Namespace, key: str, app: ModalApp, generator: GeneratorCommand, signals: Signals) -> int:
     """Deploy, wait for a container, generate. Returns the exit status of the generator."""
     deadline = Deadline.after(args.max_hours * HOUR)
-    _deploy(args, app, deadline, signals)
+    _deploy(args, key, app, deadline, signals)
     url = app.address()
     say(f"Deployed. Waiting for the first container of {url}/v1")
     wait_until_ready(url, key, min(deadline, Deadline.after(READY_SECONDS), key=Deadline.left), app)
