@@ -17,13 +17,13 @@ import argparse
 import asyncio
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from doric.core import cli
 ROOT = Path(__file__).parents[1]
 GENERATOR = ROOT / "dataset_generation" / "generate_doric_dataset.py"
 MOCK = ROOT / "tests" / "mock_server.py"
+SHARED = runpy.run_path(str(ROOT / "tests" / "mock_process.py"))
+mock_process, stats = SHARED["mock_process"], SHARED["stats"]
 TOPICS, PER_TOPIC = 500, 4
 FEW = 100
 """Jobs in the short run that measures the start-up."""
@@ -99,23 +101,9 @@ class Usage:
     ended: float
 
 
-@contextmanager
-def mock(scenario: Scenario, answers: int) -> Iterator[str]:
-    """Run the mock server as a separate process. Yields its base URL."""
-    flags = ["--latency", str(scenario.latency), "--answers", str(answers), *scenario.flags]
-    with subprocess.Popen([sys.executable, MOCK, *flags], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
-            process.stdout.read()
-
-
-def stats(url: str) -> dict[str, Any]:
-    """The statistics of the mock server."""
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as answer:
-        return json.load(answer)
+def mock(scenario: Scenario, answers: int) -> AbstractContextManager[str]:
+    """The mock server as a separate process, which gives its base URL."""
+    return mock_process(MOCK, "--latency", scenario.latency, "--answers", answers, *scenario.flags)
 
 
 def measured(command: Sequence[str | Path], env: dict[str, str]) -> Usage:

@@ -25,15 +25,15 @@ import argparse
 import json
 import math
 import os
+import runpy
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ from doric.topics.lists import read_topics
 ROOT = Path(__file__).parents[1]
 GENERATOR = ROOT / "dataset_generation" / "generate_doric_dataset.py"
 MOCK = ROOT / "tests" / "mock_gpus.py"
+SHARED = runpy.run_path(str(ROOT / "tests" / "mock_process.py"))
+mock_process, stats = SHARED["mock_process"], SHARED["stats"]
 TICK = os.sysconf("SC_CLK_TCK")
 LEAST_CALLS = 20
 """A window is not over before so many calls were answered in it."""
@@ -170,25 +172,10 @@ def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-@contextmanager
-def simulated(setting: Setting, servers: int) -> Iterator[str]:
-    """Run the simulated servers as a separate process. Yields their base URL."""
+def simulated(setting: Setting, servers: int) -> AbstractContextManager[str]:
+    """The simulated servers as a separate process, which gives their base URL."""
     flags = ["--servers", servers, "--slots", setting.slots, "--answers", setting.answers]
-    flags += ["--first", *setting.speed.first, "--each", *setting.speed.each]
-    command = [sys.executable, str(MOCK), *map(str, flags)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
-            process.stdout.read()
-
-
-def stats(url: str) -> dict[str, Any]:
-    """The statistics of the simulated servers."""
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as answer:
-        return json.load(answer)
+    return mock_process(MOCK, *flags, "--first", *setting.speed.first, "--each", *setting.speed.each)
 
 
 @contextmanager
