@@ -1,5 +1,6 @@
-"""Disables hypothesis deadlines. Defines shared fixtures: both JSON codecs, small models, a plan and rows."""
+"""The order of the files; hypothesis without deadlines; fixtures: both JSON codecs, small models, a plan and rows."""
 
+import gc
 import itertools
 import signal
 from collections.abc import Iterator
@@ -31,9 +32,20 @@ settings.load_profile("patient")
 NOTEBOOKS = Path(__file__).parents[1] / "finetune_notebook"
 
 
+LONGEST = ("run_notebook", "generate_doric_dataset", "doors", "lint", "teacher_doric", "swap", "chat_keyboard")
+LONGEST += ("review_apply", "finetune_command", "chat_cli", "readme", "check_doric", "vllm_doric")
+"""The files that take longest, from about 100 s to 20 s."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the two files that train longest first: with two processes, neither waits for the other at the end."""
-    items.sort(key=lambda item: item.path.name not in ("test_run_notebook.py", "test_finetune_train.py"))
+    """Run the longest files first: with two processes, neither waits long for the other at the end."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector leaves out nine thousand tests and PyTorch, which stay: else a full round takes 0.5 s."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
