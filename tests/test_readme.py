@@ -29,6 +29,7 @@ ELSEWHERE = {
     "./check": "runs these tests; .ci/run calls it",
     "./journey.sh": "takes half an hour and is run by hand; each of its steps has its own test",
     "uv run --group finetune python finetune_notebook/finetune.py": "tests/test_finetune_command.py, with a small one",
+    "uv run --group finetune python validation/validate_model.py": "tests/test_local_model.py, with a tiny one",
     "uv run --group finetune python validation/score_minimal_pairs.py": "tests/test_minimal_pairs.py, a tiny model",
     "uv run --group docs mkdocs build": "needs the group docs; tests/test_house.py checks its list of pages",
     "cd modal": "tests/test_vllm_doric.py, against a recorder, and tests/test_chat_cli.py, in a terminal",

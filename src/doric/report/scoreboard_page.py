@@ -152,9 +152,7 @@ def _speed(figures: Json) -> str:
     times = figures["times"]
     first, late, rate = (times[name] for name in ("first_token_median", "first_token_p95", "tokens_per_second_median"))
     latency = (
-        "not known, because the answers came in one piece"
-        if first is None
-        else f"{first:.2f} s median, {late:.2f} s at 95%"
+        "not known: the answers came in one piece" if first is None else f"{first:.2f} s median, {late:.2f} s at 95%"
     )
     about = "about " if times["tokens_guessed"] else ""
     return latency if rate is None else f"{latency}; then {about}{rate:.0f} tokens/s, median per answer"
