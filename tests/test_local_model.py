@@ -163,7 +163,7 @@ def test_the_command_scores_a_folder_and_resumes_unless_the_weights_have_changed
     flags = ["--checkpoint", "model", "--limit", "6", "--max-tokens", "8", "--temperature", "0", "--out", "result.json"]
     assert validate(flags) == 0
     result = json.loads(Path("result.json").read_text("utf-8"))
-    assert (result["model"], result["address"]) == ("model", "this machine, without a server")
+    assert (result["model"], result["address"]) == ("model", "this machine (no server)")
     assert result["calls"]["failed"] == 0
     assert validate(flags) == 0
     assert re.search(r"(\d+) of \1 answers come from result\.json\.answers\.jsonl", caplog.text)

@@ -57,7 +57,7 @@ class Checkpoint:
     @property
     def address(self) -> str:
         """Where the model runs: the results name this in place of a server's URL."""
-        return "this machine, without a server"
+        return "this machine (no server)"
 
     @property
     def preferred(self) -> Mapping[str, str]:
