@@ -30,7 +30,7 @@ def run(folder, settings):
     pytest.importorskip("trl", reason="the notebook needs `uv sync --group finetune`")
     given = [f"--set={name}={value}" for name, value in {"RUNS_FOLDER": folder, "RUN_NAME": "test", **settings}.items()]
     command = [sys.executable, str(SCRIPT), *given, "--out", str(folder / "done.ipynb")]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # see the fixture one_thread
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 

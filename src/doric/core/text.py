@@ -19,7 +19,6 @@ QUOTATION = re.compile(
     re.VERBOSE,
 )
 """Text in quotation marks. A final apostrophe, as in wi', begins no quotation."""
-SPACE = re.compile(r"\s+")
 MAX_CHARACTERS = 20_000
 """A longer text is no answer of a chat. It is refused before any pattern is applied to it."""
 TAIL_LENGTH = 80
@@ -119,7 +118,7 @@ def fold(text: str) -> str:
     >>> fold("  Fit\\n LIKE ")
     'fit like'
     """
-    return SPACE.sub(" ", unicodedata.normalize("NFKC", text)).strip().lower()
+    return " ".join(unicodedata.normalize("NFKC", text).split()).lower()
 
 
 def ends_sentence(text: str) -> bool:
