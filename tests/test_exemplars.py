@@ -4,7 +4,7 @@ import pytest
 
 from doric import data
 from doric.dataset import asks, exemplars, instructions, prompts
-from doric.dataset.generate import History
+from doric.dataset.history import History
 from doric.dataset.plan import Job
 from doric.dataset.prompts import KINDS, LENGTHS, Prompt
 from doric.lint.exemplars import check_exemplars

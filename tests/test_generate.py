@@ -14,7 +14,8 @@ from doric.core.errors import FatalServerError, InputError, RetryableError, Serv
 from doric.core.journal import Journal
 from doric.core.jsonl import read_jsonl
 from doric.core.text import whole_sentences
-from doric.dataset.generate import BUDGET_GROWTHS, BudgetExhausted, Generator, History
+from doric.dataset.generate import BUDGET_GROWTHS, BudgetExhausted, Generator
+from doric.dataset.history import History
 from doric.dataset.plan import Attempt, Job, RejectedAnswer
 from doric.dataset.prompts import Prompt
 from doric.dataset.respelling import Respelling

@@ -70,6 +70,8 @@ def test_a_check_asks_for_no_prices(capsys):
     assert "--price-in" not in capsys.readouterr().out
 
 
+NAMES = ("id", "kind", "group", "topic", "prompt", "answer", "gate", "reason")
+"""The fields of a rejection that are texts."""
 REFUSALS = {
     "a row of another program": (lambda: change(OUT, 3, '{"messages": []}'), "out.jsonl:3: the generator did not"),
     "half a row": (lambda: change(OUT, 3, OUT.read_text("utf-8").splitlines()[2][:40]), "out.jsonl:3: "),
@@ -83,6 +85,10 @@ REFUSALS = {
     ),
     "no JSON at all": (lambda: change(OUT, 1, "id,text"), "out.jsonl:1: "),
     "a rejection of another program": (lambda: change(REJECTED, 1, "{}"), "out.jsonl.rejected.jsonl:1: the generator"),
+    "a rejection with a list as its try": (
+        lambda: change(REJECTED, 1, json.dumps(dict.fromkeys(NAMES, "x") | {"try": [1]})),
+        "out.jsonl.rejected.jsonl:1: the generator",
+    ),
     "a folder of rejections": (lambda: (REJECTED.unlink(missing_ok=True), REJECTED.mkdir()), "it is a directory"),
     "another plan": (lambda: change(Path("topics.txt"), 1, "haein a blether"), "was started with another plan ("),
     "no plan": (PLAN.unlink, "out.jsonl.plan.json is missing"),

@@ -24,6 +24,7 @@ from doric.dataset import generate
 from doric.dataset.batch_state import refuse_open_batches
 from doric.dataset.chats import FOLLOW_UPS
 from doric.dataset.choice import source_of
+from doric.dataset.history import History
 from doric.dataset.plan import FIRST_TURNS
 from doric.dataset.run import NOT_COMPARED
 from doric.dataset.shards import SHARD, Shard, shard_of
@@ -230,7 +231,7 @@ def _copy_rejections(files: Sequence[Path], rejections: IO[bytes]) -> None:
 
 def _merge_rows(files: Sequence[Path], places: _Places, merged: Merged, rows: IO[bytes], rejections: IO[bytes]) -> None:
     """Write each row that is no near-duplicate of an earlier one, and a rejection for each other row."""
-    history = generate.History()
+    history = History()
     with ExitStack() as stack:
         handles = [stack.enter_context(path.open("rb")) for path in files]
         for at, line, start in places.ordered():
@@ -249,7 +250,7 @@ def _merge_rows(files: Sequence[Path], places: _Places, merged: Merged, rows: IO
             merged.rows += 1
 
 
-def _near_duplicate(row: Row, history: generate.History) -> dict[str, Any] | None:
+def _near_duplicate(row: Row, history: History) -> dict[str, Any] | None:
     """The rejection of a row whose answer an earlier row has in nearly the same words; None if there is none."""
     for turn, answer in enumerate(row["messages"][1::2], FIRST_TURNS):
         if (match := history.accepted.nearest(answer["content"])) is not None:

@@ -24,7 +24,7 @@ from doric.core.regular_files import named_output, other_kind
 from doric.core.resume import PLAN, ResumableRun, behind_link, then_and_now
 from doric.core.settings import Settings, credentials_hint, load_settings
 from doric.core.text import listed_counts
-from doric.dataset import generate, instructions, sense
+from doric.dataset import generate, history, instructions, sense
 from doric.dataset.batch_state import refuse_open_batches
 from doric.dataset.choice import choose_writer, source_of
 from doric.dataset.judging import Judging, found_lines, report_change
@@ -80,7 +80,7 @@ class Run:
             self._budget.second = self._judging.spent
             if backend == "heuristic":  # so that the cost of the verdicts is known
                 self._budget.price = Price(0.0, 0.0, "the embedded voice")
-        self._history = generate.History(
+        self._history = history.History(
             lambda id, kind, group, topic, prompt: plan.find(id, kind=kind, group=group, topic=topic, prompt=prompt)
         )
         self._rows: Journal | None = None
@@ -363,7 +363,7 @@ class Run:
             progress.close()
 
     def _check_model(self, model: str, models: Counter[str]) -> None:
-        generate.check_model(model, models, self.out, allowed=self._args.allow_model_change)
+        history.check_model(model, models, self.out, allowed=self._args.allow_model_change)
 
     def _models_of_file(self) -> Counter[str]:
         """The models of the rows to resume. A file that cannot be read has none here; the run itself will say why."""
@@ -372,7 +372,7 @@ class Run:
         models: Counter[str] = Counter()
         if self._files.has_rows:
             with contextlib.suppress(InputError):
-                models.update(filter(None, (generate.model_of(row) for _, row in read_jsonl(self.out))))
+                models.update(filter(None, (history.model_of(row) for _, row in read_jsonl(self.out))))
         return models
 
     def _report_changes(self, stored: Mapping[str, Any]) -> None:
