@@ -1,5 +1,6 @@
 """The order of the files; hypothesis without deadlines; fixtures: both JSON codecs, small models, a plan and rows."""
 
+import functools
 import gc
 import itertools
 import signal
@@ -69,9 +70,14 @@ def ten_topics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MODEL", "MODEL_PROVIDER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    topics = [topic.text for topic in read_topics(NOTEBOOKS.parent / "topics.json")][::50][:10]
-    Path("topics.txt").write_text("\n".join(topics), "utf-8")
+    Path("topics.txt").write_text("\n".join(spread_topics()), "utf-8")
     return tmp_path
+
+
+@functools.cache
+def spread_topics() -> tuple[str, ...]:
+    """Ten topics of the project's list, from its beginning to its end."""
+    return tuple(topic.text for topic in read_topics(NOTEBOOKS.parent / "topics.json"))[::50][:10]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ SSL_CERT_DIR. A server on this machine is never asked through a proxy.
 
 import base64
 import errno
+import functools
 import ipaddress
 import os
 import re
@@ -65,9 +66,14 @@ def tls_context() -> ssl.SSLContext:
 
     Raises `SettingsError` if one of the variables names nothing that can be read.
     """
+    return _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.cache
+def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """The certificates of a file and of folders. They are read once, because that takes a twentieth of a second."""
     import httpx2
 
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folder:
         return httpx2.create_ssl_context()
     hint = "Name a PEM file with certificates, or unset the variable to trust the certificates of the system."

@@ -76,6 +76,8 @@ def without_mark(text: str) -> str:
 
 
 def _without_pair(text: str) -> str:
+    if text[:1].isalnum():  # so most texts are done
+        return text
     for first, last in [*((mark, mark) for mark in EMPHASIS), *PAIRS]:
         inner = text[len(first) : len(text) - len(last)]
         alone = first not in inner and last not in inner  # "a" and "b" is no quotation
