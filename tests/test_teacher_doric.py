@@ -505,6 +505,21 @@ def test_a_deployment_that_ends_early_is_stopped(modal, mode, status):
     assert "Traceback" not in err
 
 
+def test_a_signal_while_a_process_starts_ends_it(monkeypatch):
+    """A signal between the start of a process and the block that ends it is not lost, and the process is ended."""
+    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)  # the handlers of pytest stay
+    signals, started = processes.Signals(), []
+
+    def start():
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        signals._receive(signal.SIGTERM, None)
+        return started[0]
+
+    with pytest.raises(processes.Signalled), signals.ended(start):
+        pytest.fail("the block must not begin")
+    assert started[0].returncode == -signal.SIGTERM
+
+
 def test_a_refused_key_stops_the_app(modal):
     """If the server refuses the key, the app is stopped, and the error says which two keys must be the same."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as refusing:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doric.core.characters import tidy
@@ -266,6 +266,7 @@ def test_what_belongs_to_a_topic_stays(topic, write_topics):
     assert [one.text for one in read_topics(write_topics([topic]))] == [tidy(topic)]
 
 
+@example(";»")
 @given(st.text())
 def test_an_item_is_clean_after_one_pass_of_its_quotation_marks(text):
     """Removing the quotation marks twice is the same as once."""

@@ -100,7 +100,7 @@ class GeneratorCommand:
     def run(self, env: Mapping[str, str], deadline: Deadline, signals: Signals) -> int:
         """Run it until it ends or the time is over. Returns its exit status, 1 if the time was over."""
         command = self._command()
-        with signals.ended(subprocess.Popen(command, env=dict(env), start_new_session=True)) as process:
+        with signals.ended(lambda: subprocess.Popen(command, env=dict(env), start_new_session=True)) as process:
             code = deadline.wait(process)
             if code is None:
                 say("The time of --max-hours is over. The same command resumes the run.")

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,7 +30,9 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.received = self.again = self.quiet = False
+        self.received = 0
+        """The number of the first signal."""
+        self.again = self.quiet = self._starting = False
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -40,16 +42,27 @@ class Signals:
         if self.received or self.quiet:
             self.again = True
             return
-        self.received = True
-        raise Signalled(number)
+        self.received = number
+        if not self._starting:
+            raise Signalled(number)
 
     @contextmanager
-    def ended(self, process: "subprocess.Popen[bytes]") -> Generator["subprocess.Popen[bytes]"]:
-        """At the end of the block, the process is asked to end, and killed if it does not or after a second signal."""
+    def ended(self, start: Callable[[], "subprocess.Popen[bytes]"]) -> Generator["subprocess.Popen[bytes]"]:
+        """A process that ends with the block: it is asked to end, and killed if it does not or after a second signal.
+
+        A signal that comes while it starts waits until it can be ended: else a deployment would go on by itself.
+        """
+        process = None
         try:
+            self._starting = True
+            process = start()
+            self._starting = False
+            if self.received:
+                raise Signalled(self.received)
             yield process
         finally:
-            if process.poll() is None:
+            self._starting = False
+            if process is not None and process.poll() is None:
                 process.terminate()
                 limit = Deadline.after(GRACE_SECONDS)
                 while process.poll() is None and limit.left() > 0 and not self.again:

@@ -113,7 +113,8 @@ def app_settings(args: argparse.Namespace, deadline: float, key: str) -> dict[st
 
 def _deploy(args: argparse.Namespace, key: str, app: ModalApp, deadline: Deadline, signals: Signals) -> None:
     """Build the image if it has changed, and deploy the app. Raises `TeacherError`."""
-    with signals.ended(app.deploy(app_settings(args, deadline.at, key))) as process:
+    settings = app_settings(args, deadline.at, key)
+    with signals.ended(lambda: app.deploy(settings)) as process:
         if code := deadline.wait(process):
             raise TeacherError(f"`modal deploy` ended with exit status {code}; its messages are above")
         if code is None:

@@ -63,8 +63,9 @@ def unquoted(text: str) -> str:
     while text != before:
         before, text = text, TRAILING.sub("", text.strip())
         text = _without_pair(text)
-    lone = [char for char in text if char in LONE]
-    return text.strip(LONE).strip() if len(lone) == 1 else text
+        if sum(char in LONE for char in text) == 1:
+            text = text.strip(LONE)
+    return text
 
 
 def without_mark(text: str) -> str:
