@@ -11,8 +11,8 @@ set -eu
 cd "$(dirname "$0")"
 
 FOLDER=${FOLDER:-datasets/journey}
-ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-6}
-STEPS=${STEPS:-140}
+ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-3}
+STEPS=${STEPS:-360}
 PROMPTS=${PROMPTS:-160}
 PORT=${PORT:-8765}
 run="uv run --quiet --group laptop"
@@ -48,9 +48,12 @@ topics() {
     fi
 }
 
+# A model of this size sees each row once. It learns to refuse only from more harmful requests, and from more harmless ones
+# that look harmful, than a dataset for a larger model has.
 dataset() {
     $run python dataset_generation/generate_doric_dataset.py --topics-json "$FOLDER/topics.json" --out "$FOLDER/rows.jsonl" \
-        --n-per-topic "$ROWS_PER_TOPIC" --report "$FOLDER/dataset.html" $again
+        --n-per-topic "$ROWS_PER_TOPIC" --multi-ratio 0.15 --safety-ratio 0.16 --ask-mix lookalike=0.3 \
+        --report "$FOLDER/dataset.html" $again
 }
 
 sharegpt() {
@@ -68,7 +71,8 @@ finetune() {
     OMP_WAIT_POLICY=PASSIVE $run python finetune_notebook/finetune.py --report "$FOLDER/finetune.html" \
         --run-name journey --runs-folder "$FOLDER" --base-model "$(cat "$FOLDER/checkpoint")" \
         "$([ "$again" ] && echo --no-resume || echo --resume)" \
-        --data-path "$FOLDER/sharegpt.jsonl" --max-steps "$STEPS" --no-export-gguf
+        --data-path "$FOLDER/sharegpt.jsonl" --max-steps "$STEPS" --max-refusals 0.25 \
+        --prompts-per-bucket 2 --no-export-gguf
 }
 
 # healthy: whether a server answers on the port. Python asks it, because not every machine has curl.
