@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from doric.core.errors import InputError, RetryableError, SettingsError
+from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError, SettingsError
 from doric.evaluation.local_model import Checkpoint, LocalModel, find_checkpoint
 from doric.finetune.foreign_types import Model, Tokenizer
 from doric.llm.request import ChatRequest
@@ -110,7 +110,7 @@ async def test_reasoning_is_no_part_of_the_answer(checkpoint, monkeypatch):
 async def test_a_stop_ends_the_answers_that_are_being_written(checkpoint):
     """After `hurry`, the answer ends at the next token, and the turn counts as not asked."""
     async with LocalModel(find_checkpoint(str(checkpoint), {}), at_once=2) as model:
-        writing = asyncio.create_task(model.complete_timed(request(QUESTIONS[0], limit=100_000)))
+        writing = asyncio.create_task(model.complete_timed(request(QUESTIONS[0], limit=1900)))
         await asyncio.sleep(0)
         model.hurry()
         with pytest.raises(RetryableError, match="stopped"):
@@ -141,6 +141,132 @@ async def test_the_chat_template_gets_its_variables(checkpoint):
         async with LocalModel(find_checkpoint(str(checkpoint), fields), at_once=1) as model:
             found.append((await model.complete_timed(request(QUESTIONS[0]))).completion.tokens_in)
     assert found[1] > found[0]
+
+
+async def test_only_what_vllm_takes_from_the_generation_settings_applies(checkpoint):
+    """Beams, lengths, forced tokens and other kinds of output would change the answers, or end the run."""
+    (free,) = await answers(checkpoint, [request(QUESTIONS[0])], 1)
+    odd = {"num_beams": 3, "max_length": 5, "min_new_tokens": 11, "forced_eos_token_id": 5, "stop_strings": ["e"]}
+    use_settings(checkpoint, **odd, return_dict_in_generate=True, no_repeat_ngram_size=1, suppress_tokens=[9, 10])
+    (held,) = await answers(checkpoint, [request(QUESTIONS[0])], 1)
+    assert held.completion == free.completion
+
+
+async def test_answers_are_drawn_from_all_tokens_unless_the_checkpoint_says_otherwise(checkpoint, monkeypatch):
+    """Without top_k, transformers draws from 50 tokens; a server draws from all."""
+    found = []
+    async with LocalModel(find_checkpoint(str(checkpoint), {}), at_once=1) as model:
+        prepare = model._loaded._prepare_generation_config
+        monkeypatch.setattr(
+            model._loaded,
+            "_prepare_generation_config",
+            lambda *args, **more: found.append(got := prepare(*args, **more)) or got,
+        )
+        await model.complete_timed(request(QUESTIONS[0], temperature=0.7))
+    assert (found[0][0].top_k, found[0][0].temperature) == (0, 0.7)
+
+
+async def test_reasoning_that_the_template_has_opened_is_no_answer(checkpoint, monkeypatch):
+    """If the chat ends with <think> and the answer is cut off before its end, there are no words."""
+    template = checkpoint / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8") + "<think>\n", "utf-8")
+    (one,) = await answers(checkpoint, [request(QUESTIONS[0])], 1)
+    assert (one.completion.text, one.completion.reasoned, one.completion.finish) == ("", True, "length")
+    assert one.completion.elsewhere
+
+
+async def test_marks_of_the_template_at_the_end_of_an_answer_are_cut(checkpoint, monkeypatch):
+    """An answer is read as that of a server, so both are scored alike."""
+    said = "Aye, fairly.<|im_end|>\n<|im_start|>assistant"
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.decode", lambda *_, **__: said)
+    (one,) = await answers(checkpoint, [request(QUESTIONS[0])], 1)
+    assert one.completion.text == "Aye, fairly."
+
+
+async def test_a_tokenizer_without_an_end_and_a_pad_token_is_no_obstacle(checkpoint):
+    """Chats of different length are still answered together, as they are one by one."""
+    path = checkpoint / "tokenizer_config.json"
+    config = json.loads(path.read_text("utf-8")) | {"pad_token": None, "eos_token": None}
+    path.write_text(json.dumps(config), "utf-8")
+    use_settings(checkpoint, eos_token_id=None, pad_token_id=None)
+    chats = [request(text) for text in QUESTIONS]
+    together, alone = [await answers(checkpoint, chats, at_once) for at_once in (3, 1)]
+    assert [one.completion for one in together] == [one.completion for one in alone]
+
+
+async def test_only_the_chat_without_room_for_its_answer_fails(checkpoint):
+    """Beyond its context a model writes nonsense. If no chat can have room, no later request can succeed."""
+    long = request("Fit like? " * 900)
+    async with LocalModel(find_checkpoint(str(checkpoint), {}), at_once=2) as model:
+        short = asyncio.create_task(model.complete_timed(request(QUESTIONS[0])))
+        with pytest.raises(ServerError, match="context of the model has 2048") as error:
+            await model.complete_timed(long)
+        assert not isinstance(error.value, FatalServerError)
+        assert (await short).completion.tokens_out == 12
+        with pytest.raises(FatalServerError, match="context of the model has 2048"):
+            await model.complete_timed(request(QUESTIONS[0], limit=2048))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't allocate memory: 9\nmore"), KeyError(3), SystemExit(4)])
+async def test_any_error_while_answers_are_written_reaches_those_who_wait(checkpoint, monkeypatch, error):
+    """It is one line that names the model; with too little memory, the hint names the flag."""
+
+    def fail(*_, **__):
+        raise error
+
+    async with LocalModel(find_checkpoint(str(checkpoint), {}), at_once=2) as model:
+        monkeypatch.setattr(model._loaded, "generate", fail)
+        for _ in range(2):
+            with pytest.raises(FatalServerError, match=str(checkpoint)) as found:
+                await asyncio.wait_for(model.complete_timed(request(QUESTIONS[0])), 60)
+    assert "\n" not in found.value.message
+    assert ("--concurrency" in found.value.hint) == isinstance(error, RuntimeError)
+
+
+async def test_a_template_that_fails_in_any_way_is_one_line(checkpoint):
+    """A variable with the name of an argument, and a template that divides by zero."""
+    fields = {"chat_template_kwargs": {"tokenize": False}}
+    async with LocalModel(find_checkpoint(str(checkpoint), fields), at_once=1) as model:
+        with pytest.raises(FatalServerError, match="chat template"):
+            await model.complete_timed(request(QUESTIONS[0]))
+    (checkpoint / "chat_template.jinja").write_text("{{ 1 / 0 }}", "utf-8")
+    with pytest.raises(FatalServerError, match="chat template"):
+        await answers(checkpoint, [request(QUESTIONS[0])], 1)
+
+
+def cut_off(weights: Path) -> None:
+    """Half of the file."""
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+
+def without_a_layer(weights: Path) -> None:
+    """All weights but those of the second layer, whose place transformers fills with random numbers."""
+    from safetensors.torch import load_file, save_file
+
+    kept = {name: value for name, value in load_file(weights).items() if "layers.1." not in name}
+    save_file(kept, weights, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(cut_off, "cannot be loaded: Error"), (without_a_layer, "9 weights are missing, such as model")],
+)
+async def test_weights_that_are_not_whole_are_refused(checkpoint, damage, said):
+    """A download that was broken off gives no score, neither here nor of the minimal pairs."""
+    damage(checkpoint / "model.safetensors")
+    with pytest.raises(InputError, match=said):
+        await answers(checkpoint, [request(QUESTIONS[0])], 1)
+
+
+def test_a_model_that_the_hub_does_not_give_is_one_line(monkeypatch):
+    """Without a network, or for a name that does not exist, before anything is written."""
+
+    def fail(name):
+        raise OSError("We couldn't connect.\nCheck your internet connection.")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", fail)
+    with pytest.raises(InputError, match=r"Qwen/Nowhere: cannot be loaded: We couldn't connect\.$"):
+        find_checkpoint("Qwen/Nowhere", {})
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -183,11 +309,18 @@ def test_the_command_scores_a_folder_and_resumes_unless_the_weights_have_changed
         ("--checkpoint model --model mine", "leave out the flags for a server's model"),
         ("--checkpoint model --reasoning-effort low", "leave out the flags for a server's model"),
         ("--checkpoint model --extra-body {\"top_k\":5}", "top_k"),
+        ("--checkpoint model --extra-body {\"chat_template_kwargs\":5}", "'chat_template_kwargs' is not an object"),
+        ("--checkpoint model.gguf", "model.gguf: not a folder"),
+        ("--checkpoint=", "the name of the model is empty"),
+        ("--checkpoint model --baseline model", "--baseline is a folder"),
+        ("--checkpoint model --baseline base", "--baseline base: no server has this model"),
+        ("--checkpoint model --baseline http://localhost:1/v1 --judge-model j", "--judge-model j: no server has"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_loses_nothing(validate, checkpoint, capsys, caplog, flags, said):
     """A folder that does not exist, one without a model, and flags for a server end with exit status 2."""
     Path("empty").mkdir()
+    Path("model.gguf").write_bytes(b"GGUF")
     Path("result.json").write_text("{}", "utf-8")
     try:
         status = validate([*flags.split(), "--out", "other.json"])
@@ -206,3 +339,28 @@ def test_a_checkpoint_is_known_by_its_weights(checkpoint, tiny):
     tiny.lm_head.weight.data += 1
     tiny.save_pretrained(again)
     assert find_checkpoint(str(again), {}).fingerprint != before.fingerprint
+
+
+def test_a_folder_that_was_moved_is_resumed_with_its_new_name(validate, checkpoint, caplog):
+    """The same weights in another place are the same model: no answer is asked for again."""
+    caplog.set_level("INFO")
+    flags = ["--limit", "6", "--max-tokens", "4", "--temperature", "0", "--out", "result.json"]
+    assert validate(["--checkpoint", "model", *flags]) == 0
+    rows = Path("result.json.answers.jsonl").read_bytes()
+    checkpoint.rename("elsewhere")
+    assert validate(["--checkpoint", "elsewhere", *flags]) == 0
+    assert re.search(r"(\d+) of \1 answers come from", caplog.text)
+    assert Path("result.json.answers.jsonl").read_bytes() == rows
+    assert json.loads(Path("result.json").read_text("utf-8"))["model"] == "elsewhere"
+
+
+def test_a_folder_with_a_tag_in_its_name_is_not_taken_for_another(validate, checkpoint):
+    """Only names of a server may have the tag that Ollama adds: here the folder that is named is loaded."""
+    checkpoint.rename("model:latest")
+    flags = ["--limit", "6", "--max-tokens", "4", "--temperature", "0", "--out", "result.json"]
+    assert validate(["--checkpoint", "model:latest", *flags]) == 0
+    rows = Path("result.json.answers.jsonl")
+    rows.write_text("".join(rows.read_text("utf-8").splitlines(keepends=True)[:2]), "utf-8")
+    Path("model:latest").rename("model")
+    assert validate(["--checkpoint", "model", *flags]) == 0
+    assert json.loads(Path("result.json").read_text("utf-8"))["calls"]["failed"] == 0

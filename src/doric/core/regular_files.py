@@ -20,14 +20,18 @@ A_FOLDER = "a folder"
 def model_source(name: str) -> str:
     """The folder of a model, or its name on the Hugging Face Hub, which has at most one slash.
 
-    Raises `InputError` if it can only be a folder and there is none.
+    Raises `InputError` if it can only be a folder and there is none, or if it is a file.
 
     >>> model_source("Qwen/Qwen3-8B")
     'Qwen/Qwen3-8B'
     """
+    if not name.strip():
+        raise InputError("the name of the model is empty", hint="Give a folder with config.json and weights.")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return str(folder)
+    if folder.exists():
+        raise InputError("not a folder", file=name, hint="Give a folder with config.json and weights.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError("there is no such folder", file=name, hint="Give a folder with config.json and weights.")
     return name

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from doric.core.errors import FatalServerError, InputError, RetryableError, SettingsError
-from doric.core.markers import split_reasoning
+from doric.core.errors import DoricError, FatalServerError, InputError, RetryableError, ServerError, SettingsError
 from doric.core.regular_files import model_source
-from doric.evaluation.checkpoints import load_checkpoint, weights_fingerprint
-from doric.llm.response import Completion, TimedCompletion
+from doric.evaluation.checkpoints import first_line, load_checkpoint, weights_fingerprint
+from doric.llm.response import Completion, TimedCompletion, read_completion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+
+    from transformers import GenerationConfig
 
     from doric.llm.request import ChatRequest
 
@@ -28,6 +29,9 @@ GATHERING = 0.05
 """Seconds. After an answer, the next requests arrive at once; this is how long a batch waits for them."""
 TEMPLATE = "chat_template_kwargs"
 """The field of --extra-body with variables for the chat template, as vLLM calls it."""
+OPENED = "<think>"
+"""A template may end with it, so that the answer begins with reasoning and has only its end."""
+NO_LIMIT = 1 << 30
 STOPPED = "the answer was stopped"
 
 
@@ -70,6 +74,8 @@ def find_checkpoint(name: str, extra_body: Mapping[str, Any]) -> Checkpoint:
     if other := [key for key in extra_body if key != TEMPLATE]:
         hint = f'A model without a server takes only variables of its chat template: {{"{TEMPLATE}": {{…}}}}.'
         raise SettingsError(f"--extra-body has the field '{other[0]}'", hint=hint)
+    if not isinstance(extra_body.get(TEMPLATE, {}), dict):
+        raise SettingsError(f"--extra-body: '{TEMPLATE}' is not an object", hint=f'Give {{"{TEMPLATE}": {{…}}}}.')
     source = model_source(name)
     return Checkpoint(source, weights_fingerprint(source), extra_body)
 
@@ -77,24 +83,30 @@ def find_checkpoint(name: str, extra_body: Mapping[str, Any]) -> Checkpoint:
 class LocalModel:
     """The model of a checkpoint. Enter the context to load it; at most `at_once` requests are answered together.
 
-    The settings in the checkpoint's `generation_config.json` apply, such as a repetition penalty, but the sampling is
-    that of the requests. Sampled answers depend on which requests are answered together; greedy ones hardly do.
+    Of the checkpoint's `generation_config.json`, what vLLM takes from it applies (the repetition penalty, and top_k,
+    top_p and min_p if answers are sampled); temperature and length are those of the requests. Sampled answers depend on
+    which requests are answered together; greedy ones hardly do.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, at_once: int) -> None:
         self.model, self.listed = checkpoint.model, list[str]()
         self._template = dict(checkpoint.extra_body.get(TEMPLATE) or {})
         self._at_once = at_once
-        self._waiting: asyncio.Queue[tuple[ChatRequest, asyncio.Future[Completion]]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[ChatRequest, list[int], asyncio.Future[Completion]]] = asyncio.Queue()
         self._stopped = False
 
     async def __aenter__(self) -> Self:
-        self._loaded, self._tokenizer = await asyncio.to_thread(load_checkpoint, self.model, exact=False)
+        # in this thread, so that Ctrl-C ends it; nothing else runs yet
+        self._loaded, self._tokenizer = load_checkpoint(self.model, exact=False)
+        from transformers import GenerationConfig
+
         if self._tokenizer.chat_template is None:
             hint = "Choose a chat model (-Instruct), or the merged model of a run."
             raise InputError("the model has no chat template", file=self.model, hint=hint)
-        if self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+        # what stays in the model would apply to every answer, such as beams or forced tokens
+        self._given, self._loaded.generation_config = self._loaded.generation_config, GenerationConfig()
+        self._ends = sorted({*_as_list(self._given.eos_token_id), *_as_list(self._tokenizer.eos_token_id)})
+        self._window = getattr(self._loaded.config.get_text_config(), "max_position_embeddings", None) or NO_LIMIT
         self._worker = asyncio.create_task(self._work())
         return self
 
@@ -107,10 +119,18 @@ class LocalModel:
             await self._worker
 
     async def complete_timed(self, request: ChatRequest) -> TimedCompletion:
-        """The answer, in one piece; its time includes the time that the request has waited."""
+        """The answer, in one piece; its time includes the time that the request has waited.
+
+        Raises `ServerError` for a chat that the model has no room to answer, and `FatalServerError` for any other
+        error.
+        """
         started = time.monotonic()
+        if (size := len(chat := self._encoded(request)) + request.max_tokens) > self._window:
+            kind = FatalServerError if request.max_tokens >= self._window else ServerError
+            message = f"the chat and its answer may have {size} tokens, and the context of the model has {self._window}"
+            raise kind(message, hint="Give a lower --max-tokens.")
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((request, answer))
+        self._waiting.put_nowait((request, chat, answer))
         return TimedCompletion(await answer, None, time.monotonic() - started)
 
     def hurry(self) -> None:
@@ -125,77 +145,86 @@ class LocalModel:
             while len(batch) < self._at_once and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             try:
-                completions = await asyncio.to_thread(self._answer, [request for request, _ in batch])
-            except Exception as error:  # whatever it is, the evaluation that waits for the answer must see it
-                for _, answer in batch:
-                    _fail(answer, error)
+                completions = await asyncio.to_thread(self._answer, batch[0][0], [chat for _, chat, _ in batch])
+            except DoricError as error:
+                for *_, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
             else:
-                for (_, answer), completion in zip(batch, completions, strict=True):
+                for (*_, answer), completion in zip(batch, completions, strict=True):
                     if not answer.done():
                         answer.set_result(completion)
 
-    def _answer(self, requests: Sequence[ChatRequest]) -> list[Completion]:
+    def _answer(self, request: ChatRequest, chats: Sequence[list[int]]) -> list[Completion]:
+        """The answers to chats with the settings of `request`. Raises `DoricError` whatever the error is.
+
+        Otherwise the worker would end, and those who wait for an answer would wait for ever.
+        """
+        try:
+            made = self._generate(request, chats)
+        except BaseException as error:
+            hint = "Is the model whole, and does it answer with a server?"
+            if "memory" in f"{type(error).__name__} {error}".lower():
+                hint = "Give a lower --concurrency, which is the number of answers that are written together."
+            message = f"{self.model} cannot answer {len(chats)} chats: {first_line(error)}"
+            raise FatalServerError(message, hint=f"{hint} Nothing is lost.") from error
+        if self._stopped:
+            raise RetryableError(STOPPED, fault="stopped")
+        return [self._completion(chat, ids) for chat, ids in zip(chats, made, strict=True)]
+
+    def _generate(self, request: ChatRequest, chats: Sequence[list[int]]) -> list[list[int]]:
+        """The tokens that follow each chat. Those after an end token mean nothing."""
         import torch
         from transformers import StoppingCriteriaList
 
-        chats = [self._encoded(request) for request in requests]
-        padded = self._tokenizer.pad({"input_ids": chats}, padding_side="left", return_tensors="pt")
-        settings = self._settings(requests[0])
-        torch.manual_seed(requests[0].seed or 0)
+        longest = max(map(len, chats))
+        ids = torch.tensor([[0] * (longest - len(chat)) + chat for chat in chats], device=self._loaded.device)
+        mask = torch.tensor([[0] * (longest - len(chat)) + [1] * len(chat) for chat in chats], device=ids.device)
+        torch.manual_seed(request.seed or 0)
         stop = StoppingCriteriaList([lambda ids, _: torch.full_like(ids[:, 0], self._stopped, dtype=torch.bool)])
-        try:
-            with torch.inference_mode():
-                made = self._loaded.generate(
-                    **padded.to(self._loaded.device), generation_config=settings, stopping_criteria=stop
-                )
-        except torch.OutOfMemoryError as error:
-            hint = "Give a lower --concurrency, which is the number of answers that are written together."
-            raise FatalServerError(f"not enough memory for {len(requests)} answers together", hint=hint) from error
-        if self._stopped:
-            raise RetryableError(STOPPED, fault="stopped")
-        ends, begun = _as_list(settings.eos_token_id), padded["input_ids"].shape[1]
-        read = functools.partial(self._completion, ends=ends)
-        return [read(ids, len(chat)) for ids, chat in zip(made[:, begun:].tolist(), chats, strict=True)]
+        with torch.inference_mode():
+            made = self._loaded.generate(
+                ids, attention_mask=mask, generation_config=self._settings(request), stopping_criteria=stop
+            )
+        return made[:, longest:].tolist()
 
     def _encoded(self, request: ChatRequest) -> list[int]:
-        from jinja2 import TemplateError
-
         try:
             return self._tokenizer.apply_chat_template(
                 list(request.messages), add_generation_prompt=True, return_dict=True, **self._template
             )["input_ids"]
-        except (TemplateError, ValueError) as error:
-            hint = "Choose a chat model whose template accepts a chat of user and assistant."
-            raise FatalServerError(f"the chat template of {self.model} rejects a chat: {error}", hint=hint) from error
+        except Exception as error:  # a template is a program, and may fail in any way
+            hint = f"Choose a model whose template accepts a chat of user and assistant; check {TEMPLATE}, if given."
+            message = f"the chat template of {self.model} rejects a chat: {first_line(error)}"
+            raise FatalServerError(message, hint=hint) from error
 
-    def _settings(self, request: ChatRequest) -> Any:  # noqa: ANN401 - a GenerationConfig, imported when needed
-        """The checkpoint's generation settings with the sampling of the request."""
-        from copy import deepcopy
+    def _settings(self, request: ChatRequest) -> GenerationConfig:
+        """The settings of the request, and those of the checkpoint that vLLM would use too."""
+        from transformers import GenerationConfig
 
-        settings = deepcopy(self._loaded.generation_config)
-        settings.max_length = None
-        settings.max_new_tokens = request.max_tokens
-        settings.do_sample = bool(request.temperature)
-        settings.temperature = request.temperature or None
-        if not request.temperature:
-            settings.top_p = settings.top_k = settings.min_p = None
-        settings.pad_token_id = self._tokenizer.pad_token_id
-        settings.eos_token_id = [*{*_as_list(settings.eos_token_id), *_as_list(self._tokenizer.eos_token_id)}]
-        return settings
+        given, sampling = self._given, {}
+        if request.temperature:  # without 0, transformers would draw from the 50 most probable tokens only
+            sampling = {"temperature": request.temperature, "top_k": max(0, given.top_k or 0), "top_p": given.top_p}
+            sampling["min_p"] = given.min_p
+        return GenerationConfig(
+            max_new_tokens=request.max_tokens,
+            do_sample=bool(request.temperature),
+            repetition_penalty=given.repetition_penalty,
+            eos_token_id=self._ends or None,
+            pad_token_id=self._ends[0] if self._ends else 0,
+            **sampling,
+        )
 
-    def _completion(self, ids: Sequence[int], tokens_in: int, *, ends: Sequence[int]) -> Completion:
-        stop = next((spot for spot, token in enumerate(ids) if token in ends), None)
-        text = self._tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
-        answer = split_reasoning(text).answer
-        finish = "length" if stop is None else "stop"
-        length = len(ids) if stop is None else stop + 1
-        return Completion(answer, finish, tokens_in, length, reasoned=answer != text)
+    def _completion(self, chat: Sequence[int], ids: Sequence[int]) -> Completion:
+        """The answer in `ids`, read as that of a server, so that both are scored alike."""
+        end = next((spot for spot, token in enumerate(ids) if token in self._ends), None)
+        text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
+        if self._tokenizer.decode(chat[-len(OPENED) :]).rstrip().endswith(OPENED):
+            text = OPENED + text
+        choice = {"message": {"content": text}, "finish_reason": "length" if end is None else "stop"}
+        usage = {"prompt_tokens": len(chat), "completion_tokens": len(ids) if end is None else end + 1}
+        return read_completion(json.dumps({"choices": [choice], "usage": usage}).encode(), "")
 
 
 def _as_list(ids: int | list[int] | None) -> list[int]:
     return ids if isinstance(ids, list) else [] if ids is None else [ids]
-
-
-def _fail(answer: asyncio.Future[Completion], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from doric.core.errors import SettingsError
+from doric.core.errors import InputError, SettingsError
 from doric.core.extra_body import parse_extra_body
 from doric.core.other_model import find_model
 from doric.core.settings import Settings, credentials_hint, load_settings
@@ -47,13 +47,17 @@ def find_baseline(
 ) -> Settings | Result | None:
     """The baseline that --baseline names: a saved result, or the settings of a second model to evaluate.
 
-    Raises `InputError` if a file is not a result or has no turn in common, and `SettingsError` for a wrong URL.
+    Raises `InputError` if a file is not a result or has no turn in common, or if it is a folder, and `SettingsError`
+    for a wrong URL, or if no server has the model.
     """
     if spec is None:
         return None
     path = Path(spec)
+    if path.is_dir():
+        hint = "Validate that model first, with --checkpoint and an --out of its own, and give this file."
+        raise InputError("--baseline is a folder", file=spec, hint=hint)
     if path.suffix != ".json" and not path.is_file():
-        return find_model(spec, _server(model), "BASELINE_API_KEY", extra_body)
+        return _find_second("--baseline", spec, model, "BASELINE_API_KEY", extra_body)
     saved = load_result(path)
     check_comparable(saved, prompts, settings.sampling, path)
     return saved
@@ -70,9 +74,15 @@ def find_judge(
         return None
     if baseline is None:
         raise SettingsError("--judge-model compares two models", hint="Name the other model with --baseline.")
-    return find_model(spec, _server(model), "JUDGE_API_KEY", extra_body)
+    return _find_second("--judge-model", spec, model, "JUDGE_API_KEY", extra_body)
 
 
-def _server(model: Settings | Checkpoint) -> Settings:
-    """The server on which a second model is looked for if no URL is given."""
-    return load_settings() if isinstance(model, Checkpoint) else model
+def _find_second(
+    flag: str, spec: str, model: Settings | Checkpoint, key_variable: str, extra_body: str | None
+) -> Settings:
+    """The settings of a second model. Raises `SettingsError` if neither the flag nor the environment has its server."""
+    server = load_settings() if isinstance(model, Checkpoint) else model
+    found = find_model(spec, server, key_variable, extra_body)
+    if not found.given:
+        raise SettingsError(f"{flag} {spec}: no server has this model", hint=f"Give {flag} MODEL@URL or URL.")
+    return found

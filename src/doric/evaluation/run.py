@@ -236,13 +236,15 @@ async def evaluate(
     stored = (run.stored() or {}) if resumes else {}
     given = bool(model.model)
     earlier_name = str(stored.get("model", ""))
-    if not given or untagged(model.model) == untagged(earlier_name):
+    if isinstance(model, Settings) and (not given or untagged(model.model) == untagged(earlier_name)):
         model = replace(model, model=earlier_name)
     plan = {"model": model.model, "address": model.address, "heldout": prompts_fingerprint(), **settings.sampling}
     plan |= {"extra_body": model.extra_body} if model.extra_body else {}  # plans of earlier versions have no such key
     plan |= {name: value for name, value in model.preferred.items() if name == EFFORT}
     plan |= {"weights": model.fingerprint} if isinstance(model, Checkpoint) else {}
-    run.check(plan, ignore=(ASKED,), describe=_difference)
+    # the same weights in another place are the same model
+    moved = ("model",) if plan.get("weights") and plan["weights"] == stored.get("weights") else ()
+    run.check(plan, ignore=(ASKED, *moved), describe=_difference)
     async with contextlib.AsyncExitStack() as stack:
 
         def connect() -> Awaitable[ChatModel]:
