@@ -1,7 +1,7 @@
 #!/bin/sh
 # The complete workflow on a laptop, without an account, a key or a GPU: topics, dataset, ShareGPT, fine-tuning of a small model,
-# validation of the base model and the fine-tuned model, minimal pairs of Doric grammar, serving, one chat answer. About half an
-# hour on two cores. If you run it again, it resumes where it stopped.
+# validation of the base model and the fine-tuned model, minimal pairs of Doric grammar, serving, one chat answer. About 40
+# minutes on two cores. If you run it again, it resumes where it stopped.
 #
 #     ./journey.sh            writes to datasets/journey
 #
