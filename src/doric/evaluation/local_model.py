@@ -85,7 +85,7 @@ class LocalModel:
 
     Of the checkpoint's `generation_config.json`, what vLLM takes from it applies (the repetition penalty, and top_k,
     top_p and min_p if answers are sampled); temperature and length are those of the requests. Sampled answers depend on
-    which requests are answered together; greedy ones hardly do.
+    which requests are answered together; in a 16-bit format greedy ones do too, because rounding differs.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, at_once: int) -> None:
