@@ -86,12 +86,14 @@ def photograph(browser: str, page: Path) -> bytes:
             done = subprocess.run(
                 [browser, *flags, page.resolve().as_uri()], capture_output=True, text=True, timeout=SECONDS
             )
-            return picture.read_bytes()
-        except FileNotFoundError as error:
-            reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-            raise InputError(f"the browser made no picture: {reason[0]}", file=page) from error
         except subprocess.TimeoutExpired as error:
             raise InputError(f"the browser made no picture in {SECONDS} s", file=page) from error
+        except OSError as error:
+            raise os_error(error, Path(browser), "started") from error
+        if not picture.is_file():
+            reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+            raise InputError(f"the browser made no picture: {reason[0]}", file=page)
+        return picture.read_bytes()
 
 
 main = cli.main(parse_args, run)
