@@ -216,8 +216,8 @@ def test_a_base_model_that_is_no_folder_is_one_error(finetune_group, tmp_path, m
     from doric.finetune.models import base_model, model_shape
 
     (tmp_path / "file").touch()
-    for name in ("file", "missing"):
-        with pytest.raises(InputError, match="there is no such folder"):
+    for name, reason in (("file", "not a folder"), ("missing", "there is no such folder")):
+        with pytest.raises(InputError, match=reason):
             model_shape(str(tmp_path / name))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert base_model("smollm2", "~/mine") == str(tmp_path / "mine")
