@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError, SettingsError
+from doric.evaluation import local_model
 from doric.evaluation.local_model import Checkpoint, LocalModel, find_checkpoint
 from doric.finetune.foreign_types import Model, Tokenizer
 from doric.llm.request import ChatRequest
@@ -52,8 +53,9 @@ def use_settings(folder: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")
 
 
-async def test_answers_that_are_written_together_are_those_that_are_written_alone(checkpoint):
+async def test_answers_that_are_written_together_are_those_that_are_written_alone(checkpoint, monkeypatch):
     """Padding and the other chats of a batch change nothing: greedy answers are the same one by one."""
+    monkeypatch.setattr(local_model, "ALIKE", 100)
     chats = [request(text) for text in QUESTIONS] + [request("And the day?", "Fit like?", "Nae bad.")]
     together, alone = [await answers(checkpoint, chats, at_once) for at_once in (4, 1)]
     assert [one.completion for one in together] == [one.completion for one in alone]
@@ -61,6 +63,18 @@ async def test_answers_that_are_written_together_are_those_that_are_written_alon
     assert [one.completion.finish for one in together] == ["length"] * 4
     assert [one.completion.tokens_out for one in together] == [12] * 4
     assert all(one.first_token is None and one.seconds > 0 for one in together)
+
+
+async def test_chats_of_very_different_length_are_not_answered_together(checkpoint, monkeypatch):
+    """Padding would cost more than a second batch: short chats are a batch, and long ones are another."""
+    batches = []
+    monkeypatch.setattr(
+        LocalModel, "_generate", lambda _, __, chats: batches.append(list(map(len, chats))) or [[0] for _ in chats]
+    )
+    long = request("And the day?", "Fit like?", "Nae bad, " * 200)
+    await answers(checkpoint, [request(QUESTIONS[0]), long, request(QUESTIONS[2]), long], 4)
+    assert [len(batch) for batch in batches] == [2, 2]
+    assert max(batches[0]) < 60 < 400 < min(batches[1])
 
 
 async def test_an_end_token_ends_an_answer_and_is_not_in_it(checkpoint):

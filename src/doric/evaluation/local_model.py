@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 GATHERING = 0.05
 """Seconds. After an answer, the next requests arrive at once; this is how long a batch waits for them."""
+ALIKE = 1.25
+"""The chats of a batch are padded to the longest; each, with its answer, is at most this many times longer or shorter
+than the oldest."""
 TEMPLATE = "chat_template_kwargs"
 """The field of --extra-body with variables for the chat template, as vLLM calls it."""
 OPENED = "<think>"
@@ -80,6 +83,20 @@ def find_checkpoint(name: str, extra_body: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(source, weights_fingerprint(source), extra_body)
 
 
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A request, its chat as tokens, and the place for its answer."""
+
+    request: ChatRequest
+    chat: list[int]
+    answer: asyncio.Future[Completion]
+
+    def goes_with(self, other: _Waiting) -> bool:
+        """Whether both can be answered together without much padding."""
+        mine, theirs = len(self.chat) + self.request.max_tokens, len(other.chat) + other.request.max_tokens
+        return max(mine, theirs) <= ALIKE * min(mine, theirs)
+
+
 class LocalModel:
     """The model of a checkpoint. Enter the context to load it; at most `at_once` requests are answered together.
 
@@ -92,7 +109,7 @@ class LocalModel:
         self.model, self.listed = checkpoint.model, list[str]()
         self._template = dict(checkpoint.extra_body.get(TEMPLATE) or {})
         self._at_once = at_once
-        self._waiting: asyncio.Queue[tuple[ChatRequest, list[int], asyncio.Future[Completion]]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._stopped = False
 
     async def __aenter__(self) -> Self:
@@ -130,7 +147,7 @@ class LocalModel:
             message = f"the chat and its answer may have {size} tokens, and the context of the model has {self._window}"
             raise kind(message, hint="Give a lower --max-tokens.")
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((request, chat, answer))
+        self._waiting.put_nowait(_Waiting(request, chat, answer))
         return TimedCompletion(await answer, None, time.monotonic() - started)
 
     def hurry(self) -> None:
@@ -139,21 +156,25 @@ class LocalModel:
 
     async def _work(self) -> None:
         """Answer what waits, batch by batch, until the task is cancelled."""
+        waiting: list[_Waiting] = []
         while True:
-            batch = [await self._waiting.get()]
+            if not waiting:
+                waiting.append(await self._waiting.get())
             await asyncio.sleep(GATHERING)
-            while len(batch) < self._at_once and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
+            while not self._waiting.empty():
+                waiting.append(self._waiting.get_nowait())
+            batch = [one for one in waiting if one.goes_with(waiting[0])][: self._at_once]
+            waiting = [one for one in waiting if one not in batch]
             try:
-                completions = await asyncio.to_thread(self._answer, batch[0][0], [chat for _, chat, _ in batch])
+                completions = await asyncio.to_thread(self._answer, batch[0].request, [one.chat for one in batch])
             except DoricError as error:
-                for *_, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
+                for one in batch:
+                    if not one.answer.done():
+                        one.answer.set_exception(error)
             else:
-                for (*_, answer), completion in zip(batch, completions, strict=True):
-                    if not answer.done():
-                        answer.set_result(completion)
+                for one, completion in zip(batch, completions, strict=True):
+                    if not one.answer.done():
+                        one.answer.set_result(completion)
 
     def _answer(self, request: ChatRequest, chats: Sequence[list[int]]) -> list[Completion]:
         """The answers to chats with the settings of `request`. Raises `DoricError` whatever the error is.
