@@ -1,6 +1,6 @@
 #!/bin/sh
 # The complete workflow on a laptop, without an account, a key or a GPU: topics, dataset, ShareGPT, fine-tuning of a small model,
-# validation of the base model and the fine-tuned model, minimal pairs of Doric grammar, serving, one chat answer. About 40
+# validation of the base model and the fine-tuned model, minimal pairs of Doric grammar, serving, one chat answer. About 30
 # minutes on two cores. If you run it again, it resumes where it stopped.
 #
 #     ./journey.sh            writes to datasets/journey
@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 
 FOLDER=${FOLDER:-datasets/journey}
 ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-3}
-STEPS=${STEPS:-360}
+STEPS=${STEPS:-300}
 PROMPTS=${PROMPTS:-160}
 PORT=${PORT:-8765}
 run="uv run --quiet --group laptop"
@@ -52,7 +52,7 @@ topics() {
 # that look harmful, than a dataset for a larger model has.
 dataset() {
     $run python dataset_generation/generate_doric_dataset.py --topics-json "$FOLDER/topics.json" --out "$FOLDER/rows.jsonl" \
-        --n-per-topic "$ROWS_PER_TOPIC" --multi-ratio 0.15 --safety-ratio 0.16 --ask-mix lookalike=0.3 \
+        --n-per-topic "$ROWS_PER_TOPIC" --multi-ratio 0.15 --safety-ratio 0.15 --ask-mix lookalike=0.3 \
         --report "$FOLDER/dataset.html" $again
 }
 
@@ -71,7 +71,7 @@ finetune() {
     OMP_WAIT_POLICY=PASSIVE $run python finetune_notebook/finetune.py --report "$FOLDER/finetune.html" \
         --run-name journey --runs-folder "$FOLDER" --base-model "$(cat "$FOLDER/checkpoint")" \
         "$([ "$again" ] && echo --no-resume || echo --resume)" \
-        --data-path "$FOLDER/sharegpt.jsonl" --max-steps "$STEPS" --max-refusals 0.25 \
+        --data-path "$FOLDER/sharegpt.jsonl" --max-steps "$STEPS" --check-every $((STEPS / 2)) --max-refusals 0.25 \
         --prompts-per-bucket 2 --no-export-gguf
 }
 
@@ -112,7 +112,7 @@ validate() {
     model=$1 out=$2
     shift 2
     OMP_WAIT_POLICY=PASSIVE $run python validation/validate_model.py --checkpoint "$model" --limit "$PROMPTS" \
-        --max-tokens 160 --temperature 0 --concurrency 24 --out "$out" $again "$@"
+        --max-tokens 128 --temperature 0 --concurrency 32 --out "$out" $again "$@"
 }
 
 validate_base() {
