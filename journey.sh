@@ -75,38 +75,6 @@ finetune() {
         --prompts-per-bucket 2 --no-export-gguf
 }
 
-# healthy: whether a server answers on the port. Python asks it, because not every machine has curl.
-healthy() {
-    python_code="import sys, urllib.request as web; web.build_opener(web.ProxyHandler({})).open(sys.argv[1], timeout=5)"
-    uv run --quiet --no-sync python -c "$python_code" "http://127.0.0.1:$PORT/health" > /dev/null 2>&1
-}
-
-# serving MODEL COMMAND...: serve the model at an OpenAI-compatible address while the command runs.
-serving() {
-    model=$1
-    shift
-    if healthy; then
-        echo "error: another server already runs on port $PORT. Stop it, or set PORT to another port." >&2
-        exit 1
-    fi
-    OMP_WAIT_POLICY=PASSIVE $run transformers serve "$model" --device cpu --dtype bfloat16 \
-        --host 127.0.0.1 --port "$PORT" > "$FOLDER/serve.log" 2>&1 &
-    server=$!
-    trap 'kill $server 2>/dev/null || true' EXIT
-    trap 'exit 130' INT TERM HUP # otherwise dash would leave the server running
-    waited=0
-    until healthy; do
-        kill -0 $server 2>/dev/null || { echo "error: the server stopped: see $FOLDER/serve.log" >&2; exit 1; }
-        [ $waited -lt 300 ] || { echo "error: the server did not answer within 300 s: see $FOLDER/serve.log" >&2; exit 1; }
-        sleep 1
-        waited=$((waited + 1))
-    done
-    "$@"
-    kill $server
-    wait $server 2>/dev/null || true
-    trap - EXIT
-}
-
 # validate MODEL OUT ARGUMENT...: score the model's answers to the evaluation prompts.
 validate() {
     model=$1 out=$2
@@ -138,12 +106,35 @@ pairs_tuned() {
     pairs "$FOLDER/journey/export/merged" "$FOLDER/pairs_tuned.json" --baseline "$FOLDER/pairs_base.json"
 }
 
-ask() {
-    VLLM_URL="http://127.0.0.1:$PORT" VLLM_MODEL="$model" $run python modal/chat_cli.py "How do I keep bread fresh for longer?"
+# healthy: whether a server answers on the port. Python asks it, because not every machine has curl.
+healthy() {
+    python_code="import sys, urllib.request as web; web.build_opener(web.ProxyHandler({})).open(sys.argv[1], timeout=5)"
+    uv run --quiet --no-sync python -c "$python_code" "http://127.0.0.1:$PORT/health" > /dev/null 2>&1
 }
 
+# One question to the model, served at an OpenAI-compatible address.
 chat() {
-    serving "$FOLDER/journey/export/merged" ask
+    if healthy; then
+        echo "error: another server already runs on port $PORT. Stop it, or set PORT to another port." >&2
+        exit 1
+    fi
+    model=$FOLDER/journey/export/merged
+    OMP_WAIT_POLICY=PASSIVE $run transformers serve "$model" --device cpu --dtype bfloat16 \
+        --host 127.0.0.1 --port "$PORT" > "$FOLDER/serve.log" 2>&1 &
+    server=$!
+    trap 'kill $server 2>/dev/null || true' EXIT
+    trap 'exit 130' INT TERM HUP # otherwise dash would leave the server running
+    waited=0
+    until healthy; do
+        kill -0 $server 2>/dev/null || { echo "error: the server stopped: see $FOLDER/serve.log" >&2; exit 1; }
+        [ $waited -lt 300 ] || { echo "error: the server did not answer within 300 s: see $FOLDER/serve.log" >&2; exit 1; }
+        sleep 1
+        waited=$((waited + 1))
+    done
+    VLLM_URL="http://127.0.0.1:$PORT" VLLM_MODEL="$model" $run python modal/chat_cli.py "How do I keep bread fresh for longer?"
+    kill $server
+    wait $server 2>/dev/null || true
+    trap - EXIT
 }
 
 stage topics - topics

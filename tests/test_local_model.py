@@ -9,6 +9,7 @@ import pytest
 
 from doric.core.errors import FatalServerError, InputError, RetryableError, ServerError, SettingsError
 from doric.evaluation import local_model
+from doric.evaluation.generation import generate_together
 from doric.evaluation.local_model import Checkpoint, LocalModel, find_checkpoint
 from doric.finetune.foreign_types import Model, Tokenizer
 from doric.llm.request import ChatRequest
@@ -63,6 +64,28 @@ async def test_answers_that_are_written_together_are_those_that_are_written_alon
     assert [one.completion.finish for one in together] == ["length"] * 4
     assert [one.completion.tokens_out for one in together] == [12] * 4
     assert all(one.first_token is None and one.seconds > 0 for one in together)
+
+
+def test_padding_adds_no_token_to_a_chat():
+    """A repetition penalty counts the padding, so each chat is padded with a token that it has already."""
+    seen = {}
+
+    class Recorder:
+        """A model that keeps what it was given."""
+
+        device = "cpu"
+
+        def generate(self, **given: object) -> object:
+            """The chats and one token."""
+            import torch
+
+            seen.update(given)
+            return torch.cat([given["input_ids"], torch.tensor([[4], [6]])], dim=1)
+
+    chats = [[7, 8, 9, 7, 5], [9, 8]]
+    assert generate_together(Recorder(), chats, None) == [[4], [6]]
+    assert [set(row) for row in seen["input_ids"].tolist()] == [set(chat) for chat in chats]
+    assert seen["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [0, 0, 0, 1, 1]]
 
 
 async def test_chats_of_very_different_length_are_not_answered_together(checkpoint, monkeypatch):

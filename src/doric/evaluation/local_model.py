@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from doric.core.errors import DoricError, FatalServerError, InputError, RetryableError, ServerError, SettingsError
 from doric.core.regular_files import model_source
 from doric.evaluation.checkpoints import first_line, load_checkpoint, weights_fingerprint
+from doric.evaluation.generation import generate_together, until_end
 from doric.llm.response import Completion, TimedCompletion, read_completion
 
 if TYPE_CHECKING:
@@ -198,16 +199,10 @@ class LocalModel:
         import torch
         from transformers import StoppingCriteriaList
 
-        longest = max(map(len, chats))
-        ids = torch.tensor([[0] * (longest - len(chat)) + chat for chat in chats], device=self._loaded.device)
-        mask = torch.tensor([[0] * (longest - len(chat)) + [1] * len(chat) for chat in chats], device=ids.device)
         torch.manual_seed(request.seed or 0)
         stop = StoppingCriteriaList([lambda ids, _: torch.full_like(ids[:, 0], self._stopped, dtype=torch.bool)])
         with torch.inference_mode():
-            made = self._loaded.generate(
-                ids, attention_mask=mask, generation_config=self._settings(request), stopping_criteria=stop
-            )
-        return made[:, longest:].tolist()
+            return generate_together(self._loaded, chats, self._settings(request), stop)
 
     def _encoded(self, request: ChatRequest) -> list[int]:
         try:
@@ -238,12 +233,12 @@ class LocalModel:
 
     def _completion(self, chat: Sequence[int], ids: Sequence[int]) -> Completion:
         """The answer in `ids`, read as that of a server, so that both are scored alike."""
-        end = next((spot for spot, token in enumerate(ids) if token in self._ends), None)
-        text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
+        said, ended = until_end(ids, self._ends)
+        text = self._tokenizer.decode(said, skip_special_tokens=True)
         if self._tokenizer.decode(chat[-len(OPENED) :]).rstrip().endswith(OPENED):
             text = OPENED + text
-        choice = {"message": {"content": text}, "finish_reason": "length" if end is None else "stop"}
-        usage = {"prompt_tokens": len(chat), "completion_tokens": len(ids) if end is None else end + 1}
+        choice = {"message": {"content": text}, "finish_reason": "stop" if ended else "length"}
+        usage = {"prompt_tokens": len(chat), "completion_tokens": len(said) + ended}
         return read_completion(json.dumps({"choices": [choice], "usage": usage}).encode(), "")
 
 

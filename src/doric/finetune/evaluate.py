@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from doric.dialect.scores import score
 from doric.evaluation.aggregate import SHARES
+from doric.evaluation.generation import generate_together, until_end
 from doric.evaluation.metrics import ModelAnswer, ScoredAnswer, score_answers
 from doric.finetune.chat_template import render
 from doric.finetune.loading import speaking
@@ -67,14 +68,11 @@ class Answerer:
             eos_token_id=list(self.ends),
         )
         asked = [render(self.tokenizer, [{"role": "user", "content": one}], ask=True) for one in prompts]
-        padded = self.tokenizer.pad({"input_ids": asked}, padding_side="left", return_tensors="pt")
-        batch: Any = padded.to(self.model.device)
-        made: Any = self.model.generate(**batch, generation_config=likeliest)
-        return map(self._reply, made[:, batch["input_ids"].shape[1] :].tolist())
+        return map(self._reply, generate_together(self.model, asked, likeliest))
 
     def _reply(self, ids: list[int]) -> Reply:
-        stop = next((spot for spot, token in enumerate(ids) if token in self.ends), None)
-        return Reply(self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip(), stop is not None)
+        said, ended = until_end(ids, self.ends)
+        return Reply(self.tokenizer.decode(said, skip_special_tokens=True).strip(), ended)
 
 
 def choose_prompts(each: int, buckets: Iterable[str]) -> list[HeldOutPrompt]:
