@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 
 FOLDER=${FOLDER:-datasets/journey}
 ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-3}
-STEPS=${STEPS:-300}
+STEPS=${STEPS:-340}
 PROMPTS=${PROMPTS:-160}
 PORT=${PORT:-8765}
 run="uv run --quiet --group laptop"
@@ -52,7 +52,7 @@ topics() {
 # that look harmful, than a dataset for a larger model has.
 dataset() {
     $run python dataset_generation/generate_doric_dataset.py --topics-json "$FOLDER/topics.json" --out "$FOLDER/rows.jsonl" \
-        --n-per-topic "$ROWS_PER_TOPIC" --multi-ratio 0.15 --safety-ratio 0.15 --ask-mix lookalike=0.3 \
+        --n-per-topic "$ROWS_PER_TOPIC" --multi-ratio 0.15 --safety-ratio 0.135 --ask-mix lookalike=0.3 \
         --report "$FOLDER/dataset.html" $again
 }
 
