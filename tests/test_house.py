@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +133,17 @@ def test_notebook_is_committed_without_outputs():
     """The committed notebook has no outputs, which are large, change in each run and may contain text of the user."""
     cells = json.loads((ROOT / "finetune_notebook" / "doric_finetune.ipynb").read_text("utf-8"))["cells"]
     assert [cell["id"] for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+
+
+def test_the_type_checker_knows_which_files_import_a_model_library():
+    """A plain `uv sync` has no torch, and ty reports its imports except in the files that pyproject.toml lists."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ty"]["overrides"]
+    listed = [pattern.removesuffix("/**") for override in settings for pattern in override["include"]]
+    libraries = {"datasets", "peft", "torch", "transformers", "trl", "unsloth"}
+    for path in [*python_files(PACKAGE), *(path for name in SCRIPTS[:-1] for path in python_files(ROOT / name))]:
+        if libraries & {name.partition(".")[0] for name in imported(parsed(path))}:
+            place = path.relative_to(ROOT)
+            assert {str(place), *map(str, place.parents)} & set(listed), f"{place} is missing in [[tool.ty.overrides]]"
 
 
 def test_every_test_says_what_it_shows():
