@@ -505,6 +505,19 @@ def test_a_deployment_that_ends_early_is_stopped(modal, mode, status):
     assert "Traceback" not in err
 
 
+def test_a_signal_before_the_first_process_waits_for_the_block_that_stops_the_app(monkeypatch):
+    """A signal between two handlers is not lost, raises nothing outside of `ended`, and nothing is started any more."""
+
+    def register(number, handler):
+        if number == signal.SIGINT:
+            handler(number, None)
+
+    monkeypatch.setattr(processes.signal, "signal", register)
+    signals = processes.Signals()
+    with pytest.raises(processes.Signalled), signals.ended(lambda: pytest.fail("nothing must start")):
+        pytest.fail("the block must not begin")
+
+
 def test_a_signal_while_a_process_starts_ends_it(monkeypatch):
     """A signal between the start of a process and the block that ends it is not lost, and the process is ended."""
     monkeypatch.setattr(processes.signal, "signal", lambda *_: None)  # the handlers of pytest stay
@@ -517,6 +530,36 @@ def test_a_signal_while_a_process_starts_ends_it(monkeypatch):
 
     with pytest.raises(processes.Signalled), signals.ended(start):
         pytest.fail("the block must not begin")
+    assert started[0].returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("expected", [processes.Signalled, modal_app.TeacherError])
+def test_a_first_signal_while_a_process_is_ended_waits_for_its_end(monkeypatch, expected):
+    """A process that is being ended after an error or --max-hours has ended before a first signal takes effect.
+
+    Otherwise a deployment could go on after the stop of its app.
+    """
+    monkeypatch.setattr(processes.signal, "signal", lambda *_: None)  # the handlers of pytest stay
+    signals, started = processes.Signals(), []
+
+    class Ending(subprocess.Popen):
+        """The signal comes as soon as the process is asked to end."""
+
+        def terminate(self):
+            signals._receive(signal.SIGHUP, None)
+            super().terminate()
+
+    def start():
+        started.append(Ending([sys.executable, "-c", "import time; time.sleep(60)"]))
+        return started[0]
+
+    def block():
+        if expected is modal_app.TeacherError:
+            raise modal_app.TeacherError("the time is over")
+
+    with pytest.raises(expected), signals.ended(start):
+        block()
+    assert signals.received == signal.SIGHUP
     assert started[0].returncode == -signal.SIGTERM
 
 

@@ -26,13 +26,15 @@ class Signalled(BaseException):
 class Signals:
     """Ctrl-C, SIGTERM and SIGHUP. The first one raises `Signalled`, unless `quiet`; later ones only set `again`.
 
-    So nothing can interrupt what is done after the first one. A signal that is ignored (`nohup`) stays ignored.
+    So nothing can interrupt what is done after the first one. A signal that comes before the first process of `ended`
+    waits for it. A signal that is ignored (`nohup`) stays ignored.
     """
 
     def __init__(self) -> None:
         self.received = 0
         """The number of the first signal."""
-        self.again = self.quiet = self._starting = False
+        self.again = self.quiet = False
+        self._held = True
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -43,25 +45,27 @@ class Signals:
             self.again = True
             return
         self.received = number
-        if not self._starting:
+        if not self._held:
             raise Signalled(number)
 
     @contextmanager
     def ended(self, start: Callable[[], "subprocess.Popen[bytes]"]) -> Generator["subprocess.Popen[bytes]"]:
         """A process that ends with the block: it is asked to end, and killed if it does not or after a second signal.
 
-        A signal that comes while it starts waits until it can be ended: else a deployment would go on by itself.
+        A signal that comes while it starts or ends waits until it has ended: else a deployment would go on by itself.
         """
         process = None
         try:
-            self._starting = True
-            process = start()
-            self._starting = False
-            if self.received:
-                raise Signalled(self.received)
-            yield process
-        finally:
-            self._starting = False
+            try:
+                self._held = True
+                process = None if self.received else start()
+                self._held = False
+                if process is None or self.received:
+                    raise Signalled(self.received)
+                yield process
+            finally:
+                self._held, before = True, self.received
+        finally:  # also if a signal came before the line above
             if process is not None and process.poll() is None:
                 process.terminate()
                 limit = Deadline.after(GRACE_SECONDS)
@@ -69,6 +73,9 @@ class Signals:
                     time.sleep(0.1)
                 process.kill()
                 process.wait()
+            self._held = False
+        if self.received != before:  # an error of the block goes before it
+            raise Signalled(self.received)
 
 
 @dataclass(frozen=True, slots=True)
