@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from doric.core.backups import Backups
     from doric.core.errors import InputError, SettingsError
     from doric.core.files import atomic_writer, encode_json, refuse_overwrite
+    from doric.core.regular_files import refuse_read_once
     from doric.core.text import counted
     from doric.lint.files import refuse_broken_data
     from doric.preferences.balance import limits
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         hint = "Give refused answers with --rejected, or pairs with --pairs."
         raise SettingsError(f"there is no file {args.rows}.rejected.jsonl", hint=hint)
     for source in [args.rows, *rejected, *args.pairs]:
+        refuse_read_once(source)
         refuse_overwrite(args.out, source=str(source), overwrite=args.overwrite)
     making = Making(AcceptedRows.index(args.rows), rejected, args.pairs)
     share = limits().most_of_a_gate if args.most_of_a_gate is None else args.most_of_a_gate

@@ -1,6 +1,7 @@
 """The command that makes preference pairs: which pairs, their balance, their formats, and the input it refuses."""
 
 import json
+import os
 from collections import Counter
 
 import pytest
@@ -111,6 +112,16 @@ def test_no_pair_comes_twice_and_no(make):
     assert found["How do I wash sark number 1?"] == limits().per_prompt
 
 
+def test_chats_with_the_same_follow_up_are_different_prompts(make):
+    """The limit of pairs counts whole chats, because many of them have the same last question."""
+    chats, entries = [row(number) for number in range(6)], []
+    for number, chat in enumerate(chats):
+        chat["messages"] += [{"role": "user", "content": "Fit wye?"}, {"role": "assistant", "content": "For it lifts."}]
+        entries.append(refused(number, "thin", "It lifts", follow_up="Fit wye?", turn=3))
+    _, pairs = make(chats, entries)
+    assert len(pairs) == len(chats) > limits().per_prompt
+
+
 @pytest.mark.parametrize("gate", sorted(read_toml("preferences/balance.toml")["not_worse"]))
 def test_a_rejection_that_says_nothing_about(make, gate, capsys):
     """A rejection that says nothing about the answer makes no pair."""
@@ -218,12 +229,27 @@ def test_a_line_that_is_no_rejection(make, entry, said, capsys):
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("broken", [{"prompt": []}, {"chosen": ""}, {"rejected": [{"role": "user", "content": "x"}]}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"prompt": []},
+        {"chosen": ""},
+        {"rejected": [{"role": "user", "content": "x"}]},
+        {"chosen": [{"role": "user", "content": "another"}, {"role": "assistant", "content": "y"}]},
+    ],
+)
 def test_a_line_that_is_no_pair(make, broken, capsys):
     """A line that is no pair is one error with its line."""
     pair = {"prompt": "x", "chosen": "y", "rejected": "z"}
     assert make(*mixed(8), pairs=[pair, pair | broken]) == (2, None)
     assert "more.jsonl:2: " in capsys.readouterr().err
+
+
+def test_an_answer_may_repeat_its_prompt(make):
+    """Some datasets have the whole chat in `chosen` and `rejected`; only the answer is taken."""
+    chat = [{"role": "user", "content": "How do I dry a sark?"}, {"role": "assistant", "content": "Hing it oot."}]
+    _, pairs = make(*mixed(8), pairs=[{"prompt": chat[0]["content"], "chosen": chat, "rejected": "Hang it out."}])
+    assert pairs[-1]["chosen"] == chat[1:]
 
 
 def test_without_a_usable_pair_nothing_is(make, capsys):
@@ -246,3 +272,18 @@ def test_the_output_may_not_be_one(make, tmp_path, capsys):
     rows = tmp_path / "rows.jsonl"
     assert main(["--rows", str(rows), "--out", str(rows), "--overwrite"]) == 2
     assert "is the input itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--rows", "--rejected", "--pairs"])
+@pytest.mark.parametrize("name", ["-", "pipe"])
+def test_what_can_be_read_only_once_is_refused(make, tmp_path, monkeypatch, capsys, flag, name):
+    """Each input is read twice, so stdin and a pipe are one line that says so, and not an empty file."""
+    make(*mixed(8))
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    given = {"--rows": "rows.jsonl", "--rejected": "rows.jsonl.rejected.jsonl", flag: name}
+    assert main([*(text for pair in given.items() for text in pair), "--out", "other.jsonl"]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"error: {name}: cannot be read: not a regular file\n"
+        "hint: It is read twice: write it to a file first, and give that.\n"
+    )

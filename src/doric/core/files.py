@@ -158,9 +158,11 @@ def refuse_overwrite(path: Path, *, source: str, overwrite: bool) -> None:
     if not path.is_file():
         return
     if source != "-" and os.path.exists(source) and path.samefile(source):
-        raise SettingsError(f"{path} is the input itself", hint="Choose another --output.")
+        raise SettingsError(f"{path} is the input itself", hint="Choose another output file.")
     if not overwrite:
-        raise InputError("the file exists", file=path, hint="Give --overwrite to replace it, or another --output.")
+        raise InputError(
+            "the file exists", file=path, hint="Give --overwrite to replace it, or choose another output file."
+        )
     try:
         with open_regular(path) as existing:
             lock_open_file(existing, path)  # a rename would not notice that a run has it open

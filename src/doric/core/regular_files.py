@@ -110,5 +110,12 @@ def read_regular(path: Path | str) -> bytes:
         return file.read()
 
 
+def refuse_read_once(path: Path | str) -> None:
+    """Raise `InputError` if `path` is stdin or a pipe: a command that reads a file twice would then find nothing."""
+    if str(path) == "-" or other_kind(path) == NOT_REGULAR:
+        hint = "It is read twice: write it to a file first, and give that."
+        raise InputError(f"cannot be read: {NOT_REGULAR}", file=path, hint=hint)
+
+
 def _not_regular(path: Path | str) -> InputError:
     return InputError(f"cannot be read: {NOT_REGULAR}", file=path, hint="Remove it, or give another file.")

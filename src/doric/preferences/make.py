@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from doric.core.text import has_text
+from doric.core.conversations import stable_id
+from doric.core.text import fold, has_text
 from doric.preferences.balance import Sketch, balanced, limits
 from doric.preferences.sources import AcceptedRows, pair_of, read_pairs, read_rejected
 from doric.quality.decontamination import find_match
@@ -59,7 +60,7 @@ class Making:
         """The pairs with their numbers, each once. The reasons of all others are counted in `left_out`."""
         seen, by_prompt = set[str](), Counter[str]()
         for number, pair in enumerate(self._all(left_out)):
-            prompt = pair.prompt[-1]["content"]
+            prompt = stable_id(*(fold(text) for text in _asked(pair)))  # many chats have the same last turn
             if why := _unusable(pair) or (SAME if pair.key in seen else ""):
                 left_out[why] += 1
             elif by_prompt[prompt] >= limits().per_prompt:
@@ -87,8 +88,12 @@ class Making:
 def _unusable(pair: Pair) -> str:
     if pair.chosen.split() == pair.rejected.split():
         return EQUAL
-    asked = (turn["content"] for turn in pair.prompt if turn["role"] == "user")
-    return HELD_OUT if any(find_match(text) for text in asked) else ""
+    return HELD_OUT if any(map(find_match, _asked(pair))) else ""
+
+
+def _asked(pair: Pair) -> list[str]:
+    """The user's turns of the prompt."""
+    return [turn["content"] for turn in pair.prompt if turn["role"] == "user"]
 
 
 def _sketch(number: int, pair: Pair) -> Sketch:

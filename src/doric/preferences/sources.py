@@ -148,7 +148,7 @@ def read_pairs(path: Path) -> Iterator[Pair]:
 
 def _as_pair(entry: Mapping[str, Any]) -> Pair:
     prompt = tuple(_turns(entry.get("prompt"), "prompt", "user"))
-    chosen, rejected = (_turns(entry.get(key), key, "assistant")[-1]["content"] for key in ("chosen", "rejected"))
+    chosen, rejected = (_answer(entry, key, prompt) for key in ("chosen", "rejected"))
     given = entry.get("meta")
     meta = given if isinstance(given, dict) else {}
     known = isinstance(meta.get("margin"), int | float) and isinstance(meta.get("margin_of"), str)
@@ -158,6 +158,14 @@ def _as_pair(entry: Mapping[str, Any]) -> Pair:
         prompt=prompt, chosen=chosen, rejected=rejected, why=why, reason=str(meta.get("reason") or why), margin=amount,
         margin_of=measure, meta=meta,
     )  # fmt: skip
+
+
+def _answer(entry: Mapping[str, Any], key: str, prompt: tuple[Turn, ...]) -> str:
+    """The answer of a pair. Some datasets repeat the prompt before it. Raises `InputError` for any other turns."""
+    *before, last = _turns(entry.get(key), key, "assistant")
+    if before and before != list(prompt):
+        raise InputError(f'"{key}" has more than one turn, which are not those of "prompt"', hint=HINT_PAIRS)
+    return last["content"]
 
 
 def _turns(value: object, key: str, last: str) -> list[Turn]:
