@@ -94,6 +94,19 @@ def test_a_complete_dataset_pays_for_no_short_call():
         assert len(server.probes) == before
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.rejected.jsonl"])
+def test_a_damaged_file_pays_for_no_short_call(name, capsys):
+    """A line that is no row is found before the model is tried."""
+    with serving(by_question(refused=5)) as server:
+        for command in ("submit", "collect"):
+            assert run(server.url, "--batch", command) == 1
+        before = len(server.probes)
+        Path(name).write_text("{\n" + Path(name).read_text("utf-8"), "utf-8")
+        assert run(server.url, "--batch", "submit") == 2
+        assert len(server.probes) == before
+    assert f"{name}:1" in capsys.readouterr().err
+
+
 def test_check_is_refused_for_batches(capsys):
     """--check looks at a live run only, so it says nothing of batches."""
     with serving() as server:

@@ -102,8 +102,8 @@ class BatchRun(Run):
             self._rereads &= self._files.count() < len(self._plan)
             self._recall_verdicts(state)
             await self._restore(state)
-            async with self._client(state) as client:
-                with self._opened_files() as journals:
+            with self._opened_files() as journals:  # before the short call: damaged rows must cost nothing
+                async with self._client(state) as client:
                     parts = await self._write_round(state, client, journals, unsent)
                     if not self._interrupted:
                         await self._send(state, parts)
