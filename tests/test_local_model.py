@@ -154,6 +154,30 @@ async def test_a_stop_ends_the_answers_that_are_being_written(checkpoint):
             await writing
 
 
+async def test_after_a_stop_no_other_batch_begins(checkpoint, monkeypatch):
+    """Chats that wait because of their length are not read after `hurry`: their turns count as not asked, too."""
+    batches = []
+
+    def generate(model: LocalModel, _: ChatRequest, chats: list[list[int]]) -> list[list[int]]:
+        model.hurry()
+        batches.append(chats)
+        return [[0] for _ in chats]
+
+    monkeypatch.setattr(LocalModel, "_generate", generate)
+    async with LocalModel(find_checkpoint(str(checkpoint), {}), at_once=2) as model:
+        chats = [request(QUESTIONS[0]), request("And the day?", "Fit like?", "Nae bad, " * 200)]
+        ended = await asyncio.gather(*map(model.complete_timed, chats), return_exceptions=True)
+    assert [type(error) for error in ended] == [RetryableError, RetryableError]
+    assert len(batches) == 1
+
+
+async def test_an_answer_that_cannot_be_decoded_is_an_error(checkpoint, monkeypatch):
+    """Any error of an answer reaches whoever waits for it: nobody waits for ever."""
+    monkeypatch.setattr(LocalModel, "_completion", lambda *_: 1 // 0)
+    with pytest.raises(FatalServerError, match="by zero"):
+        await asyncio.wait_for(answers(checkpoint, [request(QUESTIONS[0])], 1), 60)
+
+
 async def test_a_model_without_a_chat_template_is_refused(checkpoint):
     """A base model cannot be asked chats, and the error names the folder and what to choose."""
     (checkpoint / "chat_template.jinja").unlink()

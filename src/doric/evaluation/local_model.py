@@ -182,8 +182,11 @@ class LocalModel:
 
         Otherwise the worker would end, and those who wait for an answer would wait for ever.
         """
+        if self._stopped:  # other chats are still waiting, and each batch would begin with reading them
+            raise RetryableError(STOPPED, fault="stopped")
         try:
             made = self._generate(request, chats)
+            completions = [self._completion(chat, ids) for chat, ids in zip(chats, made, strict=True)]
         except BaseException as error:
             hint = "Is the model whole, and does it answer with a server?"
             if "memory" in f"{type(error).__name__} {error}".lower():
@@ -192,7 +195,7 @@ class LocalModel:
             raise FatalServerError(message, hint=f"{hint} Nothing is lost.") from error
         if self._stopped:
             raise RetryableError(STOPPED, fault="stopped")
-        return [self._completion(chat, ids) for chat, ids in zip(chats, made, strict=True)]
+        return completions
 
     def _generate(self, request: ChatRequest, chats: Sequence[list[int]]) -> list[list[int]]:
         """The tokens that follow each chat. Those after an end token mean nothing."""
