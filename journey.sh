@@ -8,6 +8,7 @@
 # The environment variables FOLDER, ROWS_PER_TOPIC, STEPS and PROMPTS change the output folder and the sizes; stages that depend on
 # a changed size are run again.
 set -eu
+unset CDPATH # otherwise cd could go to another folder, and print it
 cd "$(dirname "$0")"
 
 FOLDER=${FOLDER:-datasets/journey}
@@ -20,20 +21,23 @@ mkdir -p "$FOLDER"
 FOLDER=$(cd "$FOLDER" && pwd)
 began=$(date +%s)
 
-# stage NAME SETTINGS COMMAND...: run the command, unless it has succeeded with the same settings before. If it succeeded with other
-# settings, it starts again and overwrites the old output.
+# stage NAME SETTINGS COMMAND...: run the command, unless it has succeeded with the same settings before. NAME.done has the settings
+# with which it has succeeded or begun. With other settings, it starts again and overwrites the old output; if it is stopped then,
+# the next run starts again, too, because nobody knows which part of the output is old.
 stage() {
     name=$1 settings=$2
     shift 2
     again=
-    if [ -e "$FOLDER/$name.done" ]; then
-        if [ "$(cat "$FOLDER/$name.done")" = "$settings" ]; then
+    case $(cat "$FOLDER/$name.done" 2>/dev/null || true) in
+        "$settings")
             echo "== $name: already done"
             return
-        fi
-        again=--overwrite
-    fi
+            ;;
+        "" | "begun $settings") ;;
+        *) again=--overwrite ;;
+    esac
     echo "== $name"
+    echo "begun ${again:-$settings}" > "$FOLDER/$name.done"
     since=$(date +%s)
     "$@"
     echo "$settings" > "$FOLDER/$name.done"
