@@ -7,6 +7,7 @@ Exit status: 0 done, 2 an error to fix.
 """
 
 import argparse
+import html
 import os
 import re
 import shutil
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 def check_report(page: Path) -> None:
     """Raise `InputError` unless everybody may see the report: no path of this machine, no failed call."""
     try:
-        text = page.read_text("utf-8")
+        text = html.unescape(page.read_text("utf-8", errors="replace"))  # a path may have & or quotation marks
     except OSError as error:
         raise os_error(error, page, "read") from error
     private = {str(folder) for folder in (Path.home(), page.parent.resolve(), Path(tempfile.gettempdir()))}

@@ -1,5 +1,6 @@
 """docs/pictures.py: pictures of reports for README, which show no path of a machine and no failed call."""
 
+import html
 import os
 import tempfile
 from pathlib import Path
@@ -37,6 +38,21 @@ def test_each_report_becomes_its_picture(reports):
     assert pictures.main(["--folder", "run", "--out", "out"]) == 0
     shown = {name: Path("out", name).read_text("utf-8") for name in pictures.REPORTS.values()}
     assert shown == {picture: (reports / report).as_uri() for report, picture in pictures.REPORTS.items()}
+
+
+def test_a_path_is_found_as_html_writes_it(reports, tmp_path, monkeypatch, capsys):
+    """A folder with & and quotation marks stands in the report with their names, and is refused all the same."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "nowhere"))
+    folder = reports.rename(tmp_path / 'R&D\'s "run"')
+    (folder / "tuned.html").write_text(f"<p>{html.escape(str(folder))}/journey/export/merged</p>", "utf-8")
+    assert pictures.main(["--folder", str(folder), "--out", "out"]) == 2
+    assert f"the report shows the path {folder}" in capsys.readouterr().err
+
+
+def test_a_report_in_another_encoding_is_checked_and_shown(reports):
+    """The browser decides how it shows such a page; the check reads what it can."""
+    (reports / "tuned.html").write_bytes(b"<p>\xff\xfe</p>")
+    assert pictures.main(["--folder", "run", "--out", "out"]) == 0
 
 
 @pytest.mark.parametrize(
