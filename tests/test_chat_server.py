@@ -499,6 +499,8 @@ REFUSALS = [
     ),
     (403, {"error": {"message": "Project does not have access to model m"}}, "gives no access (403)", "not at fault"),
     (400, {"error": {"message": "User location is not supported"}}, "gives no access (400)", "not at fault"),
+    (402, {"error": {"message": "Insufficient credits"}}, "is used up (402): Insufficient credits", "Top up"),
+    (429, {"error": {"message": "No quota", "code": "insufficient_quota"}}, "is used up (429): No quota", "Top up"),
     (200, {"error": {"message": "Invalid API key", "code": 401}}, "VLLM_API_KEY was refused", "Put the key into .env"),
     (200, {"error": {"message": "the database is down"}}, "answered with an error: the database is down", ""),
 ]

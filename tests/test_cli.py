@@ -97,6 +97,26 @@ def test_main_returns_the_exit_status(capsys, run, status, printed):
     assert capsys.readouterr().err == printed
 
 
+@pytest.mark.parametrize(
+    ("given", "suggested"),
+    [
+        (["--maxcost", "5"], "Did you mean --max-cost? "),
+        (["--maxcost=5"], "Did you mean --max-cost? "),
+        (["--zzz"], ""),
+        (["rows.jsonl"], ""),
+        (["--" + "m" * 100_000], ""),
+    ],
+)
+def test_an_unknown_flag_is_answered_with_the_one_most_like_it(capsys, given, suggested):
+    """The hint asks whether the flag most like it was meant, if there is one."""
+    parser = cli.Parser(prog="tool.py")
+    parser.add_argument("--max-cost")
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args(given)
+    assert stopped.value.code == 2
+    assert f"hint: {suggested}tool.py --help lists all flags." in capsys.readouterr().err
+
+
 def test_an_error_of_our_own_keeps_its_traceback():
     """An unexpected exception keeps its traceback."""
     with pytest.raises(ZeroDivisionError):

@@ -366,6 +366,16 @@ def test_several_models_and_no_model_name_is_an_error(capsys):
     assert "hint: Set MODEL or --model to one of: a, b." in capsys.readouterr().err
 
 
+def test_an_unknown_model_is_answered_with_the_servers_list(capsys):
+    """A typo in the name of the model: the error lists the server's models, the one most like it first."""
+    behaviour = Behaviour(models=("embedder", "mock-doric"))
+    with serving(behaviour, decide=lambda call: Action("no_model")) as server:
+        assert generate(server, "--model", "mick-doric") == 2
+    told = capsys.readouterr().err
+    assert "has no model 'mick-doric' (404)" in told
+    assert "hint: Check the name: the server lists mock-doric, embedder." in told
+
+
 def test_backend_openai_without_a_key_is_an_error(capsys):
     """If there is no key, the hint says how to give one, and nothing is written."""
     assert script.main(["--topics", "topics.txt", "--out", "out.jsonl", "--backend", "openai"]) == 2

@@ -333,3 +333,25 @@ def test_a_placeholder_key_is_not_redacted(key, status):
 def test_a_short_key_that_is_no_placeholder_is_redacted(key):
     """A password that the user has chosen is not shown, however short it is."""
     assert key not in ErrorResponse.read(400, f'{{"error": "unknown key {key}"}}'.encode(), {}, key=key).message
+
+
+NO_MODEL = {"error": {"message": "The model `gtp-5` does not exist", "code": "model_not_found"}}
+
+
+@pytest.mark.parametrize(
+    ("address", "listed", "hint"),
+    [
+        ("https://h/v1", ["whisper-1", "gpt-5"], "Check the name: the server lists gpt-5, whisper-1."),
+        ("https://h/v1", [*"1234567890"], "Check the name: the server lists 5, 1, 2, 3, 4, 6, 7, 8 and 2 more."),
+        ("https://h/v1", [], "Check the name against the provider's list of models: the server lists no other one."),
+        ("https://h/v1", ["gtp-5"], "the server lists no other one."),
+        ("https://me.openai.azure.com/openai/v1", ["gpt-5"], "the name of the model is that of your deployment."),
+    ],
+)
+def test_an_unknown_model_is_followed_by_those_of_the_server(address, listed, hint):
+    """The names most like the given one come first. No flag is named: it may be the model of a judge or a baseline."""
+    refusal = ErrorResponse.read(404, json.dumps(NO_MODEL).encode(), {}, key="")
+    error = refusal.to_error(address=address, model="gtp-5", key_variable="K", key_given=True, listed=listed)
+    assert f"{address} has no model 'gtp-5' (404)" in error.message
+    assert error.hint.endswith(hint)
+    assert "--model" not in error.hint

@@ -18,6 +18,7 @@ from doric.chat.connection import Reply, Watchdog
 from doric.chat.session import Model, TooLong
 from doric.core.errors import FatalServerError, RetryableError, ServerError, SettingsError, missing_package
 from doric.core.settings import check_key, is_loopback, normalize_url
+from doric.core.text import first_names
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding
 from doric.llm.errors import ACCOUNT_HINT, MEMORY_HINT, ErrorResponse, find_error
@@ -43,10 +44,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
 START_IT = "Start the server, or check the port in VLLM_URL. --wait SECONDS waits for a server that is starting."
 API_KEY = "Put the key into .env: of a server of your own, the key that it was started with; else the provider's key."
 MODAL_API_KEY = "It is the key in the app's Modal Secret; see .env.template."
-MOST_NAMES = 8
-"""Models that an error names. Some providers have hundreds; /model lists all."""
-LONGEST_NAME = 80
-"""Characters of a name in an error."""
+TOP_UP = "Top up the account of the provider, or use another server."
 CHECK_SERVER = "Is VLLM_URL an OpenAI-compatible server?"
 NAME_MODEL = "If the server does not list its models, set VLLM_MODEL to the name of one."
 
@@ -162,7 +160,9 @@ class Server:
         if not self.models or self.model is None or self.model in self.models:
             return ""
         names = listed(self.models)
-        return f"{self.address.host} does not list {self.model.name}, only {names}: /model NAME changes it"
+        return (
+            f"{self.address.host} does not list {self.model.name}, only {names}: VLLM_MODEL or /model NAME changes it"
+        )
 
     def start(self) -> None:
         """Look for the model in the background, once. This request also starts a server that is stopped."""
@@ -188,7 +188,7 @@ class Server:
         self.models = self._list(needed=not name)
         names = [model.name for model in self.models]
         if name and names and name not in names:
-            raise FatalServerError(f"there is no model {name!r} here", hint=f"served here: {listed(self.models)}")
+            raise FatalServerError(f"there is no model {name!r} here", hint=f"served here: {listed(self.models, name)}")
         if name:
             self.model, self._adaptation = choose(self.models, name), Adaptation()
 
@@ -408,6 +408,9 @@ class Server:
             return FatalServerError(message, hint="Both are parts of a proxy token; see .env.template.")
         if refusal.expects_https or (status == 403 and refusal.is_page):
             return refusal.to_error(address=address.host, model="", key_variable="", key_given=False)
+        if refusal.out_of_credit:
+            said = f": {refusal.message}" if refusal.message else ""
+            return FatalServerError(f"the quota at {address.host} is used up ({status}){said}", hint=TOP_UP)
         if refusal.refuses_account:
             return FatalServerError(f"{address.host} gives no access ({status}): {refusal.message}", hint=ACCOUNT_HINT)
         if refusal.refuses_key:
@@ -443,14 +446,9 @@ def choose(models: list[Model], wanted: str) -> Model:
     return next((model for model in adapters if model.name == "doric"), (adapters or models)[0])
 
 
-def listed(models: Sequence[Model]) -> str:
-    """The names of the models, of which the first `MOST_NAMES` are written out.
-
-    >>> listed([Model(name) for name in "abcdefghij"])
-    'a, b, c, d, e, f, g, h and 2 more'
-    """
-    names = ", ".join(" ".join(model.name.split())[:LONGEST_NAME] for model in models[:MOST_NAMES])
-    return names + (f" and {more:,} more" if (more := len(models) - MOST_NAMES) > 0 else "")
+def listed(models: Sequence[Model], like: str = "") -> str:
+    """The first names of the models, those most `like` a name that is not among them first; /model lists all."""
+    return first_names([model.name for model in models], like)
 
 
 def _broken_off(reason: str, *, hint: str = "") -> RetryableError:

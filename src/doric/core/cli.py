@@ -252,7 +252,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the error of a flag, and exit."""
         shown = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}..."
-        self.exit(report_error(SettingsError(" ".join(shown.split()), hint=f"{self.prog} --help lists all flags.")))
+        hint = f"{self._suggestion(message)}{self.prog} --help lists all flags."
+        self.exit(report_error(SettingsError(" ".join(shown.split()), hint=hint)))
+
+    def _suggestion(self, message: str) -> str:
+        """The flag that an unknown one was meant to be, as a question; "" if none is like it."""
+        import difflib  # here, because only errors need it
+
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        flag = unknown.partition(" ")[0].partition("=")[0][:MAX_MESSAGE]
+        near = difflib.get_close_matches(flag, self._option_string_actions, 1) if flag.startswith("-") else ()
+        return f"Did you mean {near[0]}? " if near else ""
 
 
 def add_serving_flags(parser: argparse.ArgumentParser) -> None:

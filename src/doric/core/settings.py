@@ -278,11 +278,15 @@ def _deployment(base_url: str) -> str:
     return unquote(found[1]) if found else ""
 
 
+def at_azure(base_url: str) -> bool:
+    """Whether the URL is at one of Azure's hosts."""
+    return (urlsplit(base_url).hostname or "").endswith(AZURE_HOSTS)
+
+
 def azure_hint(base_url: str) -> str:
     """How the URLs of Azure look, if `base_url` is at Azure and looks otherwise; else ""."""
-    host = urlsplit(base_url).hostname or ""
     known = base_url.endswith("/v1") or re.search(r"/(deployments/.+|models|v1)\?", base_url)
-    if not host.endswith(AZURE_HOSTS) or known:
+    if not at_azure(base_url) or known:
         return ""
     return "URLs of Azure end in /openai/v1, or in /openai/deployments/NAME?api-version=VERSION."
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
 # the lengths of an address are limited, because otherwise "@@@@…" would take time cubic in its length
@@ -21,6 +21,10 @@ QUOTATION = re.compile(
 """Text in quotation marks. A final apostrophe, as in wi', begins no quotation."""
 MAX_CHARACTERS = 20_000
 """A longer text is no answer of a chat. It is refused before any pattern is applied to it."""
+MOST_NAMES = 8
+"""So many names of a list are written out in an error."""
+LONGEST_NAME = 80
+"""Longer names of a list are cut in an error."""
 TAIL_LENGTH = 80
 """What follows the last full stop is looked at only so far, in characters."""
 _CLOSERS = r"[\"'”’»›“‘)\]}]"
@@ -96,6 +100,27 @@ def listed_counts(counts: Mapping[str, int]) -> str:
     """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{name} {count:,}" for name, count in ordered)
+
+
+def first_names(names: Sequence[str], like: str = "") -> str:
+    """The first names of a list, at most `MOST_NAMES`, and how many more there are. Those most `like` one come first.
+
+    >>> first_names([*"abcdefghij"])
+    'a, b, c, d, e, f, g, h and 2 more'
+    >>> first_names(["whisper", "gpt-mini"], like="gtp-mini")
+    'gpt-mini, whisper'
+    """
+    if like:
+        import difflib  # here, because only errors need it
+
+        matcher = difflib.SequenceMatcher(b=like.lower())
+        nearness: dict[str, float] = {}
+        for name in names:
+            matcher.set_seq1(name[:LONGEST_NAME].lower())
+            nearness[name] = matcher.ratio()
+        names = sorted(names, key=lambda name: -nearness[name])
+    written = ", ".join(" ".join(name.split())[:LONGEST_NAME] for name in names[:MOST_NAMES])
+    return written + (f" and {more:,} more" if (more := len(names) - MOST_NAMES) > 0 else "")
 
 
 def words(text: str) -> list[str]:

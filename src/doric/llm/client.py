@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from doric.core.errors import FatalServerError, RetryableError, ServerError, missing_package
 from doric.core.files import encode_json
 from doric.core.settings import NO_KEY, Settings, endpoint, key_headers
+from doric.core.text import first_names
 from doric.llm import connection
 from doric.llm.body import AnswerBody, ErrorBody, JsonBody, refuse_encoding, response_body
 from doric.llm.errors import ErrorResponse, redact
@@ -313,7 +314,7 @@ class Client:
         return completion
 
     def _error(self, refusal: ErrorResponse) -> ServerError:
-        return self._failures.refused(refusal, self.model, answered=self.answered)
+        return self._failures.refused(refusal, self.model, answered=self.answered, listed=self.listed)
 
     async def _models(self) -> list[ServedModel]:
         """The models that the server lists, empty if it does not. Raises `FatalServerError` if there is no server."""
@@ -347,7 +348,7 @@ class Client:
     def _only(self, names: list[str]) -> str:
         if len(names) == 1:
             return names[0]
-        hint = f"Set MODEL or --model{f' to one of: {", ".join(names[:8])}' if names else ''}."
+        hint = f"Set MODEL or --model{f' to one of: {first_names(names)}' if names else ''}."
         if not names and not self._settings.address.endswith("/v1"):
             hint += " Most base URLs end in /v1."
         lists = f"lists {len(names)} models" if names else "does not list its models"

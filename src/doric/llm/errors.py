@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from doric import data
 from doric.core.errors import FatalServerError, NotOffered, RetryableError, ServerError
-from doric.core.settings import azure_hint
-from doric.core.text import printable
+from doric.core.settings import at_azure, azure_hint
+from doric.core.text import first_names, printable
 from doric.llm.reset_times import SHORT, Pause, clock_time, in_words, read_pause, read_retry_after
 
 RETRYABLE_STATUSES = (408, 409, 425, 429)
@@ -331,6 +331,11 @@ class ErrorResponse:
         return self.status in (400, 403) and self._mentions("no_access")
 
     @property
+    def out_of_credit(self) -> bool:
+        """Whether the account has no credit left, so that waiting does not help."""
+        return self.status == 402 or (self.status in (400, 403, 429) and self._quota_exhausted)
+
+    @property
     def tier_is_full(self) -> bool:
         """Whether the service tier has no room for the call now. The standard tier may have."""
         return self.status in (429, 498, 503) and self._mentions("tier_is_full")
@@ -365,10 +370,11 @@ class ErrorResponse:
         key_given: bool,
         answered: bool = False,
         extra: Sequence[str] = (),
+        listed: Sequence[str] = (),
     ) -> ServerError:
         """The error to raise. `answered`: the server has answered such requests, so a refusal does not stop the run.
 
-        `extra` are the names of the fields of --extra-body.
+        `extra` are the names of the fields of --extra-body, `listed` the models that the server lists.
         """
         status = self.status
         if status == 407:
@@ -381,7 +387,7 @@ class ErrorResponse:
             return self._limit_reached()
         if status == 400 and (self.pause.seconds or 0) > MAX_RETRY_AFTER:
             return self._retry_later()
-        if status == 402 or (status in (400, 403, 429) and self._quota_exhausted):
+        if self.out_of_credit:
             hint = "Top up the account, then run the same command again: finished rows are kept."
             return FatalServerError(self._said(f"the quota is used up ({status})"), hint=hint)
         if self.refuses_account:
@@ -390,8 +396,8 @@ class ErrorResponse:
         if self.refuses_key:
             return self._no_access(address, key_variable, key_given, answered)
         if status in (400, 404, 422) and self._names_a_model and self._mentions("no_model"):
-            hint = "Check MODEL or --model against the server's list of models."
-            return FatalServerError(self._said(f"{address} has no model '{model}' ({status})"), hint=hint)
+            message = self._said(f"{address} has no model '{model}' ({status})")
+            return FatalServerError(message, hint=_model_hint(address, model, listed))
         if self.too_long:
             return ServerError(self._said(f"the request is too long for {model} ({status})"), hint=self._length_hint())
         if self.out_of_memory and self._mentions("too_large") and not answered:
@@ -491,3 +497,12 @@ def _error_object(text: str) -> Mapping[str, object]:
         else:
             break
     return value if isinstance(value, dict) else {}
+
+
+def _model_hint(address: str, model: str, listed: Sequence[str]) -> str:
+    """Which names of models the server has. Azure lists all models, not the deployments that it answers for."""
+    if at_azure(address):
+        return "At Azure, the name of the model is that of your deployment."
+    if others := [name for name in listed if name != model]:
+        return f"Check the name: the server lists {first_names(others, model)}."
+    return "Check the name against the provider's list of models: the server lists no other one."

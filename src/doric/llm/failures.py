@@ -39,8 +39,11 @@ class Failures:
         logins = self._proxy.secrets if self._proxy else ()
         return ErrorResponse.read(status, content, headers, key=self._settings.key, prompts=prompts, logins=logins)
 
-    def refused(self, refusal: ErrorResponse, model: str, *, answered: bool) -> ServerError:
-        """The error for a refusal, which is logged if the run can go on. `answered`: the server has answered before."""
+    def refused(self, refusal: ErrorResponse, model: str, *, answered: bool, listed: Sequence[str] = ()) -> ServerError:
+        """The error for a refusal, which is logged if the run can go on. `answered`: the server has answered before.
+
+        `listed` are the models that the server lists.
+        """
         error = refusal.to_error(
             address=self._settings.address,
             model=model,
@@ -48,6 +51,7 @@ class Failures:
             key_given=bool(self._settings.key),
             answered=answered,
             extra=tuple(self._settings.extra_body),
+            listed=listed,
         )
         if not isinstance(error, FatalServerError):
             self._report(error)

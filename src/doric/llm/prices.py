@@ -110,18 +110,18 @@ def check_max_cost(max_cost: float | None, price: Price | None, address: str, *,
     """Raise `SettingsError` if there is a limit for the cost and no price."""
     if max_cost is None or price is not None:
         return
-    give = f"Give {flag}-in and {flag}-out"
+    give = f"Give {flag}-in and {flag}-out, in US dollars per million tokens,"
     if _is_private(address):
         hint = f"{give} if it passes the calls on to a provider, or use --max-total-tokens."
         raise SettingsError(f"--max-cost needs a known price, and {address} is a local server without one", hint=hint)
     whose = "" if flag == "--price" else f" of the model at {address}"
-    raise SettingsError(f"--max-cost needs a known price{whose}", hint=f"{give}.")
+    raise SettingsError(f"--max-cost needs a known price{whose}", hint=f"{give} from the provider's price list.")
 
 
 def without_price(address: str, *, flag: str = "--price") -> str:
     """Why a forecast shows no cost, for people."""
     reason = "a local server has no list price" if _is_private(address) else "price not known"
-    return f"{reason}: give {flag}-in and {flag}-out to see the cost"
+    return f"{reason}: give {flag}-in and {flag}-out (US dollars per million tokens) to see the cost"
 
 
 def _is_private(address: str) -> bool:
