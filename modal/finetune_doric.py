@@ -21,12 +21,14 @@ from typing import Any
 import modal
 
 from doric.core import cli, gpu_prices
+from doric.core.text import counted
 
 HOURS = 3600
 MAX_HOURS = 24  # Modal stops every function after 24 h, but accepts larger numbers without a word
 MAX_RETRIES = 10  # Modal's limit
 GIB = 1024  # Modal counts memory in MiB
 
+MAKE_DATA = "dataset_generation/transform_to_sharegpt.py makes one: see README.md, ShareGPT."
 CORES = 8.0  # the most that the container may use
 
 # ## Options
@@ -122,15 +124,22 @@ def stop(message: str, hint: str = "") -> SystemExit:
 def check(options: argparse.Namespace) -> None:
     """Check the dataset and the settings, print the cost and ask for confirmation. Exits with status 2 or 1."""
     from doric.core.errors import DoricError
-    from doric.finetune.job import job_settings
+    from doric.finetune.job import count_chats, job_settings
 
-    if options.data is None or not options.data.is_file():
-        raise stop(f"--data must be a file, not {options.data}", "make one: see Quick start in the README")
+    if options.data is None:
+        raise stop("--data FILE is required", MAKE_DATA)
+    if not options.data.is_file():
+        raise stop(f"--data {options.data}: there is no such file", MAKE_DATA)
     try:
         settings = job_settings(dict(options.set))
+        chats = count_chats(options.data, settings)
     except DoricError as error:
         raise stop(error.message, error.hint) from None
-    print(f"The run {settings.run_name} on {' or '.join(options.gpu)} costs {cost_bound(options)}.", file=sys.stderr)
+    print(
+        f"The run {settings.run_name} with {counted(chats, 'chat')} on {' or '.join(options.gpu)} costs "
+        f"{cost_bound(options)}.",
+        file=sys.stderr,
+    )
     if options.yes:
         return
     if not sys.stdin.isatty():

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doric.core import cli, gpu_prices
+from doric.teacher.costs import is_price_known
 from doric.teacher.generator import only_prints, why_refused
 from doric.teacher.models import EXAMPLE, model_name
 from doric.teacher.run import use
@@ -67,7 +68,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         return args
     if not args.model:
         parser.error(f"--model is required, for instance --model {EXAMPLE}; the variable MODEL is for other commands")
-    if args.rate is None and args.gpu.partition(":")[0] not in gpu_prices.GPUS:
+    if not is_price_known(args):
         parser.error(f"the price of {args.gpu} is not known: run `modal billing rates` and give it with --rate")
     return args
 

@@ -13,6 +13,7 @@ import hmac
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,17 @@ def on_hub(model: str) -> bool:
     return bool(model) and not model.startswith("/")
 
 
+def check_places(config: Config) -> None:
+    """Raise ValueError for a model that no container can find, such as a folder of the machine that deploys."""
+    part = r"[\w-][\w.-]*"
+    for name, model in (("DORIC_MODEL", config.DORIC_MODEL), ("DORIC_BASE_MODEL", config.DORIC_BASE_MODEL)):
+        if model and not re.fullmatch(rf"/models/.+|{part}(/{part})?", model, re.ASCII):
+            raise ValueError(
+                f"{name} must be OWNER/NAME as on huggingface.co, or a folder in the Volume doric-models such as "
+                f"/models/doric (upload it with `uv run modal volume put doric-models FOLDER /doric`), not {model!r}"
+            )
+
+
 def variables() -> dict[str, str]:
     """The variables of the environment and of `.env`; in the container, those of the image.
 
@@ -132,6 +144,8 @@ def variables() -> dict[str, str]:
 given = variables()
 try:
     config = Config.from_env(given)
+    if modal.is_local():
+        check_places(config)
 except ValueError as error:
     print(f"error: {error}\nhint: modal/README.md has a table of the variables", file=sys.stderr)
     raise SystemExit(2) from None

@@ -1,5 +1,6 @@
 """The Modal app that fine-tunes: its options, the cost that it prints, and what a deployment sends to Modal."""
 
+import json
 import os
 import re
 import subprocess
@@ -21,10 +22,16 @@ APP = ROOT / "modal" / "finetune_doric.py"
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """A dataset. Nothing reads it in these tests."""
+    """A dataset of ten chats."""
     file = tmp_path / "rows.jsonl"
-    file.write_text("{}\n")
+    chats = [{"conversations": [turn("human", f"Fit is {at}?"), turn("gpt", f"It's {at}.")]} for at in range(10)]
+    file.write_text("".join(f"{json.dumps(chat)}\n" for chat in chats))
     return file
+
+
+def turn(who: str, text: str) -> dict[str, str]:
+    """A turn of a ShareGPT chat."""
+    return {"from": who, "value": text}
 
 
 def run(*options: object, **env: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +65,7 @@ def test_without_confirmation_nothing_starts(rows):
     """Without --yes and without a terminal, the cost is printed and nothing is built."""
     done = run("--data", rows)
     assert done.returncode == 2
-    assert "costs at most $" in done.stderr
+    assert "The run doric with 10 chats on L40S or A100-80GB costs at most $" in done.stderr
     assert "add --yes" in done.stderr
     assert done.stdout == ""
 
@@ -102,6 +109,26 @@ def test_a_missing_dataset_is_refused_at_home(capsys):
             finetune_doric.check(options(*given, "--yes"))
         assert stopped.value.code == 2
         assert "--data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "rows.jsonl"),
+        ("# a page\n", "rows.jsonl:1: not JSON"),
+        ('{"conversations": []}\n', "rows.jsonl:1: "),
+        ('{"conversations": [{"from": "human", "value": "Fit?"}, {"from": "gpt", "value": "Aye."}]}\n', "1 topic"),
+    ],
+)
+def test_a_dataset_that_the_job_would_refuse_is_refused_at_home(rows, content, message, capsys):
+    """A file that cannot be trained on is an error with its line before the cost is printed and a machine is paid."""
+    rows.write_text(content)
+    with pytest.raises(SystemExit) as stopped:
+        finetune_doric.check(options("--data", str(rows), "--yes"))
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in told.splitlines()[0]
+    assert "$" not in told
 
 
 def test_settings_are_read_as_json_or_text():

@@ -94,7 +94,8 @@ DEFAULT_SIGNALS = (
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))\n"
-FLAGS = ("--model", "acme/teacher", "--yes")
+MODEL = ("--model", "acme/teacher")
+FLAGS = (*MODEL, "--yes")
 
 
 @dataclass
@@ -229,6 +230,7 @@ def test_nothing_is_deployed_before_all_is_known(modal, flags, env, message):
     _, err = process.communicate(timeout=60)
     assert (process.returncode, modal.calls) == (2, [])
     assert f"error: {message}" in err
+    assert ("costs at most $" in err) == ("not confirmed" in message)
     assert "Traceback" not in err
     assert "sk-demo" not in err
 
@@ -291,6 +293,25 @@ def test_a_question_to_the_generator_is_answered_and_nothing_is_deployed(modal, 
     out, err = process.communicate(timeout=120)
     assert (process.returncode, modal.calls) == (0, []), err
     assert said in out
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ([*MODEL, "--", "--dry-run"], True),
+        ([*MODEL, "--", "--check"], True),
+        ([*MODEL, "--gpu", "H200", "--rate", "9", "--", "--dry"], True),
+        ([*MODEL, "--gpu", "H200", "--", "--dry-run"], False),
+        ([*MODEL, "--", "--dry-run", "--help"], False),
+        (["--", "--dry-run"], False),
+    ],
+)
+def test_a_plan_of_the_generator_is_followed_by_the_largest_possible_cost(modal, tmp_path, given, shown):
+    """The cost is seen without an account, if the model and the price of the GPU are known."""
+    process = start(modal, *given, "--out", tmp_path / "rows.jsonl", VLLM_API_KEY="")
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, modal.calls) == (0, []), err
+    assert ("acme/teacher on 1 x" in err and "costs at most $" in err) == shown
 
 
 def test_more_calls_at_once_than_open_files_cost_nothing(modal, tmp_path):

@@ -78,7 +78,9 @@ def shipped(tmp_path: Path) -> Callable[..., Deployed]:
 
 
 START = """
-import json, vllm_doric
+import json, modal
+modal.is_local = lambda: False
+import vllm_doric
 class Quiet:
     def __init__(self, argv, env):
         print(json.dumps({"argv": argv, "path": env["PYTHONPATH"]}))
@@ -240,6 +242,42 @@ def test_gpus_are_checked_before_anything_is_sent(text, message):
         return
     with pytest.raises(ValueError, match=f"DORIC_GPU must .*{message}"):
         Config.from_env({"DORIC_GPU": text})
+
+
+@pytest.mark.parametrize("name", ["DORIC_MODEL", "DORIC_BASE_MODEL"])
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("acme/doric-4b", True),
+        ("gpt2", True),
+        ("/models/doric", True),
+        ("/models/my run/", True),
+        ("/model/doric", False),
+        ("/models", False),
+        ("../finetune_notebook/runs/first/export/merged", False),
+        ("finetune_notebook/runs/first/export/merged", False),
+        ("./doric", False),
+        ("~/doric", False),
+        ("https://huggingface.co/acme/doric", False),
+    ],
+)
+def test_a_model_that_no_container_can_find_is_refused(name, model, found):
+    """A folder of this machine or a wrong path is refused before a GPU is paid for, with what is allowed."""
+    config = Config(**{name: model})
+    if found:
+        vllm_doric.check_places(config)
+        return
+    with pytest.raises(ValueError, match=f"{name} must be OWNER/NAME .* such as /models/doric .*not '{model}'"):
+        vllm_doric.check_places(config)
+
+
+def test_a_wrong_place_of_the_model_is_one_line(shipped):
+    """Nothing is sent to Modal, and the exit status is 2."""
+    done = shipped(DORIC_MODEL="../finetune_notebook/runs/first/export/merged")
+    assert done.code == 2
+    assert "error: DORIC_MODEL must be OWNER/NAME" in done.output
+    assert "Traceback" not in done.output
+    assert not done.recorder.sent(api_pb2.FunctionCreateRequest)
 
 
 def test_several_gpus_are_tried_in_order(shipped, tmp_path):
@@ -811,7 +849,7 @@ def test_the_quick_start_saves_the_new_key(tmp_path):
     assert (tmp_path / ".env").read_text() == "MODEL=x\nVLLM_API_KEY=5eed\n"
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in (".env", ".env.modal")} == {0o600}
     ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
-    assert {".env", ".env.modal", ".env.new"} <= set(ignored)
+    assert {".env", ".env.*"} <= set(ignored)
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------

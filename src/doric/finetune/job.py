@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from doric.core.errors import DoricError, InputError, SettingsError
 from doric.core.files import atomic_write
+from doric.finetune import split
 from doric.finetune.config import Settings, with_values
+from doric.finetune.data import as_examples, read_file
 from doric.finetune.folders import read_note
 from doric.finetune.run import Hooks, run
 from doric.finetune.serving import served_name
@@ -60,6 +62,17 @@ def job_settings(values: Mapping[str, object]) -> Settings:
     if own:
         raise SettingsError(f"{own[0]} is set by the job itself.", hint="Name the dataset with --data FILE.")
     return with_values(with_values(Settings(), {"export_gguf": False}), values)
+
+
+def count_chats(file: Path, settings: Settings) -> int:
+    """The number of chats of a dataset that the job trains on or tests with.
+
+    Raises `InputError` or `SettingsError` if the job would refuse the dataset, which is known without a machine.
+    """
+    examples = as_examples(read_file(file), str(file), settings.max_rows)
+    kept, _ = split.keep(examples, settings.bucket_names, settings.max_refusals, settings.seed)
+    split.check_split(split.split_by_topic(kept, settings.test_share, settings.seed))
+    return len(kept)
 
 
 def run_job(job: Job, storage: Storage, train: Callable[..., dict[str, Any]] = run) -> dict[str, Any]:

@@ -14,6 +14,11 @@ def cost_per_hour(args: argparse.Namespace) -> float:
     return each * int(number or 1) + args.cores * gpu_prices.CORE + args.memory * gpu_prices.GIB
 
 
+def is_price_known(args: argparse.Namespace) -> bool:
+    """Whether the price of a GPU is given or in the table."""
+    return args.rate is not None or args.gpu.partition(":")[0] in gpu_prices.GPUS
+
+
 def cost_bound(args: argparse.Namespace) -> str:
     """The largest possible cost of the containers, and what is not in it, in words."""
     each = cost_per_hour(args)
@@ -26,9 +31,10 @@ def cost_bound(args: argparse.Namespace) -> str:
     )
 
 
-def check_confirmable(yes: bool) -> None:
-    """Raise `SettingsError` if nobody can be asked before the costs begin."""
-    if not yes and not sys.stdin.isatty():
+def check_confirmable(args: argparse.Namespace) -> None:
+    """Raise `SettingsError`, after the cost was printed, if nobody can be asked before the costs begin."""
+    if not args.yes and not sys.stdin.isatty():
+        cli.print_stderr(cost_bound(args))
         raise SettingsError("the cost is not confirmed", hint="Add --yes before the --.")
 
 

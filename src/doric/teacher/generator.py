@@ -79,6 +79,12 @@ class GeneratorCommand:
     given: tuple[str, ...]
     containers: int
 
+    @property
+    def plans(self) -> bool:
+        """Whether it only prints its plan."""
+        names = [full_name(text) for text in self.given]
+        return ("--dry-run" in names or "--check" in names) and not {"--help", "--version", "-h"} & {*names}
+
     def flags(self) -> list[str]:
         """Its flags: those given, and as many calls in flight as the containers take, if not given."""
         if value_of("--max-concurrency", self.given) is not None:

@@ -9,7 +9,7 @@ from doric.core import cli, gpu_prices
 from doric.core.env_file import find_dotenv, load_variables
 from doric.core.errors import SettingsError
 from doric.core.settings import check_key
-from doric.teacher.costs import check_confirmable, confirm, cost_bound
+from doric.teacher.costs import check_confirmable, confirm, cost_bound, is_price_known
 from doric.teacher.generator import CALLS, PLACEHOLDER, GeneratorCommand, call_settings, exit_status
 from doric.teacher.key_hash import key_hash
 from doric.teacher.modal_app import ModalApp, TeacherError, say
@@ -30,12 +30,14 @@ def use(args: argparse.Namespace, folder: Path, script: Path) -> int:
     if args.reports:
         planned = generator.check(call_settings(args.model or "", PLACEHOLDER, "placeholder"))
         print(planned.stdout, end="")
+        if args.model and planned.returncode == 0 and generator.plans and is_price_known(args):
+            cli.print_stderr(cost_bound(args))
         return exit_status(planned.returncode)
     variables = load_variables(find_dotenv(folder))
     key = check_key(variables.get("VLLM_API_KEY", "").strip(), "VLLM_API_KEY")  # an error of HTTP would show it
     if not key:
         raise SettingsError("VLLM_API_KEY is not set", hint="modal/README.md shows how to create it and its Secret.")
-    check_confirmable(args.yes)
+    check_confirmable(args)
     planned = generator.check(call_settings(args.model, PLACEHOLDER, key))
     if planned.returncode not in (0, cli.NOTHING_LEFT):
         return exit_status(planned.returncode)
