@@ -543,9 +543,9 @@ def test_the_wrong_character_of_a_key_is_named(tmp_path, key, named):
     assert named in caught.value.message
 
 
-def test_a_provider_without_its_key_is_an_error():
+def test_a_provider_without_its_key_is_an_error(tmp_path):
     """If MODEL_PROVIDER names a provider whose key is missing, the embedded voice does not take its place unasked."""
-    settings = load_settings(environ={"MODEL_PROVIDER": "openrouter", "OPENAI_API_KEY": "x"})
+    settings = load(tmp_path, {"MODEL_PROVIDER": "openrouter", "OPENAI_API_KEY": "x"})
     with pytest.raises(SettingsError, match="OPENROUTER_API_KEY is not set"):
         choose_backend("auto", settings)
     assert choose_backend("heuristic", settings) == "heuristic"
