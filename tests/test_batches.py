@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -397,6 +399,21 @@ def test_a_run_whose_answers_are_all_refused_asks_no_further_round(capsys):
         assert run(server.url, "--batch", "submit", "--max-rejected", "5") == 2
         assert "none of 10 answers of the earlier rounds passes the gates" in capsys.readouterr().err
         assert run(server.url, "--batch", "submit", "--max-rejected", "0") == 1
+
+
+def test_an_output_that_is_no_file_is_refused_before_a_batch_is_paid():
+    """A pipe keeps no batches, so `--out -` is refused; stdout that is a file has its batches beside this file."""
+    command = [sys.executable, script.__file__, "--topics", "topics.txt", "--n-per-topic", "1", "--model", "m"]
+    command += ["--batch-files", "--out", "-"]
+    piped = subprocess.run([*command, "--batch", "submit"], capture_output=True, text=True)
+    assert (piped.returncode, "--out /dev/stdout is no file" in piped.stderr) == (2, True), piped.stderr
+    with open("rows.jsonl", "w") as rows:
+        first, again = (
+            subprocess.run([*command, "--batch", name], stdout=rows).returncode for name in ("submit", "status")
+        )
+    assert first == 1
+    assert again == 1
+    assert Path("rows.jsonl.batch.json").is_file()
 
 
 def test_an_output_behind_a_link_has_its_batches():

@@ -9,17 +9,16 @@ import argparse
 import contextlib
 import functools
 import logging
-import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self
 
 from doric.core.cli import print_stderr
 from doric.core.errors import DoricError, PlanError, SettingsError
 from doric.core.files import locked
 from doric.core.journal import Journal
+from doric.core.regular_files import named_output
 from doric.core.resume import behind_link
 from doric.core.settings import Settings
 from doric.core.text import listed_counts
@@ -75,7 +74,7 @@ class BatchRun(Run):
     @classmethod
     def prepare(cls, args: argparse.Namespace) -> Self:
         """As a live run. Raises `DoricError`."""
-        out = behind_link(Path(args.out), STATE)
+        out = behind_link(named_output(args.out), STATE)
         stored = State.load(out)
         files_only = args.batch_files or (stored is not None and stored.files_only and args.batch != "submit")
         url = args.base_url or (FILES_URL if files_only else None)
@@ -83,7 +82,7 @@ class BatchRun(Run):
         args = argparse.Namespace(**{**vars(args), **now})
         if not args.judge_model:
             args.max_rpm = args.max_tpm = None  # no call is made for an answer
-        if os.path.exists(args.out) and not os.path.isfile(args.out):
+        if out.exists() and not out.is_file():
             raise SettingsError(f"--out {args.out} is no file", hint="Batches need a file that is kept.")
         if args.batch == "collect" and args.overwrite:
             raise SettingsError("--overwrite starts again", hint="Give it with --batch submit, or leave it out.")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from doric.core.errors import PlanError, ServerError
+from doric.core.regular_files import named_output
 from doric.core.resume import behind_link
 from doric.core.settings import load_settings
 from doric.core.text import listed_counts
@@ -24,7 +25,7 @@ async def status(args: argparse.Namespace) -> tuple[str, int]:
 
     Raises `DoricError` if there are no batches or the server does not answer.
     """
-    out = behind_link(Path(args.out), STATE)
+    out = behind_link(named_output(args.out), STATE)
     if (state := State.load(out)) is None or not state.parts:
         raise PlanError(f"{out} has no batches", hint="Begin with --batch submit.")
     batches = await _batches(args, state)
