@@ -117,7 +117,7 @@ def test_a_model_that_is_not_listed_is_refused(server, tmp_path):
     with Terminal(tmp_path, server.url) as chat:
         shown = chat.say("/model gpt")
         assert "there is no model 'gpt' here" in shown
-        assert "served here: doric-base, other, doric" in shown
+        assert "served here: other, doric-base, doric" in shown  # the most similar name first
         assert "doric saw" in chat.say("hello")
         server.manners.models = []
         assert "does not list its models; gpt is asked" in chat.say("/model gpt")
