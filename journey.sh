@@ -1,6 +1,6 @@
 #!/bin/sh
 # The complete workflow on a laptop, without an account, a key or a GPU: topics, dataset, ShareGPT, fine-tuning of a small model,
-# validation of the base model and the fine-tuned model, minimal pairs of Doric grammar, serving, one chat answer. About 30
+# validation of the base model and the fine-tuned model, minimal pairs of Doric grammar, serving, one chat answer. About 25
 # minutes on two cores. If you run it again, it resumes where it stopped.
 #
 #     ./journey.sh            writes to datasets/journey
@@ -13,7 +13,7 @@ cd "$(dirname "$0")"
 
 FOLDER=${FOLDER:-datasets/journey}
 ROWS_PER_TOPIC=${ROWS_PER_TOPIC:-3}
-STEPS=${STEPS:-340}
+STEPS=${STEPS:-300}
 PROMPTS=${PROMPTS:-160}
 PORT=${PORT:-8765}
 run="uv run --quiet --group laptop"
@@ -56,7 +56,7 @@ topics() {
 # that look harmful, than a dataset for a larger model has.
 dataset() {
     $run python dataset_generation/generate_doric_dataset.py --topics-json "$FOLDER/topics.json" --out "$FOLDER/rows.jsonl" \
-        --n-per-topic "$ROWS_PER_TOPIC" --multi-ratio 0.15 --safety-ratio 0.135 --ask-mix lookalike=0.3 \
+        --n-per-topic "$ROWS_PER_TOPIC" --multi-ratio 0.15 --safety-ratio 0.15 --ask-mix lookalike=0.3 \
         --report "$FOLDER/dataset.html" $again
 }
 

@@ -27,7 +27,7 @@ SUBCOMMANDS = {"review_doric.py": ("make", "agree", "apply", "undo")}
 MODAL_APPS = ("finetune_doric.py", "vllm_doric.py", "teacher_app.py")
 ELSEWHERE = {
     "./check": "runs these tests; .ci/run calls it",
-    "./journey.sh": "takes 40 minutes and is run by hand; each of its steps has its own test",
+    "./journey.sh": "takes 25 minutes and is run by hand; each of its steps has its own test",
     "uv run --group finetune python finetune_notebook/finetune.py": "tests/test_finetune_command.py, with a small one",
     "uv run --group finetune python validation/validate_model.py": "tests/test_local_model.py, with a tiny one",
     "uv run --group finetune python validation/score_minimal_pairs.py": "tests/test_minimal_pairs.py, a tiny model",
