@@ -184,6 +184,14 @@ def test_the_page_has_all_sections(dataset, tmp_path):
     assert sum(word.get("tabindex") == "0" for word in words) > 100
 
 
+def test_a_link_of_the_page_does_not_scroll_smoothly(dataset, tmp_path):
+    """Entries get their height when they are first drawn, so a smooth scroll past them ends at another place."""
+    page_of(dataset, tmp_path)
+    text = (tmp_path / "page.html").read_text()
+    assert "content-visibility: auto" in text
+    assert "scroll-behavior: smooth" not in text
+
+
 def test_the_page_needs_no_network(dataset, tmp_path):
     """The page has only anchors and data URLs, and its policy forbids all other addresses."""
     page = page_of(dataset, tmp_path)
