@@ -239,6 +239,21 @@ def test_folder_and_missing_file_are_one_error(tmp_path):
             read_review(path)
 
 
+def test_folder_stands_for_the_files_of_answers_in_it(tmp_path):
+    """A folder is read with its .json and .txt files; others are named, and an empty folder is refused."""
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    with pytest.raises(InputError, match="the folder has no files of answers"):
+        read_reviews([folder])
+    one = write(folder / "a.json", answer("line:1", "x", "wrong"))
+    write(folder / "b.json.TXT", answer("line:1", "x", "natural"), reader="b" * 12)
+    (folder / ".hidden.json").write_text("no answers")
+    (folder / "picture.png").write_bytes(b"x")
+    reviews, notes = read_reviews([folder, one])
+    assert [Path(review.file).name for review in reviews] == ["a.json", "b.json.TXT"]
+    assert notes == [f"left out, because it is not .json or .txt: {folder / 'picture.png'}"]
+
+
 def test_byte_order_mark_and_half_filled_file_are_read(tmp_path):
     """A file with a byte-order mark, few answers and an empty reader's place is read."""
     path = write(tmp_path / "a.json", reader="b" * 12)

@@ -10,7 +10,7 @@ from doric.review.answers import read_key, read_reviews
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the subcommand."""
-    parser.add_argument("answers", nargs="+", type=Path, metavar="FILE", help="answers that readers sent back")
+    parser.add_argument("answers", nargs="+", type=Path, metavar="PATH", help="answers of readers, or their folder")
     parser.add_argument("--key", type=Path, metavar="FILE", help="the key of the page, which tells ours from fakes")
 
 

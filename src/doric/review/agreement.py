@@ -67,7 +67,7 @@ def _alpha(items: Sequence[Mapping[str, str]], scale: Sequence[str]) -> float:
         import krippendorff
         import numpy as np
     except ModuleNotFoundError as error:
-        hint = "Start it with: uv run --group review python validation/review_doric.py agree FILE FILE"
+        hint = "Start it with: uv run --group review python validation/review_doric.py agree answers"
         raise SettingsError(f"the package {error.name} is not installed", hint=hint) from error
     values = list(scale) or sorted({answer for item in items for answer in item.values()})
     if len({answer for item in items for answer in item.values()}) < 2:

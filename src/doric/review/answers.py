@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from doric.core.errors import InputError
+from doric.core.errors import InputError, os_error
 from doric.core.files import HEAD, file_size, read_text
 from doric.core.regular_files import read_regular
 from doric.core.review_files import FORMAT, VERSION, checksum, reader_choices
@@ -35,6 +35,8 @@ ONLY_BETTER = "better"
 LENGTH_OF_TIME = len("2026-11-29T10:00:00.000Z")
 LONGEST_NAME = 64
 """Characters of the id of a page and of a time. Both go into the list of readers."""
+ENDINGS = (".json", ".txt")
+"""The endings that pages and phones give to a file of answers: in a folder, files with another one are left out."""
 SEND_AGAIN = "Ask the reader to save the answers again and to send that file."
 
 
@@ -103,10 +105,14 @@ def read_review(path: Path) -> Review:
 
 
 def read_reviews(paths: Iterable[Path]) -> tuple[list[Review], list[str]]:
-    """The reviews of several files and notes about them. Of two files of one reader and page, the newer one counts."""
+    """The reviews of several files or folders, and notes about them.
+
+    Of two files of one reader and page, the newer one counts. Raises `InputError` as `read_review`, and for a folder
+    without answers.
+    """
     found: dict[tuple[str, str], Review] = {}
-    notes = []
-    for path in paths:
+    files, notes = _files(paths)
+    for path in files:
         review = read_review(path)
         key = (review.reader, review.page)
         if key in found:
@@ -115,6 +121,26 @@ def read_reviews(paths: Iterable[Path]) -> tuple[list[Review], list[str]]:
             review = new
         found[key] = review
     return list(found.values()), notes
+
+
+def _files(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """The files that are given and those in the folders that are given, each once, and notes about what is left out."""
+    files, notes = [], []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        try:
+            inside = sorted(one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+        except OSError as error:
+            raise os_error(error, path, "read") from error
+        answers = [one for one in inside if one.suffix.lower() in ENDINGS]
+        if not answers:
+            hint = "Put the files that readers sent back into it (.json or .txt)."
+            raise InputError("the folder has no files of answers", file=path, hint=hint)
+        files += answers
+        notes += [f"left out, because it is not .json or .txt: {one}" for one in inside if one not in answers]
+    return list(dict.fromkeys(files)), notes
 
 
 def _about_two(old: Review, new: Review) -> str:

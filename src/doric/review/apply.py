@@ -25,7 +25,7 @@ AFTER = "Run `uv run pytest -q tests/test_lint.py tests/test_spelling.py` too be
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the subcommand."""
     flag = parser.add_argument
-    flag("answers", nargs="+", type=Path, metavar="FILE", help="answers that readers sent back")
+    flag("answers", nargs="+", type=Path, metavar="PATH", help="answers of readers, or their folder")
     flag("--key", type=Path, metavar="FILE", help="the key of the page; answers and pairs need it")
     flag("--dataset", type=Path, metavar="FILE", help="a dataset that rows leave whose answer readers call wrong")
     flag("--gold", type=Path, default=Path("datasets/gold.jsonl"), metavar="FILE", help="corrected rows (%(default)s)")
