@@ -18,7 +18,7 @@ from doric.core.errors import DoricError, InputError, SettingsError
 from doric.core.files import atomic_write
 from doric.finetune import split
 from doric.finetune.config import Settings, with_values
-from doric.finetune.data import as_examples, read_file
+from doric.finetune.data import read_file
 from doric.finetune.folders import read_note
 from doric.finetune.run import Hooks, run
 from doric.finetune.serving import served_name
@@ -69,10 +69,8 @@ def count_chats(file: Path, settings: Settings) -> int:
 
     Raises `InputError` or `SettingsError` if the job would refuse the dataset, which is known without a machine.
     """
-    examples = as_examples(read_file(file), str(file), settings.max_rows)
-    kept, _ = split.keep(examples, settings.bucket_names, settings.max_refusals, settings.seed)
-    split.check_split(split.split_by_topic(kept, settings.test_share, settings.seed))
-    return len(kept)
+    _, why = split.of_rows(read_file(file), str(file), settings, settings.seed)
+    return why["kept"]
 
 
 def run_job(job: Job, storage: Storage, train: Callable[..., dict[str, Any]] = run) -> dict[str, Any]:

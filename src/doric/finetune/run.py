@@ -165,10 +165,7 @@ def prepare(settings: Settings, project: Path, on_stage: Callable[[str], object]
     rows, source = data.read_data(settings, project, begun.revision)
     if settings.upload_dataset:
         hub.push_dataset(rows, f"{settings.hub_name}-chats", settings.hub_private, source)
-    examples = data.as_examples(rows, source, settings.max_rows)
-    kept, why = split.keep(examples, settings.bucket_names, settings.max_refusals, plan.seed)
-    sets = split.split_by_topic(kept, settings.test_share, plan.seed)
-    split.check_split(sets)
+    sets, why = split.of_rows(rows, source, settings, plan.seed)
     pairs = preference.wanted_pairs(settings, project, sets, plan.seed)
     tokenizer, ends, fitting = _encode(settings, plan, sets, begun)
     checkpoints.refuse_other_run(folder / "checkpoints", checkpoints.fingerprint(plan, fitting), settings.resume)

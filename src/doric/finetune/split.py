@@ -2,13 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from doric.core.errors import CheckError, InputError, SettingsError
 from doric.core.text import fold
 from doric.finetune.config import Settings
-from doric.finetune.data import Example
+from doric.finetune.data import Example, as_examples
 from doric.quality.decontamination import find_match
 
 BUCKETS = tuple(Settings().bucket_names)
@@ -21,6 +22,20 @@ class Split:
 
     train: list[Example]
     test: list[Example]
+
+
+def of_rows(
+    rows: Sequence[Mapping[str, Any]], source: str, settings: Settings, seed: int
+) -> tuple[Split, Counter[str]]:
+    """The checked split of a dataset's rows, and the number of examples by reason, as in `keep`.
+
+    Raises `InputError` or `SettingsError` if the rows cannot be trained on with these settings.
+    """
+    examples = as_examples(rows, source, settings.max_rows)
+    kept, why = keep(examples, settings.bucket_names, settings.max_refusals, seed)
+    sets = split_by_topic(kept, settings.test_share, seed)
+    check_split(sets)
+    return sets, why
 
 
 def keep(
