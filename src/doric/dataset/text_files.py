@@ -44,7 +44,7 @@ def text_files(folder: Path) -> tuple[list[Path], list[Path]]:
     links to the same file only the first is listed. Raises `InputError` if there is no such folder or file.
     """
     if not os.path.lexists(folder):
-        raise InputError("there is no such file or folder", file=folder, hint="Give the folder with the texts.")
+        raise InputError("the file or folder does not exist", file=folder, hint="Give the folder with the texts.")
     if not folder.is_dir():
         return [folder], []
     found, others, seen = [], [], set()
